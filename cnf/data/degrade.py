@@ -1,0 +1,91 @@
+r"""Cubic resampling by 2 as MATLAB's `imresize` does it.
+
+Halving is antialiased: the cubic kernel (a = -1/2) is stretched by 2, so output i is a weighted sum
+of the eight inputs 2i-3 .. 2i+4; edges are mirrored with the edge pixel repeated ("symmetric").
+All weights are multiples of 1/256 and everything is computed in float64, where the results for
+8-bit pictures are exact: x never depends on the machine, the number of threads or the batch.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LEAST = 4  # pixels a side, so that mirroring an edge by three pixels stays inside the picture
+
+
+def imresize_half(y: Tensor) -> Tensor:
+    """Halve the two last dimensions, antialiased.
+
+    y (...,H,W), any dtype -> (...,H/2,W/2) in y's dtype if it is floating, else float32. The values
+    are neither clipped nor rounded. Raises ValueError for odd sides or sides below 4 pixels.
+    """
+    height, width = y.shape[-2:]
+    if height % 2 or width % 2 or min(height, width) < LEAST:
+        raise ValueError(
+            f"cannot halve a picture of {height}x{width} (HxW): sides must be even and at least "
+            f"{LEAST} pixels: crop it to {max(height - height % 2, LEAST)}x"
+            f"{max(width - width % 2, LEAST)} or larger"
+        )
+    return _resample(y, _half_matrix(height), _half_matrix(width))
+
+
+def imresize_double(x: Tensor) -> Tensor:
+    """Double the two last dimensions: x (...,H,W) -> (...,2H,2W), dtype as in `imresize_half`.
+
+    Raises ValueError for sides below 2 pixels.
+    """
+    height, width = x.shape[-2:]
+    if min(height, width) < LEAST // 2:
+        raise ValueError(f"cannot double a picture of {height}x{width} (HxW): sides must be >= 2")
+    return _resample(x, _double_matrix(height), _double_matrix(width))
+
+
+def low_resolution(y: Tensor, round_x: bool) -> Tensor:
+    """The input x of super-resolution: y (B,3,H,W) grey levels -> x (B,3,H/2,W/2) float.
+
+    With `round_x`, clipped to 0..255 and rounded (halves up, as MATLAB rounds positive values):
+    what an 8-bit picture file holds. Otherwise floats that overshoot 0..255 at sharp edges.
+    """
+    x = imresize_half(y)
+    return x.clamp(0, 255).add(0.5).floor() if round_x else x
+
+
+def _resample(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    out = image.dtype if image.dtype.is_floating_point else torch.float32
+    rows, columns = rows.to(image.device), columns.to(image.device)
+    return (rows @ image.to(torch.float64) @ columns.T).to(out)
+
+
+def _cubic(t: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution kernel, a = -1/2."""
+    t = np.abs(t)
+    near = 1.5 * t**3 - 2.5 * t**2 + 1
+    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    return np.where(t <= 1, near, np.where(t <= 2, far, 0.0))
+
+
+@lru_cache(maxsize=64)
+def _half_matrix(size: int) -> Tensor:
+    """(size/2, size): output i lies at input position 2i + 1/2; the kernel is stretched by 2."""
+    centre = 2 * np.arange(size // 2)[:, None] + 0.5
+    source = np.floor(centre).astype(int) + np.arange(-3, 5)
+    return _matrix(0.5 * _cubic((source - centre) / 2), source, size)
+
+
+@lru_cache(maxsize=64)
+def _double_matrix(size: int) -> Tensor:
+    """(2 size, size): output i lies at input position i/2 - 1/4."""
+    centre = np.arange(2 * size)[:, None] / 2 - 0.25
+    source = np.floor(centre).astype(int) + np.arange(-1, 3)
+    return _matrix(_cubic(source - centre), source, size)
+
+
+def _matrix(weights: np.ndarray, source: np.ndarray, size: int) -> Tensor:
+    """Scatter (outputs, taps) weights to a dense (outputs, size) matrix, mirroring the edges."""
+    source = np.mod(source, 2 * size)
+    source = np.where(source < size, source, 2 * size - 1 - source)
+    matrix = np.zeros((len(weights), size))
+    np.add.at(matrix, (np.arange(len(weights))[:, None], source), weights)
+    return torch.from_numpy(matrix)

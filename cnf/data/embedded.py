@@ -1,0 +1,39 @@
+"""The default super-resolution set: patches of scikit-image's photographs, no download."""
+
+import numpy as np
+import skimage.data
+import torch
+
+from cnf.data.examples import ImageSet, Split, Stack
+from cnf.errors import DataError
+
+# CC0 or public domain, each shipped inside the scikit-image wheel; (picture, patch step).
+PICTURES = {
+    "train": (("astronaut", 16), ("coffee", 16), ("rocket", 16), ("immunohistochemistry", 32)),
+    "valid": (("hubble_deep_field", 96), ("retina", 96)),
+    "test": (("chelsea", 32),),
+}
+SIZE = 32  # pixels a side of a patch
+
+
+def embedded_sr(split: Split) -> ImageSet:
+    """32x32 RGB patches; train, valid and test are cut from different photographs."""
+    names, patches = [], []
+    for picture, step in PICTURES[split]:
+        pixels = _photograph(picture)
+        for top in range(0, pixels.shape[0] - SIZE + 1, step):
+            for left in range(0, pixels.shape[1] - SIZE + 1, step):
+                names.append(f"{picture}-{top}-{left}")
+                patches.append(pixels[top : top + SIZE, left : left + SIZE])
+    y = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).contiguous()
+    source = "patches of scikit-image's CC0 and public-domain photographs"
+    return ImageSet("embedded-sr", split, "sr", Stack(names, y), source, stand_in=True)
+
+
+def _photograph(name: str) -> np.ndarray:
+    try:
+        return getattr(skimage.data, name)()
+    except (OSError, ModuleNotFoundError) as error:
+        raise DataError(
+            f"scikit-image's picture '{name}' cannot be read ({error}): reinstall scikit-image"
+        ) from None

@@ -1,0 +1,109 @@
+"""What a data set is made of: `Example` and `ImageSet`."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Split = Literal["train", "valid", "test"]
+
+
+def pixel_hash(pixels: np.ndarray | Tensor) -> str:
+    """sha256 of a decoded array, its dtype and shape included: files may differ, pixels may not."""
+    array = np.ascontiguousarray(pixels)
+    digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
+    digest.update(array)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One target y and, for vessels, its input x.
+
+    Super-resolution: y uint8 (3,H,W) in 0..255, x None (it is made from y, see `degrade`).
+    Vessels: y uint8 (1,H,W) in {0,1}, x uint8 (3,H,W) RGB in 0..255; `fov` bool (H,W) marks the
+    field of view and `second` uint8 (1,H,W) is the second observer, where they exist.
+    """
+
+    name: str
+    y: Tensor
+    x: Tensor | None = None
+    fov: Tensor | None = None
+    second: Tensor | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hash over the pixels of every part that is there."""
+        parts = {"y": self.y, "x": self.x, "fov": self.fov, "second": self.second}
+        lines = [f"{key} {pixel_hash(part)}" for key, part in parts.items() if part is not None]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+class Stack(Sequence[Example]):
+    """Many targets of one size held as one uint8 tensor (N,C,H,W); examples are views of it."""
+
+    def __init__(self, names: Sequence[str], y: Tensor):
+        self.names, self.y = list(names), y
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Stack(self.names[index], self.y[index])
+        return Example(self.names[index], self.y[index])
+
+
+class ImageSet(Sequence[Example]):
+    """A named, ordered set of examples of one experiment ("sr" or "vessels") and one split.
+
+    `stand_in` is True where the set replaces one it cannot be compared with; `source` says in a
+    sentence where the pictures come from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: Split,
+        experiment: Literal["sr", "vessels"],
+        examples: Sequence[Example],
+        source: str,
+        stand_in: bool = False,
+    ):
+        self.name, self.split, self.experiment = name, split, experiment
+        self.examples, self.source, self.stand_in = examples, source, stand_in
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index):
+        return self.examples[index]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over the examples' pixel hashes, in order. Names do not count, pixels do."""
+        return hashlib.sha256("\n".join(e.sha256 for e in self.examples).encode()).hexdigest()
+
+    @cached_property
+    def stacked(self) -> tuple[Tensor, Tensor | None] | None:
+        """y (N,C,H,W) and x (N,3,H,W) or None as one tensor each; None where sizes differ."""
+        if isinstance(self.examples, Stack):
+            return self.examples.y, None
+        if len({e.y.shape for e in self.examples}) != 1:
+            return None
+        y = torch.stack([e.y for e in self.examples])
+        has_x = self.examples[0].x is not None
+        return y, torch.stack([e.x for e in self.examples]) if has_x else None
+
+    def describe(self) -> str:
+        """One line: name, split, number and sizes of pictures, source."""
+        sizes = sorted({tuple(e.y.shape[-2:]) for e in self.examples})
+        size = f"{sizes[0][0]}x{sizes[0][1]}"
+        if len(sizes) > 1:
+            size += f" to {sizes[-1][0]}x{sizes[-1][1]}"
+        return f"{self.name} {self.split}: {len(self)} of {size} (HxW), {self.source}"
