@@ -1,0 +1,170 @@
+"""Typed configuration: one source for defaults, help and validation.
+
+A run is described by one frozen ``Config``. Presets are YAML files in ``configs/``, named
+``<experiment>-<model>-<preset>.yml``; ``--set a.b=c`` overrides one value of a preset.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from cnf.errors import ConfigError
+
+PRESETS = Path(__file__).resolve().parent.parent / "configs"
+
+Experiment = Literal["sr", "vessels"]
+Scale = Literal["bounded", "softplus", "additive"]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+_strict = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_strict)
+class FeaturesConfig:
+    """The network h = g(x). `kind` names a class of `cnf.nets`; the other fields are its sizes."""
+
+    kind: Literal["residual", "rrdb", "unet", "vgg"] = "residual"
+    channels: Positive = 64
+    blocks: Positive = 4
+    growth: Positive = 32
+    scales: Positive = 3
+
+
+@dataclass(frozen=True, config=_strict)
+class FlowConfig:
+    """A conditional flow: dequantization, L levels of K steps, split priors, a prior."""
+
+    kind: Literal["flow"] = "flow"
+    features: FeaturesConfig = FeaturesConfig()
+    levels: Count = 2
+    steps: Positive = 8
+    width: Positive = 64
+    h_kernel: Literal[1, 3] = 1
+    scale: Scale = "bounded"
+    max_log_scale: Annotated[float, Field(gt=0)] = 1.5
+    gain: bool = False
+    flip: bool = False
+    lu: bool = False
+    prior_width: Count = 0
+    prior_scale: Literal["bounded", "softplus"] = "bounded"
+    residual: Annotated[float, Field(gt=0)] | None = None
+    dequantization: Literal["uniform", "variational", "binary"] = "uniform"
+    noise: Literal["logistic", "gaussian"] = "logistic"
+    q_steps: Count = 0
+    auxiliary: Annotated[float, Field(ge=0)] = 0.0
+
+
+@dataclass(frozen=True, config=_strict)
+class BaselineConfig:
+    """A factorised model: every sub-pixel independent given x."""
+
+    kind: Literal["logistic", "bernoulli", "weighted"] = "logistic"
+    features: FeaturesConfig = FeaturesConfig()
+    beta: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+@dataclass(frozen=True, config=_strict)
+class DataConfig:
+    """What is trained on. `crop` is in pixels of y; `round_x` rounds the low resolution to 8 bits."""
+
+    train: str = "embedded-sr"
+    round_x: bool = False
+    crop: Positive | None = None
+    augment: bool = True
+
+
+@dataclass(frozen=True, config=_strict)
+class TrainingConfig:
+    """How it is trained. Schedules follow steps; `minutes` becomes a step count at the start."""
+
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    steps: Positive | None = None
+    batch_size: Positive = 64
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    amsgrad: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Count = 100
+    schedule: Literal["cosine", "halving", "constant"] = "cosine"
+    halve_every: Positive = 200_000
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    precision: Literal["fp32", "bf16"] = "fp32"
+    validate_every: Positive = 500
+    validate_images: Positive = 256
+
+
+@dataclass(frozen=True, config=_strict)
+class Config:
+    """One run: which experiment, which model, on what, how."""
+
+    experiment: Experiment
+    preset: str
+    model: Annotated[FlowConfig | BaselineConfig, Field(discriminator="kind")]
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+_adapter = TypeAdapter(Config)
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Validate a nested dictionary. Raises ConfigError with one line per wrong key or value."""
+    try:
+        return _adapter.validate_python(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from None
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    kinds = {"flow", "logistic", "bernoulli", "weighted"}
+    key = ".".join(str(part) for part in error["loc"] if part not in kinds)
+    if error["type"] == "unexpected_keyword_argument":
+        return f"unknown configuration key '{key}': see `python -m cnf train --help` for the keys"
+    return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The nested dictionary that `from_dict` reads back."""
+    return _adapter.dump_python(config, mode="json")
+
+
+def config_sha256(config: Config) -> str:
+    """Hash of the configuration, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+
+
+def load_config(
+    experiment: str, model: str = "flow", preset: str = "smoke", overrides: list[str] | None = None
+) -> Config:
+    """Read `configs/<experiment>-<model>-<preset>.yml` and apply overrides such as `training.lr=1e-3`.
+
+    Raises ConfigError for a preset that does not exist, an unknown key, or a value of the wrong type.
+    """
+    path = PRESETS / f"{experiment}-{model}-{preset}.yml"
+    if not path.exists():
+        known = sorted(p.stem for p in PRESETS.glob("*.yml"))
+        raise ConfigError(f"no preset '{path.stem}': choose one of {', '.join(known)}")
+    values = yaml.safe_load(path.read_text())
+    values |= {"experiment": experiment, "preset": preset}
+    for override in overrides or []:
+        _apply(values, override)
+    return from_dict(values)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"'{override}' is not an override: write it as key=value, e.g. training.lr=1e-3")
+    *parents, leaf = key.strip().split(".")
+    for name in parents:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"unknown configuration key '{key}': '{name}' holds a single value")
+    values[leaf] = yaml.safe_load(text)

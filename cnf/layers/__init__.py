@@ -1,0 +1,32 @@
+"""The layers of a conditional flow, one file each. The contracts are in `cnf.layers.base`."""
+
+from cnf.layers.actnorm import ActNorm
+from cnf.layers.affine import ConditionalAffine
+from cnf.layers.base import Bijection, Dequantization, Prior, sum_except_batch
+from cnf.layers.binary import BinaryDequantization
+from cnf.layers.conv1x1 import Conv1x1
+from cnf.layers.coupling import AffineCoupling
+from cnf.layers.prior import GaussianPrior
+from cnf.layers.residual import Residual
+from cnf.layers.split import Split
+from cnf.layers.squeeze import Squeeze
+from cnf.layers.uniform import UniformDequantization
+from cnf.layers.variational import VariationalDequantization
+
+__all__ = [
+    "ActNorm",
+    "AffineCoupling",
+    "Bijection",
+    "BinaryDequantization",
+    "ConditionalAffine",
+    "Conv1x1",
+    "Dequantization",
+    "GaussianPrior",
+    "Prior",
+    "Residual",
+    "Split",
+    "Squeeze",
+    "UniformDequantization",
+    "VariationalDequantization",
+    "sum_except_batch",
+]

@@ -1,0 +1,46 @@
+import torch
+from torch import Tensor, nn
+
+from cnf.layers.base import Bijection, constant
+
+
+class ActNorm(Bijection):
+    r"""Shift and scale each channel; starts so that the first training batch has mean 0, variance 1.
+
+    Forward:  z = exp(l) (y + b)
+    Inverse:  y = z exp(-l) - b
+    log|det|: H W sum_c l_c                                             (paper.md section 1; Glow)
+
+    Args:
+        channels: number of channels C.
+
+    The start happens at the first forward in training mode. ``initialised`` is a buffer, so a model
+    that was saved and loaded is not started again.
+
+    Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.training and not self.initialised:
+            self.initialise(y)
+        return (y + self.bias) * self.log_scale.exp(), self.log_det(y)
+
+    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z * (-self.log_scale).exp() - self.bias, -self.log_det(z)
+
+    def log_det(self, y: Tensor) -> Tensor:
+        return constant(y, y.shape[-2] * y.shape[-1] * self.log_scale.sum())
+
+    @torch.no_grad()
+    def initialise(self, y: Tensor) -> None:
+        """Set b and l from a batch. A constant channel counts as having standard deviation 1e-4."""
+        std, mean = torch.std_mean(y, dim=(0, 2, 3), correction=0)
+        self.bias.copy_(-mean.view_as(self.bias))
+        self.log_scale.copy_(-std.clamp(min=1e-4).log().view_as(self.log_scale))
+        self.initialised.fill_(True)

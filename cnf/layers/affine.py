@@ -1,0 +1,43 @@
+from torch import Tensor, nn
+
+from cnf.layers.base import Bijection, check_features, log_scale, sum_except_batch
+
+
+class ConditionalAffine(Bijection):
+    r"""Scale and shift every element by amounts that depend on the features alone.
+
+    Forward:  z = y s + t,   (log s, t) from net(h)
+    Inverse:  y = (z - t) / s
+    log|det|: sum of log s                                             (paper.md sections 2 and 3)
+
+    The default map of the noise in q. Before a standard normal it is the conditional prior,
+    written as a layer (paper.md section 2, item 1).
+
+    Args:
+        channels: number of channels C of y.
+        net: maps (None, h) to (B, 2 C, H, W).
+        max_log_scale: log s lies in (-m, m).
+
+    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Raises: ValueError if h is missing or not at the resolution of y.
+    """
+
+    def __init__(self, channels: int, net: nn.Module, max_log_scale: float = 5.0):
+        super().__init__()
+        self.channels, self.net, self.max_log_scale = channels, net, max_log_scale
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_s, t = self.params(y, h)
+        return y * log_s.exp() + t, sum_except_batch(log_s)
+
+    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        log_s, t = self.params(z, h)
+        return (z - t) * (-log_s).exp(), -sum_except_batch(log_s)
+
+    def params(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(log s, t), each (B, C, H, W)."""
+        if h is None:
+            raise ValueError("ConditionalAffine needs features h: its scale and shift come from them")
+        check_features(y, h)
+        raw, t = self.net(None, h).chunk(2, dim=1)
+        return log_scale(raw, "bounded", self.max_log_scale), t

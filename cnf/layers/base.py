@@ -1,0 +1,127 @@
+"""The three contracts. A layer returns its output and its term of log p(y|x): (B,), in nats.
+
+========================  ==========================  =============================================
+kind                      forward                     going back
+========================  ==========================  =============================================
+Bijection                 (y, h) -> (z, log_det)      inverse(z, h) -> (y, -log_det)
+Prior                     (y, h) -> (kept, log_p)     sample(kept, h, ...) or restore(kept, latent)
+Dequantization            (y, h, generator)           inverse(v) -> y, deterministic
+                          -> (v, -log_q)
+========================  ==========================  =============================================
+
+``y`` is (B, C, H, W); ``h`` is the feature map of this level, (B, C_h, H, W), or None. Every layer
+accepts h and ignores it if it has no use for it. ``exact`` says whether the term is exact or makes
+log p(y|x) a lower bound.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnf.noise import Generator
+
+Scale = Literal["bounded", "softplus", "additive"]
+
+
+class Bijection(nn.Module):
+    """An invertible map for every fixed h. Laws: inverse undoes forward; log_det is autograd's."""
+
+    exact = True
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class Prior(nn.Module):
+    """Scores a part of y and keeps the rest. Laws: log_p is that of `torch.distributions`;
+    ``restore(kept, latent(y))`` is y exactly."""
+
+    exact = True
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
+        raise NotImplementedError
+
+    def latent(self, y: Tensor) -> Tensor:
+        """The part of y that leaves the flow here."""
+        raise NotImplementedError
+
+    def restore(self, kept: Tensor | None, latent: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def sample(
+        self,
+        kept: Tensor | None,
+        h: Tensor | None,
+        temperature: float = 1.0,
+        generator: Generator = None,
+    ) -> Tensor:
+        """Draw z = mu + temperature * sigma * eps and restore y from it."""
+        raise NotImplementedError
+
+
+class Dequantization(nn.Module):
+    """Discrete y to continuous v in the cell of y. Laws: ``inverse(forward(y)) == y`` for every
+    draw; q(v|y, x) integrates to 1 on the cell."""
+
+    exact = False
+
+    def forward(
+        self, y: Tensor, h: Tensor | None = None, generator: Generator = None
+    ) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def inverse(self, v: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def sum_except_batch(t: Tensor) -> Tensor:
+    """(B, ...) -> (B,)."""
+    return t.flatten(1).sum(1)
+
+
+def constant(y: Tensor, value: Tensor | float) -> Tensor:
+    """The term (B,) of a layer whose log-determinant is the same for every sample."""
+    return torch.as_tensor(value, dtype=y.dtype, device=y.device).expand(y.shape[0])
+
+
+def log_scale(raw: Tensor, kind: Scale, bound: float) -> Tensor:
+    """Log of a positive scale from a free parameter.
+
+    "bounded": bound * tanh(raw / bound), in (-bound, bound): keeps the inverse finite in float32.
+    "softplus": log softplus(raw), as in the released code (paper.md 5.1); unbounded below.
+    """
+    if kind == "bounded":
+        return bound * torch.tanh(raw / bound)
+    # softplus(raw) underflows for very negative raw, where log softplus(raw) = raw - e^raw / 2 + ...
+    return torch.where(raw < -15, raw, F.softplus(raw.clamp(min=-15)).log())
+
+
+def gaussian_log_prob(z: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    """log N(z; mu, sigma^2) summed over all but the batch: (B,), nats (paper, conditional prior)."""
+    eps = (z - mu) * (-log_sigma).exp()
+    return -sum_except_batch(0.5 * eps.square() + log_sigma + 0.5 * math.log(2 * math.pi))
+
+
+def run(layers: Iterable[Bijection], y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Pass y through bijections of one level: (output, sum of log_det)."""
+    total = constant(y, 0.0)
+    for layer in layers:
+        y, log_det = layer(y, h)
+        total = total + log_det
+    return y, total
+
+
+def check_features(y: Tensor, h: Tensor | None) -> None:
+    """Raise ValueError if h is not at the resolution of y."""
+    if h is not None and h.shape[-2:] != y.shape[-2:]:
+        (a, b), (c, d) = h.shape[-2:], y.shape[-2:]
+        raise ValueError(
+            f"h is {a}x{b} but this level works at {c}x{d}: pass features[level], not the raw image"
+        )

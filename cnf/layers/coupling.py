@@ -1,0 +1,72 @@
+import torch
+from torch import Tensor, nn
+
+from cnf.layers.base import Bijection, Scale, check_features, log_scale, sum_except_batch
+
+
+class AffineCoupling(Bijection):
+    r"""Scale and shift one half of the channels, given the other half and the features.
+
+    Forward:  z_a = y_a,   z_b = y_b s + t,   (log s, t) from net(y_a, h)
+    Inverse:  y_a = z_a,   y_b = (z_b - t) / s
+    log|det|: sum of log s over the b-half             (paper.md section 1, conditional coupling)
+
+    The paper writes the map from z to y; we multiply on the way to z and divide on the way back,
+    as the released code does.
+
+    Args:
+        channels: number of channels C >= 2; with odd C the a-half has the extra one.
+        net: maps (y_a, h) to (B, 2 C_b, H, W); to (B, C_b, H, W) if `scale` is "additive".
+        scale: "bounded": log s in (-m, m), m = max_log_scale. "softplus": s = softplus, unbounded
+            below, as released. "additive": s = 1.
+        flip: change the first half instead of the second.
+        max_log_scale: m.
+
+    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Raises: ValueError if C < 2 or if h is not at the resolution of y; both sizes are named.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        net: nn.Module,
+        scale: Scale = "bounded",
+        flip: bool = False,
+        max_log_scale: float = 1.5,
+    ):
+        super().__init__()
+        if channels < 2:
+            raise ValueError(f"a coupling needs at least 2 channels, not {channels}: squeeze first")
+        self.net, self.scale, self.flip, self.max_log_scale = net, scale, flip, max_log_scale
+        self.num_b = channels // 2
+        self.num_a = channels - self.num_b
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y_a, y_b = self.split(y)
+        log_s, t = self.params(y_a, h)
+        z_b = y_b * log_s.exp() + t
+        return self.join(y_a, z_b), sum_except_batch(log_s)
+
+    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z_a, z_b = self.split(z)
+        log_s, t = self.params(z_a, h)
+        y_b = (z_b - t) * (-log_s).exp()
+        return self.join(z_a, y_b), -sum_except_batch(log_s)
+
+    def params(self, y_a: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(log s, t), each (B, C_b, H, W)."""
+        check_features(y_a, h)
+        out = self.net(y_a, h)
+        if self.scale == "additive":
+            return torch.zeros_like(out), out
+        raw, t = out.chunk(2, dim=1)
+        return log_scale(raw, self.scale, self.max_log_scale), t
+
+    def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y to (y_a, y_b): the half that conditions, the half that changes."""
+        if self.flip:
+            return y[:, self.num_b :], y[:, : self.num_b]
+        return y[:, : self.num_a], y[:, self.num_a :]
+
+    def join(self, y_a: Tensor, y_b: Tensor) -> Tensor:
+        return torch.cat([y_b, y_a] if self.flip else [y_a, y_b], dim=1)

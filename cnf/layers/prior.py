@@ -1,0 +1,67 @@
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cnf import noise
+from cnf.layers.base import Prior, check_features, gaussian_log_prob, log_scale
+from cnf.noise import Generator
+
+MAX_LOG_SIGMA = 6.0  # bounds sigma to (e^-6, e^6): wide enough to never bind, finite in float32
+
+
+class GaussianPrior(Prior):
+    r"""Score all that is left under a diagonal Gaussian whose parameters come from the features.
+
+    Forward:  log p = log N(y; mu(h), sigma^2(h)),   nothing is kept
+    Sample:   y = mu + temperature sigma eps             (paper.md section 1, conditional prior)
+
+    Args:
+        channels: number of channels C of y.
+        net: maps (None, h) to (B, 2 C, H, W): mu and the raw log-scale. None: N(0, I).
+        scale: "bounded": log sigma in (-6, 6). "softplus": sigma = softplus, as released.
+
+    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> None, log_p (B,) in nats.
+    Raises: ValueError if h is missing when sampling (it gives the shape) or at another resolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        net: nn.Module | None = None,
+        scale: Literal["bounded", "softplus"] = "bounded",
+    ):
+        super().__init__()
+        self.channels, self.net, self.scale = channels, net, scale
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[None, Tensor]:
+        check_features(y, h)
+        mu, log_sigma = self.params(h, like=y)
+        return None, gaussian_log_prob(y, mu, log_sigma)
+
+    def latent(self, y: Tensor) -> Tensor:
+        return y
+
+    def restore(self, kept: None, latent: Tensor) -> Tensor:
+        return latent
+
+    def sample(
+        self,
+        kept: None,
+        h: Tensor | None,
+        temperature: float = 1.0,
+        generator: Generator = None,
+    ) -> Tensor:
+        if h is None:
+            raise ValueError("sampling the last prior needs features h: they give the shape of z")
+        like = h.new_zeros(h.shape[0], self.channels, *h.shape[-2:])
+        mu, log_sigma = self.params(h, like)
+        eps = noise.normal(like.shape, generator, like)
+        return mu + temperature * log_sigma.exp() * eps
+
+    def params(self, h: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(mu, log sigma), each of the shape of `like`."""
+        if self.net is None:
+            return torch.zeros_like(like), torch.zeros_like(like)
+        mu, raw = self.net(None, h).chunk(2, dim=1)
+        return mu, log_scale(raw, self.scale, MAX_LOG_SIGMA)

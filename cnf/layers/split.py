@@ -1,0 +1,63 @@
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cnf import noise
+from cnf.layers.base import Prior, check_features, gaussian_log_prob, log_scale
+from cnf.layers.prior import MAX_LOG_SIGMA
+from cnf.noise import Generator
+
+
+class Split(Prior):
+    r"""Factor out half of the channels, scored given the half that goes on and the features.
+
+    Forward:  y = (z0, z1),   log p = log N(z1; mu(z0, h), sigma^2(z0, h)),   z0 is kept
+    Sample:   z1 = mu(z0, h) + temperature sigma(z0, h) eps
+    Restore:  y = (z0, z1)                         (paper.md section 1, conditional split prior)
+
+    Args:
+        channels: number of channels C >= 2; with odd C the kept half has the extra one.
+        net: maps (z0, h) to (B, 2 C_1, H, W), C_1 = C // 2: mu and the raw log-scale.
+        scale: "bounded" or "softplus", as in GaussianPrior.
+
+    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z0 (B, C - C // 2, H, W), log_p (B,) in nats.
+    Raises: ValueError if C < 2 or if h is not at the resolution of y.
+    """
+
+    def __init__(
+        self, channels: int, net: nn.Module, scale: Literal["bounded", "softplus"] = "bounded"
+    ):
+        super().__init__()
+        if channels < 2:
+            raise ValueError(f"a split needs at least 2 channels, not {channels}: squeeze first")
+        self.net, self.scale = net, scale
+        self.num_kept = channels - channels // 2
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        kept = y[:, : self.num_kept]
+        mu, log_sigma = self.params(kept, h)
+        return kept, gaussian_log_prob(self.latent(y), mu, log_sigma)
+
+    def latent(self, y: Tensor) -> Tensor:
+        return y[:, self.num_kept :]
+
+    def restore(self, kept: Tensor, latent: Tensor) -> Tensor:
+        return torch.cat([kept, latent], dim=1)
+
+    def sample(
+        self,
+        kept: Tensor,
+        h: Tensor | None,
+        temperature: float = 1.0,
+        generator: Generator = None,
+    ) -> Tensor:
+        mu, log_sigma = self.params(kept, h)
+        eps = noise.normal(mu.shape, generator, mu)
+        return self.restore(kept, mu + temperature * log_sigma.exp() * eps)
+
+    def params(self, kept: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(mu, log sigma) of the part that leaves, each (B, C_1, H, W)."""
+        check_features(kept, h)
+        mu, raw = self.net(kept, h).chunk(2, dim=1)
+        return mu, log_scale(raw, self.scale, MAX_LOG_SIGMA)

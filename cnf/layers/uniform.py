@@ -1,0 +1,53 @@
+import math
+
+import torch
+from torch import Tensor
+
+from cnf import noise
+from cnf.errors import DataError
+from cnf.layers.base import Dequantization, constant
+from cnf.noise import Generator
+
+
+class UniformDequantization(Dequantization):
+    r"""Spread every grey level uniformly over its cell.
+
+    Forward:  v = (y + u) / N,   u ~ U[0, 1)
+    Inverse:  y = floor(N v)
+    -log q:   -D log N, so log P(y|x) >= E_u log p(v|x) - D log N       (paper.md section 2)
+
+    Args:
+        bins: number N of grey levels.
+
+    Shapes: y (B, C, H, W) whole numbers in {0..N-1} -> v in [0, 1), -log_q (B,) in nats.
+    Raises: DataError if y holds anything else (NaN included).
+    """
+
+    def __init__(self, bins: int = 256):
+        super().__init__()
+        self.bins = bins
+
+    def forward(
+        self, y: Tensor, h: Tensor | None = None, generator: Generator = None
+    ) -> tuple[Tensor, Tensor]:
+        check_levels(y, self.bins)
+        v = into_cell(y, noise.uniform(y.shape, generator, y), self.bins)
+        return v, constant(y, -y[0].numel() * math.log(self.bins))
+
+    def inverse(self, v: Tensor) -> Tensor:
+        return (v * self.bins).floor().clamp(0, self.bins - 1)
+
+
+def into_cell(y: Tensor, u: Tensor, bins: int) -> Tensor:
+    """(y + u) / N. Rounding may carry y + u up to y + 1, the next cell: it is held just below."""
+    return torch.minimum(y + u, torch.nextafter(y + 1, y)) / bins
+
+
+def check_levels(y: Tensor, bins: int) -> None:
+    """Raise DataError unless y holds whole numbers in {0..bins-1}; the first other value is named."""
+    wrong = ~((y >= 0) & (y < bins) & (y == y.floor()))
+    if wrong.any():
+        raise DataError(
+            f"y holds {y[wrong][0].item():g}, which is no whole number in 0..{bins - 1}: "
+            "pass grey levels (labels: 0 and 1), not scaled values"
+        )

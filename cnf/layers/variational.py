@@ -1,0 +1,55 @@
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnf import noise
+from cnf.layers.base import Bijection, Dequantization, gaussian_log_prob, run, sum_except_batch
+from cnf.layers.uniform import check_levels, into_cell
+from cnf.noise import Generator
+
+
+class VariationalDequantization(Dequantization):
+    r"""Spread every grey level over its cell by noise that a conditional flow makes.
+
+    Forward:  eps ~ N(0, I),   w = flow(eps; y, h),   v = (y + sigmoid(w)) / N
+    Inverse:  y = floor(N v)
+    -log q:   -log N(eps; 0, I) + log|det dw/deps| + sum log[sigmoid(w) sigmoid(-w)] - D log N
+                                                        (Flow++, Ho et al. 2019; paper.md section 10)
+
+    Args:
+        layers: bijections of the noise, (B, C, H, W); each is given the features and y as
+            (B, C_h + C, H, W), y scaled to [-1, 1].
+        bins: number N of grey levels.
+
+    Shapes: y (B, C, H, W) whole numbers in {0..N-1} -> v in [0, 1), -log_q (B,) in nats.
+    Raises: DataError if y holds anything else (NaN included).
+    """
+
+    def __init__(self, layers: Iterable[Bijection], bins: int = 256):
+        super().__init__()
+        self.layers, self.bins = nn.ModuleList(layers), bins
+
+    def forward(
+        self, y: Tensor, h: Tensor | None = None, generator: Generator = None
+    ) -> tuple[Tensor, Tensor]:
+        check_levels(y, self.bins)
+        eps = noise.normal(y.shape, generator, y)
+        w, log_det = run(self.layers, eps, with_target(y, h, self.bins))
+        v = into_cell(y, torch.sigmoid(w), self.bins)
+        zero = torch.zeros_like(eps)
+        log_q = gaussian_log_prob(eps, zero, zero) - log_det
+        log_q = log_q - sum_except_batch(F.logsigmoid(w) + F.logsigmoid(-w))
+        log_q = log_q + y[0].numel() * math.log(self.bins)
+        return v, -log_q
+
+    def inverse(self, v: Tensor) -> Tensor:
+        return (v * self.bins).floor().clamp(0, self.bins - 1)
+
+
+def with_target(y: Tensor, h: Tensor | None, bins: int) -> Tensor:
+    """The context of q(v|y, x): h and y, (B, C_h + C, H, W), y scaled to [-1, 1]."""
+    scaled = 2 * y / (bins - 1) - 1
+    return scaled if h is None else torch.cat([h, scaled], dim=1)
