@@ -1,0 +1,63 @@
+# make book and make test need Python 3.11+ and nothing else.
+SHELL := bash
+PYTHON ?= python3
+VENV ?= .venv
+PAGES ?=
+JOBS ?= 2
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+export OMP_NUM_THREADS := 1
+export PYTHONHASHSEED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install book test lint unit pages notebooks audit mutants browser clean
+
+help: ## say what each target does
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@echo
+	@echo "Without a GPU on Linux, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
+	@echo "makes the first of them fetch the small build of PyTorch."
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[book,test]'
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+install: $(STAMP) ## make the environment .venv
+
+book: $(STAMP) ## build the site from the executed pages, into _build/html; executes nothing
+	$(PY) tools/notebooks.py check
+	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . \
+	    -W -n --keep-going
+
+test: lint unit pages ## lint, unit tests, and every page executed and compared
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+
+unit: $(STAMP)
+	$(PY) -m pytest -n $(JOBS) tests
+
+pages: $(STAMP)
+	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
+	    --nbval-sanitize-with tests/nbval.cfg -n $(JOBS) --dist loadfile book
+
+notebooks: $(STAMP) ## execute the pages, stale ones first; or some: PAGES='01-name 02-name'
+	$(PY) tools/notebooks.py run --jobs $(JOBS) $(PAGES)
+
+audit: $(STAMP) ## re-derive the ledger's rows from weights and data (CNF_DATA names the data)
+	$(PY) -m cnf results audit
+
+mutants: $(STAMP) ## plant mistakes in the package one at a time; the tests must see each
+	$(PY) tools/mutants.py
+
+browser: ## open every page of the built site in Chromium; screenshots in _build/screenshots
+	$(PY) tools/browser.py
+
+clean: ## delete what was built, .venv included; runs/ and data/ stay
+	rm -rf $(VENV) _build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,224 @@
+"""Execute the book's pages: each NN-name.md (what people edit) has a twin NN-name.ipynb.
+
+    python tools/notebooks.py run [PAGE ...]   execute these pages (default: all, stale ones first)
+    python tools/notebooks.py check            refuse stale twins, naming the line to run
+
+The twin keeps in its metadata a digest of everything its outputs come from: the page, every Python
+file of `cnf/`, and the files that the page's front matter names under `cnf: reads:` (globs from
+the root of the repository). A twin whose digest differs is stale. Executing an unchanged page
+writes the same bytes: cell ids come from the cells' content, nothing holds a time, and a figure
+keeps its old bytes unless its pixels change.
+"""
+
+import argparse
+import base64
+import hashlib
+import io
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+
+
+class PageError(ValueError):
+    """A page that cannot be executed as it stands; the message says what to change."""
+
+
+def pages(book: Path = BOOK) -> list[Path]:
+    """The executable pages of the book, sorted: Markdown files whose front matter has a kernel."""
+    found = (p for p in sorted(book.rglob("*.md")) if not any(s[0] in "._" for s in p.parts))
+    return [p for p in found if "kernelspec" in p.read_text("utf-8").split("\n---", 1)[0]]
+
+
+def twin(page: Path) -> Path:
+    """The executed notebook beside a page."""
+    return page.with_suffix(".ipynb")
+
+
+def read(page: Path) -> NotebookNode:
+    """The page as a notebook without outputs, with its final cell ids and metadata."""
+    nb = jupytext.reads(page.read_text("utf-8"), fmt="md:myst")
+    nb.metadata = NotebookNode(
+        kernelspec=KERNEL, language_info=LANGUAGE, cnf=dict(nb.metadata.get("cnf", {}))
+    )
+    nb.nbformat, nb.nbformat_minor = 4, 5
+    seen: dict[str, int] = {}
+    for cell in nb.cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    return nb
+
+
+def sources(page: Path, root: Path = ROOT) -> list[Path]:
+    """The files that the outputs of a page come from, sorted.
+
+    Raises: PageError if a glob under `cnf: reads:` matches no file.
+    """
+    files = {page, *(root / "cnf").rglob("*.py")}
+    for pattern in read(page).metadata.cnf.get("reads", []):
+        matched = {p for p in root.glob(pattern) if p.is_file()}
+        if not matched:
+            raise PageError(f"{page.name}: its front matter reads {pattern!r}, which is no file")
+        files |= matched
+    return sorted(files)
+
+
+def digest(page: Path, root: Path = ROOT) -> str:
+    """sha256 over the names and contents of a page's sources, blind to the kind of line ends."""
+    total = hashlib.sha256()
+    for path in sources(page, root):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        total.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
+def is_stale(page: Path, root: Path = ROOT) -> bool:
+    """Whether a page has no twin, or one made from other sources."""
+    if not twin(page).exists():
+        return True
+    kept = nbformat.read(twin(page), as_version=4).metadata.get("cnf", {})
+    return kept.get("sha256") != digest(page, root)
+
+
+def pixels(png: bytes) -> tuple[str, bytes]:
+    """A figure as (sha256 of its decoded pixels, the PNG re-encoded without metadata)."""
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    if image.getchannel("A").getextrema() == (255, 255):
+        image = image.convert("RGB")
+    key = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+    image.info.clear()
+    clean = io.BytesIO()
+    image.save(clean, "PNG", optimize=True)
+    return key, clean.getvalue()
+
+
+def figures(nb: NotebookNode) -> list[NotebookNode]:
+    """The mime bundles of a notebook's outputs that hold a PNG."""
+    bundles = (out.get("data", {}) for cell in nb.cells for out in cell.get("outputs", []))
+    return [data for data in bundles if "image/png" in data]
+
+
+def clean_figures(nb: NotebookNode, old: NotebookNode | None) -> None:
+    """Strip the figures of `nb` in place; where `old` has the same pixels, take its bytes."""
+    kept = {}
+    for data in figures(old) if old else []:
+        kept[pixels(base64.b64decode(data["image/png"]))[0]] = data["image/png"]
+    for data in figures(nb):
+        key, png = pixels(base64.b64decode(data["image/png"]))
+        data["image/png"] = kept.get(key) or base64.b64encode(png).decode() + "\n"
+
+
+def execute(page: Path) -> str:
+    """Execute a page in a fresh kernel and write its twin if it differs; says what was done.
+
+    The kernel runs in the page's folder with one thread and with CNF_DATA unset: a page must give
+    the same output with and without benchmark data.
+
+    Raises: PageError if a cell fails, runs too long or writes to stderr.
+    """
+    started = time.monotonic()
+    nb, made_from = read(page), digest(page)
+    env = {k: v for k, v in os.environ.items() if k != "CNF_DATA"}
+    env |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    client = NotebookClient(
+        nb,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": str(page.parent)}},
+    )
+    try:
+        client.execute(env=env)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise PageError(f"{page.name}: {error}") from None
+    nb.metadata = NotebookNode(
+        kernelspec=KERNEL, language_info=LANGUAGE, cnf=nb.metadata.cnf | {"sha256": made_from}
+    )
+    for cell in nb.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                raise PageError(f"{page.name}: a cell writes to stderr: {output.text.strip()}")
+    path = twin(page)
+    clean_figures(nb, nbformat.read(path, as_version=4) if path.exists() else None)
+    text = nbformat.writes(nb) + "\n"
+    changed = not path.exists() or path.read_text("utf-8") != text
+    if changed:
+        path.write_text(text, "utf-8", newline="\n")
+    seconds = time.monotonic() - started
+    return f"{'rewrote' if changed else 'unchanged'}  {path.relative_to(ROOT)}  {seconds:.0f} s"
+
+
+def select(names: list[str]) -> list[Path]:
+    """The pages of these names (stem or path); all of them, stale ones first, when none is named.
+
+    Raises: PageError for a name that is no page.
+    """
+    every = pages()
+    if not names:
+        return sorted(every, key=lambda page: not is_stale(page))
+    by_stem = {page.stem: page for page in every}
+    unknown = [name for name in names if Path(name).stem not in by_stem]
+    if unknown:
+        raise PageError(f"no page is named {unknown[0]!r}; there are: {', '.join(by_stem)}")
+    return [by_stem[Path(name).stem] for name in names]
+
+
+def run(names: list[str], jobs: int) -> int:
+    """Execute pages, `jobs` at a time; returns how many failed."""
+    failed = 0
+    with ProcessPoolExecutor(jobs) as pool:
+        for future in [pool.submit(execute, page) for page in select(names)]:
+            try:
+                print(future.result(), flush=True)
+            except PageError as error:
+                failed += 1
+                print(f"error: {error}", file=sys.stderr, flush=True)
+    return failed
+
+
+def check() -> int:
+    """Name the stale pages and the line that executes them; returns how many there are."""
+    stale = [page.stem for page in pages() if is_stale(page)]
+    for name in stale:
+        print(f"stale: book/{name}.ipynb was not made from what is here now", file=sys.stderr)
+    if stale:
+        print(f"run: make notebooks PAGES='{' '.join(stale)}'", file=sys.stderr)
+    return len(stale)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run", help="execute pages (default: all, stale ones first)")
+    runner.add_argument("pages", nargs="*", metavar="PAGE")
+    runner.add_argument("--jobs", type=int, default=os.cpu_count(), help="pages at a time")
+    commands.add_parser("check", help="refuse stale twins, naming the line to run")
+    arguments = parser.parse_args()
+    try:
+        bad = check() if arguments.command == "check" else run(arguments.pages, arguments.jobs)
+    except PageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
