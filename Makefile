@@ -40,7 +40,7 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 
 unit: $(STAMP)
-	$(PY) -m pytest -n $(JOBS) tests
+	$(PY) -m pytest -n $(JOBS) tests --ignore tests/browser
 
 pages: $(STAMP)
 	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
@@ -55,8 +55,8 @@ audit: $(STAMP) ## re-derive the ledger's rows from weights and data (CNF_DATA n
 mutants: $(STAMP) ## plant mistakes in the package one at a time; the tests must see each
 	$(PY) tools/mutants.py
 
-browser: ## open every page of the built site in Chromium; screenshots in _build/screenshots
-	$(PY) tools/browser.py
+browser: $(STAMP) ## open every page of the built site in Chromium; screenshots in _build/screenshots
+	$(PY) -m pytest -q -n $(JOBS) tests/browser
 
 clean: ## delete what was built, .venv included; runs/ and data/ stay
 	rm -rf $(VENV) _build .pytest_cache .ruff_cache .hypothesis *.egg-info
