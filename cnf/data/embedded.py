@@ -1,9 +1,12 @@
-"""The default super-resolution set: patches of scikit-image's photographs, no download."""
+"""The default sets, no download: patches of photographs, and procedural fundus pictures."""
+
+from functools import lru_cache
 
 import numpy as np
 import skimage.data
 import torch
 
+from cnf.data import fundus
 from cnf.data.examples import ImageSet, Split, Stack
 from cnf.errors import DataError
 
@@ -15,7 +18,11 @@ PICTURES = {
 }
 SIZE = 32  # pixels a side of a patch
 
+SEEDS = {"train": range(24), "valid": range(1000, 1004), "test": range(2000, 2008)}
+FUNDUS_SIZE = 192  # pixels a side
 
+
+@lru_cache(maxsize=3)
 def embedded_sr(split: Split) -> ImageSet:
     """32x32 RGB patches; train, valid and test are cut from different photographs."""
     names, patches = [], []
@@ -28,6 +35,14 @@ def embedded_sr(split: Split) -> ImageSet:
     y = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).contiguous()
     source = "patches of scikit-image's CC0 and public-domain photographs"
     return ImageSet("embedded-sr", split, "sr", Stack(names, y), source, stand_in=True)
+
+
+@lru_cache(maxsize=3)
+def embedded_vessels(split: Split) -> ImageSet:
+    """192x192 fundus pictures with exact vessel masks from `fundus.generate`; splits by seed."""
+    examples = [fundus.generate(seed, FUNDUS_SIZE) for seed in SEEDS[split]]
+    source = "procedural fundus pictures with exact vessel masks"
+    return ImageSet("embedded-vessels", split, "vessels", examples, source, stand_in=True)
 
 
 def _photograph(name: str) -> np.ndarray:

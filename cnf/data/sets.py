@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from cnf.data.embedded import embedded_sr
+from cnf.data.embedded import embedded_sr, embedded_vessels
 from cnf.data.examples import Example, ImageSet, Split, Stack
-from cnf.data.images import SUFFIXES, check_size, read_image, read_mask
+from cnf.data.folders import find, read_folder, to_tensor
+from cnf.data.images import check_size, read_image, read_mask
 from cnf.errors import DataError
 
 NAMES = ("embedded-sr", "embedded-vessels", "tinyimagenet32", "tinyimagenet64", "set5", "drive")
@@ -43,13 +43,13 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         raise DataError(f"no split '{split}': choose one of {', '.join(SPLITS)}")
     root = default_root() if root is None else Path(root)
     if name.startswith("folder:"):
-        raise DataError("folder: sets are not there yet")
+        return read_folder(Path(name.removeprefix("folder:")), split)
     if name not in NAMES:
         raise DataError(f"no image set '{name}': choose one of {', '.join(NAMES)}, folder:PATH")
     if name == "embedded-sr":
         return embedded_sr(split)
     if name == "embedded-vessels":
-        raise DataError("embedded-vessels is not there yet")
+        return embedded_vessels(split)
     if name == "set5":
         return _set5(split, root)
     if name == "drive":
@@ -63,12 +63,6 @@ def missing(name: str, where: Path) -> DataError:
         f"{name}: nothing at {where}: see `python -m cnf data prepare {name}` for how to get it, "
         "or set CNF_DATA to the folder that holds it"
     )
-
-
-def to_tensor(pixels: np.ndarray) -> Tensor:
-    """(H,W,3) or (H,W) -> uint8 (C,H,W)."""
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(pixels).astype(np.uint8, copy=False))
 
 
 def read_tiny_file(path: Path) -> tuple[list[str], np.ndarray]:
@@ -147,14 +141,3 @@ def _drive(split: Split, root: Path) -> ImageSet:
             )
         )
     return ImageSet("drive", split, "vessels", examples, "DRIVE, Staal et al. 2004")
-
-
-def find(folder: Path, prefix: str) -> Path:
-    """The one picture in `folder` whose name starts with `prefix`, whatever its format."""
-    found = [p for p in folder.glob(f"{prefix}*") if p.suffix.lower() in SUFFIXES]
-    if len(found) != 1:
-        raise DataError(
-            f"{folder}: expected one picture named {prefix}*, found {len(found)}: "
-            "see data/README.md for the layout"
-        )
-    return found[0]
