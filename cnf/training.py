@@ -1,0 +1,810 @@
+"""One training loop for every model: a flow or a baseline, on one device.
+
+The state of a run is a step number, weights, averaged weights and the optimizer. Everything random
+is keyed: the order of the pictures by (seed, epoch), their augmentation and the noise by (seed,
+step). So a run needs no stored random state, and one that was interrupted goes on exactly as if it
+had not been (bit for bit on a CPU with the same number of threads).
+
+A run folder holds
+    config.json          configuration, seed, hashes of the data, budget in steps
+    history.jsonl, .png  one line a validation, and the plot of it
+    last.pt              everything needed to go on
+    weights.safetensors  averaged weights of the best validation, for `models.load_model`
+"""
+
+import copy
+import io
+import json
+import math
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from cnf import models, noise
+from cnf.config import Config, TrainingConfig, config_sha256, from_dict, load_config, to_dict
+from cnf.data import Example, ImageSet, load
+from cnf.data.batches import make_batch
+from cnf.errors import CheckpointError, ConfigError, DataError, TrainingError
+from cnf.nets import set_precision
+
+TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
+PROBE_WARM_UP, PROBE_STEPS, PROBE_SECONDS = 3, 20, 20.0
+
+
+def train(
+    config: Config | None,
+    out: Path | str,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    device: str = "auto",
+) -> Path:
+    """Train `config` into the folder `out` and return the folder.
+
+    Args:
+        config: what to train; with `resume`, None stands for the configuration of the run.
+        minutes, steps: the whole budget, instead of the configuration's. Minutes become a number of
+            steps once, from a short probe; schedules follow steps.
+        max_minutes: end this slice with a checkpoint after so many minutes.
+        resume: go on from `out`/last.pt.
+        seed: weights, order, augmentation and noise; 0 if None and not resumed.
+        device: "auto" (CUDA if there is one), "cpu" or "cuda".
+
+    Raises TrainingError (no such device, folder in use, non-finite loss or gradient, disk full),
+    CheckpointError (what is in `out` does not fit), ConfigError, DataError. On SIGINT and SIGTERM
+    writes a checkpoint, then raises KeyboardInterrupt.
+    """
+    out = Path(out)
+    with _locked(out):
+        if resume:
+            record = read_record(out)
+            config = _same_run(record, config, minutes, steps, seed)
+            run = Run.build(config, record["seed"], device)
+            run.load(out / "last.pt", record)
+            _rewind_history(out, run.step)
+        else:
+            if (out / "last.pt").exists():
+                raise TrainingError(
+                    f"{out} already holds a run: go on with --resume {out}, or choose another --out"
+                )
+            config = with_budget(config, minutes, steps)
+            run = Run.build(config, seed or 0, device)
+            record = run.record()
+            (out / "history.jsonl").unlink(missing_ok=True)
+            write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
+            run.steps = record["steps"]
+            run.save(out / "last.pt")
+        _loop(run, out, max_minutes)
+    return out
+
+
+def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
+    """From `run.step` to `run.steps`, unless time or a signal ends it before."""
+    if run.step >= run.steps:
+        tqdm.write(f"{out} has had its {run.steps} steps: nothing left to do")
+    options = run.config.training
+    end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+    bar = tqdm(total=run.steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True)
+    with _signals() as stop, bar:
+        while run.step < run.steps and not stop and time.monotonic() < end:
+            started = time.monotonic()
+            nats = run.update()
+            run.seconds += time.monotonic() - started
+            bar.update()
+            bar.set_postfix_str(
+                f"{nats / math.log(2):.3f} bits/dim, {run.images_per_second():.0f} images/s",
+                refresh=False,
+            )
+            if run.step % options.validate_every == 0 or run.step == run.steps:
+                started = time.monotonic()
+                line, is_best = run.validate()
+                run.seconds += time.monotonic() - started
+                _append(out / "history.jsonl", line)
+                if is_best:
+                    run.save_weights(out / "weights.safetensors")
+                run.save(out / "last.pt")
+                tqdm.write(_sentence(line, run.steps))
+        if run.step % options.validate_every and run.step < run.steps:
+            run.save(out / "last.pt")
+    plot_history(out)
+    if stop:
+        raise KeyboardInterrupt(f"stopped at step {run.step}: go on with --resume {out}")
+    if run.step < run.steps:
+        tqdm.write(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
+
+
+@dataclass
+class Run:
+    """The state of a run between two steps."""
+
+    config: Config
+    seed: int
+    device: torch.device
+    data: ImageSet
+    valid: ImageSet
+    accelerator: Accelerator
+    model: nn.Module
+    average: nn.Module  # exponential moving average of the model's weights
+    optimizer: torch.optim.Optimizer
+    steps: int = 0  # the budget
+    step: int = 0  # updates done
+    best: float = math.inf  # bits/dim of the best validation
+    seconds: float = 0.0  # spent on updates and validations, over all slices
+    sums: dict[str, float] = field(default_factory=dict)  # of logs since the last validation
+
+    @classmethod
+    def build(cls, config: Config, seed: int, device: str = "auto") -> "Run":
+        """Load the data, build the model from `seed`, let ActNorm see the first batch."""
+        if seed < 0:
+            raise ConfigError(f"seed = {seed}: choose 0 or more")
+        accelerator = _accelerator(device)
+        data, valid = load(config.data.train, "train"), load(config.data.train, "valid")
+        if data.experiment != config.experiment:
+            raise ConfigError(
+                f"data.train = '{data.name}' is a set for {data.experiment}, this is a run of "
+                f"{config.experiment}: see `python -m cnf data list`"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = models.build(config)
+        set_precision(model, config.training.precision)
+        model.to(device=accelerator.device, memory_format=torch.channels_last)
+        optimizer = _optimizer(model, config.training)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        run = cls(
+            config, seed, accelerator.device, data, valid, accelerator, model, model, optimizer
+        )
+        with torch.no_grad():
+            model.train()
+            model.loss(*run.batch(0), run.generator(0))
+        run.average = copy.deepcopy(model).eval().requires_grad_(False)
+        return run
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """y (B,C,H,W) and x of one step, augmented."""
+        size = self.config.training.batch_size
+        places = range(step * size, (step + 1) * size)
+        indices = [
+            int(_order(self.seed, place // len(self.data), len(self.data))[place % len(self.data)])
+            for place in places
+        ]
+        rng = np.random.default_rng([1, self.seed, step])
+        return self._move(*make_batch(self.data, indices, self.config.data, rng, train=True))
+
+    def generator(self, step: int) -> torch.Generator:
+        """The noise of one step."""
+        seed = noise.keyed(self.seed, [step], TRAINING_NOISE)[0].initial_seed()
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def update(self) -> float:
+        """One step of the optimizer; returns -log p(y|x) of the batch in nats/dim.
+
+        Raises TrainingError, before any weight changes, if the loss or a gradient is not finite.
+        """
+        options, step = self.config.training, self.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(options, step, self.steps)
+        y, x = self.batch(step)
+        self.model.train()
+        loss, logs = self.model.loss(y, x, self.generator(step))
+        self.accelerator.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm or math.inf)
+        logs = {"nats": loss, **logs, "loss": loss, "grad_norm": norm}
+        values = torch.stack([value.detach().float() for value in logs.values()]).tolist()
+        logs = dict(zip(logs, values, strict=True))
+        if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
+            what = "gradient" if math.isfinite(logs["loss"]) else "loss"
+            layer = first_non_finite(self.model, y, x, lambda: self.generator(step))
+            raise TrainingError(
+                f"the {what} of step {step + 1} is not finite; first in {layer}. The last good "
+                "state is kept: lower training.lr, training.clip_norm or model.max_log_scale"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._update_average(min(options.ema, (1 + step) / (10 + step)))
+        self.step += 1
+        for name, value in (logs | {"updates": 1}).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.sums["grad_norm_max"] = max(self.sums.get("grad_norm_max", 0.0), logs["grad_norm"])
+        return logs["nats"]
+
+    @torch.no_grad()
+    def _update_average(self, decay: float) -> None:
+        averaged, weights = list(self.average.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(averaged, weights, 1 - decay)
+        for mean, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(buffer)
+
+    @torch.no_grad()
+    def validate(self) -> tuple[dict[str, Any], bool]:
+        """A line of history: means since the last one, and bits/dim of the averaged weights."""
+        count = min(self.config.training.validate_images, len(self.valid))
+        bits = []
+        for indices in _groups(self.valid, count, self.config):
+            bits += self._bits_per_dim(indices)
+        value = sum(bits) / len(bits)
+        if not math.isfinite(value):
+            bad = next(self.valid[i].name for i, b in enumerate(bits) if not math.isfinite(b))
+            raise TrainingError(
+                f"validation after step {self.step} is not finite on picture '{bad}'. The last "
+                "good state is kept: lower training.lr or model.max_log_scale"
+            )
+        is_best = value < self.best
+        self.best = min(self.best, value)
+        updates = self.sums.pop("updates")
+        norm_max = self.sums.pop("grad_norm_max")
+        means = {name: total / updates for name, total in self.sums.items()}
+        self.sums = {}
+        line = {
+            "step": self.step,
+            "epoch": round(self.step * self.config.training.batch_size / len(self.data), 3),
+            "lr": learning_rate(self.config.training, self.step - 1, self.steps),
+            "bits_per_dim": means.pop("nats") / math.log(2),
+            **means,
+            "grad_norm_max": norm_max,
+            "valid_bits_per_dim": value,
+            "valid_images": count,
+            "best": is_best,
+            "seconds": round(self.seconds, 1),
+            "images_per_second": round(self.images_per_second(), 1),
+        }
+        return line, is_best
+
+    def _bits_per_dim(self, indices: list[int]) -> list[float]:
+        """Bits/dim of whole validation pictures, with noise keyed by (seed, index)."""
+        y, x, dims = whole_batch(self.valid, indices, self.config, self.model.multiple)
+        generator = noise.keyed(self.seed, indices)
+        log_p = self.average.log_prob(*self._move(y, x), generator)
+        return (-log_p.double() / (dims * math.log(2))).tolist()
+
+    def images_per_second(self) -> float:
+        """Pictures trained on a second, validations counted in."""
+        return self.step * self.config.training.batch_size / max(self.seconds, 1e-9)
+
+    def _move(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        options = {"device": self.device, "memory_format": torch.channels_last}
+        return y.to(**options), x.to(**options)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    def record(self) -> dict[str, Any]:
+        """What config.json holds. Turns a budget in minutes into steps."""
+        options = self.config.training
+        budget: dict[str, Any] = {"steps": options.steps}
+        if options.steps is None:
+            seconds = self.probe()
+            budget = {
+                "steps": steps_in(options.minutes, seconds, options.validate_every),
+                "minutes": options.minutes,
+                "seconds_a_step": seconds[0],
+                "seconds_a_validation": seconds[1],
+            }
+        return {
+            "config": to_dict(self.config),
+            "config_sha256": config_sha256(self.config),
+            "seed": self.seed,
+            "steps": budget["steps"],
+            "budget": budget,
+            "data": {
+                "name": self.data.name,
+                "stand_in": self.data.stand_in,
+                "train": {"images": len(self.data), "sha256": self.data.sha256},
+                "valid": {"images": len(self.valid), "sha256": self.valid.sha256},
+            },
+            "command": command(self.config, budget["steps"], self.seed),
+            "parameters": self.num_parameters,
+            "device": _device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+    def probe(self) -> tuple[float, float]:
+        """Seconds of one step and of one validation, measured on a copy: `self` does not change."""
+        model = copy.deepcopy(self.model)
+        trial = replace(self, model=model, average=copy.deepcopy(self.average), sums={})
+        trial.optimizer = _optimizer(model, self.config.training)
+        trial.steps = PROBE_WARM_UP + PROBE_STEPS
+        times, started = [], time.monotonic()
+        while trial.step < trial.steps:
+            before = time.monotonic()
+            trial.update()
+            times.append(time.monotonic() - before)
+            enough = len(times) > PROBE_WARM_UP + 1
+            if enough and time.monotonic() - started > PROBE_SECONDS:
+                break
+        count = min(self.config.training.validate_images, len(self.valid))
+        groups = list(_groups(self.valid, count, self.config))
+        with torch.no_grad():
+            trial._bits_per_dim(groups[0])
+            before = time.monotonic()
+            trial._bits_per_dim(groups[0])
+            validation = (time.monotonic() - before) * count / len(groups[0])
+        return median(times[PROBE_WARM_UP:]), validation
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on."""
+        state = {
+            "config": json.dumps(to_dict(self.config), sort_keys=True),
+            "seed": self.seed,
+            "steps": self.steps,
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+            "sums": self.sums,
+            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(path, buffer.getbuffer())
+
+    def load(self, path: Path, record: dict[str, Any]) -> None:
+        """Take the state `save` wrote. Raises CheckpointError if it is damaged or another run's."""
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such checkpoint: is {path.parent} a run folder?")
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            stored = json.loads(state["config"])
+        except Exception as error:  # torch raises a different type for each way to be damaged
+            raise CheckpointError(
+                f"{path}: cannot be read ({_first_line(error)}): it was cut short or is not a "
+                "checkpoint; restore a copy or train again"
+            ) from error
+        different = differences(stored, to_dict(self.config))
+        if different:
+            raise CheckpointError(f"{path} belongs to another run: {'; '.join(different)}")
+        for split, images in (("train", self.data), ("valid", self.valid)):
+            if record["data"][split]["sha256"] != images.sha256:
+                raise CheckpointError(
+                    f"{path.parent} was trained on other {split} pictures than {images.name} now "
+                    "holds: restore the set (`python -m cnf data verify`) or train again"
+                )
+        try:
+            self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for name in ("steps", "step", "best", "seconds", "sums"):
+                setattr(self, name, state[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} holds another model than its configuration builds "
+                f"({_first_line(error)}): train again, or use the version of the code that made it"
+            ) from error
+
+    def save_weights(self, path: Path) -> None:
+        """Write the averaged weights for `models.load_model`."""
+        metadata = {
+            "seed": str(self.seed),
+            "step": str(self.step),
+            "steps": str(self.steps),
+            "valid_bits_per_dim": repr(self.best),
+            "data": self.data.name,
+            "data_sha256": self.data.sha256,
+        }
+        with atomic(path) as part:
+            models.save_model(part, self.average, self.config, metadata)
+
+
+def learning_rate(options: TrainingConfig, step: int, steps: int) -> float:
+    """Learning rate of update number `step` (from 0) of `steps`.
+
+    Linear warm-up over `options.warmup` updates, times a schedule: "cosine" falls from 1 to 0 at
+    `steps`; "halving" halves every `options.halve_every` updates; "constant" is 1.
+    """
+    warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
+    match options.schedule:
+        case "cosine":
+            factor = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+        case "halving":
+            factor = 0.5 ** (step // options.halve_every)
+        case _:
+            factor = 1.0
+    return options.lr * warm * factor
+
+
+def steps_in(minutes: float, seconds: tuple[float, float], validate_every: int) -> int:
+    """Updates that fit in `minutes`, given the seconds of an update and of a validation."""
+    step, validation = seconds
+    return max(1, round(60 * minutes / (step + validation / validate_every)))
+
+
+def check_device(device: str) -> None:
+    """Raise TrainingError unless `device` is auto, cpu, or a cuda that is there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise TrainingError(f"--device {device}: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: there is no CUDA GPU here: use --device cpu")
+
+
+def with_budget(config: Config, minutes: float | None, steps: int | None) -> Config:
+    """`config` with the budget given here, if any. Raises ConfigError for none or two of them."""
+    if minutes is not None and steps is not None:
+        raise ConfigError(f"--minutes {minutes} and --steps {steps} are two budgets: give one")
+    for name, value in (("--minutes", minutes), ("--steps", steps)):
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{name} {value} is no budget: give a number above 0")
+    if minutes is not None or steps is not None:
+        config = replace(config, training=replace(config.training, minutes=minutes, steps=steps))
+    budgets = (config.training.minutes, config.training.steps)
+    if sum(b is not None for b in budgets) != 1:
+        raise ConfigError(
+            f"training.minutes = {budgets[0]} and training.steps = {budgets[1]}: set exactly one, "
+            "or give --minutes or --steps"
+        )
+    return config
+
+
+def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
+    """What a run would take, from a short probe; nothing is written."""
+    run = Run.build(config, seed, device)
+    step, validation = run.probe()
+    every, options = config.training.validate_every, config.training
+    steps = options.steps or steps_in(options.minutes, (step, validation), every)
+    minutes = steps * (step + validation / every) / 60
+    return "\n".join(
+        (
+            f"model        {config.experiment} {config.model.kind}, preset {config.preset}",
+            f"data         {run.data.describe()}",
+            f"parameters   {run.num_parameters:,}",
+            f"device       {_device_name(run.device)}, {torch.get_num_threads()} CPU thread(s)",
+            f"one step     {step:.3g} s for a batch of {options.batch_size}",
+            f"validation   {validation:.3g} s, every {every} steps",
+            f"steps        {steps:,} ({steps * options.batch_size:,} pictures)",
+            f"time         {_duration(minutes)}",
+        )
+    )
+
+
+def command(config: Config, steps: int, seed: int) -> str:
+    """The command line that repeats a run; empty if its preset is not one of `configs/`."""
+    model = "flow" if config.model.kind == "flow" else "baseline"
+    words = ["python", "-m", "cnf", "train", config.experiment, "--model", model]
+    words += ["--preset", config.preset]
+    try:
+        preset = _flat(to_dict(load_config(config.experiment, model, config.preset)))
+    except ConfigError:
+        return ""
+    for key, value in _flat(to_dict(config)).items():
+        if key not in ("training.steps", "training.minutes") and value != preset.get(key):
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join([*words, "--steps", str(steps), "--seed", str(seed)])
+
+
+def whole_batch(
+    images: ImageSet, indices: list[int], config: Config, multiple: int
+) -> tuple[Tensor, Tensor, int]:
+    """Whole pictures with sides the model can take: y, x, and D of the pictures themselves.
+
+    Super-resolution pictures are cropped at the right and bottom to a multiple of `multiple`.
+    Vessel pictures are padded there with zeros; the padding never counts in D, and since it can
+    only cost bits, the bits/dim are never too good.
+    """
+    examples = [images[i] for i in indices]
+    if config.experiment == "sr":
+        sides = [side - side % multiple for side in examples[0].y.shape[-2:]]
+        if min(sides) == 0:
+            raise DataError(f"{examples[0].name} is smaller than {multiple} pixels: leave it out")
+        examples = [Example(e.name, e.y[..., : sides[0], : sides[1]]) for e in examples]
+    rng = np.random.default_rng(0)  # nothing is drawn
+    y, x = make_batch(examples, range(len(examples)), config.data, rng, train=False)
+    dims = y[0].numel()
+    if config.experiment == "vessels":
+        bottom, right = (-side % multiple for side in y.shape[-2:])
+        y, x = (F.pad(t, (0, right, 0, bottom)) for t in (y, x))
+    return y, x, dims
+
+
+def first_non_finite(model: nn.Module, y: Tensor, x: Tensor, generator) -> str:
+    """The first module whose output, else whose input's gradient, is not finite on this batch."""
+    if not (torch.isfinite(y).all() and torch.isfinite(x).all()):
+        return "the batch itself"
+    forward: list[str] = []
+    backward: list[str] = []
+    hooks = []
+
+    def note(name: str, gradient: Tensor) -> None:
+        if not _finite(gradient):
+            backward.append(name)
+
+    for name, module in model.named_modules():
+        if not name:
+            continue
+
+        def before(module, inputs, name=name):
+            for tensor in _tensors(inputs):
+                if tensor.requires_grad:
+                    tensor.register_hook(partial(note, name))
+
+        def after(module, inputs, outputs, name=name):
+            if not all(_finite(tensor) for tensor in _tensors(outputs)):
+                forward.append(name)
+
+        hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    try:
+        model.zero_grad()
+        loss, _ = model.loss(y, x, generator())
+        if not forward and _finite(loss):
+            loss.backward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = dict(model.named_modules())
+    weights = [n for n, p in model.named_parameters() if p.grad is not None and not _finite(p.grad)]
+    model.zero_grad()
+    if forward:
+        return f"layer '{forward[0]}' ({type(names[forward[0]]).__name__})"
+    if backward:
+        return f"the gradient through layer '{backward[0]}' ({type(names[backward[0]]).__name__})"
+    return f"the gradient of '{weights[-1]}'" if weights else "the loss itself"
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """One phrase for every key whose value differs between two nested dictionaries."""
+    old, new = _flat(there), _flat(here)
+    return [
+        f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def read_record(out: Path) -> dict[str, Any]:
+    """config.json of a run folder. Raises CheckpointError if it is missing or damaged."""
+    path = Path(out) / "config.json"
+    if not path.exists():
+        raise CheckpointError(f"{out} is not a run folder: it holds no config.json")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error}): restore a copy") from error
+
+
+def read_config(out: Path) -> Config:
+    """The configuration of a run folder. Raises CheckpointError or ConfigError."""
+    return from_dict(read_record(out).get("config", {}))
+
+
+def read_history(out: Path) -> list[dict[str, Any]]:
+    """The lines of history.jsonl; a last line cut short by a crash is left out."""
+    path = Path(out) / "history.jsonl"
+    lines = path.read_text().split("\n") if path.exists() else []
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def plot_history(out: Path) -> None:
+    """Draw history.jsonl as history.png: bits/dim, gradient norm and learning rate by step."""
+    from matplotlib.figure import Figure
+
+    history = read_history(out)
+    if not history:
+        return
+    steps = [line["step"] for line in history]
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
+    top.plot(steps, [line["bits_per_dim"] for line in history], label="training")
+    top.plot(steps, [line["valid_bits_per_dim"] for line in history], label="validation, averaged")
+    top.set_ylabel("bits/dim")
+    top.legend()
+    middle.semilogy(steps, [line["grad_norm"] for line in history], label="mean")
+    middle.semilogy(steps, [line["grad_norm_max"] for line in history], label="largest")
+    middle.set_ylabel("gradient norm")
+    middle.legend()
+    bottom.plot(steps, [line["lr"] for line in history])
+    bottom.set(ylabel="learning rate", xlabel="step")
+    with atomic(Path(out) / "history.png") as part:
+        figure.savefig(part, format="png", dpi=100, metadata={"Software": None})
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Write to the path yielded; `path` changes only when all is on the disk.
+
+    Raises TrainingError, and leaves `path` as it was, if the disk is full or cannot be written.
+    """
+    part = path.with_name(path.name + ".tmp")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        for left in path.parent.glob(part.name + "*"):
+            left.unlink()
+        raise TrainingError(
+            f"{path} could not be written ({_first_line(error)}); what was there is untouched: "
+            f"make room, then --resume {path.parent}"
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replace the content of `path` in one move, see `atomic`."""
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the folder for this process."""
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            f"another run is writing to {out}: wait for it, stop it, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise TrainingError(f"cannot write to {out} ({error}): choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The list yielded fills at the first SIGINT or SIGTERM; a second one acts at once."""
+    received: list[int] = []
+    before = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number, frame) -> None:
+        received.append(number)
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        restore()
+
+
+def _same_run(
+    record: dict[str, Any],
+    config: Config | None,
+    minutes: float | None,
+    steps: int | None,
+    seed: int | None,
+) -> Config:
+    """The stored configuration. Raises CheckpointError if what is asked for differs from it."""
+    stored = from_dict(record["config"])
+    if config is None:
+        config = stored
+    options = config.training
+    if minutes is None and steps is None:  # the budget was fixed when the run began
+        options = replace(options, minutes=stored.training.minutes, steps=stored.training.steps)
+    else:
+        options = replace(options, minutes=minutes, steps=steps)
+        if steps == record["steps"]:
+            options = replace(options, minutes=stored.training.minutes, steps=stored.training.steps)
+    different = differences(record["config"], to_dict(replace(config, training=options)))
+    if seed is not None and seed != record["seed"]:
+        different.append(f"seed was {record['seed']} and is now {seed}")
+    if different:
+        raise CheckpointError(
+            f"resume needs the configuration of the run ({record['steps']} steps): "
+            f"{'; '.join(different)}: leave it out, or start another run"
+        )
+    return stored
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise TrainingError(
+            f"{path} could not be written ({error}): make room, then --resume {path.parent}"
+        ) from error
+
+
+def _rewind_history(out: Path, step: int) -> None:
+    """Drop lines written after the checkpoint: they will be written again."""
+    kept = [line for line in read_history(out) if line["step"] <= step]
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    write_atomically(out / "history.jsonl", text.encode())
+
+
+def _accelerator(device: str) -> Accelerator:
+    check_device(device)
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    return Accelerator(cpu=cpu, mixed_precision="no")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=options.lr,
+        betas=options.betas,
+        weight_decay=options.weight_decay,
+        amsgrad=options.amsgrad,
+        fused=True,
+    )
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The order in which an epoch goes through the pictures."""
+    return np.random.default_rng([0, seed, epoch]).permutation(size)
+
+
+def _groups(images: ImageSet, count: int, config: Config) -> Iterator[list[int]]:
+    """The first `count` indices in batches; pictures of different sizes stand alone."""
+    same = images.stacked is not None and config.experiment == "sr"
+    size = config.training.batch_size if same else 1
+    for start in range(0, count, size):
+        yield list(range(start, min(start + size, count)))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _duration(minutes: float) -> str:
+    for size, unit in ((1440, "days"), (60, "hours"), (1, "minutes")):
+        if minutes >= 2 * size:
+            return f"{minutes / size:.1f} {unit}"
+    return f"{60 * minutes:.0f} seconds"
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values] if values.is_floating_point() else []
+    return [t for v in values for t in _tensors(v)] if isinstance(values, list | tuple) else []
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _sentence(line: dict[str, Any], steps: int) -> str:
+    left = (steps - line["step"]) * line["seconds"] / line["step"]
+    return (
+        f"step {line['step']}/{steps}  train {line['bits_per_dim']:.4f}  "
+        f"valid {line['valid_bits_per_dim']:.4f} bits/dim{' (best)' if line['best'] else ''}  "
+        f"grad {line['grad_norm']:.2g}  {line['images_per_second']:.0f} images/s  "
+        f"{left / 60:.1f} min left"
+    )
