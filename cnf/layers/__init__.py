@@ -9,7 +9,7 @@ from cnf.layers.coupling import AffineCoupling
 from cnf.layers.prior import GaussianPrior
 from cnf.layers.residual import Residual
 from cnf.layers.split import Split
-from cnf.layers.squeeze import Squeeze
+from cnf.layers.squeeze import Squeeze, Squeezed
 from cnf.layers.uniform import UniformDequantization
 from cnf.layers.variational import VariationalDequantization
 
@@ -26,6 +26,7 @@ __all__ = [
     "Residual",
     "Split",
     "Squeeze",
+    "Squeezed",
     "UniformDequantization",
     "VariationalDequantization",
     "sum_except_batch",

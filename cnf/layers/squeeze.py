@@ -1,7 +1,9 @@
-import torch.nn.functional as F
-from torch import Tensor
+from collections.abc import Iterable
 
-from cnf.layers.base import Bijection, constant
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnf.layers.base import Bijection, constant, run
 
 
 class Squeeze(Bijection):
@@ -24,3 +26,33 @@ class Squeeze(Bijection):
 
     def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return F.pixel_shuffle(z, 2), constant(z, 0.0)
+
+
+class Squeezed(Bijection):
+    r"""Run bijections on the folded picture, then unfold: couplings for a target of one channel.
+
+    Forward:  z = unfold(layers(fold(y), fold(h)))
+    Inverse:  y = unfold(layers^-1(fold(z), fold(h)))
+    log|det|: the sum of the layers' terms
+
+    Args:
+        layers: bijections of 4 C channels, given 4 C_h feature channels.
+    """
+
+    def __init__(self, layers: Iterable[Bijection]):
+        super().__init__()
+        self.squeeze, self.layers = Squeeze(), nn.ModuleList(layers)
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, log_det = run(self.layers, self.squeeze(y)[0], self.fold(h))
+        return self.squeeze.inverse(z)[0], log_det
+
+    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, h, total = self.squeeze(z)[0], self.fold(h), constant(z, 0.0)
+        for layer in reversed(self.layers):
+            y, log_det = layer.inverse(y, h)
+            total = total + log_det
+        return self.squeeze.inverse(y)[0], total
+
+    def fold(self, h: Tensor | None) -> Tensor | None:
+        return None if h is None else self.squeeze(h)[0]

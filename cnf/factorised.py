@@ -1,0 +1,145 @@
+"""The factorised baselines: every entry of y independent given x. Their likelihoods are exact."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnf import noise
+from cnf.layers.base import log_scale, sum_except_batch
+from cnf.layers.uniform import check_levels
+from cnf.model import ConditionalModel, check_temperature
+from cnf.nets import Features, ZeroConv
+from cnf.noise import Generator
+
+LEVELS = 256
+HALF_WIDTH = 1 / 512  # half a grey level on the scale of v; the released code has 1/256 (paper.md 5.2)
+
+
+class Factorised(ConditionalModel):
+    """A feature network and one 3x3 convolution that gives every entry its own distribution."""
+
+    exact = True
+
+    def __init__(self, features: Features, out_channels: int):
+        super().__init__()
+        self.features = features
+        self.multiple, self.factor = features.multiple, features.factor
+        self.head = ZeroConv(features.channels[0], out_channels)
+
+    def params(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(h[0], output of the head), both at y's resolution."""
+        self.check_input(x)
+        h = self.features(x.to(self.dtype))[0].to(self.dtype)
+        return h, self.head(h)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """E[y|x], (B, C, H, W)."""
+        raise NotImplementedError
+
+
+class DiscretisedLogistic(Factorised):
+    r"""P(k) = sigmoid((k/256 + w - mu)/s) - sigmoid((k/256 - w - mu)/s), w = 1/512, open end bins.
+
+    With this half-width the 256 probabilities sum to 1; the released code integrates over twice the
+    cell, so that they sum to about 2 (paper.md 5.2).
+
+    Args:
+        features: h[0] carries the upsampled input in its first 3 channels: mu starts there.
+    """
+
+    def __init__(self, features: Features):
+        super().__init__(features, 6)
+
+    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
+        y = y.to(self.dtype)
+        check_levels(y, LEVELS)
+        return sum_except_batch(discretised_logistic(y, *self.logistic(x)))
+
+    def logistic(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(mu, log s), each (B, 3, H, W), on the scale of k/256."""
+        h, out = self.params(x)
+        mu, raw = out.chunk(2, dim=1)
+        return h[:, :3] - HALF_WIDTH + mu, log_scale(raw, "bounded", 6.0) - 4.0
+
+    def mean(self, x: Tensor) -> Tensor:
+        mu, log_s = self.logistic(x)
+        inverse = (-log_s).exp()  # E[y] = sum_k P(y > k)
+        thresholds = ((k + 0.5) / LEVELS for k in range(LEVELS - 1))
+        return sum(torch.sigmoid((mu - t) * inverse) for t in thresholds)
+
+    def sample(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        check_temperature(temperature)
+        mu, log_s = self.logistic(x)
+        scale = temperature * log_s.exp()
+        draws = (mu + scale * noise.logistic(mu.shape, generator, mu) for _ in range(n))
+        return torch.stack([(LEVELS * v).round().clamp(0, LEVELS - 1) for v in draws])
+
+
+def discretised_logistic(
+    y: Tensor, mu: Tensor, log_s: Tensor, half_width: float = HALF_WIDTH
+) -> Tensor:
+    """log P(y) of every entry, in nats; y in {0..255}, mu and s on the scale of y/256.
+
+    sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b-a)): no cancellation anywhere.
+    """
+    inverse = (-log_s).exp()
+    a = (y / LEVELS + half_width - mu) * inverse
+    b = (y / LEVELS - half_width - mu) * inverse
+    inside = F.logsigmoid(a) + F.logsigmoid(-b) + torch.log(-torch.expm1(-2 * half_width * inverse))
+    ends = torch.where(y == 0, F.logsigmoid(a), F.logsigmoid(-b))
+    return torch.where((y == 0) | (y == LEVELS - 1), ends, inside)
+
+
+class Bernoulli(Factorised):
+    """P(y = 1) = q = sigmoid(a), a from the network: plain cross-entropy as a likelihood."""
+
+    def __init__(self, features: Features):
+        super().__init__(features, 1)
+
+    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
+        y = y.to(self.dtype)
+        check_levels(y, 2)
+        return sum_except_batch(F.logsigmoid((2 * y - 1) * self.logit(x)))
+
+    def logit(self, x: Tensor) -> Tensor:
+        """logit of q, (B, 1, H, W)."""
+        return self.params(x)[1]
+
+    def mean(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.logit(x))
+
+    def sample(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """Independent draws; the logit is divided by the temperature (0: the most likely label)."""
+        check_temperature(temperature)
+        logit = self.logit(x)
+        draws = (logit + temperature * noise.logistic(logit.shape, generator, logit) for _ in range(n))
+        return torch.stack([(draw > 0).to(logit.dtype) for draw in draws])
+
+
+class WeightedBernoulli(Bernoulli):
+    """The paper's weighted likelihood: q = p^beta / (p^beta + (1-p)^(1-beta)), p = sigmoid(a).
+
+    logit q = (1-beta) softplus(a) - beta softplus(-a): the same family as `Bernoulli`, with other
+    gradients (paper.md section 4). Likelihoods and `mean` are in q.
+
+    Args:
+        beta: in (0, 1); near 1 it weighs vessel pixels more.
+    """
+
+    def __init__(self, features: Features, beta: float):
+        super().__init__(features)
+        if not 0 < beta < 1:
+            raise ValueError(f"beta = {beta}: choose a value between 0 and 1")
+        self.beta = beta
+
+    def logit(self, x: Tensor) -> Tensor:
+        return weighted_logit(self.params(x)[1], self.beta)
+
+
+def weighted_logit(a: Tensor, beta: float) -> Tensor:
+    """logit q from the logit a of p (paper.md section 4)."""
+    return (1 - beta) * F.softplus(a) - beta * F.softplus(-a)

@@ -1,0 +1,69 @@
+"""What every model of p(y|x) can do, flow or factorised."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from cnf.errors import DataError
+from cnf.noise import Generator
+
+
+class ConditionalModel(nn.Module):
+    """p(y|x). `exact` says whether `log_prob` is exact or a lower bound.
+
+    Attributes:
+        exact: False if `log_prob` is a lower bound on log P(y|x), by one draw of noise.
+        multiple: the sizes of y must be multiples of this.
+        factor: the size of y over the size of x.
+
+    Shapes: y (B, C, H, W), x (B, C_x, H / factor, W / factor); terms (B,) in nats.
+    """
+
+    exact: bool
+    multiple: int = 1
+    factor: int = 1
+
+    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
+        """log p(y|x), (B,), nats. Raises DataError if x is not finite or y not in its range."""
+        raise NotImplementedError
+
+    def sample(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """n draws of y for each x, (n, B, C, H, W). Raises ValueError if temperature < 0."""
+        raise NotImplementedError
+
+    def importance_log_prob(
+        self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
+    ) -> Tensor:
+        """log (1/M) sum_m p(v_m|x) / q(v_m|y, x), (B,), nats; for an exact model log p(y|x)."""
+        return self.log_prob(y, x, generator)
+
+    def bits_per_dim(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
+        """-log p(y|x) / (D log 2), (B,), D the number of entries of one y. An upper bound unless
+        `exact`."""
+        return -self.log_prob(y, x, generator) / (y[0].numel() * math.log(2))
+
+    def loss(
+        self, y: Tensor, x: Tensor, generator: Generator = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What training minimises: mean -log p(y|x) / D in nats, and values to log."""
+        return -self.log_prob(y, x, generator).mean() / y[0].numel(), {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def check_input(self, x: Tensor) -> None:
+        if not torch.isfinite(x).all():
+            raise DataError(
+                f"x holds {x[~torch.isfinite(x)][0].item()}: pictures must be finite grey levels"
+            )
+
+
+def check_temperature(temperature: float) -> None:
+    if not 0 <= temperature < math.inf:
+        raise DataError(
+            f"temperature = {temperature}: choose a finite value >= 0 (1 samples the model)"
+        )

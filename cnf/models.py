@@ -1,0 +1,171 @@
+"""The paper's two flows and their factorised baselines, built from a configuration; and their files."""
+
+import json
+import os
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from cnf.config import BaselineConfig, Config, FeaturesConfig, FlowConfig, from_dict, to_dict
+from cnf.errors import CheckpointError
+from cnf.factorised import Bernoulli, DiscretisedLogistic, WeightedBernoulli
+from cnf.flow import ConditionalFlow
+from cnf.layers import (
+    ActNorm,
+    AffineCoupling,
+    Bijection,
+    BinaryDequantization,
+    ConditionalAffine,
+    Conv1x1,
+    Dequantization,
+    GaussianPrior,
+    Residual,
+    Split,
+    Squeeze,
+    Squeezed,
+    UniformDequantization,
+    VariationalDequantization,
+)
+from cnf.model import ConditionalModel
+from cnf.nets import (
+    CouplingNet,
+    Features,
+    ResidualFeatures,
+    RRDBFeatures,
+    UNetFeatures,
+    VGGFeatures,
+)
+
+
+def build(config: Config) -> ConditionalModel:
+    """The model that a configuration describes, with untrained weights."""
+    target_channels = {"sr": 3, "vessels": 1}[config.experiment]
+    if isinstance(config.model, FlowConfig):
+        return build_flow(config.model, target_channels)
+    return build_baseline(config.model)
+
+
+def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) -> Features:
+    """The feature network: `full` channels at y's resolution, `carry` the upsampled input there."""
+    match config.kind:
+        case "residual":
+            return ResidualFeatures(levels, config.channels, config.blocks, full)
+        case "rrdb":
+            return RRDBFeatures(levels, config.channels, config.blocks, config.growth, carry)
+        case "unet":
+            return UNetFeatures(levels, config.channels, config.scales)
+        case "vgg":
+            return VGGFeatures(levels, config.channels, config.scales)
+
+
+def build_flow(config: FlowConfig, target_channels: int) -> ConditionalFlow:
+    """Dequantization; L levels of squeeze, K steps, split prior; conditional prior."""
+    full = config.features.channels // 4 if config.dequantization == "variational" else 0
+    features = build_features(config.features, config.levels, full, config.residual is not None)
+    h, c = features.channels, target_channels
+    layers: list = [dequantization(config, c, h[0])]
+    if config.residual is not None:
+        layers.append(Residual(config.residual))
+    for level in range(1, config.levels + 1):
+        layers.append(Squeeze())
+        c *= 4
+        for k in range(config.steps):
+            layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
+        if level < config.levels:
+            kept = c - c // 2
+            net = CouplingNet(kept, h[level], 2 * (c // 2), config.prior_width, gain=config.gain)
+            layers.append(Split(c, net, config.prior_scale))
+            c = kept
+    net = CouplingNet(0, h[-1], 2 * c, config.prior_width, gain=config.gain)
+    layers.append(GaussianPrior(c, net, config.prior_scale))
+    return ConditionalFlow(layers, features, config.auxiliary)
+
+
+def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
+    """Activation normalization, invertible 1x1 convolution, conditional coupling."""
+    kept, changed = c - c // 2, c // 2
+    out = changed if config.scale == "additive" else 2 * changed
+    net = CouplingNet(kept, h, out, config.width, config.h_kernel, config.gain)
+    coupling = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
+    return [ActNorm(c), Conv1x1(c, config.lu), coupling]
+
+
+def dequantization(config: FlowConfig, c: int, h: int) -> Dequantization:
+    """The dequantization; q sees the features at y's resolution and y itself."""
+    if config.dequantization == "uniform":
+        return UniformDequantization()
+    context = h + c
+    layers: list[Bijection] = [ConditionalAffine(c, CouplingNet(0, context, 2 * c, config.width))]
+    if config.q_steps:
+        steps = [step(config, 4 * c, 4 * context, k % 2 == 1) for k in range(config.q_steps)]
+        layers.append(Squeezed(sum(steps, [])))
+    if config.dequantization == "variational":
+        return VariationalDequantization(layers)
+    return BinaryDequantization(layers, config.noise)
+
+
+def build_baseline(config: BaselineConfig) -> ConditionalModel:
+    """A factorised model on the same feature network, read at y's resolution."""
+    features = build_features(config.features, 1, config.features.channels // 4, carry=True)
+    match config.kind:
+        case "logistic":
+            return DiscretisedLogistic(features)
+        case "bernoulli":
+            return Bernoulli(features)
+        case "weighted":
+            return WeightedBernoulli(features, config.beta)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def save_model(
+    path: Path,
+    model: ConditionalModel,
+    config: Config,
+    metadata: dict[str, str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write weights as safetensors with the configuration inside, atomically.
+
+    half: store floating-point weights as float16; what is loaded then is those rounded weights.
+    """
+    tensors = {
+        name: t.half() if half and t.is_floating_point() else t
+        for name, t in ((k, v.detach().cpu().contiguous()) for k, v in model.state_dict().items())
+    }
+    partial = path.with_name(path.name + ".tmp")
+    inside = {**(metadata or {}), "config": json.dumps(to_dict(config))}
+    safetensors.torch.save_file(tensors, partial, metadata=inside)
+    os.replace(partial, path)
+
+
+def load_model(path: Path) -> tuple[ConditionalModel, Config, dict[str, str]]:
+    """Read what `save_model` wrote: (model in evaluation mode, its configuration, metadata).
+
+    Raises CheckpointError if the file is missing, cut short, or of another model.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as weights ({error})") from None
+    if "config" not in metadata:
+        raise CheckpointError(f"{path} holds no configuration: it was not written by this package")
+    config = from_dict(json.loads(metadata.pop("config")))
+    model = build(config)
+    target = model.state_dict()
+    try:
+        model.load_state_dict({k: t.to(target[k].dtype) for k, t in tensors.items()})
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} holds weights of another model ({error})") from None
+    return model.eval(), config, metadata
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Number of trainable numbers."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,339 @@
+"""The networks: those inside layers, and the feature networks h = g(x).
+
+Nothing here has a likelihood term. A network may run in bfloat16 (`set_precision`); what it returns
+to a layer is in the type of its weights, so z, log-determinants and priors stay in float32.
+"""
+
+from contextlib import AbstractContextManager
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A network whose body may run under autocast."""
+
+    precision = "fp32"
+
+    def autocast(self, device: torch.device) -> AbstractContextManager:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def set_precision(module: nn.Module, precision: str) -> None:
+    """Run every network inside `module` in "fp32" or "bf16"; layers themselves never change type."""
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision '{precision}' is unknown: choose fp32 or bf16")
+    for part in module.modules():
+        if isinstance(part, Network):
+            part.precision = precision
+
+
+# -- inside layers: (y_a, h) -> parameters ---------------------------------------------------------
+
+
+class ZeroConv(nn.Conv2d):
+    """A 3x3 convolution that starts at zero; with `gain`, each output channel is multiplied by
+    exp(3 logs), logs learned, as in the released code (paper.md 5.1)."""
+
+    def __init__(self, in_channels: int, out_channels: int, gain: bool = False):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.logs = nn.Parameter(torch.zeros(out_channels, 1, 1)) if gain else None
+
+    def forward(self, t: Tensor) -> Tensor:
+        out = super().forward(t)
+        return out if self.logs is None else out * (3 * self.logs).exp()
+
+
+class CouplingNet(Network):
+    """conv3x3 of y_a plus a convolution of h, ReLU, conv1x1, ReLU, conv3x3 from zero.
+
+    The first convolution of the concatenated (y_a, h) is written as the sum of its two parts, which
+    is the same map (with h_kernel=3); h_kernel=1 is the cheaper form: h has seen its surroundings.
+
+    Shapes: y_a (B, y_channels, H, W) or None, h (B, h_channels, H, W) or None
+        -> (B, out_channels, H, W). `width=0` leaves only the last convolution.
+    """
+
+    def __init__(
+        self,
+        y_channels: int,
+        h_channels: int,
+        out_channels: int,
+        width: int,
+        h_kernel: int = 1,
+        gain: bool = False,
+    ):
+        super().__init__()
+        self.y_channels, self.h_channels = y_channels, h_channels
+        if width == 0:
+            self.last = ZeroConv(y_channels + h_channels, out_channels, gain)
+            self.middle = None
+            return
+        self.from_y = nn.Conv2d(y_channels, width, 3, padding=1) if y_channels else None
+        self.from_h = (
+            nn.Conv2d(h_channels, width, h_kernel, padding=h_kernel // 2, bias=not y_channels)
+            if h_channels
+            else None
+        )
+        self.middle = nn.Conv2d(width, width, 1)
+        self.last = ZeroConv(width, out_channels, gain)
+
+    def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
+        inputs = [t for t in (y_a, h) if t is not None and t.shape[1]]
+        with self.autocast(inputs[0].device):
+            if self.middle is None:
+                out = self.last(torch.cat([t.to(inputs[0].dtype) for t in inputs], dim=1))
+            else:
+                parts = []
+                if self.from_y is not None:
+                    parts.append(self.from_y(y_a))
+                if self.from_h is not None:
+                    parts.append(self.from_h(h))
+                out = self.last(F.relu(self.middle(F.relu(sum(parts)))))
+        return out.to(self.last.weight.dtype)
+
+
+# -- feature networks: x -> [h[0] at y's resolution, h[l] after l squeezes] ------------------------
+
+
+class Features(Network):
+    """h = g(x), a list. `channels[l]` counts the channels of h[l]; sizes of y must divide by
+    `multiple`; `factor` is the size of y over the size of x."""
+
+    channels: list[int]
+    multiple = 1
+    factor = 1
+
+
+class NoFeatures(Features):
+    """Maps with zero channels: an unconditional model p(y). Only the size of x counts."""
+
+    def __init__(self, levels: int = 0):
+        super().__init__()
+        self.channels = [0] * (levels + 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        batch, _, height, width = x.shape
+        return [x.new_zeros(batch, 0, height >> n, width >> n) for n in range(len(self.channels))]
+
+
+class RawFeatures(Features):
+    """x itself, averaged over 2x2 blocks once a level: for toy problems without a network."""
+
+    def __init__(self, channels: int, levels: int = 0):
+        super().__init__()
+        self.channels = [channels] * (levels + 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h = [x]
+        for _ in self.channels[1:]:
+            h.append(F.avg_pool2d(h[-1], 2))
+        return h
+
+
+def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def upsampled(x: Tensor) -> Tensor:
+    """Grey levels (B, 3, H, W) to the bicubically doubled picture on the scale of v, [0, 1): the
+    centre of each grey level's cell."""
+    doubled = F.interpolate(x, scale_factor=2, mode="bicubic", antialias=True)
+    return (doubled + 0.5) / 256
+
+
+class ResidualBlock(nn.Module):
+    """t + conv3x3(ReLU(conv3x3(t))); the second convolution starts small."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first, self.second = conv3x3(channels, channels), conv3x3(channels, channels)
+        with torch.no_grad():
+            self.second.weight.mul_(0.1)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return t + self.second(F.relu(self.first(t)))
+
+
+class ResidualFeatures(Features):
+    """A light residual network at x's resolution (EDSR-type), for x2 super-resolution.
+
+    h[0] is the upsampled input (3 channels, for `Residual`), then `full` channels brought to y's
+    resolution by a pixel shuffle; h[1] the network's output; h[l] a 2x2 convolution of h[l-1].
+
+    Shapes: x (B, 3, H, W) grey levels -> h[0] (B, 3 + full, 2H, 2W), h[l] (B, channels, ...).
+    """
+
+    factor = 2
+
+    def __init__(self, levels: int, channels: int = 64, blocks: int = 4, full: int = 0):
+        super().__init__()
+        self.channels = [3 + full] + [channels] * levels
+        self.multiple = 2 ** max(levels, 1)
+        self.head = conv3x3(3, channels)
+        self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.full = conv3x3(channels, 4 * full) if full else None
+        self.down = nn.ModuleList(
+            nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels - 1)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            trunk = self.body(self.head(x / 256 - 0.5))
+            h = [trunk]
+            for down in self.down:
+                h.append(down(h[-1]))
+            full = [F.relu(F.pixel_shuffle(self.full(trunk), 2))] if self.full is not None else []
+        return [torch.cat([upsampled(x), *(t.to(x.dtype) for t in full)], dim=1), *h]
+
+
+class DenseBlock(nn.Module):
+    """Five densely connected convolutions with residual factor 0.2."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            conv3x3(channels + n * growth, growth if n < 4 else channels) for n in range(5)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        seen = [t]
+        for conv in self.convs[:-1]:
+            seen.append(F.leaky_relu(conv(torch.cat(seen, 1)), 0.2))
+        return t + 0.2 * self.convs[-1](torch.cat(seen, 1))
+
+
+class RRDB(nn.Module):
+    """Three dense blocks in a residual, factor 0.2."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.blocks = nn.Sequential(*(DenseBlock(channels, growth) for _ in range(3)))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return t + 0.2 * self.blocks(t)
+
+
+class RRDBFeatures(Features):
+    """Residual-in-residual dense blocks, as released (paper.md 5.1), for x2 super-resolution.
+
+    h[0] at y's resolution (nearest x2, conv3x3, LeakyReLU); h[l] a 2x2 stride-2 convolution of
+    h[l-1]. The three convolutions that the released network never uses are left out. With `carry`,
+    the upsampled input comes first in h[0].
+
+    Shapes: x (B, 3, H, W) grey levels -> h[l] (B, channels, 2H / 2^l, 2W / 2^l).
+    """
+
+    factor = 2
+
+    def __init__(
+        self,
+        levels: int,
+        channels: int = 128,
+        blocks: int = 16,
+        growth: int = 32,
+        carry: bool = False,
+    ):
+        super().__init__()
+        self.carry = carry
+        self.channels = [channels + 3 * carry] + [channels] * levels
+        self.multiple = 2 ** max(levels, 1)
+        self.head = conv3x3(3, channels)
+        self.body = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
+        self.trunk = conv3x3(channels, channels)
+        self.up = conv3x3(channels, channels)
+        self.down = nn.ModuleList(
+            nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            t = self.head(x / 256)
+            t = t + self.trunk(self.body(t))
+            h = [F.leaky_relu(self.up(F.interpolate(t, scale_factor=2, mode="nearest")), 0.2)]
+            for down in self.down:
+                h.append(down(h[-1]))
+        if self.carry:
+            h[0] = torch.cat([upsampled(x), h[0].to(x.dtype)], dim=1)
+        return h
+
+
+class UNetFeatures(Features):
+    """A small U-Net on the fundus photograph: h[l] is the decoder's map at scale l.
+
+    Channels double at every scale; each block is twice (conv3x3, batch norm, ReLU).
+
+    Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels 2^l, H / 2^l, W / 2^l).
+    """
+
+    def __init__(self, levels: int, channels: int = 16, scales: int = 3):
+        super().__init__()
+        if levels >= scales:
+            raise ValueError(f"{levels} levels need a U-Net of at least {levels + 1} scales")
+        widths = [channels * 2**n for n in range(scales)]
+        self.channels, self.multiple = widths[: levels + 1], 2 ** (scales - 1)
+        self.down = nn.ModuleList(
+            self.block(c_in, c) for c_in, c in zip([3, *widths[:-1]], widths, strict=True)
+        )
+        self.lift = nn.ModuleList(nn.Conv2d(widths[n + 1], widths[n], 1) for n in range(scales - 1))
+        self.up = nn.ModuleList(self.block(2 * c, c) for c in widths[:-1])
+
+    @staticmethod
+    def block(in_channels: int, channels: int) -> nn.Sequential:
+        def half(c: int) -> list[nn.Module]:
+            return [
+                nn.Conv2d(c, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            ]
+
+        return nn.Sequential(*half(in_channels), *half(channels))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            skips, t = [], x / 128 - 1
+            for n, block in enumerate(self.down):
+                t = block(F.max_pool2d(t, 2) if n else t)
+                skips.append(t)
+            h = [t]
+            for n in reversed(range(len(self.up))):
+                t = F.interpolate(self.lift[n](t), scale_factor=2, mode="nearest")
+                t = self.up[n](torch.cat([skips[n], t], dim=1))
+                h.append(t)
+        return h[::-1][: len(self.channels)]
+
+
+class VGGFeatures(Features):
+    """torchvision's VGG-16 stages, joined from coarse to fine: h[l] is the map at scale l.
+
+    The paper names a VGG-type extractor and no more (paper.md 5.3). Weights start from scratch.
+
+    Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels, H / 2^l, W / 2^l).
+    """
+
+    def __init__(self, levels: int, channels: int = 32, scales: int = 4):
+        super().__init__()
+        if not levels < scales <= 5:
+            raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
+        layers = torchvision.models.vgg16(weights=None).features
+        cuts = [0, *(n for n, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))]
+        self.stages = nn.ModuleList(layers[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+        self.stages = self.stages[:scales]
+        widths = [64, 128, 256, 512, 512][:scales]
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
+        self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            maps, t = [], x / 128 - 1
+            for stage, lateral in zip(self.stages, self.lateral, strict=True):
+                t = stage(t)
+                maps.append(lateral(t))
+            h = [maps[-1]]
+            for finer in maps[-2::-1]:
+                h.append(finer + F.interpolate(h[-1], scale_factor=2, mode="nearest"))
+        return h[::-1][: len(self.channels)]
