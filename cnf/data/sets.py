@@ -109,18 +109,23 @@ def _set5(split: Split, root: Path) -> ImageSet:
         raise missing("set5", folder)
     examples = []
     for name in SET5:
-        pixels = read_image(find(folder, name))
+        pixels = read_image(find(folder, f"{name}."))
         check_size(name, *pixels.shape[:2])
         examples.append(Example(name, to_tensor(pixels)))
     return ImageSet("set5", split, "sr", examples, "Bevilacqua et al. 2012")
 
 
+def drive_half(split: Split, root: Path) -> Path:
+    """The folder of a split's half of DRIVE: test/, or training/ (as distributed) or train/."""
+    halves = ("test",) if split == "test" else ("training", "train")
+    for half in halves:
+        if (root / "drive" / half).is_dir():
+            return root / "drive" / half
+    raise missing("drive", root / "drive" / halves[0])
+
+
 def _drive(split: Split, root: Path) -> ImageSet:
-    half = root / "drive" / ("test" if split == "test" else "training")
-    if split != "test" and not half.is_dir():
-        half = root / "drive" / "train"
-    if not half.is_dir():
-        raise missing("drive", half)
+    half = drive_half(split, root)
     examples = []
     for number in DRIVE_IDS[split]:
         prefix = f"{number:02d}_"

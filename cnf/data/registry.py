@@ -1,0 +1,243 @@
+"""What image sets there are, whether their pixels are right, and how to get what is missing.
+
+`data/registry.json` holds a pixel hash for every decoded array of every set. A copy from anywhere,
+in any lossless format, either agrees with it or is not the same set. It was written by
+`python -m cnf.data.registry` from the copy that our numbers come from.
+"""
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pooch
+
+from cnf.data.examples import pixel_hash
+from cnf.data.folders import find
+from cnf.data.images import read_image, read_mask
+from cnf.data.sets import (
+    DRIVE_IDS,
+    NAMES,
+    SET5,
+    SPLITS,
+    TINY_FILES,
+    default_root,
+    drive_half,
+    load,
+    missing,
+    read_tiny_file,
+)
+from cnf.errors import DataError
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+REGISTRY = DATA / "registry.json"
+DRAW = DATA / "tinyimagenet-draw.npz"
+
+TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+TINY_MD5 = "md5:90528d7ca1a48142e341f4ef8d21d0de"
+
+HOW_TO_GET = {
+    "embedded-sr": "nothing to get: it comes with scikit-image",
+    "embedded-vessels": "nothing to get: it is generated",
+    "tinyimagenet": "`python -m cnf data prepare tinyimagenet32` downloads 248 MB from Stanford",
+    "set5": "no distributor states terms for it; if you have a copy, put {files} into {folder}",
+    "drive": "register at https://drive.grand-challenge.org, download, unpack so that "
+    "{folder} holds training/ and test/",
+}
+
+Parts = Iterator[tuple[str, Callable[[], np.ndarray]]]
+
+
+def list_sets(root: Path | None = None) -> list[str]:
+    """A line a set: its name, whether it is there, and where it was looked for."""
+    root = default_root() if root is None else Path(root)
+    lines = []
+    for name in NAMES:
+        folder = folder_of(name, root)
+        if folder is None:
+            lines.append(f"{name:<17} ready    {HOW_TO_GET[name]}")
+        else:
+            lines.append(f"{name:<17} {'found' if folder.is_dir() else 'missing':<8} {folder}")
+    return [*lines, f"{'folder:PATH':<17} yours    pictures, or images/ with labels/"]
+
+
+def verify(name: str | None = None, root: Path | None = None) -> list[str]:
+    """Compare every decoded picture of a set, or of all sets that are there, with the registry.
+
+    Returns a line a set. Raises DataError naming the first picture that differs or is missing, and
+    how many do.
+    """
+    root = default_root() if root is None else Path(root)
+    if name is not None:
+        return [_verify_one(name, root)]
+    there = [n for n in NAMES if (f := folder_of(n, root)) is None or f.is_dir()]
+    return [_verify_one(n, root) for n in there if n != "tinyimagenet64"]
+
+
+def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
+    """Download a set where its distributor allows it, otherwise say how to get it legally.
+
+    Returns lines to print. Raises DataError if a download fails or its pixels differ.
+    """
+    root = default_root() if root is None else Path(root)
+    lines = []
+    for one in NAMES if name is None else [name]:
+        folder = folder_of(one, root)
+        if folder is None or folder.is_dir():
+            lines.append(f"{one}: ready" if folder is None else f"{one}: already in {folder}")
+        elif name is not None and one.startswith("tinyimagenet"):
+            lines += _download_tinyimagenet(folder)
+            lines += verify(one, root)
+        else:
+            files = ", ".join(f"{stem}.png" for stem in SET5)
+            how = HOW_TO_GET[_key(one)].format(folder=folder, files=files)
+            lines.append(f"{one}: {how}; terms and layout are in data/README.md")
+    return lines
+
+
+def folder_of(name: str, root: Path) -> Path | None:
+    """Where a set lies below `root`; None for the embedded ones."""
+    if name not in NAMES:
+        raise DataError(f"no image set '{name}': choose one of {', '.join(NAMES)}")
+    return None if name.startswith("embedded") else root / _key(name)
+
+
+def parts(name: str, root: Path) -> Parts:
+    """The arrays of a set that are hashed: a key, and a function that decodes it."""
+    if name.startswith("embedded"):
+        for split in SPLITS:
+            yield split, lambda split=split: _whole(load(name, split))
+    elif name.startswith("tinyimagenet"):
+        for file in (f for files in TINY_FILES.values() for f in files):
+            yield file, lambda file=file: read_tiny_file(root / "tinyimagenet" / file)[1]
+    elif name == "set5":
+        for picture in SET5:
+            yield picture, lambda picture=picture: read_image(find(root / "set5", f"{picture}."))
+    else:
+        yield from _drive_parts(root)
+
+
+def registry() -> dict[str, dict[str, str]]:
+    """The committed pixel hashes: set -> key -> sha256."""
+    return json.loads(REGISTRY.read_text())
+
+
+def build_tinyimagenet(archive: Path, folder: Path, draw: Path = DRAW) -> list[str]:
+    """Cut our subset out of the distributor's zip: the npz files that `load` reads.
+
+    `draw` lists which pictures, in which order. Members are read by name and nothing is unpacked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with np.load(draw, allow_pickle=False) as chosen, zipfile.ZipFile(archive) as source:
+            classes = chosen["classes"]
+            for file in (f for files in TINY_FILES.values() for f in files):
+                names, members = _members(chosen[file.removesuffix(".npz")], classes, file)
+                blobs = [source.read(member) for member in members]
+                offsets = np.concatenate([[0], np.cumsum([len(b) for b in blobs])])
+                blob = np.frombuffer(b"".join(blobs), np.uint8)
+                np.savez(folder / file, blob=blob, offsets=offsets, name=np.array(names, "S16"))
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot make tinyimagenet from {archive} in {folder}: {error}") from None
+    return [f"tinyimagenet: written to {folder}"]
+
+
+def _key(name: str) -> str:
+    return "tinyimagenet" if name.startswith("tinyimagenet") else name
+
+
+def _verify_one(name: str, root: Path) -> str:
+    folder = folder_of(name, root)
+    if folder is not None and not folder.is_dir():
+        raise missing(name, folder)
+    expected = registry()[_key(name)]
+    where = folder or "embedded"
+    wrong = []
+    for key, decode in parts(name, root):
+        found = pixel_hash(decode())
+        if found != expected[key]:
+            wrong.append(f"{key} (pixel hash {found[:12]}, registry {expected[key][:12]})")
+    if wrong:
+        raise DataError(
+            f"{name}: {len(wrong)} of {len(expected)} parts in {where} differ from the registry, "
+            f"first {wrong[0]}: get the set again, numbers from this copy cannot be compared"
+        )
+    return f"{name}: {len(expected)} parts in {where} agree with the registry"
+
+
+def _whole(image_set) -> np.ndarray:
+    """All pixels of an embedded set (they have one size), x and y one after the other."""
+    y, x = image_set.stacked
+    return y.numpy() if x is None else np.concatenate([x.numpy(), y.numpy()], 1)
+
+
+def _drive_parts(root: Path) -> Parts:
+    for split in SPLITS:
+        folder = drive_half(split, root)
+        for number in DRIVE_IDS[split]:
+            prefix, key = f"{number:02d}_", f"{number:02d}"
+
+            def image(folder=folder, prefix=prefix):
+                return read_image(find(folder / "images", prefix))
+
+            yield f"{key}/image", image
+            kinds = ["1st_manual", "mask"] + (["2nd_manual"] if split == "test" else [])
+            for kind in kinds:
+
+                def mask(folder=folder / kind, prefix=prefix, image=image):
+                    return read_mask(find(folder, prefix), image().shape[:2])
+
+                yield f"{key}/{kind}", mask
+
+
+def _download_tinyimagenet(folder: Path) -> list[str]:
+    try:
+        archive = pooch.retrieve(
+            TINY_URL, TINY_MD5, fname="tiny-imagenet-200.zip", path=folder.parent, progressbar=False
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"tinyimagenet: {TINY_URL} could not be downloaded to {folder.parent} ({error}): "
+            "try later, or put the zip file there yourself"
+        ) from None
+    return build_tinyimagenet(Path(archive), folder)
+
+
+def _members(
+    codes: np.ndarray, classes: np.ndarray, file: str
+) -> tuple[list[str], list[str]]:
+    """Names of pictures and their members in the zip, from the numbers in the draw."""
+    if not file.startswith("train"):
+        names = [f"val_{code}" for code in codes]
+        return names, [f"tiny-imagenet-200/val/images/{name}.JPEG" for name in names]
+    names, members = [], []
+    for code in codes:
+        wnid = classes[code // 500].decode()
+        names.append(f"{wnid}_{code % 500}")
+        members.append(f"tiny-imagenet-200/train/{wnid}/images/{names[-1]}.JPEG")
+    return names, members
+
+
+def _write_registry(root: Path) -> None:
+    """Write data/registry.json and the Tiny-ImageNet draw from the sets below `root`."""
+    sets = ("embedded-sr", "embedded-vessels", "tinyimagenet32", "set5", "drive")
+    hashes = {_key(n): {k: pixel_hash(decode()) for k, decode in parts(n, root)} for n in sets}
+    REGISTRY.write_text(json.dumps(hashes, indent=1) + "\n")
+    draw, classes = {}, set()
+    names = {
+        file.removesuffix(".npz"): read_tiny_file(root / "tinyimagenet" / file)[0]
+        for files in TINY_FILES.values()
+        for file in files
+    }
+    classes = sorted({n.split("_")[0] for key, ns in names.items() if "train" in key for n in ns})
+    for key, ns in names.items():
+        pairs = [name.split("_") for name in ns]
+        train = key.startswith("train")
+        codes = [(classes.index(a) * 500 if train else 0) + int(b) for a, b in pairs]
+        draw[key] = np.array(codes, np.uint32 if train else np.uint16)
+    np.savez_compressed(DRAW, classes=np.array(classes, "S9"), **draw)
+
+
+if __name__ == "__main__":
+    _write_registry(default_root())
