@@ -1,0 +1,131 @@
+"""The book's figures, one style: white face, colours that colour-blind readers tell apart.
+
+Figures are drawn on white, so that they read the same on a light and on a dark page. `save_figure`
+and `save_image` write PNGs without metadata, and only when the pixels changed: git stays clean.
+"""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+# seaborn's colour-blind palette as matplotlib carries it, without its yellow (too pale on white).
+PALETTE = [
+    colour
+    for colour in plt.style.library["seaborn-v0_8-colorblind"]["axes.prop_cycle"].by_key()["color"]
+    if colour != "#F0E442"
+]
+STYLE = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "axes.prop_cycle": plt.cycler(color=PALETTE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#222222",
+    "ytick.color": "#222222",
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",
+}
+
+
+def use_style() -> None:
+    """Set the style for every figure that follows. Call once at the top of a page."""
+    plt.rcParams.update(STYLE)
+
+
+def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
+    """Grey levels (3,H,W), (1,H,W) or (H,W), 0..255 -> uint8 (H,W,3) or (H,W), clipped, rounded."""
+    array = np.asarray(image, dtype=np.float64)
+    if array.ndim == 3:
+        array = array.transpose(1, 2, 0) if array.shape[0] == 3 else array[0]
+    return np.floor(np.clip(array, 0, 255) + 0.5).astype(np.uint8)
+
+
+def show_grid(
+    images: Sequence[Tensor | np.ndarray],
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    size: float = 2.0,
+    limit: float = 255.0,
+) -> Figure:
+    """Pictures side by side, nearest neighbour.
+
+    Each is (3,H,W), (1,H,W) or (H,W), from 0 to `limit` (255 grey levels; 1 for masks and
+    probabilities). `size` is the height of one picture in inches.
+    """
+    columns = columns or len(images)
+    rows = -(-len(images) // columns)
+    shapes = [np.shape(image)[-2:] for image in images]
+    aspect = max(width / height for height, width in shapes)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * size * aspect, rows * (size + 0.3)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for index, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        axis.imshow(to_uint8(np.asarray(image, dtype=np.float64) * (255 / limit)), vmin=0, vmax=255)
+        if titles is not None:
+            axis.set_title(titles[index])
+    return figure
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    logy: bool = False,
+) -> Figure:
+    """One line a name: {name: (x values, y values)}. Lines differ in colour and in dash."""
+    dashes = ["-", "--", "-.", ":"]
+    figure, axis = plt.subplots(figsize=(6.4, 3.6))
+    for index, (name, (x, y)) in enumerate(series.items()):
+        axis.plot(x, y, dashes[index % 4], color=PALETTE[index % len(PALETTE)], label=name)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.set_xscale("log" if logx else "linear")
+    axis.set_yscale("log" if logy else "linear")
+    if len(series) > 1:
+        axis.legend()
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG without metadata, then close it."""
+    buffer = io.BytesIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return save_image(np.asarray(Image.open(buffer).convert("RGB")), path)
+
+
+def save_image(pixels: np.ndarray, path: Path) -> Path:
+    """Write uint8 (H,W,3) or (H,W) as PNG without metadata, atomically, if the pixels changed."""
+    path = Path(path)
+    if path.exists():
+        with Image.open(path) as old:
+            if np.array_equal(np.asarray(old), pixels):
+                return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".tmp")
+    Image.fromarray(pixels).save(partial, format="png", optimize=True)
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,266 @@
+"""Committed runs: `results/<name>/` with config, history, float16 weights, scores and a model card.
+
+The float16 weights are the ones that are evaluated, so that `audit` finds the ledger's numbers
+from what a clone holds.
+"""
+
+import csv
+import hashlib
+import json
+import platform
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnf import models
+from cnf import results as ledger
+from cnf.config import Config, config_sha256
+from cnf.data import ImageSet
+from cnf.errors import CheckpointError, LedgerError
+
+MAX_BYTES = 4_000_000  # of the weights of one run, so that the repository stays a quick clone
+MAX_LINES = 300  # of a committed history
+
+
+def check_name(name: str) -> None:
+    """Raise LedgerError unless `name` can be a folder and the start of row ids."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise LedgerError(f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; give --name")
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(run: Path, folder: Path) -> Path:
+    """Copy the run folder `run` into `folder`, weights as float16; returns `folder`.
+
+    Raises LedgerError if the weights are larger than 4 MB, or if `folder` holds another run.
+    """
+    if run.resolve() == folder.resolve():
+        return folder
+    weights = folder / "weights.safetensors"
+    model, config, metadata = models.load_model(run / "weights.safetensors")
+    record = read_record(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "weights.new"
+    models.save_model(partial, model, config, metadata, half=True)
+    try:
+        if partial.stat().st_size > MAX_BYTES:
+            raise LedgerError(
+                f"the weights of {run.name} take {partial.stat().st_size / 1e6:.1f} MB, more than "
+                f"{MAX_BYTES / 1e6:.0f}: evaluate without --publish; the ledger keeps their hash"
+            )
+        if weights.exists() and file_sha256(weights) != file_sha256(partial):
+            raise LedgerError(f"results/{folder.name} holds other weights: give another --name")
+        partial.replace(weights)
+    finally:
+        partial.unlink(missing_ok=True)
+    if record:
+        record["hardware"] = training_record(run)["hardware"]
+        ledger.write_text(
+            folder / "config.json", without_paths(json.dumps(record, indent=1)) + "\n"
+        )
+    history = run / "history.jsonl"
+    if history.exists():
+        lines = [line for line in history.read_text().splitlines() if line.strip()]
+        ledger.write_text(folder / "history.jsonl", "\n".join(thin(lines)) + "\n")
+    if (run / "history.png").exists():
+        shutil.copyfile(run / "history.png", folder / "history.png")
+    return folder
+
+
+def thin(lines: list[str], most: int = MAX_LINES) -> list[str]:
+    """At most `most` lines, evenly spread, first and last kept."""
+    if len(lines) <= most:
+        return lines
+    return [lines[i] for i in np.linspace(0, len(lines) - 1, most).round().astype(int)]
+
+
+def without_paths(text: str) -> str:
+    """Shorten absolute paths to their last part: a committed file names no machine."""
+    return re.sub(r"(?<![\w./-])/(?:[\w.~+-]+/)+", "", text)
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """config.json of a run folder, {} if it has none."""
+    path = run / "config.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is no JSON ({error}): restore it") from None
+
+
+def training_record(run: Path) -> dict[str, Any]:
+    """What the ledger keeps of training: seed, steps, wall_s and hardware; None where unknown."""
+    record, history = read_record(run), run / "history.jsonl"
+    lines = history.read_text().strip().splitlines() if history.exists() else []
+    last = json.loads(lines[-1]) if lines else {}
+    hardware = record.get("hardware", record.get("device"))
+    if hardware == "cpu":
+        hardware = f"{cpu()}, {record.get('threads', '?')} threads"
+    return {
+        "seed": record.get("seed"),
+        "steps": last.get("step", record.get("steps")),
+        "wall_s": last.get("seconds"),
+        "hardware": hardware,
+    }
+
+
+def cpu() -> str:
+    """The model of this machine's processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.split(":", 1)[1].split())
+    return platform.processor() or platform.machine()
+
+
+def write_scores(folder: Path, images: ImageSet, scores: Mapping[str, np.ndarray]) -> None:
+    """`scores/<set>-<split>.csv`: a line an image, so that any mean and error can be had again."""
+    if not scores:
+        return
+    path = folder / "scores" / f"{images.name}-{images.split}.csv"
+    path.parent.mkdir(exist_ok=True)
+    columns = {name: [f"{v:.6f}" for v in values] for name, values in scores.items()}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", *columns])
+        count = len(next(iter(columns.values())))
+        for i in range(count):
+            writer.writerow([images[i].name, *(values[i] for values in columns.values())])
+
+
+# --- the model card -------------------------------------------------------------------------------
+
+TASKS = {
+    "sr": "x2 super-resolution: p(y|x) of a photograph y (8 bit RGB) given its half-size version x",
+    "vessels": "retinal vessels: p(y|x) of a vessel mask y given a fundus photograph x",
+}
+LIMITS = {
+    "sr": [
+        "It knows one degradation, the antialiased cubic x2 of MATLAB. A photograph that was made "
+        "small in another way, compressed or sharpened gives artefacts.",
+        "It was trained on small patches: long straight edges and regular textures are guessed "
+        "from a few pixels around.",
+        "Samples are made up where x does not say: do not read number plates, faces or scenes of "
+        "crime from them.",
+    ],
+    "vessels": [
+        "It is no medical device and was tested on no disease; do not use it for diagnosis.",
+        "It was trained at one resolution and camera: another one needs training again.",
+        "Thin vessels and the borders of thick ones are where observers disagree, and so does it.",
+    ],
+}
+TERMS = {
+    "tinyimagenet": "Trained on pictures of ImageNet, whose terms allow non-commercial research "
+    "and educational use: use the weights in the same way.",
+    "drive": "Trained on DRIVE, which is free for research and educational purposes: use the "
+    "weights in the same way. No DRIVE picture is in this repository.",
+    "embedded": "Trained on data that are free of rights: use the weights as you like (MIT).",
+}
+
+
+def card(folder: Path, results: Path = ledger.RESULTS) -> str:
+    """The model card of a committed run, generated from its files and the ledger."""
+    model, config, _ = models.load_model(folder / "weights.safetensors")
+    record, training = read_record(folder), training_record(folder)
+    mine = [row for row in ledger.current(ledger.read(results)) if row.run == folder.name]
+    columns = ("data", "metric", "value", "images", "how", "id")
+    lines = [
+        f"# {folder.name}",
+        "",
+        f"{TASKS[config.experiment]}.",
+        "",
+        "## What it is",
+        "",
+        f"- {describe_model(config)}; {models.count_parameters(model):,} parameters.",
+        f"- Preset `{config.preset}`, configuration `{config_sha256(config)[:12]}`, kept in "
+        "`config.json` and in the weights.",
+        "- Weights: `weights.safetensors`, float16, the averaged weights of the best validation; "
+        f"sha256 `{file_sha256(folder / 'weights.safetensors')[:12]}`.",
+        "",
+        "## What it saw",
+        "",
+        *_saw(config, record),
+        *_trained(training),
+        "",
+        "## How it scores",
+        "",
+        ledger.table(mine, columns) if mine else "It has not been evaluated.",
+        "",
+        '"≤" marks a likelihood bound; ± is the standard error over images. Every row can be '
+        "computed again: `python -m cnf results audit`.",
+        "",
+        "## Where it fails",
+        "",
+        *(f"- {sentence}" for sentence in LIMITS[config.experiment]),
+        *_worst(folder),
+        "",
+        "## Licence",
+        "",
+        *(text for key, text in TERMS.items() if config.data.train.startswith(key)),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def describe_model(config: Config) -> str:
+    """The model in a sentence."""
+    m = config.model
+    features = f"{m.features.kind} features with {m.features.channels} channels"
+    if m.kind != "flow":
+        return f"A factorised {m.kind} model, every entry of y independent given x; {features}"
+    return (
+        f"A conditional flow, {m.levels} levels of {m.steps} steps, couplings of width {m.width}, "
+        f"{m.dequantization} dequantization; {features}"
+    )
+
+
+def _saw(config: Config, record: Mapping[str, Any]) -> list[str]:
+    data = record.get("data", {})
+    number = data.get("train", {}).get("images")
+    pictures = f"{number:,} pictures of " if number else ""
+    stand_in = ", a stand-in for the paper's set" if data.get("stand_in") else ""
+    lines = [f"- {pictures}`{config.data.train}` (training split){stand_in}."]
+    if config.experiment == "sr":
+        rounded = "rounded to 8 bits" if config.data.round_x else "kept as floats, not rounded"
+        lines.append(f"- x is {rounded}.")
+    return lines
+
+
+def _trained(training: Mapping[str, Any]) -> list[str]:
+    if training["steps"] is None:
+        return []
+    line = f"- {training['steps']:,} steps"
+    if training["wall_s"] is not None:
+        line += f", {training['wall_s'] / 60:.0f} minutes"
+    if training["hardware"]:
+        line += f", on {training['hardware']}"
+    return [line + f"; seed {training['seed']}."]
+
+
+def _worst(folder: Path) -> list[str]:
+    """The picture of each scored set on which it does worst, from `scores/`."""
+    lines = []
+    for path in sorted((folder / "scores").glob("*.csv")):
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        name = next(n for n in ("psnr", "f_half", "bits_per_dim", "bits_per_pixel") if n in rows[0])
+        bits = name.startswith("bits")
+        worst = sorted(rows, key=lambda row: float(row[name]) * (-1 if bits else 1))[0]
+        middle = sorted(float(row[name]) for row in rows)[len(rows) // 2]
+        digits = ledger.METRICS[name].digits
+        lines.append(
+            f"- On {path.stem} it does worst on `{worst['image']}`: {ledger.METRICS[name].title} "
+            f"{float(worst[name]):.{digits}f} (median {middle:.{digits}f})."
+        )
+    return lines

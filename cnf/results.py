@@ -1,0 +1,525 @@
+"""The ledger: every number that is printed anywhere is one line of `results/ledger.jsonl`.
+
+A `Row` is one metric of one evaluated run. Rows are appended by `cnf.evaluation.evaluate` and never
+edited; a newer row names the one it `supersedes`. Tables, the README and the model cards are
+generated from rows. `audit` computes them again. `results/claims.yml` holds what the paper claims.
+"""
+
+import json
+import math
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from cnf.errors import CnfError, DataError, LedgerError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "results"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+class Metric(NamedTuple):
+    """`tolerance` is how far `audit` may land from the ledger on another machine; see METRICS."""
+
+    title: str
+    unit: str
+    digits: int
+    tolerance: float
+
+
+# Noise is keyed, so a second evaluation sees the same draws and differs by rounding alone:
+# log-probabilities are float32 sums (1e-4 bits a dimension), a sample's grey level may round the
+# other way (0.01 dB, 1e-4 SSIM), a sampled pixel next to the threshold may flip (1 in 1000).
+METRICS = {
+    "bits_per_dim": Metric("bits/dim", "bits/dim", 3, 1e-4),
+    "bits_per_pixel": Metric("bits/pixel", "bits/pixel", 4, 1e-4),
+    "psnr": Metric("PSNR of the point estimate", "dB", 2, 0.01),
+    "ssim": Metric("SSIM of the point estimate", "1", 4, 1e-4),
+    "psnr_sample": Metric("PSNR of one sample", "dB", 2, 0.01),
+    "ssim_sample": Metric("SSIM of one sample", "1", 4, 1e-4),
+    "f_half": Metric("F at 0.5, pooled", "1", 3, 1e-3),
+    "f_half_image": Metric("F at 0.5, mean over images", "1", 3, 1e-3),
+    "f_valid": Metric("F at the validation threshold, pooled", "1", 3, 1e-3),
+    "f_valid_image": Metric("F at the validation threshold, mean over images", "1", 3, 1e-3),
+    "f_best": Metric("F at the best test threshold, pooled", "1", 3, 1e-3),
+    "f_sample": Metric("F of one sample, pooled", "1", 3, 1e-3),
+    "f_sample_image": Metric("F of one sample, mean over images", "1", 3, 1e-3),
+    "auc": Metric("area under the ROC curve", "1", 4, 1e-3),
+    "ap": Metric("average precision", "1", 4, 1e-3),
+}
+BITS = ("bits_per_dim", "bits_per_pixel")
+
+# Models that are not networks: their rows have data but neither weights nor training.
+REFERENCES = ("bicubic", "second observer")
+
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=_strict)
+class Paper:
+    """The paper's figure beside ours. `tag` says how sure we are that the paper says so."""
+
+    table: str | None
+    value: float
+    tag: Literal["confirmed", "unconfirmed"]
+
+
+@dataclass(frozen=True, config=_strict)
+class Row:
+    """One number and all that is needed to dispute it.
+
+    Args:
+        id: unique, lower case. `run` names the folder of the run; its rows share it.
+        model: "flow", the baseline's kind, or a reference ("bicubic", "second observer").
+        metric, value, unit: see METRICS. `standard_error` is over images; None where undefined.
+        bound: "exact", or what makes the bits an upper bound; None where `metric` is not in bits.
+        divided_by: what the bits are divided by.
+        temperature: of the samples. `samples`: how many; 0 if the model's own mean was used.
+        draws: noise draws an image. `threshold`: of the probabilities, for F.
+        rounded_x: super-resolution only: whether x was rounded to 8 bits.
+        stand_in: whether `data` replaces a set that the paper used and we do not have.
+        seed, steps, wall_s, hardware: of the training run. `noise_seed`: of this evaluation.
+        git, dirty: commit of the code that evaluated; whether `cnf/` or `configs/` had changes.
+        weights: path inside the repository, None if the weights are not in it.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    run: Text
+    experiment: Literal["sr", "vessels"]
+    model: Literal["flow", "logistic", "bernoulli", "weighted", "bicubic", "second observer"]
+    preset: str | None
+    metric: str
+    value: float
+    standard_error: Annotated[float, Field(ge=0)] | None
+    num_images: Annotated[int, Field(gt=0)]
+    unit: str
+    bound: str | None
+    divided_by: Literal["sub-pixels", "all pixels", "field of view"] | None
+    temperature: Annotated[float, Field(ge=0)] | None
+    draws: Count | None
+    samples: Count | None
+    threshold: float | None
+    rounded_x: bool | None
+    data: Text
+    stand_in: bool
+    split: Literal["train", "valid", "test"]
+    data_sha256: Sha
+    config_sha256: Sha | None
+    seed: int | None
+    noise_seed: int
+    steps: Count | None
+    wall_s: Annotated[float, Field(ge=0)] | None
+    hardware: str | None
+    torch: Text
+    git: str | None
+    dirty: bool
+    weights: str | None
+    weights_sha256: Sha | None
+    command: Text
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+    deviation: str | None
+    supersedes: str | None
+    paper: Paper | None
+
+    @model_validator(mode="after")
+    def _is_consistent(self):
+        if self.metric not in METRICS:
+            raise ValueError(f"metric '{self.metric}' is unknown: one of {', '.join(METRICS)}")
+        if self.unit != METRICS[self.metric].unit:
+            raise ValueError(f"{self.metric} is in {METRICS[self.metric].unit}, not {self.unit}")
+        if (self.metric in BITS) != (self.bound is not None and self.divided_by is not None):
+            raise ValueError("bits, and only bits, need `bound` and `divided_by`")
+        if (self.model in REFERENCES) != (self.weights_sha256 is None):
+            raise ValueError("a trained model needs `weights_sha256`, a reference has none")
+        return self
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the value is an upper bound on bits rather than the exact figure."""
+        return self.bound not in (None, "exact")
+
+
+_row = TypeAdapter(Row)
+
+
+def make_row(values: dict[str, Any]) -> Row:
+    """Validate. Raises LedgerError that names each field that does not fit."""
+    try:
+        return _row.validate_python(values)
+    except ValidationError as error:
+        problems = []
+        for e in error.errors():
+            where = ".".join(map(str, e["loc"]))
+            shown = "" if isinstance(e["input"], (dict, Row)) else f" = {e['input']!r}"
+            problems.append(f"{where}{shown}: {e['msg']}".lstrip(": "))
+        name = values.get("id", "?")
+        raise LedgerError(f"row '{name}' does not fit the ledger: {'; '.join(problems)}") from None
+
+
+def to_dict(row: Row) -> dict[str, Any]:
+    """The dictionary that `make_row` reads back."""
+    return _row.dump_python(row, mode="json")
+
+
+def read(results: Path = RESULTS) -> list[Row]:
+    """Every row, oldest first. Raises LedgerError naming the line that cannot be read."""
+    path = results / "ledger.jsonl"
+    rows: list[Row] = []
+    seen = set()
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], start=1):
+        try:
+            row = make_row(json.loads(line))
+        except (json.JSONDecodeError, LedgerError) as error:
+            raise LedgerError(f"{path.name} line {number}: {error}") from None
+        if row.id in seen:
+            raise LedgerError(f"{path.name} line {number}: id '{row.id}' is there twice")
+        seen.add(row.id)
+        rows.append(row)
+    return rows
+
+
+def current(rows: Iterable[Row]) -> list[Row]:
+    """The rows that no other row supersedes."""
+    rows = list(rows)
+    replaced = {row.supersedes for row in rows}
+    return [row for row in rows if row.id not in replaced]
+
+
+def append(rows: Sequence[Row], results: Path = RESULTS) -> None:
+    """Add rows to the ledger, all or none. Only `evaluate` calls this.
+
+    Raises LedgerError for an id that is taken, or `supersedes` that names no row.
+    """
+    path = results / "ledger.jsonl"
+    ids = {row.id for row in read(results)}
+    for row in rows:
+        if row.id in ids:
+            raise LedgerError(
+                f"row '{row.id}' is already in the ledger and rows are never edited: see "
+                f"`python -m cnf results show {row.id}`, or evaluate with --supersede"
+            )
+        if row.supersedes is not None and row.supersedes not in ids:
+            raise LedgerError(f"row '{row.id}' supersedes '{row.supersedes}', which is not a row")
+        ids.add(row.id)
+    lines = "".join(json.dumps(to_dict(make_row(to_dict(row)))) + "\n" for row in rows)
+    write_text(path, (path.read_text() if path.exists() else "") + lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def find(row_id: str, results: Path = RESULTS) -> Row:
+    """The row of that id. Raises LedgerError."""
+    rows = {row.id: row for row in read(results)}
+    if row_id not in rows:
+        raise LedgerError(f"no row '{row_id}': `python -m cnf results table` lists them")
+    return rows[row_id]
+
+
+def show(row_id: str, results: Path = RESULTS) -> str:
+    """Every field of one row, one a line, as text."""
+    return "\n".join(f"{k:>15}  {v}" for k, v in to_dict(find(row_id, results)).items())
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def value(row: Row) -> str:
+    """The value as it is printed everywhere: "≤ 2.505 ± 0.012". "≤" marks bits that are a bound."""
+    digits = METRICS[row.metric].digits
+    text = f"{'≤ ' if row.is_bound else ''}{row.value:.{digits}f}"
+    return text if row.standard_error is None else f"{text} ± {row.standard_error:.{digits}f}"
+
+
+def _metric(row: Row) -> str:
+    title = METRICS[row.metric].title
+    if row.divided_by == "field of view":
+        title += " inside the field of view"
+    if row.bound and "importance" in row.bound:
+        title += f" ({row.draws} importance samples)"
+    return title
+
+
+def _how(row: Row) -> str:
+    parts = []
+    if row.bound:
+        parts.append(row.bound if row.bound == "exact" else f"bound: {row.bound}")
+    if row.rounded_x is not None:
+        parts.append("x rounded to 8 bits" if row.rounded_x else "x not rounded")
+    if row.samples:
+        parts.append(f"{row.samples} samples" if row.samples > 1 else "1 sample")
+    if row.temperature is not None and row.samples:
+        parts.append(f"temperature {row.temperature:g}")
+    if row.threshold is not None and not row.metric.startswith("f_half"):
+        parts.append(f"threshold {row.threshold:.3f}")
+    return ", ".join(parts)
+
+
+def _paper(row: Row) -> str:
+    if row.paper is None:
+        return ""
+    figure = f"{row.paper.value:g}"
+    return figure if row.paper.tag == "confirmed" else f"({figure}, recalled, unconfirmed)"
+
+
+COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
+    "id": ("row", lambda row: f"`{row.id}`"),
+    "run": ("run", lambda row: row.run),
+    "model": ("model", lambda row: row.model),
+    "preset": ("preset", lambda row: row.preset or ""),
+    "data": ("data", lambda row: f"{row.data} {row.split}{' (stand-in)' * row.stand_in}"),
+    "metric": ("metric", _metric),
+    "value": ("value", value),
+    "images": ("images", lambda row: str(row.num_images)),
+    "how": ("how", _how),
+    "paper": ("paper", _paper),
+}
+DEFAULT_COLUMNS = ("model", "data", "metric", "value", "images", "how", "id")
+
+
+def table(rows: Iterable[Row], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
+    """A markdown table, a line a row, of the named COLUMNS. Superseded rows are left out."""
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown:
+        raise LedgerError(f"no column '{unknown[0]}': choose from {', '.join(COLUMNS)}")
+    lines = [[COLUMNS[name][1](row) for name in columns] for row in current(rows)]
+    return markdown([COLUMNS[name][0] for name in columns], lines)
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A markdown table."""
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *lines])
+
+
+# The README shows the figures that answer "how good is it"; `results table` shows every row.
+README_METRICS = ("bits_per_dim", "bits_per_pixel", "psnr", "f_half", "f_sample")
+
+
+def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> str:
+    """Rewrite the table of numbers between the two markers of README.md; returns the new text.
+
+    Raises LedgerError if the markers are not there.
+    """
+    text = path.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise LedgerError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
+    rows = [row for row in read(results) if row.split == "test" and row.metric in README_METRICS]
+    rows = [row for row in rows if row.divided_by != "field of view"]
+    body = table(rows) if rows else "No run has been evaluated yet."
+    new = re.sub(
+        f"{re.escape(BEGIN)}.*{re.escape(END)}",
+        lambda _: f"{BEGIN}\n{body}\n{END}",
+        text,
+        flags=re.DOTALL,
+    )
+    if new != text:
+        write_text(path, new)
+    return new
+
+
+# --- the paper's claims ---------------------------------------------------------------------------
+
+Verdict = Literal["same", "different", "could not", "open"]
+
+
+@dataclass(frozen=True, config=_strict)
+class Compare:
+    """Which of our rows stand beside a number of the paper."""
+
+    experiment: Literal["sr", "vessels"]
+    model: str
+    metric: str
+    data: str
+
+
+@dataclass(frozen=True, config=_strict)
+class Claim:
+    """One claim or number of the paper.
+
+    Args:
+        place: where it stands, as far as we know ("abstract", "a table of likelihoods").
+        says: the claim in our words. `value`, `unit`: where it is a number and we recall one.
+        tag: "confirmed" if a readable copy says so, else "unconfirmed". `source` says which copy.
+        ours: ids of our rows. `verdict`: ours against theirs, and the `cause` in a sentence.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    place: Text
+    says: Text
+    tag: Literal["confirmed", "unconfirmed"]
+    source: Text
+    verdict: Verdict
+    cause: Text
+    value: float | None = None
+    unit: str | None = None
+    ours: tuple[str, ...] = ()
+    compare: Compare | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self):
+        if self.verdict in ("same", "different") and not self.ours and self.value is not None:
+            raise ValueError(f"a number judged '{self.verdict}' needs a row of ours")
+        if self.verdict == "same" and self.value is not None and self.tag == "unconfirmed":
+            raise ValueError("a recalled number cannot be judged 'same': confirm it first")
+        if (self.value is None) != (self.unit is None):
+            raise ValueError("`value` and `unit` go together")
+        return self
+
+
+@dataclass(frozen=True, config=_strict)
+class Context:
+    """A number of other work that stands beside the paper's. Never a claim of the paper."""
+
+    says: Text
+    source: Text
+
+
+@dataclass(frozen=True, config=_strict)
+class Claims:
+    """`results/claims.yml`."""
+
+    claims: tuple[Claim, ...]
+    context: tuple[Context, ...] = ()
+
+
+def claims(results: Path = RESULTS) -> Claims:
+    """Read and validate claims.yml. Raises LedgerError."""
+    path = results / "claims.yml"
+    try:
+        found = TypeAdapter(Claims).validate_python(yaml.safe_load(path.read_text()))
+    except FileNotFoundError:
+        raise LedgerError(f"{path.name} is missing from {path.parent.name}/") from None
+    except (ValidationError, yaml.YAMLError) as error:
+        raise LedgerError(f"{path.name} does not fit: {error}") from None
+    known = {row.id for row in read(results)}
+    ids = [claim.id for claim in found.claims]
+    for claim in found.claims:
+        if ids.count(claim.id) > 1:
+            raise LedgerError(f"{path.name}: claim '{claim.id}' is there twice")
+        for row_id in claim.ours:
+            if row_id not in known:
+                raise LedgerError(f"{path.name}: claim '{claim.id}' names no row '{row_id}'")
+    return found
+
+
+def claims_table(results: Path = RESULTS) -> str:
+    """The claims as a markdown table. What is unconfirmed is never printed as a fact."""
+    rows = {row.id: row for row in read(results)}
+    lines = []
+    for claim in claims(results).claims:
+        says = claim.says
+        if claim.value is not None:
+            says += f": {claim.value:g} {claim.unit}"
+        if claim.tag == "unconfirmed":
+            says = f"(recalled, unconfirmed) {says}"
+        ours = "; ".join(f"{value(rows[i])} (`{i}`)" for i in claim.ours)
+        lines.append([claim.place, says, ours, claim.verdict, claim.cause])
+    return markdown(["place", "the paper says", "ours", "verdict", "cause"], lines)
+
+
+def paper_figure(
+    experiment: str, model: str, metric: str, data: str, results: Path
+) -> Paper | None:
+    """The paper's figure for such a row, if claims.yml has one."""
+    if not (results / "claims.yml").exists():
+        return None
+    wanted = Compare(experiment, model, metric, data)
+    for claim in claims(results).claims:
+        if claim.compare == wanted and claim.value is not None:
+            return Paper(claim.place, claim.value, claim.tag)
+    return None
+
+
+# --- audit ----------------------------------------------------------------------------------------
+
+
+class Check(NamedTuple):
+    """What `audit` found for one row."""
+
+    row: Row
+    status: Literal["same", "differs", "not checked"]
+    reason: str
+
+
+def audit(
+    root: Path | None = None,
+    results: Path = RESULTS,
+    only: Sequence[str] = (),
+) -> list[Check]:
+    """Compute every row again whose weights are in the repository and whose data are there.
+
+    Args:
+        root: folder of the image sets, as for `cnf.data.load`.
+        only: ids to look at; all if empty.
+
+    A row "differs" if its value lands outside the metric's tolerance, or if its weights or its data
+    are not those it names. A row that could not be computed says why.
+    """
+    from cnf import evaluation  # here, because evaluation appends to the ledger
+
+    rows = read(results)
+    live = {row.id for row in current(rows)}
+    cache: dict[tuple, Any] = {}
+    checks = []
+    for row in [find(i, results) for i in only] if only else rows:
+        if row.id not in live:
+            newer = next(r.id for r in rows if r.supersedes == row.id)
+            checks.append(Check(row, "not checked", f"superseded by {newer}"))
+            continue
+        if row.model not in REFERENCES and row.weights is None:
+            checks.append(Check(row, "not checked", "its weights are not in the repository"))
+            continue
+        try:
+            again, reason = evaluation.again(row, root, results.parent, cache), ""
+        except DataError as error:
+            checks.append(Check(row, "not checked", f"its data are not here: {error}"))
+            continue
+        except CnfError as error:
+            again, reason = math.nan, str(error)
+        tolerance = METRICS[row.metric].tolerance
+        same = abs(again - row.value) <= tolerance
+        reason = reason or f"{row.value:.6f} written, {again:.6f} now, tolerance {tolerance:g}"
+        checks.append(Check(row, "same" if same else "differs", reason))
+    return checks
+
+
+def audit_report(checks: Sequence[Check]) -> str:
+    """The audit as text; the command exits with 1 if any row differs."""
+    lines = [f"{check.status:>11}  {check.row.id}: {check.reason}" for check in checks]
+    kinds = ("same", "differs", "not checked")
+    counts = [f"{sum(check.status == kind for check in checks)} {kind}" for kind in kinds]
+    return "\n".join([*lines, ", ".join(counts)])
+
+
+def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
+    """(commit, whether `cnf/` or `configs/` differ from it); (None, True) outside a repository."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+        )
+
+    try:
+        head = git("rev-parse", "HEAD")
+    except FileNotFoundError:  # git is not installed
+        return None, True
+    if head.returncode:
+        return None, True
+    changes = git("status", "--porcelain", "--", "cnf", "configs").stdout
+    return head.stdout.strip(), bool(changes.strip())
