@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PAGES ?=
 JOBS ?= 2
+REPOSITORY ?=
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -11,7 +12,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint unit pages notebooks audit mutants browser clean
+.PHONY: help install book test lint unit pages notebooks audit mutants browser clean _build/config.yml
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -29,10 +30,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP) ## make the environment .venv
 
-book: $(STAMP) ## build the site from the executed pages, into _build/html; executes nothing
+# With REPOSITORY=https://... the pages get buttons to their notebooks there and in Colab.
+CONFIG := $(if $(REPOSITORY),_build/config.yml,_config.yml)
+_build/config.yml:
+	mkdir -p $(@D)
+	sed 's/use_repository_button: false/use_repository_button: true/' _config.yml > $@
+	echo 'repository: {url: "$(REPOSITORY)", path_to_book: book, branch: main}' >> $@
+	echo 'launch_buttons: {colab_url: "https://colab.research.google.com"}' >> $@
+
+book: $(STAMP) $(CONFIG) ## build the site from the executed pages, into _build/html; executes nothing
 	$(PY) tools/notebooks.py check
-	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . \
-	    -W -n --keep-going
+	$(VENV)/bin/jupyter-book build book --config $(CONFIG) --path-output . -W -n --keep-going
 
 test: lint unit pages ## lint, unit tests, and every page executed and compared
 

@@ -28,7 +28,6 @@ from nbformat import NotebookNode
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-BOOK = ROOT / "book"
 CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
@@ -38,9 +37,9 @@ class PageError(ValueError):
     """A page that cannot be executed as it stands; the message says what to change."""
 
 
-def pages(book: Path = BOOK) -> list[Path]:
+def pages() -> list[Path]:
     """The executable pages of the book, sorted: Markdown files whose front matter has a kernel."""
-    found = (p for p in sorted(book.rglob("*.md")) if not any(s[0] in "._" for s in p.parts))
+    found = sorted(p for p in (ROOT / "book").rglob("*.md") if "_build" not in p.parts)
     return [p for p in found if "kernelspec" in p.read_text("utf-8").split("\n---", 1)[0]]
 
 
@@ -64,35 +63,35 @@ def read(page: Path) -> NotebookNode:
     return nb
 
 
-def sources(page: Path, root: Path = ROOT) -> list[Path]:
+def sources(page: Path) -> list[Path]:
     """The files that the outputs of a page come from, sorted.
 
     Raises: PageError if a glob under `cnf: reads:` matches no file.
     """
-    files = {page, *(root / "cnf").rglob("*.py")}
+    files = {page, *(ROOT / "cnf").rglob("*.py")}
     for pattern in read(page).metadata.cnf.get("reads", []):
-        matched = {p for p in root.glob(pattern) if p.is_file()}
+        matched = {p for p in ROOT.glob(pattern) if p.is_file()}
         if not matched:
             raise PageError(f"{page.name}: its front matter reads {pattern!r}, which is no file")
         files |= matched
     return sorted(files)
 
 
-def digest(page: Path, root: Path = ROOT) -> str:
+def digest(page: Path) -> str:
     """sha256 over the names and contents of a page's sources, blind to the kind of line ends."""
     total = hashlib.sha256()
-    for path in sources(page, root):
+    for path in sources(page):
         content = path.read_bytes().replace(b"\r\n", b"\n")
-        total.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+        total.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode() + content)
     return total.hexdigest()
 
 
-def is_stale(page: Path, root: Path = ROOT) -> bool:
+def is_stale(page: Path) -> bool:
     """Whether a page has no twin, or one made from other sources."""
     if not twin(page).exists():
         return True
     kept = nbformat.read(twin(page), as_version=4).metadata.get("cnf", {})
-    return kept.get("sha256") != digest(page, root)
+    return kept.get("sha256") != digest(page)
 
 
 def pixels(png: bytes) -> tuple[str, bytes]:

@@ -1,0 +1,167 @@
+"""The page pipeline itself: what makes a twin stale, what it refuses, what it leaves alone."""
+
+import io
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from tools import notebooks
+
+FRONT_MATTER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+cnf:
+  reads: [results/*.jsonl]
+---
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """An empty repository with a package of one file and a ledger of one row."""
+    for name, text in {
+        "cnf/layers/a.py": "x = 1\n",
+        "results/ledger.jsonl": '{"value": 1}\n',
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    (tmp_path / "book").mkdir()
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    return tmp_path
+
+
+def write(repository, *cells, name="01-page"):
+    blocks = (f"```{{code-cell}} ipython3\n{cell}\n```\n" for cell in cells)
+    page = repository / "book" / f"{name}.md"
+    page.write_text(FRONT_MATTER + "\n# A page\n\n" + "\n".join(blocks))
+    return page
+
+
+def png(pixels, **info):
+    text = PngImagePlugin.PngInfo()
+    for key, value in info.items():
+        text.add_text(key, value)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", pnginfo=text)
+    return file.getvalue()
+
+
+def test_executing_twice_writes_the_same_bytes(repository):
+    page = write(repository, "print('a')", "1 + 1", "1 + 1")
+    assert notebooks.execute(page).startswith("rewrote")
+    first = notebooks.twin(page).read_bytes()
+    assert notebooks.execute(page).startswith("unchanged")
+    assert notebooks.twin(page).read_bytes() == first
+
+
+def test_kernel_runs_beside_the_page_without_benchmark_data_on_one_thread(repository, monkeypatch):
+    monkeypatch.setenv("CNF_DATA", "somewhere")
+    names = "('CNF_DATA', 'OMP_NUM_THREADS', 'PYTHONHASHSEED')"
+    page = write(
+        repository, f"import os\nprint(os.path.exists('01-page.md'), *map(os.environ.get, {names}))"
+    )
+    notebooks.execute(page)
+    nb = nbformat.read(notebooks.twin(page), as_version=4)
+    assert nb.cells[1].outputs[0].text == "True None 1 0\n"
+
+
+@pytest.mark.parametrize("name", ["cnf/layers/a.py", "results/ledger.jsonl", "book/01-page.md"])
+def test_change_in_a_source_makes_the_twin_stale(repository, name):
+    page = write(repository, "1")
+    assert notebooks.is_stale(page), "a page without a twin"
+    notebooks.execute(page)
+    assert not notebooks.is_stale(page)
+    (repository / name).write_text((repository / name).read_text() + "\n")
+    assert notebooks.is_stale(page)
+
+
+def test_new_module_makes_the_twin_stale_and_line_ends_do_not(repository):
+    page = write(repository, "1")
+    before = notebooks.digest(page)
+    page.write_bytes(page.read_bytes().replace(b"\n", b"\r\n"))
+    assert notebooks.digest(page) == before
+    (repository / "cnf" / "b.py").write_text("")
+    assert notebooks.digest(page) != before
+
+
+def test_check_names_the_stale_pages_and_the_line_to_run(repository, capsys):
+    for name in ("01-a", "02-b"):
+        write(repository, "1", name=name)
+    assert notebooks.check() == 2
+    assert "run: make notebooks PAGES='01-a 02-b'" in capsys.readouterr().err
+
+
+def test_stale_pages_come_first(repository):
+    pages = [write(repository, "1", name=name) for name in ("01-a", "02-b")]
+    notebooks.execute(pages[0])
+    assert notebooks.select([]) == [pages[1], pages[0]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import sys\nprint('oh', file=sys.stderr)", "a cell writes to stderr: oh"),
+        ("import warnings\nwarnings.warn('careful')", "careful"),
+    ],
+)
+def test_page_that_fails_or_warns_gets_no_twin(repository, cell, said):
+    page = write(repository, cell)
+    with pytest.raises(notebooks.PageError, match=said):
+        notebooks.execute(page)
+    assert not notebooks.twin(page).exists()
+
+
+def test_unknown_page_and_unknown_file_are_named(repository):
+    page = write(repository, "1")
+    with pytest.raises(notebooks.PageError, match="no page is named '03-x'; there are: 01-page"):
+        notebooks.select(["03-x"])
+    (repository / "results/ledger.jsonl").unlink()
+    with pytest.raises(notebooks.PageError, match=r"01-page.md: .*'results/\*.jsonl'"):
+        notebooks.digest(page)
+
+
+def test_figure_keeps_its_bytes_until_a_pixel_changes(repository):
+    pixels = np.zeros((4, 4, 3), np.uint8)
+
+    def notebook(data):
+        nb = nbformat.v4.new_notebook()
+        bundle = {"image/png": notebooks.base64.b64encode(data).decode()}
+        nb.cells = [
+            nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", bundle)])
+        ]
+        return nb
+
+    old, same = notebook(png(pixels, Software="1")), notebook(png(pixels, Software="2"))
+    notebooks.clean_figures(same, old)
+    assert notebooks.figures(same) == notebooks.figures(old)
+
+    pixels[0, 0] = 1
+    other = notebook(png(pixels, Software="3"))
+    notebooks.clean_figures(other, old)
+    data = notebooks.base64.b64decode(notebooks.figures(other)[0]["image/png"])
+    image = Image.open(io.BytesIO(data))
+    assert not image.info
+    np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+def test_strict_comparison_sees_a_changed_number(repository):
+    page = write(repository, "print(f'{1 / 3:.3f}')")
+    notebooks.execute(page)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval"]
+    command += ["--nbval-current-env", "--rootdir", str(repository), str(notebooks.twin(page))]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    twin = notebooks.twin(page)
+    twin.write_text(twin.read_text().replace("0.333", "0.334"))
+    assert subprocess.run(command, capture_output=True).returncode == 1
