@@ -146,3 +146,28 @@ def test_page_opens_without_network_and_shows_everything(visit, page):
     assert tab.evaluate(BLANK_IMAGES) == [], "pictures that do not load or have no alt text"
     assert tab.evaluate(DEAD_ANCHORS) == [], "links to places that are not on the page"
     assert tab.evaluate(TOO_WIDE) == [], "wider than the screen: the page scrolls sideways"
+
+
+def test_menu_opens_and_the_theme_switches_on_a_phone(browser, url):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="light")
+    tab = context.new_page()
+    tab.goto(f"{url}/index.html", wait_until="networkidle")
+    bibliography = tab.locator("dialog[open] a", has_text="Bibliography")
+    assert bibliography.count() == 0
+    tab.locator("button.primary-toggle").click()
+    bibliography.click()
+    tab.wait_for_url("**/bibliography.html")
+    seen = set()
+    for _ in range(3):  # auto, light, dark
+        tab.locator(".theme-switch-button").click()
+        seen.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(seen) == 2
+    context.close()
+
+
+def test_search_finds_a_word_without_network(browser, url):
+    tab = browser.new_page()
+    tab.goto(f"{url}/search.html?q=likelihood", wait_until="networkidle")
+    tab.wait_for_selector("#search-results li")
+    assert tab.locator("#search-results li a").count() > 0
+    tab.close()
