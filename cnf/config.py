@@ -56,6 +56,7 @@ class FlowConfig:
     residual: Annotated[float, Field(gt=0)] | None = None
     dequantization: Literal["uniform", "variational", "binary"] = "uniform"
     noise: Literal["logistic", "gaussian"] = "logistic"
+    q_width: Positive = 32
     q_steps: Count = 0
     auxiliary: Annotated[float, Field(ge=0)] = 0.0
 

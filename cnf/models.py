@@ -98,7 +98,8 @@ def dequantization(config: FlowConfig, c: int, h: int) -> Dequantization:
     if config.dequantization == "uniform":
         return UniformDequantization()
     context = h + c
-    layers: list[Bijection] = [ConditionalAffine(c, CouplingNet(0, context, 2 * c, config.width))]
+    net = CouplingNet(0, context, 2 * c, config.q_width, h_kernel=3)
+    layers: list[Bijection] = [ConditionalAffine(c, net)]
     if config.q_steps:
         steps = [step(config, 4 * c, 4 * context, k % 2 == 1) for k in range(config.q_steps)]
         layers.append(Squeezed(sum(steps, [])))

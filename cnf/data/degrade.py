@@ -42,6 +42,18 @@ def imresize_double(x: Tensor) -> Tensor:
     return _resample(x, _double_matrix(height), _double_matrix(width))
 
 
+def consistent_double(x: Tensor) -> Tensor:
+    """The picture nearest to the cubic double of x that halves back to x exactly.
+
+    u = B x + P (x - D B x), with B the cubic doubling, D the antialiased halving and P = D^T (D D^T)^-1
+    its pseudo-inverse: what x does not determine is left as B has it. x (B,C,H,W) -> (B,C,2H,2W).
+    """
+    doubled = imresize_double(x)
+    height, width = doubled.shape[-2:]
+    missing = x - imresize_half(doubled)
+    return doubled + _resample(missing, _half_inverse(height), _half_inverse(width))
+
+
 def low_resolution(y: Tensor, round_x: bool) -> Tensor:
     """The input x of super-resolution: y (B,3,H,W) grey levels -> x (B,3,H/2,W/2) float.
 
@@ -80,6 +92,12 @@ def _double_matrix(size: int) -> Tensor:
     centre = np.arange(2 * size)[:, None] / 2 - 0.25
     source = np.floor(centre).astype(int) + np.arange(-1, 3)
     return _matrix(_cubic(source - centre), source, size)
+
+
+@lru_cache(maxsize=64)
+def _half_inverse(size: int) -> Tensor:
+    """(size, size/2): the pseudo-inverse of `_half_matrix(size)`."""
+    return torch.linalg.pinv(_half_matrix(size))
 
 
 def _matrix(weights: np.ndarray, source: np.ndarray, size: int) -> Tensor:
