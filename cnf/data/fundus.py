@@ -103,9 +103,7 @@ def _even(course: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(at, length, course[:, k]) for k in (0, 1)], 1)
 
 
-def _grow(
-    anatomy: Anatomy, rng: np.random.Generator, thinnest: float, waves: list[int]
-) -> Tree:
+def _grow(anatomy: Anatomy, rng: np.random.Generator, thinnest: float, waves: list[int]) -> Tree:
     """One tree by space colonisation, its radii by Murray's law, smoothed and made tortuous."""
     points, parent = [], []
     for course in _trunks(anatomy, rng):

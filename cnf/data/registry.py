@@ -204,9 +204,7 @@ def _download_tinyimagenet(folder: Path) -> list[str]:
     return build_tinyimagenet(Path(archive), folder)
 
 
-def _members(
-    codes: np.ndarray, classes: np.ndarray, file: str
-) -> tuple[list[str], list[str]]:
+def _members(codes: np.ndarray, classes: np.ndarray, file: str) -> tuple[list[str], list[str]]:
     """Names of pictures and their members in the zip, from the numbers in the draw."""
     if not file.startswith("train"):
         names = [f"val_{code}" for code in codes]
