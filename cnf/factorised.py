@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnf import noise
+from cnf.errors import DataError
 from cnf.layers.base import log_scale, sum_except_batch
 from cnf.layers.uniform import check_levels
 from cnf.model import ConditionalModel, check_temperature
@@ -37,6 +38,14 @@ class Factorised(ConditionalModel):
         raise NotImplementedError
 
 
+def target(y: Tensor, levels: int, like: Tensor) -> Tensor:
+    """y in the type of `like`. Raises DataError if its shape is another, which would broadcast."""
+    check_levels(y, levels)
+    if y.shape[1:] != like.shape[1:]:
+        raise DataError(f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)")
+    return y.to(like.dtype)
+
+
 class DiscretisedLogistic(Factorised):
     r"""P(k) = sigmoid((k/256 + w - mu)/s) - sigmoid((k/256 - w - mu)/s), w = 1/512, open end bins.
 
@@ -51,9 +60,9 @@ class DiscretisedLogistic(Factorised):
         super().__init__(features, 6)
 
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        y = y.to(self.dtype)
-        check_levels(y, LEVELS)
-        return sum_except_batch(discretised_logistic(y, *self.logistic(x)))
+        mu, log_s = self.logistic(x)
+        y = target(y, LEVELS, like=mu)
+        return sum_except_batch(discretised_logistic(y, mu, log_s))
 
     def logistic(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(mu, log s), each (B, 3, H, W), on the scale of k/256."""
@@ -99,9 +108,9 @@ class Bernoulli(Factorised):
         super().__init__(features, 1)
 
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        y = y.to(self.dtype)
-        check_levels(y, 2)
-        return sum_except_batch(F.logsigmoid((2 * y - 1) * self.logit(x)))
+        logit = self.logit(x)
+        y = target(y, 2, like=logit)
+        return sum_except_batch(F.logsigmoid((2 * y - 1) * logit))
 
     def logit(self, x: Tensor) -> Tensor:
         """logit of q, (B, 1, H, W)."""

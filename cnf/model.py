@@ -25,7 +25,8 @@ class ConditionalModel(nn.Module):
     factor: int = 1
 
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        """log p(y|x), (B,), nats. Raises DataError if x is not finite or y not in its range."""
+        """log p(y|x), (B,), nats. Raises DataError if x is not finite, y not in its range, or the
+        sizes do not fit."""
         raise NotImplementedError
 
     def sample(
@@ -59,6 +60,12 @@ class ConditionalModel(nn.Module):
         if not torch.isfinite(x).all():
             raise DataError(
                 f"x holds {x[~torch.isfinite(x)][0].item()}: pictures must be finite grey levels"
+            )
+        height, width = (self.factor * size for size in x.shape[-2:])
+        if height % self.multiple or width % self.multiple:
+            raise DataError(
+                f"y of {height}x{width} does not fit: both sizes must be multiples of "
+                f"{self.multiple}; crop or pad the picture"
             )
 
 

@@ -42,9 +42,9 @@ from cnf.nets import (
 
 def build(config: Config) -> ConditionalModel:
     """The model that a configuration describes, with untrained weights."""
-    target_channels = {"sr": 3, "vessels": 1}[config.experiment]
+    target_channels, bins = {"sr": (3, 256), "vessels": (1, 2)}[config.experiment]
     if isinstance(config.model, FlowConfig):
-        return build_flow(config.model, target_channels)
+        return build_flow(config.model, target_channels, bins)
     return build_baseline(config.model)
 
 
@@ -61,12 +61,12 @@ def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) 
             return VGGFeatures(levels, config.channels, config.scales)
 
 
-def build_flow(config: FlowConfig, target_channels: int) -> ConditionalFlow:
-    """Dequantization; L levels of squeeze, K steps, split prior; conditional prior."""
+def build_flow(config: FlowConfig, target_channels: int, bins: int) -> ConditionalFlow:
+    """Dequantization of `bins` levels; L times squeeze, K steps, split prior; conditional prior."""
     full = config.features.channels // 4 if config.dequantization == "variational" else 0
     features = build_features(config.features, config.levels, full, config.residual is not None)
     h, c = features.channels, target_channels
-    layers: list = [dequantization(config, c, h[0])]
+    layers: list = [dequantization(config, c, h[0], bins)]
     if config.residual is not None:
         layers.append(Residual(config.residual))
     for level in range(1, config.levels + 1):
@@ -93,10 +93,10 @@ def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     return [ActNorm(c), Conv1x1(c, config.lu), coupling]
 
 
-def dequantization(config: FlowConfig, c: int, h: int) -> Dequantization:
+def dequantization(config: FlowConfig, c: int, h: int, bins: int) -> Dequantization:
     """The dequantization; q sees the features at y's resolution and y itself."""
     if config.dequantization == "uniform":
-        return UniformDequantization()
+        return UniformDequantization(bins)
     context = h + c
     net = CouplingNet(0, context, 2 * c, config.q_width, h_kernel=3)
     layers: list[Bijection] = [ConditionalAffine(c, net)]
@@ -104,7 +104,7 @@ def dequantization(config: FlowConfig, c: int, h: int) -> Dequantization:
         steps = [step(config, 4 * c, 4 * context, k % 2 == 1) for k in range(config.q_steps)]
         layers.append(Squeezed(sum(steps, [])))
     if config.dequantization == "variational":
-        return VariationalDequantization(layers)
+        return VariationalDequantization(layers, bins)
     return BinaryDequantization(layers, config.noise)
 
 

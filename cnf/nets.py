@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
+from torchvision.models import vgg
 
 from cnf.data.degrade import consistent_double
 
@@ -321,7 +321,11 @@ class VGGFeatures(Features):
         super().__init__()
         if not levels < scales <= 5:
             raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
-        layers = torchvision.models.vgg16(weights=None).features
+        layers = vgg.make_layers(vgg.cfgs["D"])  # vgg16() would also draw a classifier of 124 M
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
         cuts = [0, *(n for n, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))]
         self.stages = nn.ModuleList(layers[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
         self.stages = self.stages[:scales]

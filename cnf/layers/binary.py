@@ -26,7 +26,8 @@ class BinaryDequantization(Dequantization):
             "gaussian": vanishes there faster than any power, so importance weights have heavy tails.
 
     Shapes: y (B, C, H, W) in {0, 1} -> v (B, C, H, W), -log_q (B,) in nats.
-    Raises: DataError if y holds anything else (NaN included).
+    Raises: DataError if y holds anything else (NaN included); ValueError if h is not at the
+        resolution of y.
     """
 
     def __init__(

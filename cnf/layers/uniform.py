@@ -13,7 +13,7 @@ class UniformDequantization(Dequantization):
     r"""Spread every grey level uniformly over its cell.
 
     Forward:  v = (y + u) / N,   u ~ U[0, 1)
-    Inverse:  y = floor(N v)
+    Inverse:  y = floor(N v), held in {0..N-1}
     -log q:   -D log N, so log P(y|x) >= E_u log p(v|x) - D log N       (paper.md section 2)
 
     Args:
@@ -35,12 +35,20 @@ class UniformDequantization(Dequantization):
         return v, constant(y, -y[0].numel() * math.log(self.bins))
 
     def inverse(self, v: Tensor) -> Tensor:
-        return (v * self.bins).floor().clamp(0, self.bins - 1)
+        return cell_of(v, self.bins)
 
 
 def into_cell(y: Tensor, u: Tensor, bins: int) -> Tensor:
-    """(y + u) / N. Rounding may carry y + u up to y + 1, the next cell: it is held just below."""
-    return torch.minimum(y + u, torch.nextafter(y + 1, y)) / bins
+    """(y + u) / N. Rounding may carry it to (y + 1) / N, the next cell: it is held just below."""
+    end = (y + 1) / bins
+    return torch.minimum((y + u) / bins, torch.nextafter(end, torch.zeros_like(end)))
+
+
+def cell_of(v: Tensor, bins: int) -> Tensor:
+    """The y whose cell holds v, the end cells open: floor(N v), free of the rounding of N v."""
+    y = (v * bins).floor()
+    y = y + (v >= (y + 1) / bins).to(v.dtype) - (v < y / bins).to(v.dtype)
+    return y.clamp(0, bins - 1)
 
 
 def check_levels(y: Tensor, bins: int) -> None:

@@ -6,8 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.layers.base import Bijection, Dequantization, gaussian_log_prob, run, sum_except_batch
-from cnf.layers.uniform import check_levels, into_cell
+from cnf.layers.base import (
+    Bijection,
+    Dequantization,
+    check_features,
+    gaussian_log_prob,
+    run,
+    sum_except_batch,
+)
+from cnf.layers.uniform import cell_of, check_levels, into_cell
 from cnf.noise import Generator
 
 
@@ -15,7 +22,7 @@ class VariationalDequantization(Dequantization):
     r"""Spread every grey level over its cell by noise that a conditional flow makes.
 
     Forward:  eps ~ N(0, I),   w = flow(eps; y, h),   v = (y + sigmoid(w)) / N
-    Inverse:  y = floor(N v)
+    Inverse:  y = floor(N v), held in {0..N-1}
     -log q:   -log N(eps; 0, I) + log|det dw/deps| + sum log[sigmoid(w) sigmoid(-w)] - D log N
                                                         (Flow++, Ho et al. 2019; paper.md section 10)
 
@@ -25,7 +32,8 @@ class VariationalDequantization(Dequantization):
         bins: number N of grey levels.
 
     Shapes: y (B, C, H, W) whole numbers in {0..N-1} -> v in [0, 1), -log_q (B,) in nats.
-    Raises: DataError if y holds anything else (NaN included).
+    Raises: DataError if y holds anything else (NaN included); ValueError if h is not at the
+        resolution of y.
     """
 
     def __init__(self, layers: Iterable[Bijection], bins: int = 256):
@@ -46,10 +54,11 @@ class VariationalDequantization(Dequantization):
         return v, -log_q
 
     def inverse(self, v: Tensor) -> Tensor:
-        return (v * self.bins).floor().clamp(0, self.bins - 1)
+        return cell_of(v, self.bins)
 
 
 def with_target(y: Tensor, h: Tensor | None, bins: int) -> Tensor:
     """The context of q(v|y, x): h and y, (B, C_h + C, H, W), y scaled to [-1, 1]."""
+    check_features(y, h)
     scaled = 2 * y / (bins - 1) - 1
     return scaled if h is None else torch.cat([h, scaled], dim=1)
