@@ -54,6 +54,7 @@ class FlowConfig:
     prior_width: Count = 0
     prior_scale: Literal["bounded", "softplus"] = "bounded"
     residual: Annotated[float, Field(gt=0)] | None = None
+    subbands: bool = False
     dequantization: Literal["uniform", "variational", "binary"] = "uniform"
     noise: Literal["logistic", "gaussian"] = "logistic"
     q_width: Positive = 32
@@ -72,7 +73,7 @@ class BaselineConfig:
 
 @dataclass(frozen=True, config=_strict)
 class DataConfig:
-    """What is trained on. `crop` is in pixels of y; `round_x` rounds the low resolution to 8 bits."""
+    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits."""
 
     train: str = "embedded-sr"
     round_x: bool = False
@@ -144,9 +145,9 @@ def config_sha256(config: Config) -> str:
 def load_config(
     experiment: str, model: str = "flow", preset: str = "smoke", overrides: list[str] | None = None
 ) -> Config:
-    """Read `configs/<experiment>-<model>-<preset>.yml` and apply overrides such as `training.lr=1e-3`.
+    """Read `configs/<experiment>-<model>-<preset>.yml`, apply overrides such as `training.lr=1e-3`.
 
-    Raises ConfigError for a preset that does not exist, an unknown key, or a value of the wrong type.
+    Raises ConfigError for a preset that does not exist, an unknown key, a value of the wrong type.
     """
     path = PRESETS / f"{experiment}-{model}-{preset}.yml"
     if not path.exists():
@@ -162,7 +163,9 @@ def load_config(
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
-        raise ConfigError(f"'{override}' is not an override: write it as key=value, e.g. training.lr=1e-3")
+        raise ConfigError(
+            f"'{override}' is not an override: write it as key=value, e.g. training.lr=1e-3"
+        )
     *parents, leaf = key.strip().split(".")
     for name in parents:
         values = values.setdefault(name, {})

@@ -1,4 +1,4 @@
-"""The paper's two flows and their factorised baselines, built from a configuration; and their files."""
+"""The paper's two flows and their factorised baselines, built from a configuration; their files."""
 
 import json
 import os
@@ -26,6 +26,7 @@ from cnf.layers import (
     Split,
     Squeeze,
     Squeezed,
+    Subbands,
     UniformDequantization,
     VariationalDequantization,
 )
@@ -70,15 +71,16 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
     if config.residual is not None:
         layers.append(Residual(config.residual))
     for level in range(1, config.levels + 1):
-        layers.append(Squeeze())
+        layers.append(Subbands() if config.subbands and level == 1 else Squeeze())
         c *= 4
+        if config.subbands and level == 1:
+            layers += [ActNorm(c), split(config, c, h[level], num_kept=3 * target_channels, width=0)]
+            c = 3 * target_channels
         for k in range(config.steps):
             layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
         if level < config.levels:
-            kept = c - c // 2
-            net = CouplingNet(kept, h[level], 2 * (c // 2), config.prior_width, gain=config.gain)
-            layers.append(Split(c, net, config.prior_scale))
-            c = kept
+            layers.append(split(config, c, h[level], c - c // 2, config.prior_width))
+            c -= c // 2
     net = CouplingNet(0, h[-1], 2 * c, config.prior_width, gain=config.gain)
     layers.append(GaussianPrior(c, net, config.prior_scale))
     return ConditionalFlow(layers, features, config.auxiliary)
@@ -91,6 +93,12 @@ def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     net = CouplingNet(kept, h, out, config.width, config.h_kernel, config.gain)
     coupling = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
     return [ActNorm(c), Conv1x1(c, config.lu), coupling]
+
+
+def split(config: FlowConfig, c: int, h: int, num_kept: int, width: int) -> Split:
+    """A conditional split prior; width 0: its network is one convolution."""
+    net = CouplingNet(num_kept, h, 2 * (c - num_kept), width, gain=config.gain)
+    return Split(c, net, config.prior_scale, num_kept)
 
 
 def dequantization(config: FlowConfig, c: int, h: int, bins: int) -> Dequantization:

@@ -24,7 +24,7 @@ class Network(nn.Module):
 
 
 def set_precision(module: nn.Module, precision: str) -> None:
-    """Run every network inside `module` in "fp32" or "bf16"; layers themselves never change type."""
+    """Run every network inside `module` in "fp32" or "bf16"; the layers stay as they are."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision '{precision}' is unknown: choose fp32 or bf16")
     for part in module.modules():
@@ -321,14 +321,15 @@ class VGGFeatures(Features):
         super().__init__()
         if not levels < scales <= 5:
             raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
-        layers = vgg.make_layers(vgg.cfgs["D"])  # vgg16() would also draw a classifier of 124 M
+        config = vgg.cfgs["D"]  # vgg16() itself would also draw a classifier of 124 M weights
+        end = [n for n, width in enumerate(config) if width == "M"][scales - 1]
+        layers = vgg.make_layers(config[: end + 1])
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         cuts = [0, *(n for n, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))]
         self.stages = nn.ModuleList(layers[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
-        self.stages = self.stages[:scales]
         widths = [64, 128, 256, 512, 512][:scales]
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
         self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)

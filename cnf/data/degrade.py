@@ -28,7 +28,7 @@ def imresize_half(y: Tensor) -> Tensor:
             f"{LEAST} pixels: crop it to {max(height - height % 2, LEAST)}x"
             f"{max(width - width % 2, LEAST)} or larger"
         )
-    return _resample(y, _half_matrix(height), _half_matrix(width))
+    return _resample(y, half_matrix(height), half_matrix(width))
 
 
 def imresize_double(x: Tensor) -> Tensor:
@@ -45,8 +45,9 @@ def imresize_double(x: Tensor) -> Tensor:
 def consistent_double(x: Tensor) -> Tensor:
     """The picture nearest to the cubic double of x that halves back to x exactly.
 
-    u = B x + P (x - D B x), with B the cubic doubling, D the antialiased halving and P = D^T (D D^T)^-1
-    its pseudo-inverse: what x does not determine is left as B has it. x (B,C,H,W) -> (B,C,2H,2W).
+    u = B x + P (x - D B x), with B the cubic doubling, D the antialiased halving and P its
+    pseudo-inverse D^T (D D^T)^-1: what x does not determine is left as B has it.
+    x (B,C,H,W) -> (B,C,2H,2W).
     """
     doubled = imresize_double(x)
     height, width = doubled.shape[-2:]
@@ -79,7 +80,7 @@ def _cubic(t: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _half_matrix(size: int) -> Tensor:
+def half_matrix(size: int) -> Tensor:
     """(size/2, size): output i lies at input position 2i + 1/2; the kernel is stretched by 2."""
     centre = 2 * np.arange(size // 2)[:, None] + 0.5
     source = np.floor(centre).astype(int) + np.arange(-3, 5)
@@ -96,8 +97,8 @@ def _double_matrix(size: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _half_inverse(size: int) -> Tensor:
-    """(size, size/2): the pseudo-inverse of `_half_matrix(size)`."""
-    return torch.linalg.pinv(_half_matrix(size))
+    """(size, size/2): the pseudo-inverse of `half_matrix(size)`."""
+    return torch.linalg.pinv(half_matrix(size))
 
 
 def _matrix(weights: np.ndarray, source: np.ndarray, size: int) -> Tensor:

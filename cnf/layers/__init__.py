@@ -10,6 +10,7 @@ from cnf.layers.prior import GaussianPrior
 from cnf.layers.residual import Residual
 from cnf.layers.split import Split
 from cnf.layers.squeeze import Squeeze, Squeezed
+from cnf.layers.subbands import Subbands
 from cnf.layers.uniform import UniformDequantization
 from cnf.layers.variational import VariationalDequantization
 
@@ -27,6 +28,7 @@ __all__ = [
     "Split",
     "Squeeze",
     "Squeezed",
+    "Subbands",
     "UniformDequantization",
     "VariationalDequantization",
     "sum_except_batch",

@@ -10,29 +10,36 @@ from cnf.noise import Generator
 
 
 class Split(Prior):
-    r"""Factor out half of the channels, scored given the half that goes on and the features.
+    r"""Factor out the last channels, scored given the half that goes on and the features.
 
     Forward:  y = (z0, z1),   log p = log N(z1; mu(z0, h), sigma^2(z0, h)),   z0 is kept
     Sample:   z1 = mu(z0, h) + temperature sigma(z0, h) eps
     Restore:  y = (z0, z1)                         (paper.md section 1, conditional split prior)
 
     Args:
-        channels: number of channels C >= 2; with odd C the kept half has the extra one.
-        net: maps (z0, h) to (B, 2 C_1, H, W), C_1 = C // 2: mu and the raw log-scale.
+        channels: number of channels C >= 2.
+        net: maps (z0, h) to (B, 2 C_1, H, W), C_1 = C - C_0: mu and the raw log-scale.
         scale: "bounded" or "softplus", as in GaussianPrior.
+        num_kept: C_0, how many channels go on; by default half, with odd C the larger half.
 
-    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z0 (B, C - C // 2, H, W), log_p (B,) in nats.
-    Raises: ValueError if C < 2 or if h is not at the resolution of y.
+    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z0 (B, C_0, H, W), log_p (B,) in nats.
+    Raises: ValueError unless 1 <= C_0 < C, or if h is not at the resolution of y.
     """
 
     def __init__(
-        self, channels: int, net: nn.Module, scale: Literal["bounded", "softplus"] = "bounded"
+        self,
+        channels: int,
+        net: nn.Module,
+        scale: Literal["bounded", "softplus"] = "bounded",
+        num_kept: int | None = None,
     ):
         super().__init__()
         if channels < 2:
             raise ValueError(f"a split needs at least 2 channels, not {channels}: squeeze first")
+        self.num_kept = channels - channels // 2 if num_kept is None else num_kept
+        if not 0 < self.num_kept < channels:
+            raise ValueError(f"num_kept = {num_kept}: keep 1 to {channels - 1} of {channels} channels")
         self.net, self.scale = net, scale
-        self.num_kept = channels - channels // 2
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept = y[:, : self.num_kept]

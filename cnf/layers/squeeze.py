@@ -17,15 +17,19 @@ class Squeeze(Bijection):
     """
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_size(y)
+        return F.pixel_unshuffle(y, 2), constant(y, 0.0)
+
+    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return F.pixel_shuffle(z, 2), constant(z, 0.0)
+
+    @staticmethod
+    def check_size(y: Tensor) -> None:
         height, width = y.shape[-2:]
         if height % 2 or width % 2:
             raise ValueError(
                 f"cannot squeeze {height}x{width}: both sizes must be even; crop or pad the picture"
             )
-        return F.pixel_unshuffle(y, 2), constant(y, 0.0)
-
-    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return F.pixel_shuffle(z, 2), constant(z, 0.0)
 
 
 class Squeezed(Bijection):
