@@ -13,7 +13,7 @@ from cnf.nets import Features, ZeroConv
 from cnf.noise import Generator
 
 LEVELS = 256
-HALF_WIDTH = 1 / 512  # half a grey level on the scale of v; the released code has 1/256 (paper.md 5.2)
+HALF_WIDTH = 1 / 512  # half a grey level, on the scale of v
 
 
 class Factorised(ConditionalModel):
@@ -50,7 +50,7 @@ class DiscretisedLogistic(Factorised):
     r"""P(k) = sigmoid((k/256 + w - mu)/s) - sigmoid((k/256 - w - mu)/s), w = 1/512, open end bins.
 
     With this half-width the 256 probabilities sum to 1; the released code integrates over twice the
-    cell, so that they sum to about 2 (paper.md 5.2).
+    cell, so that they sum to about 2.
 
     Args:
         features: h[0] carries the upsampled input in its first 3 channels: mu starts there.
@@ -125,15 +125,15 @@ class Bernoulli(Factorised):
         """Independent draws; the logit is divided by the temperature (0: the most likely label)."""
         check_temperature(temperature)
         logit = self.logit(x)
-        draws = (logit + temperature * noise.logistic(logit.shape, generator, logit) for _ in range(n))
-        return torch.stack([(draw > 0).to(logit.dtype) for draw in draws])
+        eps = (noise.logistic(logit.shape, generator, logit) for _ in range(n))
+        return torch.stack([(logit + temperature * e > 0).to(logit.dtype) for e in eps])
 
 
 class WeightedBernoulli(Bernoulli):
     """The paper's weighted likelihood: q = p^beta / (p^beta + (1-p)^(1-beta)), p = sigmoid(a).
 
     logit q = (1-beta) softplus(a) - beta softplus(-a): the same family as `Bernoulli`, with other
-    gradients (paper.md section 4). Likelihoods and `mean` are in q.
+    gradients (paper, segmentation). Likelihoods and `mean` are in q.
 
     Args:
         beta: in (0, 1); near 1 it weighs vessel pixels more.
@@ -150,5 +150,5 @@ class WeightedBernoulli(Bernoulli):
 
 
 def weighted_logit(a: Tensor, beta: float) -> Tensor:
-    """logit q from the logit a of p (paper.md section 4)."""
+    """logit q from the logit a of p."""
     return (1 - beta) * F.softplus(a) - beta * F.softplus(-a)

@@ -17,7 +17,8 @@ Layer = Bijection | Prior | Dequantization
 
 
 class ConditionalFlow(ConditionalModel):
-    """A list of layers from y to z; log p(y|x) is the sum of their terms (paper.md section 2).
+    """A list of layers from y to z; log p(y|x) is the sum of their terms (paper; derived in
+    the chapter on coupling layers).
 
     Args:
         layers: in the order from y to z; a `Prior` that keeps nothing comes last.

@@ -74,7 +74,8 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
         layers.append(Subbands() if config.subbands and level == 1 else Squeeze())
         c *= 4
         if config.subbands and level == 1:
-            layers += [ActNorm(c), split(config, c, h[level], num_kept=3 * target_channels, width=0)]
+            low = split(config, c, h[level], num_kept=3 * target_channels, width=0)
+            layers += [ActNorm(c), low]
             c = 3 * target_channels
         for k in range(config.steps):
             layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)

@@ -37,7 +37,7 @@ def set_precision(module: nn.Module, precision: str) -> None:
 
 class ZeroConv(nn.Conv2d):
     """A 3x3 convolution that starts at zero; with `gain`, each output channel is multiplied by
-    exp(3 logs), logs learned, as in the released code (paper.md 5.1)."""
+    exp(3 logs), logs learned, as in the authors' released code."""
 
     def __init__(self, in_channels: int, out_channels: int, gain: bool = False):
         super().__init__(in_channels, out_channels, 3, padding=1)
@@ -221,7 +221,7 @@ class RRDB(nn.Module):
 
 
 class RRDBFeatures(Features):
-    """Residual-in-residual dense blocks, as released (paper.md 5.1), for x2 super-resolution.
+    """Residual-in-residual dense blocks, as in the authors' released code, for x2 super-resolution.
 
     h[0] at y's resolution (nearest x2, conv3x3, LeakyReLU); h[l] a 2x2 stride-2 convolution of
     h[l-1]. The three convolutions that the released network never uses are left out. With `carry`,
@@ -312,7 +312,7 @@ class UNetFeatures(Features):
 class VGGFeatures(Features):
     """torchvision's VGG-16 stages, joined from coarse to fine: h[l] is the map at scale l.
 
-    The paper names a VGG-type extractor and no more (paper.md 5.3). Weights start from scratch.
+    The paper names a VGG-type extractor and no more, as far as we know. Weights start from scratch.
 
     Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels, H / 2^l, W / 2^l).
     """

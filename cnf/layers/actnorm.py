@@ -5,11 +5,11 @@ from cnf.layers.base import Bijection, constant
 
 
 class ActNorm(Bijection):
-    r"""Shift and scale each channel; starts so that the first training batch has mean 0, variance 1.
+    r"""Shift and scale each channel; starts so that the first batch has mean 0 and variance 1.
 
     Forward:  z = exp(l) (y + b)
     Inverse:  y = z exp(-l) - b
-    log|det|: H W sum_c l_c                                             (paper.md section 1; Glow)
+    log|det|: H W sum_c l_c                                                           (Glow)
 
     Args:
         channels: number of channels C.

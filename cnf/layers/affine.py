@@ -8,10 +8,10 @@ class ConditionalAffine(Bijection):
 
     Forward:  z = y s + t,   (log s, t) from net(h)
     Inverse:  y = (z - t) / s
-    log|det|: sum of log s                                             (paper.md sections 2 and 3)
+    log|det|: sum of log s                                                                 (ours)
 
     The default map of the noise in q. Before a standard normal it is the conditional prior,
-    written as a layer (paper.md section 2, item 1).
+    written as a layer: the same likelihood, to rounding.
 
     Args:
         channels: number of channels C of y.
@@ -37,7 +37,7 @@ class ConditionalAffine(Bijection):
     def params(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """(log s, t), each (B, C, H, W)."""
         if h is None:
-            raise ValueError("ConditionalAffine needs features h: its scale and shift come from them")
+            raise ValueError("ConditionalAffine needs features h: s and t come from them")
         check_features(y, h)
         raw, t = self.net(None, h).chunk(2, dim=1)
         return log_scale(raw, "bounded", self.max_log_scale), t

@@ -95,16 +95,16 @@ def log_scale(raw: Tensor, kind: Scale, bound: float) -> Tensor:
     """Log of a positive scale from a free parameter.
 
     "bounded": bound * tanh(raw / bound), in (-bound, bound): keeps the inverse finite in float32.
-    "softplus": log softplus(raw), as in the released code (paper.md 5.1); unbounded below.
+    "softplus": log softplus(raw), as in the authors' released code; unbounded below.
     """
     if kind == "bounded":
         return bound * torch.tanh(raw / bound)
-    # softplus(raw) underflows for very negative raw, where log softplus(raw) = raw - e^raw / 2 + ...
+    # far below 0 softplus(raw) underflows, and log softplus(raw) = raw - e^raw / 2 + ...
     return torch.where(raw < -15, raw, F.softplus(raw.clamp(min=-15)).log())
 
 
 def gaussian_log_prob(z: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """log N(z; mu, sigma^2) summed over all but the batch: (B,), nats (paper, conditional prior)."""
+    """log N(z; mu, sigma^2), summed over all but the batch: (B,), nats"""
     eps = (z - mu) * (-log_sigma).exp()
     return -sum_except_batch(0.5 * eps.square() + log_sigma + 0.5 * math.log(2 * math.pi))
 

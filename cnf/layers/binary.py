@@ -17,13 +17,13 @@ class BinaryDequantization(Dequantization):
 
     Forward:  eps ~ pi,   w = flow(eps; y, h),   v = 1/2 + (2y - 1) softplus(w)
     Inverse:  y = 1 where v > 1/2, else 0
-    -log q:   -log pi(eps) + log|det dw/deps| + sum log sigmoid(w)          (paper.md section 3)
+    -log q:   -log pi(eps) + log|det dw/deps| + sum log sigmoid(w)   (derived in 'Binary targets')
 
     Args:
         layers: bijections of the noise, each given the features and the label as
             (B, C_h + C, H, W); none: w = eps.
         noise: pi. "logistic": softplus(eps) is Exponential(1), positive at the threshold.
-            "gaussian": vanishes there faster than any power, so importance weights have heavy tails.
+            "gaussian": vanishes there faster than any power: importance weights have heavy tails.
 
     Shapes: y (B, C, H, W) in {0, 1} -> v (B, C, H, W), -log_q (B,) in nats.
     Raises: DataError if y holds anything else (NaN included); ValueError if h is not at the

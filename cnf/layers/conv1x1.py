@@ -10,7 +10,7 @@ class Conv1x1(Bijection):
 
     Forward:  z = W y
     Inverse:  y = W^-1 z
-    log|det|: H W log|det W|                                            (paper.md section 1; Glow)
+    log|det|: H W log|det W|                                                          (Glow)
 
     Args:
         channels: number of channels C.
@@ -54,5 +54,6 @@ class Conv1x1(Bijection):
         return F.conv2d(z, inverse[:, :, None, None]), -self.log_det(z)
 
     def log_det(self, y: Tensor) -> Tensor:
-        log_abs = self.log_diagonal.sum() if self.lu else torch.linalg.slogdet(self.matrix).logabsdet
+        full = not self.lu
+        log_abs = torch.linalg.slogdet(self.matrix)[1] if full else self.log_diagonal.sum()
         return constant(y, y.shape[-2] * y.shape[-1] * log_abs)

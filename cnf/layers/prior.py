@@ -14,7 +14,7 @@ class GaussianPrior(Prior):
     r"""Score all that is left under a diagonal Gaussian whose parameters come from the features.
 
     Forward:  log p = log N(y; mu(h), sigma^2(h)),   nothing is kept
-    Sample:   y = mu + temperature sigma eps             (paper.md section 1, conditional prior)
+    Sample:   y = mu + temperature sigma eps                            (paper, conditional prior)
 
     Args:
         channels: number of channels C of y.

@@ -14,7 +14,7 @@ class Split(Prior):
 
     Forward:  y = (z0, z1),   log p = log N(z1; mu(z0, h), sigma^2(z0, h)),   z0 is kept
     Sample:   z1 = mu(z0, h) + temperature sigma(z0, h) eps
-    Restore:  y = (z0, z1)                         (paper.md section 1, conditional split prior)
+    Restore:  y = (z0, z1)                                        (paper, conditional split prior)
 
     Args:
         channels: number of channels C >= 2.
@@ -38,7 +38,7 @@ class Split(Prior):
             raise ValueError(f"a split needs at least 2 channels, not {channels}: squeeze first")
         self.num_kept = channels - channels // 2 if num_kept is None else num_kept
         if not 0 < self.num_kept < channels:
-            raise ValueError(f"num_kept = {num_kept}: keep 1 to {channels - 1} of {channels} channels")
+            raise ValueError(f"num_kept = {num_kept}: keep 1 to {channels - 1} of {channels}")
         self.net, self.scale = net, scale
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:

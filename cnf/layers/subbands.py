@@ -9,16 +9,17 @@ from cnf.layers.squeeze import Squeeze
 
 
 class Subbands(Squeeze):
-    r"""Squeeze along the bands of the degradation: what the input x knows of y, and what it does not.
+    r"""Squeeze along the bands of the degradation: what x knows of y, and what it does not.
 
     Forward:  (B, C, H, W) -> (B, 4C, H/2, W/2), channels in the order
               (details of rows, of columns, of both, low band)
     Inverse:  the transpose
-    log|det|: 0, an orthogonal map           (ours, not the paper's: derived from paper.md section 7)
+    log|det|: 0, an orthogonal map                                         (ours, not the paper's)
 
-    The rows of L = (D D^T)^{-1/2} D, D the antialiased halving of one axis, are an orthonormal basis
-    of what D sees; those of N one of what it does not. Applied to both axes of y - u, where u halves
-    back to x exactly, the low band holds nothing but the noise of dequantization (and of rounding x).
+    The rows of L = (D D^T)^{-1/2} D, D the antialiased halving of one axis, are an orthonormal
+    basis of what D sees; those of N one of what it does not. Applied to both axes of y - u, where u
+    halves back to x exactly, the low band holds only the noise of dequantization (and of rounding
+    x).
 
     Raises: ValueError if H or W is odd; both are named.
     """

@@ -14,7 +14,7 @@ class UniformDequantization(Dequantization):
 
     Forward:  v = (y + u) / N,   u ~ U[0, 1)
     Inverse:  y = floor(N v), held in {0..N-1}
-    -log q:   -D log N, so log P(y|x) >= E_u log p(v|x) - D log N       (paper.md section 2)
+    -log q:   -D log N, so log P(y|x) >= E_u log p(v|x) - D log N (a bound, by Jensen)
 
     Args:
         bins: number N of grey levels.
@@ -52,7 +52,7 @@ def cell_of(v: Tensor, bins: int) -> Tensor:
 
 
 def check_levels(y: Tensor, bins: int) -> None:
-    """Raise DataError unless y holds whole numbers in {0..bins-1}; the first other value is named."""
+    """Raise DataError, naming the first wrong value, unless y holds whole numbers below `bins`."""
     wrong = ~((y >= 0) & (y < bins) & (y == y.floor()))
     if wrong.any():
         raise DataError(

@@ -24,7 +24,7 @@ class VariationalDequantization(Dequantization):
     Forward:  eps ~ N(0, I),   w = flow(eps; y, h),   v = (y + sigmoid(w)) / N
     Inverse:  y = floor(N v), held in {0..N-1}
     -log q:   -log N(eps; 0, I) + log|det dw/deps| + sum log[sigmoid(w) sigmoid(-w)] - D log N
-                                                        (Flow++, Ho et al. 2019; paper.md section 10)
+                                                                     (Flow++, Ho et al. 2019)
 
     Args:
         layers: bijections of the noise, (B, C, H, W); each is given the features and y as
