@@ -119,7 +119,7 @@ def dequantization(config: FlowConfig, c: int, h: int, bins: int) -> Dequantizat
 
 def build_baseline(config: BaselineConfig) -> ConditionalModel:
     """A factorised model on the same feature network, read at y's resolution."""
-    features = build_features(config.features, 1, config.features.channels // 4, carry=True)
+    features = build_features(config.features, 0, config.features.channels // 4, carry=True)
     match config.kind:
         case "logistic":
             return DiscretisedLogistic(features)

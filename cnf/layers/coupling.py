@@ -9,7 +9,7 @@ class AffineCoupling(Bijection):
 
     Forward:  z_a = y_a,   z_b = y_b s + t,   (log s, t) from net(y_a, h)
     Inverse:  y_a = z_a,   y_b = (z_b - t) / s
-    log|det|: sum of log s over the b-half  (paper, conditional coupling; derived in 'Coupling layers')
+    log|det|: sum of log s over the b-half (paper; derived in 'Coupling layers')
 
     The paper writes the map from z to y; we multiply on the way to z and divide on the way back,
     as the released code does.
