@@ -20,7 +20,8 @@ help: ## say what each target does
 	@echo "Without a GPU on Linux, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
 	@echo "makes the first of them fetch the small build of PyTorch."
 
-$(STAMP): pyproject.toml constraints.txt
+# The stamp's name is a checksum of what the environment is made from; dates do not count.
+$(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -40,7 +41,8 @@ _build/config.yml:
 
 book: $(STAMP) $(CONFIG) ## build the site from the executed pages, into _build/html; executes nothing
 	$(PY) tools/notebooks.py check
-	$(VENV)/bin/jupyter-book build book --config $(CONFIG) --path-output . -W -n --keep-going
+	rm -rf _build/html
+	$(VENV)/bin/jupyter-book build book --config $(CONFIG) --path-output . --all -W -n --keep-going
 
 test: lint unit pages ## lint, unit tests, and every page executed and compared
 
