@@ -4,23 +4,23 @@ Figures are drawn on white, so that they read the same on a light and on a dark 
 and `save_image` write PNGs without metadata, and only when the pixels changed: git stays clean.
 """
 
+import functools
+import inspect
 import io
 import os
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-# seaborn's colour-blind palette as matplotlib carries it, without its yellow (too pale on white).
-PALETTE = [
-    colour
-    for colour in plt.style.library["seaborn-v0_8-colorblind"]["axes.prop_cycle"].by_key()["color"]
-    if colour != "#F0E442"
-]
+# of seaborn's colour-blind palette: blue, green, vermilion, pink, sky
+PALETTE = [seaborn.color_palette("colorblind").as_hex()[n] for n in (0, 2, 3, 4, 9)]
 STYLE = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
@@ -52,6 +52,17 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)
 
 
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """A function that draws in the style, whatever is set outside."""
+
+    @functools.wraps(draw)
+    def wrapped(*args, **kwargs):
+        with plt.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
 def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
     """Grey levels (3,H,W), (1,H,W) or (H,W), 0..255 -> uint8 (H,W,3) or (H,W), clipped, rounded."""
     array = np.asarray(image, dtype=np.float64)
@@ -60,6 +71,7 @@ def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
     return np.floor(np.clip(array, 0, 255) + 0.5).astype(np.uint8)
 
 
+@styled
 def show_grid(
     images: Sequence[Tensor | np.ndarray],
     titles: Sequence[str] | None = None,
@@ -88,6 +100,7 @@ def show_grid(
     return figure
 
 
+@styled
 def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     xlabel: str,
@@ -129,3 +142,11 @@ def save_image(pixels: np.ndarray, path: Path) -> Path:
     Image.fromarray(pixels).save(partial, format="png", optimize=True)
     os.replace(partial, path)
     return path
+
+
+def show_source(*objects: Callable | type) -> None:
+    """Show the source of functions, methods or classes in a notebook, coloured like its cells."""
+    from IPython.display import Markdown, display  # the book's dependency, not the package's
+
+    text = "\n\n".join(textwrap.dedent(inspect.getsource(o)).rstrip() for o in objects)
+    display(Markdown(f"```python\n{text}\n```"))
