@@ -1,4 +1,8 @@
-"""The command line: python -m cnf train | evaluate | sample | data | results."""
+"""Conditional normalizing flows: train, evaluate, sample, and the data and numbers behind them.
+
+Every command works on a fresh machine: without a named image set it uses pictures that come with
+the package. Other sets are looked for in $CNF_DATA, else in data/.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -9,69 +13,80 @@ import tyro
 
 from cnf.errors import CnfError, ConfigError
 
+
+def _option(metavar: str):
+    """A value that may be left out; its help text says what stands for it."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 Experiment = Annotated[Literal["sr", "vessels"], tyro.conf.Positional]
-Device = Literal["auto", "cpu", "cuda"]
+Text = Annotated[str | None, _option("NAME")]
+Number = Annotated[int | None, _option("N")]
+Real = Annotated[float | None, _option("X")]
+Minutes = Annotated[float | None, _option("M")]
+Folder = Annotated[Path | None, _option("DIR")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(help_behavior_hint="")]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+Pairs = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]],
+    tyro.conf.arg(name="set", metavar="KEY=VALUE", help_behavior_hint=""),
+]
 
 
 def train(
     experiment: Experiment,
-    model: Literal["flow", "baseline"] | None = None,
-    preset: str | None = None,
-    overrides: Annotated[
-        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="KEY=VALUE")
-    ] = (),
-    minutes: float | None = None,
-    steps: int | None = None,
-    max_minutes: float | None = None,
-    resume: Path | None = None,
-    seed: int | None = None,
-    out: Path | None = None,
-    threads: int | None = None,
+    model: Annotated[Literal["flow", "baseline"] | None, _option("{flow,baseline}")] = None,
+    preset: Text = None,
+    overrides: Pairs = (),
+    minutes: Minutes = None,
+    steps: Number = None,
+    max_minutes: Minutes = None,
+    resume: Folder = None,
+    seed: Number = None,
+    out: Folder = None,
     device: Device = "auto",
-    dry_run: bool = False,
+    threads: Number = None,
+    dry_run: Flag = False,
 ) -> None:
-    """Train a model. With no option: the smallest preset on embedded data, nothing to download.
+    """Train a model. With no option: the smallest preset on embedded data, in seconds.
 
     Args:
         experiment: sr (super-resolution) or vessels (retinal vessels).
-        model: flow, or its factorised baseline [flow].
-        preset: smoke, cpu, gpu or paper [smoke].
-        overrides: one value of the preset, e.g. training.lr=1e-3 or data.train=drive; repeatable.
-        minutes: budget in minutes, turned into steps once, from a short probe.
+        model: flow (the default), or its factorised baseline.
+        preset: smoke (the default), cpu, gpu or paper.
+        overrides: one value, such as training.lr=1e-3 or data.train=drive; repeatable.
+        minutes: budget in minutes; a short probe turns it into steps, once, at the start.
         steps: budget in steps.
         max_minutes: end this slice with a checkpoint after so many minutes.
-        resume: go on with the run in this folder; its configuration is taken from there.
-        seed: weights, order, augmentation and noise [0].
-        out: run folder [runs/EXPERIMENT-MODEL-PRESET-sSEED].
-        threads: CPU threads [1 on a CPU].
-        device: auto takes CUDA if there is one.
-        dry_run: print parameters, steps and time, write nothing.
+        resume: go on with the run in this folder, with its configuration.
+        seed: of weights, order, augmentation and noise; 0 by default.
+        out: the run folder; runs/EXPERIMENT-MODEL-PRESET-sSEED by default.
+        device: auto (the default: CUDA if there is one), cpu or cuda.
+        threads: CPU threads; 1 by default on a CPU.
+        dry_run: print parameters, steps and time from a short probe; write nothing.
     """
-    import torch
-
     from cnf import training
     from cnf.config import load_config
 
-    for name, value in (("--threads", threads), ("--max-minutes", max_minutes)):
-        if value is not None and value <= 0:
-            raise ConfigError(f"{name} {value}: give a number above 0")
-    training.check_device(device)
-    if threads is not None or device == "cpu" or not torch.cuda.is_available():
-        torch.set_num_threads(threads or 1)
+    if max_minutes is not None and not max_minutes > 0:
+        raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
+    _threads(threads, device)
     config, folder = None, resume
     if resume is not None:
         if dry_run or out is not None:
             raise ConfigError("--resume goes with neither --dry-run nor --out: leave those out")
-        config = training.read_config(resume)
-        if config.experiment != experiment:
-            raise ConfigError(f"{resume} is a run of {config.experiment}, not of {experiment}")
-    if resume is None or model or preset or overrides:
-        stored = config and ("flow" if config.model.kind == "flow" else "baseline", config.preset)
-        model, preset = model or (stored or ["flow"])[0], preset or (stored or ["", "smoke"])[1]
-        config = load_config(experiment, model, preset, list(overrides))
-        if resume and any(o.startswith(("training.steps", "training.minutes")) for o in overrides):
+        stored = training.read_config(resume)
+        if stored.experiment != experiment:
+            raise ConfigError(f"{resume} is a run of {stored.experiment}, not of {experiment}")
+        if model or preset or overrides:
+            own = "flow" if stored.model.kind == "flow" else "baseline"
+            config = load_config(experiment, model or own, preset or stored.preset, list(overrides))
+        if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
             steps, minutes = config.training.steps, config.training.minutes
-        folder = resume or out or Path(f"runs/{experiment}-{model}-{preset}-s{seed or 0}")
+    else:
+        model, preset = model or "flow", preset or "smoke"
+        config = load_config(experiment, model, preset, list(overrides))
+        folder = out or Path(f"runs/{experiment}-{model}-{preset}-s{seed or 0}")
     if dry_run:
         print(training.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
         return
@@ -87,12 +102,203 @@ def train(
     )
 
 
+def evaluate(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    on: Text = None,
+    split: Annotated[
+        Literal["train", "valid", "test"], tyro.conf.arg(help_behavior_hint="")
+    ] = "test",
+    figures: Flag = False,
+    publish: Flag = False,
+    name: Text = None,
+    limit: Number = None,
+    seed: Annotated[int, _option("N")] = 0,
+    draws: Annotated[int, _option("N")] = 1,
+    samples: Number = None,
+    importance: Annotated[int, _option("N")] = 0,
+    temperature: Real = None,
+    round_x: Flag = False,
+    no_round_x: Flag = False,
+    batch_size: Annotated[int, _option("N")] = 50,
+    supersede: Flag = False,
+    deviation: Text = None,
+    device: Device = "auto",
+    threads: Number = None,
+) -> None:
+    """Score a trained model on an image set and append the rows to results/ledger.jsonl.
+
+    Args:
+        run: a run folder, or one of results/.
+        on: the image set, see `python -m cnf data list`; by default the embedded one.
+        split: train, valid or test (the default).
+        figures: write pictures into the folder too.
+        publish: copy the run into results/ first, weights as float16, and score those.
+        name: of the run in the ledger; by default that of its folder.
+        limit: only the first N pictures.
+        seed: of the noise; 0 by default.
+        draws: noise draws a picture; 1 by default.
+        samples: model samples for means and marginals; 16 or 32 by default, 0 for small patches.
+        importance: samples of an importance-weighted bound beside the plain one; none by default.
+        temperature: of the single sample; 0.8 (sr) or 1 (vessels) by default.
+        round_x: round the low-resolution input to 8 bits; by default as in training.
+        no_round_x: do not round it.
+        batch_size: changes no number; 50 by default.
+        supersede: replace rows that are there: the new ones name the old ones.
+        deviation: how the run departs from the paper, in words.
+        device: auto (the default: CUDA if there is one), cpu or cuda.
+        threads: CPU threads; 1 by default on a CPU.
+    """
+    _threads(threads, device)
+    from cnf import evaluation, models, results
+
+    if round_x and no_round_x:
+        raise ConfigError("--round-x and --no-round-x contradict each other: give one")
+    if on is None:
+        on = f"embedded-{models.load_model(run / 'weights.safetensors')[1].experiment}"
+        print(f"no image set named: using {on}")
+    rows = evaluation.evaluate(
+        run,
+        on,
+        split,
+        figures=figures,
+        publish=publish,
+        name=name,
+        limit=limit,
+        seed=seed,
+        draws=draws,
+        samples=samples,
+        importance=importance,
+        temperature=temperature,
+        round_x=round_x if round_x or no_round_x else None,
+        batch_size=batch_size,
+        supersede=supersede,
+        deviation=deviation,
+        device=device,
+    )
+    print(results.table(rows))
+
+
+def sample(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,DIR}")],
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, _option("PHOTO [PHOTO ...]")],
+    num: Annotated[int, _option("N")] = 4,
+    temperature: Annotated[float, _option("X")] = 0.8,
+    mean: Flag = False,
+    out: Annotated[Path, _option("DIR")] = Path("samples"),
+    seed: Annotated[int, _option("N")] = 0,
+    device: Device = "auto",
+    threads: Number = None,
+) -> None:
+    """Let a trained flow draw its answers for your own pictures, as PNG files.
+
+    Args:
+        run: a run folder, or sr or vessels for the newest trained flow of the repository.
+        pictures: files of any size; super-resolution doubles them.
+        num: samples a picture; 4 by default.
+        temperature: of the samples, 0 or more; 0.8 by default, 1 samples the model.
+        mean: write the mean of 32 samples too; vessels always get their probability map.
+        out: folder for the files; samples by default.
+        seed: of the noise; 0 by default.
+        device: auto (the default: CUDA if there is one), cpu or cuda.
+        threads: CPU threads; 1 by default on a CPU.
+    """
+    _threads(threads, device)
+    from cnf import sampling
+
+    for path in sampling.sample(
+        run,
+        pictures,
+        num=num,
+        temperature=temperature,
+        mean=mean,
+        out=out,
+        seed=seed,
+        device=device,
+    ):
+        print(path)
+
+
+def data(
+    action: Annotated[Literal["list", "verify", "prepare"], tyro.conf.Positional],
+    name: Annotated[str | None, tyro.conf.Positional, _option("[SET]")] = None,
+) -> None:
+    """Image sets: what is there, whether every picture is right, how to get what is missing.
+
+    Args:
+        action: list them; verify their pixels against data/registry.json; prepare: download what
+            may be downloaded.
+        name: only this set.
+    """
+    from cnf.data import registry
+
+    if action == "list":
+        if name is not None:
+            raise ConfigError(f"data list shows every set: leave '{name}' out")
+        lines = registry.list_sets()
+    else:
+        lines = {"verify": registry.verify, "prepare": registry.prepare}[action](name)
+    print("\n".join(lines))
+
+
+def results(
+    action: Annotated[Literal["table", "show", "claims", "audit", "readme"], tyro.conf.Positional],
+    ids: Annotated[tuple[str, ...], tyro.conf.Positional, _option("[ID ...]")] = (),
+) -> int:
+    """The ledger of results.
+
+    Args:
+        action: table prints it; show prints rows; claims prints the paper's numbers beside ours;
+            audit computes rows again and exits with 1 if one differs; readme rewrites its table.
+        ids: rows to show or audit; all rows by default.
+    """
+    from cnf import results as ledger
+
+    if action in ("table", "claims", "readme") and ids:
+        raise ConfigError(f"results {action} takes no row: leave '{ids[0]}' out")
+    match action:
+        case "table":
+            print(ledger.table(ledger.read()))
+        case "show":
+            print("\n\n".join(ledger.show(i) for i in ids or [r.id for r in ledger.read()]))
+        case "claims":
+            print(ledger.claims_table())
+        case "readme":
+            ledger.readme()
+        case "audit":
+            _threads(None, "cpu")
+            checks = ledger.audit(only=ids)
+            print(ledger.audit_report(checks))
+            return int(any(check.status == "differs" for check in checks))
+    return 0
+
+
+def _threads(threads: int | None, device: str) -> None:
+    """Set the number of CPU threads; complain about a device that is not there."""
+    import torch
+
+    from cnf.training import check_device
+
+    check_device(device)
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads {threads}: give 1 or more")
+    if threads is not None or device == "cpu" or not torch.cuda.is_available():
+        torch.set_num_threads(threads or 1)
+
+
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "data": data,
+    "results": results,
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for an expected error, 130 if interrupted."""
-    commands = {"train": train}
+    """Run one command and return its exit code: 2 for an expected error, 130 if interrupted."""
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            commands, prog="python -m cnf", description=__doc__, args=arguments
+        code = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="python -m cnf", description=__doc__, args=arguments
         )
     except CnfError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
@@ -100,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from pickle import UnpicklingError
 from statistics import median
 from typing import Any
 
@@ -46,6 +47,8 @@ from cnf.errors import CheckpointError, ConfigError, DataError, TrainingError
 from cnf.nets import set_precision
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
+# torch.load raises a different one of these for each way in which a file can be damaged
+DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError)
 PROBE_WARM_UP, PROBE_STEPS, PROBE_SECONDS = 3, 20, 20.0
 
 
@@ -79,17 +82,18 @@ def train(
     with _locked(out):
         if resume:
             record = read_record(out)
-            config = _same_run(record, config, minutes, steps, seed)
+            config = _same_run(record, read_config(out), config, minutes, steps, seed)
             run = Run.build(config, record["seed"], device)
             run.load(out / "last.pt", record)
             _rewind_history(out, run.step)
         else:
+            config = with_budget(config, minutes, steps)
             if (out / "last.pt").exists():
                 raise TrainingError(
                     f"{out} already holds a run: go on with --resume {out}, or choose another --out"
                 )
-            config = with_budget(config, minutes, steps)
             run = Run.build(config, seed or 0, device)
+            tqdm.write(run.data.describe())
             record = run.record()
             (out / "history.jsonl").unlink(missing_ok=True)
             write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
@@ -101,8 +105,6 @@ def train(
 
 def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
     """From `run.step` to `run.steps`, unless time or a signal ends it before."""
-    if run.step >= run.steps:
-        tqdm.write(f"{out} has had its {run.steps} steps: nothing left to do")
     options = run.config.training
     end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     bar = tqdm(total=run.steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True)
@@ -132,6 +134,8 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
         raise KeyboardInterrupt(f"stopped at step {run.step}: go on with --resume {out}")
     if run.step < run.steps:
         tqdm.write(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
+    else:
+        tqdm.write(f"{out}: best validation {run.best:.4f} bits/dim; see `python -m cnf evaluate`")
 
 
 @dataclass
@@ -231,10 +235,15 @@ class Run:
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
-        averaged, weights = list(self.average.parameters()), list(self.model.parameters())
-        torch._foreach_lerp_(averaged, weights, 1 - decay)
-        for mean, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(buffer)
+        """Weights and running statistics are averaged, flags and counters copied."""
+        averaged = [*self.average.parameters(), *self.average.buffers()]
+        current = [*self.model.parameters(), *self.model.buffers()]
+        pairs = list(zip(averaged, current, strict=True))
+        moving = [pair for pair in pairs if pair[1].is_floating_point()]
+        torch._foreach_lerp_(*map(list, zip(*moving, strict=True)), 1 - decay)
+        for mean, value in pairs:
+            if not value.is_floating_point():
+                mean.copy_(value)
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, Any], bool]:
@@ -368,13 +377,13 @@ class Run:
             raise CheckpointError(f"{path}: no such checkpoint: is {path.parent} a run folder?")
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            stored = json.loads(state["config"])
-        except Exception as error:  # torch raises a different type for each way to be damaged
+            stored = from_dict(json.loads(state["config"]))
+        except DAMAGED as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({_first_line(error)}): it was cut short or is not a "
                 "checkpoint; restore a copy or train again"
             ) from error
-        different = differences(stored, to_dict(self.config))
+        different = differences(to_dict(stored), to_dict(self.config))
         if different:
             raise CheckpointError(f"{path} belongs to another run: {'; '.join(different)}")
         for split, images in (("train", self.data), ("valid", self.valid)):
@@ -584,8 +593,13 @@ def read_record(out: Path) -> dict[str, Any]:
 
 
 def read_config(out: Path) -> Config:
-    """The configuration of a run folder. Raises CheckpointError or ConfigError."""
-    return from_dict(read_record(out).get("config", {}))
+    """The configuration of a run folder. Raises CheckpointError."""
+    try:
+        return from_dict(read_record(out)["config"])
+    except (ConfigError, KeyError) as error:
+        raise CheckpointError(
+            f"{out}/config.json does not fit this version ({error}): use the version that made it"
+        ) from error
 
 
 def read_history(out: Path) -> list[dict[str, Any]]:
@@ -608,11 +622,11 @@ def plot_history(out: Path) -> None:
     top.plot(steps, [line["bits_per_dim"] for line in history], label="training")
     top.plot(steps, [line["valid_bits_per_dim"] for line in history], label="validation, averaged")
     top.set_ylabel("bits/dim")
-    top.legend()
+    top.legend(loc="upper right")
     middle.semilogy(steps, [line["grad_norm"] for line in history], label="mean")
     middle.semilogy(steps, [line["grad_norm_max"] for line in history], label="largest")
     middle.set_ylabel("gradient norm")
-    middle.legend()
+    middle.legend(loc="upper right")
     bottom.plot(steps, [line["lr"] for line in history])
     bottom.set(ylabel="learning rate", xlabel="step")
     with atomic(Path(out) / "history.png") as part:
@@ -689,13 +703,13 @@ def _signals() -> Iterator[list[int]]:
 
 def _same_run(
     record: dict[str, Any],
+    stored: Config,
     config: Config | None,
     minutes: float | None,
     steps: int | None,
     seed: int | None,
 ) -> Config:
     """The stored configuration. Raises CheckpointError if what is asked for differs from it."""
-    stored = from_dict(record["config"])
     if config is None:
         config = stored
     options = config.training
@@ -705,7 +719,7 @@ def _same_run(
         options = replace(options, minutes=minutes, steps=steps)
         if steps == record["steps"]:
             options = replace(options, minutes=stored.training.minutes, steps=stored.training.steps)
-    different = differences(record["config"], to_dict(replace(config, training=options)))
+    different = differences(to_dict(stored), to_dict(replace(config, training=options)))
     if seed is not None and seed != record["seed"]:
         different.append(f"seed was {record['seed']} and is now {seed}")
     if different:
@@ -736,7 +750,13 @@ def _rewind_history(out: Path, step: int) -> None:
 def _accelerator(device: str) -> Accelerator:
     check_device(device)
     cpu = device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(cpu=cpu, mixed_precision="no")
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+    if accelerator.num_processes > 1:
+        raise TrainingError(
+            f"{accelerator.num_processes} processes were launched: training uses one, start it "
+            "with python -m cnf train"
+        )
+    return accelerator
 
 
 def _device_name(device: torch.device) -> str:
@@ -762,7 +782,7 @@ def _order(seed: int, epoch: int, size: int) -> np.ndarray:
 
 def _groups(images: ImageSet, count: int, config: Config) -> Iterator[list[int]]:
     """The first `count` indices in batches; pictures of different sizes stand alone."""
-    same = images.stacked is not None and config.experiment == "sr"
+    same = config.experiment == "sr" and images.stacked is not None
     size = config.training.batch_size if same else 1
     for start in range(0, count, size):
         yield list(range(start, min(start + size, count)))

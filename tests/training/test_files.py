@@ -1,0 +1,176 @@
+"""A run folder survives a full disk, a second run, a damaged file and another configuration."""
+
+import errno
+import os
+import resource
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cnf import training
+from cnf.errors import CheckpointError, TrainingError
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@contextmanager
+def no_file_above(size):
+    """Every write beyond `size` bytes fails with an OSError, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, call, full_disk)
+    with pytest.raises(TrainingError, match=r"last.pt could not be written \(.*No space left"):
+        training.write_atomically(path, b"new")
+    assert files(tmp_path) == {"last.pt": b"old"}
+
+
+@pytest.mark.parametrize("writer", ["bytes", "safetensors"])
+def test_a_write_cut_short_leaves_the_old_file(tmp_path, writer):
+    path = tmp_path / "weights"
+    path.write_bytes(b"old")
+    with no_file_above(1000), pytest.raises(TrainingError, match="what was there is untouched"):
+        if writer == "bytes":
+            training.write_atomically(path, bytes(5000))
+        else:
+            with training.atomic(path) as part:
+                save_file({"w": torch.zeros(5000)}, part)
+    assert files(tmp_path) == {"weights": b"old"}
+
+
+def test_a_disk_that_fills_up_in_training_costs_nothing(tmp_path, configure, state, same):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    training.train(configure(), whole)
+    training.train(configure(), cut, max_minutes=1e-9)
+    good = (cut / "last.pt").read_bytes()
+    with no_file_above(len(good) // 2), pytest.raises(TrainingError, match="make room"):
+        training.train(None, cut, resume=True)
+    assert (cut / "last.pt").read_bytes() == good
+    training.train(None, cut, resume=True)
+    assert same(state(cut), state(whole))
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path, configure):
+    with training._locked(tmp_path):
+        with pytest.raises(TrainingError, match=f"another run is writing to {tmp_path}"):
+            training.train(configure(), tmp_path)
+    training.train(configure(), tmp_path)  # free again
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path, configure):
+    training.train(configure(), tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(TrainingError, match="already holds a run: go on with --resume"):
+        training.train(configure(), tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, configure):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="cannot write to .*file/run"):
+        training.train(configure(), tmp_path / "file" / "run")
+
+
+@pytest.fixture
+def started(tmp_path, configure):
+    """A run that stopped before its first step."""
+    return training.train(configure(), tmp_path / "run", max_minutes=1e-9)
+
+
+def refuse(out, message, config=None, **options):
+    """Resuming is refused with this message and changes no file."""
+    before = files(out)
+    with pytest.raises(CheckpointError, match=message):
+        training.train(config, out, resume=True, **options)
+    assert files(out) == before
+
+
+def test_resume_with_another_configuration_names_every_key(started, configure):
+    refuse(
+        started,
+        r"training\.lr was 0\.001 and is now 0\.1; training\.schedule was 'cosine' and is now 'ha",
+        configure(lr=0.1, schedule="halving"),
+    )
+
+
+def test_resume_with_another_seed_or_budget_is_refused(started):
+    refuse(started, "seed was 0 and is now 1", seed=1)
+    refuse(started, "training.steps was 10 and is now 11", steps=11)
+    refuse(started, "training.minutes was None and is now 3", minutes=3.0)
+
+
+def test_resume_with_the_same_configuration_seed_and_budget_goes_on(started, configure, state):
+    training.train(configure(), started, resume=True, seed=0, steps=10)
+    assert state(started)["step"] == 10
+
+
+def test_resume_on_other_pictures_is_refused(started, monkeypatch):
+    load = training.load
+    monkeypatch.setattr(training, "load", lambda name, split: load(name, "valid"))
+    refuse(started, "other train pictures than embedded-sr now holds")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_checkpoint_cut_short_is_refused(started, share):
+    content = (started / "last.pt").read_bytes()
+    (started / "last.pt").write_bytes(content[: int(share * len(content))])
+    refuse(started, "last.pt: cannot be read .*cut short")
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(started):
+    torch.save({"step": 3}, started / "last.pt")
+    refuse(started, "is not a checkpoint")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(started):
+    class Code:
+        def __reduce__(self):
+            return os.mkdir, (str(started / "ran"),)
+
+    torch.save(Code(), started / "last.pt")
+    refuse(started, "cannot be read")
+
+
+def test_a_checkpoint_of_another_run_is_refused(started, tmp_path, configure):
+    other = training.train(configure(lr=0.5), tmp_path / "other", max_minutes=1e-9)
+    shutil.copy(other / "last.pt", started)
+    refuse(started, r"belongs to another run: training\.lr was 0\.5 and is now 0\.001")
+
+
+def test_weights_of_another_model_are_refused(started, configure):
+    content = torch.load(started / "last.pt", weights_only=True)
+    wide = configure()
+    wide = replace(wide, model=replace(wide.model, width=8))
+    content["model"] = training.models.build(wide).state_dict()
+    torch.save(content, started / "last.pt")
+    refuse(started, "holds another model than its configuration builds")
+
+
+def test_a_missing_checkpoint_is_named(started):
+    (started / "last.pt").unlink()
+    refuse(started, "last.pt: no such checkpoint")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"config": {"experiment": "sr", "new": 1}}'])
+def test_a_damaged_record_is_refused(started, content):
+    (started / "config.json").write_text(content)
+    refuse(started, "config.json")
