@@ -45,6 +45,7 @@ SCALE = 2  # of the super-resolution; so many border pixels are removed
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
 SAMPLES = {"sr": 16, "vessels": 32}  # for the mean, for the marginals
 PHOTOGRAPHS = ("set5", "folder")  # super-resolution sets of whole pictures
+MAX_PSNR = 100.0  # dB, of pictures that are equal
 CHUNK = 4_000_000  # entries of y sampled at once
 
 
@@ -142,7 +143,7 @@ def evaluate(
     if publish:
         run = publishing.publish(run, results / name)
     model, config, _ = models.load_model(run / "weights.safetensors")
-    model.to(_device(device))
+    model.to(choose_device(device))
     subject = Subject(model, config, images, options, batch_size)
     scores = list(score(subject, _validation(subject, root)))
     rows = _rows(scores, subject, name, run, supersede, deviation, results)
@@ -169,7 +170,7 @@ def _validation(subject: "Subject", root: Path | None) -> "Subject | None":
     return Subject(subject.model, subject.config, images, options, subject.batch_size)
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise TrainingError(f"--device {name}: choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
@@ -512,7 +513,11 @@ def mean_se(values: np.ndarray) -> tuple[float, float | None]:
 
 
 def luma(image: Tensor) -> np.ndarray:
-    """Grey levels (3,H,W) -> rounded to 8 bits -> the Y channel, 16..235, unrounded, (H,W)."""
+    """Grey levels (3,H,W) -> rounded to 8 bits -> the Y channel, 16..235, unrounded, (H,W).
+
+    Bicubic interpolation reaches 33.68 dB on Set5 so; the 33.66 of the literature is made from Y
+    alone: Y rounded, halved unrounded, doubled, rounded.
+    """
     return rgb2ycbcr(plotting.to_uint8(image))[..., 0]
 
 
@@ -522,7 +527,9 @@ def quality(subject: Subject, pictures: Sequence[Tensor]) -> tuple[np.ndarray, n
     psnr, ssim = [], []
     for index, picture in zip(subject.indices, pictures, strict=True):
         truth, ours = luma(subject.images[index].y)[border], luma(picture)[border]
-        psnr.append(peak_signal_noise_ratio(truth, ours, data_range=255))
+        with np.errstate(divide="ignore"):
+            db = peak_signal_noise_ratio(truth, ours, data_range=255)
+        psnr.append(min(db, MAX_PSNR))
         ssim.append(
             structural_similarity(
                 truth,
@@ -767,8 +774,9 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
     for index in list(subject.indices)[:FIGURE_PICTURES]:
         panels = _panels(subject, index, show_truth=name != "drive")
         images += panels.values()
-        titles = list(panels)
-    figure = plotting.show_grid(images, titles * (len(images) // len(titles)), columns=len(titles))
+        titles += panels.keys()
+    size = min(4.0, max(2.0, max(image.shape[-2] for image in images) / 100))  # inches of 100 dots
+    figure = plotting.show_grid(images, titles, columns=len(panels), size=size)
     return [plotting.save_figure(figure, folder / f"{name}-{subject.images.split}.png")]
 
 

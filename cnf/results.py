@@ -302,9 +302,10 @@ def table(rows: Iterable[Row], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A markdown table."""
+    """A markdown table; a "|" inside a cell is escaped."""
     rule = ["---"] * len(head)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *lines])
+    rows = [[cell.replace("|", "\\|") for cell in cells] for cells in [head, rule, *lines]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
 # The README shows the figures that answer "how good is it"; `results table` shows every row.
