@@ -79,18 +79,30 @@ class ConditionalFlow(ConditionalModel):
         self, y: Tensor, h: list[Tensor], generator: Generator = None
     ) -> tuple[list[Tensor], Tensor]:
         """y to its latents, one a prior, in the order in which they leave; and log p(y|x), (B,)."""
-        y = y.to(self.dtype)
-        latents, total = [], constant(y, 0.0)
-        for layer, level in self._levels():
-            if isinstance(layer, Dequantization):
-                y, term = layer(y, h[level], generator)
-            elif isinstance(layer, Prior):
+        latents, total = [], constant(h[0], 0.0).to(self.dtype)
+        for layer, y, term in self._forward(y, h, generator):
+            if isinstance(layer, Prior):
                 latents.append(layer.latent(y))
-                y, term = layer(y, h[level])
-            else:
-                y, term = layer(y, h[level])
             total = total + term
         return latents, total
+
+    def terms(
+        self, y: Tensor, x: Tensor, generator: Generator = None
+    ) -> list[tuple[Layer, Tensor]]:
+        """Every layer with its term, (B,), nats; the terms sum to `log_prob` under the same noise."""
+        walk = self._forward(y, self.condition(x), generator)
+        return [(layer, term) for layer, _, term in walk]
+
+    def _forward(
+        self, y: Tensor, h: list[Tensor], generator: Generator
+    ) -> Iterator[tuple[Layer, Tensor, Tensor]]:
+        """(layer, its input, its term) from y to z."""
+        y = y.to(self.dtype)
+        for layer, level in self._levels():
+            noise = (generator,) if isinstance(layer, Dequantization) else ()
+            out, term = layer(y, h[level], *noise)
+            yield layer, y, term
+            y = out
 
     def decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
         """Latents to y: undoes `encode`, exactly for discrete y."""
