@@ -40,10 +40,11 @@ class Factorised(ConditionalModel):
 
 def target(y: Tensor, levels: int, like: Tensor) -> Tensor:
     """y in the type of `like`. Raises DataError if its shape is another, which would broadcast."""
+    y = y.to(like.dtype)
     check_levels(y, levels)
     if y.shape[1:] != like.shape[1:]:
         raise DataError(f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)")
-    return y.to(like.dtype)
+    return y
 
 
 class DiscretisedLogistic(Factorised):
