@@ -73,9 +73,14 @@ class BaselineConfig:
 
 @dataclass(frozen=True, config=_strict)
 class DataConfig:
-    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits."""
+    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits.
+
+    `use_valid` trains on the validation split too, once no choice is left to make: the last weights
+    are kept, not the best, and no threshold can be chosen on validation.
+    """
 
     train: str = "embedded-sr"
+    use_valid: bool = False
     round_x: bool = False
     crop: Positive | None = None
     augment: bool = True

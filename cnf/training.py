@@ -164,6 +164,8 @@ class Run:
             raise ConfigError(f"seed = {seed}: choose 0 or more")
         accelerator = _accelerator(device)
         data, valid = load(config.data.train, "train"), load(config.data.train, "valid")
+        if config.data.use_valid:
+            data = data.joined(valid)
         if data.experiment != config.experiment:
             raise ConfigError(
                 f"data.train = '{data.name}' is a set for {data.experiment}, this is a run of "
@@ -259,7 +261,7 @@ class Run:
                 f"validation after step {self.step} is not finite on picture '{bad}'. The last "
                 "good state is kept: lower training.lr or model.max_log_scale"
             )
-        is_best = value < self.best
+        is_best = value < self.best or self.config.data.use_valid  # no choice: the last is kept
         self.best = min(self.best, value)
         updates = self.sums.pop("updates")
         norm_max = self.sums.pop("grad_norm_max")

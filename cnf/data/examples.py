@@ -100,6 +100,13 @@ class ImageSet(Sequence[Example]):
         has_x = self.examples[0].x is not None
         return y, torch.stack([e.x for e in self.examples]) if has_x else None
 
+    def joined(self, other: "ImageSet") -> "ImageSet":
+        """The examples of both, under the name and split of the first."""
+        examples = [*self.examples, *other.examples]
+        return ImageSet(
+            self.name, self.split, self.experiment, examples, self.source, self.stand_in
+        )
+
     def describe(self) -> str:
         """One line: name, split, number and sizes of pictures, source."""
         sizes = sorted({tuple(e.y.shape[-2:]) for e in self.examples})

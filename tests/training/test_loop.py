@@ -1,0 +1,429 @@
+"""What a run learns, and that it is the same run however it is cut."""
+
+import json
+import math
+import os
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnf import models, training
+from cnf.data import Example, ImageSet
+from cnf.errors import CheckpointError, ConfigError, TrainingError
+
+
+def test_overfits_the_pictures_it_sees(tmp_path, configure, history):
+    config = configure(steps=150, lr=1e-2, schedule="constant", validate_every=10)
+    config = replace(config, data=replace(config.data, augment=False))
+    training.train(config, tmp_path)
+    bits = [line["bits_per_dim"] for line in history(tmp_path)]
+    # 1.9 bits/dim are gained here; without gradients nothing is (the noise moves it by 0.02).
+    assert bits[-1] < bits[0] - 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_and_the_old_handlers(
+    tmp_path, configure, at_step, state, number
+):
+    before = signal.getsignal(number)
+    at_step(5, lambda run: os.kill(os.getpid(), number))
+    with pytest.raises(KeyboardInterrupt, match=f"step 6.*--resume {tmp_path}"):
+        training.train(configure(), tmp_path)
+    assert state(tmp_path)["step"] == 6
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6], ids=lambda k: f"after_{k}")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resume_equals_the_uninterrupted_run_bit_for_bit(
+    tmp_path, configure, at_step, state, history, same, stop, precision
+):
+    config = configure(amsgrad=True, precision=precision)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    training.train(config, whole, seed=3)
+    at_step(stop - 1, lambda run: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, cut, seed=3)
+    assert state(cut)["step"] == stop
+    training.train(None, cut, resume=True)
+    assert same(state(cut), state(whole))
+    assert history(cut) == history(whole)
+    saved = [models.load_model(out / "weights.safetensors") for out in (cut, whole)]
+    assert same(*(dict(model.state_dict()) for model, _, _ in saved))
+    assert saved[0][2] == saved[1][2]
+
+
+def test_another_seed_gives_another_run(tmp_path, configure, state, same):
+    for seed in (0, 1):
+        training.train(configure(steps=2), tmp_path / str(seed), seed=seed)
+    assert not same(state(tmp_path / "0")["model"], state(tmp_path / "1")["model"])
+
+
+def test_a_crash_after_a_checkpoint_repeats_the_lines_it_wrote_since(
+    tmp_path, configure, state, history, same
+):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    training.train(configure(), whole)
+    training.train(configure(), cut, max_minutes=1e-9)
+    first = (cut / "last.pt").read_bytes()
+    training.train(None, cut, resume=True)
+    (cut / "last.pt").write_bytes(first)  # as if it had been killed before the next checkpoint
+    with (cut / "history.jsonl").open("a") as file:
+        file.write('{"step": 11, "bits')  # and while it wrote a line
+    training.train(None, cut, resume=True)
+    assert history(cut) == history(whole)
+    assert same(state(cut), state(whole))
+
+
+def test_max_minutes_ends_the_slice_and_keeps_the_budget(tmp_path, configure, state):
+    training.train(configure(), tmp_path, max_minutes=1e-9)
+    assert (state(tmp_path)["step"], state(tmp_path)["steps"]) == (0, 10)
+    training.train(None, tmp_path, resume=True)
+    assert state(tmp_path)["step"] == 10
+
+
+def test_minutes_become_steps_once_and_are_stored(tmp_path, configure, monkeypatch, state):
+    monkeypatch.setattr(training.Run, "probe", lambda run: (0.5, 2.0))
+    config = configure(steps=None, minutes=0.2, validate_every=4)
+    training.train(config, tmp_path, max_minutes=1e-9)
+    # 12 s, at 0.5 s an update and 2 s / 4 for its share of a validation
+    assert training.read_record(tmp_path)["steps"] == 12
+    monkeypatch.setattr(training.Run, "probe", lambda run: pytest.fail("probed again"))
+    training.train(None, tmp_path, resume=True)
+    assert state(tmp_path)["step"] == 12
+
+
+def test_the_probe_leaves_no_trace_in_training(tmp_path, configure, monkeypatch, state, same):
+    monkeypatch.setattr(training, "steps_in", lambda *_: 6)
+    training.train(configure(steps=None, minutes=1), tmp_path / "minutes")
+    training.train(configure(steps=6), tmp_path / "steps")
+    by_minutes, by_steps = state(tmp_path / "minutes"), state(tmp_path / "steps")
+    assert by_minutes.pop("config") != by_steps.pop("config")
+    assert same(by_minutes, by_steps)
+
+
+def test_every_epoch_shows_every_picture_once(configure, monkeypatch):
+    run = training.Run.build(configure(), seed=0)
+    seen = []
+    real = training.make_batch
+    monkeypatch.setattr(
+        training,
+        "make_batch",
+        lambda d, indices, *a, **k: seen.extend(indices) or real(d, indices, *a, **k),
+    )
+    for step in range(6):  # 24 pictures: 4 epochs of 6, across batches of 4
+        run.batch(step)
+    epochs = np.array(seen).reshape(4, 6)
+    assert (np.sort(epochs, axis=1) == np.arange(6)).all()
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
+
+
+@pytest.mark.parametrize(
+    "schedule, step, expected",
+    [
+        ("constant", 0, 0.25),
+        ("constant", 3, 1.0),
+        ("constant", 99, 1.0),
+        ("cosine", 1, 0.5 * 0.5 * (1 + math.cos(math.pi / 100))),
+        ("cosine", 50, 0.5),
+        ("cosine", 100, 0.0),
+        ("halving", 29, 1.0),
+        ("halving", 30, 0.5),
+        ("halving", 95, 0.125),
+    ],
+)
+def test_learning_rate_follows_the_schedule(configure, schedule, step, expected):
+    options = configure(lr=2.0, warmup=4, schedule=schedule, halve_every=30).training
+    # exact up to the rounding of a cosine
+    assert training.learning_rate(options, step, steps=100) == pytest.approx(
+        2 * expected, abs=1e-12
+    )
+
+
+def test_the_average_follows_its_recursion(configure):
+    run = training.Run.build(configure(ema=0.5, lr=1e-2), seed=0)
+    run.steps = 8
+    name = "layers.2.bias"  # some weights that move
+    expected = run.model.state_dict()[name].double().clone()
+    for step in range(8):
+        run.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * run.model.state_dict()[name].double()
+    found = run.average.state_dict()[name]
+    assert not torch.equal(found, run.model.state_dict()[name])
+    # eight float32 roundings of numbers below 10
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_the_gradient_is_clipped_and_its_norm_logged_unclipped(configure, monkeypatch):
+    run = training.Run.build(configure(clip_norm=1e-3), seed=0)
+    run.steps = 1
+    norms = []
+
+    def step(*_, **__):
+        norms.append(nn.utils.get_total_norm([p.grad for p in run.model.parameters()]).item())
+
+    monkeypatch.setattr(run.optimizer, "step", step)
+    run.update()
+    assert norms[0] == pytest.approx(1e-3, rel=1e-3)  # torch divides by the norm + 1e-6
+    assert run.sums["grad_norm"] > 1e-2
+
+
+def test_the_fused_optimizer_is_adam_on_channels_last_weights(configure):
+    """torch's fused kernel reads memory in order: it must agree with the plain formula there."""
+    options = configure(amsgrad=True, lr=1e-2).training
+    torch.manual_seed(0)
+    fused = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+    plain = nn.Conv2d(3, 5, 3)
+    plain.load_state_dict(fused.state_dict())
+    ours = training._optimizer(fused, options)
+    theirs = torch.optim.Adam(
+        plain.parameters(), lr=options.lr, betas=options.betas, amsgrad=True, foreach=False
+    )
+    for _ in range(5):
+        x = torch.randn(2, 3, 7, 7)
+        for net, optimizer in ((fused, ours), (plain, theirs)):
+            net(x).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    # float32 rounding over five steps of 1e-2
+    torch.testing.assert_close(fused.weight, plain.weight, atol=1e-5, rtol=0)
+
+
+def test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones(
+    tmp_path, configure, monkeypatch, state, history, same
+):
+    values = {4: 3.0, 8: 1.0, 10: 2.0}
+    averages = {}
+
+    def bits(run, indices):
+        averages[run.step] = {k: v.clone() for k, v in run.average.state_dict().items()}
+        return [values[run.step]] * len(indices)
+
+    monkeypatch.setattr(training.Run, "_bits_per_dim", bits)
+    training.train(configure(), tmp_path)
+    model, _, metadata = models.load_model(tmp_path / "weights.safetensors")
+    assert metadata["step"] == "8"
+    assert same(dict(model.state_dict()), averages[8])
+    assert not same(averages[8], averages[10])
+    assert [line["best"] for line in history(tmp_path)] == [True, True, False]
+    assert (state(tmp_path)["step"], state(tmp_path)["best"]) == (10, 1.0)
+
+
+def test_a_run_that_trains_on_the_validation_split_keeps_its_last_weights(
+    tmp_path, configure, monkeypatch, history
+):
+    """A best would be chosen on pictures that it was trained on."""
+    values = {4: 3.0, 8: 1.0, 10: 2.0}
+    monkeypatch.setattr(training.Run, "_bits_per_dim", lambda run, i: [values[run.step]] * len(i))
+    config = configure()
+    config = replace(config, data=replace(config.data, use_valid=True))
+    run = training.Run.build(config, seed=0)
+    assert [e.name for e in run.data][-len(run.valid) :] == [e.name for e in run.valid]
+    assert len(run.data) == len(training.Run.build(configure(), seed=0).data) + len(run.valid)
+    training.train(config, tmp_path)
+    assert models.load_model(tmp_path / "weights.safetensors")[2]["step"] == "10"
+    assert [line["best"] for line in history(tmp_path)] == [True, True, True]
+
+
+@torch.no_grad()
+def test_validation_is_the_mean_bits_per_dim_of_the_averaged_model(configure):
+    found = []
+    for batch_size in (2, 5):
+        run = training.Run.build(configure(batch_size=batch_size), seed=0)
+        run.average.load_state_dict(training.Run.build(configure(), 0).average.state_dict())
+        run.sums = {"updates": 1, "grad_norm_max": 0.0, "nats": 0.0, "loss": 0.0}
+        run.step, run.steps = 1, 1
+        found.append(run.validate()[0]["valid_bits_per_dim"])
+    y, x, _ = training.whole_batch(run.valid, list(range(5)), run.config, run.model.multiple)
+    generator = training.noise.keyed(0, range(5))
+    expected = run.average.bits_per_dim(y, x, generator).mean().item()
+    # batches of another size round differently in float32
+    assert found == pytest.approx([expected, expected], abs=1e-5)
+
+
+def test_only_the_first_validation_pictures_are_scored(tmp_path, configure, history):
+    training.train(configure(validate_images=3), tmp_path)
+    assert {line["valid_images"] for line in history(tmp_path)} == {3}
+
+
+def test_super_resolution_pictures_are_cropped_to_what_the_model_takes(configure):
+    y = torch.zeros(3, 10, 14, dtype=torch.uint8)
+    images = ImageSet("odd", "valid", "sr", [Example("a", y)], "")
+    y, x, dims = training.whole_batch(images, [0], configure(), multiple=4)
+    assert (tuple(y.shape), tuple(x.shape), dims) == ((1, 3, 8, 12), (1, 3, 4, 6), 3 * 8 * 12)
+
+
+def test_padding_of_vessel_pictures_does_not_count_in_dims(configure):
+    config = replace(configure(), experiment="vessels")
+    ones = torch.ones(1, 10, 13, dtype=torch.uint8)
+    images = ImageSet("odd", "valid", "vessels", [Example("a", ones, ones.expand(3, -1, -1))], "")
+    y, x, dims = training.whole_batch(images, [0], config, multiple=4)
+    assert (tuple(y.shape), tuple(x.shape), dims) == ((1, 1, 12, 16), (1, 3, 12, 16), 130)
+    assert y.sum() == 130 and y[..., :10, :13].all()
+
+
+def test_a_history_is_drawn(tmp_path, configure):
+    training.train(configure(), tmp_path)
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_record_names_data_budget_and_seed(tmp_path, configure):
+    training.train(configure(), tmp_path, seed=7)
+    record = json.loads((tmp_path / "config.json").read_text())
+    assert (record["seed"], record["steps"], record["data"]["train"]["images"]) == (7, 10, 6)
+    assert record["data"]["valid"]["sha256"] == training.load("embedded-sr", "valid").sha256
+
+
+def test_the_command_of_a_run_gives_its_configuration_again():
+    import shlex
+
+    from cnf.config import load_config
+
+    config = load_config("sr", overrides=["training.lr=0.5", "data.augment=false", "data.crop=16"])
+    words = shlex.split(training.command(config, steps=7, seed=3))
+    overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    assert load_config("sr", "flow", "smoke", overrides) == config
+    assert words[-4:] == ["--steps", "7", "--seed", "3"]
+
+
+def test_estimate_counts_parameters_and_steps(configure):
+    config = configure()
+    text = training.estimate(config)
+    assert f"{models.count_parameters(models.build(config)):,}" in text
+    assert "steps        10 (40 pictures)" in text
+
+
+# -- what must stop a run --------------------------------------------------------------------------
+
+
+def poison(run):
+    """One weight of the second coupling's network becomes NaN."""
+    names = [n for n, m in run.model.named_modules() if isinstance(m, nn.Conv2d)]
+    name = next(n for n in names if n.startswith("layers.7."))
+    run.model.get_submodule(name).weight.data[0, 0, 0, 0] = math.nan
+
+
+def test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state(
+    tmp_path, configure, at_step, state, same
+):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    training.train(configure(), whole)
+    at_step(6, poison)
+    with pytest.raises(TrainingError, match=r"loss of step 7 is not finite; first in .*'layers\.7"):
+        training.train(configure(), broken)
+    assert state(broken)["step"] == 4
+    training.train(None, broken, resume=True)  # the poison was given once
+    assert same(state(broken), state(whole))
+
+
+class Root(nn.Module):
+    """sqrt has an infinite slope at 0: a finite output with a gradient that is not."""
+
+    def forward(self, t):
+        return t.relu().sqrt()
+
+
+class Chain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 1, 1)
+        self.second = Root()
+        nn.init.constant_(self.first.weight, 0.0)
+        nn.init.constant_(self.first.bias, 0.0)
+
+    def loss(self, y, x, generator=None):
+        return self.second(self.first(y)).mean(), {}
+
+
+def test_a_non_finite_gradient_is_traced_to_its_layer():
+    y = torch.ones(1, 1, 2, 2)
+    found = training.first_non_finite(Chain(), y, y, lambda: None)
+    assert found == "the gradient through layer 'second' (Root)"
+
+
+def test_a_non_finite_gradient_changes_no_weight(configure, monkeypatch):
+    run = training.Run.build(configure(), seed=0)
+    run.steps = 2
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    loss = run.model.loss
+
+    def steep(y, x, generator):
+        value, logs = loss(y, x, generator)
+        return value + (value * 0).sqrt(), logs  # 0 forward; 0 * inf backward
+
+    monkeypatch.setattr(run.model, "loss", steep)
+    with pytest.raises(TrainingError, match="gradient of step 1 is not finite"):
+        run.update()
+    after = run.model.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_a_batch_that_is_not_finite_is_named(configure):
+    run = training.Run.build(configure(), seed=0)
+    y, x = run.batch(0)
+    x[0, 0, 0, 0] = math.nan
+    found = training.first_non_finite(run.model, y, x, lambda: None)
+    assert found == "the batch itself"
+
+
+def test_a_non_finite_validation_stops_and_names_the_picture(tmp_path, configure, monkeypatch):
+    monkeypatch.setattr(
+        training.Run,
+        "_bits_per_dim",
+        lambda run, indices: [math.nan if i == 2 else 1.0 for i in indices],
+    )
+    with pytest.raises(TrainingError, match="after step 4 .*'valid-2'"):
+        training.train(configure(), tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_gpu_where_there_is_none_is_refused(tmp_path, configure, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainingError, match="no CUDA GPU here: use --device cpu"):
+        training.train(configure(), tmp_path, device="cuda")
+
+
+@pytest.mark.parametrize(
+    "budget, message",
+    [
+        ({"minutes": 1.0, "steps": 5}, "two budgets"),
+        ({"minutes": -1.0}, "--minutes -1.0 is no budget"),
+        ({"minutes": math.nan}, "--minutes nan is no budget"),
+        ({"steps": 0}, "--steps 0 is no budget"),
+    ],
+)
+def test_budgets_that_are_none_are_refused(tmp_path, configure, budget, message):
+    with pytest.raises(ConfigError, match=message):
+        training.train(configure(), tmp_path, **budget)
+    assert not (tmp_path / "last.pt").exists()
+
+
+@pytest.mark.parametrize("budget", [{"minutes": None}, {"minutes": 1.0, "steps": 3}])
+def test_a_preset_needs_exactly_one_budget(tmp_path, configure, budget):
+    with pytest.raises(ConfigError, match="set exactly one"):
+        training.train(configure(**({"steps": None} | budget)), tmp_path)
+
+
+def test_a_set_of_the_other_experiment_is_refused(tmp_path, configure):
+    config = replace(configure(), experiment="vessels")
+    with pytest.raises(ConfigError, match="'embedded-sr' is a set for sr"):
+        training.train(config, tmp_path)
+
+
+def test_copies_of_a_run_folder_go_on_alike(tmp_path, configure, state, same):
+    training.train(configure(), tmp_path / "a", max_minutes=1e-9)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name in "ab":
+        training.train(None, tmp_path / name, resume=True)
+    assert same(state(tmp_path / "a"), state(tmp_path / "b"))
+
+
+def test_resume_without_a_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        training.train(None, tmp_path, resume=True)
