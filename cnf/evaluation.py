@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from cnf import models, noise, plotting, publishing
 from cnf import results as ledger
-from cnf.config import Config, config_sha256, load_config
+from cnf.config import Config, load_config
 from cnf.data import ImageSet, load
 from cnf.data.batches import make_batch
 from cnf.data.degrade import imresize_double
@@ -159,8 +159,11 @@ def evaluate(
 
 
 def _validation(subject: "Subject", root: Path | None) -> "Subject | None":
-    """The same model on the validation split, to choose a threshold on; None without a split."""
+    """The same model on the validation split, to choose a threshold on; None without such a split,
+    or if the model was trained on it."""
     if subject.experiment != "vessels" or subject.images.split != "test":
+        return None
+    if subject.config.data.use_valid:
         return None
     try:
         images = load(subject.images.name, "valid", root)
@@ -171,6 +174,7 @@ def _validation(subject: "Subject", root: Path | None) -> "Subject | None":
 
 
 def choose_device(name: str) -> torch.device:
+    """ "auto" is CUDA if there is one. Raises TrainingError for a GPU that is not there."""
     if name not in ("auto", "cpu", "cuda"):
         raise TrainingError(f"--device {name}: choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
@@ -367,16 +371,29 @@ class Subject:
 
 
 def pad(y: Tensor, x: Tensor, model: ConditionalModel) -> tuple[Tensor, Tensor]:
-    """Append zeros to the right and bottom: sides of y become multiples of `model.multiple`."""
+    """Extend y and x to the right and bottom until the model takes them, see `extend`."""
     bottom, right = (-side % model.multiple for side in y.shape[-2:])
-    if not (bottom or right):
-        return y, x
     if bottom % model.factor or right % model.factor:
         raise DataError(
             f"a picture of {y.shape[-2]}x{y.shape[-1]} cannot be padded: crop it to even sides"
         )
-    y = F.pad(y, (0, right, 0, bottom))
-    return y, F.pad(x, (0, right // model.factor, 0, bottom // model.factor))
+    mirror = model.factor > 1
+    y = extend(y, bottom, right, mirror)
+    return y, extend(x, bottom // model.factor, right // model.factor, mirror)
+
+
+def extend(t: Tensor, bottom: int, right: int, mirror: bool) -> Tensor:
+    """Append rows and columns to (B,C,H,W): zeros, or the picture mirrored at its edge.
+
+    Photographs are mirrored as the degradation mirrors them: x and y then still fit each other.
+    Vessel labels and the black around a fundus photograph go on as zeros.
+    """
+    if not mirror:
+        return F.pad(t, (0, right, 0, bottom))
+    for dim, more in ((-2, bottom), (-1, right)):
+        index = torch.arange(t.shape[dim] + more, device=t.device)
+        t = t.index_select(dim, torch.minimum(index, 2 * t.shape[dim] - 1 - index))
+    return t
 
 
 def log_prob(
@@ -604,7 +621,7 @@ def _rows(
 ) -> list[Row]:
     taken = {row.id: row for row in ledger.read(results)}
     commit, dirty = ledger.git_state(results.parent)
-    record = publishing.training_record(run)
+    record = publishing.training_record(run, subject.config)
     inside = run.resolve().is_relative_to(results.resolve())
     path = run / "weights.safetensors"
     weights = str(path.resolve().relative_to(results.resolve().parent)) if inside else None
@@ -640,7 +657,6 @@ def _rows(
             "stand_in": images.stand_in,
             "split": images.split,
             "data_sha256": images.sha256,
-            "config_sha256": None if reference else config_sha256(subject.config),
             "noise_seed": subject.options.seed,
             "torch": torch.__version__,
             "git": commit,
@@ -655,8 +671,7 @@ def _rows(
                 subject.experiment, s.model or kind, s.metric, data, results
             ),
         }
-        training = ("seed", "steps", "wall_s", "hardware")
-        values |= {key: None if reference else record[key] for key in training}
+        values |= {key: None if reference else known for key, known in record.items()}
         rows.append(ledger.make_row(values))
     return rows
 

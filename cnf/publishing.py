@@ -59,11 +59,12 @@ def publish(run: Path, folder: Path) -> Path:
             )
         if weights.exists() and file_sha256(weights) != file_sha256(partial):
             raise LedgerError(f"results/{folder.name} holds other weights: give another --name")
+        partial.chmod(0o644)
         partial.replace(weights)
     finally:
         partial.unlink(missing_ok=True)
     if record:
-        record["hardware"] = training_record(run)["hardware"]
+        record["hardware"] = training_record(run, config)["hardware"]
         ledger.write_text(
             folder / "config.json", without_paths(json.dumps(record, indent=1)) + "\n"
         )
@@ -99,8 +100,12 @@ def read_record(run: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no JSON ({error}): restore it") from None
 
 
-def training_record(run: Path) -> dict[str, Any]:
-    """What the ledger keeps of training: seed, steps, wall_s and hardware; None where unknown."""
+def training_record(run: Path, config: Config) -> dict[str, Any]:
+    """What the ledger keeps of training: hash of the configuration, seed, steps, wall_s, hardware.
+
+    None where the run folder does not say. The hash is the one taken when training began: the
+    configuration may since have gained fields.
+    """
     record, history = read_record(run), run / "history.jsonl"
     lines = history.read_text().strip().splitlines() if history.exists() else []
     last = json.loads(lines[-1]) if lines else {}
@@ -108,6 +113,7 @@ def training_record(run: Path) -> dict[str, Any]:
     if hardware == "cpu":
         hardware = f"{cpu()}, {record.get('threads', '?')} threads"
     return {
+        "config_sha256": record.get("config_sha256", config_sha256(config)),
         "seed": record.get("seed"),
         "steps": last.get("step", record.get("steps")),
         "wall_s": last.get("seconds"),
@@ -173,9 +179,10 @@ TERMS = {
 def card(folder: Path, results: Path = ledger.RESULTS) -> str:
     """The model card of a committed run, generated from its files and the ledger."""
     model, config, _ = models.load_model(folder / "weights.safetensors")
-    record, training = read_record(folder), training_record(folder)
+    record, training = read_record(folder), training_record(folder, config)
     mine = [row for row in ledger.current(ledger.read(results)) if row.run == folder.name]
     columns = ("data", "metric", "value", "images", "how", "id")
+    kept = "the last step" if config.data.use_valid else "the best validation"
     lines = [
         f"# {folder.name}",
         "",
@@ -184,9 +191,9 @@ def card(folder: Path, results: Path = ledger.RESULTS) -> str:
         "## What it is",
         "",
         f"- {describe_model(config)}; {models.count_parameters(model):,} parameters.",
-        f"- Preset `{config.preset}`, configuration `{config_sha256(config)[:12]}`, kept in "
+        f"- Preset `{config.preset}`, configuration `{training['config_sha256'][:12]}`, kept in "
         "`config.json` and in the weights.",
-        "- Weights: `weights.safetensors`, float16, the averaged weights of the best validation; "
+        f"- Weights: `weights.safetensors`, float16, the averaged weights of {kept}; "
         f"sha256 `{file_sha256(folder / 'weights.safetensors')[:12]}`.",
         "",
         "## What it saw",

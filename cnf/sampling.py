@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cnf import models, noise, plotting
 from cnf import results as ledger
 from cnf.data.images import read_image
 from cnf.errors import CheckpointError, ConfigError
-from cnf.evaluation import SAMPLES_DRAW, choose_device
+from cnf.evaluation import SAMPLES_DRAW, choose_device, extend
 from cnf.factorised import Factorised
 from cnf.model import ConditionalModel, check_temperature
 from cnf.results import RESULTS
@@ -118,8 +117,8 @@ def expectation(model: ConditionalModel, x: Tensor, seed: int, index: int) -> Te
 def in_tiles(model: ConditionalModel, x: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
     """`apply`, which maps x (1,3,h,w) to y, on a picture of any size, tile by tile.
 
-    A tile sees MARGIN pixels around itself, and zeros beyond the right and bottom of the picture up
-    to a size that the model takes; only the tile itself is kept. Returns y (C, factor H, factor W).
+    A tile sees MARGIN pixels around itself, and beyond the right and bottom of the picture what
+    `extend` puts there; only the tile itself is kept. Returns y (C, factor H, factor W).
     """
     height, width = x.shape[-2:]
     factor = model.factor
@@ -132,7 +131,7 @@ def in_tiles(model: ConditionalModel, x: Tensor, apply: Callable[[Tensor], Tenso
             above, before = max(0, top - MARGIN), max(0, left - MARGIN)
             part = x[..., above : top + TILE + MARGIN, before : left + TILE + MARGIN]
             bottom, right = (-side % step for side in part.shape[-2:])
-            y = apply(F.pad(part, (0, right, 0, bottom)).to(device))[0].cpu()
+            y = apply(extend(part, bottom, right, factor > 1).to(device))[0].cpu()
             inside = [
                 slice(factor * (start - first), factor * (min(start + TILE, side) - first))
                 for start, first, side in ((top, above, height), (left, before, width))

@@ -1,0 +1,62 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from cnf import models
+from cnf.config import load_config
+from cnf.data import Example, ImageSet, load
+from cnf.data.batches import make_batch
+
+RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory):
+    """A run folder with the smoke model of an experiment, weights moved away from their start."""
+
+    def make(name):
+        config = load_config(*name.split("-"), "smoke")
+        torch.manual_seed(0)
+        model = models.build(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+            images = load(config.data.train, "train")
+            rng = np.random.default_rng(0)
+            model.train().loss(*make_batch(images, range(8), config.data, rng, train=True))
+        folder = tmp_path_factory.mktemp("runs") / name
+        folder.mkdir()
+        models.save_model(folder / "weights.safetensors", model, config, {})
+        return folder
+
+    return functools.cache(make)
+
+
+@pytest.fixture
+def loaded(make_run):
+    """(model, config) of such a run."""
+    return lambda name: models.load_model(make_run(name) / "weights.safetensors")[:2]
+
+
+@pytest.fixture
+def vessels():
+    """Random photographs and masks, the left half of the frame in the field of view."""
+
+    def make(height, width, count=2, split="test"):
+        rng = np.random.default_rng([height, count])
+        fov = torch.zeros(height, width, dtype=torch.bool)
+        fov[:, : width // 2] = True
+        examples = [
+            Example(
+                f"picture-{n}",
+                torch.from_numpy(rng.integers(0, 2, (1, height, width)).astype(np.uint8)),
+                torch.from_numpy(rng.integers(0, 256, (3, height, width)).astype(np.uint8)),
+                fov,
+            )
+            for n in range(count)
+        ]
+        return ImageSet("toy", split, "vessels", examples, "drawn at random")
+
+    return make

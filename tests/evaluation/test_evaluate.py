@@ -1,0 +1,252 @@
+"""From a run folder to rows, files and back: `evaluate`, `publish`, `audit`."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from cnf import evaluation, models, publishing
+from cnf import results as ledger
+from cnf.config import config_sha256
+from cnf.data import load
+from cnf.errors import CheckpointError, DataError, LedgerError, TrainingError
+
+RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
+
+
+@pytest.fixture
+def small(monkeypatch, vessels):
+    """Embedded vessels replaced by three small random pictures: nothing else is slow."""
+
+    def fake(name, split, root=None):
+        images = vessels(16, 20, 3 if split == "test" else 2, split)
+        images.name = name
+        return images if name == "embedded-vessels" else load(name, split, root)
+
+    monkeypatch.setattr(evaluation, "load", fake)
+
+
+@pytest.fixture
+def published(make_run, small, tmp_path):
+    """Evaluate and publish a run into an empty results folder."""
+
+    def publish(run, **options):
+        data = "embedded-sr" if run.startswith("sr") else "embedded-vessels"
+        options = {"limit": 3, "samples": 2, "publish": True} | options
+        return evaluation.evaluate(make_run(run), data, results=tmp_path / "results", **options)
+
+    return publish
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_row_is_derived_again_from_the_published_weights(published, tmp_path, name):
+    rows = published(name, importance=2)
+    results = tmp_path / "results"
+    assert ledger.read(results) == rows
+    checks = ledger.audit(results=results)
+    assert [c.status for c in checks] == ["same"] * len(rows), ledger.audit_report(checks)
+    metrics = {row.metric for row in rows}
+    if name.startswith("sr"):
+        assert metrics == {"bits_per_dim", "psnr", "ssim", "psnr_sample", "ssim_sample"}
+    else:
+        assert metrics >= {"bits_per_pixel", "f_half", "f_valid", "f_best", "f_sample", "auc", "ap"}
+
+
+def test_rows_say_what_they_are(published, make_run, tmp_path):
+    rows = {row.metric: row for row in published("sr-flow") if row.model == "flow"}
+    row = rows["bits_per_dim"]
+    _, config, _ = models.load_model(make_run("sr-flow") / "weights.safetensors")
+    weights = tmp_path / "results" / "sr-flow" / "weights.safetensors"
+    assert row.weights == "results/sr-flow/weights.safetensors"
+    assert row.weights_sha256 == publishing.file_sha256(weights)
+    assert row.weights_sha256 != publishing.file_sha256(make_run("sr-flow") / weights.name)
+    assert row.config_sha256 == config_sha256(config)
+    assert row.data_sha256 == load("embedded-sr", "test").sha256
+    assert (row.bound, row.divided_by) == ("uniform dequantization", "sub-pixels")
+    assert (row.num_images, row.stand_in, row.rounded_x) == (3, True, False)
+    assert row.command.startswith(
+        "python -m cnf evaluate results/sr-flow --on embedded-sr --limit 3"
+    )
+    assert (rows["psnr"].samples, rows["psnr"].temperature) == (2, 1.0)
+    assert (rows["psnr_sample"].samples, rows["psnr_sample"].temperature) == (1, 0.8)
+
+
+def test_audit_sees_another_value_other_weights_and_other_data(published, tmp_path, monkeypatch):
+    published("sr-flow", samples=0)
+    results = tmp_path / "results"
+    path = results / "ledger.jsonl"
+    (line,) = path.read_text().splitlines()
+    row = json.loads(line)
+
+    def audited(**changes):
+        path.write_text(json.dumps(row | changes) + "\n")
+        (check,) = ledger.audit(results=results)
+        return check
+
+    assert audited().status == "same"
+    # 2e-4 is twice the tolerance of bits: the smallest change that must be seen
+    assert audited(value=row["value"] + 2e-4).status == "differs"
+    assert "other weights" in audited(weights_sha256="0" * 64).reason
+    check = audited(data_sha256="0" * 64)
+    assert check.status == "differs" and "other pictures" in check.reason
+    check = audited(weights="results/sr-flow/none.safetensors")
+    assert check.status == "differs" and "named but not there" in check.reason
+
+
+def test_audit_says_why_it_could_not(published, make_run, small, tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    monkeypatch.delenv("CNF_DATA", raising=False)
+    published("sr-flow", samples=0)
+    evaluation.evaluate(
+        make_run("sr-flow"), "embedded-sr", name="elsewhere", limit=2, results=results
+    )
+    (first, second) = ledger.read(results)
+    assert second.weights is None
+    missing = json.loads(json.dumps(ledger.to_dict(first))) | {"id": "set5", "data": "set5"}
+    newer = ledger.to_dict(first) | {"id": "newer", "supersedes": first.id}
+    with (results / "ledger.jsonl").open("a") as file:
+        file.write(json.dumps(missing) + "\n" + json.dumps(newer) + "\n")
+    reasons = {c.row.id: (c.status, c.reason) for c in ledger.audit(tmp_path, results)}
+    assert reasons[first.id] == ("not checked", "superseded by newer")
+    assert reasons[second.id] == ("not checked", "its weights are not in the repository")
+    status, reason = reasons["set5"]
+    assert status == "not checked" and reason.startswith("its data are not here: set5")
+    assert reasons["newer"][0] == "same"
+
+
+def test_second_evaluation_needs_supersede(published, tmp_path):
+    (first,) = published("sr-flow", samples=0)
+    with pytest.raises(LedgerError, match="already in the ledger and rows are never edited"):
+        published("sr-flow", samples=0)
+    (second,) = published("sr-flow", samples=0, supersede=True)
+    (third,) = published("sr-flow", samples=0, supersede=True)
+    assert (second.id, second.supersedes) == (f"{first.id}-v2", first.id)
+    assert (third.id, third.supersedes) == (f"{first.id}-v3", second.id)
+    assert ledger.current(ledger.read(tmp_path / "results")) == [third]
+
+
+def test_reference_rows_are_written_once(published, tmp_path):
+    first, second = published("sr-flow"), published("sr-baseline")
+    assert [r.id for r in first if r.model == "bicubic"] == [
+        "bicubic-embedded-sr-test-psnr-xfloat-n3",
+        "bicubic-embedded-sr-test-ssim-xfloat-n3",
+    ]
+    assert not [r for r in second if r.model == "bicubic"]
+    assert all(r.weights is None and r.config_sha256 is None for r in first if r.model == "bicubic")
+
+
+def test_published_folder_names_no_machine(make_run, tmp_path):
+    run = tmp_path / "runs" / "mine"
+    shutil.copytree(make_run("sr-flow"), run)
+    record = {
+        "seed": 3,
+        "steps": 9,
+        "device": "cpu",
+        "threads": 1,
+        "command": "python -m cnf train sr --out /home/me/deep.er/runs/mine --preset a/b",
+        "data": {"train": {"images": 5}, "stand_in": True},
+    }
+    (run / "config.json").write_text(json.dumps(record))
+    lines = [json.dumps({"step": n, "seconds": n / 2.0}) for n in range(1000)]
+    (run / "history.jsonl").write_text("\n".join(lines) + "\n")
+    results = tmp_path / "results"
+    (row,) = evaluation.evaluate(run, "embedded-sr", limit=1, publish=True, results=results)
+    text = (results / "mine" / "config.json").read_text()
+    assert "/home" not in text and "--out mine --preset a/b" in text
+    assert (row.seed, row.steps, row.wall_s) == (3, 999, 499.5)
+    assert row.hardware == f"{publishing.cpu()}, 1 threads"
+    history = (results / "mine" / "history.jsonl").read_text().splitlines()
+    assert len(history) == publishing.MAX_LINES and history[0] == lines[0]
+    assert history[-1] == lines[-1]
+    card = (results / "mine" / "card.md").read_text()
+    assert card == publishing.card(results / "mine", results)
+    assert row.id in card and "5 pictures of `embedded-sr`" in card and "stand-in" in card
+    for heading in ("What it saw", "How it scores", "Where it fails", "Licence"):
+        assert f"## {heading}" in card
+
+
+def test_published_weights_are_half_precision_and_score_alike(published, make_run, tmp_path):
+    (half,) = published("sr-flow", samples=0)
+    path = tmp_path / "results" / "sr-flow" / "weights.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
+    (full,) = evaluation.evaluate(
+        make_run("sr-flow"), "embedded-sr", name="full", limit=3, results=tmp_path / "other"
+    )
+    # rounding 16 thousand weights to 11 bits moves the bits a little, and never by nothing
+    assert 0 < abs(half.value - full.value) < 0.02
+
+
+def test_publishing_refuses_large_weights_and_another_run(
+    published, make_run, tmp_path, monkeypatch
+):
+    published("sr-flow", samples=0)
+    results = tmp_path / "results"
+    with pytest.raises(LedgerError, match="holds other weights: give another --name"):
+        published("sr-baseline", name="sr-flow")
+    monkeypatch.setattr(publishing, "MAX_BYTES", 1000)
+    with pytest.raises(LedgerError, match="MB, more than 0: evaluate without --publish"):
+        published("sr-baseline")
+    assert not (results / "sr-baseline" / "weights.safetensors").exists()
+    assert not list(results.rglob("*.new")) and not list(results.rglob("*.tmp"))
+
+
+def test_bad_names_are_refused(make_run, tmp_path):
+    with pytest.raises(LedgerError, match="'My Run' cannot name a run"):
+        evaluation.evaluate(
+            make_run("sr-flow"), "embedded-sr", name="My Run", results=tmp_path / "results"
+        )
+
+
+def test_missing_run_set_and_device_are_named(make_run, tmp_path):
+    run, results = make_run("sr-flow"), tmp_path / "results"
+    with pytest.raises(CheckpointError, match="nowhere"):
+        evaluation.evaluate(tmp_path / "nowhere", "embedded-sr", results=results)
+    with pytest.raises(DataError, match="set5: nothing at"):
+        evaluation.evaluate(run, "set5", root=tmp_path, results=results)
+    if not torch.cuda.is_available():
+        with pytest.raises(TrainingError, match="no CUDA GPU here"):
+            evaluation.evaluate(run, "embedded-sr", device="cuda", results=results)
+    with pytest.raises(DataError, match="temperature = -1"):
+        evaluation.evaluate(run, "embedded-sr", temperature=-1, results=results)
+    assert not results.exists()
+
+
+def test_scores_file_gives_the_mean_again(published, tmp_path):
+    rows = published("vessels-baseline", limit=None)
+    path = tmp_path / "results" / "vessels-baseline" / "scores" / "embedded-vessels-test.csv"
+    head, *lines = (line.split(",") for line in path.read_text().splitlines())
+    assert head == ["image", "bits_per_pixel", "f_half"]
+    mean = np.mean([float(line[1]) for line in lines])
+    bits = next(r for r in rows if r.metric == "bits_per_pixel" and r.divided_by == "all pixels")
+    assert mean == pytest.approx(bits.value, abs=1e-6)  # six printed digits
+    assert "it does worst on `picture-" in (path.parent.parent / "card.md").read_text()
+
+
+def test_figures_carry_no_metadata_and_are_rewritten_only_if_they_change(published, tmp_path):
+    published("sr-flow", samples=0, figures=True)
+    path = tmp_path / "results" / "sr-flow" / "figures" / "embedded-sr-test.png"
+    with Image.open(path) as image:
+        assert image.info == {}
+    before = path.stat().st_mtime_ns
+    published("sr-flow", samples=0, figures=True, supersede=True)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_figures_of_drive_show_only_what_the_model_made(loaded, vessels):
+    model, config = loaded("vessels-flow")
+    subject = evaluation.Subject(model, config, vessels(16, 20))
+    shown = set(evaluation._panels(subject, 0, show_truth=True))
+    own = set(evaluation._panels(subject, 0, show_truth=False))
+    assert shown - own == {"photograph", "truth"}
+    assert own == {"sample 1", "sample 2", "sample 3", "marginal of 16", "deviation"}
+
+
+def test_sets_whose_pictures_are_not_ours_get_no_figures(loaded, vessels, tmp_path):
+    subject = evaluation.Subject(*loaded("vessels-flow"), vessels(16, 20))
+    with pytest.raises(DataError, match="no figures of 'toy': its pictures are not ours to show"):
+        evaluation.draw_figures(subject, tmp_path)

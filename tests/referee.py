@@ -1,0 +1,277 @@
+"""A second opinion: log p(y|x) of a committed flow, in NumPy alone.
+
+Reads a safetensors file (the configuration is inside) and scores given pictures under given noise.
+Nothing of the package and no torch is used; everything is float64. Written from the formulas:
+paper.md sections 1 to 3.
+
+    python tests/referee.py weights.safetensors pictures.npz
+
+where pictures.npz holds y (B,C,H,W), x (B,3,h,w) in grey levels, and `noise` (B,C,H,W): uniform in
+[0, 1) for 8-bit targets, standard logistic or normal for masks. Prints log p(y|x), nats, a picture
+a line.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+KNOWN = {
+    "kind": ["flow"],
+    "dequantization": ["uniform", "binary"],
+    "q_steps": [0],
+    "scale": ["bounded"],
+    "prior_scale": ["bounded"],
+    "gain": [False],
+    "lu": [False],
+}
+
+
+def log_prob(path, y, x, noise):
+    """log p(y|x) in nats, (B,), of the flow in the file `path`, for this noise."""
+    weights, model = read(path)
+    flow = Flow(weights, model, np.asarray(x, np.float64))
+    return flow.score(np.asarray(y, np.float64), np.asarray(noise, np.float64))
+
+
+def read(path):
+    """(weights by name, float64; the model's part of the configuration)."""
+    with safe_open(path, framework="numpy") as file:
+        weights = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}
+        model = json.loads(file.metadata()["config"])["model"]
+    for key, known in KNOWN.items():
+        if model.get(key) not in known:
+            raise ValueError(f"the referee knows {key} in {known}, not {model.get(key)!r}")
+    return weights, model
+
+
+class Flow:
+    """The fold over layers; `number` is the layer whose weights come next."""
+
+    def __init__(self, weights, model, x):
+        self.weights, self.model, self.number = weights, model, 0
+        features = {"residual": self.residual_features, "unet": self.unet_features}
+        self.h = features[model["features"]["kind"]](x)
+
+    def score(self, y, noise):
+        m = self.model
+        v, total = self.dequantize(y, noise)
+        if m["residual"] is not None:
+            v = (v - self.h[0][:, : v.shape[1]]) * m["residual"]
+            total = total + v[0].size * np.log(m["residual"])
+            self.number += 1
+        for level in range(1, m["levels"] + 1):
+            h, detail = self.h[level], 3 * v.shape[1]
+            v = subbands(v) if level == 1 and m.get("subbands") else squeeze(v)
+            self.number += 1
+            if level == 1 and m.get("subbands"):  # the low band leaves at once
+                v, term = self.actnorm(v)
+                total = total + term + self.gaussian(v[:, detail:], v[:, :detail], h)
+                v = v[:, :detail]
+            for k in range(m["steps"]):
+                v, term = self.step(v, h, flip=m["flip"] and k % 2 == 1)
+                total = total + term
+            if level < m["levels"]:
+                kept = v.shape[1] - v.shape[1] // 2
+                total = total + self.gaussian(v[:, kept:], v[:, :kept], h)
+                v = v[:, :kept]
+        return total + self.gaussian(v, None, self.h[-1])
+
+    # -- terms -------------------------------------------------------------------------------------
+
+    def dequantize(self, y, noise):
+        """v and -log q(v|y,x)."""
+        self.number += 1
+        if self.model["dequantization"] == "uniform":
+            return (y + noise) / 256, np.full(len(y), -y[0].size * np.log(256))
+        sign = 2 * y - 1
+        net = self.net("layers.0.layers.0.net", None, np.concatenate([self.h[0], sign], axis=1))
+        raw, shift = np.split(net, 2, axis=1)
+        log_s = bounded(raw, 5.0)
+        w = noise * np.exp(log_s) + shift
+        if self.model["noise"] == "logistic":
+            log_pi = -softplus(noise) - softplus(-noise)
+        else:
+            log_pi = -0.5 * noise**2 - 0.5 * np.log(2 * np.pi)
+        distance = np.maximum(softplus(w), np.finfo(np.float32).eps)
+        return 0.5 + sign * distance, total_of(log_s - log_pi - softplus(-w))
+
+    def step(self, v, h, flip):
+        """Activation normalization, 1x1 convolution, conditional coupling: output and log-det."""
+        v, term = self.actnorm(v)
+        matrix = self.get("matrix")
+        v = np.einsum("oc,bchw->bohw", matrix, v)
+        term = term + v.shape[2] * v.shape[3] * np.linalg.slogdet(matrix)[1]
+        self.number += 1
+
+        kept = v.shape[1] - v.shape[1] // 2
+        v_a, v_b = (v[:, -kept:], v[:, :-kept]) if flip else (v[:, :kept], v[:, kept:])
+        raw, shift = np.split(self.net(f"layers.{self.number}.net", v_a, h), 2, axis=1)
+        log_s = bounded(raw, self.model["max_log_scale"])
+        v_b = v_b * np.exp(log_s) + shift
+        self.number += 1
+        return np.concatenate([v_b, v_a] if flip else [v_a, v_b], axis=1), term + total_of(log_s)
+
+    def actnorm(self, v):
+        """Each channel shifted and scaled: output and log-det."""
+        log_s, bias = self.get("log_scale"), self.get("bias")
+        self.number += 1
+        return (v + bias) * np.exp(log_s), v.shape[2] * v.shape[3] * log_s.sum()
+
+    def gaussian(self, z, given, h):
+        """log N(z; mu, sigma) with mu and sigma from what is kept and the features."""
+        mu, raw = np.split(self.net(f"layers.{self.number}.net", given, h), 2, axis=1)
+        log_sigma = bounded(raw, 6.0)
+        self.number += 1
+        eps = (z - mu) / np.exp(log_sigma)
+        return total_of(-0.5 * eps**2 - log_sigma - 0.5 * np.log(2 * np.pi))
+
+    # -- networks ----------------------------------------------------------------------------------
+
+    def get(self, name):
+        return self.weights[f"layers.{self.number}.{name}"]
+
+    def conv(self, t, name, stride=1):
+        return conv(t, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"), stride)
+
+    def net(self, name, y_a, h):
+        """The network inside a coupling or prior, of y_a and h."""
+        if f"{name}.middle.weight" in self.weights:
+            parts = [(y_a, "from_y"), (h, "from_h")]
+            t = sum(self.conv(t, f"{name}.{part}") for t, part in parts if t is not None)
+            t = relu(self.conv(relu(t), f"{name}.middle"))
+        else:
+            t = np.concatenate([part for part in (y_a, h) if part is not None], axis=1)
+        return self.conv(t, f"{name}.last")
+
+    def residual_features(self, x):
+        """h[0]: x doubled, on the scale of v; then the maps of a residual network."""
+        t = self.conv(x / 256 - 0.5, "features.head")
+        for n in range(self.model["features"]["blocks"]):
+            block = f"features.body.{n}"
+            t = t + self.conv(relu(self.conv(t, f"{block}.first")), f"{block}.second")
+        maps = [(doubled(x) + 0.5) / 256, t]
+        for n in range(self.model["levels"] - 1):
+            maps.append(self.conv(maps[-1], f"features.down.{n}", stride=2))
+        return maps
+
+    def unet_features(self, x):
+        """The decoder's maps, from fine to coarse."""
+        scales, skips, t = self.model["features"]["scales"], [], x / 128 - 1
+        for n in range(scales):
+            t = self.unet_block(pooled(t) if n else t, f"features.down.{n}")
+            skips.append(t)
+        maps = [t]
+        for n in reversed(range(scales - 1)):
+            t = self.conv(t, f"features.lift.{n}").repeat(2, axis=2).repeat(2, axis=3)
+            t = self.unet_block(np.concatenate([skips[n], t], axis=1), f"features.up.{n}")
+            maps.insert(0, t)
+        return maps[: self.model["levels"] + 1]
+
+    def unet_block(self, t, name):
+        """Twice convolution, batch norm with stored statistics, ReLU."""
+        for n in (0, 3):
+            t = self.conv(t, f"{name}.{n}")
+            mean, var, scale, shift = (
+                self.weights[f"{name}.{n + 1}.{part}"][:, None, None]
+                for part in ("running_mean", "running_var", "weight", "bias")
+            )
+            t = relu((t - mean) / np.sqrt(var + 1e-5) * scale + shift)
+        return t
+
+
+def relu(t):
+    return np.maximum(t, 0)
+
+
+def softplus(t):
+    return np.logaddexp(0, t)
+
+
+def bounded(raw, bound):
+    """A log-scale that stays inside (-bound, bound)."""
+    return bound * np.tanh(raw / bound)
+
+
+def total_of(t):
+    """(B, ...) -> (B,)."""
+    return t.reshape(len(t), -1).sum(1)
+
+
+def squeeze(t):
+    """(B,C,H,W) -> (B,4C,H/2,W/2): channel c of position (i,j) in a block becomes 4c + 2i + j."""
+    b, c, h, w = t.shape
+    blocks = t.reshape(b, c, h // 2, 2, w // 2, 2)
+    return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(b, 4 * c, h // 2, w // 2)
+
+
+def pooled(t):
+    """The largest of each 2x2 block."""
+    b, c, h, w = t.shape
+    return t.reshape(b, c, h // 2, 2, w // 2, 2).max((3, 5))
+
+
+def conv(t, weight, bias, stride=1):
+    """Convolution that keeps the size (odd kernels, zeros around) or halves it (2x2, stride 2)."""
+    kernel = weight.shape[-1]
+    edge = kernel // 2 if stride == 1 else 0
+    t = np.pad(t, ((0, 0), (0, 0), (edge, edge), (edge, edge)))
+    windows = np.lib.stride_tricks.sliding_window_view(t, (kernel, kernel), axis=(2, 3))
+    windows = windows[:, :, ::stride, ::stride]
+    out = np.tensordot(windows, weight, axes=([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def cubic(size, scale):
+    """The matrix of a cubic resampling (a = -1/2) by 1/scale; antialiased; edges mirrored."""
+    centre = (np.arange(int(size / scale))[:, None] + 0.5) * scale - 0.5
+    matrix = np.zeros((len(centre), size))
+    stretch = max(scale, 1)
+    for at in range(-4, size + 4):
+        t = np.abs(at - centre[:, 0]) / stretch
+        near, far = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+        inside = at if 0 <= at < size else -1 - at if at < 0 else 2 * size - 1 - at
+        matrix[:, inside] += np.where(t <= 1, near, np.where(t <= 2, far, 0)) / stretch
+    return matrix
+
+
+def both_axes(rows, t, columns):
+    return rows @ t @ columns.T
+
+
+def doubled(x):
+    """x doubled, then moved as little as possible so that it halves back to x."""
+    up = both_axes(cubic(x.shape[2], 0.5), x, cubic(x.shape[3], 0.5))
+    rows, columns = (cubic(size, 2) for size in up.shape[2:])
+    missing = x - both_axes(rows, up, columns)
+    return up + both_axes(np.linalg.pinv(rows), missing, np.linalg.pinv(columns))
+
+
+def subbands(t):
+    """(B,C,H,W) -> (B,4C,H/2,W/2): details of columns, of rows, of both, and the low band."""
+    t = both_axes(bands(t.shape[2]), t, bands(t.shape[3]))
+    h, w = t.shape[2] // 2, t.shape[3] // 2
+    parts = t[:, :, :h, w:], t[:, :, h:, :w], t[:, :, h:, w:], t[:, :, :h, :w]
+    return np.concatenate(parts, axis=1)
+
+
+def bands(size):
+    """Orthogonal rows: first those that halving sees, then neighbours' differences of the rest."""
+
+    def nearest_orthonormal(matrix):
+        left, _, right = np.linalg.svd(matrix, full_matrices=False)
+        return left @ right
+
+    low = nearest_orthonormal(cubic(size, 2))
+    differences = np.kron(np.eye(size // 2), [[1.0, -1.0]])
+    return np.concatenate([low, nearest_orthonormal(differences @ (np.eye(size) - low.T @ low))])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    pictures = np.load(Path(sys.argv[2]), allow_pickle=False)
+    for value in log_prob(Path(sys.argv[1]), pictures["y"], pictures["x"], pictures["noise"]):
+        print(f"{value:.6f}")

@@ -1,0 +1,185 @@
+"""The ledger: what a row may say, and how it is kept and printed."""
+
+import json
+
+import pytest
+
+from cnf import results as ledger
+from cnf.errors import LedgerError
+
+GOOD = {
+    "id": "sr-flow-cpu-embedded-sr-test-bits-per-dim",
+    "run": "sr-flow-cpu",
+    "experiment": "sr",
+    "model": "flow",
+    "preset": "cpu",
+    "metric": "bits_per_dim",
+    "value": 2.50512,
+    "standard_error": 0.0123,
+    "num_images": 2000,
+    "unit": "bits/dim",
+    "bound": "uniform dequantization",
+    "divided_by": "sub-pixels",
+    "temperature": None,
+    "draws": 1,
+    "samples": None,
+    "threshold": None,
+    "rounded_x": False,
+    "data": "tinyimagenet32",
+    "stand_in": True,
+    "split": "test",
+    "data_sha256": "a" * 64,
+    "config_sha256": "b" * 64,
+    "seed": 0,
+    "noise_seed": 0,
+    "steps": 6000,
+    "wall_s": 1500.5,
+    "hardware": "a CPU, 1 threads",
+    "torch": "2.9.0",
+    "git": "c" * 40,
+    "dirty": False,
+    "weights": None,
+    "weights_sha256": "d" * 64,
+    "command": "python -m cnf evaluate runs/sr-flow-cpu --on tinyimagenet32",
+    "date": "2026-01-31",
+    "deviation": None,
+    "supersedes": None,
+    "paper": {"table": "a table", "value": 3.01, "tag": "unconfirmed"},
+}
+
+
+def row(**changes):
+    return ledger.make_row(GOOD | changes)
+
+
+def test_row_survives_the_file(tmp_path):
+    ledger.append([row(), row(id="b")], tmp_path)
+    ledger.append([row(id="c")], tmp_path)
+    assert [r.id for r in ledger.read(tmp_path)] == [GOOD["id"], "b", "c"]
+    assert ledger.read(tmp_path)[0] == row()
+    assert json.loads((tmp_path / "ledger.jsonl").read_text().splitlines()[0]) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value": float("nan")}, "value = nan"),
+        ({"value": float("inf")}, "value = inf"),
+        ({"standard_error": -1.0}, "standard_error = -1.0"),
+        ({"num_images": 0}, "num_images = 0"),
+        ({"colour": "red"}, "colour"),
+        ({"metric": "bpd"}, "metric 'bpd' is unknown"),
+        ({"unit": "nats"}, "bits_per_dim is in bits/dim, not nats"),
+        ({"bound": None}, "bits, and only bits, need `bound` and `divided_by`"),
+        ({"divided_by": "pixels"}, "divided_by = 'pixels'"),
+        ({"data_sha256": "12"}, "data_sha256 = '12'"),
+        ({"weights_sha256": None}, "a trained model needs `weights_sha256`"),
+        ({"id": "Upper Case"}, "id = 'Upper Case'"),
+        ({"date": "today"}, "date = 'today'"),
+        ({"split": "validation"}, "split = 'validation'"),
+        ({"paper": {"table": None, "value": 1.0, "tag": "sure"}}, "paper.tag = 'sure'"),
+    ],
+)
+def test_row_that_does_not_fit_is_refused(changes, message):
+    with pytest.raises(LedgerError) as error:
+        row(**changes)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", sorted(GOOD))
+def test_every_field_is_required(field):
+    with pytest.raises(LedgerError, match=field):
+        ledger.make_row({k: v for k, v in GOOD.items() if k != field})
+
+
+def test_append_is_all_or_nothing(tmp_path):
+    ledger.append([row()], tmp_path)
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    with pytest.raises(LedgerError, match="already in the ledger and rows are never edited"):
+        ledger.append([row(id="new"), row()], tmp_path)
+    with pytest.raises(LedgerError, match="already in the ledger"):
+        ledger.append([row(id="new"), row(id="new")], tmp_path)
+    with pytest.raises(LedgerError, match="supersedes 'nothing', which is not a row"):
+        ledger.append([row(id="new", supersedes="nothing")], tmp_path)
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+
+
+def test_full_disk_leaves_the_ledger_as_it_was(tmp_path, monkeypatch):
+    ledger.append([row()], tmp_path)
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+
+    def full(self, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        ledger.append([row(id="new")], tmp_path)
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+
+
+def test_damaged_line_is_named(tmp_path):
+    ledger.append([row()], tmp_path)
+    path = tmp_path / "ledger.jsonl"
+    good = path.read_text()
+    for bad in ('{"id": "x"', json.dumps(GOOD | {"value": "high", "id": "y"}), good.strip()):
+        path.write_text(good + bad + "\n")
+        with pytest.raises(LedgerError, match="ledger.jsonl line 2"):
+            ledger.read(tmp_path)
+
+
+def test_bounds_stand_ins_and_recollections_are_marked():
+    text = ledger.table([row()], ("model", "data", "value", "paper"))
+    assert text.splitlines()[-1] == (
+        "| flow | tinyimagenet32 test (stand-in) | ≤ 2.505 ± 0.012 "
+        "| (3.01, recalled, unconfirmed) |"
+    )
+    exact = row(model="logistic", bound="exact", stand_in=False, standard_error=None)
+    text = ledger.table([exact], ("model", "data", "value"))
+    assert text.splitlines()[-1] == "| logistic | tinyimagenet32 test | 2.505 |"
+
+
+def test_table_says_how_the_number_was_made():
+    how = ledger.COLUMNS["how"][1]
+    assert how(row()) == "bound: uniform dequantization, x not rounded"
+    assert how(row(bound="exact", rounded_x=True)) == "exact, x rounded to 8 bits"
+    picture = {"metric": "psnr", "unit": "dB", "bound": None, "divided_by": None}
+    assert how(row(**picture, samples=16, temperature=1.0)) == (
+        "x not rounded, 16 samples, temperature 1"
+    )
+    metric = ledger.COLUMNS["metric"][1]
+    weighted = row(bound="uniform dequantization, importance-weighted", draws=8)
+    assert metric(weighted) == "bits/dim (8 importance samples)"
+    inside = row(metric="bits_per_pixel", unit="bits/pixel", divided_by="field of view")
+    assert metric(inside) == "bits/pixel inside the field of view"
+
+
+def test_superseded_rows_are_not_shown():
+    old, new = row(id="old"), row(id="new", supersedes="old", value=2.4)
+    text = ledger.table([old, new])
+    assert "`new`" in text and "`old`" not in text
+
+
+def test_unknown_column_and_row_are_named(tmp_path):
+    with pytest.raises(LedgerError, match="no column 'colour'"):
+        ledger.table([row()], ("colour",))
+    with pytest.raises(LedgerError, match="no row 'nothing'"):
+        ledger.show("nothing", tmp_path)
+
+
+def test_show_prints_every_field(tmp_path):
+    ledger.append([row()], tmp_path)
+    text = ledger.show(GOOD["id"], tmp_path)
+    assert all(field in text for field in GOOD)
+
+
+def test_readme_is_rewritten_between_its_markers(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n")
+    ledger.append([row(), row(id="valid-row", split="valid")], tmp_path)
+    text = ledger.readme(path, tmp_path)
+    assert path.read_text() == text
+    assert text.startswith(f"before\n{ledger.BEGIN}\n| model |") and text.endswith("\nafter\n")
+    assert "2.505" in text and "old" not in text and "valid-row" not in text
+    path.write_text("no markers")
+    with pytest.raises(LedgerError, match="must hold"):
+        ledger.readme(path, tmp_path)

@@ -1,0 +1,37 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from cnf import plotting
+
+
+def test_grey_levels_are_rounded_and_clipped():
+    assert plotting.to_uint8(torch.tensor([[-3.0, 0.5, 254.4, 300.0]])).tolist() == [
+        [0, 1, 254, 255]
+    ]
+    assert plotting.to_uint8(torch.zeros(3, 4, 5)).shape == (4, 5, 3)
+    assert plotting.to_uint8(torch.zeros(1, 4, 5)).shape == (4, 5)
+
+
+def test_images_are_rewritten_only_if_their_pixels_change(tmp_path):
+    path = tmp_path / "deep" / "a.png"
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    plotting.save_image(pixels, path)
+    first = path.stat().st_mtime_ns, path.stat().st_ino
+    plotting.save_image(pixels, path)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == first
+    plotting.save_image(pixels + 1, path)
+    assert path.stat().st_ino != first[1]
+    assert np.array_equal(np.asarray(Image.open(path)), pixels + 1)
+
+
+def test_figures_are_white_and_carry_no_metadata(tmp_path):
+    figure = plotting.curves({"a": ([0, 1], [1, 0]), "b": ([0, 1], [0, 1])}, "steps", "bits/dim")
+    with Image.open(plotting.save_figure(figure, tmp_path / "a.png")) as image:
+        assert image.info == {} and image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_grid_shows_every_picture_with_its_title():
+    figure = plotting.show_grid([torch.zeros(3, 8, 8), torch.ones(1, 8, 8)], ["x", "y"], limit=1.0)
+    assert [axis.get_title() for axis in figure.axes] == ["x", "y"]
+    assert figure.axes[1].images[0].get_array().max() == 255

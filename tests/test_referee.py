@@ -1,0 +1,122 @@
+"""The referee, a second program in NumPy, agrees with the package."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cnf import models, noise
+from cnf.config import load_config
+from cnf.data import load
+from cnf.data.degrade import low_resolution
+from cnf.layers import UniformDequantization
+from cnf.results import RESULTS
+
+PATH = Path(__file__).with_name("referee.py")
+spec = importlib.util.spec_from_file_location("referee", PATH)
+referee = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(referee)
+
+TOLERANCE = 1e-5  # nats per dimension: float32 sums in the package, float64 in the referee
+COMMITTED = [
+    p
+    for p in sorted(RESULTS.glob("*/weights.safetensors"))
+    if models.load_model(p)[1].model.kind == "flow"
+]
+
+
+def pictures(config, multiple):
+    """Two small pictures of embedded data: y, x."""
+    if config.experiment == "sr":
+        images = load("embedded-sr", "test")
+        y = torch.stack([images[i].y for i in (40, 90)]).float()
+        return y, low_resolution(y, config.data.round_x)
+    rng = np.random.default_rng(0)
+    size = 24 - 24 % multiple
+    y = torch.from_numpy(rng.random((2, 1, size, size + multiple)) < 0.3).float()
+    return y, torch.from_numpy(rng.integers(0, 256, (2, 3, *y.shape[-2:]))).float()
+
+
+def drawn(model, y, generator):
+    """The noise that the dequantization draws from this generator."""
+    layer = model.layers[0]
+    if isinstance(layer, UniformDequantization):
+        return noise.uniform(y.shape, generator, y)
+    return (noise.logistic if layer.noise == "logistic" else noise.normal)(y.shape, generator, y)
+
+
+def assert_agree(path):
+    model, config, _ = models.load_model(path)
+    y, x = pictures(config, model.multiple)
+    with torch.no_grad():
+        ours = model.log_prob(y, x, noise.keyed(0, range(2))).numpy()
+    theirs = referee.log_prob(path, y, x, drawn(model, y, noise.keyed(0, range(2))))
+    np.testing.assert_allclose(ours / y[0].numel(), theirs / y[0].numel(), rtol=0, atol=TOLERANCE)
+    return ours
+
+
+@pytest.mark.parametrize(
+    ("experiment", "overrides"),
+    [
+        ("sr", []),
+        ("sr", ["model.subbands=false", "model.levels=3", "model.flip=true"]),
+        ("sr", ["model.residual=null", "model.prior_width=8", "model.h_kernel=3"]),
+        ("vessels", []),
+        ("vessels", ["model.noise=gaussian", "model.features.scales=3", "model.levels=2"]),
+    ],
+    ids=lambda v: v if isinstance(v, str) else ",".join(v) or "as it is",
+)
+def test_referee_agrees_on_randomised_weights(tmp_path, experiment, overrides):
+    config = load_config(experiment, "flow", "smoke", overrides)
+    torch.manual_seed(1)
+    model = models.build(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():  # batch norm with statistics of its own
+            if name.endswith(("running_mean", "running_var")):
+                buffer.add_(0.3 * torch.rand_like(buffer))
+    path = tmp_path / "weights.safetensors"
+    models.save_model(path, model, config)
+    assert_agree(path)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.parent.name)
+def test_referee_agrees_on_committed_weights(path):
+    assert_agree(path)
+
+
+def test_referee_knows_neither_torch_nor_the_package():
+    tree = ast.parse(PATH.read_text())
+    names = {
+        a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names
+    }
+    names |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert names == {"json", "sys", "pathlib", "numpy", "safetensors"}
+
+
+def test_referee_runs_as_a_script(tmp_path):
+    config = load_config("sr", "flow", "smoke")
+    model = models.build(config)
+    models.save_model(tmp_path / "w.safetensors", model, config)
+    y, x = pictures(config, model.multiple)
+    u = np.full(y.shape, 0.25)
+    np.savez(tmp_path / "p.npz", y=y.numpy(), x=x.numpy(), noise=u)
+    command = [sys.executable, str(PATH), str(tmp_path / "w.safetensors"), str(tmp_path / "p.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = referee.log_prob(tmp_path / "w.safetensors", y, x, u)
+    assert [float(line) for line in done.stdout.split()] == pytest.approx(
+        expected.tolist(), abs=1e-5
+    )
+
+
+def test_referee_refuses_what_it_does_not_know(tmp_path):
+    config = load_config("sr", "baseline", "smoke")
+    models.save_model(tmp_path / "w.safetensors", models.build(config), config)
+    with pytest.raises(ValueError, match="the referee knows kind in .'flow'., not 'logistic'"):
+        referee.read(tmp_path / "w.safetensors")
