@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def read_tiny_file(path: Path) -> tuple[list[str], np.ndarray]:
         for i, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
             with Image.open(io.BytesIO(blob[start:end])) as image:
                 pixels[i] = np.asarray(image.convert("RGB"))
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"{path}: cannot be decoded ({error}): truncated? get it again") from None
     return [name.decode() for name in names], pixels
 

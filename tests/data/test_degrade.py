@@ -1,0 +1,129 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from cnf.data import load
+from cnf.data.degrade import imresize_double, imresize_half, low_resolution
+
+
+def impulse(size: int, at: int) -> torch.Tensor:
+    """A picture (1,1,size,size) whose every row is zero but for a 1 at column `at`."""
+    y = torch.zeros(1, 1, size, size, dtype=torch.float64)
+    y[..., at] = 1
+    return y
+
+
+def test_impulse_response_is_the_stretched_cubic_kernel():
+    # Keys' kernel with a = -1/2 at distances 1/4, 3/4, 5/4, 7/4, halved: exact multiples of 1/256.
+    weights = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256
+    response = [imresize_half(impulse(16, at))[0, 0, 0, 3].item() for at in range(3, 11)]
+    assert response == list(weights)
+
+
+def test_double_impulse_response_is_the_cubic_kernel():
+    # Output 8 lies at input position 3.75: the kernel at distances 7/4, 3/4, 1/4, 5/4.
+    responses = [imresize_double(impulse(8, at))[0, 0, 0, 8].item() for at in range(2, 6)]
+    assert responses == [-3 / 128, 29 / 128, 111 / 128, -9 / 128]
+
+
+@pytest.mark.parametrize("resize", [imresize_half, imresize_double])
+def test_constants_are_kept_exactly(resize):
+    y = torch.full((2, 3, 8, 12), 77.0, dtype=torch.float64)
+    assert (resize(y) == 77).all()
+
+
+def test_halving_a_ramp_gives_a_ramp_away_from_the_edges():
+    y = torch.arange(32, dtype=torch.float64).expand(1, 1, 32, 32)
+    expected = 2 * torch.arange(16, dtype=torch.float64) + 0.5
+    # Outputs 2 to 13 see no mirrored edge; dyadic weights make the sums exact.
+    assert (imresize_half(y)[0, 0, :, 2:14] == expected[2:14]).all()
+
+
+def test_edges_are_mirrored_with_the_edge_pixel_repeated():
+    y = torch.rand(1, 3, 12, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    padded = np.pad(y.numpy(), ((0, 0), (0, 0), (4, 4), (4, 4)), mode="symmetric")
+    inner = imresize_half(torch.from_numpy(padded))[..., 2:-2, 2:-2]
+    # Same sums in another order: float64 rounding only.
+    torch.testing.assert_close(imresize_half(y), inner, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "resize, factor, margin", [(imresize_half, 0.5, 4), (imresize_double, 2, 8)]
+)
+def test_agrees_with_pillow_away_from_the_edges(resize, factor, margin):
+    # Pillow's bicubic has the same kernel and antialiasing but cuts the kernel at the edges.
+    pixels = np.random.default_rng(0).random((48, 40)).astype(np.float32) * 255
+    size = (int(40 * factor), int(48 * factor))
+    pillow = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    ours = resize(torch.from_numpy(pixels)[None, None])[0, 0].numpy()
+    inner = (slice(margin, -margin), slice(margin, -margin))
+    # 1e-3 grey levels: Pillow works in float32 on values up to 255.
+    np.testing.assert_allclose(ours[inner], pillow[inner], atol=1e-3)
+
+
+def test_result_does_not_depend_on_batch_or_precision():
+    y = torch.randint(0, 256, (16, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    batch = imresize_half(y.float())
+    assert torch.equal(batch[5], imresize_half(y[5:6].float())[0])
+    assert torch.equal(batch, imresize_half(y.double()).float())
+    assert torch.equal(batch, imresize_half(y.to(torch.uint8)))
+
+
+def test_rounded_low_resolution_is_an_8_bit_picture():
+    y = torch.zeros(1, 3, 16, 16)
+    y[..., 8:] = 255
+    raw, rounded = low_resolution(y, round_x=False), low_resolution(y, round_x=True)
+    assert raw.min() < 0 and raw.max() > 255  # the cubic kernel overshoots
+    assert rounded.min() == 0 and rounded.max() == 255
+    assert torch.equal(rounded, torch.floor(raw.clamp(0, 255) + 0.5))
+
+
+@pytest.mark.parametrize("height, width", [(7, 8), (8, 9), (2, 8), (0, 8)])
+def test_odd_or_too_small_pictures_are_refused_with_their_size(height, width):
+    with pytest.raises(ValueError, match=f"{height}x{width}") as error:
+        imresize_half(torch.zeros(1, 3, height, width))
+    assert "\n" not in str(error.value)
+
+
+def test_doubling_too_small_a_picture_is_refused():
+    with pytest.raises(ValueError, match="1x4"):
+        imresize_double(torch.zeros(1, 3, 1, 4))
+
+
+def test_non_contiguous_pictures_are_halved_alike():
+    y = torch.rand(2, 3, 8, 12, dtype=torch.float64)
+    turned = y.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(imresize_half(turned), imresize_half(y), rtol=0, atol=1e-14)
+
+
+def test_a_training_batch_is_halved_in_milliseconds():
+    y = torch.randint(0, 256, (64, 3, 32, 32)).float()
+    times = []
+    for _ in range(10):
+        start = time.process_time()
+        low_resolution(y, round_x=False)
+        times.append(time.process_time() - start)
+    # About 1 ms of one core; 20 leaves room for slow ones and still catches a slow path.
+    assert min(times) < 0.02
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """ITU-R BT.601 luma of 0..255 RGB, (3,H,W) -> (H,W), rounded as in an 8-bit YCbCr picture."""
+    r, g, b = rgb.astype(np.float64)
+    return np.floor(16 + (65.481 * r + 128.553 * g + 24.966 * b) / 255 + 0.5)
+
+
+def test_bicubic_row_of_set5_is_reproduced(benchmark_root):
+    # Standard protocol: Y channel, low resolution and output rounded, two border pixels removed.
+    scores = []
+    for example in load("set5", "test", benchmark_root):
+        y = torch.from_numpy(luma(example.y.numpy()))[None, None]
+        up = imresize_double(low_resolution(y, round_x=True)).clamp(0, 255).add(0.5).floor()
+        inner = (0, 0, slice(2, -2), slice(2, -2))
+        scores.append(peak_signal_noise_ratio(y[inner].numpy(), up[inner].numpy(), data_range=255))
+    # Published: 33.66 dB (paper.md 6.2), two digits; 0.02 dB covers the spread of protocols.
+    assert abs(np.mean(scores) - 33.66) <= 0.02

@@ -1,0 +1,155 @@
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnf.data import load, registry
+from cnf.errors import DataError
+
+SET5 = ("baby", "bird", "butterfly", "head", "woman")
+
+
+@pytest.fixture
+def set5(tmp_path, write, picture, monkeypatch):
+    """A made-up set5 with a registry that agrees with it."""
+    pixels = {name: picture(8, 6, i) for i, name in enumerate(SET5)}
+    for name in SET5:
+        write(tmp_path / "sets" / "set5" / f"{name}.png", pixels[name])
+    hashes = {"set5": {name: registry.pixel_hash(pixels[name]) for name in SET5}}
+    (tmp_path / "registry.json").write_text(json.dumps(hashes))
+    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "registry.json")
+    return tmp_path / "sets"
+
+
+def test_embedded_sets_agree_with_the_committed_registry(no_sets):
+    lines = registry.verify()
+    assert len(lines) == 2 and all("agree" in line for line in lines)
+
+
+def test_right_pixels_verify_whatever_the_format(set5, write, picture):
+    assert "5 parts" in registry.verify("set5", set5)[0]
+    (set5 / "set5" / "bird.png").unlink()
+    write(set5 / "set5" / "bird.bmp", picture(8, 6, 1))
+    assert "agree" in registry.verify("set5", set5)[0]
+
+
+def test_one_wrong_pixel_is_refused_naming_picture_and_hashes(set5, write, picture):
+    pixels = picture(8, 6, 1)
+    pixels[3, 3, 1] ^= 1
+    write(set5 / "set5" / "bird.png", pixels)
+    with pytest.raises(DataError) as error:
+        registry.verify("set5", set5)
+    message = str(error.value)
+    assert "\n" not in message
+    assert "1 of 5" in message and "bird" in message and "get the set again" in message
+    assert registry.pixel_hash(pixels)[:12] in message
+
+
+def test_missing_picture_is_named(set5):
+    (set5 / "set5" / "head.png").unlink()
+    with pytest.raises(DataError, match=r"head\."):
+        registry.verify("set5", set5)
+
+
+def test_verify_of_a_missing_set_says_where_and_how(no_sets):
+    with pytest.raises(DataError) as error:
+        registry.verify("drive")
+    assert str(no_sets / "drive") in str(error.value) and "prepare drive" in str(error.value)
+
+
+def test_unknown_set_is_refused_with_the_choices(no_sets):
+    for command in (registry.verify, registry.prepare):
+        with pytest.raises(DataError, match="no image set 'mnist'.*embedded-sr"):
+            command("mnist")
+
+
+def test_list_says_what_is_there_and_where_it_was_looked_for(set5):
+    lines = {line.split()[0]: line for line in registry.list_sets(set5)}
+    assert "found" in lines["set5"] and str(set5 / "set5") in lines["set5"]
+    assert "missing" in lines["drive"] and str(set5 / "drive") in lines["drive"]
+    assert "ready" in lines["embedded-sr"]
+
+
+def test_prepare_says_how_to_get_what_may_not_be_downloaded(no_sets, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("nothing may be downloaded here")
+
+    monkeypatch.setattr(registry.pooch, "retrieve", refuse)
+    lines = "\n".join(registry.prepare())
+    assert "grand-challenge" in lines and str(no_sets / "drive") in lines and "baby.png" in lines
+    assert "grand-challenge" in registry.prepare("drive")[0]
+
+
+@pytest.fixture
+def archive(tmp_path, picture):
+    """A small tiny-imagenet-200.zip, a draw from it, and the pixels of one picture."""
+    path = tmp_path / "tiny.zip"
+    classes, first = (b"n01", b"n02"), None
+    with zipfile.ZipFile(path, "w") as target:
+        for seed in range(20):
+            buffer = io.BytesIO()
+            Image.fromarray(picture(64, 64, seed)).save(buffer, "JPEG")
+            name = f"val/images/val_{seed}"
+            if seed < 10:
+                wnid = classes[seed % 2].decode()
+                name = f"train/{wnid}/images/{wnid}_{seed}"
+            target.writestr(f"tiny-imagenet-200/{name}.JPEG", buffer.getvalue())
+            if seed == 3:
+                first = np.asarray(Image.open(buffer))
+    draw = tmp_path / "draw.npz"
+    train = {f"train_{i}": np.array([503 + 2 * i, 2 * i]) for i in range(4)}
+    np.savez(draw, classes=np.array(classes), val=[12, 11], test=[10], **train)
+    return path, draw, first
+
+
+def test_tinyimagenet_is_cut_out_of_the_archive_in_the_order_of_the_draw(tmp_path, archive):
+    path, draw, first = archive
+    registry.build_tinyimagenet(path, tmp_path / "sets" / "tinyimagenet", draw)
+    train = load("tinyimagenet64", "train", tmp_path / "sets")
+    assert [e.name for e in train] == [
+        f"n0{c}_{n}" for i in range(4) for c, n in ((2, 3 + 2 * i), (1, 2 * i))
+    ]
+    assert np.array_equal(train[0].y.permute(1, 2, 0).numpy(), first)
+    names = [e.name for e in load("tinyimagenet64", "valid", tmp_path / "sets")]
+    assert names == ["val_12", "val_11"]
+
+
+def test_prepare_refuses_an_archive_with_other_pixels(tmp_path, archive, monkeypatch):
+    path, draw, _ = archive
+    monkeypatch.setattr(registry.pooch, "retrieve", lambda *a, **k: str(path))
+    monkeypatch.setattr(registry.build_tinyimagenet, "__defaults__", (draw,))
+    with pytest.raises(DataError, match="6 of 6 parts .* differ from the registry"):
+        registry.prepare("tinyimagenet32", tmp_path / "sets")
+
+
+def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(registry.pooch, "retrieve", fail)
+    with pytest.raises(DataError, match="could not be downloaded.*no route to host.*try later"):
+        registry.prepare("tinyimagenet32", tmp_path / "sets")
+
+
+def test_a_broken_archive_is_refused(tmp_path):
+    (tmp_path / "tiny.zip").write_bytes(b"PK cut short")
+    with pytest.raises(DataError, match="cannot make tinyimagenet from"):
+        registry.build_tinyimagenet(tmp_path / "tiny.zip", tmp_path / "out")
+
+
+def test_the_committed_draw_is_class_balanced_and_disjoint():
+    with np.load(registry.DRAW) as draw:
+        train = np.concatenate([draw[f"train_{i}"] for i in range(4)])
+        held = np.concatenate([draw["val"], draw["test"]])
+        assert len(draw["classes"]) == 200
+    assert len(np.unique(train)) == len(train) == 36_000
+    assert (np.bincount(train // 500) == 180).all()
+    assert len(np.unique(held)) == len(held) == 4_000
+
+
+@pytest.mark.parametrize("name", ["set5", "drive"])
+def test_real_sets_agree_with_the_committed_registry(benchmark_root, name):
+    assert "agree" in registry.verify(name, benchmark_root)[0]

@@ -1,0 +1,280 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnf.data import Example, ImageSet, load, pixel_hash
+from cnf.data.sets import half_mean
+from cnf.errors import DataError
+
+
+@pytest.fixture
+def drive(tmp_path, write, picture):
+    """A DRIVE of noise, laid out and named as the distributor does; labels at 3 and 253."""
+    rng = np.random.default_rng(0)
+    for number in range(1, 41):
+        half, tail = ("test", "test") if number <= 20 else ("training", "training")
+        folder, name = tmp_path / "drive" / half, f"{number:02d}_"
+        write(folder / "images" / f"{name}{tail}.tif", picture(20, 18, number))
+        observers = ("1st_manual", "2nd_manual") if number <= 20 else ("1st_manual",)
+        for i, observer in enumerate(observers):
+            label = np.where(rng.random((20, 18)) < 0.1, 253, 3).astype(np.uint8)
+            write(folder / observer / f"{name}manual{i + 1}.gif", label)
+        fov = np.zeros((20, 18), np.uint8)
+        fov[2:-2, 2:-2] = 255
+        write(folder / "mask" / f"{name}{tail}_mask.gif", fov)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(tmp_path, picture):
+    """Three greyscale or colour JPEG files a Tiny-ImageNet file, and their decoded pixels."""
+    folder, decoded = tmp_path / "tinyimagenet", {}
+    folder.mkdir()
+    for seed, file in enumerate(("train_0", "train_1", "train_2", "train_3", "val", "test")):
+        blobs, decoded[file] = [], []
+        for i, mode in enumerate(("RGB", "L", "RGB")):
+            buffer = io.BytesIO()
+            image = Image.fromarray(picture(64, 64, 10 * seed + i)).convert(mode)
+            image.save(buffer, "JPEG")
+            blobs.append(buffer.getvalue())
+            decoded[file].append(np.asarray(Image.open(buffer).convert("RGB")))
+        np.savez(
+            folder / f"{file}.npz",
+            blob=np.frombuffer(b"".join(blobs), np.uint8),
+            offsets=np.cumsum([0] + [len(b) for b in blobs]),
+            name=np.array([f"n0_{i}" for i in range(3)], "S16"),
+        )
+    return tmp_path, decoded
+
+
+def message_of(*arguments, **options) -> str:
+    with pytest.raises(DataError) as error:
+        load(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Embedded sets
+
+
+@pytest.mark.parametrize("split, size", [("train", 3056), ("valid", 324), ("test", 126)])
+def test_embedded_patches_are_32x32_rgb(no_sets, split, size):
+    patches = load("embedded-sr", split)
+    assert len(patches) == size and patches.experiment == "sr" and patches.stand_in
+    assert patches[0].y.shape == (3, 32, 32) and patches[0].y.dtype == torch.uint8
+    assert patches[0].x is None
+
+
+def test_embedded_splits_are_cut_from_different_photographs():
+    photographs = [
+        {e.name.split("-")[0] for e in load("embedded-sr", s)} for s in ("train", "valid", "test")
+    ]
+    assert sum(map(len, photographs)) == len(set.union(*photographs))
+
+
+def test_embedded_vessels_are_split_by_seed():
+    sets = [load("embedded-vessels", s) for s in ("train", "valid", "test")]
+    assert [len(s) for s in sets] == [24, 4, 8]
+    names = [e.name for s in sets for e in s]
+    assert len(set(names)) == len(names)
+    assert all(s.experiment == "vessels" and s[0].x is not None for s in sets)
+
+
+# Benchmark sets
+
+
+def test_drive_is_split_16_4_20_by_number(drive):
+    sets = {s: load("drive", s, drive) for s in ("train", "valid", "test")}
+    numbers = {s: [int(e.name[-2:]) for e in sets[s]] for s in sets}
+    assert numbers == {
+        "train": list(range(21, 37)),
+        "valid": list(range(37, 41)),
+        "test": list(range(1, 21)),
+    }
+
+
+def test_drive_has_the_second_observer_in_the_test_half_only(drive):
+    test, train = load("drive", "test", drive)[0], load("drive", "train", drive)[0]
+    assert test.second.shape == test.y.shape == (1, 20, 18)
+    assert train.second is None
+    assert not torch.equal(test.second, test.y)
+
+
+def test_drive_example_has_binary_labels_and_a_field_of_view(drive):
+    example = load("drive", "valid", drive)[0]
+    assert example.x.shape == (3, 20, 18) and example.x.dtype == torch.uint8
+    assert set(example.y.unique().tolist()) == {0, 1} and example.y.dtype == torch.uint8
+    assert example.fov.dtype == torch.bool and example.fov.sum() == 16 * 14
+
+
+def test_drive_without_test_labels_names_the_folder(drive):
+    for path in (drive / "drive/test/1st_manual").iterdir():
+        path.unlink()
+    message = message_of("drive", "test", drive)
+    assert "1st_manual" in message and "01_" in message and "README" in message
+
+
+def test_tinyimagenet_joins_its_files_in_order_and_decodes_greyscale(tiny):
+    root, decoded = tiny
+    train = load("tinyimagenet64", "train", root)
+    expected = np.concatenate([np.stack(decoded[f"train_{i}"]) for i in range(4)])
+    assert np.array_equal(train.stacked[0].permute(0, 2, 3, 1).numpy(), expected)
+    assert len(load("tinyimagenet64", "valid", root)) == 3
+
+
+def test_tinyimagenet32_is_the_rounded_mean_of_2x2_blocks(tiny):
+    root, decoded = tiny
+    y = load("tinyimagenet32", "test", root)[1].y.permute(1, 2, 0).numpy()
+    blocks = decoded["test"][1].reshape(32, 2, 32, 2, 3).mean((1, 3))
+    assert np.array_equal(y, np.floor(blocks + 0.5))
+
+
+def test_half_mean_rounds_halves_up():
+    pixels = np.array([[0, 1], [0, 1]], np.uint8).reshape(1, 2, 2, 1)
+    assert half_mean(pixels).item() == 1
+
+
+def test_truncated_tinyimagenet_file_is_refused(tiny):
+    root, _ = tiny
+    path = root / "tinyimagenet" / "val.npz"
+    path.write_bytes(path.read_bytes()[:500])
+    assert "val.npz" in message_of("tinyimagenet32", "valid", root)
+
+
+def test_corrupt_picture_inside_a_tinyimagenet_file_is_refused(tiny):
+    root, _ = tiny
+    path = root / "tinyimagenet" / "val.npz"
+    with np.load(path) as file:
+        parts = dict(file)
+    parts["blob"] = parts["blob"].copy()
+    parts["blob"][: parts["offsets"][1]] = 0
+    np.savez(path, **parts)
+    assert "val.npz" in message_of("tinyimagenet32", "valid", root)
+
+
+def test_set5_is_a_test_set_only(tmp_path):
+    assert "no train split" in message_of("set5", "train", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tinyimagenet32", "tinyimagenet64", "set5", "drive"])
+def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, name):
+    message = message_of(name, "test")
+    assert str(no_sets) in message and "data prepare" in message and "CNF_DATA" in message
+
+
+def test_without_cnf_data_sets_are_looked_for_in_the_repository(monkeypatch):
+    from cnf.data.sets import default_root
+
+    monkeypatch.delenv("CNF_DATA", raising=False)
+    assert default_root().name == "data" and (default_root() / "registry.json").is_file()
+
+
+def test_unknown_set_and_split_are_refused_with_the_choices(tmp_path):
+    assert "tinyimagenet32" in message_of("imagenet", "test", tmp_path)
+    assert "train, valid, test" in message_of("embedded-sr", "validation", tmp_path)
+
+
+# Folders
+
+
+def test_folder_of_pictures_is_a_super_resolution_set(tmp_path, write, picture):
+    for i in range(3):
+        write(tmp_path / f"{i}.png", picture(8 + 2 * i, 6, i))
+    (tmp_path / "notes.txt").write_text("not a picture")
+    pictures = load(f"folder:{tmp_path}", "test")
+    assert [tuple(e.y.shape) for e in pictures] == [(3, 8, 6), (3, 10, 6), (3, 12, 6)]
+    assert pictures.experiment == "sr" and pictures.stacked is None
+
+
+def test_folder_with_images_and_labels_is_a_vessel_set(tmp_path, write, picture):
+    label = np.zeros((7, 5), np.uint8)
+    label[2] = 255
+    write(tmp_path / "images" / "eye.jpg", picture(7, 5))
+    write(tmp_path / "labels" / "eye.png", label)
+    example = load(f"folder:{tmp_path}", "test")[0]
+    assert example.y.sum() == 5 and example.x.shape == (3, 7, 5) and example.fov is None
+    write(tmp_path / "masks" / "eye.png", np.full((7, 5), 255, np.uint8))
+    assert load(f"folder:{tmp_path}", "test")[0].fov.all()
+
+
+def test_folder_without_split_folders_trains_on_nine_tenths(tmp_path, write, picture):
+    for i in range(20):
+        write(tmp_path / f"{i:02d}.png", picture(4, 4, i))
+    sets = {s: load(f"folder:{tmp_path}", s) for s in ("train", "valid", "test")}
+    assert {s: len(sets[s]) for s in sets} == {"train": 18, "valid": 2, "test": 20}
+    train, valid = ({e.name for e in sets[s]} for s in ("train", "valid"))
+    assert not train & valid
+
+
+def test_folder_with_split_folders_uses_them(tmp_path, write, picture):
+    write(tmp_path / "train" / "a.png", picture(4, 4))
+    write(tmp_path / "test" / "b.png", picture(4, 4))
+    assert [e.name for e in load(f"folder:{tmp_path}", "train")] == ["a"]
+    assert [e.name for e in load(f"folder:{tmp_path}", "test")] == ["b"]
+    assert "no valid/" in message_of(f"folder:{tmp_path}", "valid")
+
+
+def test_folder_of_one_picture_cannot_be_trained_on(tmp_path, write, picture):
+    write(tmp_path / "a.png", picture(4, 4))
+    assert "needs 2" in message_of(f"folder:{tmp_path}", "train")
+
+
+def test_empty_and_missing_folders_are_refused(tmp_path):
+    assert "no picture" in message_of(f"folder:{tmp_path}", "test")
+    assert "no folder" in message_of(f"folder:{tmp_path / 'nowhere'}", "test")
+
+
+def test_odd_picture_in_a_folder_is_named_with_its_size(tmp_path, write, picture):
+    write(tmp_path / "odd.png", picture(33, 32))
+    message = message_of(f"folder:{tmp_path}", "test")
+    assert "odd.png" in message and "33x32" in message and "32x32" in message
+
+
+def test_picture_without_label_names_the_label_looked_for(tmp_path, write, picture):
+    write(tmp_path / "images" / "eye.png", picture(8, 8))
+    message = message_of(f"folder:{tmp_path}", "test")
+    assert "labels" in message and "eye." in message
+
+
+# Hashes
+
+
+def test_pixel_hash_depends_on_pixels_shape_and_type_only():
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    assert pixel_hash(array) == pixel_hash(np.asfortranarray(array)) == pixel_hash(array.copy())
+    assert len({pixel_hash(a) for a in (array, array.T, array.reshape(3, 2), array + 1)}) == 4
+    assert pixel_hash(array) != pixel_hash(array.view(np.int8))
+    assert pixel_hash(torch.from_numpy(array)) == pixel_hash(array)
+
+
+def test_set_hash_changes_with_any_pixel_and_with_the_order():
+    def hash_of(*values):
+        examples = [Example("e", torch.full((1, 2, 2), v, dtype=torch.uint8)) for v in values]
+        return ImageSet("s", "test", "sr", examples, "made up").sha256
+
+    assert hash_of(1, 2) == hash_of(1, 2)
+    assert len({hash_of(1, 2), hash_of(2, 1), hash_of(1, 3), hash_of(1)}) == 4
+
+
+def test_describe_is_one_line_with_number_and_size():
+    line = load("embedded-vessels", "valid").describe()
+    assert "\n" not in line and "4 of 192x192" in line
+
+
+def test_real_sets_have_the_documented_sizes(benchmark_root):
+    counts = {(n, s): len(load(n, s, benchmark_root)) for n, s in [("drive", "valid")]}
+    assert counts == {("drive", "valid"): 4}
+    assert len(load("set5", "test", benchmark_root)) == 5
+    assert len(load("tinyimagenet32", "test", benchmark_root)) == 2000
+
+
+def test_second_observer_of_drive_has_dice_0_788(benchmark_root):
+    dice = []
+    for example in load("drive", "test", benchmark_root):
+        both = (example.y & example.second).sum()
+        dice.append(2 * both / (example.y.sum() + example.second.sum()))
+    # The mean per image over the whole frame that the copy's own documentation states.
+    assert np.mean(dice) == pytest.approx(0.788, abs=5e-4)
