@@ -7,7 +7,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from cnf.data import load
-from cnf.data.degrade import imresize_double, imresize_half, low_resolution
+from cnf.data.degrade import consistent_double, imresize_double, imresize_half, low_resolution
 
 
 def impulse(size: int, at: int) -> torch.Tensor:
@@ -127,3 +127,9 @@ def test_bicubic_row_of_set5_is_reproduced(benchmark_root):
         scores.append(peak_signal_noise_ratio(y[inner].numpy(), up[inner].numpy(), data_range=255))
     # Published: 33.66 dB (paper.md 6.2), two digits; 0.02 dB covers the spread of protocols.
     assert abs(np.mean(scores) - 33.66) <= 0.02
+
+
+def test_consistent_double_halves_back_to_its_input():
+    x = torch.rand(2, 3, 8, 6, dtype=torch.float64) * 255
+    # Values up to 255 and a pseudo-inverse whose condition number is near 10: 1e-11 is rounding.
+    torch.testing.assert_close(imresize_half(consistent_double(x)), x, rtol=0, atol=1e-11)
