@@ -1,0 +1,270 @@
+"""The command line: one readable line for everything a user can get wrong, and nothing lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnf import __main__ as cli
+from cnf import evaluation, models, training
+from cnf.config import load_config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Run in an empty folder, without data sets and without a GPU."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CNF_DATA", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A smoke run that stopped before its first step, with the weights it had."""
+    out = tmp_path_factory.mktemp("run") / "sr"
+    training.train(load_config("sr"), out, max_minutes=1e-9)
+    config = load_config("sr")
+    models.save_model(out / "weights.safetensors", models.build(config), config)
+    return out
+
+
+@pytest.fixture
+def run(run_folder, tmp_path):
+    return shutil.copytree(run_folder, tmp_path / "run")
+
+
+def error_of(capsys, *arguments) -> str:
+    """The one line on stderr of a command that exits with 2 and leaves every file alone."""
+    before = {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()}
+    assert cli.main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    after = {p: p.read_bytes() for p in Path().rglob("*") if p.is_file() and p.name != ".lock"}
+    assert after == {p: content for p, content in before.items() if p.name != ".lock"}
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["--set", "training.lrr=1"], ["unknown configuration key 'training.lrr'"]),
+        (["--set", "training.lr=fast"], ["training.lr = 'fast' does not fit"]),
+        (["--set", "training.lr=-1"], ["training.lr = -1 does not fit"]),
+        (["--set", "training.lr"], ["'training.lr' is not an override", "key=value"]),
+        (["--set", "preset.a=1"], ["preset.a"]),
+        (["--preset", "huge"], ["no preset 'sr-flow-huge'", "sr-flow-smoke"]),
+        (["--minutes", "1", "--steps", "2"], ["--minutes 1.0 and --steps 2", "give one"]),
+        (["--steps", "0"], ["--steps 0", "above 0"]),
+        (["--max-minutes", "0"], ["--max-minutes 0", "above 0"]),
+        (["--threads", "0"], ["--threads 0", "1 or more"]),
+        (["--seed", "-1", "--steps", "1"], ["seed = -1", "0 or more"]),
+        (["--device", "cuda"], ["--device cuda", "no CUDA GPU here", "--device cpu"]),
+        (["--set", "data.train=set9"], ["no image set 'set9'", "embedded-sr"]),
+        (["--set", "data.train=drive"], ["drive", "data prepare drive"]),
+        (["--set", "data.train=embedded-vessels"], ["is a set for vessels"]),
+        (["--resume", "nowhere"], ["nowhere is not a run folder"]),
+    ],
+    ids=lambda v: " ".join(v) if v and v[0].startswith("--") else "",
+)
+def test_a_wrong_option_of_train_is_one_line(capsys, arguments, parts):
+    line = error_of(capsys, "train", "sr", *arguments)
+    assert all(part in line for part in parts), line
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["--set", "training.lr=0.5"], ["training.lr was 0.002 and is now 0.5", "start another"]),
+        (["--set", "training.steps=7"], ["training.steps was 200 and is now 7"]),
+        (["--model", "baseline"], ["model.kind was 'flow' and is now 'logistic'"]),
+        (["--seed", "5"], ["seed was 0 and is now 5"]),
+        (["--steps", "7"], ["training.steps was 200 and is now 7"]),
+        (["--dry-run"], ["--resume goes with neither --dry-run nor --out"]),
+    ],
+    ids=lambda v: v[0] if v[0].startswith("--") else "",
+)
+def test_resume_with_another_configuration_is_one_line(capsys, run, arguments, parts):
+    line = error_of(capsys, "train", "sr", "--resume", run, *arguments)
+    assert all(part in line for part in parts), line
+
+
+def test_resume_of_the_other_experiment_is_one_line(capsys, run):
+    assert "is a run of sr, not of vessels" in error_of(capsys, "train", "vessels", "--resume", run)
+
+
+def test_a_checkpoint_cut_short_is_one_line(capsys, run):
+    content = (run / "last.pt").read_bytes()
+    (run / "last.pt").write_bytes(content[:-100])
+    assert "cut short" in error_of(capsys, "train", "sr", "--resume", run)
+
+
+def test_weights_cut_short_are_one_line(capsys, run):
+    path = run / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    for arguments in (["evaluate", run], ["sample", run, "a.png"]):
+        assert "weights.safetensors cannot be read" in error_of(capsys, *arguments)
+
+
+def test_weights_of_another_model_are_one_line(capsys, run):
+    flow, other = load_config("sr"), load_config("sr", "baseline")
+    models.save_model(run / "weights.safetensors", models.build(flow), other)
+    assert "holds weights of another model" in error_of(capsys, "evaluate", run)
+
+
+@pytest.mark.parametrize("value", ["-0.5", "nan"])
+def test_a_temperature_that_is_none_is_one_line(capsys, run, value):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("photo.png")
+    for arguments in (["sample", run, "photo.png"], ["evaluate", run]):
+        line = error_of(capsys, *arguments, "--temperature", value)
+        assert f"temperature = {value}" in line and ">= 0" in line
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["sample"]], ids=lambda c: c[0])
+def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
+    line = error_of(
+        capsys, *command, run, *(["a.png"] if command == ["sample"] else []), "--device", "cuda"
+    )
+    assert "--device cuda: there is no CUDA GPU here: use --device cpu" in line
+
+
+@pytest.mark.parametrize(
+    "arguments, part",
+    [
+        (["sample", "nowhere", "a.png"], "nowhere holds no weights.safetensors"),
+        (["evaluate", "nowhere"], "nowhere/weights.safetensors cannot be read"),
+        (["sample", "sr"], "no picture given"),
+        (["data", "verify", "set9"], "no image set 'set9'"),
+        (["data", "list", "set5"], "leave 'set5' out"),
+        (["results", "show", "row9"], "no row 'row9'"),
+        (["results", "table", "row9"], "leave 'row9' out"),
+    ],
+    ids=lambda v: " ".join(v[:2]) if isinstance(v, list) else "",
+)
+def test_other_wrong_arguments_are_one_line(capsys, arguments, part):
+    assert part in error_of(capsys, *arguments)
+
+
+def test_a_photograph_that_is_not_there_is_one_line(capsys, run):
+    assert "a.png: no such file" in error_of(capsys, "sample", run, "a.png")
+
+
+def test_a_run_folder_in_use_is_one_line(capsys, run):
+    with training._locked(run):
+        assert "another run is writing to" in error_of(capsys, "train", "sr", "--resume", run)
+
+
+def test_an_error_that_nobody_expected_keeps_its_traceback(monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(training, "estimate", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["train", "sr", "--dry-run"])
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)], ids=str)
+def test_help_says_what_a_command_does(capsys, command):
+    with pytest.raises(SystemExit) as left:
+        cli.main([*command, "--help"])
+    assert left.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    what = cli.COMMANDS[command[0]].__doc__ if command else cli.__doc__
+    assert " ".join(what.split("\n\n")[0].split()) in text
+    assert "None" not in text and "default: )" not in text
+
+
+def test_dry_run_prints_an_estimate_and_writes_nothing(capsys, tmp_path):
+    assert cli.main(["train", "vessels", "--dry-run", "--steps", "30"]) == 0
+    out = capsys.readouterr().out
+    for word in ("embedded-vessels train", "parameters", "steps        30 (", "time "):
+        assert word in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_evaluate_arrive(run, monkeypatch, capsys):
+    got = {}
+
+    def record(*arguments, **options):
+        got.update(options, arguments=arguments)
+        return []
+
+    monkeypatch.setattr(evaluation, "evaluate", record)
+    words = "--split valid --draws 3 --importance 8 --limit 5 --no-round-x --figures --publish"
+    assert cli.main(["evaluate", str(run), *words.split()]) == 0
+    assert got["arguments"] == (run, "embedded-sr", "valid")
+    assert "no image set named: using embedded-sr" in capsys.readouterr().out
+    expected = {"draws": 3, "importance": 8, "limit": 5, "round_x": False, "figures": True}
+    assert {k: got[k] for k in expected} == expected and got["publish"] and not got["supersede"]
+
+
+@pytest.mark.parametrize("arguments", [["data", "list"], ["results", "table"]], ids=str)
+def test_a_listing_prints(capsys, arguments):
+    assert cli.main(arguments) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) > 1 and captured.err == ""
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "cnf", *arguments]
+
+
+@pytest.fixture
+def environment():
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, environment):
+    done = subprocess.run(
+        command("train", "sr"), env=environment, capture_output=True, text=True, check=True
+    )
+    out = tmp_path / "runs" / "sr-flow-smoke-s0"
+    history = training.read_history(out)
+    assert history[-1]["step"] == 200
+    assert history[-1]["valid_bits_per_dim"] < history[0]["valid_bits_per_dim"]
+    assert models.load_model(out / "weights.safetensors")[1] == load_config("sr")
+    # off a terminal: what it learns from, a line a validation, how it ended; and no progress bar
+    assert done.stdout.startswith("embedded-sr train: ")
+    assert len(done.stdout.splitlines()) == 1 + len(history) + 1
+    assert done.stderr == ""
+
+
+def test_ctrl_c_leaves_with_130_and_a_run_that_goes_on(tmp_path, environment):
+    out = tmp_path / "out"
+    words = [
+        "train",
+        "sr",
+        "--out",
+        "out",
+        "--steps",
+        "100000",
+        "--set",
+        "training.validate_every=5",
+    ]
+    process = subprocess.Popen(
+        command(*words),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not (out / "history.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "go on with --resume out" in errors and errors.count("\n") == 1
+    before = torch.load(out / "last.pt", weights_only=True)["step"]
+    assert before > 0
+    assert cli.main(["train", "sr", "--resume", "out", "--max-minutes", "0.05"]) == 0
+    assert torch.load(out / "last.pt", weights_only=True)["step"] > before
