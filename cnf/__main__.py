@@ -265,9 +265,11 @@ def results(
         case "readme":
             ledger.readme()
         case "audit":
+            from cnf import audit
+
             _threads(None, "cpu")
-            checks = ledger.audit(only=ids)
-            print(ledger.audit_report(checks))
+            checks = audit.audit(only=ids)
+            print(audit.report(checks))
             return int(any(check.status == "differs" for check in checks))
     return 0
 

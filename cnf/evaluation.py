@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from cnf import models, noise, plotting, publishing
 from cnf import results as ledger
-from cnf.config import Config, load_config
+from cnf.config import Config
 from cnf.data import ImageSet, load
 from cnf.data.batches import make_batch
 from cnf.data.degrade import imresize_double
@@ -145,7 +145,7 @@ def evaluate(
     model, config, _ = models.load_model(run / "weights.safetensors")
     model.to(choose_device(device))
     subject = Subject(model, config, images, options, batch_size)
-    scores = list(score(subject, _validation(subject, root)))
+    scores = list(score(subject, validation(subject, root)))
     rows = _rows(scores, subject, name, run, supersede, deviation, results)
     ledger.append(rows, results)
     inside = run.resolve().is_relative_to(results.resolve())
@@ -158,7 +158,7 @@ def evaluate(
     return rows
 
 
-def _validation(subject: "Subject", root: Path | None) -> "Subject | None":
+def validation(subject: "Subject", root: Path | None) -> "Subject | None":
     """The same model on the validation split, to choose a threshold on; None without such a split,
     or if the model was trained on it."""
     if subject.experiment != "vessels" or subject.images.split != "test":
@@ -713,57 +713,6 @@ def _command(folder: str, data: str, subject: Subject) -> str:
     if options.round_x is not None:
         words.append("--round-x" if options.round_x else "--no-round-x")
     return " ".join(words)
-
-
-def again(row: Row, root: Path | None, repository: Path, cache: dict[tuple, Any]) -> float:
-    """The value of a row, computed again. `cache` keeps what rows of one run share.
-
-    Raises DataError if the data are not there, LedgerError if weights or data are others.
-    """
-    reference = row.model in ledger.REFERENCES
-    weights = None if reference else _weights_of(row, repository)
-    key = (weights, row.data, row.split, row.num_images, row.noise_seed, row.rounded_x)
-    if key not in cache:
-        images = load(row.data, row.split, root)
-        if images.sha256 != row.data_sha256:
-            raise LedgerError(f"{row.data} {row.split} holds other pictures than the row names")
-        if reference:  # it needs no model: any will do
-            config = load_config(row.experiment, "baseline")
-            model = models.build(config)
-        else:
-            model, config, _ = models.load_model(weights)
-        options = Options(limit=row.num_images, seed=row.noise_seed, round_x=row.rounded_x)
-        subject = Subject(model, config, images, options)
-        cache[key] = subject, None if reference else _validation(subject, root)
-    subject, valid = cache[key]
-    if len(subject.indices) != row.num_images:
-        raise LedgerError(f"{row.data} {row.split} has {len(subject.indices)} pictures")
-    weighted = row.bound is not None and "importance" in row.bound
-    pictures = subject.experiment == "sr" and row.metric not in ledger.BITS
-    subject.options = dataclasses.replace(
-        subject.options,
-        draws=1 if weighted else row.draws or 1,
-        importance=row.draws if weighted else 0,
-        samples=row.samples if row.samples and row.samples > 1 else 1 if pictures else None,
-        temperature=row.temperature if row.samples == 1 else None,
-    )
-    found = (
-        reference_scores(subject, row.metric) if reference else score(subject, valid, row.metric)
-    )
-    for s in found:
-        if (s.metric, s.bound, s.divided_by) == (row.metric, row.bound, row.divided_by):
-            if (s.model or subject.config.model.kind) == row.model:
-                return s.value
-    raise LedgerError(f"this code computes no {row.metric} for {row.model} on {row.data}")
-
-
-def _weights_of(row: Row, repository: Path) -> Path:
-    path = repository / row.weights
-    if not path.exists():
-        raise LedgerError(f"{row.weights} is named but not there")
-    if publishing.file_sha256(path) != row.weights_sha256:
-        raise LedgerError(f"{row.weights} holds other weights than the row names")
-    return path
 
 
 # --- figures --------------------------------------------------------------------------------------

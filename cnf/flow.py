@@ -80,16 +80,16 @@ class ConditionalFlow(ConditionalModel):
     ) -> tuple[list[Tensor], Tensor]:
         """y to its latents, one a prior, in the order in which they leave; and log p(y|x), (B,)."""
         latents, total = [], constant(h[0], 0.0).to(self.dtype)
-        for layer, y, term in self._forward(y, h, generator):
+        for layer, given, term in self._forward(y, h, generator):
             if isinstance(layer, Prior):
-                latents.append(layer.latent(y))
+                latents.append(layer.latent(given))
             total = total + term
         return latents, total
 
     def terms(
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> list[tuple[Layer, Tensor]]:
-        """Every layer with its term, (B,), nats; the terms sum to `log_prob` under the same noise."""
+        """Every layer with its term, (B,), nats; they sum to `log_prob` under the same noise."""
         walk = self._forward(y, self.condition(x), generator)
         return [(layer, term) for layer, _, term in walk]
 

@@ -1,8 +1,8 @@
 """Every random draw of the package goes through here, so that a number can be drawn again.
 
-A generator is `None` (the global one, training), a `torch.Generator`, or a sequence that holds one
-generator a sample: noise *keyed* by (seed, image index, draw). Keyed noise is drawn on the CPU,
-each sample from its own stream, so batch size, device and number of processes never change a number.
+A generator is `None` (the global one), a `torch.Generator`, or a sequence that holds one generator
+a sample: noise *keyed* by (seed, image index, draw). Keyed noise is drawn on the CPU, each sample
+from its own stream, so batch size, device and number of processes never change a number.
 All draws are made in float64 and then rounded: float32 and float64 models see the same noise.
 """
 
@@ -25,13 +25,6 @@ def keyed(seed: int, indices: Iterable[int], draw: int = 0) -> list[torch.Genera
     return [torch.Generator().manual_seed(seed_of(index)) for index in indices]
 
 
-def repeat(generator: Generator, times: int) -> Generator:
-    """Generators for a batch in which every sample stands `times` times in a row."""
-    if generator is None or isinstance(generator, torch.Generator):
-        return generator
-    return [g for g in generator for _ in range(times)]
-
-
 def normal(shape: Sequence[int], generator: Generator, like: Tensor) -> Tensor:
     """Standard normal noise of `shape` (B, ...)."""
     return _draw(torch.randn, shape, generator, like)
@@ -45,7 +38,11 @@ def uniform(shape: Sequence[int], generator: Generator, like: Tensor) -> Tensor:
 
 def logistic(shape: Sequence[int], generator: Generator, like: Tensor) -> Tensor:
     """Standard logistic noise of `shape` (B, ...): log u - log(1 - u)."""
-    return _draw(lambda *a, **k: torch.logit(torch.rand(*a, **k), eps=1e-16), shape, generator, like)
+
+    def sampler(*args, **options) -> Tensor:
+        return torch.logit(torch.rand(*args, **options), eps=1e-16)  # rand may return 0
+
+    return _draw(sampler, shape, generator, like)
 
 
 def _draw(sampler: Callable, shape: Sequence[int], generator: Generator, like: Tensor) -> Tensor:
@@ -56,9 +53,8 @@ def _draw(sampler: Callable, shape: Sequence[int], generator: Generator, like: T
     else:
         if len(generator) != shape[0]:
             raise ValueError(
-                f"{len(generator)} generators for a batch of {shape[0]}: keyed noise needs one a sample"
+                f"{len(generator)} generators for a batch of {shape[0]}: keyed noise needs one each"
             )
-        noise = torch.stack(
-            [sampler(shape[1:], generator=g, dtype=torch.float64, device=g.device) for g in generator]
-        )
+        draws = (sampler(shape[1:], generator=g, dtype=torch.float64) for g in generator)
+        noise = torch.stack(list(draws))
     return noise.to(device=like.device, dtype=like.dtype)

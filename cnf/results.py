@@ -2,11 +2,11 @@
 
 A `Row` is one metric of one evaluated run. Rows are appended by `cnf.evaluation.evaluate` and never
 edited; a newer row names the one it `supersedes`. Tables, the README and the model cards are
-generated from rows. `audit` computes them again. `results/claims.yml` holds what the paper claims.
+generated from rows; `cnf.audit` computes them again. `results/claims.yml` holds what the paper
+claims.
 """
 
 import json
-import math
 import os
 import re
 import subprocess
@@ -18,7 +18,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from cnf.errors import CnfError, DataError, LedgerError
+from cnf.errors import LedgerError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "results"
@@ -445,67 +445,6 @@ def paper_figure(
         if claim.compare == wanted and claim.value is not None:
             return Paper(claim.place, claim.value, claim.tag)
     return None
-
-
-# --- audit ----------------------------------------------------------------------------------------
-
-
-class Check(NamedTuple):
-    """What `audit` found for one row."""
-
-    row: Row
-    status: Literal["same", "differs", "not checked"]
-    reason: str
-
-
-def audit(
-    root: Path | None = None,
-    results: Path = RESULTS,
-    only: Sequence[str] = (),
-) -> list[Check]:
-    """Compute every row again whose weights are in the repository and whose data are there.
-
-    Args:
-        root: folder of the image sets, as for `cnf.data.load`.
-        only: ids to look at; all if empty.
-
-    A row "differs" if its value lands outside the metric's tolerance, or if its weights or its data
-    are not those it names. A row that could not be computed says why.
-    """
-    from cnf import evaluation  # here, because evaluation appends to the ledger
-
-    rows = read(results)
-    live = {row.id for row in current(rows)}
-    cache: dict[tuple, Any] = {}
-    checks = []
-    for row in [find(i, results) for i in only] if only else rows:
-        if row.id not in live:
-            newer = next(r.id for r in rows if r.supersedes == row.id)
-            checks.append(Check(row, "not checked", f"superseded by {newer}"))
-            continue
-        if row.model not in REFERENCES and row.weights is None:
-            checks.append(Check(row, "not checked", "its weights are not in the repository"))
-            continue
-        try:
-            again, reason = evaluation.again(row, root, results.parent, cache), ""
-        except DataError as error:
-            checks.append(Check(row, "not checked", f"its data are not here: {error}"))
-            continue
-        except CnfError as error:
-            again, reason = math.nan, str(error)
-        tolerance = METRICS[row.metric].tolerance
-        same = abs(again - row.value) <= tolerance
-        reason = reason or f"{row.value:.6f} written, {again:.6f} now, tolerance {tolerance:g}"
-        checks.append(Check(row, "same" if same else "differs", reason))
-    return checks
-
-
-def audit_report(checks: Sequence[Check]) -> str:
-    """The audit as text; the command exits with 1 if any row differs."""
-    lines = [f"{check.status:>11}  {check.row.id}: {check.reason}" for check in checks]
-    kinds = ("same", "differs", "not checked")
-    counts = [f"{sum(check.status == kind for check in checks)} {kind}" for kind in kinds]
-    return "\n".join([*lines, ", ".join(counts)])
 
 
 def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from cnf import evaluation, models, publishing
+from cnf import audit, evaluation, models, publishing
 from cnf import results as ledger
 from cnf.config import config_sha256
 from cnf.data import load
@@ -27,7 +27,8 @@ def small(monkeypatch, vessels):
         images.name = name
         return images if name == "embedded-vessels" else load(name, split, root)
 
-    monkeypatch.setattr(evaluation, "load", fake)
+    for module in (audit, evaluation):
+        monkeypatch.setattr(module, "load", fake)
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def test_every_row_is_derived_again_from_the_published_weights(published, tmp_pa
     rows = published(name, importance=2)
     results = tmp_path / "results"
     assert ledger.read(results) == rows
-    checks = ledger.audit(results=results)
-    assert [c.status for c in checks] == ["same"] * len(rows), ledger.audit_report(checks)
+    checks = audit.audit(results=results)
+    assert [c.status for c in checks] == ["same"] * len(rows), audit.report(checks)
     metrics = {row.metric for row in rows}
     if name.startswith("sr"):
         assert metrics == {"bits_per_dim", "psnr", "ssim", "psnr_sample", "ssim_sample"}
@@ -84,7 +85,7 @@ def test_audit_sees_another_value_other_weights_and_other_data(published, tmp_pa
 
     def audited(**changes):
         path.write_text(json.dumps(row | changes) + "\n")
-        (check,) = ledger.audit(results=results)
+        (check,) = audit.audit(results=results)
         return check
 
     assert audited().status == "same"
@@ -110,7 +111,7 @@ def test_audit_says_why_it_could_not(published, make_run, small, tmp_path, monke
     newer = ledger.to_dict(first) | {"id": "newer", "supersedes": first.id}
     with (results / "ledger.jsonl").open("a") as file:
         file.write(json.dumps(missing) + "\n" + json.dumps(newer) + "\n")
-    reasons = {c.row.id: (c.status, c.reason) for c in ledger.audit(tmp_path, results)}
+    reasons = {c.row.id: (c.status, c.reason) for c in audit.audit(tmp_path, results)}
     assert reasons[first.id] == ("not checked", "superseded by newer")
     assert reasons[second.id] == ("not checked", "its weights are not in the repository")
     status, reason = reasons["set5"]
