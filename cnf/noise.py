@@ -53,7 +53,8 @@ def _draw(sampler: Callable, shape: Sequence[int], generator: Generator, like: T
     else:
         if len(generator) != shape[0]:
             raise ValueError(
-                f"{len(generator)} generators for a batch of {shape[0]}: keyed noise needs one each"
+                f"{len(generator)} generators for a batch of {shape[0]}: "
+                "keyed noise needs one a sample"
             )
         draws = (sampler(shape[1:], generator=g, dtype=torch.float64) for g in generator)
         noise = torch.stack(list(draws))
