@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from cnf import models
 from cnf import results as ledger
@@ -57,10 +58,11 @@ def publish(run: Path, folder: Path) -> Path:
                 f"the weights of {run.name} take {partial.stat().st_size / 1e6:.1f} MB, more than "
                 f"{MAX_BYTES / 1e6:.0f}: evaluate without --publish; the ledger keeps their hash"
             )
-        if weights.exists() and file_sha256(weights) != file_sha256(partial):
+        if not weights.exists():
+            partial.chmod(0o644)
+            partial.replace(weights)
+        elif not _same_weights(weights, partial):
             raise LedgerError(f"results/{folder.name} holds other weights: give another --name")
-        partial.chmod(0o644)
-        partial.replace(weights)
     finally:
         partial.unlink(missing_ok=True)
     if record:
@@ -75,6 +77,12 @@ def publish(run: Path, folder: Path) -> Path:
     if (run / "history.png").exists():
         shutil.copyfile(run / "history.png", folder / "history.png")
     return folder
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    """Whether two files hold the same arrays; the bytes of their metadata may differ in order."""
+    a, b = (safetensors.numpy.load_file(path) for path in (one, other))
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def thin(lines: list[str], most: int = MAX_LINES) -> list[str]:
@@ -220,6 +228,12 @@ def card(folder: Path, results: Path = ledger.RESULTS) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def write_cards(results: Path = ledger.RESULTS) -> None:
+    """Write the card of every committed run again, e.g. after its wording changed here."""
+    for weights in sorted(results.glob("*/weights.safetensors")):
+        ledger.write_text(weights.with_name("card.md"), card(weights.parent, results))
+
+
 def describe_model(config: Config) -> str:
     """The model in a sentence."""
     m = config.model
@@ -227,7 +241,8 @@ def describe_model(config: Config) -> str:
     if m.kind != "flow":
         return f"A factorised {m.kind} model, every entry of y independent given x; {features}"
     return (
-        f"A conditional flow, {m.levels} levels of {m.steps} steps, couplings of width {m.width}, "
+        f"A conditional flow, {m.levels} level{'s' * (m.levels > 1)} of {m.steps} steps, "
+        f"couplings of width {m.width}, "
         f"{m.dequantization} dequantization; {features}"
     )
 
@@ -237,7 +252,10 @@ def _saw(config: Config, record: Mapping[str, Any]) -> list[str]:
     number = data.get("train", {}).get("images")
     pictures = f"{number:,} pictures of " if number else ""
     stand_in = ", a stand-in for the paper's set" if data.get("stand_in") else ""
-    lines = [f"- {pictures}`{config.data.train}` (training split){stand_in}."]
+    splits = "training and validation splits" if config.data.use_valid else "training split"
+    lines = [f"- {pictures}`{config.data.train}` ({splits}){stand_in}."]
+    if config.data.use_valid:
+        lines.append("- The validation split was trained on, so no threshold is chosen on it.")
     if config.experiment == "sr":
         rounded = "rounded to 8 bits" if config.data.round_x else "kept as floats, not rounded"
         lines.append(f"- x is {rounded}.")

@@ -28,7 +28,8 @@ def make_run(tmp_path_factory):
             model.train().loss(*make_batch(images, range(8), config.data, rng, train=True))
         folder = tmp_path_factory.mktemp("runs") / name
         folder.mkdir()
-        models.save_model(folder / "weights.safetensors", model, config, {})
+        metadata = {"seed": "0", "step": "0", "data": config.data.train}
+        models.save_model(folder / "weights.safetensors", model, config, metadata)
         return folder
 
     return functools.cache(make)

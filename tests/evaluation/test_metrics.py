@@ -1,5 +1,6 @@
 """PSNR, SSIM, F: by hand on small pictures."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -155,3 +156,12 @@ def test_second_observer_is_scored_against_the_first(loaded):
     (pooled, image) = evaluation.reference_scores(subject)
     assert (pooled.model, pooled.metric, pooled.value) == ("second observer", "f_half", 0.0)
     assert image.metric == "f_half_image"
+
+
+def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, vessels, monkeypatch):
+    model, config = loaded("vessels-baseline")
+    monkeypatch.setattr(evaluation, "load", lambda name, split, root: vessels(16, 16, 2, split))
+    images = vessels(16, 16, 3)
+    assert evaluation.validation(Subject(model, config, images), None) is not None
+    used = dataclasses.replace(config, data=dataclasses.replace(config.data, use_valid=True))
+    assert evaluation.validation(Subject(model, used, images), None) is None
