@@ -135,7 +135,7 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
     if run.step < run.steps:
         tqdm.write(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
     else:
-        tqdm.write(f"{out}: best validation {run.best:.4f} bits/dim; see `python -m cnf evaluate`")
+        tqdm.write(f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`")
 
 
 @dataclass
@@ -153,7 +153,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     steps: int = 0  # the budget
     step: int = 0  # updates done
-    best: float = math.inf  # bits/dim of the best validation
+    best: float = math.inf  # bits/dim of the weights that are kept, the best by validation
     seconds: float = 0.0  # spent on updates and validations, over all slices
     sums: dict[str, float] = field(default_factory=dict)  # of logs since the last validation
 
@@ -262,7 +262,7 @@ class Run:
                 "good state is kept: lower training.lr or model.max_log_scale"
             )
         is_best = value < self.best or self.config.data.use_valid  # no choice: the last is kept
-        self.best = min(self.best, value)
+        self.best = value if is_best else self.best
         updates = self.sums.pop("updates")
         norm_max = self.sums.pop("grad_norm_max")
         means = {name: total / updates for name, total in self.sums.items()}

@@ -248,6 +248,36 @@ def test_a_run_that_trains_on_the_validation_split_keeps_its_last_weights(
     assert [line["best"] for line in history(tmp_path)] == [True, True, True]
 
 
+def test_the_best_validation_is_remembered_across_a_resume(
+    tmp_path, configure, monkeypatch, at_step, history
+):
+    values = {4: 1.0, 8: 2.0, 10: 3.0}
+    monkeypatch.setattr(
+        training.Run, "_bits_per_dim", lambda run, indices: [values[run.step]] * len(indices)
+    )
+    at_step(5, lambda run: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        training.train(configure(), tmp_path)
+    training.train(None, tmp_path, resume=True)
+    assert [line["best"] for line in history(tmp_path)] == [True, False, False]
+    assert models.load_model(tmp_path / "weights.safetensors")[2]["step"] == "4"
+
+
+def test_a_run_that_trains_on_the_validation_pictures_keeps_its_last_weights(
+    tmp_path, configure, monkeypatch, state
+):
+    config = configure()
+    config = replace(config, data=replace(config.data, use_valid=True))
+    values = {4: 1.0, 8: 2.0, 10: 3.0}
+    monkeypatch.setattr(
+        training.Run, "_bits_per_dim", lambda run, indices: [values[run.step]] * len(indices)
+    )
+    training.train(config, tmp_path)
+    _, _, metadata = models.load_model(tmp_path / "weights.safetensors")
+    assert (metadata["step"], metadata["valid_bits_per_dim"]) == ("10", "3.0")
+    assert training.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
+
+
 @torch.no_grad()
 def test_validation_is_the_mean_bits_per_dim_of_the_averaged_model(configure):
     found = []
