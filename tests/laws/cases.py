@@ -1,0 +1,357 @@
+"""Every layer and every model once, with weights drawn at random: the lists the laws run over.
+
+A new layer joins its list and inherits every law of its kind; `test_lists.py` fails until it does.
+Untrained weights hide mistakes (a coupling that starts from zero is the identity), so `randomise`
+moves every one of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnf.config import Config, from_dict
+from cnf.flow import ConditionalFlow
+from cnf.layers import (
+    ActNorm,
+    AffineCoupling,
+    BinaryDequantization,
+    ConditionalAffine,
+    Conv1x1,
+    Dequantization,
+    GaussianPrior,
+    Prior,
+    Residual,
+    Split,
+    Squeeze,
+    Squeezed,
+    Subbands,
+    UniformDequantization,
+    VariationalDequantization,
+)
+from cnf.model import ConditionalModel
+from cnf.models import build
+from cnf.nets import CouplingNet, NoFeatures, RawFeatures
+from cnf.noise import keyed
+
+FEATURES = 4  # channels of h in the layer cases
+
+
+def randomise(module: nn.Module, seed: int = 0, scale: float = 0.5) -> nn.Module:
+    """Add noise of standard deviation scale / sqrt(fan-in) to every weight."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(t: Tensor) -> Tensor:
+        return torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype)
+
+    with torch.no_grad():
+        for p in module.parameters():
+            fan_in = p[0].numel() if p.dim() in (2, 4) else 1
+            p.add_(scale * fan_in**-0.5 * draw(p))
+        for part in module.modules():
+            if isinstance(part, ActNorm):
+                part.initialised.fill_(True)
+            if isinstance(part, nn.BatchNorm2d):
+                part.running_mean.copy_(0.1 * draw(part.running_mean))
+                part.running_var.copy_((0.3 * draw(part.running_var)).exp())
+    return module.eval()
+
+
+# -- layers ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer: how to make it and what it eats."""
+
+    name: str
+    build: Callable[[int], nn.Module]  # from the number of feature channels
+    channels: int = 3
+    size: tuple[int, int] = (3, 5)
+    uses_h: bool = True  # does h change the result?
+    needs_h: bool = False  # is h = None an error?
+    bins: int | None = None  # y holds whole numbers 0..bins-1; None: real numbers
+    reach: float = 1e3  # how large y and h may become before float32 overflows
+    conditional: bool = True  # is h given?
+
+    def make(
+        self, dtype: torch.dtype = torch.float64, batch: int = 3, seed: int = 0
+    ) -> tuple[nn.Module, Tensor, Tensor | None]:
+        """(layer, y, h). Weights and inputs are float32 numbers, whatever the dtype."""
+        torch.manual_seed(seed)
+        layer = randomise(self.build(FEATURES * self.conditional), seed).to(dtype)
+        if self.bins is None:
+            y = torch.randn(batch, self.channels, *self.size)
+        else:
+            y = torch.randint(self.bins, (batch, self.channels, *self.size))
+        h = torch.randn(batch, FEATURES, *self.size) if self.conditional else None
+        return layer, y.to(dtype), None if h is None else h.to(dtype)
+
+    def __str__(self) -> str:
+        return f"{self.name}-{'given_h' if self.conditional else 'alone'}"
+
+
+def variants(*cases: Case) -> list[Case]:
+    """Each case with features and, where the layer can do without, without."""
+    return [
+        c
+        for case in cases
+        for c in (case, replace(case, conditional=False))
+        if c.conditional or not c.needs_h
+    ]
+
+
+def net(y_channels: int, h_channels: int, out: int, width: int = 8, **options) -> CouplingNet:
+    return CouplingNet(y_channels, h_channels, out, width, **options)
+
+
+def coupling(
+    channels: int, h: int, width: int = 8, h_kernel: int = 1, gain: bool = False, **options
+) -> AffineCoupling:
+    changed = channels // 2
+    out = changed if options.get("scale") == "additive" else 2 * changed
+    inside = net(channels - changed, h, out, width, h_kernel=h_kernel, gain=gain)
+    return AffineCoupling(channels, inside, **options)
+
+
+def split(channels: int, h: int, width: int = 8, gain: bool = False, **options) -> Split:
+    kept = options.get("num_kept", channels - channels // 2)
+    return Split(channels, net(kept, h, 2 * (channels - kept), width, gain=gain), **options)
+
+
+def affine(channels: int, h: int) -> ConditionalAffine:
+    return ConditionalAffine(channels, net(0, h, 2 * channels))
+
+
+def folded(channels: int, h: int) -> Squeezed:
+    """Bijections of a target of few channels: on the folded picture couplings have two halves."""
+    c = 4 * channels
+    return Squeezed([ActNorm(c), Conv1x1(c), coupling(c, 4 * h), coupling(c, 4 * h, flip=True)])
+
+
+ALL_BIJECTIONS = variants(
+    Case("ActNorm", lambda h: ActNorm(3), uses_h=False),
+    Case("ActNorm-1_channel", lambda h: ActNorm(1), 1, (1, 1), uses_h=False),
+    Case("Conv1x1", lambda h: Conv1x1(3), uses_h=False),
+    Case("Conv1x1-1_channel", lambda h: Conv1x1(1), 1, uses_h=False),
+    Case("Conv1x1-lu", lambda h: Conv1x1(5, lu=True), 5, (2, 3), uses_h=False),
+    Case("Squeeze", lambda h: Squeeze(), 3, (2, 6), uses_h=False),
+    Case("Subbands", lambda h: Subbands(), 3, (4, 6), uses_h=False),
+    Case("Squeezed", lambda h: folded(1, h), 1, (4, 6)),
+    Case("AffineCoupling", lambda h: coupling(4, h), 4),
+    Case("AffineCoupling-flip", lambda h: coupling(4, h, flip=True), 4),
+    Case("AffineCoupling-odd", lambda h: coupling(5, h), 5, (2, 3)),
+    Case("AffineCoupling-odd_flip", lambda h: coupling(5, h, flip=True), 5, (2, 3)),
+    Case("AffineCoupling-one_convolution", lambda h: coupling(2, h, width=0), 2),
+    Case(
+        "AffineCoupling-released",
+        lambda h: coupling(4, h, scale="softplus", gain=True, h_kernel=3),
+        4,
+        reach=10,  # the softplus scale has no floor
+    ),
+    Case("AffineCoupling-additive", lambda h: coupling(4, h, scale="additive"), 4),
+    Case("ConditionalAffine", lambda h: affine(3, h), needs_h=True),
+    Case("Residual", lambda h: Residual(8.0), needs_h=True),
+)
+
+ALL_PRIORS = variants(
+    Case("GaussianPrior", lambda h: GaussianPrior(3, net(0, h, 6)), needs_h=True),
+    Case(
+        "GaussianPrior-released",
+        lambda h: GaussianPrior(3, net(0, h, 6, width=0, gain=True), "softplus"),
+        needs_h=True,
+        reach=1,
+    ),
+    Case("GaussianPrior-standard", lambda h: GaussianPrior(3), uses_h=False),
+    Case("Split", lambda h: split(4, h), 4),
+    Case("Split-odd", lambda h: split(5, h), 5, (2, 3)),
+    Case("Split-keeps_one", lambda h: split(4, h, num_kept=1), 4),
+    Case(
+        "Split-released", lambda h: split(2, h, width=0, gain=True, scale="softplus"), 2, reach=10
+    ),
+)
+
+ALL_DEQUANTIZATIONS = variants(
+    Case("Uniform", lambda h: UniformDequantization(), uses_h=False, bins=256),
+    Case("Uniform-100_levels", lambda h: UniformDequantization(100), 1, uses_h=False, bins=100),
+    Case("Variational-none", lambda h: VariationalDequantization([]), uses_h=False, bins=256),
+    Case("Variational", lambda h: VariationalDequantization([affine(3, h + 3)]), bins=256),
+    Case(
+        "Variational-couplings",
+        lambda h: VariationalDequantization([affine(1, h + 1), folded(1, h + 1)], bins=5),
+        1,
+        (4, 2),
+        bins=5,
+    ),
+    Case("Binary", lambda h: BinaryDequantization(), 1, uses_h=False, bins=2),
+    Case(
+        "Binary-gaussian",
+        lambda h: BinaryDequantization(noise="gaussian"),
+        1,
+        uses_h=False,
+        bins=2,
+    ),
+    Case("Binary-affine", lambda h: BinaryDequantization([affine(1, h + 1)]), 1, bins=2),
+    Case(
+        "Binary-affine_gaussian",
+        lambda h: BinaryDequantization([affine(3, h + 3)], noise="gaussian"),
+        bins=2,
+    ),
+    Case(
+        "Binary-couplings",
+        lambda h: BinaryDequantization([affine(1, h + 1), folded(1, h + 1)]),
+        1,
+        (4, 2),
+        bins=2,
+    ),
+)
+
+ALL_LAYERS = ALL_BIJECTIONS + ALL_PRIORS + ALL_DEQUANTIZATIONS
+
+
+def call(
+    layer: nn.Module, y: Tensor, h: Tensor | None, seed: int = 0
+) -> tuple[Tensor | None, Tensor]:
+    """forward of any kind: noise, if any, is keyed by (seed, place in the batch)."""
+    if isinstance(layer, Dequantization):
+        return layer(y, h, keyed(seed, range(len(y))))
+    return layer(y, h)
+
+
+def stated(prior: Prior, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(mu, sigma) of what leaves at a prior, read off its network as the docstring says."""
+    if prior.net is None:
+        return torch.zeros_like(y), torch.ones_like(y)
+    mu, raw = prior.net(prior(y, h)[0], h).chunk(2, dim=1)
+    return mu, F.softplus(raw) if prior.scale == "softplus" else (6 * torch.tanh(raw / 6)).exp()
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """One model of p(y|x), tiny."""
+
+    name: str
+    build: Callable[[], ConditionalModel]
+    config: Config | None = None
+    channels: int = 3  # of y
+    x_channels: int = 3
+    x_range: float = 255
+    bins: int = 256  # y holds whole numbers 0..bins-1
+    size: tuple[int, int] = (4, 8)  # of y
+    uses_x: bool = True
+
+    def make(
+        self,
+        dtype: torch.dtype = torch.float64,
+        batch: int = 3,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> tuple[ConditionalModel, Tensor, Tensor]:
+        """(model in evaluation mode, y, x). Weights and inputs are float32 numbers."""
+        torch.manual_seed(seed)
+        model = randomise(self.build(), seed, scale=0.3).to(dtype)
+        height, width = size or self.size
+        y = torch.randint(self.bins, (batch, self.channels, height, width)).to(dtype)
+        height, width = height // model.factor, width // model.factor
+        x = self.x_range * torch.rand(batch, self.x_channels, height, width)
+        return model, y, x.to(dtype)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def configured(name: str, experiment: str, model: dict, **options) -> ModelCase:
+    config = from_dict({"experiment": experiment, "preset": "laws", "model": model})
+    if experiment == "vessels":
+        options = {"channels": 1, "bins": 2, **options}
+    return ModelCase(name, lambda: build(config), config, **options)
+
+
+RESIDUAL = {"kind": "residual", "channels": 8, "blocks": 1}
+RRDB = {"kind": "rrdb", "channels": 6, "blocks": 1, "growth": 4}
+UNET = {"kind": "unet", "channels": 4, "scales": 3}
+VGG = {"kind": "vgg", "channels": 4, "scales": 2}
+FLOW = {"kind": "flow", "steps": 2, "width": 8, "q_width": 8}
+RELEASED = {"scale": "softplus", "prior_scale": "softplus", "gain": True, "h_kernel": 3}
+VESSELS = FLOW | {"levels": 1, "flip": True, "features": UNET}
+
+ALL_FLOWS = [
+    configured("sr-uniform", "sr", FLOW | {"features": RESIDUAL, "residual": 8.0}),
+    configured(
+        "sr-subbands",
+        "sr",
+        FLOW | {"features": RESIDUAL, "residual": 8.0, "subbands": True, "steps": 1},
+    ),
+    configured(
+        "sr-variational",
+        "sr",
+        FLOW | {"features": RESIDUAL, "levels": 1, "dequantization": "variational", "q_steps": 1},
+    ),
+    configured("sr-released", "sr", FLOW | RELEASED | {"features": RRDB}),
+    configured(
+        "sr-three_levels",
+        "sr",
+        FLOW
+        | {"features": RRDB, "levels": 3, "steps": 1, "residual": 8.0, "lu": True}
+        | {"scale": "additive", "prior_width": 8},
+        size=(8, 8),
+    ),
+    configured(
+        "vessels-binary", "vessels", VESSELS | {"dequantization": "binary", "auxiliary": 0.5}
+    ),
+    configured(
+        "vessels-couplings",
+        "vessels",
+        VESSELS
+        | {"features": VGG, "dequantization": "binary", "noise": "gaussian", "q_steps": 1}
+        | {"auxiliary": 0.5},
+    ),
+    configured(
+        "vessels-uniform", "vessels", VESSELS | {"dequantization": "uniform", "auxiliary": 0.5}
+    ),
+    configured("vessels-variational", "vessels", VESSELS | {"dequantization": "variational"}),
+    configured("vessels-no_levels", "vessels", VESSELS | {"levels": 0, "dequantization": "binary"}),
+    ModelCase(
+        "toy-no_features",
+        lambda: ConditionalFlow(
+            [UniformDequantization(4), Squeeze(), coupling(4, 0), split(4, 0), GaussianPrior(2)],
+            NoFeatures(1),
+        ),
+        channels=1,
+        bins=4,
+        size=(2, 6),
+        uses_x=False,
+    ),
+    ModelCase(
+        "toy-raw_features",
+        lambda: ConditionalFlow(
+            [BinaryDequantization([affine(3, 4)]), coupling(3, 1), GaussianPrior(3, net(0, 1, 6))],
+            RawFeatures(1),
+        ),
+        channels=3,
+        x_channels=1,
+        x_range=1,
+        bins=2,
+        size=(3, 5),
+    ),
+]
+
+ALL_FACTORISED = [
+    configured("logistic", "sr", {"kind": "logistic", "features": RESIDUAL}),
+    configured("logistic-rrdb", "sr", {"kind": "logistic", "features": RRDB}),
+    configured("bernoulli", "vessels", {"kind": "bernoulli", "features": UNET}),
+    configured("bernoulli-vgg", "vessels", {"kind": "bernoulli", "features": VGG}),
+    configured("weighted", "vessels", {"kind": "weighted", "features": UNET, "beta": 0.87}),
+]
+
+ALL_MODELS = ALL_FLOWS + ALL_FACTORISED
+
+
+def noise_of(y: Tensor, seed: int = 0, draw: int = 0) -> list[torch.Generator]:
+    """Noise keyed by (seed, place in the batch, draw)."""
+    return keyed(seed, range(len(y)), draw)

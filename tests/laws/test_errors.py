@@ -1,0 +1,195 @@
+"""Misuse: each error says what was wrong, names the value, and says what to do."""
+
+import math
+
+import pytest
+import torch
+
+from cnf.errors import DataError
+from cnf.factorised import WeightedBernoulli
+from cnf.flow import ConditionalFlow
+from cnf.layers import (
+    AffineCoupling,
+    ConditionalAffine,
+    GaussianPrior,
+    Residual,
+    Split,
+    Squeeze,
+    Squeezed,
+    Subbands,
+    UniformDequantization,
+)
+from cnf.nets import NoFeatures, RawFeatures, UNetFeatures, VGGFeatures, set_precision
+from tests.laws.cases import (
+    ALL_BIJECTIONS,
+    ALL_DEQUANTIZATIONS,
+    ALL_FLOWS,
+    ALL_LAYERS,
+    ALL_MODELS,
+    ALL_PRIORS,
+    call,
+    net,
+    noise_of,
+)
+
+every_model = pytest.mark.parametrize("case", ALL_MODELS, ids=str)
+needs_features = pytest.mark.parametrize(
+    "case", [c for c in ALL_LAYERS if c.uses_h and c.conditional], ids=str
+)
+
+
+@needs_features
+def test_features_of_another_resolution_are_named_with_both_sizes(case):
+    layer, y, h = case.make()
+    fold = 2 if case.name == "Squeezed" else 1  # its couplings see the folded sizes
+    small = h[..., :-fold, :]
+    (a, b), (c, d) = ((t.shape[-2] // fold, t.shape[-1] // fold) for t in (small, y))
+    with pytest.raises(ValueError, match=f"h is {a}x{b} but this level works at {c}x{d}"):
+        call(layer, y, small)
+    if case in ALL_BIJECTIONS:
+        with pytest.raises(ValueError, match="pass features"):
+            layer.inverse(y, small)
+    if case in ALL_PRIORS and layer(y, h)[0] is not None:
+        with pytest.raises(ValueError, match="pass features"):
+            layer.sample(layer(y, h)[0], small)
+
+
+@pytest.mark.parametrize(
+    ("layer", "call"),
+    [
+        (ConditionalAffine(3, net(0, 4, 6)), lambda layer, y: layer(y)),
+        (ConditionalAffine(3, net(0, 4, 6)), lambda layer, y: layer.inverse(y)),
+        (Residual(2.0), lambda layer, y: layer(y)),
+        (Residual(2.0), lambda layer, y: layer(y, y[:, :2])),
+        (Residual(2.0), lambda layer, y: layer.inverse(y)),
+        (GaussianPrior(3, net(0, 4, 6)), lambda layer, y: layer.sample(None, None)),
+        (GaussianPrior(3), lambda layer, y: layer.sample(None, None)),
+    ],
+)
+def test_missing_features_are_asked_for(layer, call):
+    with pytest.raises(ValueError, match="h must carry|needs? features h"):
+        call(layer, torch.zeros(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("size", [(3, 4), (4, 3), (1, 1)])
+@pytest.mark.parametrize("layer", [Squeeze(), Subbands(), Squeezed([])], ids=str)
+def test_odd_sizes_cannot_be_squeezed(layer, size):
+    with pytest.raises(ValueError, match=f"cannot squeeze {size[0]}x{size[1]}.*must be even"):
+        layer(torch.zeros(1, 1, *size))
+
+
+@pytest.mark.parametrize("kind", [AffineCoupling, Split])
+@pytest.mark.parametrize("channels", [0, 1])
+def test_one_channel_has_no_two_halves(kind, channels):
+    with pytest.raises(ValueError, match=f"at least 2 channels, not {channels}"):
+        kind(channels, net(1, 0, 2))
+
+
+@pytest.mark.parametrize("num_kept", [0, 4, -1])
+def test_a_split_must_keep_some_and_let_some_go(num_kept):
+    with pytest.raises(ValueError, match=f"num_kept = {num_kept}: keep 1 to 3 of 4"):
+        Split(4, net(1, 0, 2), num_kept=num_kept)
+
+
+@pytest.mark.parametrize("case", ALL_DEQUANTIZATIONS, ids=str)
+@pytest.mark.parametrize("value", [-1, 0.5, math.nan, math.inf, "bins"])
+def test_a_target_out_of_range_is_refused_by_every_dequantization(case, value):
+    layer, y, h = case.make()
+    value = case.bins if value == "bins" else value
+    y[1, -1, -1, 0] = value
+    with pytest.raises(DataError, match=rf"y holds {value:g}, .*in 0\.\.{case.bins - 1}"):
+        call(layer, y, h)
+
+
+@every_model
+@pytest.mark.parametrize("value", [-1, 0.5, math.nan, "bins"])
+def test_a_target_out_of_range_is_refused_by_every_model(case, value):
+    model, y, x = case.make()
+    value = case.bins if value == "bins" else value
+    y[1, 0, 0, 1] = value
+    for score in (model.log_prob, model.bits_per_dim, model.loss):
+        with pytest.raises(DataError, match=f"y holds {value:g}"):
+            score(y, x)
+    with pytest.raises(DataError, match=f"y holds {value:g}"):
+        model.importance_log_prob(y, x, 2)
+
+
+@every_model
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_input_that_is_not_finite_is_refused(case, value):
+    model, y, x = case.make()
+    x[1, 0, 0, 1] = value
+    for use in (lambda: model.log_prob(y, x), lambda: model.sample(x)):
+        with pytest.raises(DataError, match=f"x holds {value}: pictures must be finite"):
+            use()
+
+
+@every_model
+@pytest.mark.parametrize("temperature", [-0.5, math.nan, math.inf])
+def test_a_temperature_below_zero_or_not_finite_is_refused(case, temperature):
+    model, _, x = case.make()
+    with pytest.raises(ValueError, match=f"temperature = {temperature}: choose a finite value"):
+        model.sample(x, 1, temperature)
+
+
+@every_model
+def test_keyed_noise_needs_one_generator_a_sample(case):
+    model, y, x = case.make()
+    with pytest.raises(ValueError, match="2 generators for a batch of 3"):
+        model.sample(x, 1, 1.0, noise_of(y[:2]))
+    if not model.exact:
+        with pytest.raises(ValueError, match="2 generators for a batch of 3"):
+            model.log_prob(y, x, noise_of(y[:2]))
+
+
+@every_model
+def test_sizes_that_do_not_fit_are_named(case):
+    model, y, x = case.make()
+    if model.multiple == model.factor:
+        return  # any size fits: test_any_multiple_of_the_stated_sizes_fits
+    x = x[..., : x.shape[-1] - model.multiple // model.factor // 2]
+    height, width = (model.factor * size for size in x.shape[-2:])
+    sentence = f"y of {height}x{width} does not fit: .* multiples of {model.multiple}"
+    for use in (lambda: model.log_prob(y[..., :width], x), lambda: model.sample(x)):
+        with pytest.raises(DataError, match=sentence):
+            use()
+
+
+@pytest.mark.parametrize("case", [c for c in ALL_MODELS if c not in ALL_FLOWS], ids=str)
+def test_a_target_of_another_shape_does_not_broadcast(case):
+    model, y, x = case.make()
+    wide = torch.cat([y, y], dim=1)
+    for wrong in (wide, y[..., :1], y[:, :1, :1]):
+        with pytest.raises(DataError, match=r"y is \(.*\) but x gives \(.*\)"):
+            model.log_prob(wrong, x)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan])
+def test_a_residual_needs_a_positive_scale(scale):
+    with pytest.raises(ValueError, match=f"scale = {scale}: the magnification must be positive"):
+        Residual(scale)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, -0.1, math.nan])
+def test_beta_lies_between_zero_and_one(beta):
+    with pytest.raises(ValueError, match=f"beta = {beta}: choose a value between 0 and 1"):
+        WeightedBernoulli(RawFeatures(1), beta)
+
+
+def test_networks_name_what_does_not_fit():
+    with pytest.raises(ValueError, match="3 levels need a U-Net of at least 4 scales"):
+        UNetFeatures(3, scales=3)
+    with pytest.raises(ValueError, match="6 VGG scales for 1 levels"):
+        VGGFeatures(1, scales=6)
+    with pytest.raises(ValueError, match="precision 'fp16' is unknown: choose fp32 or bf16"):
+        set_precision(NoFeatures(), "fp16")
+
+
+def test_a_flow_refuses_features_of_another_level():
+    """The classic mistake: squeezes and feature maps out of step."""
+    flow = ConditionalFlow(
+        [UniformDequantization(), Squeeze(), AffineCoupling(12, net(6, 1, 12)), GaussianPrior(12)],
+        RawFeatures(1, levels=1),
+    )
+    with pytest.raises(ValueError, match="h is 4x4 but this level works at 2x2"):
+        flow.log_prob(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 8, 8))

@@ -1,0 +1,169 @@
+"""Each layer computes the formula of its docstring: which half, which order, which sign.
+
+The laws hold as well for a layer that changes the other half; stored weights do not.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from cnf.data.degrade import consistent_double, imresize_half
+from cnf.layers import (
+    ActNorm,
+    ConditionalAffine,
+    Conv1x1,
+    GaussianPrior,
+    Residual,
+    Squeeze,
+    Squeezed,
+    Subbands,
+)
+from cnf.layers.base import log_scale
+from cnf.nets import CouplingNet
+from tests.laws.cases import coupling, net, randomise, split
+
+
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def test_actnorm_is_exp_l_times_y_plus_b():
+    layer = randomise(ActNorm(3)).double()
+    y = normal(2, 3, 2, 5)
+    z, log_det = layer(y)
+    torch.testing.assert_close(z, layer.log_scale.exp() * (y + layer.bias))
+    torch.testing.assert_close(log_det, (2 * 5 * layer.log_scale.sum()).expand(2))
+
+
+def test_conv1x1_multiplies_every_position_by_its_weight():
+    for lu in (False, True):
+        layer = randomise(Conv1x1(3, lu)).double()
+        y = normal(2, 3, 2, 5)
+        z, log_det = layer(y)
+        torch.testing.assert_close(z, torch.einsum("dc,bchw->bdhw", layer.weight(), y))
+        expected = 2 * 5 * torch.linalg.det(layer.weight()).abs().log()
+        torch.testing.assert_close(log_det, expected.expand(2))
+
+
+def test_conv1x1_starts_as_a_rotation():
+    for lu in (False, True):
+        w = Conv1x1(6, lu).weight()
+        torch.testing.assert_close(w @ w.T, torch.eye(6), rtol=0, atol=1e-5)  # float32
+
+
+def test_squeeze_folds_blocks_into_neighbouring_channels():
+    y = torch.arange(16.0).view(1, 1, 4, 4)
+    z, _ = Squeeze()(y)
+    assert z[0, :, 0, 0].tolist() == [0, 1, 4, 5]
+    assert z[0, :, 1, 1].tolist() == [10, 11, 14, 15]
+    assert torch.equal(Squeezed([])(y)[0], y)
+
+
+def test_the_low_band_of_what_the_input_does_not_say_is_empty():
+    """y - u, with u the picture that halves back to x: only the details are left to the flow."""
+    y = 255 * torch.rand(2, 3, 8, 12, dtype=torch.float64)
+    rest = y - consistent_double(imresize_half(y))
+    z, _ = Subbands()(rest)
+    assert z.shape == (2, 12, 4, 6)
+    # grey levels up to 255 in float64
+    assert z[:, 9:].abs().max() < 1e-10 < z[:, :9].abs().min()
+    torch.testing.assert_close(z.square().sum(), rest.square().sum())
+
+
+def test_a_coupling_changes_the_second_half_and_the_first_when_flipped():
+    for channels, flip in ((4, False), (4, True), (5, False), (5, True)):
+        layer = randomise(coupling(channels, 0, flip=flip)).double()
+        y = normal(2, channels, 3, 3)
+        moved = (layer(y)[0] != y).flatten(2).any(2).all(0).tolist()
+        changed, kept = channels // 2, channels - channels // 2
+        assert moved == ([True] * changed + [False] * kept)[:: 1 if flip else -1]
+
+
+def test_a_coupling_multiplies_and_shifts_with_what_its_network_says():
+    y, h = normal(2, 4, 3, 3), normal(2, 2, 3, 3)
+    for scale in ("bounded", "softplus", "additive"):
+        layer = randomise(coupling(4, 2, scale=scale)).double()
+        out = layer.net(y[:, :2], h)
+        raw, t = (None, out) if scale == "additive" else (out[:, :2], out[:, 2:])
+        s = {
+            "bounded": lambda raw: torch.exp(1.5 * torch.tanh(raw / 1.5)),
+            "softplus": F.softplus,
+            "additive": lambda raw: torch.ones(2, 2, 3, 3, dtype=torch.float64),
+        }[scale](raw)
+        z, log_det = layer(y, h)
+        torch.testing.assert_close(z, torch.cat([y[:, :2], s * y[:, 2:] + t], dim=1))
+        torch.testing.assert_close(log_det, s.log().sum((1, 2, 3)))
+
+
+def test_a_conditional_affine_map_reads_its_features():
+    layer = randomise(ConditionalAffine(3, net(0, 2, 6), max_log_scale=0.5)).double()
+    y, h = normal(2, 3, 3, 3), normal(2, 2, 3, 3)
+    out = layer.net(None, h)
+    s = torch.exp(0.5 * torch.tanh(out[:, :3] / 0.5))
+    torch.testing.assert_close(layer(y, h)[0], s * y + out[:, 3:])
+
+
+def test_a_residual_is_magnified_around_the_first_channels_of_the_features():
+    v, h = normal(2, 3, 3, 3), normal(2, 5, 3, 3)
+    z, log_det = Residual(8.0)(v, h)
+    torch.testing.assert_close(z, 8 * (v - h[:, :3]))
+    torch.testing.assert_close(log_det, torch.full((2,), 27 * math.log(8)).double())
+
+
+def test_a_split_lets_the_last_channels_go():
+    for channels, kept in ((4, 2), (5, 3), (4, 1), (4, 3)):
+        options = {} if kept == channels - channels // 2 else {"num_kept": kept}
+        layer = randomise(split(channels, 0, **options)).double()
+        y = normal(2, channels, 3, 3)
+        assert torch.equal(layer(y)[0], y[:, :kept])
+        assert torch.equal(layer.latent(y), y[:, kept:])
+
+
+def test_the_last_prior_keeps_nothing():
+    y = normal(2, 3, 3, 3)
+    kept, _ = GaussianPrior(3)(y)
+    assert kept is None and torch.equal(GaussianPrior(3).latent(y), y)
+
+
+def test_a_log_scale_is_the_log_of_the_scale_it_names():
+    raw = torch.linspace(-30, 30, 601, dtype=torch.float64)
+    torch.testing.assert_close(log_scale(raw, "bounded", 2.0), 2 * torch.tanh(raw / 2))
+    # below -15 the series log softplus(raw) = raw - e^raw / 2 is cut after raw: e^-15 / 2 = 1.5e-7
+    torch.testing.assert_close(
+        log_scale(raw, "softplus", 2.0), torch.log(torch.log1p(raw.exp())), rtol=0, atol=2e-7
+    )
+
+
+def test_a_log_scale_and_its_gradient_stay_finite_for_any_parameter():
+    for kind in ("bounded", "softplus"):
+        raw = torch.tensor([-1e30, -1e4, -100, -15, 0, 15, 100, 1e4, 1e30], requires_grad=True)
+        value = log_scale(raw, kind, 1.5)
+        value.sum().backward()
+        assert value.isfinite().all() and raw.grad.isfinite().all()
+        assert (raw.grad >= 0).all()
+
+
+def test_an_untrained_coupling_network_gives_zeros():
+    for width in (0, 8):
+        out = CouplingNet(2, 3, 4, width)(torch.randn(2, 2, 3, 5), torch.randn(2, 3, 3, 5))
+        assert out.shape == (2, 4, 3, 5) and not out.any()
+
+
+def test_an_output_gain_is_exp_of_three_logs():
+    """As in the paper's released code."""
+    plain = randomise(CouplingNet(2, 0, 4, 8)).double()
+    gained = CouplingNet(2, 0, 4, 8, gain=True).double()
+    gained.load_state_dict(plain.state_dict(), strict=False)
+    logs = 0.1 * torch.arange(4).double().view(4, 1, 1)
+    gained.last.logs.data.copy_(logs)
+    y = normal(1, 2, 3, 3)
+    torch.testing.assert_close(gained(y, None), plain(y, None) * torch.exp(3 * logs))
+
+
+def test_the_first_convolution_in_two_parts_is_that_of_the_concatenation():
+    parts = randomise(CouplingNet(2, 3, 4, 8, h_kernel=3)).double()
+    y, h = normal(1, 2, 4, 5), normal(1, 3, 4, 5)
+    weight = torch.cat([parts.from_y.weight, parts.from_h.weight], dim=1)
+    t = F.conv2d(torch.cat([y, h], dim=1), weight, parts.from_y.bias, padding=1)
+    torch.testing.assert_close(parts(y, h), parts.last(F.relu(parts.middle(F.relu(t)))))
