@@ -77,11 +77,11 @@ class Case:
     conditional: bool = True  # is h given?
 
     def make(
-        self, dtype: torch.dtype = torch.float64, batch: int = 3, seed: int = 0
+        self, dtype: torch.dtype = torch.float64, batch: int = 3, seed: int = 0, scale: float = 0.5
     ) -> tuple[nn.Module, Tensor, Tensor | None]:
         """(layer, y, h). Weights and inputs are float32 numbers, whatever the dtype."""
         torch.manual_seed(seed)
-        layer = randomise(self.build(FEATURES * self.conditional), seed).to(dtype)
+        layer = randomise(self.build(FEATURES * self.conditional), seed, scale).to(dtype)
         if self.bins is None:
             y = torch.randn(batch, self.channels, *self.size)
         else:
