@@ -133,7 +133,7 @@ def _sentence(error: dict[str, Any]) -> str:
     kinds = {"flow", "logistic", "bernoulli", "weighted"}
     key = ".".join(str(part) for part in error["loc"] if part not in kinds)
     if error["type"] == "unexpected_keyword_argument":
-        return f"unknown configuration key '{key}': see `python -m cnf train --help` for the keys"
+        return f"unknown configuration key '{key}': the presets in configs/ show the keys"
     return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
 
 
