@@ -1,0 +1,631 @@
+"""Plant mistakes in a copy of the repository, one at a time: the tests must see each of them.
+
+    python tools/mutants.py [WORD ...]   only the mistakes whose name or file holds one of the words
+
+First the tests named below run on the unchanged copy, where they must pass. Then each mistake is
+planted alone, and the tests that should see it run until one fails. Exit status 1 if any mistake
+survives, or if a copy cannot even be imported (that is seen by everyone and proves nothing).
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import groupby, repeat
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+# Imported once; every test run is a fork of the process that did it, and saves these seconds.
+PRELOADED = ["torch", "torchvision", "accelerate", "pytest", "scipy.stats", "skimage.metrics"]
+PRELOADED += ["sklearn.metrics", "matplotlib.figure", "pydantic", "yaml", "safetensors.torch"]
+
+
+class Mutant(NamedTuple):
+    """A planted mistake: `text`, which stands once in `file`, becomes `wrong`."""
+
+    name: str
+    file: str
+    text: str
+    wrong: str
+    tests: str  # below tests/: a file, or FILE::TEST where the whole file would take long
+
+
+BIJECTIONS = "laws/test_bijections.py"
+PRIORS = "laws/test_priors.py"
+DEQUANTIZATIONS = "laws/test_dequantizations.py"
+FORMULAS = "laws/test_formulas.py"
+LAYERS = "laws/test_layers.py"
+NOISE = "laws/test_noise.py"
+MODELS = "laws/test_models.py"
+BOUNDS = "densities/test_bounds.py"
+FACTORISED = "densities/test_factorised.py"
+BATCHES = "data/test_batches.py"
+DEGRADE = "data/test_degrade.py"
+SETS = "data/test_sets.py"
+REGISTRY = "data/test_registry.py"
+LOOP = "training/test_loop.py"
+LIKELIHOOD = "evaluation/test_likelihood.py"
+METRICS = "evaluation/test_metrics.py"
+LEDGER = "results/test_ledger.py"
+
+# {file: [(name, text, wrong, tests), ...]}
+PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
+    "cnf/layers/actnorm.py": [
+        (
+            "log|det| with the wrong sign",
+            "y.shape[-2] * y.shape[-1] * self.log_scale.sum()",
+            "-y.shape[-2] * y.shape[-1] * self.log_scale.sum()",
+            BIJECTIONS,
+        ),
+        (
+            "log|det| without H W",
+            "y.shape[-2] * y.shape[-1] * self.log_scale.sum()",
+            "self.log_scale.sum()",
+            BIJECTIONS,
+        ),
+        (
+            "'initialised' is not stored",
+            "torch.tensor(False))",
+            "torch.tensor(False), persistent=False)",
+            f"{LAYERS}::test_actnorm_does_not_start_in_evaluation_or_after_loading",
+        ),
+        (
+            "every training batch starts it again",
+            "if self.training and not self.initialised:",
+            "if self.training:",
+            f"{LAYERS}::test_actnorm_starts_from_its_first_training_batch_only",
+        ),
+        (
+            "the shift is not scaled",
+            "(y + self.bias) * self.log_scale.exp()",
+            "y * self.log_scale.exp() + self.bias",
+            BIJECTIONS,
+        ),
+    ],
+    "cnf/layers/conv1x1.py": [
+        (
+            "log|det| with the wrong sign",
+            "y.shape[-2] * y.shape[-1] * log_abs",
+            "-y.shape[-2] * y.shape[-1] * log_abs",
+            BIJECTIONS,
+        ),
+        (
+            "log|det| without H W",
+            "y.shape[-2] * y.shape[-1] * log_abs",
+            "log_abs",
+            BIJECTIONS,
+        ),
+        (
+            "the inverse is the transpose, right for the rotation it starts as",
+            "torch.linalg.inv(self.weight().double())",
+            "self.weight().double().T",
+            BIJECTIONS,
+        ),
+    ],
+    "cnf/layers/coupling.py": [
+        (
+            "log|det| with the wrong sign",
+            "self.join(y_a, z_b), sum_except_batch(log_s)",
+            "self.join(y_a, z_b), -sum_except_batch(log_s)",
+            BIJECTIONS,
+        ),
+        (
+            "the inverse changes the wrong half",
+            "z_a, z_b = self.split(z)",
+            "z_b, z_a = self.split(z)",
+            BIJECTIONS,
+        ),
+        (
+            "halves come back unflipped",
+            "[y_b, y_a] if self.flip else [y_a, y_b]",
+            "[y_a, y_b]",
+            BIJECTIONS,
+        ),
+        (
+            "flip is ignored: a bijection all the same",
+            "self.max_log_scale = net, scale, flip, max_log_scale",
+            "self.max_log_scale = net, scale, False, max_log_scale",
+            FORMULAS,
+        ),
+        (
+            "the inverse shifts after it divides",
+            "(z_b - t) * (-log_s).exp()",
+            "z_b * (-log_s).exp() - t",
+            BIJECTIONS,
+        ),
+        (
+            "features are ignored",
+            "self.net(y_a, h)",
+            "self.net(y_a, None if h is None else 0 * h)",
+            f"{LAYERS}::test_features_are_used_where_the_layer_says_so_and_ignored_elsewhere",
+        ),
+    ],
+    "cnf/layers/residual.py": [
+        (
+            "log|det| with the wrong sign",
+            "y[0].numel() * math.log(self.scale)",
+            "-y[0].numel() * math.log(self.scale)",
+            BIJECTIONS,
+        ),
+        (
+            "log|det| without C",
+            "y[0].numel() * math.log(self.scale)",
+            "y[0, 0].numel() * math.log(self.scale)",
+            BIJECTIONS,
+        ),
+    ],
+    "cnf/layers/subbands.py": [
+        (
+            "the rows of the low band are not orthonormal",
+            "low = _inverse_root(halve @ halve.T) @ halve",
+            "low = 2**0.5 * halve",
+            BIJECTIONS,
+        ),
+    ],
+    "cnf/layers/base.py": [
+        (
+            "log N without log sigma",
+            "0.5 * eps.square() + log_sigma + 0.5 * math.log(2 * math.pi)",
+            "0.5 * eps.square() + 0.5 * math.log(2 * math.pi)",
+            PRIORS,
+        ),
+        (
+            "log N without (1/2) log 2 pi",
+            "0.5 * eps.square() + log_sigma + 0.5 * math.log(2 * math.pi)",
+            "0.5 * eps.square() + log_sigma",
+            PRIORS,
+        ),
+        (
+            "bound on log s that does not bound",
+            "return bound * torch.tanh(raw / bound)",
+            "return bound * torch.asinh(raw / bound)",
+            FORMULAS,
+        ),
+    ],
+    "cnf/layers/split.py": [
+        (
+            "temperature is not applied",
+            "mu + temperature * log_sigma.exp() * eps",
+            "mu + log_sigma.exp() * eps",
+            PRIORS,
+        ),
+        (
+            "the part that leaves is scored from itself",
+            "mu, log_sigma = self.params(kept, h)\n        return kept",
+            "mu, log_sigma = self.params(y[:, -self.num_kept :], h)\n        return kept",
+            PRIORS,
+        ),
+    ],
+    "cnf/layers/prior.py": [
+        (
+            "temperature is not applied",
+            "mu + temperature * log_sigma.exp() * eps",
+            "mu + log_sigma.exp() * eps",
+            PRIORS,
+        ),
+        (
+            "temperature is squared",
+            "mu + temperature * log_sigma.exp() * eps",
+            "mu + temperature**2 * log_sigma.exp() * eps",
+            PRIORS,
+        ),
+    ],
+    "cnf/layers/uniform.py": [
+        (
+            "D log N is dropped",
+            "constant(y, -y[0].numel() * math.log(self.bins))",
+            "constant(y, 0.0)",
+            DEQUANTIZATIONS,
+        ),
+        (
+            "D log N with D = H W",
+            "constant(y, -y[0].numel() * math.log(self.bins))",
+            "constant(y, -y[0, 0].numel() * math.log(self.bins))",
+            DEQUANTIZATIONS,
+        ),
+        (
+            "v may be rounded into the next cell",
+            "torch.minimum((y + u) / bins, torch.nextafter(end, torch.zeros_like(end)))",
+            "torch.minimum((y + u) / bins, end)",
+            DEQUANTIZATIONS,
+        ),
+    ],
+    "cnf/layers/variational.py": [
+        (
+            "the sigmoid without its Jacobian",
+            "log_q - sum_except_batch(F.logsigmoid(w) + F.logsigmoid(-w))",
+            "log_q",
+            DEQUANTIZATIONS,
+        ),
+        (
+            "half the Jacobian of the sigmoid",
+            "F.logsigmoid(w) + F.logsigmoid(-w)",
+            "F.logsigmoid(w)",
+            DEQUANTIZATIONS,
+        ),
+        (
+            "q does not see y",
+            "scaled = 2 * y / (bins - 1) - 1",
+            "scaled = torch.zeros_like(y)",
+            DEQUANTIZATIONS,
+        ),
+    ],
+    "cnf/layers/binary.py": [
+        (
+            "softplus without its Jacobian",
+            "-log_pi + log_det + sum_except_batch(F.logsigmoid(w))",
+            "-log_pi + log_det",
+            DEQUANTIZATIONS,
+        ),
+        (
+            "log sigmoid(w) with the wrong sign inside",
+            "F.logsigmoid(w))",
+            "F.logsigmoid(-w))",
+            DEQUANTIZATIONS,
+        ),
+        (
+            "log sigmoid(w) with the wrong sign outside",
+            "log_det + sum_except_batch(F.logsigmoid(w))",
+            "log_det - sum_except_batch(F.logsigmoid(w))",
+            DEQUANTIZATIONS,
+        ),
+        (
+            "a small distance may vanish in the threshold",
+            ".clamp(min=torch.finfo(w.dtype).eps)",
+            "",
+            DEQUANTIZATIONS,
+        ),
+        ("threshold at 0", "(v > 0.5)", "(v > 0)", DEQUANTIZATIONS),
+        ("1/2 itself counts as vessel", "(v > 0.5)", "(v >= 0.5)", DEQUANTIZATIONS),
+    ],
+    "cnf/noise.py": [
+        (
+            "one draw for the whole batch",
+            "noise = sampler(shape, generator=generator, dtype=torch.float64, device=device)",
+            "noise = sampler((1, *shape[1:]), generator=generator, dtype=torch.float64, "
+            "device=device).expand(shape)",
+            NOISE,
+        ),
+        ("keys without the index", "{seed}/{int(index)}/{draw}", "{seed}/{draw}", NOISE),
+        ("keys without the draw", "{seed}/{int(index)}/{draw}", "{seed}/{int(index)}", NOISE),
+    ],
+    "cnf/flow.py": [
+        (
+            "layers get the features of the level before",
+            "level += isinstance(layer, Squeeze)",
+            "level += isinstance(layer, Prior)",
+            f"{MODELS}::test_log_prob_is_that_of_its_definition",
+        ),
+        (
+            "importance bound without - log M",
+            "terms.logsumexp(0) - math.log(num_samples)",
+            "terms.logsumexp(0)",
+            f"{BOUNDS}::test_the_bound_rises_with_the_number_of_samples_and_stays_below",
+        ),
+        (
+            "importance bound as the mean of the logarithms",
+            "terms.logsumexp(0) - math.log(num_samples)",
+            "terms.mean(0)",
+            f"{BOUNDS}::test_the_bound_rises_with_the_number_of_samples_and_stays_below",
+        ),
+        (
+            "the auxiliary loss inside the reported nats",
+            '{"nats": nats.detach()',
+            '{"nats": (nats + self.auxiliary * cross_entropy).detach()',
+            f"{MODELS}::test_the_loss_is_nats_per_dimension",
+        ),
+    ],
+    "cnf/model.py": [
+        (
+            "bits divided by D = H W",
+            "(y[0].numel() * math.log(2))",
+            "(y[0, 0].numel() * math.log(2))",
+            f"{MODELS}::test_bits_per_dim_divides_by_the_entries_of_y",
+        ),
+        (
+            "bits by log 10",
+            "(y[0].numel() * math.log(2))",
+            "(y[0].numel() * math.log(10))",
+            f"{MODELS}::test_bits_per_dim_divides_by_the_entries_of_y",
+        ),
+    ],
+    "cnf/factorised.py": [
+        (
+            "half-width 1/256: sums to 2",
+            "HALF_WIDTH = 1 / 512",
+            "HALF_WIDTH = 1 / 256",
+            FACTORISED,
+        ),
+        (
+            "end bins are closed",
+            "torch.where((y == 0) | (y == LEVELS - 1), ends, inside)",
+            "inside",
+            FACTORISED,
+        ),
+        (
+            "beta where 1 - beta belongs",
+            "(1 - beta) * F.softplus(a) - beta * F.softplus(-a)",
+            "beta * F.softplus(a) - (1 - beta) * F.softplus(-a)",
+            FACTORISED,
+        ),
+        (
+            "the mean of the weighted model is p, not q",
+            "torch.sigmoid(self.logit(x))",
+            "torch.sigmoid(self.params(x)[1])",
+            FACTORISED,
+        ),
+        (
+            "label 0 scored as label 1",
+            "F.logsigmoid((2 * y - 1) * logit)",
+            "F.logsigmoid((2 * y + 1) * logit)",
+            FACTORISED,
+        ),
+    ],
+    "cnf/data/degrade.py": [
+        (
+            "halving without antialiasing",
+            "0.5 * _cubic((source - centre) / 2)",
+            "_cubic(source - centre)",
+            DEGRADE,
+        ),
+        (
+            "x always rounded",
+            "x.clamp(0, 255).add(0.5).floor() if round_x else x",
+            "x.clamp(0, 255).add(0.5).floor()",
+            DEGRADE,
+        ),
+    ],
+    "cnf/data/batches.py": [
+        (
+            "labels move without their picture",
+            "torch.where(where, move(x), x)",
+            "x",
+            BATCHES,
+        ),
+    ],
+    "cnf/data/sets.py": [
+        (
+            "pictures of the validation split in training",
+            '"train": range(21, 37)',
+            '"train": range(21, 41)',
+            f"{SETS}::test_drive_is_split_16_4_20_by_number",
+        ),
+    ],
+    "cnf/data/registry.py": [
+        (
+            "any picture verifies",
+            "if found != expected[key]:",
+            "if False:",
+            f"{REGISTRY}::test_one_wrong_pixel_is_refused_naming_picture_and_hashes",
+        ),
+    ],
+    "cnf/training.py": [
+        (
+            "every step draws the noise of the first",
+            "noise.keyed(self.seed, [step], TRAINING_NOISE)",
+            "noise.keyed(self.seed, [0], TRAINING_NOISE)",
+            f"{LOOP}::test_every_step_has_its_own_noise_and_augmentation",
+        ),
+        (
+            "every step augments like the first",
+            "np.random.default_rng([1, self.seed, step])",
+            "np.random.default_rng([1, self.seed])",
+            f"{LOOP}::test_every_step_has_its_own_noise_and_augmentation",
+        ),
+        (
+            "validation scores the last weights, not the averaged ones",
+            "self.average.log_prob(",
+            "self.model.log_prob(",
+            f"{LOOP}::test_validation_is_the_mean_bits_per_dim_of_the_averaged_model",
+        ),
+        (
+            "the last weights are saved, not the averaged ones",
+            "models.save_model(part, self.average",
+            "models.save_model(part, self.model",
+            f"{LOOP}::test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones",
+        ),
+        (
+            "no warm-up",
+            "min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0",
+            "1.0",
+            f"{LOOP}::test_learning_rate_follows_the_schedule",
+        ),
+        (
+            "the worst validation is kept",
+            "value < self.best",
+            "value > self.best",
+            f"{LOOP}::test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones",
+        ),
+        (
+            "padding counts in D",
+            "return y, x, dims",
+            "return y, x, y[0].numel()",
+            f"{LOOP}::test_padding_of_vessel_pictures_does_not_count_in_dims",
+        ),
+        (
+            "a non-finite loss goes on",
+            'if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):',
+            "if False:",
+            f"{LOOP}::test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state",
+        ),
+    ],
+    "cnf/evaluation.py": [
+        (
+            "F outside the field of view too",
+            "p[0].numpy()[fov] >= threshold, subject.images[index].y[0].numpy()[fov] > 0",
+            "p[0].numpy() >= threshold, subject.images[index].y[0].numpy() > 0",
+            f"{METRICS}::test_pixels_outside_the_field_of_view_never_count",
+        ),
+        (
+            "PSNR with the border",
+            "border = (slice(SCALE, -SCALE),) * 2",
+            "border = (slice(None),) * 2",
+            f"{METRICS}::test_psnr_is_that_of_the_rounded_y_channel_without_border",
+        ),
+        (
+            "the baseline pays for padding",
+            "if tuple(y.shape[-2:]) == (height, width) or not isinstance(model, Factorised):",
+            "if True:",
+            f"{LIKELIHOOD}::test_factorised_model_does_not_pay_for_padding",
+        ),
+        (
+            "every noise draw is the first",
+            "noise.keyed(self.options.seed, indices, d)",
+            "noise.keyed(self.options.seed, indices, 0)",
+            f"{LIKELIHOOD}::test_draws_are_averaged",
+        ),
+        (
+            "the threshold is chosen on the test pictures",
+            "best_threshold(*pooled(valid, valid.means(samples)))",
+            "best_threshold(*pooled(subject, means))",
+            f"{METRICS}::test_validation_split_chooses_the_threshold",
+        ),
+    ],
+    "cnf/results.py": [
+        ("an id may be there twice", "if row.id in ids:", "if False:", LEDGER),
+        (
+            "a bound is printed as if it were exact",
+            'return self.bound not in (None, "exact")',
+            "return False",
+            LEDGER,
+        ),
+    ],
+}
+MUTANTS = [Mutant(row[0], file, *row[1:]) for file, rows in PLANTED.items() for row in rows]
+
+
+class Outcome(NamedTuple):
+    """What a run of the tests said."""
+
+    failed: list[str]  # tests, by node id
+    broken: list[str]  # what pytest could not collect, or its own complaint
+    seconds: float
+
+
+def plant(mutant: Mutant, source: str) -> str:
+    """The source with the mistake. Raises ValueError unless the text stands there exactly once."""
+    if source.count(mutant.text) != 1:
+        raise ValueError(
+            f"{mutant.file}, '{mutant.name}': its text stands there {source.count(mutant.text)} "
+            f"times, not once; bring tools/mutants.py up to date: {mutant.text}"
+        )
+    return source.replace(mutant.text, mutant.wrong)
+
+
+def copy_repository(folder: Path) -> None:
+    """What the tests need: no image sets, no weights."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("cnf", "configs", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in (".", "data", "results"):
+        (folder / name).mkdir(exist_ok=True)
+        for file in (p for p in (ROOT / name).iterdir() if p.is_file()):
+            shutil.copy2(file, folder / name)
+
+
+def attempt(tests: Sequence[str], mutant: Mutant | None) -> Outcome:
+    """Run tests in a copy of the repository, with a mistake until the first failure.
+
+    Needs a process of its own, for it imports the package from the copy.
+    """
+    import pytest
+
+    failed: list[str] = []
+    broken: list[str] = []
+
+    class Watch:
+        def pytest_runtest_logreport(self, report):
+            if report.failed:
+                failed.append(report.nodeid)
+
+        def pytest_collectreport(self, report):
+            if report.failed:
+                broken.append(str(report.longrepr).strip().splitlines()[-1])
+
+    started = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="mutant-") as place,
+        open(os.devnull, "w") as null,
+        contextlib.redirect_stdout(null),
+        contextlib.redirect_stderr(null),
+    ):
+        folder = Path(place).resolve()
+        copy_repository(folder)
+        if mutant:
+            path = folder / mutant.file
+            path.write_text(plant(mutant, path.read_text()))
+        os.chdir(folder)
+        options = ["-q", "-p", "no:cacheprovider", *["-x"] * bool(mutant)]
+        code = pytest.main(options + [f"tests/{name}" for name in tests], [Watch()])
+        origin = Path(sys.modules["cnf"].__file__).parent if "cnf" in sys.modules else None
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not broken:
+            broken.append(f"pytest ended with {code!r}")
+        elif not broken and origin != folder / "cnf":
+            broken.append(f"cnf was imported from {origin}, not from the copy")
+        os.chdir(ROOT)
+    return Outcome(failed, broken, time.monotonic() - started)
+
+
+def run(mutants: Sequence[Mutant], jobs: int) -> int:
+    """Print the table; returns how many mistakes were not caught by a failing test."""
+    started = time.monotonic()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        needed = sorted({mutant.tests for mutant in mutants})
+        groups = [list(g) for _, g in groupby(needed, lambda tests: tests.split("::")[0])]
+        print("Unchanged, these must pass:", flush=True)
+        bad = 0
+        for tests, outcome in zip(groups, pool.map(attempt, groups, repeat(None)), strict=True):
+            complaints = outcome.broken + outcome.failed
+            bad += bool(complaints)
+            said = f"FAILED: {complaints[0]}" if complaints else "passes"
+            print(f"{outcome.seconds:6.1f} s  {tests[0].split('::')[0]}  {said}", flush=True)
+        if bad:
+            return bad
+        print("\nMistake, and the first test that sees it:", flush=True)
+        needed = [[mutant.tests] for mutant in mutants]
+        for mutant, outcome in zip(mutants, pool.map(attempt, needed, mutants), strict=True):
+            caught = outcome.failed and not outcome.broken
+            bad += not caught
+            where = mutant.file.removeprefix("cnf/")
+            said = outcome.failed[0].removeprefix("tests/") if caught else "SURVIVED"
+            if outcome.broken:
+                said = f"BROKEN: {outcome.broken[0]}"
+            print(f"{outcome.seconds:6.1f} s  {where}: {mutant.name}\n{'':10}{said}", flush=True)
+    minutes = (time.monotonic() - started) / 60
+    print(f"\n{len(mutants) - bad} of {len(mutants)} mistakes caught, in {minutes:.1f} min")
+    return bad
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only mistakes that hold one")
+    parser.add_argument("--jobs", type=int, default=2, help="mistakes at a time, each in its copy")
+    arguments = parser.parse_args()
+    words = arguments.words or [""]
+    chosen = [m for m in MUTANTS if any(word in f"{m.file}: {m.name}" for word in words)]
+    if not chosen:
+        print(f"error: no mistake holds {' or '.join(words)}", file=sys.stderr)
+        return 2
+    try:
+        for mutant in chosen:
+            plant(mutant, (ROOT / mutant.file).read_text())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    os.environ.pop("CNF_DATA", None)
+    # Two mistakes of one second and one length would share a .pyc
+    os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+    return 1 if run(chosen, arguments.jobs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
