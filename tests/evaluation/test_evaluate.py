@@ -148,7 +148,7 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
         "steps": 9,
         "device": "cpu",
         "threads": 1,
-        "command": "python -m cnf train sr --out /home/me/deep.er/runs/mine --preset a/b",
+        "command": "python -m cnf train sr --out /srv/me/deep.er/runs/mine --preset a/b",
         "data": {"train": {"images": 5}, "stand_in": True},
     }
     (run / "config.json").write_text(json.dumps(record))
