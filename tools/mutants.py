@@ -254,7 +254,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             "q does not see y",
             "scaled = 2 * y / (bins - 1) - 1",
             "scaled = torch.zeros_like(y)",
-            DEQUANTIZATIONS,
+            f"{DEQUANTIZATIONS}::test_q_sees_the_target",
         ),
     ],
     "cnf/layers/binary.py": [
