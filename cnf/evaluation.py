@@ -5,7 +5,7 @@ view. Padding never counts in D; a factorised model leaves it out of log P too, 
 so that its figure stays an upper bound.
 
 Super-resolution: PSNR and SSIM on the Y channel under the standard protocol: output rounded to 8
-bits, two border pixels removed, peak 255 (paper.md section 7).
+bits, two border pixels removed, peak 255.
 
 Vessels: F = 2 TP / (2 TP + FP + FN) inside the field of view; a pixel is vessel where its
 probability is at least the threshold.

@@ -2,7 +2,7 @@
 
 Reads a safetensors file (the configuration is inside) and scores given pictures under given noise.
 Nothing of the package and no torch is used; everything is float64. Written from the formulas:
-paper.md sections 1 to 3.
+the paper and the chapters of the book.
 
     python tests/referee.py weights.safetensors pictures.npz
 

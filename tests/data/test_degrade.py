@@ -125,7 +125,7 @@ def test_bicubic_row_of_set5_is_reproduced(benchmark_root):
         up = imresize_double(low_resolution(y, round_x=True)).clamp(0, 255).add(0.5).floor()
         inner = (0, 0, slice(2, -2), slice(2, -2))
         scores.append(peak_signal_noise_ratio(y[inner].numpy(), up[inner].numpy(), data_range=255))
-    # Published: 33.66 dB (paper.md 6.2), two digits; 0.02 dB covers the spread of protocols.
+    # Published: 33.66 dB, two digits; 0.02 dB covers the spread of protocols.
     assert abs(np.mean(scores) - 33.66) <= 0.02
 
 
