@@ -52,6 +52,12 @@ class ConditionalModel(nn.Module):
         """What training minimises: mean -log p(y|x) / D in nats, and values to log."""
         return -self.log_prob(y, x, generator).mean() / y[0].numel(), {}
 
+    def forward(
+        self, y: Tensor, x: Tensor, generator: Generator = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss`, under the name by which PyTorch's wrappers for several processes call it."""
+        return self.loss(y, x, generator)
+
     @property
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype

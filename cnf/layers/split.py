@@ -18,7 +18,8 @@ class Split(Prior):
 
     Args:
         channels: number of channels C >= 2.
-        net: maps (z0, h) to (B, 2 C_1, H, W), C_1 = C - C_0: mu and the raw log-scale.
+        net: maps (z0, h) to (B, 2 C_1, H, W), C_1 = C - C_0: mu and the raw log-scale. None:
+            N(0, I), a split prior that sees nothing.
         scale: "bounded" or "softplus", as in GaussianPrior.
         num_kept: C_0, how many channels go on; by default half, with odd C the larger half.
 
@@ -29,7 +30,7 @@ class Split(Prior):
     def __init__(
         self,
         channels: int,
-        net: nn.Module,
+        net: nn.Module | None = None,
         scale: Literal["bounded", "softplus"] = "bounded",
         num_kept: int | None = None,
     ):
@@ -39,6 +40,7 @@ class Split(Prior):
         self.num_kept = channels - channels // 2 if num_kept is None else num_kept
         if not 0 < self.num_kept < channels:
             raise ValueError(f"num_kept = {num_kept}: keep 1 to {channels - 1} of {channels}")
+        self.num_left = channels - self.num_kept
         self.net, self.scale = net, scale
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -66,5 +68,8 @@ class Split(Prior):
     def params(self, kept: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """(mu, log sigma) of the part that leaves, each (B, C_1, H, W)."""
         check_features(kept, h)
+        if self.net is None:
+            zero = torch.zeros_like(kept[:, :1]).expand(-1, self.num_left, -1, -1)
+            return zero, zero
         mu, raw = self.net(kept, h).chunk(2, dim=1)
         return mu, log_scale(raw, self.scale, MAX_LOG_SIGMA)

@@ -167,6 +167,7 @@ ALL_PRIORS = variants(
     Case("GaussianPrior-standard", lambda h: GaussianPrior(3), uses_h=False),
     Case("Split", lambda h: split(4, h), 4),
     Case("Split-odd", lambda h: split(5, h), 5, (2, 3)),
+    Case("Split-standard", lambda h: Split(5), 5, (2, 3), uses_h=False),
     Case("Split-keeps_one", lambda h: split(4, h, num_kept=1), 4),
     Case(
         "Split-released", lambda h: split(2, h, width=0, gain=True, scale="softplus"), 2, reach=10
@@ -223,7 +224,8 @@ def call(
 def stated(prior: Prior, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
     """(mu, sigma) of what leaves at a prior, read off its network as the docstring says."""
     if prior.net is None:
-        return torch.zeros_like(y), torch.ones_like(y)
+        left = prior.latent(y)
+        return torch.zeros_like(left), torch.ones_like(left)
     mu, raw = prior.net(prior(y, h)[0], h).chunk(2, dim=1)
     return mu, F.softplus(raw) if prior.scale == "softplus" else (6 * torch.tanh(raw / 6)).exp()
 
