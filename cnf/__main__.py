@@ -65,7 +65,7 @@ def train(
         threads: CPU threads; 1 by default on a CPU.
         dry_run: print parameters, steps and time from a short probe; write nothing.
     """
-    from cnf import training
+    from cnf import runs, training
     from cnf.config import load_config
 
     if max_minutes is not None and not max_minutes > 0:
@@ -75,7 +75,7 @@ def train(
     if resume is not None:
         if dry_run or out is not None:
             raise ConfigError("--resume goes with neither --dry-run nor --out: leave those out")
-        stored = training.read_config(resume)
+        stored = runs.read_config(resume)
         if stored.experiment != experiment:
             raise ConfigError(f"{resume} is a run of {stored.experiment}, not of {experiment}")
         if model or preset or overrides:

@@ -121,6 +121,25 @@ def curves(
     return figure
 
 
+@styled
+def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the lines of history.jsonl as a PNG: bits/dim, gradient norm, learning rate by step."""
+    steps = [line["step"] for line in history]
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
+    top.plot(steps, [line["bits_per_dim"] for line in history], label="training")
+    top.plot(steps, [line["valid_bits_per_dim"] for line in history], label="validation, averaged")
+    top.set_ylabel("bits/dim")
+    top.legend(loc="upper right")
+    middle.semilogy(steps, [line["grad_norm"] for line in history], label="mean")
+    middle.semilogy(steps, [line["grad_norm_max"] for line in history], label="largest")
+    middle.set_ylabel("gradient norm")
+    middle.legend(loc="upper right")
+    bottom.plot(steps, [line["lr"] for line in history])
+    bottom.set(ylabel="learning rate", xlabel="step")
+    figure.savefig(path, format="png", dpi=100, metadata={"Software": None})
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG without metadata, then close it."""
     buffer = io.BytesIO()

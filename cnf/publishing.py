@@ -7,7 +7,6 @@ from what a clone holds.
 import csv
 import hashlib
 import json
-import platform
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from cnf import models
+from cnf import models, runs
 from cnf import results as ledger
 from cnf.config import Config, config_sha256
 from cnf.data import ImageSet
@@ -119,7 +118,7 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
     last = json.loads(lines[-1]) if lines else {}
     hardware = record.get("hardware", record.get("device"))
     if hardware == "cpu":
-        hardware = f"{cpu()}, {record.get('threads', '?')} threads"
+        hardware = f"{runs.processor()}, {record.get('threads', '?')} threads"
     return {
         "config_sha256": record.get("config_sha256", config_sha256(config)),
         "seed": record.get("seed"),
@@ -127,16 +126,6 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
         "wall_s": last.get("seconds"),
         "hardware": hardware,
     }
-
-
-def cpu() -> str:
-    """The model of this machine's processor."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.split(":", 1)[1].split())
-    return platform.processor() or platform.machine()
 
 
 def write_scores(folder: Path, images: ImageSet, scores: Mapping[str, np.ndarray]) -> None:

@@ -16,15 +16,13 @@ import copy
 import io
 import json
 import math
-import os
-import shlex
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 from statistics import median
@@ -33,16 +31,15 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from cnf import models, noise
-from cnf.config import Config, TrainingConfig, config_sha256, from_dict, load_config, to_dict
+from cnf import models, noise, runs
+from cnf.config import Config, TrainingConfig, config_sha256, from_dict, to_dict
 from cnf.data import Example, ImageSet, load
 from cnf.data.batches import make_batch
+from cnf.diagnose import first_non_finite
 from cnf.errors import CheckpointError, ConfigError, DataError, TrainingError
 from cnf.nets import set_precision
 
@@ -79,13 +76,13 @@ def train(
     writes a checkpoint, then raises KeyboardInterrupt.
     """
     out = Path(out)
-    with _locked(out):
+    with runs.locked(out):
         if resume:
-            record = read_record(out)
-            config = _same_run(record, read_config(out), config, minutes, steps, seed)
+            record = runs.read_record(out)
+            config = runs.same_run(record, runs.read_config(out), config, minutes, steps, seed)
             run = Run.build(config, record["seed"], device)
             run.load(out / "last.pt", record)
-            _rewind_history(out, run.step)
+            runs.rewind_history(out, run.step)
         else:
             config = with_budget(config, minutes, steps)
             if (out / "last.pt").exists():
@@ -96,7 +93,7 @@ def train(
             tqdm.write(run.data.describe())
             record = run.record()
             (out / "history.jsonl").unlink(missing_ok=True)
-            write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
+            runs.write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
             run.steps = record["steps"]
             run.save(out / "last.pt")
         _loop(run, out, max_minutes)
@@ -122,14 +119,14 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
                 started = time.monotonic()
                 line, is_best = run.validate()
                 run.seconds += time.monotonic() - started
-                _append(out / "history.jsonl", line)
+                runs.append(out / "history.jsonl", line)
                 if is_best:
                     run.save_weights(out / "weights.safetensors")
                 run.save(out / "last.pt")
                 tqdm.write(_sentence(line, run.steps))
         if run.step % options.validate_every and run.step < run.steps:
             run.save(out / "last.pt")
-    plot_history(out)
+    _plot_history(out)
     if stop:
         raise KeyboardInterrupt(f"stopped at step {run.step}: go on with --resume {out}")
     if run.step < run.steps:
@@ -325,9 +322,10 @@ class Run:
                 "train": {"images": len(self.data), "sha256": self.data.sha256},
                 "valid": {"images": len(self.valid), "sha256": self.valid.sha256},
             },
-            "command": command(self.config, budget["steps"], self.seed),
+            "command": runs.command(self.config, budget["steps"], self.seed),
             "parameters": self.num_parameters,
             "device": _device_name(self.device),
+            "hardware": f"{_device_name(self.device)}, {torch.get_num_threads()} threads",
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
@@ -371,7 +369,7 @@ class Run:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomically(path, buffer.getbuffer())
+        runs.write_atomically(path, buffer.getbuffer())
 
     def load(self, path: Path, record: dict[str, Any]) -> None:
         """Take the state `save` wrote. Raises CheckpointError if it is damaged or another run's."""
@@ -382,10 +380,10 @@ class Run:
             stored = from_dict(json.loads(state["config"]))
         except DAMAGED as error:
             raise CheckpointError(
-                f"{path}: cannot be read ({_first_line(error)}): it was cut short or is not a "
+                f"{path}: cannot be read ({runs.first_line(error)}): it was cut short or is not a "
                 "checkpoint; restore a copy or train again"
             ) from error
-        different = differences(to_dict(stored), to_dict(self.config))
+        different = runs.differences(to_dict(stored), to_dict(self.config))
         if different:
             raise CheckpointError(f"{path} belongs to another run: {'; '.join(different)}")
         for split, images in (("train", self.data), ("valid", self.valid)):
@@ -403,7 +401,7 @@ class Run:
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path} holds another model than its configuration builds "
-                f"({_first_line(error)}): train again, or use the version of the code that made it"
+                f"({runs.first_line(error)}): train again, or use the code that made it"
             ) from error
 
     def save_weights(self, path: Path) -> None:
@@ -416,7 +414,7 @@ class Run:
             "data": self.data.name,
             "data_sha256": self.data.sha256,
         }
-        with atomic(path) as part:
+        with runs.atomic(path) as part:
             models.save_model(part, self.average, self.config, metadata)
 
 
@@ -490,21 +488,6 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
     )
 
 
-def command(config: Config, steps: int, seed: int) -> str:
-    """The command line that repeats a run; empty if its preset is not one of `configs/`."""
-    model = "flow" if config.model.kind == "flow" else "baseline"
-    words = ["python", "-m", "cnf", "train", config.experiment, "--model", model]
-    words += ["--preset", config.preset]
-    try:
-        preset = _flat(to_dict(load_config(config.experiment, model, config.preset)))
-    except ConfigError:
-        return ""
-    for key, value in _flat(to_dict(config)).items():
-        if key not in ("training.steps", "training.minutes") and value != preset.get(key):
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return shlex.join([*words, "--steps", str(steps), "--seed", str(seed)])
-
-
 def whole_batch(
     images: ImageSet, indices: list[int], config: Config, multiple: int
 ) -> tuple[Tensor, Tensor, int]:
@@ -529,156 +512,14 @@ def whole_batch(
     return y, x, dims
 
 
-def first_non_finite(model: nn.Module, y: Tensor, x: Tensor, generator) -> str:
-    """The first module whose output, else whose input's gradient, is not finite on this batch."""
-    if not (torch.isfinite(y).all() and torch.isfinite(x).all()):
-        return "the batch itself"
-    forward: list[str] = []
-    backward: list[str] = []
-    hooks = []
+def _plot_history(out: Path) -> None:
+    """Draw history.jsonl as history.png."""
+    from cnf import plotting
 
-    def note(name: str, gradient: Tensor) -> None:
-        if not _finite(gradient):
-            backward.append(name)
-
-    for name, module in model.named_modules():
-        if not name:
-            continue
-
-        def before(module, inputs, name=name):
-            for tensor in _tensors(inputs):
-                if tensor.requires_grad:
-                    tensor.register_hook(partial(note, name))
-
-        def after(module, inputs, outputs, name=name):
-            if not all(_finite(tensor) for tensor in _tensors(outputs)):
-                forward.append(name)
-
-        hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
-    try:
-        model.zero_grad()
-        loss, _ = model.loss(y, x, generator())
-        if not forward and _finite(loss):
-            loss.backward()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    names = dict(model.named_modules())
-    weights = [n for n, p in model.named_parameters() if p.grad is not None and not _finite(p.grad)]
-    model.zero_grad()
-    if forward:
-        return f"layer '{forward[0]}' ({type(names[forward[0]]).__name__})"
-    if backward:
-        return f"the gradient through layer '{backward[0]}' ({type(names[backward[0]]).__name__})"
-    return f"the gradient of '{weights[-1]}'" if weights else "the loss itself"
-
-
-def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """One phrase for every key whose value differs between two nested dictionaries."""
-    old, new = _flat(there), _flat(here)
-    return [
-        f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-
-
-def read_record(out: Path) -> dict[str, Any]:
-    """config.json of a run folder. Raises CheckpointError if it is missing or damaged."""
-    path = Path(out) / "config.json"
-    if not path.exists():
-        raise CheckpointError(f"{out} is not a run folder: it holds no config.json")
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not valid JSON ({error}): restore a copy") from error
-
-
-def read_config(out: Path) -> Config:
-    """The configuration of a run folder. Raises CheckpointError."""
-    try:
-        return from_dict(read_record(out)["config"])
-    except (ConfigError, KeyError) as error:
-        raise CheckpointError(
-            f"{out}/config.json does not fit this version ({error}): use the version that made it"
-        ) from error
-
-
-def read_history(out: Path) -> list[dict[str, Any]]:
-    """The lines of history.jsonl; a last line cut short by a crash is left out."""
-    path = Path(out) / "history.jsonl"
-    lines = path.read_text().split("\n") if path.exists() else []
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def plot_history(out: Path) -> None:
-    """Draw history.jsonl as history.png: bits/dim, gradient norm and learning rate by step."""
-    from matplotlib.figure import Figure
-
-    history = read_history(out)
-    if not history:
-        return
-    steps = [line["step"] for line in history]
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
-    top.plot(steps, [line["bits_per_dim"] for line in history], label="training")
-    top.plot(steps, [line["valid_bits_per_dim"] for line in history], label="validation, averaged")
-    top.set_ylabel("bits/dim")
-    top.legend(loc="upper right")
-    middle.semilogy(steps, [line["grad_norm"] for line in history], label="mean")
-    middle.semilogy(steps, [line["grad_norm_max"] for line in history], label="largest")
-    middle.set_ylabel("gradient norm")
-    middle.legend(loc="upper right")
-    bottom.plot(steps, [line["lr"] for line in history])
-    bottom.set(ylabel="learning rate", xlabel="step")
-    with atomic(Path(out) / "history.png") as part:
-        figure.savefig(part, format="png", dpi=100, metadata={"Software": None})
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Write to the path yielded; `path` changes only when all is on the disk.
-
-    Raises TrainingError, and leaves `path` as it was, if the disk is full or cannot be written.
-    """
-    part = path.with_name(path.name + ".tmp")
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        for left in path.parent.glob(part.name + "*"):
-            left.unlink()
-        raise TrainingError(
-            f"{path} could not be written ({_first_line(error)}); what was there is untouched: "
-            f"make room, then --resume {path.parent}"
-        ) from error
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Replace the content of `path` in one move, see `atomic`."""
-    with atomic(path) as part:
-        part.write_bytes(content)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the folder for this process."""
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise TrainingError(
-            f"another run is writing to {out}: wait for it, stop it, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise TrainingError(f"cannot write to {out} ({error}): choose another --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    history = runs.read_history(out)
+    if history:
+        with runs.atomic(out / "history.png") as part:
+            plotting.training_curves(history, part)
 
 
 @contextmanager
@@ -703,52 +544,6 @@ def _signals() -> Iterator[list[int]]:
         restore()
 
 
-def _same_run(
-    record: dict[str, Any],
-    stored: Config,
-    config: Config | None,
-    minutes: float | None,
-    steps: int | None,
-    seed: int | None,
-) -> Config:
-    """The stored configuration. Raises CheckpointError if what is asked for differs from it."""
-    if config is None:
-        config = stored
-    options = config.training
-    if minutes is None and steps is None:  # the budget was fixed when the run began
-        options = replace(options, minutes=stored.training.minutes, steps=stored.training.steps)
-    else:
-        options = replace(options, minutes=minutes, steps=steps)
-        if steps == record["steps"]:
-            options = replace(options, minutes=stored.training.minutes, steps=stored.training.steps)
-    different = differences(to_dict(stored), to_dict(replace(config, training=options)))
-    if seed is not None and seed != record["seed"]:
-        different.append(f"seed was {record['seed']} and is now {seed}")
-    if different:
-        raise CheckpointError(
-            f"resume needs the configuration of the run ({record['steps']} steps): "
-            f"{'; '.join(different)}: leave it out, or start another run"
-        )
-    return stored
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise TrainingError(
-            f"{path} could not be written ({error}): make room, then --resume {path.parent}"
-        ) from error
-
-
-def _rewind_history(out: Path, step: int) -> None:
-    """Drop lines written after the checkpoint: they will be written again."""
-    kept = [line for line in read_history(out) if line["step"] <= step]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
-    write_atomically(out / "history.jsonl", text.encode())
-
-
 def _accelerator(device: str) -> Accelerator:
     check_device(device)
     cpu = device == "cpu" or not torch.cuda.is_available()
@@ -762,7 +557,7 @@ def _accelerator(device: str) -> Accelerator:
 
 
 def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else runs.processor()
 
 
 def _optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:
@@ -790,36 +585,11 @@ def _groups(images: ImageSet, count: int, config: Config) -> Iterator[list[int]]
         yield list(range(start, min(start + size, count)))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def _duration(minutes: float) -> str:
     for size, unit in ((1440, "days"), (60, "hours"), (1, "minutes")):
         if minutes >= 2 * size:
             return f"{minutes / size:.1f} {unit}"
     return f"{60 * minutes:.0f} seconds"
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    if isinstance(values, Tensor):
-        return [values] if values.is_floating_point() else []
-    return [t for v in values for t in _tensors(v)] if isinstance(values, list | tuple) else []
-
-
-def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _sentence(line: dict[str, Any], steps: int) -> str:

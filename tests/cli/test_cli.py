@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from cnf import __main__ as cli
-from cnf import evaluation, models, training
+from cnf import evaluation, models, runs, training
 from cnf.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -159,7 +159,7 @@ def test_a_photograph_that_is_not_there_is_one_line(capsys, run):
 
 
 def test_a_run_folder_in_use_is_one_line(capsys, run):
-    with training._locked(run):
+    with runs.locked(run):
         assert "another run is writing to" in error_of(capsys, "train", "sr", "--resume", run)
 
 
@@ -228,7 +228,7 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, enviro
         command("train", "sr"), env=environment, capture_output=True, text=True, check=True
     )
     out = tmp_path / "runs" / "sr-flow-smoke-s0"
-    history = training.read_history(out)
+    history = runs.read_history(out)
     assert history[-1]["step"] == 200
     assert history[-1]["valid_bits_per_dim"] < history[0]["valid_bits_per_dim"]
     assert models.load_model(out / "weights.safetensors")[1] == load_config("sr")

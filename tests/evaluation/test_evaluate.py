@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from cnf import audit, evaluation, models, publishing
+from cnf import audit, evaluation, models, publishing, runs
 from cnf import results as ledger
 from cnf.config import config_sha256
 from cnf.data import load
@@ -159,7 +159,7 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
     text = (results / "mine" / "config.json").read_text()
     assert "/home" not in text and "--out mine --preset a/b" in text
     assert (row.seed, row.steps, row.wall_s) == (3, 999, 499.5)
-    assert row.hardware == f"{publishing.cpu()}, 1 threads"
+    assert row.hardware == f"{runs.processor()}, 1 threads"
     history = (results / "mine" / "history.jsonl").read_text().splitlines()
     assert len(history) == publishing.MAX_LINES and history[0] == lines[0]
     assert history[-1] == lines[-1]

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from cnf import models, training
+from cnf import models, runs, training
 from cnf.data import Example, ImageSet
+from cnf.diagnose import first_non_finite
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
 
@@ -93,7 +94,7 @@ def test_minutes_become_steps_once_and_are_stored(tmp_path, configure, monkeypat
     config = configure(steps=None, minutes=0.2, validate_every=4)
     training.train(config, tmp_path, max_minutes=1e-9)
     # 12 s, at 0.5 s an update and 2 s / 4 for its share of a validation
-    assert training.read_record(tmp_path)["steps"] == 12
+    assert runs.read_record(tmp_path)["steps"] == 12
     monkeypatch.setattr(training.Run, "probe", lambda run: pytest.fail("probed again"))
     training.train(None, tmp_path, resume=True)
     assert state(tmp_path)["step"] == 12
@@ -275,7 +276,7 @@ def test_a_run_that_trains_on_the_validation_pictures_keeps_its_last_weights(
     training.train(config, tmp_path)
     _, _, metadata = models.load_model(tmp_path / "weights.safetensors")
     assert (metadata["step"], metadata["valid_bits_per_dim"]) == ("10", "3.0")
-    assert training.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
+    assert runs.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
 
 
 @torch.no_grad()
@@ -333,7 +334,7 @@ def test_the_command_of_a_run_gives_its_configuration_again():
     from cnf.config import load_config
 
     config = load_config("sr", overrides=["training.lr=0.5", "data.augment=false", "data.crop=16"])
-    words = shlex.split(training.command(config, steps=7, seed=3))
+    words = shlex.split(runs.command(config, steps=7, seed=3))
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert load_config("sr", "flow", "smoke", overrides) == config
     assert words[-4:] == ["--steps", "7", "--seed", "3"]
@@ -395,7 +396,7 @@ class Chain(nn.Module):
 
 def test_a_non_finite_gradient_is_traced_to_its_layer():
     y = torch.ones(1, 1, 2, 2)
-    found = training.first_non_finite(Chain(), y, y, lambda: None)
+    found = first_non_finite(Chain(), y, y, lambda: None)
     assert found == "the gradient through layer 'second' (Root)"
 
 
@@ -420,7 +421,7 @@ def test_a_batch_that_is_not_finite_is_named(configure):
     run = training.Run.build(configure(), seed=0)
     y, x = run.batch(0)
     x[0, 0, 0, 0] = math.nan
-    found = training.first_non_finite(run.model, y, x, lambda: None)
+    found = first_non_finite(run.model, y, x, lambda: None)
     assert found == "the batch itself"
 
 
