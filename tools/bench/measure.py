@@ -1,0 +1,287 @@
+"""Time and weigh. All candidates live in one process and take turns, so that they share its
+history: how the allocator was used before is worth more than what sets libraries apart."""
+
+import contextlib
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tools.bench.freia import Freia
+from tools.bench.nflows import Nflows
+from tools.bench.normflows import Normflows
+from tools.bench.ours import Ours
+from tools.bench.work import Adapter, Work
+
+REFERENCE = "FrEIA"
+TASKS = ("train", "train_h", "log_prob", "sample")  # train_h: features with gradient
+MANY = 32  # samples of one x
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One row of the table: an adapter, its options, and how PyTorch is to run it."""
+
+    name: str
+    adapter: type[Adapter]
+    options: dict[str, bool] = field(default_factory=dict)
+    channels_last: bool = False
+    autocast: bool = False
+
+
+FAST = {"fast": True}
+CANDIDATES = (
+    Candidate("FrEIA", Freia),
+    Candidate("nflows", Nflows),
+    Candidate("normflows", Normflows),
+    Candidate("ours, layer by layer", Ours, {"fast": False}),
+    Candidate("ours", Ours, FAST),
+    Candidate("ours, channels-last", Ours, FAST, channels_last=True),
+    Candidate("ours, recompute", Ours, FAST | {"recompute": True}),
+    Candidate("FrEIA, channels-last", Freia, channels_last=True),
+    Candidate("ours, bf16", Ours, FAST | {"bf16": True}),
+    Candidate("ours, bf16, channels-last", Ours, FAST | {"bf16": True}, channels_last=True),
+    Candidate("FrEIA, autocast", Freia, autocast=True),
+)
+
+
+class Runner:
+    """A candidate at work: `run(task)` does one training step, log_prob or batch of samples."""
+
+    def __init__(self, candidate: Candidate, work: Work, device: str):
+        torch.manual_seed(0)
+        self.candidate, self.device = candidate, device
+        self.model = candidate.adapter(work, **candidate.options).to(device)
+        self.y, self.h = work.inputs(device)
+        if candidate.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+            self.y, *self.h = (
+                t.contiguous(memory_format=torch.channels_last) for t in (self.y, *self.h)
+            )
+        self.model.start(self.y, self.h)
+        self.one = [t[:1].clone(memory_format=torch.preserve_format) for t in self.h]
+        # so small a step that the weights of the last round are those of the first
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-7, fused=True)
+
+    def loss(self) -> Tensor:
+        with self.precision():
+            return -self.model.log_prob(self.y, self.h).mean()
+
+    def precision(self) -> contextlib.AbstractContextManager:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.candidate.autocast)
+
+    @contextlib.contextmanager
+    def gradient_of_features(self, wanted: bool) -> Iterator[None]:
+        for t in self.h:
+            t.requires_grad_(wanted)
+        yield
+        for t in self.h:
+            t.requires_grad_(False)
+            t.grad = None
+
+    def run(self, task: str) -> None:
+        if task.startswith("train"):
+            with self.gradient_of_features(task == "train_h"):
+                self.optimizer.zero_grad()
+                self.loss().backward()
+                self.optimizer.step()
+            return
+        with torch.no_grad(), self.precision():
+            if task == "log_prob":
+                self.model.log_prob(self.y, self.h)
+            elif task == "sample":
+                self.model.sample(self.h)
+            elif task == "one":
+                self.model.sample(self.one)
+            elif task == "many":
+                self.model.sample_many(self.one, MANY)
+
+    def time(self, task: str, repeats: int = 1) -> tuple[float, float]:
+        """(CPU, wall) seconds of one run."""
+        self.synchronize()
+        cpu, wall = time.process_time(), time.perf_counter()
+        for _ in range(repeats):
+            self.run(task)
+        self.synchronize()
+        return (
+            (time.process_time() - cpu) / repeats,
+            (time.perf_counter() - wall) / repeats,
+        )
+
+    def synchronize(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def memory(self, gradient_of_features: bool = False) -> dict[str, float]:
+        """MiB that a training step keeps from forward to backward.
+
+        "saved": what autograd saved, each storage once, without parameters, y and h. "kept": what
+        the process, or the GPU, had allocated after the forward pass and not before: this also sees
+        what a custom function keeps elsewhere. "peak", on a GPU: the most that a whole training
+        step had allocated beyond what lay there before it.
+        """
+        self.run("train")  # buffers of the optimizer exist from here on
+        self.optimizer.zero_grad()
+        found = {}
+        known = {t.untyped_storage().data_ptr() for t in (self.y, *self.h)}
+        known |= {t.untyped_storage().data_ptr() for t in self.model.parameters()}
+        known |= {t.untyped_storage().data_ptr() for t in self.model.buffers()}
+        saved: dict[int, Tensor] = {}  # holding a tensor keeps its address from a second use
+
+        def pack(t: Tensor) -> Tensor:
+            saved.setdefault(t.untyped_storage().data_ptr(), t)
+            return t
+
+        with self.gradient_of_features(gradient_of_features):
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+                loss = self.loss()
+            sizes = {p: t.untyped_storage().nbytes() for p, t in saved.items() if p not in known}
+            found["saved"] = sum(sizes.values()) / 2**20
+            del loss
+            saved.clear()
+            found["kept"] = self.kept() / 2**20
+        if self.device == "cuda":
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            self.run("train_h" if gradient_of_features else "train")
+            found["peak"] = (torch.cuda.max_memory_allocated() - before) / 2**20
+        return found
+
+    def kept(self) -> int:
+        """Bytes allocated by a forward pass and not freed by its end."""
+        if self.device == "cuda":
+            before = torch.cuda.memory_allocated()
+            loss = self.loss()  # noqa: F841 holds the graph
+            return torch.cuda.memory_allocated() - before
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+            loss = self.loss()  # noqa: F841
+        return sum(event.self_cpu_memory_usage for event in profile.key_averages())
+
+
+Times = dict[str, dict[str, list[tuple[float, float]]]]  # candidate -> task -> (CPU, wall) a round
+
+
+def interleave(
+    runners: dict[str, Runner],
+    tasks: Sequence[str],
+    minutes: float,
+    rounds: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Times:
+    """Rounds until the minutes are over, but at least three, or exactly `rounds`: in each, every
+    runner does every task once, in a new order."""
+    repeats = {}
+    for name, runner in runners.items():
+        for task in tasks:
+            runner.time(task)
+            once = runner.time(task)[1]
+            # a GPU finishes a step in milliseconds: enough of them for the clock
+            repeats[name, task] = max(1, math.ceil(0.05 / once)) if runner.device == "cuda" else 1
+    times: Times = {name: {task: [] for task in tasks} for name in runners}
+    order, shuffle, end, done = list(repeats), random.Random(0), time.monotonic() + 60 * minutes, 0
+    while done < rounds if rounds else done < 3 or time.monotonic() < end:
+        # task by task: what is compared is measured within seconds
+        for task in shuffle.sample(list(tasks), len(tasks)):
+            for name, _ in shuffle.sample([pair for pair in order if pair[1] == task], len(runners)):
+                times[name][task].append(runners[name].time(task, repeats[name, task]))
+        done += 1
+        say(f"round {done}")
+    return times
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    return [float(q) for q in np.quantile(values, [0.25, 0.5, 0.75])]
+
+
+def summary(times: Times, clock: int, reference: str = REFERENCE) -> dict[str, dict[str, dict]]:
+    """candidate -> task -> median seconds, and the quartiles of the ratios to the reference in the
+    same round. `clock`: 0 CPU, 1 wall."""
+    rows: dict[str, dict[str, dict]] = {}
+    for name, tasks in times.items():
+        rows[name] = {}
+        for task, pairs in tasks.items():
+            own = [pair[clock] for pair in pairs]
+            other = [pair[clock] for pair in times[reference][task]]
+            ratio = quartiles([a / b for a, b in zip(own, other, strict=True)])
+            rows[name][task] = {"seconds": quartiles(own)[1], "ratio": ratio}
+    return rows
+
+
+def per_sample(times: Times, clock: int) -> dict[str, list[float]]:
+    """candidate -> quartiles of (seconds for MANY samples of one x) / MANY / (seconds for one)."""
+    return {
+        name: quartiles(
+            [
+                many[clock] / MANY / one[clock]
+                for many, one in zip(tasks["many"], tasks["one"], strict=True)
+            ]
+        )
+        for name, tasks in times.items()
+    }
+
+
+# -- growth ----------------------------------------------------------------------------------------
+
+# {factor: (values, the exponent to expect)}; the middle convolution is quadratic in the width, the
+# other two are linear
+FACTORS = {
+    "side": ((16, 32, 64), "2"),
+    "depth": ((2, 4, 8, 16), "1"),
+    "width": ((64, 128, 256), "1 to 2"),
+    "batch": ((8, 16, 32, 64), "1"),
+}
+GROWING = {
+    "stored": Candidate("ours", Ours, FAST),
+    "recomputed": Candidate("ours, recompute", Ours, FAST | {"recompute": True}),
+}
+
+
+def growth(
+    work: Work,
+    device: str,
+    factors: dict[str, tuple[Sequence[int], str]],
+    rounds: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, dict]:
+    """How a training step grows with each factor alone: seconds and MiB, and their exponents."""
+    found = {}
+    for factor, (values, expected) in factors.items():
+        say(f"growth with {factor}")
+        runners = {
+            f"{kind} {value}": Runner(candidate, replace(work, **{factor: value}), device)
+            for value in values
+            for kind, candidate in GROWING.items()
+        }
+        memory = {name: runner.memory() for name, runner in runners.items()}
+        times = interleave(runners, ["train"], 0, rounds)
+        clock = int(device == "cuda")
+        row = {"values": list(values), "expected": expected}
+        for kind in GROWING:
+            names = [f"{kind} {value}" for value in values]
+            seconds = [quartiles([t[clock] for t in times[n]["train"]])[1] for n in names]
+            saved = [memory[name]["saved"] for name in names]
+            row[kind] = {
+                "seconds": seconds,
+                "seconds_exponent": exponent(values, seconds),
+                "saved": saved,
+                "saved_exponent": exponent(values, saved),
+            }
+        found[factor] = row
+    return found
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> list[float]:
+    """Slope of log y over log x by least squares, and its standard error (nan with two points)."""
+    a, b = np.log(x), np.log(y)
+    a = a - a.mean()
+    slope = float(a @ b / (a @ a))
+    if len(x) < 3:
+        return [slope, math.nan]
+    residual = b - b.mean() - slope * a
+    return [slope, float(np.sqrt(residual @ residual / (len(x) - 2) / (a @ a)))]
