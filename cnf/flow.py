@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnf import noise
+from cnf.chain import Chain, chained
 from cnf.layers.base import Bijection, Dequantization, Prior, constant
 from cnf.layers.squeeze import Squeeze
 from cnf.model import ConditionalModel, check_temperature
@@ -14,6 +16,7 @@ from cnf.nets import Features
 from cnf.noise import Generator
 
 Layer = Bijection | Prior | Dequantization
+Part = Layer | Chain
 
 
 class ConditionalFlow(ConditionalModel):
@@ -26,7 +29,16 @@ class ConditionalFlow(ConditionalModel):
             rises at every `Squeeze`.
         auxiliary: weight of a per-pixel cross-entropy on h[0] that is added to the training loss,
             in nats per pixel; it never enters a likelihood. 0: none.
+
+    Attributes:
+        fast: run the steps of a level together, see `Chain`; False: layer by layer, the readable
+            definition. The same numbers, to rounding.
+        recompute: in training, keep no activation of the steps and rebuild them through the inverse
+            in backward: little memory for a third more time. Only where `fast`.
     """
+
+    fast = True
+    recompute = False
 
     def __init__(self, layers: Iterable[Layer], features: Features, auxiliary: float = 0.0):
         super().__init__()
@@ -57,9 +69,29 @@ class ConditionalFlow(ConditionalModel):
     def sample(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
+        v = self.sample_v(self.condition(x), n, temperature, generator)
+        for layer in self.layers:
+            if isinstance(layer, Dequantization):
+                v = layer.inverse(v)
+        return v.unflatten(0, (n, -1))
+
+    def sample_v(
+        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """n draws of v for each of the B features, before the dequantization takes its cell,
+        (n B, C, H, W), sample-major. What depends on h alone is computed once for the n."""
         check_temperature(temperature)
-        h = self.condition(x)
-        return torch.stack([self._draw(h, temperature, generator) for _ in range(n)])
+        generator, v = noise.repeated(generator, n), None
+        for part, level in reversed(self._parts()):
+            if isinstance(part, Chain):
+                v = part.inverse(v, h[level])
+                continue
+            many = h[level].repeat(n, 1, 1, 1) if n > 1 else h[level]
+            if isinstance(part, Prior):
+                v = part.sample(v, many, temperature, generator)
+            elif isinstance(part, Bijection):
+                v = part.inverse(v, many)[0]
+        return v
 
     def importance_log_prob(
         self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
@@ -80,9 +112,9 @@ class ConditionalFlow(ConditionalModel):
     ) -> tuple[list[Tensor], Tensor]:
         """y to its latents, one a prior, in the order in which they leave; and log p(y|x), (B,)."""
         latents, total = [], constant(h[0], 0.0).to(self.dtype)
-        for layer, given, term in self._forward(y, h, generator):
-            if isinstance(layer, Prior):
-                latents.append(layer.latent(given))
+        for part, given, term in self._forward(self._parts(), y, h, generator):
+            if isinstance(part, Prior):
+                latents.append(part.latent(given))
             total = total + term
         return latents, total
 
@@ -90,45 +122,75 @@ class ConditionalFlow(ConditionalModel):
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> list[tuple[Layer, Tensor]]:
         """Every layer with its term, (B,), nats; they sum to `log_prob` under the same noise."""
-        walk = self._forward(y, self.condition(x), generator)
+        walk = self._forward(self._levels(), y, self.condition(x), generator)
         return [(layer, term) for layer, _, term in walk]
 
     def _forward(
-        self, y: Tensor, h: list[Tensor], generator: Generator
-    ) -> Iterator[tuple[Layer, Tensor, Tensor]]:
-        """(layer, its input, its term) from y to z."""
+        self, parts: Iterable[tuple[Part, int]], y: Tensor, h: list[Tensor], generator: Generator
+    ) -> Iterator[tuple[Part, Tensor, Tensor]]:
+        """(part, its input, its term) from y to z."""
         y = y.to(self.dtype)
-        for layer, level in self._levels():
-            noise = (generator,) if isinstance(layer, Dequantization) else ()
-            out, term = layer(y, h[level], *noise)
-            yield layer, y, term
+        for part, level in parts:
+            if isinstance(part, Chain):
+                out, term = part(y, h[level], self.recompute)
+            else:
+                drawn = (generator,) if isinstance(part, Dequantization) else ()
+                out, term = part(y, h[level], *drawn)
+            yield part, y, term
             y = out
 
     def decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
         """Latents to y: undoes `encode`, exactly for discrete y."""
-        latents, y = list(latents), None
-        for layer, level in reversed(list(self._levels())):
-            if isinstance(layer, Prior):
-                y = layer.restore(y, latents.pop())
-            else:
-                y = self._back(layer, y, h[level])
-        return y
-
-    def _draw(self, h: list[Tensor], temperature: float, generator: Generator) -> Tensor:
-        y = None
-        for layer, level in reversed(list(self._levels())):
-            if isinstance(layer, Prior):
-                y = layer.sample(y, h[level], temperature, generator)
-            else:
-                y = self._back(layer, y, h[level])
-        return y
-
-    @staticmethod
-    def _back(layer: Bijection | Dequantization, y: Tensor, h: Tensor) -> Tensor:
-        return layer.inverse(y) if isinstance(layer, Dequantization) else layer.inverse(y, h)[0]
-
-    def _levels(self) -> Iterator[tuple[Layer, int]]:
-        level = 0
+        y = self._decode(latents, h)
         for layer in self.layers:
-            yield layer, level
-            level += isinstance(layer, Squeeze)
+            if isinstance(layer, Dequantization):
+                y = layer.inverse(y)
+        return y
+
+    def _decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
+        """Latents to v."""
+        latents, v = list(latents), None
+        for part, level in reversed(self._parts()):
+            if isinstance(part, Prior):
+                v = part.restore(v, latents.pop())
+            elif isinstance(part, Chain):
+                v = part.inverse(v, h[level])
+            elif isinstance(part, Bijection):
+                v = part.inverse(v, h[level])[0]
+        return v
+
+    @torch.no_grad()
+    def reconstruction_error(self, y: Tensor, x: Tensor, generator: Generator = None) -> float:
+        """The worst |v - f^-1(f(v))| of a batch, in units of v; nan if anything is not finite.
+
+        What rounding leaves of invertibility: the error that `recompute` hands to its gradients.
+        """
+        h, latents, v = self.condition(x), [], None
+        for part, given, _ in self._forward(self._parts(), y, h, generator):
+            if v is None and not isinstance(part, Dequantization):
+                v = given
+            if isinstance(part, Prior):
+                latents.append(part.latent(given))
+        error = (v - self._decode(latents, h)).abs()
+        return error.max().item() if error.isfinite().all() else math.nan
+
+    def _levels(self) -> list[tuple[Layer, int]]:
+        return with_levels(self.layers)
+
+    def _parts(self) -> list[tuple[Part, int]]:
+        """The layers, with chains in the place of steps where those may run together."""
+        if not self.fast:
+            return self._levels()
+        parts = chained(self.layers)
+        if self.training and not all(p.is_initialised for p in parts if isinstance(p, Chain)):
+            return self._levels()  # activation norms start one after the other
+        return with_levels(parts)
+
+
+def with_levels(parts: Iterable[Part]) -> list[tuple[Part, int]]:
+    """Each part with the level at which it works; it rises at every `Squeeze`."""
+    found, level = [], 0
+    for part in parts:
+        found.append((part, level))
+        level += isinstance(part, Squeeze)
+    return found

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import vgg
 
+from cnf import many
 from cnf.data.degrade import consistent_double
 
 
@@ -85,18 +86,26 @@ class CouplingNet(Network):
         self.last = ZeroConv(width, out_channels, gain)
 
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
+        """h may hold fewer samples than y_a: each group of its B samples is given the same h."""
         inputs = [t for t in (y_a, h) if t is not None and t.shape[1]]
         with self.autocast(inputs[0].device):
             if self.middle is None:
-                out = self.last(torch.cat([t.to(inputs[0].dtype) for t in inputs], dim=1))
+                alike = [t.repeat(len(inputs[0]) // len(t), 1, 1, 1) for t in inputs]
+                out = self.last(torch.cat([t.to(inputs[0].dtype) for t in alike], dim=1))
             else:
-                parts = []
-                if self.from_y is not None:
-                    parts.append(self.from_y(y_a))
+                t = None if self.from_y is None else self.from_y(y_a)
                 if self.from_h is not None:
-                    parts.append(self.from_h(h))
-                out = self.last(F.relu(self.middle(F.relu(sum(parts)))))
+                    t = self.from_h(h) if t is None else add_(t, self.from_h(h))
+                # in place: no backward needs what the convolutions returned
+                t = F.relu(self.middle(F.relu(t, inplace=True)), inplace=True)
+                out = self.last(t)
         return out.to(self.last.weight.dtype)
+
+
+def add_(t: Tensor, part: Tensor) -> Tensor:
+    """t += part, of shapes (n B, ...) and (B, ...)."""
+    t.unflatten(0, (-1, len(part))).add_(part)
+    return t
 
 
 # -- feature networks: x -> [h[0] at y's resolution, h[l] after l squeezes] ------------------------
@@ -264,6 +273,36 @@ class RRDBFeatures(Features):
         return h
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that in training, once `joined`, takes its statistics over the batches of
+    all processes together, of equal size. (`nn.SyncBatchNorm` refuses tensors on a CPU.)"""
+
+    joined = False
+
+    def forward(self, t: Tensor) -> Tensor:
+        if not (self.training and self.joined):
+            return super().forward(t)
+        values = t.to(self.weight.dtype)
+        own_var, own_mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+        mean = many.differentiable_mean(own_mean)
+        var = many.differentiable_mean(own_var + (own_mean - mean).square())
+        with torch.no_grad():
+            count = many.count() * t.numel() / t.shape[1]
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (var + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (values * scale[:, None, None] + shift[:, None, None]).to(t.dtype)
+
+
+def join_statistics(module: nn.Module) -> None:
+    """Let every batch norm inside `module` see all processes' batches, if there are several."""
+    for part in module.modules():
+        if isinstance(part, BatchNorm):
+            part.joined = many.count() > 1
+
+
 class UNetFeatures(Features):
     """A small U-Net on the fundus photograph: h[l] is the decoder's map at scale l.
 
@@ -289,7 +328,7 @@ class UNetFeatures(Features):
         def half(c: int) -> list[nn.Module]:
             return [
                 nn.Conv2d(c, channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
+                BatchNorm(channels),
                 nn.ReLU(),
             ]
 
