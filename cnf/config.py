@@ -88,11 +88,16 @@ class DataConfig:
 
 @dataclass(frozen=True, config=_strict)
 class TrainingConfig:
-    """How it is trained. Schedules follow steps; `minutes` becomes a step count at the start."""
+    """How it is trained. Schedules follow steps; `minutes` becomes a step count at the start.
+
+    `batch_size` counts the pictures of a step over all processes; `accumulate` cuts each process's
+    share of them into so many micro-batches, one after the other, to save memory.
+    """
 
     minutes: Annotated[float, Field(gt=0)] | None = None
     steps: Positive | None = None
     batch_size: Positive = 64
+    accumulate: Positive = 1
     lr: Annotated[float, Field(gt=0)] = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     amsgrad: bool = False

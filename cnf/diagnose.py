@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnf.noise import Generator
 
-def first_non_finite(model: nn.Module, y: Tensor, x: Tensor, generator) -> str:
+
+def first_non_finite(
+    model: nn.Module, y: Tensor, x: Tensor, generator: Generator = None
+) -> str | None:
     """The first module whose output, else whose input's gradient, is not finite on this batch."""
     if not (torch.isfinite(y).all() and torch.isfinite(x).all()):
         return "the batch itself"
@@ -35,9 +39,8 @@ def first_non_finite(model: nn.Module, y: Tensor, x: Tensor, generator) -> str:
         hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
         model.zero_grad()
-        loss, _ = model.loss(y, x, generator())
-        if not forward and _finite(loss):
-            loss.backward()
+        loss, _ = model.loss(y, x, generator)
+        loss.backward()  # whatever came forward: other processes may wait for this one's part
     finally:
         for hook in hooks:
             hook.remove()
@@ -48,7 +51,7 @@ def first_non_finite(model: nn.Module, y: Tensor, x: Tensor, generator) -> str:
         return f"layer '{forward[0]}' ({type(names[forward[0]]).__name__})"
     if backward:
         return f"the gradient through layer '{backward[0]}' ({type(names[backward[0]]).__name__})"
-    return f"the gradient of '{weights[-1]}'" if weights else "the loss itself"
+    return f"the gradient of '{weights[-1]}'" if weights else None
 
 
 def _tensors(values: Any) -> list[Tensor]:

@@ -247,8 +247,7 @@ class Subject:
         starts = range(0, len(self.indices), size)
         for start in tqdm(starts, desc=f"{self.images.name}: {what}", disable=None, leave=False):
             indices = list(self.indices[start : start + size])
-            rng = np.random.default_rng(0)  # nothing is drawn
-            y, x = make_batch(self.images, indices, self.data_config, rng, train=False)
+            y, x = make_batch(self.images, indices, self.data_config)
             height, width = y.shape[-2:]
             y, x = pad(y, x, self.model)
             yield indices, y.to(self.device), x.to(self.device), (height, width)
@@ -347,9 +346,7 @@ class Subject:
         def compute():
             found = []
             for index in self.indices:
-                _, x = make_batch(
-                    self.images, [index], self.data_config, np.random.default_rng(0), train=False
-                )
+                _, x = make_batch(self.images, [index], self.data_config)
                 found.append(imresize_double(x)[0])
             return found
 
@@ -746,8 +743,7 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
 
 def _panels(subject: Subject, index: int, show_truth: bool) -> dict[str, Tensor]:
     """{title: picture in grey levels} of one image, the middle of it where it is large."""
-    rng = np.random.default_rng(0)
-    y, x = make_batch(subject.images, [index], subject.data_config, rng, train=False)
+    y, x = make_batch(subject.images, [index], subject.data_config)
     height, width = y.shape[-2:]
     padded, x_padded = (t.to(subject.device) for t in pad(y, x, subject.model))
     generator = noise.keyed(subject.options.seed, [index], SAMPLES_DRAW)

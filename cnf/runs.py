@@ -148,10 +148,11 @@ def same_run(
     return stored
 
 
-def command(config: Config, steps: int, seed: int) -> str:
+def command(config: Config, steps: int, seed: int, processes: int = 1) -> str:
     """The command line that repeats a run; empty if its preset is not one of `configs/`."""
     model = "flow" if config.model.kind == "flow" else "baseline"
-    words = ["python", "-m", "cnf", "train", config.experiment, "--model", model]
+    words = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
+    words += ["-m", "cnf", "train", config.experiment, "--model", model]
     words += ["--preset", config.preset]
     try:
         preset = _flat(to_dict(load_config(config.experiment, model, config.preset)))

@@ -1,9 +1,15 @@
-"""One training loop for every model: a flow or a baseline, on one device.
+"""One training loop for every model: a flow or a baseline, on one device or on many.
 
 The state of a run is a step number, weights, averaged weights and the optimizer. Everything random
-is keyed: the order of the pictures by (seed, epoch), their augmentation and the noise by (seed,
-step). So a run needs no stored random state, and one that was interrupted goes on exactly as if it
-had not been (bit for bit on a CPU with the same number of threads).
+is keyed: the order of the pictures by (seed, epoch), their augmentation by (seed, place in that
+order), the noise by (seed, step). So a run needs no stored random state, and one that was
+interrupted goes on exactly as if it had not been (bit for bit on a CPU with the same number of
+threads).
+
+Started by `torchrun` or `accelerate launch`, every process takes its share of a step's pictures;
+gradients, and with them the run, are those of one process up to rounding. `training.accumulate`
+cuts a share into micro-batches that pass one after the other. Batch norm sees the joined batch of
+all processes, but each micro-batch by itself. The main process alone writes and prints.
 
 A run folder holds
     config.json          configuration, seed, hashes of the data, budget in steps
@@ -19,8 +25,9 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,18 +37,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from cnf import models, noise, runs
+from cnf import many, models, noise, runs
 from cnf.config import Config, TrainingConfig, config_sha256, from_dict, to_dict
 from cnf.data import Example, ImageSet, load
 from cnf.data.batches import make_batch
 from cnf.diagnose import first_non_finite
 from cnf.errors import CheckpointError, ConfigError, DataError, TrainingError
-from cnf.nets import set_precision
+from cnf.nets import join_statistics, set_precision
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
 # torch.load raises a different one of these for each way in which a file can be damaged
@@ -76,26 +83,37 @@ def train(
     writes a checkpoint, then raises KeyboardInterrupt.
     """
     out = Path(out)
-    with runs.locked(out):
+    _accelerator(device)  # from here on, several processes are one
+    with ExitStack() as held:
+        with many.together():
+            if many.is_main():
+                held.enter_context(runs.locked(out))
+        with many.together():
+            if resume:
+                record = runs.read_record(out)
+                config = runs.same_run(record, runs.read_config(out), config, minutes, steps, seed)
+            else:
+                config = with_budget(config, minutes, steps)
+                if (out / "last.pt").exists():
+                    raise TrainingError(
+                        f"{out} already holds a run: go on with --resume {out}, or choose another "
+                        "--out"
+                    )
+        run = Run.build(config, record["seed"] if resume else seed or 0, device)
         if resume:
-            record = runs.read_record(out)
-            config = runs.same_run(record, runs.read_config(out), config, minutes, steps, seed)
-            run = Run.build(config, record["seed"], device)
-            run.load(out / "last.pt", record)
-            runs.rewind_history(out, run.step)
+            with many.together():
+                run.load(out / "last.pt", record)
         else:
-            config = with_budget(config, minutes, steps)
-            if (out / "last.pt").exists():
-                raise TrainingError(
-                    f"{out} already holds a run: go on with --resume {out}, or choose another --out"
-                )
-            run = Run.build(config, seed or 0, device)
-            tqdm.write(run.data.describe())
+            _say(run.data.describe())
             record = run.record()
-            (out / "history.jsonl").unlink(missing_ok=True)
-            runs.write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
             run.steps = record["steps"]
-            run.save(out / "last.pt")
+        with many.together():
+            if many.is_main() and resume:
+                runs.rewind_history(out, run.step)
+            elif many.is_main():
+                (out / "history.jsonl").unlink(missing_ok=True)
+                runs.write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
+                run.save(out / "last.pt")
         _loop(run, out, max_minutes)
     return out
 
@@ -104,9 +122,15 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
     """From `run.step` to `run.steps`, unless time or a signal ends it before."""
     options = run.config.training
     end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-    bar = tqdm(total=run.steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True)
+    bar = tqdm(
+        total=run.steps,
+        initial=run.step,
+        unit="step",
+        disable=None if many.is_main() else True,
+        dynamic_ncols=True,
+    )
     with _signals() as stop, bar:
-        while run.step < run.steps and not stop and time.monotonic() < end:
+        while run.step < run.steps and not many.any_of(bool(stop) or time.monotonic() >= end):
             started = time.monotonic()
             nats = run.update()
             run.seconds += time.monotonic() - started
@@ -119,20 +143,25 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
                 started = time.monotonic()
                 line, is_best = run.validate()
                 run.seconds += time.monotonic() - started
-                runs.append(out / "history.jsonl", line)
-                if is_best:
-                    run.save_weights(out / "weights.safetensors")
-                run.save(out / "last.pt")
-                tqdm.write(_sentence(line, run.steps))
-        if run.step % options.validate_every and run.step < run.steps:
-            run.save(out / "last.pt")
-    _plot_history(out)
-    if stop:
-        raise KeyboardInterrupt(f"stopped at step {run.step}: go on with --resume {out}")
+                with many.together():
+                    if many.is_main():
+                        runs.append(out / "history.jsonl", line)
+                        if is_best:
+                            run.save_weights(out / "weights.safetensors")
+                        run.save(out / "last.pt")
+                _say(_sentence(line, run.steps))
+        with many.together():
+            if many.is_main():
+                if run.step % options.validate_every and run.step < run.steps:
+                    run.save(out / "last.pt")
+                _plot_history(out)
+    if many.any_of(bool(stop)):
+        text = f"stopped at step {run.step}: go on with --resume {out}"
+        raise many.by_all(KeyboardInterrupt(text))
     if run.step < run.steps:
-        tqdm.write(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
+        _say(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
     else:
-        tqdm.write(f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`")
+        _say(f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`")
 
 
 @dataclass
@@ -146,8 +175,10 @@ class Run:
     valid: ImageSet
     accelerator: Accelerator
     model: nn.Module
-    average: nn.Module  # exponential moving average of the model's weights
-    optimizer: torch.optim.Optimizer
+    # the model; with several processes, one that also averages their gradients
+    wrapped: nn.Module = field(init=False)
+    average: nn.Module = field(init=False)  # exponential moving average of the model's weights
+    optimizer: torch.optim.Optimizer = field(init=False)
     steps: int = 0  # the budget
     step: int = 0  # updates done
     best: float = math.inf  # bits/dim of the weights that are kept, the best by validation
@@ -156,44 +187,69 @@ class Run:
 
     @classmethod
     def build(cls, config: Config, seed: int, device: str = "auto") -> "Run":
-        """Load the data, build the model from `seed`, let ActNorm see the first batch."""
-        if seed < 0:
-            raise ConfigError(f"seed = {seed}: choose 0 or more")
+        """Load the data, build the model from `seed`, let ActNorm see the first batch.
+
+        Every process sees the whole first batch, so that all start alike. Raises ConfigError,
+        DataError, TrainingError.
+        """
         accelerator = _accelerator(device)
-        data, valid = load(config.data.train, "train"), load(config.data.train, "valid")
-        if config.data.use_valid:
-            data = data.joined(valid)
-        if data.experiment != config.experiment:
-            raise ConfigError(
-                f"data.train = '{data.name}' is a set for {data.experiment}, this is a run of "
-                f"{config.experiment}: see `python -m cnf data list`"
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = models.build(config)
-        set_precision(model, config.training.precision)
-        model.to(device=accelerator.device, memory_format=torch.channels_last)
-        optimizer = _optimizer(model, config.training)
-        model, optimizer = accelerator.prepare(model, optimizer)
-        run = cls(
-            config, seed, accelerator.device, data, valid, accelerator, model, model, optimizer
-        )
-        with torch.no_grad():
-            model.train()
-            model.loss(*run.batch(0), run.generator(0))
-        run.average = copy.deepcopy(model).eval().requires_grad_(False)
+        with many.together():
+            if seed < 0:
+                raise ConfigError(f"seed = {seed}: choose 0 or more")
+            _check_batch(config.training)
+            data, valid = load(config.data.train, "train"), load(config.data.train, "valid")
+            if config.data.use_valid:
+                data = data.joined(valid)
+            if data.experiment != config.experiment:
+                raise ConfigError(
+                    f"data.train = '{data.name}' is a set for {data.experiment}, this is a run of "
+                    f"{config.experiment}: see `python -m cnf data list`"
+                )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = models.build(config)
+            set_precision(model, config.training.precision)
+            model.to(device=accelerator.device, memory_format=torch.channels_last)
+            run = cls(config, seed, accelerator.device, data, valid, accelerator, model)
+            with torch.no_grad():
+                model.train()
+                model.loss(*run.batch(0), run.generator(0))
+        run._wrap()
         return run
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """y (B,C,H,W) and x of one step, augmented."""
-        size = self.config.training.batch_size
-        places = range(step * size, (step + 1) * size)
+    def _wrap(self) -> None:
+        """Make several processes train `model` as one; begin its average and its optimizer."""
+        join_statistics(self.model)
+        with warnings.catch_warnings():  # torch is about to rename broadcast_buffers
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            self.wrapped = self.accelerator.prepare_model(self.model)
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.optimizer = _optimizer(self.model, self.config.training)
+
+    def batch(self, step: int, start: int = 0, size: int | None = None) -> tuple[Tensor, Tensor]:
+        """y (B,C,H,W) and x of one step, augmented: all pictures, or `size` from `start` on."""
+        first = step * self.config.training.batch_size + start
+        places = range(first, first + (size or self.config.training.batch_size))
         indices = [
             int(_order(self.seed, place // len(self.data), len(self.data))[place % len(self.data)])
             for place in places
         ]
-        rng = np.random.default_rng([1, self.seed, step])
-        return self._move(*make_batch(self.data, indices, self.config.data, rng, train=True))
+        rngs = [np.random.default_rng([1, self.seed, place]) for place in places]
+        return self._move(*make_batch(self.data, indices, self.config.data, rngs))
+
+    def parts(self, step: int) -> list[tuple[Tensor, Tensor, noise.Rows]]:
+        """This process's share of a step as micro-batches: y, x, and their rows of the noise."""
+        options = self.config.training
+        size = options.batch_size // (many.count() * options.accumulate)
+        first = many.rank() * options.accumulate * size
+        starts = range(first, first + options.accumulate * size, size)
+        return [
+            (
+                *self.batch(step, start, size),
+                noise.Rows(self.generator(step), options.batch_size, start),
+            )
+            for start in starts
+        ]
 
     def generator(self, step: int) -> torch.Generator:
         """The noise of one step."""
@@ -208,20 +264,29 @@ class Run:
         options, step = self.config.training, self.step
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(options, step, self.steps)
-        y, x = self.batch(step)
+        with many.together():
+            parts = self.parts(step)
         self.model.train()
-        loss, logs = self.model.loss(y, x, self.generator(step))
-        self.accelerator.backward(loss)
+        sums: dict[str, Tensor] = {}
+        for number, part in enumerate(parts, start=1):
+            last = number == len(parts)  # gradients of the others wait here for its own
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                loss, logs = self.wrapped(*part)
+                self.accelerator.backward(loss / len(parts))
+            for name, value in ({"nats": loss} | logs | {"loss": loss}).items():
+                sums[name] = sums.get(name, 0.0) + value.detach().float() / len(parts)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm or math.inf)
-        logs = {"nats": loss, **logs, "loss": loss, "grad_norm": norm}
-        values = torch.stack([value.detach().float() for value in logs.values()]).tolist()
-        logs = dict(zip(logs, values, strict=True))
+        sums["grad_norm"] = norm.float()
+        values = many.mean(torch.stack(list(sums.values()))).tolist()
+        logs = dict(zip(sums, values, strict=True))
         if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
             what = "gradient" if math.isfinite(logs["loss"]) else "loss"
-            layer = first_non_finite(self.model, y, x, lambda: self.generator(step))
-            raise TrainingError(
-                f"the {what} of step {step + 1} is not finite; first in {layer}. The last good "
-                "state is kept: lower training.lr, training.clip_norm or model.max_log_scale"
+            raise many.by_all(
+                TrainingError(
+                    f"the {what} of step {step + 1} is not finite; first in {self._diagnose()}. "
+                    "The last good state is kept: lower training.lr, training.clip_norm or "
+                    "model.max_log_scale"
+                )
             )
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -231,6 +296,11 @@ class Run:
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.sums["grad_norm_max"] = max(self.sums.get("grad_norm_max", 0.0), logs["grad_norm"])
         return logs["nats"]
+
+    def _diagnose(self) -> str:
+        """Where in this step the first number that is not finite comes from."""
+        found = [first_non_finite(self.model, *part) for part in self.parts(self.step)]
+        return next((f for all_of in many.gathered(found) for f in all_of if f), "the loss itself")
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
@@ -248,15 +318,20 @@ class Run:
     def validate(self) -> tuple[dict[str, Any], bool]:
         """A line of history: means since the last one, and bits/dim of the averaged weights."""
         count = min(self.config.training.validate_images, len(self.valid))
-        bits = []
-        for indices in _groups(self.valid, count, self.config):
-            bits += self._bits_per_dim(indices)
+        groups = list(_groups(self.valid, count, self.config))
+        with many.together():
+            mine = [self._bits_per_dim(indices) for indices in groups[many.rank() :: many.count()]]
+        found = many.gathered(mine)
+        turns = (divmod(n, many.count()) for n in range(len(groups)))
+        bits = [b for turn, rank in turns for b in found[rank][turn]]
         value = sum(bits) / len(bits)
         if not math.isfinite(value):
             bad = next(self.valid[i].name for i, b in enumerate(bits) if not math.isfinite(b))
-            raise TrainingError(
-                f"validation after step {self.step} is not finite on picture '{bad}'. The last "
-                "good state is kept: lower training.lr or model.max_log_scale"
+            raise many.by_all(
+                TrainingError(
+                    f"validation after step {self.step} is not finite on picture '{bad}'. The last "
+                    "good state is kept: lower training.lr or model.max_log_scale"
+                )
             )
         is_best = value < self.best or self.config.data.use_valid  # no choice: the last is kept
         self.best = value if is_best else self.best
@@ -303,7 +378,7 @@ class Run:
         options = self.config.training
         budget: dict[str, Any] = {"steps": options.steps}
         if options.steps is None:
-            seconds = self.probe()
+            seconds = many.of_main(self.probe())
             budget = {
                 "steps": steps_in(options.minutes, seconds, options.validate_every),
                 "minutes": options.minutes,
@@ -322,19 +397,25 @@ class Run:
                 "train": {"images": len(self.data), "sha256": self.data.sha256},
                 "valid": {"images": len(self.valid), "sha256": self.valid.sha256},
             },
-            "command": runs.command(self.config, budget["steps"], self.seed),
+            "command": runs.command(self.config, budget["steps"], self.seed, many.count()),
             "parameters": self.num_parameters,
             "device": _device_name(self.device),
-            "hardware": f"{_device_name(self.device)}, {torch.get_num_threads()} threads",
+            "hardware": _hardware(self.device),
+            "processes": many.count(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
 
+    def copied(self) -> "Run":
+        """A run that begins at these weights: what it does leaves `self` alone."""
+        accelerator = _accelerator(self.device.type)
+        trial = replace(self, accelerator=accelerator, model=copy.deepcopy(self.model), sums={})
+        trial._wrap()
+        return trial
+
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change."""
-        model = copy.deepcopy(self.model)
-        trial = replace(self, model=model, average=copy.deepcopy(self.average), sums={})
-        trial.optimizer = _optimizer(model, self.config.training)
+        trial = self.copied()
         trial.steps = PROBE_WARM_UP + PROBE_STEPS
         times, started = [], time.monotonic()
         while trial.step < trial.steps:
@@ -342,7 +423,7 @@ class Run:
             trial.update()
             times.append(time.monotonic() - before)
             enough = len(times) > PROBE_WARM_UP + 1
-            if enough and time.monotonic() - started > PROBE_SECONDS:
+            if many.any_of(enough and time.monotonic() - started > PROBE_SECONDS):
                 break
         count = min(self.config.training.validate_images, len(self.valid))
         groups = list(_groups(self.valid, count, self.config))
@@ -363,7 +444,7 @@ class Run:
             "best": self.best,
             "seconds": self.seconds,
             "sums": self.sums,
-            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -393,7 +474,7 @@ class Run:
                     "holds: restore the set (`python -m cnf data verify`) or train again"
                 )
         try:
-            self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+            self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             for name in ("steps", "step", "best", "seconds", "sums"):
@@ -503,8 +584,7 @@ def whole_batch(
         if min(sides) == 0:
             raise DataError(f"{examples[0].name} is smaller than {multiple} pixels: leave it out")
         examples = [Example(e.name, e.y[..., : sides[0], : sides[1]]) for e in examples]
-    rng = np.random.default_rng(0)  # nothing is drawn
-    y, x = make_batch(examples, range(len(examples)), config.data, rng, train=False)
+    y, x = make_batch(examples, range(len(examples)), config.data)
     dims = y[0].numel()
     if config.experiment == "vessels":
         bottom, right = (-side % multiple for side in y.shape[-2:])
@@ -545,19 +625,43 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _accelerator(device: str) -> Accelerator:
+    """Start the group of processes, if there are several; the threads of each stay as they are."""
     check_device(device)
     cpu = device == "cpu" or not torch.cuda.is_available()
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
-    if accelerator.num_processes > 1:
-        raise TrainingError(
-            f"{accelerator.num_processes} processes were launched: training uses one, start it "
-            "with python -m cnf train"
-        )
+    threads = torch.get_num_threads()
+    # buffers agree without being sent: statistics are joined, flags set before
+    options = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[options])
+    torch.set_num_threads(threads)
     return accelerator
+
+
+def _check_batch(options: TrainingConfig) -> None:
+    """Raise ConfigError unless every micro-batch of every process has as many pictures."""
+    parts = many.count() * options.accumulate
+    if options.batch_size % parts:
+        raise ConfigError(
+            f"training.batch_size = {options.batch_size} does not divide by {many.count()} "
+            f"process(es) x training.accumulate = {options.accumulate}: choose a multiple of "
+            f"{parts}"
+        )
 
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else runs.processor()
+
+
+def _hardware(device: torch.device) -> str:
+    """The processor with its threads or the card, and how many processes have one each."""
+    one = _device_name(device)
+    if device.type == "cpu":
+        one += f", {torch.get_num_threads()} threads"
+    return one if many.count() == 1 else f"{many.count()} processes, each on {one}"
+
+
+def _say(text: str) -> None:
+    if many.is_main():
+        tqdm.write(text)
 
 
 def _optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:

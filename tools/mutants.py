@@ -415,8 +415,8 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
         ),
         (
             "every step augments like the first",
-            "np.random.default_rng([1, self.seed, step])",
-            "np.random.default_rng([1, self.seed])",
+            "np.random.default_rng([1, self.seed, place])",
+            "np.random.default_rng([1, self.seed, place - first])",
             f"{LOOP}::test_every_step_has_its_own_noise_and_augmentation",
         ),
         (

@@ -27,40 +27,44 @@ def make_batch(
     examples: Sequence[Example],
     indices: Sequence[int],
     options: DataOptions,
-    rng: np.random.Generator,
-    train: bool,
+    rngs: Sequence[np.random.Generator] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The batch of the examples at `indices`: y (B,C,H,W) and x float32, in grey levels.
 
-    In training, super-resolution crops (where `options.crop` is set) and flips; vessels are cropped
-    to `options.crop` (96 by default), turned by the eight symmetries of the square and jittered in
-    colour; `options.augment` False leaves only the crops. Otherwise pictures come whole. Everything
-    random is drawn from `rng`, the same way whatever the batch holds.
+    Without `rngs` pictures come whole. In training, `rngs` holds one generator a picture, from
+    which everything random about that picture is drawn: so a picture comes out the same whatever
+    else is in its batch, and on whichever process. Super-resolution crops (where `options.crop` is
+    set) and flips; vessels are cropped to `options.crop` (96 by default), turned by the eight
+    symmetries of the square and jittered in colour; `options.augment` False leaves only the crops.
     Raises DataError if pictures of one batch differ in size or are smaller than the crop.
     """
     vessels = examples[indices[0]].x is not None
     crop = options.crop if options.crop or not vessels else VESSEL_CROP
-    y, x = _gather(examples, indices, crop if train else None, rng)
-    if train and options.augment:
-        y, x = _symmetries(y, x, rng, eight=vessels)
+    y, x = _gather(examples, indices, crop, rngs)
+    if rngs and options.augment:
+        y, x = _symmetries(y, x, rngs, eight=vessels)
     y = y.float()
     if x is None:
         return y, low_resolution(y, options.round_x)
     x = x.float()
-    return y, _jitter(x, rng) if train and options.augment else x
+    return y, _jitter(x, rngs) if rngs and options.augment else x
 
 
 def _gather(
-    examples: Sequence[Example], indices: Sequence[int], crop: int | None, rng: np.random.Generator
+    examples: Sequence[Example],
+    indices: Sequence[int],
+    crop: int | None,
+    rngs: Sequence[np.random.Generator] | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Stack y and x (uint8), cropping each at its own random place."""
+    """Stack y and x (uint8), in training cropping each at its own random place."""
+    crops = crop is not None and rngs is not None
     stacked = examples.stacked if isinstance(examples, ImageSet) else None
-    if stacked is not None and crop is None:
+    if stacked is not None and not crops:
         index = torch.as_tensor(indices)
         return stacked[0][index], None if stacked[1] is None else stacked[1][index]
     chosen = [examples[int(i)] for i in indices]
-    if crop is not None:
-        chosen = [_crop(example, crop, rng) for example in chosen]
+    if crops:
+        chosen = [_crop(e, crop, rng) for e, rng in zip(chosen, rngs, strict=True)]
     sizes = {tuple(example.y.shape[-2:]) for example in chosen}
     if len(sizes) > 1:
         shown = ", ".join(f"{h}x{w}" for h, w in sorted(sizes)[:3])
@@ -83,10 +87,10 @@ def _crop(example: Example, size: int, rng: np.random.Generator) -> Example:
 
 
 def _symmetries(
-    y: Tensor, x: Tensor | None, rng: np.random.Generator, eight: bool
+    y: Tensor, x: Tensor | None, rngs: Sequence[np.random.Generator], eight: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Each sample mirrored left-right; with `eight`, also up-down and transposed (square only)."""
-    draws = torch.from_numpy(rng.random((3, len(y))) < 0.5)
+    draws = torch.from_numpy(_draws(rngs, 3) < 0.5)
     moves = [lambda t: t.flip(-1)]
     if eight:
         moves.append(lambda t: t.flip(-2))
@@ -99,11 +103,15 @@ def _symmetries(
     return y, x
 
 
-def _jitter(x: Tensor, rng: np.random.Generator) -> Tensor:
+def _jitter(x: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
     """Gamma, gain and offset a channel, clipped to 0..255: cameras and eyes differ."""
-    size = len(x)
-    gamma = np.exp(rng.uniform(-0.25, 0.25, (size, 1, 1, 1)))
-    gain = rng.uniform(0.85, 1.15, (size, 1, 1, 1)) * rng.uniform(0.93, 1.07, (size, 3, 1, 1))
-    offset = rng.uniform(-10, 10, (size, 3, 1, 1))
-    gamma, gain, offset = (torch.from_numpy(a).float() for a in (gamma, gain, offset))
+    u = torch.from_numpy(2 * _draws(rngs, 8) - 1)[..., None, None, None].float()  # (8,B,1,1,1)
+    gamma = (0.25 * u[0]).exp()
+    gain = (1 + 0.15 * u[1]) * (1 + 0.07 * torch.cat(list(u[2:5]), dim=1))
+    offset = 10 * torch.cat(list(u[5:8]), dim=1)
     return ((x / 255) ** gamma * 255 * gain + offset).clamp(0, 255)
+
+
+def _draws(rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
+    """`count` numbers in [0, 1) from each picture's generator, (count, B)."""
+    return np.stack([rng.random(count) for rng in rngs], axis=1)

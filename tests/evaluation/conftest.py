@@ -24,8 +24,8 @@ def make_run(tmp_path_factory):
             for parameter in model.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
             images = load(config.data.train, "train")
-            rng = np.random.default_rng(0)
-            model.train().loss(*make_batch(images, range(8), config.data, rng, train=True))
+            rngs = [np.random.default_rng(place) for place in range(8)]
+            model.train().loss(*make_batch(images, range(8), config.data, rngs))
         folder = tmp_path_factory.mktemp("runs") / name
         folder.mkdir()
         metadata = {"seed": "0", "step": "0", "data": config.data.train}

@@ -131,14 +131,14 @@ def test_every_step_has_its_own_noise_and_augmentation(configure, monkeypatch):
     assert len(noise.unique()) == 12
     drawn, real = [], training.make_batch
 
-    def make_batch(images, indices, options, rng, train):
-        drawn.append(rng.random())
-        return real(images, indices, options, rng, train)
+    def make_batch(images, indices, options, rngs):
+        drawn.extend(rng.random() for rng in rngs)
+        return real(images, indices, options, rngs)
 
     monkeypatch.setattr(training, "make_batch", make_batch)
     for step in range(3):
         run.batch(step)
-    assert len(set(drawn)) == 3
+    assert len(set(drawn)) == 3 * 4  # every picture of every step
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ class Chain(nn.Module):
 
 def test_a_non_finite_gradient_is_traced_to_its_layer():
     y = torch.ones(1, 1, 2, 2)
-    found = first_non_finite(Chain(), y, y, lambda: None)
+    found = first_non_finite(Chain(), y, y)
     assert found == "the gradient through layer 'second' (Root)"
 
 
@@ -421,7 +421,7 @@ def test_a_batch_that_is_not_finite_is_named(configure):
     run = training.Run.build(configure(), seed=0)
     y, x = run.batch(0)
     x[0, 0, 0, 0] = math.nan
-    found = first_non_finite(run.model, y, x, lambda: None)
+    found = first_non_finite(run.model, y, x)
     assert found == "the batch itself"
 
 

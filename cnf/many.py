@@ -1,0 +1,131 @@
+"""Several processes that act as one, as `torchrun` and `accelerate launch` start them.
+
+In a single process every function here does nothing, or the obvious. In several, each of them must
+be called by all processes, in the same order.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from cnf.errors import CnfError, TrainingError
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+def count() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if _started() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if _started() else 0
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return rank() == 0
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over processes, bit for bit the same on each."""
+    if count() > 1:
+        values = values.to(_device(), copy=True)
+        dist.all_reduce(values)
+        values /= count()
+    return values
+
+
+class _Mean(torch.autograd.Function):
+    """Every process's loss depends on the mean, so its gradient is the mean of all gradients."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor) -> Tensor:
+        return mean(values)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return mean(gradient)
+
+
+def differentiable_mean(values: Tensor) -> Tensor:
+    """`mean` for a loss that is itself averaged over processes."""
+    return _Mean.apply(values)
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag of any process is set."""
+    return bool(mean(torch.tensor(float(flag))))
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all processes, in the order of their ranks."""
+    found = [value]
+    if count() > 1:
+        found = [None] * count()
+        dist.all_gather_object(found, value)
+    return found
+
+
+def of_main(value: Any) -> Any:
+    """The main process's value."""
+    return gathered(value)[0]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What one process raises inside, all raise at the end: nobody waits for one that is gone.
+
+    Inside, nothing may wait for another process.
+    """
+    error = None
+    try:
+        yield
+    except Exception as caught:
+        error = caught
+    if not any_of(error is not None):
+        return
+    said = gathered(None if error is None else (type(error), str(error)))
+    if error is None:
+        number, (kind, text) = next((n, what) for n, what in enumerate(said) if what)
+        if not issubclass(kind, CnfError):
+            kind, text = TrainingError, f"process {number} failed ({kind.__name__}: {text})"
+        error = kind(text)
+    raise by_all(error)
+
+
+def by_all(error: Error) -> Error:
+    """Mark an error that every process raises: one of them says it, and they leave together."""
+    error.by_all = True
+    return error
+
+
+def leave(error: BaseException | None = None) -> None:
+    """End the work of the group, unless some processes may be elsewhere."""
+    if _started() and (error is None or hasattr(error, "by_all")):
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def speaks(error: BaseException) -> bool:
+    """Whether this process should print an error: the main one, or any whose error is its own."""
+    if not _started():  # all say the same, for example that an option is wrong
+        return os.environ.get("RANK", "0") == "0"
+    return is_main() or not hasattr(error, "by_all")
+
+
+def _started() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _device() -> torch.device:
+    """Where the group can reduce tensors."""
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
