@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import torch
 from FrEIA.framework import ConditionNode, GraphINN, InputNode, Node, OutputNode
 from FrEIA.modules import AllInOneBlock, IRevNetDownsampling, Split
 from torch import Tensor, nn

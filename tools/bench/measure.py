@@ -50,6 +50,10 @@ CANDIDATES = (
 )
 
 
+# asked for MANY samples of one x
+SEVERAL = (REFERENCE, "ours, layer by layer", "ours", "ours, channels-last", "ours, bf16")
+
+
 class Runner:
     """A candidate at work: `run(task)` does one training step, log_prob or batch of samples."""
 
@@ -118,12 +122,9 @@ class Runner:
             torch.cuda.synchronize()
 
     def memory(self, gradient_of_features: bool = False) -> dict[str, float]:
-        """MiB that a training step keeps from forward to backward.
-
-        "saved": what autograd saved, each storage once, without parameters, y and h. "kept": what
-        the process, or the GPU, had allocated after the forward pass and not before: this also sees
-        what a custom function keeps elsewhere. "peak", on a GPU: the most that a whole training
-        step had allocated beyond what lay there before it.
+        """MiB that autograd saves between forward and backward of a training step, each storage
+        once, without parameters, y and h ("saved"); on a GPU also the most that a whole step had
+        allocated beyond what lay there before it ("peak").
         """
         self.run("train")  # buffers of the optimizer exist from here on
         self.optimizer.zero_grad()
@@ -144,24 +145,12 @@ class Runner:
             found["saved"] = sum(sizes.values()) / 2**20
             del loss
             saved.clear()
-            found["kept"] = self.kept() / 2**20
         if self.device == "cuda":
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             self.run("train_h" if gradient_of_features else "train")
             found["peak"] = (torch.cuda.max_memory_allocated() - before) / 2**20
         return found
-
-    def kept(self) -> int:
-        """Bytes allocated by a forward pass and not freed by its end."""
-        if self.device == "cuda":
-            before = torch.cuda.memory_allocated()
-            loss = self.loss()  # noqa: F841 holds the graph
-            return torch.cuda.memory_allocated() - before
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-            loss = self.loss()  # noqa: F841
-        return sum(event.self_cpu_memory_usage for event in profile.key_averages())
 
 
 Times = dict[str, dict[str, list[tuple[float, float]]]]  # candidate -> task -> (CPU, wall) a round
@@ -184,11 +173,11 @@ def interleave(
             # a GPU finishes a step in milliseconds: enough of them for the clock
             repeats[name, task] = max(1, math.ceil(0.05 / once)) if runner.device == "cuda" else 1
     times: Times = {name: {task: [] for task in tasks} for name in runners}
-    order, shuffle, end, done = list(repeats), random.Random(0), time.monotonic() + 60 * minutes, 0
+    shuffle, end, done = random.Random(0), time.monotonic() + 60 * minutes, 0
     while done < rounds if rounds else done < 3 or time.monotonic() < end:
         # task by task: what is compared is measured within seconds
         for task in shuffle.sample(list(tasks), len(tasks)):
-            for name, _ in shuffle.sample([pair for pair in order if pair[1] == task], len(runners)):
+            for name in shuffle.sample(list(runners), len(runners)):
                 times[name][task].append(runners[name].time(task, repeats[name, task]))
         done += 1
         say(f"round {done}")
@@ -276,12 +265,12 @@ def growth(
     return found
 
 
-def exponent(x: Sequence[float], y: Sequence[float]) -> list[float]:
-    """Slope of log y over log x by least squares, and its standard error (nan with two points)."""
+def exponent(x: Sequence[float], y: Sequence[float]) -> list[float | None]:
+    """Slope of log y over log x by least squares, and its standard error (None of two points)."""
     a, b = np.log(x), np.log(y)
     a = a - a.mean()
     slope = float(a @ b / (a @ a))
     if len(x) < 3:
-        return [slope, math.nan]
+        return [slope, None]
     residual = b - b.mean() - slope * a
     return [slope, float(np.sqrt(residual @ residual / (len(x) - 2) / (a @ a)))]

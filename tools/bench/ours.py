@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from cnf.flow import ConditionalFlow
@@ -29,9 +28,7 @@ class Ours(Adapter):
     gradient of the features, which the others compute with that of y_a and drop.
     """
 
-    def __init__(
-        self, work: Work, fast: bool = True, recompute: bool = False, bf16: bool = False
-    ):
+    def __init__(self, work: Work, fast: bool = True, recompute: bool = False, bf16: bool = False):
         super().__init__(work)
         layers = []
         for level, (channels, _) in enumerate(work.shapes):
