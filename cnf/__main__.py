@@ -4,6 +4,7 @@ Every command works on a fresh machine: without a named image set it uses pictur
 the package. Other sets are looked for in $CNF_DATA, else in data/.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def train(
         out: the run folder; runs/EXPERIMENT-MODEL-PRESET-sSEED by default.
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
-        dry_run: print parameters, steps and time from a short probe; write nothing.
+        dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
     from cnf import runs, training
     from cnf.config import load_config
@@ -88,7 +89,10 @@ def train(
         config = load_config(experiment, model, preset, list(overrides))
         folder = out or Path(f"runs/{experiment}-{model}-{preset}-s{seed or 0}")
     if dry_run:
-        print(training.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
+        _one_process("train --dry-run")
+        from cnf import cost
+
+        print(cost.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
         return
     training.train(
         config,
@@ -148,6 +152,7 @@ def evaluate(
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
     """
+    _one_process("evaluate")
     _threads(threads, device)
     from cnf import evaluation, models, results
 
@@ -202,6 +207,7 @@ def sample(
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
     """
+    _one_process("sample")
     _threads(threads, device)
     from cnf import sampling
 
@@ -274,6 +280,15 @@ def results(
     return 0
 
 
+def _one_process(command: str) -> None:
+    """Raise ConfigError if a launcher started several."""
+    if _launched() > 1:
+        raise ConfigError(
+            f"{command} runs in one process, {_launched()} were launched: start it with "
+            f"python -m cnf {command}"
+        )
+
+
 def _threads(threads: int | None, device: str) -> None:
     """Set the number of CPU threads; complain about a device that is not there."""
     import torch
@@ -303,12 +318,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             COMMANDS, prog="python -m cnf", description=__doc__, args=arguments
         )
     except CnfError as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return _end("error: " + " ".join(str(error).split()), 2, error)
     except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or "interrupted", file=sys.stderr)
-        return 130
-    return code or 0
+        return _end(str(interrupt) or "interrupted", 130, interrupt)
+    except Exception as error:
+        _end("", 1, error)
+        raise
+    return _end("", code or 0)
+
+
+def _end(text: str, code: int, error: BaseException | None = None) -> int:
+    """Say how a command ended, once however many processes ran it; return its exit code."""
+    if _launched() == 1:
+        print(text, end="\n" if text else "", file=sys.stderr)
+        return code
+    from cnf import many
+
+    if text and many.speaks(error):
+        print(text, file=sys.stderr, flush=True)
+    many.leave(error)
+    return code
+
+
+def _launched() -> int:
+    """How many processes `torchrun` or `accelerate launch` started."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 if __name__ == "__main__":

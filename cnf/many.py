@@ -4,7 +4,6 @@ In a single process every function here does nothing, or the obvious. In several
 be called by all processes, in the same order.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -115,8 +114,6 @@ def leave(error: BaseException | None = None) -> None:
 
 def speaks(error: BaseException) -> bool:
     """Whether this process should print an error: the main one, or any whose error is its own."""
-    if not _started():  # all say the same, for example that an option is wrong
-        return os.environ.get("RANK", "0") == "0"
     return is_main() or not hasattr(error, "by_all")
 
 
