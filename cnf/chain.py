@@ -52,6 +52,7 @@ class Chain:
     def __call__(
         self, y: Tensor, h: Tensor | None, recompute: bool = False
     ) -> tuple[Tensor, Tensor]:
+        h = None if h is None else self.steps[0].coupling.net.cast(h)
         if recompute and torch.is_grad_enabled():
             parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
             return _Rebuilt.apply(self, y, h, *parameters)
@@ -69,6 +70,7 @@ class Chain:
         return y, log_det
 
     def inverse(self, z: Tensor, h: Tensor | None) -> Tensor:
+        h = None if h is None else self.steps[0].coupling.net.cast(h)
         weights, biases, _ = self.folded()
         inverses, origins = unfolded(weights, biases)
         steps = list(zip(self.steps, inverses, origins, strict=True))

@@ -23,6 +23,10 @@ class Network(nn.Module):
     def autocast(self, device: torch.device) -> AbstractContextManager:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
+    def cast(self, t: Tensor) -> Tensor:
+        """t in the type the body works in: what several networks read is then cast once."""
+        return t.bfloat16() if self.precision == "bf16" else t
+
 
 def set_precision(module: nn.Module, precision: str) -> None:
     """Run every network inside `module` in "fp32" or "bf16"; the layers stay as they are."""
@@ -104,6 +108,8 @@ class CouplingNet(Network):
 
 def add_(t: Tensor, part: Tensor) -> Tensor:
     """t += part, of shapes (n B, ...) and (B, ...)."""
+    if len(t) == len(part):
+        return t.add_(part)  # autograd copies where one writes to a view
     t.unflatten(0, (-1, len(part))).add_(part)
     return t
 
