@@ -46,7 +46,7 @@ SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draw
 SAMPLES = {"sr": 16, "vessels": 32}  # for the mean, for the marginals
 PHOTOGRAPHS = ("set5", "folder")  # super-resolution sets of whole pictures
 MAX_PSNR = 100.0  # dB, of pictures that are equal
-CHUNK = 4_000_000  # entries of y sampled at once
+CHUNK = 1_500_000  # entries of y at once, pictures times samples: under 1.5 GB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,8 +242,10 @@ class Subject:
         return f"{self.config.model.dequantization} dequantization"
 
     def batches(self, what: str, size: int | None = None) -> Iterator[tuple[list[int], ...]]:
-        """(indices, y, x, (height, width)), y and x padded to sizes the model takes."""
+        """(indices, y, x, (height, width)), y and x padded to sizes the model takes; at most
+        `size` pictures of one size and at most CHUNK entries of y, or one picture, at a time."""
         size = (size or self.batch_size) if self.images.stacked is not None else 1
+        size = max(1, min(size, CHUNK // self.images[0].y.numel()))
         starts = range(0, len(self.indices), size)
         for start in tqdm(starts, desc=f"{self.images.name}: {what}", disable=None, leave=False):
             indices = list(self.indices[start : start + size])
@@ -412,13 +414,16 @@ def sample(
     x: Tensor,
     samples: int,
     temperature: float,
-    generator: noise.Generator,
+    generator: Sequence[torch.Generator],
     like: Tensor,
 ) -> Iterator[Tensor]:
     """Samples one after the other, (B,C,H,W), a few in memory at once; y is `like` this tensor."""
-    chunk = max(1, CHUNK // like.numel())
+    chunk, batch = max(1, CHUNK // like.numel()), len(x)
+    keyed = noise.repeated(generator, samples)  # once: how many are drawn at once is no matter
     for start in range(0, samples, chunk):
-        yield from model.sample(x, min(chunk, samples - start), temperature, generator)
+        stop = min(start + chunk, samples)
+        part = keyed[start * batch : stop * batch]
+        yield from model.sample(x, stop - start, temperature, part)
 
 
 # --- metrics --------------------------------------------------------------------------------------

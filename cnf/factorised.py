@@ -37,6 +37,23 @@ class Factorised(ConditionalModel):
         """E[y|x], (B, C, H, W)."""
         raise NotImplementedError
 
+    def sample_v(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """n draws for each x before they are rounded to labels, (n, B, C, H, W)."""
+        raise NotImplementedError
+
+
+def draws(
+    mu: Tensor, scale: Tensor | float, n: int, temperature: float, generator: Generator
+) -> Tensor:
+    """n logistic draws of every entry, (n, B, C, H, W)."""
+    check_temperature(temperature)
+    batch = len(mu)
+    generator = noise.repeated(generator, n, batch)
+    eps = noise.logistic((n * batch, *mu.shape[1:]), generator, mu)
+    return mu + temperature * scale * eps.unflatten(0, (n, batch))
+
 
 def target(y: Tensor, levels: int, like: Tensor) -> Tensor:
     """y in the type of `like`. Raises DataError if its shape is another, which would broadcast."""
@@ -80,11 +97,14 @@ class DiscretisedLogistic(Factorised):
     def sample(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        check_temperature(temperature)
+        v = self.sample_v(x, n, temperature, generator)
+        return (LEVELS * v).round().clamp(0, LEVELS - 1)
+
+    def sample_v(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
         mu, log_s = self.logistic(x)
-        scale = temperature * log_s.exp()
-        draws = (mu + scale * noise.logistic(mu.shape, generator, mu) for _ in range(n))
-        return torch.stack([(LEVELS * v).round().clamp(0, LEVELS - 1) for v in draws])
+        return draws(mu, log_s.exp(), n, temperature, generator)
 
 
 def discretised_logistic(
@@ -124,10 +144,13 @@ class Bernoulli(Factorised):
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """Independent draws; the logit is divided by the temperature (0: the most likely label)."""
-        check_temperature(temperature)
-        logit = self.logit(x)
-        eps = (noise.logistic(logit.shape, generator, logit) for _ in range(n))
-        return torch.stack([(logit + temperature * e > 0).to(logit.dtype) for e in eps])
+        v = self.sample_v(x, n, temperature, generator)
+        return (v > 0).to(v.dtype)
+
+    def sample_v(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        return draws(self.logit(x), 1.0, n, temperature, generator)
 
 
 class WeightedBernoulli(Bernoulli):

@@ -81,7 +81,7 @@ class ConditionalFlow(ConditionalModel):
         """n draws of v for each of the B features, before the dequantization takes its cell,
         (n B, C, H, W), sample-major. What depends on h alone is computed once for the n."""
         check_temperature(temperature)
-        generator, v = noise.repeated(generator, n), None
+        generator, v = noise.repeated(generator, n, len(h[0])), None
         for part, level in reversed(self._parts()):
             if isinstance(part, Chain):
                 v = part.inverse(v, h[level])

@@ -1,15 +1,15 @@
 """Every random draw of the package goes through here, so that a number can be drawn again.
 
 A generator is `None` (the global one), a `torch.Generator`, a sequence that holds one generator a
-sample (noise *keyed* by (seed, image index, draw)), or a part of a larger draw (`Rows`). Keyed
-noise is drawn on the CPU, each sample from its own stream, so batch size, device and number of
+sample (noise *keyed* by (seed, image index, draw)), or a part of a larger draw: of a batch (`Rows`)
+or of a picture (`Window`). Keyed noise is drawn on the CPU, each sample from its own stream, so batch size, device and number of
 processes never change a number.
 All draws are made in float64 and then rounded: float32 and float64 models see the same noise.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,7 +25,42 @@ class Rows:
     start: int
 
 
-Generator = torch.Generator | Sequence[torch.Generator] | Rows | None
+@dataclass(frozen=True)
+class Window:
+    """A tile of a picture sees the part of the noise that `generator`, keyed, draws for the whole.
+
+    Args:
+        size: (H, W) of the whole y. `tile`: (h, w) of the tile of y. `top`, `left`: its corner.
+
+    A draw of (B, C, h / f, w / f) is made at the level where positions are f x f pixels; f must
+    divide all six numbers. Draws come in order, as in the whole pass, and move the generators on:
+    make them anew for every tile.
+    """
+
+    generator: Sequence[torch.Generator]
+    size: tuple[int, int]
+    tile: tuple[int, int]
+    top: int
+    left: int
+
+    def parts(self, height: int, width: int) -> tuple[list[int], tuple[slice, slice]]:
+        """For a draw of `height` x `width`: the size of the whole field, and where the tile lies.
+
+        Raises ValueError if the tile does not lie on the grid of that level.
+        """
+        f = self.tile[0] // height
+        numbers = (*self.size, *self.tile, self.top, self.left)
+        if self.tile != (f * height, f * width) or any(number % f for number in numbers):
+            raise ValueError(
+                f"a draw of {height}x{width} for the tile {self.tile} at ({self.top}, {self.left}) "
+                f"of {self.size}: cut tiles at multiples of the model's `multiple`"
+            )
+        top, left = self.top // f, self.left // f
+        inside = slice(top, top + height), slice(left, left + width)
+        return [side // f for side in self.size], inside
+
+
+Generator = torch.Generator | Sequence[torch.Generator] | Rows | Window | None
 
 
 def keyed(seed: int, indices: Iterable[int], draw: int = 0) -> list[torch.Generator]:
@@ -33,13 +68,16 @@ def keyed(seed: int, indices: Iterable[int], draw: int = 0) -> list[torch.Genera
     return [_seeded(f"{seed}/{int(index)}/{draw}") for index in indices]
 
 
-def repeated(generator: Generator, n: int) -> Generator:
+def repeated(generator: Generator, n: int, batch: int | None = None) -> Generator:
     """The noise of n samples for each of the B generators of a keyed batch, sample-major, (n B).
 
     Sample 0 is drawn by the generators themselves, sample i by generators of their own, keyed by
     (state of the first, i): so sample i is the same however many are drawn, together or in parts.
+    For a part: repeat for all, pass the slice; n `batch` generators come back as they are.
     """
-    if n == 1 or not isinstance(generator, Sequence):
+    if isinstance(generator, Window):
+        return replace(generator, generator=repeated(generator.generator, n, batch))
+    if n == 1 or not isinstance(generator, Sequence) or len(generator) == n * (batch or 0):
         return generator
     states = [hashlib.sha256(g.get_state().numpy().tobytes()).hexdigest() for g in generator]
     return [*generator, *(_seeded(f"{state}/{i}") for i in range(1, n) for state in states)]
@@ -71,19 +109,27 @@ def logistic(shape: Sequence[int], generator: Generator, like: Tensor) -> Tensor
 
 
 def _draw(sampler: Callable, shape: Sequence[int], generator: Generator, like: Tensor) -> Tensor:
-    shape = tuple(shape)
-    if isinstance(generator, Rows):
-        whole = _draw(sampler, (generator.total, *shape[1:]), generator.generator, like)
-        return whole[generator.start : generator.start + shape[0]]
-    if generator is None or isinstance(generator, torch.Generator):
-        device = like.device if generator is None else generator.device
-        noise = sampler(shape, generator=generator, dtype=torch.float64, device=device)
-    else:
-        if len(generator) != shape[0]:
-            raise ValueError(
-                f"{len(generator)} generators for a batch of {shape[0]}: "
-                "keyed noise needs one a sample"
-            )
-        draws = (sampler(shape[1:], generator=g, dtype=torch.float64) for g in generator)
-        noise = torch.stack(list(draws))
+    noise = _field(sampler, tuple(shape), generator, like.device)
     return noise.to(device=like.device, dtype=like.dtype)
+
+
+def _field(
+    sampler: Callable, shape: tuple[int, ...], generator: Generator, device: torch.device
+) -> Tensor:
+    """Noise in float64, on the device of the generator; `device` is that of the global one."""
+    if isinstance(generator, Rows):
+        whole = _field(sampler, (generator.total, *shape[1:]), generator.generator, device)
+        return whole[generator.start : generator.start + shape[0]]
+    if isinstance(generator, Window):
+        size, inside = generator.parts(*shape[-2:])
+        return _field(sampler, (*shape[:-2], *size), generator.generator, device)[..., *inside]
+    if generator is None or isinstance(generator, torch.Generator):
+        device = device if generator is None else generator.device
+        return sampler(shape, generator=generator, dtype=torch.float64, device=device)
+    if len(generator) != shape[0]:
+        raise ValueError(
+            f"{len(generator)} generators for a batch of {shape[0]}: "
+            "keyed noise needs one a sample"
+        )
+    draws = (sampler(shape[1:], generator=g, dtype=torch.float64) for g in generator)
+    return torch.stack(list(draws))

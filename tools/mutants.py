@@ -288,8 +288,8 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
     "cnf/noise.py": [
         (
             "one draw for the whole batch",
-            "noise = sampler(shape, generator=generator, dtype=torch.float64, device=device)",
-            "noise = sampler((1, *shape[1:]), generator=generator, dtype=torch.float64, "
+            "return sampler(shape, generator=generator, dtype=torch.float64, device=device)",
+            "return sampler((1, *shape[1:]), generator=generator, dtype=torch.float64, "
             "device=device).expand(shape)",
             NOISE,
         ),
