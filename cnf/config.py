@@ -91,7 +91,8 @@ class TrainingConfig:
     """How it is trained. Schedules follow steps; `minutes` becomes a step count at the start.
 
     `batch_size` counts the pictures of a step over all processes; `accumulate` cuts each process's
-    share of them into so many micro-batches, one after the other, to save memory.
+    share of them into so many micro-batches, one after the other, to save memory. With `recompute`
+    a flow keeps no activation of its steps and rebuilds them in backward.
     """
 
     minutes: Annotated[float, Field(gt=0)] | None = None
@@ -108,6 +109,7 @@ class TrainingConfig:
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16"] = "fp32"
+    recompute: bool = False
     validate_every: Positive = 500
     validate_images: Positive = 256
 

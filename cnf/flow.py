@@ -161,7 +161,7 @@ class ConditionalFlow(ConditionalModel):
 
     @torch.no_grad()
     def reconstruction_error(self, y: Tensor, x: Tensor, generator: Generator = None) -> float:
-        """The worst |v - f^-1(f(v))| of a batch, in units of v; nan if anything is not finite.
+        """The worst |v - f^-1(f(v))| of a batch, in units of v; inf if anything is not finite.
 
         What rounding leaves of invertibility: the error that `recompute` hands to its gradients.
         """
@@ -172,7 +172,7 @@ class ConditionalFlow(ConditionalModel):
             if isinstance(part, Prior):
                 latents.append(part.latent(given))
         error = (v - self._decode(latents, h)).abs()
-        return error.max().item() if error.isfinite().all() else math.nan
+        return error.max().item() if error.isfinite().all() else math.inf
 
     def _levels(self) -> list[tuple[Layer, int]]:
         return with_levels(self.layers)

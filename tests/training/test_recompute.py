@@ -1,0 +1,50 @@
+"""Training with rebuilt activations: the same run, and a guard for flows that cannot be rebuilt."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from cnf import training
+from cnf.errors import ConfigError, TrainingError
+from cnf.layers import Conv1x1
+
+
+def trained(config) -> training.Run:
+    run = training.Run.build(config, 0, "cpu")
+    run.model.double(), run.average.double()
+    run.steps = config.training.steps
+    while run.step < run.steps:
+        run.update()
+    return run
+
+
+def test_a_run_that_rebuilds_its_activations_is_the_same_run(configure):
+    stored, rebuilt = (trained(configure(recompute=recompute)) for recompute in (False, True))
+    for one, other in zip(stored.model.parameters(), rebuilt.model.parameters(), strict=True):
+        # float64; Adam divides by the root of the mean square, which enlarges rounding
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
+    assert 0 < rebuilt.sums["reconstruction_error_max"] < 1e-10
+    assert "reconstruction_error_max" not in stored.sums
+
+
+def test_the_guard_stops_a_flow_that_cannot_be_rebuilt(configure, monkeypatch):
+    monkeypatch.setattr(training, "GUARD_EVERY", 2)
+    run = training.Run.build(configure(recompute=True), 0, "cpu")
+    run.steps = 10
+    run.update()
+    run.update()  # step 2, from 0, is looked at
+    conv = next(m for m in run.model.modules() if isinstance(m, Conv1x1))
+    with torch.no_grad():
+        conv.matrix[1] = conv.matrix[0] * (1 + 1e-6)
+    before = [p.clone() for p in run.model.parameters()]
+    with pytest.raises(TrainingError, match="training.recompute=false"):
+        run.update()
+    assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
+
+
+def test_only_a_flow_can_rebuild(configure):
+    config = configure(recompute=True)
+    baseline = dataclasses.replace(config, model={"kind": "logistic"})
+    with pytest.raises(ConfigError, match="only a flow"):
+        training.Run.build(baseline, 0, "cpu")
