@@ -10,20 +10,21 @@ from cnf.errors import ConfigError, TrainingError
 from cnf.layers import Conv1x1
 
 
-def trained(config) -> training.Run:
+def trained(config) -> tuple[training.Run, list[float]]:
+    """A run in float64, and its loss in nats at every step."""
     run = training.Run.build(config, 0, "cpu")
     run.model.double(), run.average.double()
     run.steps = config.training.steps
-    while run.step < run.steps:
-        run.update()
-    return run
+    return run, [run.update() for _ in range(run.steps)]
 
 
 def test_a_run_that_rebuilds_its_activations_is_the_same_run(configure):
-    stored, rebuilt = (trained(configure(recompute=recompute)) for recompute in (False, True))
-    for one, other in zip(stored.model.parameters(), rebuilt.model.parameters(), strict=True):
-        # float64; Adam divides by the root of the mean square, which enlarges rounding
-        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
+    (stored, losses), (rebuilt, others) = (
+        trained(configure(recompute=recompute)) for recompute in (False, True)
+    )
+    # not bit for bit: where a gradient is zero but for rounding, Adam makes a step of its sign
+    assert others == pytest.approx(losses, rel=1e-5)
+    assert losses[-1] < losses[0]
     assert 0 < rebuilt.sums["reconstruction_error_max"] < 1e-10
     assert "reconstruction_error_max" not in stored.sums
 
