@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from cnf import __main__ as cli
-from cnf import evaluation, models, runs, training
+from cnf import cost, evaluation, models, runs, training
 from cnf.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -167,7 +167,7 @@ def test_an_error_that_nobody_expected_keeps_its_traceback(monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(training, "estimate", broken)
+    monkeypatch.setattr(cost, "estimate", broken)
     with pytest.raises(ZeroDivisionError):
         cli.main(["train", "sr", "--dry-run"])
 

@@ -340,13 +340,6 @@ def test_the_command_of_a_run_gives_its_configuration_again():
     assert words[-4:] == ["--steps", "7", "--seed", "3"]
 
 
-def test_estimate_counts_parameters_and_steps(configure):
-    config = configure()
-    text = training.estimate(config)
-    assert f"{models.count_parameters(models.build(config)):,}" in text
-    assert "steps        10 (40 pictures)" in text
-
-
 # -- what must stop a run --------------------------------------------------------------------------
 
 
