@@ -312,7 +312,8 @@ class Run:
     def _guard(self, parts: list[tuple[Tensor, Tensor, noise.Rows]]) -> None:
         """Raise TrainingError, on all processes, if activations can no longer be rebuilt."""
         self.model.eval()
-        mine = max(self.model.reconstruction_error(*part) for part in parts)
+        fresh = [(y, x, replace(rows, generator=self.generator(self.step))) for y, x, rows in parts]
+        mine = max(self.model.reconstruction_error(*part) for part in fresh)
         error = max(many.gathered(mine))
         bound = MAX_RECONSTRUCTION_ERROR[self.config.training.precision]
         if error > bound:

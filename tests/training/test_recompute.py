@@ -24,7 +24,6 @@ def test_a_run_that_rebuilds_its_activations_is_the_same_run(configure):
     )
     # not bit for bit: where a gradient is zero but for rounding, Adam makes a step of its sign
     assert others == pytest.approx(losses, rel=1e-5)
-    assert losses[-1] < losses[0]
     assert 0 < rebuilt.sums["reconstruction_error_max"] < 1e-10
     assert "reconstruction_error_max" not in stored.sums
 
