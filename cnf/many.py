@@ -42,7 +42,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 class _Mean(torch.autograd.Function):
-    """Every process's loss depends on the mean, so its gradient is the mean of all gradients."""
+    """All losses depend on the mean, and the mean on each value with weight 1 / count."""
 
     @staticmethod
     def forward(ctx, values: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class _Mean(torch.autograd.Function):
 
 
 def differentiable_mean(values: Tensor) -> Tensor:
-    """`mean` for a loss that is itself averaged over processes."""
+    """`mean`, differentiated for the sum of all processes' losses."""
     return _Mean.apply(values)
 
 

@@ -1,0 +1,476 @@
+"""Several processes are one: same pictures, same gradients, same numbers, one voice.
+
+Two processes of one machine, joined by gloo. All that is compared was computed in processes started
+alike, one or two of them.
+"""
+
+import contextlib
+import io
+import math
+import multiprocessing
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cnf import __main__ as cli
+from cnf import many, models, nets, runs, training
+from cnf.config import from_dict
+from cnf.data import Example, ImageSet
+from cnf.errors import DataError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SIZES = {"train": 12, "valid": 5}
+TIMEOUT = 180  # seconds; what does not hang takes one or two where nothing else runs
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["accelerate", "cnf.training", "cnf.plotting", "pytest"])
+
+
+def load(name: str, split: str) -> ImageSet:
+    """A few small pictures, the same ones on every call, all different."""
+    generator = torch.Generator().manual_seed(len(split))
+    examples = []
+    for i in range(SIZES[split]):
+        y = torch.randint(256, (3, 8, 8), generator=generator, dtype=torch.uint8)
+        if name == "embedded-sr":
+            examples.append(Example(f"{split}-{i}", y))
+        else:
+            examples.append(Example(f"{split}-{i}", (y[:1] > 128).to(torch.uint8), y))
+    return ImageSet(name, split, name.split("-")[1], examples, "test pictures")
+
+
+def configure(experiment: str = "sr", **options):
+    """A tiny flow; x is rounded, so that no sum over the batch can round it otherwise."""
+    options = {"steps": 8, "batch_size": 4, "warmup": 0, "validate_every": 4} | options
+    model = {"kind": "flow", "levels": 1, "steps": 2, "width": 4}
+    if experiment == "sr":
+        model |= {"features": {"channels": 4, "blocks": 1}, "residual": 8.0}
+    else:
+        model |= {"features": {"kind": "unet", "channels": 4, "scales": 2}, "auxiliary": 0.5}
+        model |= {"dequantization": "binary"}
+    data = {"train": f"embedded-{experiment}", "round_x": True, "crop": 8}
+    values = {"experiment": experiment, "preset": "test", "model": model, "data": data}
+    return from_dict(values | {"training": options})
+
+
+def in_double(config):
+    """The model in float64, its weights moved away from their start, where couplings do nothing."""
+    model = real_build(config).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.1 * noise)
+    return model
+
+
+real_build = models.build
+
+
+def child(function, args, rank, processes, port, pipe):
+    """What a started process does: join the group, call, send what came of it."""
+    torch.set_num_threads(1)
+    training.load = load
+    if processes > 1:
+        number, total = str(rank), str(processes)
+        os.environ |= {"RANK": number, "LOCAL_RANK": number, "OMP_NUM_THREADS": "1"}
+        os.environ |= {"WORLD_SIZE": total, "LOCAL_WORLD_SIZE": total}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    try:
+        found, error = function(*args), None
+    except (Exception, KeyboardInterrupt) as caught:
+        found, error = f"{type(caught).__name__}: {caught}", caught
+    buffer = io.BytesIO()
+    torch.save(found, buffer)
+    pipe.send_bytes(buffer.getvalue())
+    many.leave(error)
+
+
+def start(processes, function, *args):
+    """What `function` of this file returns, or the error it raises, in each of so many processes.
+
+    Fails if one of them does not end.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pipes = [context.Pipe(duplex=False) for _ in range(processes)]
+    workers = [
+        context.Process(target=child, args=(function, args, rank, processes, port, pipe))
+        for rank, (_, pipe) in enumerate(pipes)
+    ]
+    for worker in workers:
+        worker.start()
+    end = time.monotonic() + TIMEOUT
+    try:
+        found = []
+        for receiver, _ in pipes:
+            if not receiver.poll(max(0.0, end - time.monotonic())):
+                pytest.fail(f"{function.__name__}: a process still runs after {TIMEOUT} s")
+            found.append(torch.load(io.BytesIO(receiver.recv_bytes()), weights_only=False))
+        for worker in workers:
+            worker.join(max(0.0, end - time.monotonic()))
+            assert worker.exitcode == 0
+    finally:
+        for worker in workers:
+            worker.kill()
+    return found
+
+
+# -- one step --------------------------------------------------------------------------------------
+
+
+def gradients(config):
+    """Of one update, with what it logs and the buffers it leaves."""
+    models.build = in_double
+    run = training.Run.build(config, seed=0, device="cpu")
+    run.steps, found = 1, {}
+
+    def keep(*_, **__):
+        found.update((n, p.grad.clone()) for n, p in run.model.named_parameters())
+
+    run.optimizer.step = keep
+    run.update()
+    return found | dict(run.model.named_buffers()), run.sums
+
+
+@pytest.mark.parametrize("experiment, parts", [("sr", 1), ("sr", 2), ("vessels", 1)])
+def test_gradients_are_those_of_one_process_with_the_joined_batch(experiment, parts):
+    ((expected, logs),) = start(1, gradients, configure(experiment, clip_norm=None))
+    both = start(2, gradients, configure(experiment, clip_norm=None, accumulate=parts))
+    for found, sums in both:
+        # float64: sums of some hundred numbers of size 1, in another order
+        torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+        # logs are float32
+        assert sums == pytest.approx(logs, rel=1e-5)
+    assert all(torch.equal(both[0][0][name], both[1][0][name]) for name in expected)
+    assert max(t.abs().max() for t in expected.values() if t.is_floating_point()) > 0.1
+
+
+def test_micro_batches_of_one_process_give_the_gradient_of_the_batch():
+    ((expected, _),) = start(1, gradients, configure(clip_norm=None))
+    ((found, _),) = start(1, gradients, configure(clip_norm=None, accumulate=4))
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+
+
+def statistics(joined, t):
+    """Output, gradient and running statistics of batch norm on this process's rows of t."""
+    training._accelerator("cpu")
+    torch.manual_seed(0)
+    norm = nets.BatchNorm(t.shape[1]).double()
+    nn.init.normal_(norm.weight)
+    if joined:
+        nets.join_statistics(norm)
+    own = t.chunk(many.count())[many.rank()].clone().requires_grad_()
+    out = norm(own)
+    out.pow(3).sum().backward()
+    return out.detach(), own.grad, dict(norm.named_buffers())
+
+
+def test_batch_norm_joins_the_statistics_of_all_processes():
+    t = torch.randn(6, 3, 2, 2, dtype=torch.float64) + 5
+    ((out, gradient, buffers),) = start(1, statistics, True, t)
+    both = start(2, statistics, True, t)
+    torch.testing.assert_close(torch.cat([found[0] for found in both]), out)
+    torch.testing.assert_close(torch.cat([found[1] for found in both]), gradient)
+    for _, _, found in both:
+        torch.testing.assert_close(found, buffers)
+    alone = start(2, statistics, False, t)
+    assert not torch.allclose(torch.cat([found[0] for found in alone]), out)
+
+
+def test_batch_norm_of_one_process_is_pytorchs():
+    t = torch.randn(4, 3, 5, 5)
+    ours, theirs = nets.BatchNorm(3), nn.BatchNorm2d(3)
+    nets.join_statistics(ours)
+    for _ in range(2):
+        assert torch.equal(ours(t), theirs(t))
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
+
+
+# -- the data --------------------------------------------------------------------------------------
+
+
+def shown(config, steps):
+    """{step: (indices, pictures)} of this process's share."""
+    run, indices = training.Run.build(config, seed=0, device="cpu"), []
+    real = training.make_batch
+
+    def make_batch(images, chosen, *args):
+        indices.extend(chosen)
+        return real(images, chosen, *args)
+
+    training.make_batch, found = make_batch, {}
+    for step in range(steps):
+        indices.clear()
+        parts = run.parts(step)
+        found[step] = list(indices), torch.cat([y for y, _, _ in parts])
+    return found
+
+
+@pytest.mark.parametrize("experiment", ["sr", "vessels"])
+def test_an_epoch_shows_every_picture_once_whatever_the_number_of_processes(experiment):
+    config = configure(experiment)
+    (whole,) = start(1, shown, config, 3)
+    both = start(2, shown, replace(config, training=replace(config.training, accumulate=2)), 3)
+    seen = [index for share in both for indices, _ in share.values() for index in indices]
+    assert sorted(seen) == list(range(SIZES["train"]))
+    for step, (indices, pictures) in whole.items():
+        assert both[0][step][0] + both[1][step][0] == indices
+        # augmented alike, too
+        assert torch.equal(torch.cat([share[step][1] for share in both]), pictures)
+
+
+@pytest.mark.parametrize("processes, accumulate", [(2, 3), (1, 3)])
+def test_a_batch_that_cannot_be_shared_is_refused_with_all_three_numbers(processes, accumulate):
+    config = configure(batch_size=8, accumulate=accumulate)
+    for found in start(processes, training.Run.build, config, 0, "cpu"):
+        assert found == (
+            "ConfigError: training.batch_size = 8 does not divide by "
+            f"{processes} process(es) x training.accumulate = 3: choose a multiple of "
+            f"{3 * processes}"
+        )
+
+
+# -- a run -----------------------------------------------------------------------------------------
+
+
+def trained(config, out, resume=False, stop_at=None, double=False):
+    """Train and return the run's state as this process holds it; first and last.
+
+    stop_at: before this update, the last process alone gets a signal.
+    """
+    if double:
+        models.build = in_double
+    kept, update, build = [], training.Run.update, training.Run.build
+
+    def building(*args):
+        kept.append(build(*args))
+        kept.append(tensors(kept[0]))
+        return kept[0]
+
+    def updating(run):
+        if run.step == stop_at and many.rank() == many.count() - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(run)
+
+    training.Run.build, training.Run.update = building, updating
+    try:
+        training.train(config, out, resume=resume, device="cpu")
+    except KeyboardInterrupt:
+        assert stop_at is not None
+    run, first = kept
+    return {"step": run.step, "best": run.best, "first": first, "last": tensors(run)}
+
+
+def tensors(run):
+    state = {"model": run.model, "average": run.average}
+    found = {f"{k}.{n}": t.clone() for k, m in state.items() for n, t in m.state_dict().items()}
+    for number, moments in run.optimizer.state_dict()["state"].items():
+        found |= {f"optimizer.{number}.{name}": t.clone() for name, t in moments.items()}
+    return found
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("experiment", ["sr", "vessels"])
+def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, experiment):
+    config = configure(experiment, ema=0.5)
+    (one,) = start(1, trained, config, tmp_path / "one", False, None, True)
+    first, second = start(2, trained, config, tmp_path / "two", False, None, True)
+    assert equal(first["first"], second["first"]) and equal(first["last"], second["last"])
+    assert first["step"] == second["step"] == 8 and first["best"] == second["best"]
+    # all of them began from the whole first batch: ActNorm's start is the same bit for bit
+    assert equal(first["first"], one["first"])
+    # float64; Adam divides rounding errors of 1e-16 by gradients down to its 1e-8
+    torch.testing.assert_close(first["last"], one["last"], atol=1e-6, rtol=1e-6)
+    history = [runs.read_history(tmp_path / name) for name in ("one", "two")]
+    for line, other in zip(*history, strict=True):
+        for name in ("bits_per_dim", "grad_norm", "grad_norm_max", "valid_bits_per_dim"):
+            assert other[name] == pytest.approx(line[name], rel=1e-5)  # sums in float32
+    assert runs.read_record(tmp_path / "two")["processes"] == 2
+
+
+@pytest.mark.parametrize("before, after", [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after):
+    (whole,) = start(1, trained, configure(), tmp_path / "whole", False, None, True)
+    # The signal reaches one process only: all stop after the same step.
+    for state in start(before, trained, configure(), tmp_path / "cut", False, 4, True):
+        assert state["step"] == 5
+    for state in start(after, trained, None, tmp_path / "cut", True, None, True):
+        assert state["step"] == 8
+        # float64; Adam divides rounding errors of 1e-16 by gradients down to its 1e-8
+        torch.testing.assert_close(state["last"], whole["last"], atol=1e-6, rtol=1e-6)
+    model, _, _ = models.load_model(tmp_path / "cut" / "weights.safetensors")
+    assert model.state_dict().keys() == real_build(configure()).state_dict().keys()
+
+
+def validated(config):
+    run = training.Run.build(config, seed=0, device="cpu")
+    run.sums = {"updates": 1, "grad_norm_max": 0.0, "nats": 0.0, "loss": 0.0}
+    run.step = run.steps = 1
+    return run.validate()[0]["valid_bits_per_dim"]
+
+
+@pytest.mark.parametrize("experiment", ["sr", "vessels"])
+def test_validation_is_bit_for_bit_that_of_one_process(experiment):
+    config = configure(experiment, batch_size=2)  # 5 pictures: groups of 2, 2 and 1
+    (expected,) = start(1, validated, config)
+    assert start(2, validated, config) == [expected, expected]
+
+
+def budget(config):
+    training.PROBE_STEPS = 2
+    return training.Run.build(config, seed=0, device="cpu").record()["steps"]
+
+
+def test_minutes_become_the_same_number_of_steps_everywhere():
+    first, second = start(2, budget, configure(steps=None, minutes=1000.0))
+    assert first == second > 0
+
+
+# -- what ends all of them -------------------------------------------------------------------------
+
+
+def failing(config, out, where, rank, error):
+    """Train while `where` fails in process `rank`."""
+    if int(os.environ["RANK"]) == rank:
+        getattr(sys.modules[__name__], f"break_{where}")(error)
+    training.train(config, out, device="cpu")
+
+
+def break_data(error):
+    real, calls = training.make_batch, []
+
+    def make_batch(*args):
+        calls.append(args)
+        if len(calls) > 3:
+            raise error
+        return real(*args)
+
+    training.make_batch = make_batch
+
+
+def break_disk(error):
+    def replace_file(*_):
+        raise error
+
+    save = training.Run.save_weights
+
+    def broken(run, path):
+        os.replace = replace_file
+        save(run, path)
+
+    training.Run.save_weights = broken
+
+
+def break_weights(error):
+    update = training.Run.update
+
+    def poisoned(run):
+        if run.step == 2:
+            next(run.model.features.parameters()).data.fill_(math.nan)
+        return update(run)
+
+    training.Run.update = poisoned
+
+
+@pytest.mark.parametrize(
+    "where, rank, error, messages",
+    [
+        ("data", 1, DataError("a torn picture"), ["DataError: a torn picture"] * 2),
+        (
+            "data",
+            1,
+            ZeroDivisionError("oops"),
+            [
+                r"TrainingError: process 1 failed \(ZeroDivisionError: oops\)",
+                "ZeroDivisionError: oops",
+            ],
+        ),
+        ("disk", 0, OSError("No space left"), ["TrainingError: .* could not be .*No space.*"] * 2),
+        ("weights", 1, None, ["TrainingError: the loss of step 3 .* layer 'features.*"] * 2),
+    ],
+    ids=["of-another", "unexpected", "disk-full", "not-finite"],
+)
+def test_an_error_of_one_process_ends_all_with_its_message(tmp_path, where, rank, error, messages):
+    found = start(2, failing, configure(), tmp_path, where, rank, error)
+    assert all(map(re.fullmatch, messages, found)), found
+
+
+def commanded(*words):
+    """Exit code and standard error of a command."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        return cli.main(list(words)), said.getvalue()
+
+
+def test_the_main_process_alone_says_what_was_wrong(tmp_path):
+    (tmp_path / "last.pt").touch()
+    line = f"error: {tmp_path} already holds a run: go on with --resume {tmp_path}, or choose "
+    found = start(2, commanded, "train", "sr", "--out", str(tmp_path), "--device", "cpu")
+    assert found == [(2, f"{line}another --out\n"), (2, "")]
+
+
+def test_a_folder_in_use_ends_all_processes(tmp_path):
+    with runs.locked(tmp_path):
+        for text in start(2, trained, configure(), tmp_path):
+            assert text.startswith(f"TrainingError: another run is writing to {tmp_path}")
+
+
+# -- the launchers ---------------------------------------------------------------------------------
+
+
+def launch(folder, *words):
+    """Run a program of the environment in `folder`: (exit code, output, errors)."""
+    environment = {k: v for k, v in os.environ.items() if k != "CNF_DATA"}
+    environment |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment |= {"CUDA_VISIBLE_DEVICES": ""}
+    program = Path(sys.executable).parent / words[0]
+    done = subprocess.run(
+        [program, *words[1:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_torchrun_begins_a_run_and_accelerate_goes_on_with_it(tmp_path):
+    words = ["-m", "cnf", "train", "sr"]
+    begin = ["--steps", "4", "--set", "training.validate_every=2", "--max-minutes", "1e-6"]
+    code, said, _ = launch(
+        tmp_path, "torchrun", "--nproc-per-node", "2", *words, *begin, "--out", "run"
+    )
+    assert code == 0
+    # one voice
+    assert [line.split(":")[0] for line in said.splitlines()] == [
+        "embedded-sr train",
+        "slice ended at step 0 of 4",
+    ]
+    launcher = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"]
+    code, said, errors = launch(tmp_path, *launcher, *words, "--resume", "run")
+    assert code == 0, errors
+    assert [line.split()[0] for line in said.splitlines()] == ["step", "step", "run:"]
+    assert [line["step"] for line in runs.read_history(tmp_path / "run")] == [2, 4]
+
+
+@pytest.mark.parametrize("command", ["evaluate run", "sample run", "train sr --dry-run"])
+def test_what_runs_in_one_process_refuses_several(monkeypatch, capsys, tmp_path, command):
+    monkeypatch.setattr(many, "leave", lambda error: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main(command.split()) == 2
+    assert "runs in one process, 2 were launched" in capsys.readouterr().err
