@@ -16,10 +16,14 @@ from safetensors import SafetensorError
 from cnf.config import Config, from_dict, load_config, to_dict
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 
+FILES = ("config.json", "history.jsonl", "history.png", "last.pt", "weights.safetensors")
+# ours, and the names under which safetensors writes before it renames
+HALF_WRITTEN = (*(f"{name}.tmp*" for name in FILES), ".tmp??????")
+
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder for this process."""
+    """Hold the folder for this process, and delete what a killed one left half-written there."""
     lock = FileLock(out / ".lock", timeout=0)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -31,6 +35,9 @@ def locked(out: Path) -> Iterator[None]:
     except OSError as error:
         raise TrainingError(f"cannot write to {out} ({error}): choose another --out") from error
     try:
+        for pattern in HALF_WRITTEN:
+            for left in out.glob(pattern):
+                left.unlink()
         yield
     finally:
         lock.release()
@@ -40,7 +47,10 @@ def read_record(out: Path) -> dict[str, Any]:
     """config.json of a run folder. Raises CheckpointError if it is missing or damaged."""
     path = Path(out) / "config.json"
     if not path.exists():
-        raise CheckpointError(f"{out} is not a run folder: it holds no config.json")
+        raise CheckpointError(
+            f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
+            f"began starts again with --out {out}"
+        )
     try:
         return json.loads(path.read_text())
     except ValueError as error:
@@ -71,7 +81,7 @@ def append(path: Path, line: dict[str, Any]) -> None:
             file.write(json.dumps(line) + "\n")
     except OSError as error:
         raise TrainingError(
-            f"{path} could not be written ({error}): make room, then --resume {path.parent}"
+            f"{path} could not be written ({error}): make room, then {_go_on(path.parent)}"
         ) from error
 
 
@@ -99,8 +109,13 @@ def atomic(path: Path) -> Iterator[Path]:
             left.unlink()
         raise TrainingError(
             f"{path} could not be written ({first_line(error)}); what was there is untouched: "
-            f"make room, then --resume {path.parent}"
+            f"make room, then {_go_on(path.parent)}"
         ) from error
+
+
+def _go_on(out: Path) -> str:
+    """What the user can do with the folder of a run that stopped."""
+    return f"--resume {out}" if (out / "last.pt").exists() else f"start again with --out {out}"
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

@@ -486,7 +486,10 @@ class Run:
     def load(self, path: Path, record: dict[str, Any]) -> None:
         """Take the state `save` wrote. Raises CheckpointError if it is damaged or another run's."""
         if not path.exists():
-            raise CheckpointError(f"{path}: no such checkpoint: is {path.parent} a run folder?")
+            raise CheckpointError(
+                f"{path}: no such checkpoint. A run that was killed before its first one starts "
+                f"again with --out {path.parent}"
+            )
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             stored = from_dict(json.loads(state["config"]))
