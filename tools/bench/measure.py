@@ -165,7 +165,7 @@ def interleave(
 ) -> Times:
     """Rounds until the minutes are over, but at least three, or exactly `rounds`: in each, every
     runner does every task once, in a new order."""
-    repeats = {}
+    repeats, end = {}, time.monotonic() + 60 * minutes
     for name, runner in runners.items():
         for task in tasks:
             runner.time(task)
@@ -173,7 +173,7 @@ def interleave(
             # a GPU finishes a step in milliseconds: enough of them for the clock
             repeats[name, task] = max(1, math.ceil(0.05 / once)) if runner.device == "cuda" else 1
     times: Times = {name: {task: [] for task in tasks} for name in runners}
-    shuffle, end, done = random.Random(0), time.monotonic() + 60 * minutes, 0
+    shuffle, done = random.Random(0), 0
     while done < rounds if rounds else done < 3 or time.monotonic() < end:
         # task by task: what is compared is measured within seconds
         for task in shuffle.sample(list(tasks), len(tasks)):
