@@ -7,7 +7,8 @@ always walks them). A `Chain` holds the same layers and computes the same map:
 - the log-determinants of the level in one batched call;
 - for many samples of one x, what the couplings make of h is computed once;
 - with `recompute`, no activation is kept for backward: going back, each step's input is rebuilt
-  from its output through the inverse (derived in the chapter on memory).
+  from its output through the inverse (derived in the chapter on memory). Levels so small that
+  this would save nothing worth its time keep theirs.
 
 Tests hold it to the layers: 1e-10 in float64, for values and gradients.
 """
@@ -24,6 +25,8 @@ from cnf.layers.base import sum_except_batch
 from cnf.layers.conv1x1 import Conv1x1
 from cnf.layers.coupling import AffineCoupling
 from cnf.nets import CouplingNet
+
+REBUILT = 6 * 2**20  # bytes of hidden maps from which on it pays to rebuild them
 
 
 class Step(NamedTuple):
@@ -53,7 +56,7 @@ class Chain:
         self, y: Tensor, h: Tensor | None, recompute: bool = False
     ) -> tuple[Tensor, Tensor]:
         h = None if h is None else self.steps[0].coupling.net.cast(h)
-        if recompute and torch.is_grad_enabled():
+        if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
             parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
             return _Rebuilt.apply(self, y, h, *parameters)
         return self.forward(y, h)
@@ -68,6 +71,12 @@ class Chain:
             y = step.coupling.join(y_a, y_b * log_s.exp() + t)
             log_det = log_det + sum_except_batch(log_s)
         return y, log_det
+
+    def hidden_bytes(self, y: Tensor) -> int:
+        """What the hidden maps of the couplings' networks take, two of `width` channels each."""
+        nets = [step.coupling.net for step in self.steps]
+        channels = sum(2 * net.last.in_channels for net in nets)
+        return channels * y[:, :1].numel() * nets[0].cast(y[:0]).element_size()
 
     def inverse(self, z: Tensor, h: Tensor | None) -> Tensor:
         h = None if h is None else self.steps[0].coupling.net.cast(h)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cnf import chain
 from cnf.chain import Chain, chained
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1
@@ -16,6 +17,11 @@ from tests.laws.cases import ALL_FLOWS, noise_of, randomise
 
 STEPPED = [case for case in ALL_FLOWS if case.config is not None]  # the toys have no whole step
 every_stepped = pytest.mark.parametrize("case", STEPPED, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def rebuild_however_small(monkeypatch):
+    monkeypatch.setattr(chain, "REBUILT", -1)
 
 
 def gradients(model: ConditionalFlow, y: Tensor, x: Tensor) -> dict[str, Tensor]:
@@ -138,6 +144,19 @@ def test_rebuilt_activations_are_not_kept():
             sizes[steps, recompute] = saved_bytes(model, y, x)
     assert sizes[8, False] > 2 * sizes[2, False]
     assert sizes[8, True] == sizes[2, True] < 0.5 * sizes[2, False]
+
+
+def test_small_levels_keep_their_activations(monkeypatch):
+    case = next(c for c in STEPPED if c.name == "sr-uniform")  # 2 levels of 2 steps, width 8
+    model, y, x = case.make(dtype=torch.float32, batch=2, size=(32, 32))
+    model.recompute = True
+    sizes = []
+    # hidden maps: 2 steps x 2 maps x 8 channels x 2 pictures x 4 bytes x 16^2, then 8^2 positions
+    for least in (2 * 2 * 8 * 2 * 4 * n**2 for n in (0, 8, 16)):
+        monkeypatch.setattr(chain, "REBUILT", least)
+        sizes.append(saved_bytes(model, y, x))
+    assert sizes[1] - sizes[0] >= 2 * 2 * 8 * 2 * 4 * 8**2
+    assert sizes[2] - sizes[1] >= 2 * 2 * 8 * 2 * 4 * 16**2
 
 
 @every_stepped

@@ -5,9 +5,14 @@ import dataclasses
 import pytest
 import torch
 
-from cnf import training
+from cnf import chain, training
 from cnf.errors import ConfigError, TrainingError
 from cnf.layers import Conv1x1
+
+
+@pytest.fixture(autouse=True)
+def rebuild_however_small(monkeypatch):
+    monkeypatch.setattr(chain, "REBUILT", 0)
 
 
 def trained(config) -> tuple[training.Run, list[float]]:
