@@ -191,6 +191,7 @@ def sample(
     mean: Flag = False,
     out: Annotated[Path, _option("DIR")] = Path("samples"),
     seed: Annotated[int, _option("N")] = 0,
+    memory: Annotated[float, _option("GB")] = 4.0,
     device: Device = "auto",
     threads: Number = None,
 ) -> None:
@@ -204,6 +205,7 @@ def sample(
         mean: write the mean of 32 samples too; vessels always get their probability map.
         out: folder for the files; samples by default.
         seed: of the noise; 0 by default.
+        memory: of one pass, in GB; 4 by default. A larger picture is drawn in tiles, which is said.
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
     """
@@ -219,6 +221,7 @@ def sample(
         mean=mean,
         out=out,
         seed=seed,
+        memory=memory,
         device=device,
     ):
         print(path)

@@ -2,8 +2,8 @@
 
 A generator is `None` (the global one), a `torch.Generator`, a sequence that holds one generator a
 sample (noise *keyed* by (seed, image index, draw)), or a part of a larger draw: of a batch (`Rows`)
-or of a picture (`Window`). Keyed noise is drawn on the CPU, each sample from its own stream, so batch size, device and number of
-processes never change a number.
+or of a picture (`Window`). Keyed noise is drawn on the CPU, each sample from its own stream, so
+batch size, device and number of processes never change a number.
 All draws are made in float64 and then rounded: float32 and float64 models see the same noise.
 """
 
@@ -128,8 +128,7 @@ def _field(
         return sampler(shape, generator=generator, dtype=torch.float64, device=device)
     if len(generator) != shape[0]:
         raise ValueError(
-            f"{len(generator)} generators for a batch of {shape[0]}: "
-            "keyed noise needs one a sample"
+            f"{len(generator)} generators for a batch of {shape[0]}: keyed noise needs one a sample"
         )
     draws = (sampler(shape[1:], generator=g, dtype=torch.float64) for g in generator)
     return torch.stack(list(draws))

@@ -1,4 +1,8 @@
-"""`python -m cnf sample`: what a trained model makes of a reader's own pictures."""
+"""`python -m cnf sample`: what a trained model makes of a reader's own pictures.
+
+A picture is drawn in one pass; where that would take more memory than allowed, in tiles that share
+the picture's noise, and the samples are the same.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,8 +19,9 @@ from cnf.evaluation import SAMPLES_DRAW, choose_device, extend
 from cnf.factorised import Factorised
 from cnf.model import ConditionalModel, check_temperature
 from cnf.results import RESULTS
+from cnf.tiling import Tiles, grid, plan
 
-TILE, MARGIN = 512, 32  # pixels of x; multiples of 32, so that tiles lie on the grid of any model
+MEMORY = 4.0  # GB for one pass, beside Python and its libraries
 MARGINAL = 32  # samples for a mean or a marginal
 
 
@@ -29,6 +34,7 @@ def sample(
     mean: bool = False,
     out: Path = Path("samples"),
     seed: int = 0,
+    memory: float = MEMORY,
     device: str = "auto",
     results: Path = RESULTS,
 ) -> list[Path]:
@@ -41,12 +47,17 @@ def sample(
         mean: also write the mean of 32 samples at temperature 1. Vessels always get that, as the
             marginal probability of a vessel, black 0, white 1.
         seed: of the noise, which is keyed by (seed, place in `pictures`).
+        memory: what one pass may take, in GB; a picture that needs more is drawn in tiles, which
+            is announced and changes no sample.
 
-    Raises DataError (unreadable picture, negative temperature), CheckpointError, ConfigError.
+    Raises DataError (unreadable picture, negative temperature), CheckpointError, ConfigError (also
+    if not even the smallest tile fits into `memory`).
     """
     check_temperature(temperature)
     if num < 0:
         raise ConfigError(f"--num {num}: give 0 or more")
+    if not 0 < memory < math.inf:
+        raise ConfigError(f"--memory {memory:g}: give a number of GB above 0")
     if not pictures:
         raise ConfigError("no picture given: name one or more files")
     stems = [Path(path).stem for path in pictures]
@@ -61,11 +72,15 @@ def sample(
     for index, path in enumerate(pictures):
         x = torch.from_numpy(read_image(Path(path)).transpose(2, 0, 1).copy()).float()[None]
         stem = Path(out) / Path(path).stem
+        size = tuple(model.factor * side for side in fitted(model, x).shape[-2:])
+        tiles = plan(model, size, memory * 1e9)
+        if tiles is not None:
+            print(f"{Path(path).name}: {size[0]}x{size[1]} in {tiles}, for --memory {memory:g}")
         for n in range(num):
-            y = draw(model, x, temperature, seed, index, n)
+            y = draw(model, x, temperature, seed, index, n, tiles)
             written.append(_write(y * 255 if vessels else y, stem, f"sample{n + 1}"))
         if mean or vessels:
-            y = expectation(model, x, seed, index)
+            y = expectation(model, x, seed, index, tiles)
             name = "marginal" if vessels else "mean"
             written.append(_write(y * 255 if vessels else y, stem, name))
     return written
@@ -94,48 +109,75 @@ def find_run(run: str, results: Path = RESULTS) -> Path:
     )
 
 
+# --- one picture ----------------------------------------------------------------------------------
+
+
 @torch.no_grad()
 def draw(
-    model: ConditionalModel, x: Tensor, temperature: float, seed: int, index: int, n: int
+    model: ConditionalModel,
+    x: Tensor,
+    temperature: float,
+    seed: int,
+    index: int,
+    n: int,
+    tiles: Tiles | None = None,
 ) -> Tensor:
     """Sample number n for one picture x (1,3,H,W) of any size: y (C, factor H, factor W)."""
-    generator = noise.keyed(seed, [index], SAMPLES_DRAW - n)
-    return in_tiles(model, x, lambda part: model.sample(part, 1, temperature, generator)[0])
+    return in_tiles(
+        model,
+        x,
+        lambda part, generator: model.sample(part, 1, temperature, generator)[0],
+        lambda: noise.keyed(seed, [index], SAMPLES_DRAW - n),
+        tiles,
+    )
 
 
 @torch.no_grad()
-def expectation(model: ConditionalModel, x: Tensor, seed: int, index: int) -> Tensor:
+def expectation(
+    model: ConditionalModel, x: Tensor, seed: int, index: int, tiles: Tiles | None = None
+) -> Tensor:
     """The mean of y for one picture x (1,3,H,W): the model's own, or that of 32 samples."""
     if isinstance(model, Factorised):
-        return in_tiles(model, x, model.mean)
-    total = 0.0
-    for n in range(MARGINAL):
-        total = total + draw(model, x, 1.0, seed, index, n)
-    return total / MARGINAL
+        return in_tiles(model, x, lambda part, _: model.mean(part), list, tiles)
+    draws = (draw(model, x, 1.0, seed, index, n, tiles) for n in range(MARGINAL))
+    return sum(draws) / MARGINAL
 
 
-def in_tiles(model: ConditionalModel, x: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
-    """`apply`, which maps x (1,3,h,w) to y, on a picture of any size, tile by tile.
+def in_tiles(
+    model: ConditionalModel,
+    x: Tensor,
+    apply: Callable[[Tensor, noise.Generator], Tensor],
+    keyed: Callable[[], Sequence[torch.Generator]],
+    tiles: Tiles | None = None,
+) -> Tensor:
+    """`apply`, which maps x (1,3,h,w) and noise to y, on a picture of any size, (C, factor H,
+    factor W): in one pass, or tile by tile; `keyed` makes the noise of the picture anew each time.
 
-    A tile sees MARGIN pixels around itself, and beyond the right and bottom of the picture what
-    `extend` puts there; only the tile itself is kept. Returns y (C, factor H, factor W).
+    Beyond the right and bottom of the picture there is what `extend` puts there. The two ways agree
+    up to rounding and up to what `FADE` leaves of the resampling kernels.
     """
-    height, width = x.shape[-2:]
-    factor = model.factor
-    step = math.lcm(model.multiple, factor) // factor
-    device = next(model.parameters()).device
-    rows = []
-    for top in range(0, height, TILE):
-        row = []
-        for left in range(0, width, TILE):
-            above, before = max(0, top - MARGIN), max(0, left - MARGIN)
-            part = x[..., above : top + TILE + MARGIN, before : left + TILE + MARGIN]
-            bottom, right = (-side % step for side in part.shape[-2:])
-            y = apply(extend(part, bottom, right, factor > 1).to(device))[0].cpu()
-            inside = [
-                slice(factor * (start - first), factor * (min(start + TILE, side) - first))
-                for start, first, side in ((top, above, height), (left, before, width))
-            ]
-            row.append(y[:, inside[0], inside[1]])
-        rows.append(torch.cat(row, dim=-1))
-    return torch.cat(rows, dim=-2)
+    height, width = (model.factor * side for side in x.shape[-2:])
+    device, factor = next(model.parameters()).device, model.factor
+    x = fitted(model, x)
+    if tiles is None:
+        return apply(x.to(device), keyed())[0, :, :height, :width].cpu()
+    whole = None
+    for (tall, wide), (high, broad) in tiles:
+        part = x[..., *(slice(s.start // factor, s.stop // factor) for s in (tall, wide))]
+        shape = tall.stop - tall.start, wide.stop - wide.start
+        window = noise.Window(keyed(), tiles.size, shape, tall.start, wide.start)
+        y = apply(part.to(device), window)[0].cpu()
+        whole = y.new_empty(len(y), *tiles.size) if whole is None else whole
+        inside = (
+            slice(core.start - tile.start, core.stop - tile.start)
+            for tile, core in ((tall, high), (wide, broad))
+        )
+        whole[:, high, broad] = y[:, *inside]
+    return whole[:, :height, :width]
+
+
+def fitted(model: ConditionalModel, x: Tensor) -> Tensor:
+    """x extended to the right and bottom to a size that the model takes, see `extend`."""
+    step = grid(model) // model.factor
+    bottom, right = (-side % step for side in x.shape[-2:])
+    return extend(x, bottom, right, model.factor > 1)

@@ -79,7 +79,7 @@ def _cubic(t: np.ndarray) -> np.ndarray:
     return np.where(t <= 1, near, np.where(t <= 2, far, 0.0))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def half_matrix(size: int) -> Tensor:
     """(size/2, size): output i lies at input position 2i + 1/2; the kernel is stretched by 2."""
     centre = 2 * np.arange(size // 2)[:, None] + 0.5
@@ -87,7 +87,7 @@ def half_matrix(size: int) -> Tensor:
     return _matrix(0.5 * _cubic((source - centre) / 2), source, size)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _double_matrix(size: int) -> Tensor:
     """(2 size, size): output i lies at input position i/2 - 1/4."""
     centre = np.arange(2 * size)[:, None] / 2 - 0.25
@@ -95,7 +95,7 @@ def _double_matrix(size: int) -> Tensor:
     return _matrix(_cubic(source - centre), source, size)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _half_inverse(size: int) -> Tensor:
     """(size, size/2): the pseudo-inverse of `half_matrix(size)`."""
     return torch.linalg.pinv(half_matrix(size))

@@ -39,7 +39,7 @@ class Subbands(Squeeze):
         return rows.T @ y @ columns, constant(z, 0.0)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def bands(size: int) -> Tensor:
     """The orthogonal (size, size) matrix (L; N), float64. N starts from neighbours' differences."""
     halve = half_matrix(size)

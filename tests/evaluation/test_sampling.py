@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from cnf import sampling
+from cnf import sampling, tiling
 from cnf.errors import CheckpointError, ConfigError, DataError
 
 
@@ -51,25 +50,20 @@ def test_temperature_zero_leaves_no_choice(make_run, picture, tmp_path):
     assert np.array_equal(found["sample1"], found["sample2"])
 
 
-def test_tiles_join_without_a_seam(loaded, monkeypatch):
-    model, _ = loaded("sr-baseline")
-    x = 255 * torch.rand(1, 3, 40, 51, generator=torch.Generator().manual_seed(0))
-    whole = sampling.expectation(model, x, 0, 0)
-    # the smoke network looks 5 pixels around, the doubling fades by a factor 3 or more a pixel
-    monkeypatch.setattr(sampling, "TILE", 16)
-    monkeypatch.setattr(sampling, "MARGIN", 16)
-    torch.testing.assert_close(sampling.expectation(model, x, 0, 0), whole, rtol=0, atol=1e-2)
-    monkeypatch.setattr(sampling, "MARGIN", 0)  # and without them there is a seam
-    assert (sampling.expectation(model, x, 0, 0) - whole).abs().max() > 0.1
-
-
-def test_large_vessel_pictures_come_back_whole(loaded, monkeypatch):
-    model, _ = loaded("vessels-flow")
-    monkeypatch.setattr(sampling, "TILE", 16)
-    monkeypatch.setattr(sampling, "MARGIN", 4)
-    x = 255 * torch.rand(1, 3, 21, 35, generator=torch.Generator().manual_seed(0))
-    y = sampling.draw(model, x, 1.0, 0, 0, 0)
-    assert y.shape == (1, 21, 35) and set(y.unique().tolist()) <= {0.0, 1.0}
+def test_too_little_memory_is_announced_and_changes_no_sample(
+    make_run, picture, tmp_path, monkeypatch, capsys
+):
+    run = str(make_run("vessels-flow"))
+    whole = opened(sampling.sample(run, [picture], num=1, out=tmp_path / "whole"))
+    assert capsys.readouterr().out == ""
+    cut = tiling.Tiles((20, 24), 12, 8, 20)  # 19x23 is extended to 20x24
+    monkeypatch.setattr(sampling, "plan", lambda model, size, memory: cut)
+    tiled = sampling.sample(run, [picture], num=1, out=tmp_path / "tiles", memory=0.5)
+    line = capsys.readouterr().out
+    assert line == "cat.png: 20x24 in 2x3 tiles of 12x8, margin 20, for --memory 0.5\n"
+    for name, image in opened(tiled).items():
+        # a label may flip where v is within rounding of the threshold
+        assert (image != whole[name]).mean() < 0.01
 
 
 def test_bad_requests_are_named(make_run, picture, tmp_path):
@@ -79,6 +73,11 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
             sampling.sample(run, [picture], temperature=temperature, out=tmp_path)
     with pytest.raises(ConfigError, match="--num -1"):
         sampling.sample(run, [picture], num=-1, out=tmp_path)
+    for memory in (0, -1, math.nan, math.inf):
+        with pytest.raises(ConfigError, match=f"--memory {memory}"):
+            sampling.sample(run, [picture], memory=memory, out=tmp_path)
+    with pytest.raises(ConfigError, match=r"--memory 1e-06: the smallest tile of a sample of 40x48 is 40x48"):
+        sampling.sample(run, [picture], memory=1e-6, out=tmp_path)
     with pytest.raises(ConfigError, match="no picture given"):
         sampling.sample(run, [], out=tmp_path)
     with pytest.raises(ConfigError, match="two pictures are called 'cat'"):

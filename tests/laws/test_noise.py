@@ -93,3 +93,39 @@ def test_samples_of_a_batch_have_their_own_noise(kind):
 
 def test_expected_errors_are_value_errors():
     assert issubclass(CnfError, ValueError)
+
+
+def window(seed, top=8, left=4, tile=(16, 12), size=(32, 24)):
+    return noise.Window(noise.keyed(seed, [3]), size, tile, top, left)
+
+
+@every_kind
+def test_a_tile_sees_its_part_of_the_noise_of_the_picture(kind):
+    """Draws at several levels, one after the other, as a flow makes them."""
+    whole, tile = noise.keyed(0, [3]), window(0)
+    for channels, f in ((6, 4), (3, 2), (1, 1), (3, 2)):
+        field = draw(kind, (1, channels, 32 // f, 24 // f), whole)
+        part = draw(kind, (1, channels, 16 // f, 12 // f), tile)
+        assert torch.equal(part, field[..., 8 // f : 24 // f, 4 // f : 16 // f])
+
+
+def test_many_samples_of_a_tile_see_the_noise_of_many_samples():
+    whole, tile = noise.repeated(noise.keyed(0, [3]), 3), noise.repeated(window(0), 3)
+    field, part = draw("normal", (3, 2, 16, 12), whole), draw("normal", (3, 2, 8, 6), tile)
+    assert torch.equal(part, field[..., 4:12, 2:8])
+
+
+@pytest.mark.parametrize("off", [{"top": 6}, {"left": 2}, {"tile": (16, 10)}, {"size": (30, 24)}])
+def test_a_tile_off_the_grid_is_refused(off):
+    wrong = window(0, **off)
+    with pytest.raises(ValueError, match="cut tiles at multiples"):
+        draw("normal", (1, 1, wrong.tile[0] // 4, wrong.tile[1] // 4), wrong)
+
+
+def test_a_part_of_many_samples_is_the_same_as_all():
+    """Chunks of samples pass the slice of generators that was made once."""
+    together = draw("normal", (6, 5), noise.repeated(noise.keyed(0, [1, 2]), 3, batch=2))
+    made = noise.repeated(noise.keyed(0, [1, 2]), 3, batch=2)
+    parts = [noise.repeated(made[2 * i : 2 * j], j - i, batch=2) for i, j in ((0, 1), (1, 3))]
+    apart = [draw("normal", (len(part), 5), part) for part in parts]
+    assert torch.equal(torch.cat(apart), together)

@@ -1,0 +1,204 @@
+"""Tiles give what one pass gives, and a pass takes the memory that it is said to take."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import skimage.data
+import torch
+
+from cnf import models, noise, sampling, tiling
+from cnf.config import load_config
+from cnf.data.degrade import _half_inverse
+from cnf.errors import ConfigError
+from cnf.layers.subbands import bands
+from cnf.results import RESULTS
+from cnf.tiling import Footprint, Tiles, grid, margin, plan
+
+FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")
+
+
+def committed(name):
+    return models.load_model(RESULTS / name / "weights.safetensors")[0]
+
+
+# -- how far a pixel sees --------------------------------------------------------------------------
+
+LOCAL = ["model.subbands=false", "model.residual=null"]  # without the maps of the whole picture
+MODELS = [
+    ("vessels", "flow", "smoke", []),
+    ("vessels", "flow", "cpu", []),
+    ("vessels", "flow", "smoke", ["model.features.scales=3", "model.levels=2"]),
+    ("vessels", "flow", "smoke", ["model.features.kind=vgg", "model.levels=0"]),
+    ("vessels", "baseline", "smoke", []),
+    ("sr", "flow", "smoke", LOCAL),
+    ("sr", "flow", "cpu", LOCAL),
+    ("sr", "flow", "smoke", [*LOCAL, "model.h_kernel=3", "model.prior_width=8"]),
+    ("sr", "flow", "smoke", [*LOCAL, "model.features.kind=rrdb", "model.levels=1"]),
+]
+
+
+@torch.no_grad()
+def reach(model, side):
+    """How far NaN spreads from one pixel of x: what a pixel of a sample can depend on at all."""
+    model.check_input = lambda x: None
+    f, found = model.factor, 0
+    for place in range(side // 2, side // 2 + grid(model), f):
+        x = torch.zeros(1, 3, side // f, side // f)
+        x[..., place // f, place // f] = math.nan
+        given = model.condition(x) if hasattr(model, "condition") else x
+        v = model.sample_v(given, 1, 1.0, noise.keyed(0, [0]))
+        rows = v.reshape(-1, side, side).isnan().any(0).any(1).nonzero().flatten()
+        found = max(found, place - rows[0].item(), rows[-1].item() - place - f + 1)
+        assert 0 < rows[0] and rows[-1] < side - 1, "the picture is too small to tell"
+    return found
+
+
+@pytest.mark.parametrize("case", MODELS, ids=lambda c: f"{'-'.join(c[:3])} {' '.join(c[3])}")
+def test_the_margin_is_how_far_a_pixel_sees(case, monkeypatch):
+    *names, overrides = case
+    model = models.build(load_config(*names, overrides)).eval()
+    if names[1] == "baseline" and names[0] == "sr":
+        monkeypatch.setattr(tiling, "FADE", 0)
+    counted, step = margin(model), grid(model)
+    measured = reach(model, 2 * counted + 8 * step)
+    # counted a little high: rounded up to the grid, and positions of the coarsest map twice
+    assert counted - 3 * max(step, model.features.multiple) < measured <= counted
+
+
+def test_resampling_fades_within_its_margin():
+    size, f = 256, tiling.FADE
+    far = (torch.arange(size)[:, None] - torch.arange(0, size, 2)).abs() > f
+    low, detail = bands(size).T.chunk(2, dim=1)  # (pixels, positions of 2 pixels)
+    for kernel in (low, detail, _half_inverse(size)):
+        assert kernel[far].abs().max() < 3e-8 < kernel[~far].abs().max()
+
+
+# -- tiled equals whole ----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def drawn(model, x, tiles=None, label=False):
+    """One sample of v, or of y."""
+
+    def apply(part, generator):
+        if label:
+            return model.sample(part, 1, 0.8, generator)[0]
+        return model.sample_v(model.condition(part), 1, 0.8, generator)
+
+    return sampling.in_tiles(model, x, apply, lambda: noise.keyed(0, [7]), tiles)
+
+
+@pytest.fixture(scope="module", params=FLOWS)
+def strip(request):
+    """(model, x, tiles): a strip of a photograph, wider than a tile and not on the grid."""
+    model = committed(request.param)
+    pixels = torch.from_numpy(skimage.data.coffee().transpose(2, 0, 1).copy()).float()[None]
+    x = pixels[..., 200:231, 20:321] if model.factor > 1 else pixels[..., 200:253, 20:251]
+    size = tuple(model.factor * side for side in sampling.fitted(model, x).shape[-2:])
+    return model, x, Tiles(size, 32, 64, margin(model))
+
+
+def test_tiles_give_what_one_pass_gives(strip):
+    """At the committed weights, in v, everywhere."""
+    model, x, tiles = strip
+    assert min(len(side) for side in tiles.sides()) >= 2
+    assert any(t.start > 0 and t.stop < tiles.size[1] for t, _ in tiles.sides()[1])
+    whole, tiled = drawn(model, x), drawn(model, x, tiles)
+    # float32 through some 50 convolutions; the resampling kernels leave 3e-8 beyond FADE
+    scale = whole.abs().max().item()
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-5 * scale)
+    across = [(t[..., 64::64] - t[..., 63:-1:64]).abs() for t in (tiled, whole)]
+    torch.testing.assert_close(*across, rtol=0, atol=4e-5 * scale)  # no seam of its own
+
+
+def test_grey_levels_and_labels_are_the_same_up_to_a_rounding(strip):
+    model, x, tiles = strip
+    whole, tiled = drawn(model, x, label=True), drawn(model, x, tiles, label=True)
+    # v within 1e-5 of the border of a cell of 1/256: 1 in 200; then the neighbour
+    assert (whole != tiled).float().mean() < 0.005
+    assert (whole - tiled).abs().max() <= 1
+
+
+def test_a_smaller_margin_or_noise_of_its_own_shows_a_seam(strip):
+    model, x, tiles = strip
+    whole = drawn(model, x)
+    near = Tiles(tiles.size, tiles.height, tiles.width, 0)
+    assert (drawn(model, x, near) - whole).abs().max() > 0.02
+
+    def own(part, generator):
+        return model.sample_v(model.condition(part), 1, 0.8, generator.generator)
+
+    with torch.no_grad():
+        fresh = sampling.in_tiles(model, x, own, lambda: noise.keyed(0, [7]), tiles)
+    assert (fresh - whole).abs().max() > 0.02
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vessels():
+    return committed("vessels-flow-cpu-s0")
+
+
+@pytest.mark.parametrize("size", [(2000, 3000), (3000, 400), (640, 5000)])
+def test_a_plan_covers_the_picture_and_fits(vessels, size):
+    needs, memory = Footprint.of(vessels), 3e8
+    tiles = plan(vessels, size, memory)
+    covered = torch.zeros(size, dtype=torch.int8)
+    for tile, core in tiles:
+        covered[core] += 1
+        assert needs.bytes([s.stop - s.start for s in tile], size) <= memory
+        for side, outer, inner in zip(size, tile, core, strict=True):
+            assert inner.start - outer.start in (inner.start, tiles.margin)
+            assert outer.stop - inner.stop in (side - inner.stop, tiles.margin)
+            assert not any(n % grid(vessels) for n in (outer.start, outer.stop, inner.start))
+    assert (covered == 1).all()
+    # less than twice the picture is drawn: the tiles are as large as fit
+    assert tiles.pixels < 2 * math.prod(size)
+
+
+def test_a_picture_that_fits_is_not_cut(vessels):
+    size, needs = (512, 640), Footprint.of(vessels)
+    memory = needs.bytes(size, size)
+    assert plan(vessels, size, memory) is None
+    assert plan(vessels, size, 0.99 * memory) is not None
+
+
+def test_the_smallest_tile_must_fit(vessels):
+    size, step = (2000, 3000), grid(vessels)
+    side = step + 2 * margin(vessels)
+    least = Footprint.of(vessels).bytes((side, side), size)
+    assert plan(vessels, size, 1.001 * least).height == step
+    message = f"the smallest tile of a sample of 2000x3000 is {side}x{side}, .* takes 0.2"
+    with pytest.raises(ConfigError, match=message):
+        plan(vessels, size, 0.999 * least)
+
+
+CHILD = """
+import sys, torch
+from cnf import models, noise
+from cnf.cost import peak_memory
+torch.set_num_threads(1)
+model = models.load_model(sys.argv[1])[0]
+cpu = torch.device("cpu")
+with torch.no_grad():
+    for side in (64, 768):  # the first loads what is loaded once
+        before = peak_memory(cpu)
+        x = torch.zeros(1, 3, side // model.factor, side // model.factor)
+        model.sample(x, 1, 1.0, noise.keyed(0, [0]))
+print(peak_memory(cpu) - before)
+"""
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_pass_takes_the_memory_that_is_foreseen(name):
+    path = RESULTS / name / "weights.safetensors"
+    out = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=True
+    )
+    foreseen = Footprint.of(committed(name)).bytes((768, 768), (768, 768))
+    # resident memory also holds what the allocator keeps and what convolutions need inside
+    assert 0.6 * foreseen < int(out.stdout) < 1.25 * foreseen
