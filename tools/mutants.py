@@ -51,6 +51,7 @@ DEGRADE = "data/test_degrade.py"
 SETS = "data/test_sets.py"
 REGISTRY = "data/test_registry.py"
 LOOP = "training/test_loop.py"
+MANY = "training/test_many.py"
 LIKELIHOOD = "evaluation/test_likelihood.py"
 METRICS = "evaluation/test_metrics.py"
 LEDGER = "results/test_ledger.py"
@@ -299,8 +300,8 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
     "cnf/flow.py": [
         (
             "layers get the features of the level before",
-            "level += isinstance(layer, Squeeze)",
-            "level += isinstance(layer, Prior)",
+            "level += isinstance(part, Squeeze)",
+            "level += isinstance(part, Prior)",
             f"{MODELS}::test_log_prob_is_that_of_its_definition",
         ),
         (
@@ -420,6 +421,24 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{LOOP}::test_every_step_has_its_own_noise_and_augmentation",
         ),
         (
+            "every process draws the noise of the first pictures",
+            "options.batch_size, start)",
+            "options.batch_size, 0)",
+            f"{MANY}::test_gradients_are_those_of_one_process_with_the_joined_batch",
+        ),
+        (
+            "every process takes the same share",
+            "first = many.rank() * options.accumulate * size",
+            "first = 0",
+            f"{MANY}::test_an_epoch_shows_every_picture_once_whatever_the_number_of_processes",
+        ),
+        (
+            "micro-batches count in full",
+            "self.accelerator.backward(loss / len(parts))",
+            "self.accelerator.backward(loss)",
+            f"{MANY}::test_micro_batches_of_one_process_give_the_gradient_of_the_batch",
+        ),
+        (
             "validation scores the last weights, not the averaged ones",
             "self.average.log_prob(",
             "self.model.log_prob(",
@@ -454,6 +473,22 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             'if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):',
             "if False:",
             f"{LOOP}::test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state",
+        ),
+    ],
+    "cnf/many.py": [
+        (
+            "an error elsewhere is not heard of",
+            "if not any_of(error is not None):\n        return",
+            "if error is None:\n        return",
+            f"{MANY}::test_an_error_of_one_process_ends_all_with_its_message",
+        ),
+    ],
+    "cnf/nets.py": [
+        (
+            "batch norm sees its own process only",
+            "part.joined = many.count() > 1",
+            "part.joined = False",
+            f"{MANY}::test_gradients_are_those_of_one_process_with_the_joined_batch",
         ),
     ],
     "cnf/evaluation.py": [
