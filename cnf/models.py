@@ -42,11 +42,17 @@ from cnf.nets import (
 
 
 def build(config: Config) -> ConditionalModel:
-    """The model that a configuration describes, with untrained weights."""
+    """The model that a configuration describes, with untrained weights.
+
+    Weights of convolutions lie in channels-last order, and so then do activations: the same values,
+    sooner (see the chapter on speed).
+    """
     target_channels, bins = {"sr": (3, 256), "vessels": (1, 2)}[config.experiment]
     if isinstance(config.model, FlowConfig):
-        return build_flow(config.model, target_channels, bins)
-    return build_baseline(config.model)
+        model = build_flow(config.model, target_channels, bins)
+    else:
+        model = build_baseline(config.model)
+    return model.to(memory_format=torch.channels_last)
 
 
 def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) -> Features:

@@ -219,7 +219,7 @@ class Run:
                 if not isinstance(model, ConditionalFlow):
                     raise ConfigError("training.recompute = true: only a flow can be inverted")
                 model.recompute = True
-            model.to(device=accelerator.device, memory_format=torch.channels_last)
+            model.to(accelerator.device)
             run = cls(config, seed, accelerator.device, data, valid, accelerator, model)
             with torch.no_grad():
                 model.train()

@@ -220,7 +220,7 @@ def test_draws_differ_between_samples_of_one_batch_and_in_number(case):
     for generator in (None, torch.Generator().manual_seed(0), keyed(0, range(4))):
         drawn = model.sample(same_x, 4, 1.0, generator).flatten(0, 1)
         assert len(drawn.flatten(1).unique(dim=0)) > 1
-        first_draws = drawn.view(4, 4, -1)
+        first_draws = drawn.reshape(4, 4, -1)
         assert len(first_draws[0].unique(dim=0)) > 1, "the samples of one batch share their noise"
         assert len(first_draws[:, 0].unique(dim=0)) > 1, "every draw is the first"
 
