@@ -25,7 +25,7 @@ TASKS = {
 }
 MIXED = ("bf16", "autocast")
 
-# what the issue asks for, as ratios to FrEIA in float32: (must, reach for)
+# goals, as ratios to FrEIA in float32: (must, reach for)
 GOALS = {
     "float32": {"train": (0.95, 0.85), "log_prob": (0.90, 0.85), "sample": (0.88, 0.80)},
     "mixed": {"train": (0.65, 0.50), "log_prob": (0.65, 0.55), "sample": (0.65, 0.55)},
