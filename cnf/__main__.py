@@ -112,6 +112,7 @@ def evaluate(
     split: Annotated[
         Literal["train", "valid", "test"], tyro.conf.arg(help_behavior_hint="")
     ] = "test",
+    stress: Flag = False,
     figures: Flag = False,
     publish: Flag = False,
     name: Text = None,
@@ -135,6 +136,8 @@ def evaluate(
         run: a run folder, or one of results/.
         on: the image set, see `python -m cnf data list`; by default the embedded one.
         split: train, valid or test (the default).
+        stress: instead of scores, count what is not finite or out of range over many samples, on
+            the embedded pictures and on pictures far from all data.
         figures: write pictures into the folder too.
         publish: copy the run into results/ first, weights as float16, and score those.
         name: of the run in the ledger; by default that of its folder.
@@ -142,6 +145,7 @@ def evaluate(
         seed: of the noise; 0 by default.
         draws: noise draws a picture; 1 by default.
         samples: model samples for means and marginals; 16 or 32 by default, 0 for small patches.
+            With --stress: samples of each image set, 2000 by default.
         importance: samples of an importance-weighted bound beside the plain one; none by default.
         temperature: of the single sample; 0.8 (sr) or 1 (vessels) by default.
         round_x: round the low-resolution input to 8 bits; by default as in training.
@@ -158,6 +162,27 @@ def evaluate(
 
     if round_x and no_round_x:
         raise ConfigError("--round-x and --no-round-x contradict each other: give one")
+    if stress:
+        if figures or publish or importance or draws != 1 or temperature is not None:
+            raise ConfigError(
+                "--stress has draws and temperatures of its own and publishes nothing: leave "
+                "--figures, --publish, --importance, --draws and --temperature out"
+            )
+        from cnf.stress import stress as stressed
+
+        rows = stressed(
+            run,
+            on,
+            split,
+            name=name,
+            limit=limit,
+            seed=seed,
+            samples=samples,
+            device=device,
+            supersede=supersede,
+        )
+        print(results.table(rows))
+        return
     if on is None:
         on = f"embedded-{models.load_model(run / 'weights.safetensors')[1].experiment}"
         print(f"no image set named: using {on}")

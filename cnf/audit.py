@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from cnf import evaluation, models, publishing
+from cnf import evaluation, models, publishing, stress
 from cnf import results as ledger
 from cnf.config import load_config
 from cnf.data import load
@@ -54,9 +54,11 @@ def audit(
             continue
         except CnfError as error:
             found, reason = math.nan, str(error)
-        tolerance = ledger.METRICS[row.metric].tolerance
-        same = abs(found - row.value) <= tolerance
-        reason = reason or f"{row.value:.6f} written, {found:.6f} now, tolerance {tolerance:g}"
+        metric = ledger.METRICS[row.metric]
+        same = metric.agree(found, row.value)
+        if not reason:
+            reason = f"{row.value:.6f} written, {found:.6f} now, tolerance {metric.tolerance:g}"
+            reason += f" or a factor of {metric.factor:g}" * (metric.factor > 1)
         checks.append(Check(row, "same" if same else "differs", reason))
     return checks
 
@@ -78,7 +80,7 @@ def again(row: ledger.Row, root: Path | None, repository: Path, cache: dict[tupl
     weights = None if reference else _weights_of(row, repository)
     key = (weights, row.data, row.split, row.num_images, row.noise_seed, row.rounded_x)
     if key not in cache:
-        images = load(row.data, row.split, root)
+        images = (stress.read if row.metric in ledger.STRESS else load)(row.data, row.split, root)
         if images.sha256 != row.data_sha256:
             raise LedgerError(f"{row.data} {row.split} holds other pictures than the row names")
         if reference:  # it needs no model: any will do
@@ -92,6 +94,10 @@ def again(row: ledger.Row, root: Path | None, repository: Path, cache: dict[tupl
     subject, valid = cache[key]
     if len(subject.indices) != row.num_images:
         raise LedgerError(f"{row.data} {row.split} has {len(subject.indices)} pictures")
+    if row.metric in ledger.STRESS:
+        found = stress.again(subject, row)
+        if found is not None:
+            return found
     weighted = row.bound is not None and "importance" in row.bound
     pictures = subject.experiment == "sr" and row.metric not in ledger.BITS
     subject.options = dataclasses.replace(

@@ -146,13 +146,7 @@ def evaluate(
     model.to(choose_device(device))
     subject = Subject(model, config, images, options, batch_size)
     scores = list(score(subject, validation(subject, root)))
-    rows = _rows(scores, subject, name, run, supersede, deviation, results)
-    ledger.append(rows, results)
-    inside = run.resolve().is_relative_to(results.resolve())
-    if inside:
-        if limit is None:
-            publishing.write_scores(run, images, subject.per_image())
-        ledger.write_text(run / "card.md", publishing.card(run, results))
+    rows = record(scores, subject, name, run, supersede, deviation, results)
     if figures:
         draw_figures(subject, run / "figures")
     return rows
@@ -612,6 +606,26 @@ def best_threshold(labels: np.ndarray, p: np.ndarray) -> float:
 # --- rows -----------------------------------------------------------------------------------------
 
 
+def record(
+    scores: Sequence[Score],
+    subject: Subject,
+    name: str,
+    run: Path,
+    supersede: bool,
+    deviation: str | None,
+    results: Path,
+) -> list[Row]:
+    """Append scores to the ledger, and write the card of a committed run and what was computed an
+    image again; returns the rows."""
+    rows = _rows(scores, subject, name, run, supersede, deviation, results)
+    ledger.append(rows, results)
+    if run.resolve().is_relative_to(results.resolve()):
+        if subject.options.limit is None:
+            publishing.write_scores(run, subject.images, subject.per_image())
+        ledger.write_text(run / "card.md", publishing.card(run, results))
+    return rows
+
+
 def _rows(
     scores: Iterable[Score],
     subject: Subject,
@@ -665,7 +679,7 @@ def _rows(
             "dirty": dirty,
             "weights": None if reference else weights,
             "weights_sha256": None if reference else publishing.file_sha256(path),
-            "command": _command(folder, data, subject),
+            "command": _command(folder, data, subject) + " --stress" * (s.metric in ledger.STRESS),
             "date": datetime.date.today().isoformat(),
             "deviation": None if reference else deviation,
             "supersedes": newest,
@@ -690,7 +704,9 @@ def _row_id(owner: str, data: str, split: str, subject: Subject, s: Score) -> st
         parts.append(f"d{s.draws}")
     if s.samples not in (None, 0, 1, SAMPLES[subject.experiment]):
         parts.append(f"s{s.samples}")
-    if s.samples == 1 and options.temperature is not None:
+    if s.temperature is not None and (
+        s.metric in ledger.STRESS or (s.samples == 1 and options.temperature is not None)
+    ):
         parts.append(f"t{s.temperature:g}")
     if subject.rounded_x is not None and (s.model or options.round_x is not None):
         parts.append("xrounded" if subject.rounded_x else "xfloat")

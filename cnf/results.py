@@ -26,17 +26,28 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 class Metric(NamedTuple):
-    """`tolerance` is how far `audit` may land from the ledger on another machine; see METRICS."""
+    """`tolerance` is how far `audit` may land from the ledger on another machine, see METRICS; or
+    else within `factor`. `digits` after the point; None: two, and a power of ten."""
 
     title: str
     unit: str
-    digits: int
+    digits: int | None
     tolerance: float
+    factor: float = 1.0
+
+    def agree(self, a: float, b: float) -> bool:
+        """Whether two values are the same, on different machines."""
+        low, high = sorted((a, b))
+        return high - low <= self.tolerance or 0 < low and high <= self.factor * low
+
+    def write(self, value: float) -> str:
+        return f"{value:.1e}" if self.digits is None else f"{value:.{self.digits}f}"
 
 
 # Noise is keyed, so a second evaluation sees the same draws and differs by rounding alone:
 # log-probabilities are float32 sums (1e-4 bits a dimension), a sample's grey level may round the
-# other way (0.01 dB, 1e-4 SSIM), a sampled pixel next to the threshold may flip (1 in 1000).
+# other way (0.01 dB, 1e-4 SSIM), a sampled pixel next to the threshold may flip (1 in 1000). Of
+# rounding errors themselves only the order of magnitude can be had again.
 METRICS = {
     "bits_per_dim": Metric("bits/dim", "bits/dim", 3, 1e-4),
     "bits_per_pixel": Metric("bits/pixel", "bits/pixel", 4, 1e-4),
@@ -53,8 +64,20 @@ METRICS = {
     "f_sample_image": Metric("F of one sample, mean over images", "1", 3, 1e-3),
     "auc": Metric("area under the ROC curve", "1", 4, 1e-3),
     "ap": Metric("average precision", "1", 4, 1e-3),
+    "nonfinite_samples": Metric("samples that are not finite", "samples", 0, 0),
+    "outside_range": Metric("sampled values outside [0, 1), before clipping", "1", 5, 1e-5),
+    "largest_value": Metric("largest |v| sampled", "1", 2, 0, 1.1),
+    "nonfinite_log_probs": Metric("log p that are not finite", "pictures", 0, 0),
+    "reconstruction_error": Metric("worst |v - f^-1(f(v))| in float32", "1", None, 1e-6, 10),
 }
 BITS = ("bits_per_dim", "bits_per_pixel")
+STRESS = (
+    "nonfinite_samples",
+    "outside_range",
+    "largest_value",
+    "nonfinite_log_probs",
+    "reconstruction_error",
+)
 
 # Models that are not networks: their rows have data but neither weights nor training.
 REFERENCES = ("bicubic", "second observer")
@@ -241,9 +264,9 @@ def show(row_id: str, results: Path = RESULTS) -> str:
 
 def value(row: Row) -> str:
     """The value as it is printed everywhere: "≤ 2.505 ± 0.012". "≤" marks bits that are a bound."""
-    digits = METRICS[row.metric].digits
-    text = f"{'≤ ' if row.is_bound else ''}{row.value:.{digits}f}"
-    return text if row.standard_error is None else f"{text} ± {row.standard_error:.{digits}f}"
+    write = METRICS[row.metric].write
+    text = f"{'≤ ' if row.is_bound else ''}{write(row.value)}"
+    return text if row.standard_error is None else f"{text} ± {write(row.standard_error)}"
 
 
 def _metric(row: Row) -> str:

@@ -76,7 +76,7 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
     for memory in (0, -1, math.nan, math.inf):
         with pytest.raises(ConfigError, match=f"--memory {memory}"):
             sampling.sample(run, [picture], memory=memory, out=tmp_path)
-    with pytest.raises(ConfigError, match=r"--memory 1e-06: the smallest tile of a sample of 40x48 is 40x48"):
+    with pytest.raises(ConfigError, match="--memory 1e-06: the smallest tile .* is 40x48"):
         sampling.sample(run, [picture], memory=1e-6, out=tmp_path)
     with pytest.raises(ConfigError, match="no picture given"):
         sampling.sample(run, [], out=tmp_path)
