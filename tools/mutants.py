@@ -52,8 +52,13 @@ SETS = "data/test_sets.py"
 REGISTRY = "data/test_registry.py"
 LOOP = "training/test_loop.py"
 MANY = "training/test_many.py"
+COST = "training/test_cost.py"
+INTERRUPT = "training/test_interrupt.py"
+FILES = "training/test_files.py"
 LIKELIHOOD = "evaluation/test_likelihood.py"
 METRICS = "evaluation/test_metrics.py"
+TILING = "evaluation/test_tiling.py"
+STRESS = "evaluation/test_stress.py"
 LEDGER = "results/test_ledger.py"
 
 # {file: [(name, text, wrong, tests), ...]}
@@ -295,6 +300,12 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             NOISE,
         ),
         ("keys without the index", "{seed}/{int(index)}/{draw}", "{seed}/{draw}", NOISE),
+        (
+            "every tile sees the noise of the first corner",
+            "top, left = self.top // f, self.left // f",
+            "top, left = 0, 0",
+            NOISE,
+        ),
         ("keys without the draw", "{seed}/{int(index)}/{draw}", "{seed}/{int(index)}", NOISE),
     ],
     "cnf/flow.py": [
@@ -407,6 +418,46 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{REGISTRY}::test_one_wrong_pixel_is_refused_naming_picture_and_hashes",
         ),
     ],
+    "cnf/cost.py": [
+        (
+            "the last validation costs nothing",
+            "validations = -(-steps // validate_every)",
+            "validations = steps // validate_every",
+            f"{COST}::test_the_last_validation_of_a_run_counts",
+        ),
+        (
+            "what was extrapolated is printed as measured",
+            "    if options.batch_size not in cost.batches:",
+            "    if False:",
+            f"{COST}::test_an_estimate_says_that_it_is_extrapolated",
+        ),
+        (
+            "arithmetic of training without its gradients",
+            "model.loss(y, x, noise())[0].backward()",
+            "model.loss(y, x, noise())",
+            f"{COST}::test_flops_of_a_baseline_are_those_of_its_layers",
+        ),
+        (
+            "memory at one picture for that of the batch",
+            "memory, step, validation = _at(share, peaks), steps.get(wanted), None",
+            "memory, step, validation = peaks[1], steps.get(wanted), None",
+            f"{COST}::test_memory_is_extrapolated_to_the_batch",
+        ),
+    ],
+    "cnf/runs.py": [
+        (
+            "what a killed run left half-written stays",
+            "for left in out.glob(pattern):",
+            "for left in ():",
+            f"{INTERRUPT}::test_what_a_killed_run_left_half_written_is_deleted_and_nothing_else",
+        ),
+        (
+            "a file is replaced before it is whole",
+            'part = path.with_name(path.name + ".tmp")',
+            "part = path",
+            f"{FILES}::test_a_write_cut_short_leaves_the_old_file",
+        ),
+    ],
     "cnf/training.py": [
         (
             "every step draws the noise of the first",
@@ -477,9 +528,9 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "cnf/many.py": [
         (
-            "an error elsewhere is not heard of",
-            "if not any_of(error is not None):\n        return",
-            "if error is None:\n        return",
+            "what an error elsewhere said is lost",
+            "error = kind(text)",
+            "error = TrainingError(kind.__name__)",
             f"{MANY}::test_an_error_of_one_process_ends_all_with_its_message",
         ),
     ],
@@ -488,7 +539,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             "batch norm sees its own process only",
             "part.joined = many.count() > 1",
             "part.joined = False",
-            f"{MANY}::test_gradients_are_those_of_one_process_with_the_joined_batch",
+            f"{MANY}::test_batch_norm_joins_the_statistics_of_all_processes",
         ),
     ],
     "cnf/evaluation.py": [
@@ -521,6 +572,28 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             "best_threshold(*pooled(valid, valid.means(samples)))",
             "best_threshold(*pooled(subject, means))",
             f"{METRICS}::test_validation_split_chooses_the_threshold",
+        ),
+        (
+            "every chunk of samples sees the noise of the first",
+            "part = keyed[start * batch : stop * batch]",
+            "part = keyed[: (stop - start) * batch]",
+            f"{METRICS}::test_samples_come_a_few_at_a_time_and_stay_the_same",
+        ),
+    ],
+    "cnf/tiling.py": [
+        (
+            "a coarse position counts as a pixel",
+            "reach + position * radius(net.from_y, net.middle, net.last)",
+            "reach + radius(net.from_y, net.middle, net.last)",
+            f"{TILING}::test_the_margin_is_how_far_a_pixel_sees",
+        ),
+    ],
+    "cnf/stress.py": [
+        (
+            "NaN counts as inside the range",
+            "(~((v >= low) & (v < 1 + low))).sum()",
+            "((v < low) | (v >= 1 + low)).sum()",
+            f"{STRESS}::test_counts_are_those_of_the_samples",
         ),
     ],
     "cnf/results.py": [

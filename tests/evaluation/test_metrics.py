@@ -120,6 +120,15 @@ def test_samples_come_a_few_at_a_time_and_stay_the_same(loaded, monkeypatch):
         torch.testing.assert_close(a, b)
 
 
+def test_few_whole_pictures_are_in_memory_at_once(loaded, vessels, monkeypatch):
+    """Also where all pictures have one size, as those of DRIVE."""
+    subject = Subject(*loaded("vessels-flow"), vessels(16, 20, 5))
+    monkeypatch.setattr(evaluation, "CHUNK", 2 * 16 * 20)
+    assert [len(indices) for indices, *_ in subject.batches("")] == [2, 2, 1]
+    monkeypatch.setattr(evaluation, "CHUNK", 10)
+    assert [len(indices) for indices, *_ in subject.batches("")] == [1] * 5
+
+
 def test_samples_of_padded_pictures_are_cropped_back(loaded):
     rng = np.random.default_rng(0)
     y = torch.from_numpy(rng.integers(0, 2, (1, 17, 21)).astype(np.uint8))
