@@ -4,8 +4,9 @@ In a single process every function here does nothing, or the obvious. In several
 be called by all processes, in the same order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import torch
@@ -75,6 +76,14 @@ def gathered(value: Any) -> list[Any]:
 def of_main(value: Any) -> Any:
     """The main process's value."""
     return gathered(value)[0]
+
+
+def divided(items: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
+    """function(item) of every item, in order, on all processes: each computes its share."""
+    with together():
+        mine = [function(item) for item in items[rank() :: count()]]
+    turns = zip_longest(*gathered(mine))
+    return [found for turn in turns for found in turn][: len(items)]
 
 
 @contextmanager

@@ -350,11 +350,7 @@ class Run:
         """A line of history: means since the last one, and bits/dim of the averaged weights."""
         count = min(self.config.training.validate_images, len(self.valid))
         groups = list(_groups(self.valid, count, self.config))
-        with many.together():
-            mine = [self._bits_per_dim(indices) for indices in groups[many.rank() :: many.count()]]
-        found = many.gathered(mine)
-        turns = (divmod(n, many.count()) for n in range(len(groups)))
-        bits = [b for turn, rank in turns for b in found[rank][turn]]
+        bits = [b for group in many.divided(groups, self._bits_per_dim) for b in group]
         value = sum(bits) / len(bits)
         if not math.isfinite(value):
             bad = next(self.valid[i].name for i, b in enumerate(bits) if not math.isfinite(b))
