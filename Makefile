@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint unit pages notebooks audit mutants bench browser clean _build/config.yml
+.PHONY: help install book test lint unit slow pages notebooks audit mutants bench browser clean _build/config.yml
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -52,6 +52,9 @@ lint: $(STAMP)
 
 unit: $(STAMP)
 	$(PY) -m pytest -n $(JOBS) tests --ignore tests/browser
+
+slow: $(STAMP) ## the tests that `make test` leaves out; they want an idle machine
+	$(PY) -m pytest -m slow -rs tests --ignore tests/browser
 
 pages: $(STAMP)
 	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \

@@ -326,13 +326,21 @@ def test_values_are_extrapolated_along_their_line():
     assert cost._at(128, {1: 3.0, 2: 2.0}) == 3.0  # noise makes no large batch cheaper
 
 
-def test_the_large_preset_is_measured_in_small_batches(monkeypatch):
-    monkeypatch.setattr(cost, "SECONDS", 0.0)  # no time for more than one picture
-    # the fresh process does not see that: ask it in this one
-    config = load_config("sr", overrides=["training.steps=5"])
+def test_memory_is_extrapolated_to_the_batch(monkeypatch):
+    """The probe in this process, where what a picture takes can be made up: 3 s, 1 GiB."""
+    run, batch = cost.training.Run, []
+    monkeypatch.setattr(run, "update", lambda run: batch.append(run.config.training.batch_size))
+    monkeypatch.setattr(run, "validate", lambda run: ({}, True))
+    monkeypatch.setattr(cost, "_timed", lambda action: action() or 3.0 * (batch or [0])[-1])
+    monkeypatch.setattr(cost, "peak_memory", lambda _: 2**30 * (2 + batch[-1] if batch else 0))
+    monkeypatch.setattr(cost, "SECONDS", 20.0)
+    monkeypatch.setattr(cost.runs, "append", lambda *_: None)
+    config = load_config("sr", overrides=["training.steps=5", "training.batch_size=64"])
     found = cost._probe(config, 0, "cpu", time.monotonic())
-    assert found.batches == (1,)
-    assert found.step > 0 and found.parameters == models.count_parameters(models.build(config))
+    assert found.batches == (1, 2)
+    assert found.step == pytest.approx(3.0 * 64)
+    assert found.memory == pytest.approx((2 + 64) * 2**30)
+    assert found.parameters == models.count_parameters(models.build(config))
 
 
 # -- errors ----------------------------------------------------------------------------------------

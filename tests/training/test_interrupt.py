@@ -1,0 +1,352 @@
+"""Real commands, killed at any moment, on full disks and under a clock that is set back."""
+
+import contextlib
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from cnf import runs
+from cnf.__main__ import main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STEPS, EVERY = 60, 2
+TINY = ["model.width=4", "model.features.channels=4", "training.batch_size=4"]
+TINY += [f"training.validate_every={EVERY}", "training.validate_images=4", "training.amsgrad=true"]
+WORDS = ["--steps", str(STEPS), *(w for pair in TINY for w in ("--set", pair))]
+PATIENCE = 900  # seconds until a command that neither ends nor goes on has failed
+
+# Imported by a child before anything else. KILL_IN="replace 7": SIGKILL in its seventh os.replace.
+INSIDE = """
+import os, pathlib, signal, time
+
+kind, _, number = os.environ.get("KILL_IN", "").partition(" ")
+left = int(number or 0)
+
+def last():
+    global left
+    left -= 1
+    return left == 0
+
+def dying(real):
+    def call(*arguments):
+        if last():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+    return call
+
+def half(path, content, real=pathlib.Path.write_bytes):
+    if last():
+        real(path, bytes(content)[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(path, content)
+
+if kind in ("fsync", "replace"):
+    setattr(os, kind, dying(getattr(os, kind)))
+if kind == "write":
+    pathlib.Path.write_bytes = half
+
+if "CLOCK" in os.environ:  # every look at it finds the wall clock a day earlier
+    today = time.time()
+    def earlier():
+        global today
+        today -= 86400
+        return today
+    time.time = earlier
+    time.time_ns = lambda: int(1e9 * earlier())
+"""
+
+
+class Runner:
+    """Starts `python -m cnf train sr` in process groups of their own, and leaves none behind."""
+
+    def __init__(self, folder):
+        self.site = folder / "site"
+        self.site.mkdir()
+        (self.site / "sitecustomize.py").write_text(INSIDE)
+        self.processes = []
+
+    def start(self, *words, **environment):
+        environment = {k: v for k, v in os.environ.items() if k != "CNF_DATA"} | environment
+        environment["PYTHONPATH"] = os.pathsep.join([str(self.site), str(REPOSITORY)])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cnf", "train", "sr", "--device", "cpu", *map(str, words)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, *words, **environment):
+        """(exit code, standard output, standard error) of a whole command."""
+        process = self.start(*words, **environment)
+        out, errors = process.communicate(timeout=PATIENCE)
+        return process.returncode, out, errors
+
+    def kill(self, process):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=PATIENCE)
+
+    def end(self):
+        for process in self.processes:
+            if process.poll() is None:
+                self.kill(process)
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    runner = Runner(tmp_path_factory.mktemp("children"))
+    yield runner
+    runner.end()
+
+
+def lines(out):
+    path = out / "history.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for(process, out, count):
+    """Until `out` has `count` lines of history; the process must not have ended before."""
+    deadline = time.monotonic() + PATIENCE
+    while lines(out) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, f"no {count} lines after {PATIENCE} s"
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def whole(runner, tmp_path_factory):
+    """(folder of a run that nobody disturbed, seconds until its first validation)."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    started = time.monotonic()
+    process = runner.start(*WORDS, "--out", out)
+    wait_for(process, out, 1)
+    seconds = time.monotonic() - started
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    return out, seconds
+
+
+def content(out):
+    """All that is in a run folder, but for the clock."""
+    state = torch.load(out / "last.pt", weights_only=True)
+    del state["seconds"]
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    for line in history:
+        del line["seconds"], line["images_per_second"]
+    with safe_open(out / "weights.safetensors", framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    return {
+        "files": sorted(path.name for path in out.iterdir()),
+        "config.json": (out / "config.json").read_bytes(),
+        "history": history,
+        "history.png": (out / "history.png").read_bytes(),
+        "weights": weights,
+        "metadata": metadata,
+        "state": state,
+    }
+
+
+# -- killed ----------------------------------------------------------------------------------------
+
+
+def moments(rng, kills):
+    """When to kill: while it starts, in a write, or soon after a checkpoint; each kind in turn.
+
+    All advance the run by one or two checkpoints at most, for many kills must fit into it.
+    """
+    for number in range(kills):
+        kind = ("start", "write", "after", "replace", "after", "fsync")[number % 6]
+        match kind:
+            case "start":
+                yield kind, rng.uniform(0, 1.1)  # of the time to the first validation
+            case "after":
+                yield kind, rng.uniform(0, 0.05)  # seconds after a checkpoint
+            case _:
+                yield kind, rng.randint(1, 4)  # that call
+
+
+def kill_once(runner, out, kind, when, startup):
+    """Go on with the run in `out` as its messages advise, and kill it; returns its exit code."""
+    words = ["--resume", out] if (out / "last.pt").exists() else [*WORDS, "--out", out]
+    if kind not in ("start", "after"):
+        return runner.run(*words, KILL_IN=f"{kind} {when}")[0]
+    before = lines(out)
+    process = runner.start(*words)
+    deadline = time.monotonic() + (when * startup if kind == "start" else PATIENCE)
+    while time.monotonic() < deadline and lines(out) <= before and process.poll() is None:
+        time.sleep(0.002)
+    if kind == "after":
+        time.sleep(when)
+    runner.kill(process)
+    return process.returncode
+
+
+def killed_and_resumed(runner, whole, out, kills, seed):
+    reference, startup = whole
+    for kind, when in moments(random.Random(seed), kills):
+        code = kill_once(runner, out, kind, when, startup)
+        assert code == -signal.SIGKILL, f"exit status {code} before the kill: {kind} {when}"
+    words = ["--resume", out] if (out / "last.pt").exists() else [*WORDS, "--out", out]
+    code, _, errors = runner.run(*words)
+    assert code == 0, errors
+    found, expected = content(out), content(reference)
+    for name, value in expected.items():
+        assert same(found[name], value), f"{name} differs after {kills} kills"
+
+
+def same(a, b):
+    """Equal, tensors bit for bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_a_run_killed_three_times_ends_like_one_that_was_not(runner, whole, tmp_path):
+    killed_and_resumed(runner, whole, tmp_path / "run", kills=3, seed=0)
+
+
+@pytest.mark.slow("twenty kills of one run")
+def test_a_run_killed_twenty_times_ends_like_one_that_was_not(runner, whole, tmp_path):
+    killed_and_resumed(runner, whole, tmp_path / "run", kills=20, seed=1)
+
+
+@pytest.mark.parametrize("left", [(), (".lock",), (".lock", "config.json", "last.pt.tmp")])
+def test_a_run_killed_before_its_first_checkpoint_starts_again_as_advised(
+    whole, tmp_path, capsys, left
+):
+    out = tmp_path / "run"
+    if left:
+        out.mkdir()
+    for name in left:
+        source = whole[0] / name
+        (out / name).write_bytes(source.read_bytes() if source.exists() else b"half a checkp")
+    assert main(["train", "sr", "--resume", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert f"starts again with --out {out}" in said and said.count("\n") == 1
+    assert main(["train", "sr", *WORDS, "--steps", "2", "--out", str(out)]) == 0
+    assert not list(out.glob("*.tmp*"))
+
+
+def test_what_a_killed_run_left_half_written_is_deleted_and_nothing_else(tmp_path):
+    half = ["last.pt.tmp", "weights.safetensors.tmp.tmp", ".tmpa1B2c3", "history.png.tmp"]
+    whole_files = ["last.pt", "notes.tmp", "weights.safetensors", ".lock"]
+    for name in half + whole_files:
+        (tmp_path / name).write_bytes(b"content")
+    with runs.locked(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(whole_files)
+
+
+# -- a disk that is full, or cannot be written -----------------------------------------------------
+
+
+@contextlib.contextmanager
+def small_disk(folder, megabytes):
+    """A file system of its own, or a skip that says what was not checked."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    may = shutil.which("mount") and os.getuid() == 0
+    if not may or subprocess.run(["mount", *options], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk: a disk that really fills up was not checked")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(path):
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+def test_a_disk_that_fills_up_costs_only_time(runner, whole, tmp_path):
+    with small_disk(tmp_path / "disk", megabytes=4) as disk:
+        out = disk / "run"
+        process = runner.start(*WORDS, "--out", out)
+        wait_for(process, out, 3)
+        fill(disk / "ballast")
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 2
+        assert errors.count("\n") == 1 and os.strerror(errno.ENOSPC) in errors
+        assert f"make room, then --resume {out}" in errors
+        step = torch.load(out / "last.pt", weights_only=True)["step"]
+        assert 0 < step < STEPS
+        (disk / "ballast").unlink()
+        code, _, errors = runner.run("--resume", out)
+        assert code == 0, errors
+        assert same(content(out), content(whole[0]))
+
+
+def test_a_disk_that_is_full_from_the_start_says_to_start_again(runner, tmp_path):
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        out = disk / "run"
+        out.mkdir()
+        (out / ".lock").touch()
+        fill(disk / "ballast")
+        code, _, errors = runner.run(*WORDS, "--out", out)
+        assert code == 2
+        assert f"make room, then start again with --out {out}" in errors
+
+
+def test_a_folder_that_cannot_be_written_is_refused(runner, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):  # permissions do not bind root, but those of the kernel do
+        folder = Path("/sys/kernel")
+    if os.access(folder / "x", os.W_OK) or not folder.is_dir():
+        pytest.skip("this user may write everywhere: a read-only folder was not checked")
+    code, _, errors = runner.run(*WORDS, "--out", folder)
+    assert code == 2
+    assert f"cannot write to {folder}" in errors and "choose another --out" in errors
+
+
+# -- two at a time, and time that runs backwards ---------------------------------------------------
+
+
+def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(runner, whole, tmp_path):
+    out = tmp_path / "run"
+    first = runner.start(*WORDS, "--out", out)
+    wait_for(first, out, 1)
+    os.killpg(first.pid, signal.SIGSTOP)  # alive, and sure to be there when the others look
+    others = [runner.start(*WORDS, "--out", out), runner.start("--resume", out)]
+    for other in others:
+        _, errors = other.communicate(timeout=PATIENCE)
+        assert other.returncode == 2
+        assert f"another run is writing to {out}" in errors
+    os.killpg(first.pid, signal.SIGCONT)
+    _, errors = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0, errors
+    assert same(content(out), content(whole[0]))
+
+
+def test_a_clock_that_is_set_back_changes_nothing(runner, whole, tmp_path):
+    out = tmp_path / "run"
+    code, said, errors = runner.run(*WORDS, "--out", out, "--max-minutes", "0.003", CLOCK="back")
+    assert code == 0, errors
+    assert "slice ended at step" in said  # by a wall clock that runs backwards it would not end
+    assert torch.load(out / "last.pt", weights_only=True)["step"] < STEPS
+    code, _, errors = runner.run("--resume", out, CLOCK="back")
+    assert code == 0, errors
+    assert same(content(out), content(whole[0]))
+    seconds = [json.loads(line)["seconds"] for line in (out / "history.jsonl").open()]
+    assert seconds == sorted(seconds) and seconds[-1] > 0
