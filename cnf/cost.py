@@ -84,6 +84,8 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
     memory = f"{_bytes(cost.memory)} at the peak"
     if cost.libraries:
         memory += f", {_bytes(cost.libraries)} of them Python and its libraries"
+    else:
+        memory += ", allocated by PyTorch on the GPU"
     size = "x".join(map(str, cost.shape))
     lines = [
         f"model        {config.experiment} {config.model.kind}, preset {config.preset}",

@@ -123,7 +123,16 @@ def test_flops_of_a_baseline_are_those_of_its_layers():
     assert counted(config, 3, side) == (by_hand.log_prob, by_hand.training)
 
 
-def test_counting_flops_changes_no_model(seeded):
+@pytest.mark.parametrize("fast, recompute", [(True, False), (True, True), (False, False)])
+def test_flops_do_not_depend_on_the_path(fast, recompute):
+    model = models.build(load_config("sr"))
+    y, x = torch.zeros(1, 3, 16, 16), torch.rand(1, 3, 8, 8)
+    expected = cost.flops(model, y, x)
+    model.fast, model.recompute = fast, recompute
+    assert cost.flops(model, y, x) == expected
+
+
+def test_counting_flops_changes_no_model():
     config = load_config("vessels")
     model = models.build(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
