@@ -11,6 +11,7 @@ from cnf import results as ledger
 from cnf.config import load_config
 from cnf.data import load
 from cnf.errors import CnfError, DataError, LedgerError
+from cnf.subject import Options, Subject
 
 
 class Check(NamedTuple):
@@ -88,8 +89,8 @@ def again(row: ledger.Row, root: Path | None, repository: Path, cache: dict[tupl
             model = models.build(config)
         else:
             model, config, _ = models.load_model(weights)
-        options = evaluation.Options(row.num_images, row.noise_seed, round_x=row.rounded_x)
-        subject = evaluation.Subject(model, config, images, options)
+        options = Options(row.num_images, row.noise_seed, round_x=row.rounded_x)
+        subject = Subject(model, config, images, options)
         cache[key] = subject, None if reference else evaluation.validation(subject, root)
     subject, valid = cache[key]
     if len(subject.indices) != row.num_images:

@@ -15,10 +15,10 @@ from cnf import models, noise, plotting
 from cnf import results as ledger
 from cnf.data.images import read_image
 from cnf.errors import CheckpointError, ConfigError
-from cnf.evaluation import SAMPLES_DRAW, choose_device, extend
 from cnf.factorised import Factorised
 from cnf.model import ConditionalModel, check_temperature
 from cnf.results import RESULTS
+from cnf.subject import SAMPLES_DRAW, choose_device, extend
 from cnf.tiling import Tiles, grid, plan
 
 MEMORY = 4.0  # GB for one pass, beside Python and its libraries

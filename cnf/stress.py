@@ -21,10 +21,11 @@ from cnf import evaluation, models, noise, publishing
 from cnf.data import Example, ImageSet, load
 from cnf.data.embedded import embedded_vessels
 from cnf.errors import ConfigError
-from cnf.evaluation import Options, Score, Subject
 from cnf.factorised import HALF_WIDTH, DiscretisedLogistic, Factorised
 from cnf.model import ConditionalModel
 from cnf.results import RESULTS, Row
+from cnf.scores import Score
+from cnf.subject import Options, Subject, choose_device, per_pass
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 SAMPLES = 2000  # of a set, at least
@@ -58,7 +59,7 @@ def stress(
     name = name or run.resolve().name
     publishing.check_name(name)
     model, config, _ = models.load_model(run / "weights.safetensors")
-    model.to(evaluation.choose_device(device))
+    model.to(choose_device(device))
     options = Options(limit, seed, samples=samples)
     kinds = [f"{kind}-{config.experiment}" for kind in ("embedded", "far")]
     rows = []
@@ -145,7 +146,7 @@ def draws(
     entries: int,
 ) -> Iterator[Tensor]:
     """n samples of v for each x, (B or more, C, H, W), a few in memory at once; `entries` of y."""
-    batch, chunk = len(x), max(1, evaluation.CHUNK // entries)
+    batch, chunk = len(x), per_pass(entries)
     keyed = noise.repeated(keyed, n)
     for start in range(0, n, chunk):
         stop = min(start + chunk, n)

@@ -542,19 +542,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{MANY}::test_batch_norm_joins_the_statistics_of_all_processes",
         ),
     ],
-    "cnf/evaluation.py": [
-        (
-            "F outside the field of view too",
-            "p[0].numpy()[fov] >= threshold, subject.images[index].y[0].numpy()[fov] > 0",
-            "p[0].numpy() >= threshold, subject.images[index].y[0].numpy() > 0",
-            f"{METRICS}::test_pixels_outside_the_field_of_view_never_count",
-        ),
-        (
-            "PSNR with the border",
-            "border = (slice(SCALE, -SCALE),) * 2",
-            "border = (slice(None),) * 2",
-            f"{METRICS}::test_psnr_is_that_of_the_rounded_y_channel_without_border",
-        ),
+    "cnf/subject.py": [
         (
             "the baseline pays for padding",
             "if tuple(y.shape[-2:]) == (height, width) or not isinstance(model, Factorised):",
@@ -568,16 +556,32 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{LIKELIHOOD}::test_draws_are_averaged",
         ),
         (
-            "the threshold is chosen on the test pictures",
-            "best_threshold(*pooled(valid, valid.means(samples)))",
-            "best_threshold(*pooled(subject, means))",
-            f"{METRICS}::test_validation_split_chooses_the_threshold",
-        ),
-        (
             "every chunk of samples sees the noise of the first",
             "part = keyed[start * batch : stop * batch]",
             "part = keyed[: (stop - start) * batch]",
             f"{METRICS}::test_samples_come_a_few_at_a_time_and_stay_the_same",
+        ),
+    ],
+    "cnf/scores/pictures.py": [
+        (
+            "PSNR with the border",
+            "border = (slice(SCALE, -SCALE),) * 2",
+            "border = (slice(None),) * 2",
+            f"{METRICS}::test_psnr_is_that_of_the_rounded_y_channel_without_border",
+        ),
+    ],
+    "cnf/scores/vessels.py": [
+        (
+            "F outside the field of view too",
+            "p[0].numpy()[fov] >= threshold, subject.images[index].y[0].numpy()[fov] > 0",
+            "p[0].numpy() >= threshold, subject.images[index].y[0].numpy() > 0",
+            f"{METRICS}::test_pixels_outside_the_field_of_view_never_count",
+        ),
+        (
+            "the threshold is chosen on the test pictures",
+            "best_threshold(*pooled(valid, valid.means(samples)))",
+            "best_threshold(*pooled(subject, means))",
+            f"{METRICS}::test_validation_split_chooses_the_threshold",
         ),
     ],
     "cnf/tiling.py": [

@@ -9,11 +9,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from cnf import audit, evaluation, models, publishing, runs
+from cnf import audit, evaluation, figures, models, publishing, runs
 from cnf import results as ledger
 from cnf.config import config_sha256
 from cnf.data import load
 from cnf.errors import CheckpointError, DataError, LedgerError, TrainingError
+from cnf.subject import Subject
 
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
 
@@ -240,14 +241,14 @@ def test_figures_carry_no_metadata_and_are_rewritten_only_if_they_change(publish
 
 def test_figures_of_drive_show_only_what_the_model_made(loaded, vessels):
     model, config = loaded("vessels-flow")
-    subject = evaluation.Subject(model, config, vessels(16, 20))
-    shown = set(evaluation._panels(subject, 0, show_truth=True))
-    own = set(evaluation._panels(subject, 0, show_truth=False))
+    subject = Subject(model, config, vessels(16, 20))
+    shown = set(figures.panels_of(subject, 0, show_truth=True))
+    own = set(figures.panels_of(subject, 0, show_truth=False))
     assert shown - own == {"photograph", "truth"}
     assert own == {"sample 1", "sample 2", "sample 3", "marginal of 16", "deviation"}
 
 
 def test_sets_whose_pictures_are_not_ours_get_no_figures(loaded, vessels, tmp_path):
-    subject = evaluation.Subject(*loaded("vessels-flow"), vessels(16, 20))
+    subject = Subject(*loaded("vessels-flow"), vessels(16, 20))
     with pytest.raises(DataError, match="no figures of 'toy': its pictures are not ours to show"):
-        evaluation.draw_figures(subject, tmp_path)
+        figures.draw_figures(subject, tmp_path)

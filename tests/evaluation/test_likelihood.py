@@ -7,16 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnf import evaluation, noise
+from cnf import noise
+from cnf import subject as subjects
 from cnf.data import Example, ImageSet, load
 from cnf.data.degrade import low_resolution
 from cnf.errors import ConfigError, DataError, LedgerError
-from cnf.evaluation import Options, Subject
+from cnf.scores import mean_se
+from cnf.scores.likelihood import likelihoods
+from cnf.subject import Options, Subject
 
 
 def bits(subject, **fields):
     """The one score in bits with these fields."""
-    found = [s for s in evaluation.likelihoods(subject)]
+    found = [s for s in likelihoods(subject)]
     (one,) = [s for s in found if all(getattr(s, k) == v for k, v in fields.items())]
     return one
 
@@ -101,7 +104,7 @@ def test_factorised_model_does_not_pay_for_padding(loaded, vessels, name):
         images = ImageSet("toy", "test", "sr", [Example("odd", y)], "cut")
         model.multiple = 4
         x = low_resolution(y[None].float(), config.data.round_x)
-        x = evaluation.extend(x, 1, 1, mirror=True)
+        x = subjects.extend(x, 1, 1, mirror=True)
     else:
         images = vessels(17, 21, 1)
         y, x = images[0].y, F.pad(images[0].x[None].float(), (0, 1, 0, 1))
@@ -120,12 +123,12 @@ def test_factorised_model_does_not_pay_for_padding(loaded, vessels, name):
 def test_photographs_are_mirrored_as_the_degradation_mirrors_them():
     y = load("embedded-sr", "test")[50].y[None, :, :28, :20].float()
     x = low_resolution(y, False)
-    longer = evaluation.extend(y, 8, 8, mirror=True)
+    longer = subjects.extend(y, 8, 8, mirror=True)
     torch.testing.assert_close(longer[..., 28:, :20], y[..., 20:, :].flip(-2))
     again = low_resolution(longer, False)
     torch.testing.assert_close(again[..., :14, :10], x)  # the seam is invisible to x
     # 8 pixels further, the mirror at the new edge: the last two columns know of it
-    torch.testing.assert_close(again[..., :16, :12], evaluation.extend(x, 2, 2, True))
+    torch.testing.assert_close(again[..., :16, :12], subjects.extend(x, 2, 2, True))
 
 
 def log_p_of_zero(model, x):
@@ -145,9 +148,9 @@ def test_both_divisors_are_reported_for_vessels(loaded, vessels):
 
 
 def test_standard_error_is_over_images():
-    mean, error = evaluation.mean_se(np.array([1.0, 2.0, 3.0]))
+    mean, error = mean_se(np.array([1.0, 2.0, 3.0]))
     assert (mean, error) == (2.0, pytest.approx(1 / math.sqrt(3)))
-    assert evaluation.mean_se(np.array([1.0])) == (1.0, None)
+    assert mean_se(np.array([1.0])) == (1.0, None)
 
 
 def test_wrong_set_for_the_experiment_is_refused(loaded):

@@ -9,8 +9,18 @@ import torch
 from sklearn.metrics import f1_score
 
 from cnf import evaluation, noise
+from cnf import subject as subjects
 from cnf.data import Example, ImageSet, load
-from cnf.evaluation import Options, Subject
+from cnf.scores.pictures import MAX_PSNR, quality
+from cnf.scores.vessels import (
+    best_threshold,
+    counts,
+    f_score,
+    pooled,
+    pooled_f,
+    vessel_scores,
+)
+from cnf.subject import Options, Subject
 
 
 def picture_subject(loaded, y):
@@ -23,23 +33,23 @@ def test_psnr_is_that_of_the_rounded_y_channel_without_border(loaded):
     subject = picture_subject(loaded, y)
     shifted = y.float() + 10.4  # is rounded to 10
     shifted[:, :2] = 255  # the border does not count
-    psnr, _ = evaluation.quality(subject, [shifted])
+    psnr, _ = quality(subject, [shifted])
     # Y weighs equal channels with (65.481 + 128.553 + 24.966) / 255 = 219 / 255
     assert psnr[0] == pytest.approx(20 * np.log10(255 / (10 * 219 / 255)), abs=1e-6)
 
 
 def test_equal_pictures_have_finite_psnr_and_ssim_one(loaded):
     y = load("embedded-sr", "test")[0].y
-    psnr, ssim = evaluation.quality(picture_subject(loaded, y), [y.float()])
-    assert (psnr[0], ssim[0]) == (evaluation.MAX_PSNR, pytest.approx(1.0))
+    psnr, ssim = quality(picture_subject(loaded, y), [y.float()])
+    assert (psnr[0], ssim[0]) == (MAX_PSNR, pytest.approx(1.0))
 
 
 def test_ssim_falls_with_blur_more_than_with_brightness(loaded):
     y = load("embedded-sr", "test")[5].y.float()
     subject = picture_subject(loaded, y.to(torch.uint8))
     blurred = torch.nn.functional.avg_pool2d(y, 5, 1, 2)
-    _, blur = evaluation.quality(subject, [blurred])
-    _, bright = evaluation.quality(subject, [y + 4])
+    _, blur = quality(subject, [blurred])
+    _, bright = quality(subject, [y + 4])
     assert blur[0] < bright[0] < 1
 
 
@@ -47,30 +57,30 @@ def test_ssim_falls_with_blur_more_than_with_brightness(loaded):
 def test_bicubic_row_of_set5(loaded):
     subject = Subject(*loaded("sr-baseline"), load("set5", "test"), Options(round_x=True))
     psnr, ssim = (s.value for s in evaluation.reference_scores(subject))
-    assert psnr == pytest.approx(33.68, abs=0.005)  # two printed digits; see `evaluation.luma`
+    assert psnr == pytest.approx(33.68, abs=0.005)  # two printed digits; see `pictures.luma`
     assert ssim == pytest.approx(0.9305, abs=5e-5)
 
 
 def test_f_by_hand():
     found = np.array([[3, 1, 2], [0, 0, 0], [0, 4, 0]])
-    np.testing.assert_allclose(evaluation.f_score(found), [6 / 9, 1.0, 0.0])
-    value, _ = evaluation.pooled_f(found)
+    np.testing.assert_allclose(f_score(found), [6 / 9, 1.0, 0.0])
+    value, _ = pooled_f(found)
     assert value == pytest.approx(6 / 13)
 
 
 def test_error_of_pooled_f_is_the_jackknife():
     found = np.array([[3, 1, 2], [5, 2, 1], [4, 0, 6]])
-    value, error = evaluation.pooled_f(found)
-    without = [evaluation.pooled_f(np.delete(found, i, 0))[0] for i in range(3)]
+    value, error = pooled_f(found)
+    without = [pooled_f(np.delete(found, i, 0))[0] for i in range(3)]
     assert error == pytest.approx(np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2)))
-    assert evaluation.pooled_f(found[:1])[1] is None
+    assert pooled_f(found[:1])[1] is None
 
 
 def test_best_threshold_beats_every_other():
     rng = np.random.default_rng(0)
     labels = rng.random(500) < 0.2
     p = np.clip(0.4 * labels + rng.normal(0.3, 0.2, 500), 0, 1).astype(np.float32)
-    best = evaluation.best_threshold(labels, p)
+    best = best_threshold(labels, p)
     f = f1_score(labels, p >= best)
     assert all(f >= f1_score(labels, p >= t) for t in p)
 
@@ -91,9 +101,9 @@ def test_pixels_outside_the_field_of_view_never_count(loaded):
     subject = vessel_subject(loaded, y, fov)
     p = torch.zeros(1, 4, 4)
     p[0, 0, :3], p[0, 1, 0], p[0, 3] = 0.5, 0.9, 0.1
-    assert evaluation.counts(subject, [p], 0.5).tolist() == [[3, 1, 1]]  # at least 0.5 is vessel
-    labels, pooled = evaluation.pooled(subject, [p])
-    assert labels.sum() == 4 and len(pooled) == 12
+    assert counts(subject, [p], 0.5).tolist() == [[3, 1, 1]]  # at least 0.5 is vessel
+    labels, inside = pooled(subject, [p])
+    assert labels.sum() == 4 and len(inside) == 12
 
 
 def test_marginal_is_the_mean_of_keyed_samples(loaded, vessels):
@@ -101,12 +111,12 @@ def test_marginal_is_the_mean_of_keyed_samples(loaded, vessels):
     images = vessels(16, 20)
     subject = Subject(model, config, images, Options(limit=1, samples=3))
     x = images[0].x.float()[None]
-    generator = noise.keyed(0, [0], evaluation.SAMPLES_DRAW)
+    generator = noise.keyed(0, [0], subjects.SAMPLES_DRAW)
     expected = model.sample(x, 3, 1.0, generator).mean(0)[0]
     torch.testing.assert_close(subject.means(3)[0], expected)
     torch.testing.assert_close(
         subject.singles(1.0)[0],
-        model.sample(x, 1, 1.0, noise.keyed(0, [0], evaluation.SAMPLES_DRAW))[0, 0],
+        model.sample(x, 1, 1.0, noise.keyed(0, [0], subjects.SAMPLES_DRAW))[0, 0],
     )
 
 
@@ -114,7 +124,7 @@ def test_samples_come_a_few_at_a_time_and_stay_the_same(loaded, monkeypatch):
     model, config = loaded("sr-flow")
     images = load("embedded-sr", "test")
     together = Subject(model, config, images, Options(limit=2)).means(5)
-    monkeypatch.setattr(evaluation, "CHUNK", 2 * 2 * 3 * 32 * 32)
+    monkeypatch.setattr(subjects, "CHUNK", 2 * 2 * 3 * 32 * 32)
     apart = Subject(model, config, images, Options(limit=2)).means(5)
     for a, b in zip(together, apart, strict=True):
         torch.testing.assert_close(a, b)
@@ -123,9 +133,9 @@ def test_samples_come_a_few_at_a_time_and_stay_the_same(loaded, monkeypatch):
 def test_few_whole_pictures_are_in_memory_at_once(loaded, vessels, monkeypatch):
     """Also where all pictures have one size, as those of DRIVE."""
     subject = Subject(*loaded("vessels-flow"), vessels(16, 20, 5))
-    monkeypatch.setattr(evaluation, "CHUNK", 2 * 16 * 20)
+    monkeypatch.setattr(subjects, "CHUNK", 2 * 16 * 20)
     assert [len(indices) for indices, *_ in subject.batches("")] == [2, 2, 1]
-    monkeypatch.setattr(evaluation, "CHUNK", 10)
+    monkeypatch.setattr(subjects, "CHUNK", 10)
     assert [len(indices) for indices, *_ in subject.batches("")] == [1] * 5
 
 
@@ -152,8 +162,8 @@ def test_validation_split_chooses_the_threshold(loaded, vessels):
     model, config = loaded("vessels-baseline")
     subject = Subject(model, config, vessels(16, 16, 3))
     on_valid = Subject(model, config, vessels(16, 16, 2, "valid"))
-    scores = {s.metric: s for s in evaluation.vessel_scores(subject, on_valid)}
-    chosen = evaluation.best_threshold(*evaluation.pooled(on_valid, on_valid.means(0)))
+    scores = {s.metric: s for s in vessel_scores(subject, on_valid)}
+    chosen = best_threshold(*pooled(on_valid, on_valid.means(0)))
     assert scores["f_valid"].threshold == chosen
     assert scores["f_half"].threshold == 0.5
     assert scores["f_best"].value >= max(scores["f_valid"].value, scores["f_half"].value)
@@ -162,8 +172,8 @@ def test_validation_split_chooses_the_threshold(loaded, vessels):
 def test_second_observer_is_scored_against_the_first(loaded):
     y = torch.ones(1, 4, 4, dtype=torch.uint8)
     subject = vessel_subject(loaded, y, torch.ones(4, 4, dtype=torch.bool))
-    (pooled, image) = evaluation.reference_scores(subject)
-    assert (pooled.model, pooled.metric, pooled.value) == ("second observer", "f_half", 0.0)
+    (whole, image) = evaluation.reference_scores(subject)
+    assert (whole.model, whole.metric, whole.value) == ("second observer", "f_half", 0.0)
     assert image.metric == "f_half_image"
 
 

@@ -7,11 +7,12 @@ import torch
 
 from cnf import audit, models, noise, stress
 from cnf import results as ledger
+from cnf import subject as subjects
 from cnf.data import load
 from cnf.errors import ConfigError, DataError
-from cnf.evaluation import Options, Subject
 from cnf.layers import AffineCoupling
 from cnf.results import RESULTS
+from cnf.subject import Options, Subject
 
 COMMITTED = sorted(p.parent.name for p in RESULTS.glob("*/weights.safetensors"))
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
@@ -117,7 +118,7 @@ def test_samples_are_keyed_and_do_not_depend_on_how_many_are_drawn_at_once(loade
     model, config = loaded("vessels-flow")
     images = stress.far("vessels")
     together = found(model, config, images, each=5, limit=3)
-    monkeypatch.setattr(stress.evaluation, "CHUNK", 3 * 2 * 64 * 64)
+    monkeypatch.setattr(subjects, "CHUNK", 3 * 2 * 64 * 64)
     apart = found(model, config, images, each=5, limit=3)
     for a, b in zip(together, apart, strict=True):
         assert ledger.METRICS[a.metric].agree(a.value, b.value)
