@@ -82,14 +82,15 @@ def scores(subject: Subject, each: int = 1, only: str = "") -> Iterator[Score]:
     """Every score of a model on a set, or the metric named `only`; `each` samples of each picture
     at each temperature."""
     total = each * len(subject.indices)
-    spread = "outside_range" if subject.experiment == "sr" else "largest_value"
+    spreads = ["outside_range"] * (subject.experiment == "sr") + ["largest_value"]
     if only in ("", "nonfinite_samples"):
         bad = sum(sampled(subject, place, each)["nonfinite_samples"] for place in range(6))
         yield Score("nonfinite_samples", float(bad), samples=total * len(TEMPERATURES))
-    if only in ("", spread):
-        for place, temperature in enumerate(TEMPERATURES):
-            value = sampled(subject, place, each)[spread]
-            yield Score(spread, value, temperature=temperature, samples=total)
+    for spread in spreads:
+        if only in ("", spread):
+            for place, temperature in enumerate(TEMPERATURES):
+                value = sampled(subject, place, each)[spread]
+                yield Score(spread, value, temperature=temperature, samples=total)
     if only in ("", "nonfinite_log_probs"):
         yield Score("nonfinite_log_probs", float(scored(subject)["nonfinite_log_probs"]), draws=1)
     if only in ("", "reconstruction_error") and not isinstance(subject.model, Factorised):
@@ -134,7 +135,7 @@ def sampled(subject: Subject, place: int, each: int) -> dict[str, float]:
             "largest_value": min(largest, LOST),
         }
 
-    return subject._once(("stress", place, each), compute)
+    return subject.once(("stress", place, each), compute)
 
 
 def draws(
@@ -183,7 +184,7 @@ def scored(subject: Subject) -> dict[str, float]:
                     worst = max(worst, min(error, LOST) if math.isfinite(error) else LOST)
         return {"nonfinite_log_probs": bad, "reconstruction_error": worst}
 
-    return subject._once(("stress",), compute)
+    return subject.once(("stress",), compute)
 
 
 def middle(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
