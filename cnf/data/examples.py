@@ -1,7 +1,7 @@
 """What a data set is made of: `Example` and `ImageSet`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 Split = Literal["train", "valid", "test"]
+PATCH = 64  # pixels: pictures up to this size are patches
 
 
 def pixel_hash(pixels: np.ndarray | Tensor) -> str:
@@ -48,7 +49,7 @@ class Stack(Sequence[Example]):
     """Many targets of one size held as one uint8 tensor (N,C,H,W); examples are views of it."""
 
     def __init__(self, names: Sequence[str], y: Tensor):
-        self.names, self.y = list(names), y
+        self.names, self.y = names, y
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,6 +58,15 @@ class Stack(Sequence[Example]):
         if isinstance(index, slice):
             return Stack(self.names[index], self.y[index])
         return Example(self.names[index], self.y[index])
+
+    def hashes(self) -> Iterator[str]:
+        """`Example.sha256` of each, several times faster: a million pictures in seconds."""
+        pixels = np.ascontiguousarray(self.y)
+        head = hashlib.sha256(f"{pixels.dtype} {pixels.shape[1:]} ".encode())
+        for picture in pixels:
+            digest = head.copy()
+            digest.update(picture)
+            yield hashlib.sha256(f"y {digest.hexdigest()}".encode()).hexdigest()
 
 
 class ImageSet(Sequence[Example]):
@@ -87,7 +97,16 @@ class ImageSet(Sequence[Example]):
     @cached_property
     def sha256(self) -> str:
         """Hash over the examples' pixel hashes, in order. Names do not count, pixels do."""
-        return hashlib.sha256("\n".join(e.sha256 for e in self.examples).encode()).hexdigest()
+        stack = isinstance(self.examples, Stack)
+        hashes = self.examples.hashes() if stack else (e.sha256 for e in self.examples)
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    @property
+    def is_photographs(self) -> bool:
+        """Whether these are whole photographs, of which PSNR is told: super-resolution, with a
+        picture of more than PATCH pixels a side."""
+        some = self.examples[:1] if isinstance(self.examples, Stack) else self.examples
+        return self.experiment == "sr" and any(max(e.y.shape[-2:]) > PATCH for e in some)
 
     @cached_property
     def stacked(self) -> tuple[Tensor, Tensor | None] | None:
@@ -109,7 +128,8 @@ class ImageSet(Sequence[Example]):
 
     def describe(self) -> str:
         """One line: name, split, number and sizes of pictures, source."""
-        sizes = sorted({tuple(e.y.shape[-2:]) for e in self.examples})
+        some = self.examples[:1] if isinstance(self.examples, Stack) else self.examples
+        sizes = sorted({tuple(e.y.shape[-2:]) for e in some})
         size = f"{sizes[0][0]}x{sizes[0][1]}"
         if len(sizes) > 1:
             size += f" to {sizes[-1][0]}x{sizes[-1][1]}"

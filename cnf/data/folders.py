@@ -60,6 +60,14 @@ def find(folder: Path, prefix: str) -> Path:
     return found[0]
 
 
+def missing(name: str, where: Path) -> DataError:
+    """The error of a set that is not where it was looked for."""
+    return DataError(
+        f"{name}: nothing at {where}: see `python -m cnf data prepare {name}` for how to get it, "
+        "or set CNF_DATA to the folder that holds it"
+    )
+
+
 def to_tensor(pixels: np.ndarray) -> Tensor:
     """(H,W,3) or (H,W) -> uint8 (C,H,W)."""
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -13,19 +13,23 @@ from pathlib import Path
 import numpy as np
 import pooch
 
+from cnf.data import imagenet
 from cnf.data.examples import pixel_hash
-from cnf.data.folders import find
+from cnf.data.folders import find, missing
 from cnf.data.images import read_image, read_mask
 from cnf.data.sets import (
+    BOX_SIZES,
     DRIVE_IDS,
     NAMES,
-    SET5,
+    PHOTOGRAPHS,
     SPLITS,
     TINY_FILES,
+    box_file,
     default_root,
     drive_half,
     load,
-    missing,
+    read_box_file,
+    read_even,
     read_tiny_file,
 )
 from cnf.errors import DataError
@@ -41,7 +45,22 @@ HOW_TO_GET = {
     "embedded-sr": "nothing to get: it comes with scikit-image",
     "embedded-vessels": "nothing to get: it is generated",
     "tinyimagenet": "`python -m cnf data prepare tinyimagenet32` downloads 248 MB from Stanford",
-    "set5": "no distributor states terms for it; if you have a copy, put {files} into {folder}",
+    **dict.fromkeys(
+        imagenet.SIZES,
+        "log in at https://image-net.org, accept its terms, download the downsampled pictures, "
+        "unpack them into {folder}, then `python -m cnf data prepare {name}`",
+    ),
+    **dict.fromkeys(
+        ("set5", "set14"),
+        "no distributor states terms for it; if you have a copy, put {files} into {folder}",
+    ),
+    "bsd100": "BSDS300 is free for non-commercial research and education, from "
+    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/: put its test pictures, "
+    "numbered as super-resolution does, as {files} into {folder}",
+    "urban100": "pictures of Flickr under Creative Commons, for research, from "
+    "https://github.com/jbhuang0604/SelfExSR: put {files} into {folder}",
+    "imagenet_box": "made from ImageNet, whose terms allow non-commercial research and education: "
+    "if you have it, data/README.md says how; it belongs into {folder}",
     "drive": "register at https://drive.grand-challenge.org, download, unpack so that "
     "{folder} holds training/ and test/",
 }
@@ -69,36 +88,51 @@ def verify(name: str | None = None, root: Path | None = None) -> list[str]:
     how many do.
     """
     root = default_root() if root is None else Path(root)
+    if name is not None and _base(name) in imagenet.SIZES:
+        return imagenet.verify(name, root)
     if name is not None:
         return [_verify_one(name, root)]
     there = [n for n in NAMES if (f := folder_of(n, root)) is None or f.is_dir()]
-    return [_verify_one(n, root) for n in there if n != "tinyimagenet64"]
+    lines = []
+    for one in there:
+        if one in imagenet.SIZES:
+            lines += imagenet.verify(one, root) if imagenet.is_prepared(one, root) else []
+        elif one != "tinyimagenet64":  # the files of tinyimagenet32
+            lines.append(_verify_one(one, root))
+    return lines
 
 
 def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     """Download a set where its distributor allows it, otherwise say how to get it legally.
 
-    Returns lines to print. Raises DataError if a download fails or its pixels differ.
+    ImageNet, once it is there, is prepared: see `imagenet.prepare`. Returns lines to print.
+    Raises DataError if a download fails or its pixels differ.
     """
     root = default_root() if root is None else Path(root)
     lines = []
     for one in NAMES if name is None else [name]:
         folder = folder_of(one, root)
-        if folder is None or folder.is_dir():
-            lines.append(f"{one}: ready" if folder is None else f"{one}: already in {folder}")
+        if folder is None:
+            lines.append(f"{one}: ready")
+        elif folder.is_dir() and name is not None and _base(one) in imagenet.SIZES:
+            lines += imagenet.prepare(one, root)
+        elif folder.is_dir() and one in imagenet.SIZES and not imagenet.is_prepared(one, root):
+            lines.append(f"{one}: in {folder}, now `python -m cnf data prepare {one}`")
+        elif folder.is_dir():
+            lines.append(f"{one}: already in {folder}")
         elif name is not None and one.startswith("tinyimagenet"):
             lines += _download_tinyimagenet(folder)
             lines += verify(one, root)
         else:
-            files = ", ".join(f"{stem}.png" for stem in SET5)
-            how = HOW_TO_GET[_key(one)].format(folder=folder, files=files)
+            files = _files(one) if one in PHOTOGRAPHS else None
+            how = HOW_TO_GET[_key(one)].format(name=one, folder=folder, files=files)
             lines.append(f"{one}: {how}; terms and layout are in data/README.md")
     return lines
 
 
 def folder_of(name: str, root: Path) -> Path | None:
     """Where a set lies below `root`; None for the embedded ones."""
-    if name not in NAMES:
+    if _base(name) not in NAMES:
         raise DataError(f"no image set '{name}': choose one of {', '.join(NAMES)}")
     return None if name.startswith("embedded") else root / _key(name)
 
@@ -111,11 +145,18 @@ def parts(name: str, root: Path) -> Parts:
     elif name.startswith("tinyimagenet"):
         for file in (f for files in TINY_FILES.values() for f in files):
             yield file, lambda file=file: read_tiny_file(root / "tinyimagenet" / file)[1]
-    elif name == "set5":
-        for picture in SET5:
-            yield picture, lambda picture=picture: read_image(find(root / "set5", f"{picture}."))
+    elif name in PHOTOGRAPHS:
+        for picture in PHOTOGRAPHS[name].pictures:
+            yield picture, lambda picture=picture: read_even(root / name, picture)[0]
+    elif name in BOX_SIZES:
+        yield "x", lambda: read_box_file(box_file(name, root), BOX_SIZES[name])[1]
     else:
         yield from _drive_parts(root)
+
+
+def _entry(name: str) -> str:
+    """The entry of a set in the registry; both sizes of Tiny-ImageNet have one, as one file."""
+    return "tinyimagenet" if name.startswith("tinyimagenet") else name
 
 
 def registry() -> dict[str, dict[str, str]]:
@@ -143,15 +184,31 @@ def build_tinyimagenet(archive: Path, folder: Path, draw: Path = DRAW) -> list[s
     return [f"tinyimagenet: written to {folder}"]
 
 
+def _base(name: str) -> str:
+    """imagenet32-vandenoord -> imagenet32; other names as they are."""
+    base = name.split("-")[0]
+    return base if base in imagenet.SIZES else name
+
+
 def _key(name: str) -> str:
-    return "tinyimagenet" if name.startswith("tinyimagenet") else name
+    """The folder of a set, which both sizes of Tiny-ImageNet and of ImageNet-box share."""
+    for key, prefix in (("tinyimagenet", "tinyimagenet"), ("imagenet_box", "imagenetbox")):
+        if name.startswith(prefix):
+            return key
+    return _base(name)
+
+
+def _files(name: str) -> str:
+    """The files of a set of photographs in words."""
+    files = [f"{picture}.png" for picture in PHOTOGRAPHS[name].pictures]
+    return ", ".join(files) if len(files) < 20 else f"{files[0]} to {files[-1]}"
 
 
 def _verify_one(name: str, root: Path) -> str:
     folder = folder_of(name, root)
     if folder is not None and not folder.is_dir():
         raise missing(name, folder)
-    expected = registry()[_key(name)]
+    expected = registry()[_entry(name)]
     where = folder or "embedded"
     wrong = []
     for key, decode in parts(name, root):
@@ -219,8 +276,8 @@ def _members(codes: np.ndarray, classes: np.ndarray, file: str) -> tuple[list[st
 
 def _write_registry(root: Path) -> None:
     """Write data/registry.json and the Tiny-ImageNet draw from the sets below `root`."""
-    sets = ("embedded-sr", "embedded-vessels", "tinyimagenet32", "set5", "drive")
-    hashes = {_key(n): {k: pixel_hash(decode()) for k, decode in parts(n, root)} for n in sets}
+    sets = [n for n in NAMES if n not in imagenet.SIZES and n != "tinyimagenet64"]
+    hashes = {_entry(n): {k: pixel_hash(decode()) for k, decode in parts(n, root)} for n in sets}
     REGISTRY.write_text(json.dumps(hashes, indent=1) + "\n")
     draw, classes = {}, set()
     names = {

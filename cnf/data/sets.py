@@ -3,19 +3,20 @@
 import io
 import os
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from PIL import Image
 
+from cnf.data import imagenet
 from cnf.data.embedded import embedded_sr, embedded_vessels
 from cnf.data.examples import Example, ImageSet, Split, Stack
-from cnf.data.folders import find, read_folder, to_tensor
+from cnf.data.folders import find, missing, read_folder, to_tensor
 from cnf.data.images import check_size, read_image, read_mask
 from cnf.errors import DataError
 
-NAMES = ("embedded-sr", "embedded-vessels", "tinyimagenet32", "tinyimagenet64", "set5", "drive")
 SPLITS = ("train", "valid", "test")
 
 # DRIVE's own folders: ids 21-40 are its training half. 37-40 are kept for every choice we make.
@@ -25,7 +26,45 @@ TINY_FILES = {
     "valid": ("val.npz",),
     "test": ("test.npz",),
 }
-SET5 = ("baby", "bird", "butterfly", "head", "woman")
+
+
+class Photographs(NamedTuple):
+    """A super-resolution benchmark of whole pictures: a test set, never trained on."""
+
+    pictures: tuple[str, ...]  # names of files, without what follows the point
+    source: str
+    stand_in: bool = False
+
+
+PHOTOGRAPHS = {
+    "set5": Photographs(("baby", "bird", "butterfly", "head", "woman"), "Bevilacqua et al. 2012"),
+    "set14": Photographs(
+        (
+            *("baboon", "barbara", "bridge", "coastguard", "comic", "face", "flowers"),
+            *("foreman", "lenna", "man", "monarch", "pepper", "ppt3", "zebra"),
+        ),
+        "Zeyde et al. 2010; bridge is greyscale, converted to RGB",
+    ),
+    "bsd100": Photographs(
+        tuple(f"img_{i:03d}" for i in range(1, 101)),
+        "the test pictures of BSDS300, Martin et al. 2001",
+    ),
+    "urban100": Photographs(
+        tuple(f"img_{i:03d}" for i in range(1, 101, 10)),
+        "10 of the 100 pictures of Urban100, Huang et al. 2015: averages are not comparable with "
+        "published Urban100 numbers",
+        stand_in=True,
+    ),
+}
+BOX_SIZES = {"imagenetbox64": 64, "imagenetbox32": 32}
+
+NAMES = (
+    *("embedded-sr", "embedded-vessels", "tinyimagenet32", "tinyimagenet64"),
+    *imagenet.SIZES,
+    *PHOTOGRAPHS,
+    *BOX_SIZES,
+    "drive",
+)
 
 
 def default_root() -> Path:
@@ -36,6 +75,8 @@ def default_root() -> Path:
 def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     """Read the set `name`, one of `NAMES` or `folder:PATH`.
 
+    ImageNet's two releases are told apart as imagenet32-chrabaszcz and imagenet32-vandenoord (and
+    64); a name without one means the one that is there, and the set's name says which.
     `root` is the folder that holds the sets, by default $CNF_DATA, else `data/`.
     Raises DataError for an unknown name or split, a missing set (naming where it was looked for and
     how to get it), or a file that cannot be used.
@@ -45,25 +86,21 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     root = default_root() if root is None else Path(root)
     if name.startswith("folder:"):
         return read_folder(Path(name.removeprefix("folder:")), split)
+    if name.split("-")[0] in imagenet.SIZES:
+        return imagenet.load(name, split, root)
     if name not in NAMES:
         raise DataError(f"no image set '{name}': choose one of {', '.join(NAMES)}, folder:PATH")
     if name == "embedded-sr":
         return embedded_sr(split)
     if name == "embedded-vessels":
         return embedded_vessels(split)
-    if name == "set5":
-        return _set5(split, root)
+    if name in PHOTOGRAPHS:
+        return _photographs(name, split, root)
+    if name in BOX_SIZES:
+        return _imagenet_box(name, split, root)
     if name == "drive":
         return _drive(split, root)
     return _tinyimagenet(name, split, root)
-
-
-def missing(name: str, where: Path) -> DataError:
-    """The error of a set that is not where it was looked for."""
-    return DataError(
-        f"{name}: nothing at {where}: see `python -m cnf data prepare {name}` for how to get it, "
-        "or set CNF_DATA to the folder that holds it"
-    )
 
 
 def read_tiny_file(path: Path) -> tuple[list[str], np.ndarray]:
@@ -102,18 +139,72 @@ def half_mean(pixels: np.ndarray) -> np.ndarray:
     return ((blocks.sum((2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
 
 
-def _set5(split: Split, root: Path) -> ImageSet:
-    if split != "test":
-        raise DataError(f"set5 has no {split} split: it is a test set of five pictures")
-    folder = root / "set5"
+def _photographs(name: str, split: Split, root: Path) -> ImageSet:
+    pictures, source, stand_in = PHOTOGRAPHS[name]
+    _test_only(name, split)
+    folder = root / name
     if not folder.is_dir():
-        raise missing("set5", folder)
-    examples = []
-    for name in SET5:
-        pixels = read_image(find(folder, f"{name}."))
-        check_size(name, *pixels.shape[:2])
-        examples.append(Example(name, to_tensor(pixels)))
-    return ImageSet("set5", split, "sr", examples, "Bevilacqua et al. 2012")
+        raise missing(name, folder)
+    examples, cropped = [], []
+    for picture in pictures:
+        pixels, odd = read_even(folder, picture)
+        examples.append(Example(picture, to_tensor(pixels)))
+        cropped += [picture] * odd
+    if cropped:
+        source += f"; cropped to even sides at the right and bottom: {', '.join(cropped)}"
+    return ImageSet(name, split, "sr", examples, source, stand_in)
+
+
+def read_even(folder: Path, picture: str) -> tuple[np.ndarray, bool]:
+    """A photograph, uint8 (H,W,3), an odd row at the bottom and column at the right cut off, and
+    whether there was any: x is half of y. (Published numbers are of such crops.)"""
+    pixels = read_image(find(folder, f"{picture}."))
+    height, width = pixels.shape[:2]
+    even = np.ascontiguousarray(pixels[: height - height % 2, : width - width % 2])
+    check_size(picture, *even.shape[:2])
+    return even, even.shape != pixels.shape
+
+
+def _test_only(name: str, split: Split) -> None:
+    if split != "test":
+        raise DataError(
+            f"{name} has no {split} split: it is a test set, never trained or chosen on: "
+            "use tinyimagenet32 or pictures of your own"
+        )
+
+
+def read_box_file(path: Path, size: int) -> tuple[list[str], np.ndarray]:
+    """Names and pictures, uint8 (600,S,S,3), of one file of imagenet_box."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, pixels = [str(name, "ascii") for name in file["name"]], file["x"]
+    except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path}: cannot be decoded ({error}): truncated? get it again") from None
+    if pixels.dtype != np.uint8 or pixels.shape != (600, size, size, 3) or len(names) != 600:
+        raise DataError(
+            f"{path}: x is {pixels.dtype} {pixels.shape} with {len(names)} names, not uint8 "
+            f"{(600, size, size, 3)}: see data/README.md for the layout"
+        )
+    return names, pixels
+
+
+def box_file(name: str, root: Path) -> Path:
+    """Where imagenetbox64 or imagenetbox32 lies."""
+    return root / "imagenet_box" / f"test{BOX_SIZES[name]}.npz"
+
+
+def _imagenet_box(name: str, split: Split, root: Path) -> ImageSet:
+    _test_only(name, split)
+    path = box_file(name, root)
+    if not path.is_file():
+        raise missing(name, path)
+    names, pixels = read_box_file(path, BOX_SIZES[name])
+    y = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    source = (
+        "600 ImageNet pictures, one a class, box-resized: a stand-in for the test split of "
+        f"ImageNet{BOX_SIZES[name]}"
+    )
+    return ImageSet(name, split, "sr", Stack(names, y), source, stand_in=True)
 
 
 def drive_half(split: Split, root: Path) -> Path:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cnf.data import load, registry
+from cnf.data.sets import NAMES
 from cnf.errors import DataError
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
@@ -150,6 +151,40 @@ def test_the_committed_draw_is_class_balanced_and_disjoint():
     assert len(np.unique(held)) == len(held) == 4_000
 
 
-@pytest.mark.parametrize("name", ["set5", "drive"])
+def test_pixels_are_hashed_as_they_are_used_with_even_sides(set5, write, picture):
+    odd = np.pad(picture(8, 6, 1), ((0, 1), (0, 1), (0, 0)))
+    write(set5 / "set5" / "bird.png", odd)
+    assert "agree" in registry.verify("set5", set5)[0]
+
+
+def test_every_set_is_in_the_committed_registry_but_those_we_never_had():
+    sets = {"tinyimagenet" if name.startswith("tiny") else name for name in NAMES}
+    assert registry.registry().keys() == sets - {"imagenet32", "imagenet64"}
+
+
+def test_both_sizes_of_imagenet_box_verify_on_their_own(tmp_path, monkeypatch):
+    pixels = {size: np.full((600, size, size, 3), size, np.uint8) for size in (32, 64)}
+    (tmp_path / "imagenet_box").mkdir()
+    for size, x in pixels.items():
+        path = tmp_path / "imagenet_box" / f"test{size}.npz"
+        np.savez(path, x=x, name=np.full(600, b"n0"))
+    hashes = {f"imagenetbox{s}": {"x": registry.pixel_hash(pixels[s])} for s in (32, 64)}
+    hashes["imagenetbox32"]["x"] = "0" * 64
+    (tmp_path / "registry.json").write_text(json.dumps(hashes))
+    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "registry.json")
+    assert "agree" in registry.verify("imagenetbox64", tmp_path)[0]
+    with pytest.raises(DataError, match="imagenetbox32: 1 of 1"):
+        registry.verify("imagenetbox32", tmp_path)
+
+
+def test_the_committed_names_of_imagenet_box_are_one_a_class():
+    names = (registry.DATA / "imagenetbox.txt").read_text().split()
+    assert len(names) == len({name.split("_")[0] for name in names}) == 600
+
+
+REAL = ("set5", "set14", "bsd100", "urban100", "imagenetbox64", "imagenetbox32", "drive")
+
+
+@pytest.mark.parametrize("name", REAL)
 def test_real_sets_agree_with_the_committed_registry(benchmark_root, name):
     assert "agree" in registry.verify(name, benchmark_root)[0]

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from cnf.data import Example, ImageSet, load, pixel_hash
-from cnf.data.sets import half_mean
+from cnf.data.sets import PHOTOGRAPHS, half_mean
 from cnf.errors import DataError
 
 
@@ -155,11 +155,89 @@ def test_corrupt_picture_inside_a_tinyimagenet_file_is_refused(tiny):
     assert "val.npz" in message_of("tinyimagenet32", "valid", root)
 
 
-def test_set5_is_a_test_set_only(tmp_path):
-    assert "no train split" in message_of("set5", "train", tmp_path)
+BENCHMARKS = {"set5": 5, "set14": 14, "bsd100": 100, "urban100": 10}
+BOXES = {"imagenetbox64": 64, "imagenetbox32": 32}
 
 
-@pytest.mark.parametrize("name", ["tinyimagenet32", "tinyimagenet64", "set5", "drive"])
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("name", [*BENCHMARKS, *BOXES])
+def test_benchmarks_are_test_sets_and_never_trained_on(tmp_path, name, split):
+    message = message_of(name, split, tmp_path)
+    assert f"{name} has no {split} split" in message and "never trained" in message
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmark_photographs_come_whole_cropped_to_even_sides(tmp_path, write, picture, name):
+    pictures = PHOTOGRAPHS[name].pictures
+    assert len(pictures) == BENCHMARKS[name] and list(pictures) == sorted(pictures)
+    pixels = {p: picture(8 + i % 2, 6 + i % 3, i) for i, p in enumerate(pictures)}
+    for p, array in pixels.items():
+        write(tmp_path / name / f"{p}.png", array)
+    photographs = load(name, "test", tmp_path)
+    assert [e.name for e in photographs] == list(pictures)
+    for example in photographs:
+        whole = pixels[example.name]
+        even = whole[: whole.shape[0] // 2 * 2, : whole.shape[1] // 2 * 2]
+        assert np.array_equal(example.y.permute(1, 2, 0).numpy(), even)
+    assert f"at the right and bottom: {pictures[1]}, " in photographs.describe()
+    assert pictures[2] not in photographs.describe().split("bottom: ")[1].split(", ")
+
+
+def test_greyscale_bridge_becomes_rgb_and_the_description_says_so(tmp_path, write, picture):
+    for i, name in enumerate(PHOTOGRAPHS["set14"].pictures):
+        write(
+            tmp_path / "set14" / f"{name}.png", picture(8, 6, i), "L" if name == "bridge" else None
+        )
+    photographs = load("set14", "test", tmp_path)
+    assert "bridge is greyscale, converted to RGB" in photographs.describe()
+    (bridge,) = (e.y for e in photographs if e.name == "bridge")
+    assert bridge.shape == (3, 8, 6) and (bridge == bridge[:1]).all()
+
+
+def test_urban100_says_it_is_a_tenth_and_not_comparable(tmp_path, write, picture):
+    for i, name in enumerate(PHOTOGRAPHS["urban100"].pictures):
+        write(tmp_path / "urban100" / f"{name}.png", picture(8, 6, i))
+    photographs = load("urban100", "test", tmp_path)
+    line = photographs.describe()
+    assert "10 of the 100" in line and "not comparable with published Urban100" in line
+    assert photographs.stand_in and not PHOTOGRAPHS["set14"].stand_in
+
+
+@pytest.fixture
+def box(tmp_path):
+    """An ImageNet-box of noise and its pictures by side."""
+    (tmp_path / "imagenet_box").mkdir()
+    names = np.array([f"n{i}" for i in range(600)], "S64")
+    pixels = {}
+    for size in (64, 32):
+        rng = np.random.default_rng(size)
+        pixels[size] = rng.integers(0, 256, (600, size, size, 3), np.uint8)
+        np.savez(tmp_path / "imagenet_box" / f"test{size}.npz", x=pixels[size], name=names)
+    return tmp_path, pixels
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_imagenet_box_is_600_pictures_and_a_stand_in(box, name):
+    root, pixels = box
+    pictures = load(name, "test", root)
+    assert np.array_equal(pictures.stacked[0].permute(0, 2, 3, 1).numpy(), pixels[BOXES[name]])
+    assert pictures.stand_in and "stand-in" in pictures.describe() and pictures[7].name == "n7"
+
+
+def test_imagenet_box_of_another_shape_truncated_or_missing_is_refused(box):
+    root, pixels = box
+    folder = root / "imagenet_box"
+    (folder / "test64.npz").rename(folder / "test32.npz")
+    assert "(600, 64, 64, 3)" in message_of("imagenetbox32", "test", root)
+    path = folder / "test32.npz"
+    path.write_bytes(path.read_bytes()[:5000])
+    assert "test32.npz" in message_of("imagenetbox32", "test", root)
+    assert "test64.npz" in message_of("imagenetbox64", "test", root)
+
+
+@pytest.mark.parametrize(
+    "name", ["tinyimagenet32", "tinyimagenet64", "imagenet32", *BENCHMARKS, *BOXES, "drive"]
+)
 def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, name):
     message = message_of(name, "test")
     assert str(no_sets) in message and "data prepare" in message and "CNF_DATA" in message
@@ -259,6 +337,11 @@ def test_set_hash_changes_with_any_pixel_and_with_the_order():
     assert len({hash_of(1, 2), hash_of(2, 1), hash_of(1, 3), hash_of(1)}) == 4
 
 
+def test_a_stack_has_the_hashes_of_its_examples():
+    patches = load("embedded-sr", "test")[:5]
+    assert list(patches.hashes()) == [example.sha256 for example in patches]
+
+
 def test_describe_is_one_line_with_number_and_size():
     line = load("embedded-vessels", "valid").describe()
     assert "\n" not in line and "4 of 192x192" in line
@@ -267,8 +350,11 @@ def test_describe_is_one_line_with_number_and_size():
 def test_real_sets_have_the_documented_sizes(benchmark_root):
     counts = {(n, s): len(load(n, s, benchmark_root)) for n, s in [("drive", "valid")]}
     assert counts == {("drive", "valid"): 4}
-    assert len(load("set5", "test", benchmark_root)) == 5
     assert len(load("tinyimagenet32", "test", benchmark_root)) == 2000
+    for name, count in BENCHMARKS.items():
+        assert len(load(name, "test", benchmark_root)) == count
+    for name, size in BOXES.items():
+        assert load(name, "test", benchmark_root).stacked[0].shape == (600, 3, size, size)
 
 
 def test_second_observer_of_drive_has_dice_0_788(benchmark_root):

@@ -1,0 +1,300 @@
+"""ImageNet's two releases, on synthetic files in every form that they circulate in."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from cnf.config import DataConfig
+from cnf.data import imagenet, load, registry
+from cnf.data.batches import make_batch
+from cnf.errors import DataError
+
+TRAIN, VALID = 52, 7  # pictures; 5 training pictures are held out
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Releases of a few pictures, and blocks that end inside a file."""
+    few = {k: r._replace(train=TRAIN, valid=VALID) for k, r in imagenet.RELEASES.items()}
+    monkeypatch.setattr(imagenet, "RELEASES", few)
+    monkeypatch.setattr(imagenet, "BLOCK", 3)
+
+
+def pixels(count: int, size: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8)
+
+
+@pytest.fixture
+def own(tmp_path, write):
+    """Write a release in a form: own(form, size) -> folder of all sets, training, validation."""
+
+    def _own(form: str, size: int):
+        folder = tmp_path / f"imagenet{size}"
+        train, valid = pixels(TRAIN, size, 1), pixels(VALID, size, 2)
+        if form == "png":
+            for half, some in (("train", train), ("valid", valid)):
+                for i, picture in enumerate(some):
+                    path = folder / f"{half}_{size}x{size}" / f"{i:05d}.png"
+                    write(path, picture.transpose(1, 2, 0))
+            return tmp_path, train, valid
+        batches = zip(range(1, 11), np.array_split(train, 10), strict=True)
+        files = {f"train_data_batch_{i}": part for i, part in batches} | {"val_data": valid}
+        for name, part in files.items():
+            # The larger set is distributed in two archives, of five training files each.
+            below = f"part{1 + (name[-1] in '67890')}" if size == 64 else ""
+            path = folder / below / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {"data": part.reshape(len(part), -1), "labels": [1] * len(part)}
+            content["mean"] = np.zeros(3 * size * size)
+            if form == "pickle":
+                path.write_bytes(pickle.dumps(content, 3))
+            elif form == "npz":
+                np.savez(path.with_name(f"{name}.npz"), **content)
+        return tmp_path, train, valid
+
+    return _own
+
+
+def message_of(function, *arguments) -> str:
+    with pytest.raises(DataError) as error:
+        function(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def left_behind(root) -> list[str]:
+    return [p.name for p in root.glob("*/prepared/*")]
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("form", ["pickle", "npz", "png"])
+def test_every_form_gives_the_same_splits_which_part_the_pictures(own, form, size):
+    root, train, valid = own(form, size)
+    name, release = f"imagenet{size}", "vandenoord" if form == "png" else "chrabaszcz"
+    assert f"{TRAIN + VALID} pictures" in registry.prepare(name, root)[0]
+    sets = {split: load(name, split, root) for split in ("train", "valid", "test")}
+    held = imagenet.held_out(TRAIN)
+    assert np.array_equal(sets["train"].stacked[0], train[~held])
+    assert np.array_equal(sets["valid"].stacked[0], train[held]) and len(sets["valid"]) == 5
+    assert np.array_equal(sets["test"].stacked[0], valid)
+    names = [example.name for images in sets.values() for example in images]
+    assert len(set(names)) == TRAIN + VALID
+    place = int(np.flatnonzero(held)[2])
+    assert sets["valid"][2].name == f"{name}-train-{place:07d}"
+    assert sets["test"][:2][1].name == f"{name}-val-0000001"
+    for images in sets.values():
+        assert images.name == f"{name}-{release}" and not images.stand_in
+        assert images.experiment == "sr" and images[0].y.dtype == torch.uint8
+
+
+def test_the_description_says_which_release_and_that_the_other_cannot_be_compared(own):
+    root, *_ = own("pickle", 32)
+    registry.prepare("imagenet32", root)
+    line = load("imagenet32", "train", root).describe()
+    assert line.startswith("imagenet32-chrabaszcz train: 47 of 32x32")
+    assert (
+        "not the one of van den Oord" in line and "cannot be compared" in line and "\n" not in line
+    )
+
+
+def test_the_name_that_the_ledger_keeps_loads_the_same_set(own):
+    root, *_ = own("png", 32)
+    registry.prepare("imagenet32", root)
+    images = load("imagenet32", "test", root)
+    assert load(images.name, "test", root).sha256 == images.sha256
+
+
+def test_pictures_are_mapped_not_read_and_make_batches(own, monkeypatch):
+    root, train, _ = own("npz", 32)
+    registry.prepare("imagenet32", root)
+    with monkeypatch.context() as patch:
+        patch.setattr(imagenet.torch, "from_numpy", lambda array: array)
+        mapped = imagenet.load("imagenet32", "train", root).examples.y
+    assert isinstance(mapped, np.memmap)
+    images = load("imagenet32", "train", root)
+    y, x = make_batch(images, [4, 0], DataConfig())
+    first = train[~imagenet.held_out(TRAIN)]
+    assert np.array_equal(y, first[[4, 0]].astype(np.float32)) and x.shape == (2, 3, 16, 16)
+
+
+def test_two_releases_in_one_folder_must_be_told_apart(own):
+    root, *_ = own("npz", 32)
+    own("png", 32)
+    assert len(registry.prepare("imagenet32", root)) == 2
+    message = message_of(load, "imagenet32", "test", root)
+    assert "imagenet32-chrabaszcz or imagenet32-vandenoord" in message
+    assert load("imagenet32-vandenoord", "test", root).name == "imagenet32-vandenoord"
+    assert "choose one of imagenet32" in message_of(load, "imagenet32-2016", "test", root)
+
+
+def test_held_out_pictures_are_ten_thousand_and_depend_on_the_number_alone():
+    held = imagenet.held_out(1_281_167)
+    assert held.sum() == 10_000 and np.array_equal(held, imagenet.held_out(1_281_167))
+    # Spread over the whole set: the mean place of 10,000 has a deviation of 0.29/100 of it.
+    assert np.flatnonzero(held).mean() / len(held) == pytest.approx(0.5, abs=0.015)
+    # A change of these would silently mix training and validation pictures of earlier runs.
+    assert np.flatnonzero(held)[:3].tolist() == [200, 237, 340]
+
+
+def test_prepared_pictures_verify_until_they_change(own, monkeypatch):
+    root, *_ = own("npz", 32)
+    registry.prepare("imagenet32", root)
+    assert "47 train, 5 valid, 7 test" in registry.verify("imagenet32", root)[0]
+    monkeypatch.setattr(registry, "NAMES", tuple(imagenet.SIZES))
+    assert len(registry.verify(None, root)) == 1
+    path = root / "imagenet32/prepared/chrabaszcz/valid.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert "the valid pictures" in message_of(registry.verify, "imagenet32", root)
+
+
+def test_preparing_twice_does_nothing(own):
+    root, *_ = own("npz", 32)
+    registry.prepare("imagenet32", root)
+    record = root / "imagenet32/prepared/chrabaszcz/sha256.json"
+    before = record.stat().st_mtime_ns
+    assert "already prepared" in registry.prepare("imagenet32", root)[0]
+    assert record.stat().st_mtime_ns == before
+
+
+def test_a_killed_preparation_leaves_nothing_that_loads_and_can_be_done_again(own):
+    root, *_ = own("npz", 32)
+    part = root / "imagenet32/prepared/chrabaszcz.part"
+    part.mkdir(parents=True)
+    (part / "train.npy").write_bytes(b"half")
+    assert "prepare imagenet32" in message_of(load, "imagenet32", "train", root)
+    registry.prepare("imagenet32", root)
+    assert len(load("imagenet32", "train", root)) == 47 and left_behind(root) == ["chrabaszcz"]
+
+
+def test_a_malicious_batch_is_refused_and_does_not_run(own, tmp_path):
+    root, *_ = own("pickle", 32)
+    witness = tmp_path / "witness"
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(witness),)
+
+    content = pickle.dumps({"data": pixels(5, 32, 0).reshape(5, -1), "labels": Payload()}, 3)
+    (root / "imagenet32/train_data_batch_7").write_bytes(content)
+    message = message_of(registry.prepare, "imagenet32", root)
+    assert "train_data_batch_7" in message and "mkdir" in message
+    assert not witness.exists() and left_behind(root) == []
+
+
+def test_pickled_objects_inside_an_npz_file_are_refused(own):
+    root, *_ = own("npz", 32)
+    path = root / "imagenet32/val_data.npz"
+    np.savez(path, data=np.array([{}], object))
+    message = message_of(registry.prepare, "imagenet32", root)
+    assert "val_data.npz" in message and left_behind(root) == []
+
+
+@pytest.mark.parametrize(
+    "form, file",
+    [("pickle", "train_data_batch_4"), ("npz", "val_data.npz"), ("png", "train_32x32/00005.png")],
+)
+def test_truncated_and_missing_files_are_named(own, form, file):
+    root, *_ = own(form, 32)
+    path = root / "imagenet32" / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    message = message_of(registry.prepare, "imagenet32", root)
+    assert file in message and "get it again" in message and left_behind(root) == []
+    path.unlink()
+    message = message_of(registry.prepare, "imagenet32", root)
+    expected = "51 PNG files, but" if form == "png" else f"expected {file.removesuffix('.npz')}"
+    assert expected in message and left_behind(root) == []
+
+
+def test_a_batch_that_is_there_twice_is_refused(own):
+    root, *_ = own("pickle", 32)
+    own("npz", 32)
+    assert "found 2: keep one" in message_of(registry.prepare, "imagenet32", root)
+
+
+@pytest.mark.parametrize(
+    "data, shown",
+    [
+        (np.zeros((5, 3 * 64 * 64), np.uint8), "uint8 (5, 12288)"),
+        (np.zeros((5, 3 * 32 * 32)), "float64 (5, 3072)"),
+        (np.zeros((5, 32, 32, 3), np.uint8), "uint8 (5, 32, 32, 3)"),
+        (None, "no array 'data'"),
+    ],
+)
+@pytest.mark.parametrize("form", ["pickle", "npz"])
+def test_pictures_of_another_shape_are_refused_with_their_shape(own, form, data, shown):
+    root, *_ = own(form, 32)
+    content = {"mean": np.zeros(3)} if data is None else {"data": data}
+    path = root / "imagenet32/val_data"
+    if form == "npz":
+        np.savez(path.with_suffix(".npz"), **content)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    message = message_of(registry.prepare, "imagenet32", root)
+    assert "val_data" in message and shown in message and left_behind(root) == []
+
+
+def test_a_png_of_another_size_is_refused(own, write):
+    root, *_ = own("png", 32)
+    write(root / "imagenet32/valid_32x32/00002.png", np.zeros((30, 32, 3), np.uint8))
+    assert "30x32 (HxW), not 32x32" in message_of(registry.prepare, "imagenet32", root)
+
+
+@pytest.mark.parametrize("count, shown", [(1, "48 pictures"), (30, "more than the 52")])
+def test_another_number_of_pictures_than_the_release_has_is_refused(own, count, shown):
+    root, *_ = own("npz", 32)
+    np.savez(
+        root / "imagenet32/train_data_batch_10.npz", data=pixels(count, 32, 3).reshape(count, -1)
+    )
+    message = message_of(registry.prepare, "imagenet32", root)
+    assert shown in message and left_behind(root) == []
+
+
+def test_a_prepared_file_that_was_cut_is_refused(own):
+    root, *_ = own("npz", 32)
+    registry.prepare("imagenet32", root)
+    path = root / "imagenet32/prepared/chrabaszcz/train.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    message = message_of(load, "imagenet32", "train", root)
+    assert "train.npy" in message and "prepare the set again" in message
+    np.save(path, np.zeros((47, 3, 16, 16), np.uint8))
+    assert "(47, 3, 16, 16)" in message_of(load, "imagenet32", "train", root)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(own, monkeypatch):
+    root, *_ = own("npz", 32)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(imagenet.np.lib.format, "write_array_header_1_0", full)
+    message = message_of(registry.prepare, "imagenet32", root)
+    assert "No space left" in message and left_behind(root) == []
+
+
+def test_what_is_not_there_or_not_prepared_is_said_with_the_next_step(own, tmp_path):
+    message = message_of(load, "imagenet64", "test", tmp_path)
+    assert str(tmp_path) in message and "data prepare imagenet64" in message
+    (tmp_path / "imagenet64").mkdir()
+    message = message_of(registry.prepare, "imagenet64", tmp_path)
+    assert "neither train_data_batch_1 to 10" in message and "README" in message
+    for read in (lambda: load("imagenet64", "test", tmp_path), lambda: verify64(tmp_path)):
+        assert "prepare imagenet64` once" in message_of(read)
+    own("npz", 64)
+    assert any("now `python -m cnf" in line for line in registry.prepare(None, tmp_path))
+
+
+def verify64(root):
+    return registry.verify("imagenet64", root)
+
+
+def test_the_record_holds_the_hash_of_each_split(own):
+    root, *_ = own("npz", 32)
+    registry.prepare("imagenet32", root)
+    record = json.loads((root / "imagenet32/prepared/chrabaszcz/sha256.json").read_text())
+    assert record == {s: load("imagenet32", s, root).sha256 for s in ("train", "valid", "test")}
