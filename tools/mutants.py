@@ -50,6 +50,8 @@ BATCHES = "data/test_batches.py"
 DEGRADE = "data/test_degrade.py"
 SETS = "data/test_sets.py"
 REGISTRY = "data/test_registry.py"
+IMAGENET = "data/test_imagenet.py"
+PICKLES = "data/test_pickles.py"
 LOOP = "training/test_loop.py"
 MANY = "training/test_many.py"
 COST = "training/test_cost.py"
@@ -408,6 +410,40 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             '"train": range(21, 37)',
             '"train": range(21, 41)',
             f"{SETS}::test_drive_is_split_16_4_20_by_number",
+        ),
+        (
+            "benchmarks cropped at the left",
+            "pixels[: height - height % 2, : width - width % 2]",
+            "pixels[: height - height % 2, width % 2 :]",
+            f"{SETS}::test_benchmark_photographs_come_whole_cropped_to_even_sides",
+        ),
+    ],
+    "cnf/data/pickles.py": [
+        (
+            "a pickle may name anything",
+            '            raise _Refused(repr(f"{module}.{name}"[:80]))',
+            "            return super().find_class(module, name)",
+            f"{PICKLES}::test_code_in_a_pickle_is_refused_by_name_and_does_not_run",
+        ),
+        (
+            "arrays of any dtype",
+            "if code not in KINDS:",
+            "if False:",
+            f"{PICKLES}::test_only_arrays_of_numbers_are_read",
+        ),
+    ],
+    "cnf/data/imagenet.py": [
+        (
+            "held-out pictures in training",
+            "train.write(block[~here])",
+            "train.write(np.ascontiguousarray(block))",
+            IMAGENET,
+        ),
+        (
+            "an incomplete set passes",
+            "    if place != count:",
+            "    if place > count:",
+            f"{IMAGENET}::test_another_number_of_pictures_than_the_release_has_is_refused",
         ),
     ],
     "cnf/data/registry.py": [
