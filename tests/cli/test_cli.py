@@ -129,6 +129,19 @@ def test_a_temperature_that_is_none_is_one_line(capsys, run, value):
         assert f"temperature = {value}" in line and ">= 0" in line
 
 
+def test_what_a_stress_test_does_not_do_is_one_line(capsys, run):
+    for option in (["--figures"], ["--publish"], ["--draws", "2"], ["--temperature", "1"]):
+        line = error_of(capsys, "evaluate", run, "--stress", *option)
+        assert "--stress has draws and temperatures of its own" in line
+
+
+@pytest.mark.parametrize("gigabytes, part", [("0", "above 0"), ("1e-6", "the smallest tile")])
+def test_memory_that_is_too_little_is_one_line(capsys, run, gigabytes, part):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("photo.png")
+    line = error_of(capsys, "sample", run, "photo.png", "--memory", gigabytes)
+    assert f"--memory {float(gigabytes):g}" in line and part in line
+
+
 @pytest.mark.parametrize("command", [["evaluate"], ["sample"]], ids=lambda c: c[0])
 def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
     line = error_of(
