@@ -67,6 +67,11 @@ def test_unconfirmed_claims_are_never_shown_as_facts():
         assert len(re.findall(r"(?<!\\)\|", line)) == 6  # five cells, bars inside them escaped
 
 
+def test_claims_show_rows_that_nothing_supersedes():
+    shown = set(re.findall(r"\(`([^`]+)`\)", ledger.claims_table()))
+    assert shown and shown <= {row.id for row in ledger.current(ledger.read())}
+
+
 def test_paper_figures_come_from_the_claims():
     figure = ledger.paper_figure("sr", "flow", "bits_per_dim", "tinyimagenet32", ledger.RESULTS)
     assert (figure.value, figure.tag) == (3.01, "unconfirmed")
