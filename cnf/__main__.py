@@ -112,6 +112,7 @@ def evaluate(
     split: Annotated[
         Literal["train", "valid", "test"], tyro.conf.arg(help_behavior_hint="")
     ] = "test",
+    full: Flag = False,
     stress: Flag = False,
     figures: Flag = False,
     publish: Flag = False,
@@ -136,6 +137,9 @@ def evaluate(
         run: a run folder, or one of results/.
         on: the image set, see `python -m cnf data list`; by default the embedded one.
         split: train, valid or test (the default).
+        full: super-resolution: for x rounded and not, bits, PSNR and SSIM under two protocols at
+            five temperatures; power spectra, gradients, consistency, and how far samples can be
+            trusted. In minutes a set, and curves into scores/.
         stress: instead of scores, count what is not finite or out of range over many samples, on
             the embedded pictures and on pictures far from all data.
         figures: write pictures into the folder too.
@@ -145,6 +149,7 @@ def evaluate(
         seed: of the noise; 0 by default.
         draws: noise draws a picture; 1 by default.
         samples: model samples for means and marginals; 16 or 32 by default, 0 for small patches.
+            With --full 32 by default, and 0 for bits alone.
             With --stress: samples of each image set, 2000 by default.
         importance: samples of an importance-weighted bound beside the plain one; none by default.
         temperature: of the single sample; 0.8 (sr) or 1 (vessels) by default.
@@ -163,10 +168,10 @@ def evaluate(
     if round_x and no_round_x:
         raise ConfigError("--round-x and --no-round-x contradict each other: give one")
     if stress:
-        if figures or publish or importance or draws != 1 or temperature is not None:
+        if full or figures or publish or importance or draws != 1 or temperature is not None:
             raise ConfigError(
                 "--stress has draws and temperatures of its own and publishes nothing: leave "
-                "--figures, --publish, --importance, --draws and --temperature out"
+                "--full, --figures, --publish, --importance, --draws and --temperature out"
             )
         from cnf.stress import stress as stressed
 
@@ -190,6 +195,7 @@ def evaluate(
         run,
         on,
         split,
+        full=full,
         figures=figures,
         publish=publish,
         name=name,

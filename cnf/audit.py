@@ -11,7 +11,13 @@ from cnf import results as ledger
 from cnf.config import load_config
 from cnf.data import load
 from cnf.errors import CnfError, DataError, LedgerError
+from cnf.scores import survey
 from cnf.subject import Options, Subject
+
+SURVEYED = {
+    *survey.UNCERTAINTY,
+    *(name + end for name in survey.TEXTURES for end in ("", "_sample")),
+}  # without a protocol
 
 
 class Check(NamedTuple):
@@ -99,6 +105,7 @@ def again(row: ledger.Row, root: Path | None, repository: Path, cache: dict[tupl
         found = stress.again(subject, row)
         if found is not None:
             return found
+    full = row.protocol is not None or row.metric in SURVEYED
     weighted = row.bound is not None and "importance" in row.bound
     pictures = subject.experiment == "sr" and row.metric not in ledger.BITS
     subject.options = dataclasses.replace(
@@ -108,6 +115,11 @@ def again(row: ledger.Row, root: Path | None, repository: Path, cache: dict[tupl
         samples=row.samples if row.samples and row.samples > 1 else 1 if pictures else None,
         temperature=row.temperature if row.samples == 1 else None,
     )
+    if full:
+        found = survey.again(subject, row)
+        if found is not None:
+            return found
+        raise LedgerError(f"this code computes no {row.metric} for {row.model} on {row.data}")
     if reference:
         found = evaluation.reference_scores(subject, row.metric)
     else:

@@ -6,6 +6,7 @@ made of.
 
 import dataclasses
 import datetime
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from cnf.errors import DataError
 from cnf.factorised import Factorised
 from cnf.figures import draw_figures
 from cnf.results import RESULTS, Row
-from cnf.scores import Score
+from cnf.scores import Score, survey
 from cnf.scores.likelihood import likelihoods
 from cnf.scores.pictures import bicubic_scores, picture_scores, quality
 from cnf.scores.vessels import counts, f_score, observer_scores, vessel_scores
@@ -32,6 +33,7 @@ def evaluate(
     on: str,
     split: str = "test",
     *,
+    full: bool = False,
     figures: bool = False,
     publish: bool = False,
     name: str | None = None,
@@ -54,6 +56,9 @@ def evaluate(
     Args:
         run: a run folder, or one of `results/`.
         on, split: the image set, as for `cnf.data.load`; `root` is the folder that holds the sets.
+        full: everything of `scores.survey`, for x rounded and not unless `round_x` says which; and
+            curves for plots into `scores/` of the folder that was evaluated. Rows that are there,
+            of the same weights and pictures, are left as they are.
         figures: write pictures into `figures/` of the folder that was evaluated.
         publish: copy the run to `results/<name>/` first, weights as float16, and evaluate those.
         name: of the run in the ledger; default: the name of its folder.
@@ -64,7 +69,7 @@ def evaluate(
 
     Raises DataError, CheckpointError, ConfigError, LedgerError (rows already there).
     """
-    options = Options(limit, seed, draws, samples, importance, temperature, round_x)
+    options = Options(limit, seed, draws, samples, importance, temperature, round_x, full)
     run = Path(run)
     images = load(on, split, root)
     name = name or run.resolve().name
@@ -74,10 +79,36 @@ def evaluate(
     model, config, _ = models.load_model(run / "weights.safetensors")
     model.to(choose_device(device))
     subject = Subject(model, config, images, options, batch_size)
-    scores = list(score(subject, validation(subject, root)))
-    rows = record(scores, subject, name, run, supersede, deviation, results)
+    if full:
+        rows = _survey(subject, name, run, supersede, deviation, results)
+    else:
+        scores = list(score(subject, validation(subject, root)))
+        rows = record(scores, subject, name, run, supersede, deviation, results)
     if figures:
         draw_figures(subject, run / "figures")
+    return rows
+
+
+def _survey(
+    subject: Subject,
+    name: str,
+    run: Path,
+    supersede: bool,
+    deviation: str | None,
+    results: Path,
+) -> list[Row]:
+    """Rows and curves of `full`: for the x of `subject`, then for the other one."""
+    rows = record(list(survey.scores(subject)), subject, name, run, supersede, deviation, results)
+    images, options = subject.images, subject.options
+    if subject.samples and options.limit is None:
+        curves = json.dumps(survey.curves(subject))
+        path = publishing.scores_path(run, images, "-curves.json")
+        ledger.write_text(path, curves + "\n")
+    if options.round_x is None:
+        options = dataclasses.replace(options, round_x=not subject.rounded_x)
+        other = Subject(subject.model, subject.config, images, options, subject.batch_size)
+        found = list(survey.scores(other, textured=False))
+        rows += record(found, other, name, run, supersede, deviation, results)
     return rows
 
 
@@ -120,7 +151,12 @@ def per_image(subject: Subject) -> dict[str, np.ndarray]:
     found = {}
     if ("log_probs", subject.options.draws) in subject._cache:
         bits = -subject.log_probs(subject.options.draws) / (subject.sizes() * math.log(2))
-        found["bits_per_dim" if subject.experiment == "sr" else "bits_per_pixel"] = bits
+        name = "bits_per_dim" if subject.experiment == "sr" else "bits_per_pixel"
+        rounded = subject.options.round_x
+        end = "" if rounded is None else "_xrounded" if rounded else "_xfloat"
+        found[name + end] = bits
+    if subject.options.full:
+        return found | survey.per_image(subject)
     key = ("means", 0 if isinstance(subject.model, Factorised) else subject.samples)
     if key in subject._cache:
         if subject.experiment == "sr":
@@ -173,12 +209,18 @@ def _rows(
     data = images.name
     if data.startswith("folder:"):  # a reader's path is no business of the ledger
         data = f"folder:{Path(data.removeprefix('folder:')).name}"
+    sha256 = publishing.file_sha256(path)
+
+    def known(row: Row) -> bool:
+        same = (row.weights_sha256, row.data_sha256) == (sha256, images.sha256)
+        return subject.options.full and same
+
     rows = []
     for s in scores:
         reference = s.model is not None
         owner = s.model.replace(" ", "-") if reference else name
         row_id = _row_id(owner, data, images.split, subject, s)
-        if reference and row_id in taken:
+        if row_id in taken and (reference or (known(taken[row_id]) and not supersede)):
             continue
         newest = None
         if supersede and row_id in taken:
@@ -205,7 +247,7 @@ def _rows(
             "git": commit,
             "dirty": dirty,
             "weights": None if reference else weights,
-            "weights_sha256": None if reference else publishing.file_sha256(path),
+            "weights_sha256": None if reference else sha256,
             "command": _command(folder, data, subject) + " --stress" * (s.metric in ledger.STRESS),
             "date": datetime.date.today().isoformat(),
             "deviation": None if reference else deviation,
@@ -232,10 +274,14 @@ def _row_id(owner: str, data: str, split: str, subject: Subject, s: Score) -> st
     if s.samples not in (None, 0, 1, SAMPLES[subject.experiment]):
         parts.append(f"s{s.samples}")
     if s.temperature is not None and (
-        s.metric in ledger.STRESS or (s.samples == 1 and options.temperature is not None)
+        s.metric in ledger.STRESS
+        or (s.samples == 1 and (options.full or options.temperature is not None))
+        or (options.full and s.temperature != 1)
     ):
         parts.append(f"t{s.temperature:g}")
-    if subject.rounded_x is not None and (s.model or options.round_x is not None):
+    if s.protocol:
+        parts.append(s.protocol)
+    elif subject.rounded_x is not None and (s.model or options.round_x is not None):
         parts.append("xrounded" if subject.rounded_x else "xfloat")
     if options.limit is not None:
         parts.append(f"n{len(subject.indices)}")
@@ -255,6 +301,8 @@ def _command(folder: str, data: str, subject: Subject) -> str:
         given = getattr(options, field.name)
         if given != field.default and not isinstance(given, bool):
             words.append(f"--{field.name} {given:g}")
+    if options.full:
+        words.append("--full")
     if options.round_x is not None:
         words.append("--round-x" if options.round_x else "--no-round-x")
     return " ".join(words)

@@ -72,10 +72,14 @@ class ConditionalFlow(ConditionalModel):
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         v = self.sample_v(self.condition(x), n, temperature, generator)
+        return self.labels(v).unflatten(0, (n, -1))
+
+    def labels(self, v: Tensor) -> Tensor:
+        """y of v: the cell of the dequantization in which it lies."""
         for layer in self.layers:
             if isinstance(layer, Dequantization):
                 v = layer.inverse(v)
-        return v.unflatten(0, (n, -1))
+        return v
 
     def sample_v(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
@@ -143,11 +147,7 @@ class ConditionalFlow(ConditionalModel):
 
     def decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
         """Latents to y: undoes `encode`, exactly for discrete y."""
-        y = self._decode(latents, h)
-        for layer in self.layers:
-            if isinstance(layer, Dequantization):
-                y = layer.inverse(y)
-        return y
+        return self.labels(self._decode(latents, h))
 
     def _decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
         """Latents to v."""

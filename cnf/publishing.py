@@ -129,18 +129,40 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
 
 
 def write_scores(folder: Path, images: ImageSet, scores: Mapping[str, np.ndarray]) -> None:
-    """`scores/<set>-<split>.csv`: a line an image, so that any mean and error can be had again."""
+    """`scores/<set>-<split>.csv`: a line an image, so that any mean and error can be had again.
+
+    Columns that are there and not in `scores` stay: the weights of a committed run never change.
+    """
     if not scores:
         return
-    path = folder / "scores" / f"{images.name}-{images.split}.csv"
+    path = scores_path(folder, images, ".csv")
     path.parent.mkdir(exist_ok=True)
     columns = {name: [f"{v:.6f}" for v in values] for name, values in scores.items()}
+    count = len(next(iter(columns.values())))
+    names = [images[i].name for i in range(count)]
+    columns = _columns(path, names) | columns
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", *columns])
-        count = len(next(iter(columns.values())))
-        for i in range(count):
-            writer.writerow([images[i].name, *(values[i] for values in columns.values())])
+        for i, name in enumerate(names):
+            writer.writerow([name, *(values[i] for values in columns.values())])
+
+
+def scores_path(folder: Path, images: ImageSet, end: str) -> Path:
+    """Where a run keeps what was found on a set. A reader's path leaves its last part."""
+    name = images.name.rsplit("/", 1)[-1].replace(":", "-")
+    return folder / "scores" / f"{name}-{images.split}{end}"
+
+
+def _columns(path: Path, names: list[str]) -> dict[str, list[str]]:
+    """What a file of scores says of the same images, {} if it is not there or names others."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        head, *lines = csv.reader(file)
+    if [line[0] for line in lines] != names:
+        return {}
+    return {name: [line[i] for line in lines] for i, name in enumerate(head) if i}
 
 
 # --- the model card -------------------------------------------------------------------------------
@@ -173,11 +195,15 @@ TERMS = {
 }
 
 
+CARD = ("consistency_sample", "coverage_90", "spread_skill")  # at the usual temperatures
+
+
 def card(folder: Path, results: Path = ledger.RESULTS) -> str:
     """The model card of a committed run, generated from its files and the ledger."""
     model, config, _ = models.load_model(folder / "weights.safetensors")
     record, training = read_record(folder), training_record(folder, config)
-    mine = [row for row in ledger.current(ledger.read(results)) if row.run == folder.name]
+    rows = ledger.current(ledger.read(results))
+    mine = [row for row in rows if row.run == folder.name and _on_card(row)]
     columns = ("data", "metric", "value", "images", "how", "id")
     kept = "the last step" if config.data.use_valid else "the best validation"
     lines = [
@@ -215,6 +241,14 @@ def card(folder: Path, results: Path = ledger.RESULTS) -> str:
         *(text for key, text in TERMS.items() if config.data.train.startswith(key)),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _on_card(row: ledger.Row) -> bool:
+    """Of the many rows of `evaluate --full`, those that a user of the model asks for first."""
+    if row.protocol is None and row.metric not in CARD:
+        return not row.metric.startswith(("power_", "gradient", "coverage_", "rank_", "deviation_"))
+    usual = row.temperature in (None, 0.8, 1.0)
+    return usual and row.protocol != "released" and "_rgb" not in row.metric
 
 
 def write_cards(results: Path = ledger.RESULTS) -> None:
@@ -268,13 +302,15 @@ def _worst(folder: Path) -> list[str]:
     for path in sorted((folder / "scores").glob("*.csv")):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        name = next(n for n in ("psnr", "f_half", "bits_per_dim", "bits_per_pixel") if n in rows[0])
+        metrics = ("psnr", "f_half", "bits_per_dim", "bits_per_pixel")
+        column = next(c for m in metrics for c in rows[0] if c.startswith(m))
+        name = next(m for m in metrics if column.startswith(m))
         bits = name.startswith("bits")
-        worst = sorted(rows, key=lambda row: float(row[name]) * (-1 if bits else 1))[0]
-        middle = sorted(float(row[name]) for row in rows)[len(rows) // 2]
+        worst = sorted(rows, key=lambda row: float(row[column]) * (-1 if bits else 1))[0]
+        middle = sorted(float(row[column]) for row in rows)[len(rows) // 2]
         digits = ledger.METRICS[name].digits
         lines.append(
             f"- On {path.stem} it does worst on `{worst['image']}`: {ledger.METRICS[name].title} "
-            f"{float(worst[name]):.{digits}f} (median {middle:.{digits}f})."
+            f"{float(worst[column]):.{digits}f} (median {middle:.{digits}f})."
         )
     return lines

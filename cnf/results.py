@@ -44,6 +44,12 @@ class Metric(NamedTuple):
         return f"{value:.1e}" if self.digits is None else f"{value:.{self.digits}f}"
 
 
+def _of_both(name: str, title: str, *fields: Any) -> dict[str, Metric]:
+    """A metric of the point estimate (or of a reference), and of one sample."""
+    ends = {"": " of the point estimate", "_sample": " of one sample"}
+    return {name + end: Metric(title + of, *fields) for end, of in ends.items()}
+
+
 # Noise is keyed, so a second evaluation sees the same draws and differs by rounding alone:
 # log-probabilities are float32 sums (1e-4 bits a dimension), a sample's grey level may round the
 # other way (0.01 dB, 1e-4 SSIM), a sampled pixel next to the threshold may flip (1 in 1000). Of
@@ -69,6 +75,23 @@ METRICS = {
     "largest_value": Metric("largest |v| sampled", "1", 2, 0, 1.1),
     "nonfinite_log_probs": Metric("log p that are not finite", "pictures", 0, 0),
     "reconstruction_error": Metric("worst |v - f^-1(f(v))| in float32", "1", None, 1e-6, 10),
+    "psnr_rgb": Metric("PSNR (RGB) of the point estimate", "dB", 2, 0.01),
+    "ssim_rgb": Metric("SSIM (RGB) of the point estimate", "1", 4, 1e-4),
+    "psnr_rgb_sample": Metric("PSNR (RGB) of one sample", "dB", 2, 0.01),
+    "ssim_rgb_sample": Metric("SSIM (RGB) of one sample", "1", 4, 1e-4),
+    **_of_both("consistency", "PSNR, halved, against x,", "dB", 2, 0.02),
+    **_of_both("power_low", "power up to 1/8 cycle a pixel, over the truth's,", "dB", 2, 0.01),
+    **_of_both("power_mid", "power from 1/8 to 1/4, over the truth's,", "dB", 2, 0.01),
+    **_of_both("power_high", "power from 1/4 to 1/2, over the truth's,", "dB", 2, 0.01),
+    **_of_both("gradient", "mean |gradient|", "grey levels", 2, 0.01),
+    **_of_both("gradient_kurtosis", "kurtosis of gradients", "1", 1, 0.05, 1.01),
+    **_of_both("gradient_distance", "distance of gradients to the truth's", "grey levels", 3, 0.01),
+    "spread_skill": Metric("deviation of samples over error of their mean", "1", 3, 2e-3),
+    "deviation_correlation": Metric("correlation of deviation and error", "1", 3, 2e-3),
+    "coverage_50": Metric("coverage of 50 % intervals", "1", 3, 2e-3),
+    "coverage_90": Metric("coverage of 90 % intervals", "1", 3, 2e-3),
+    "coverage_error": Metric("mean error of coverage", "1", 3, 2e-3),
+    "rank_distance": Metric("chi-square of ranks, an entry", "1", 3, 2e-3, 1.01),
 }
 BITS = ("bits_per_dim", "bits_per_pixel")
 STRESS = (
@@ -80,7 +103,7 @@ STRESS = (
 )
 
 # Models that are not networks: their rows have data but neither weights nor training.
-REFERENCES = ("bicubic", "second observer")
+REFERENCES = ("bicubic", "second observer", "truth")
 
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -103,7 +126,7 @@ class Row:
 
     Args:
         id: unique, lower case. `run` names the folder of the run; its rows share it.
-        model: "flow", the baseline's kind, or a reference ("bicubic", "second observer").
+        model: "flow", the baseline's kind, or a reference ("bicubic", "second observer", "truth").
         metric, value, unit: see METRICS. `standard_error` is over images; None where undefined.
         bound: "exact", or what makes the bits an upper bound; None where `metric` is not in bits.
         divided_by: what the bits are divided by.
@@ -114,12 +137,16 @@ class Row:
         seed, steps, wall_s, hardware: of the training run. `noise_seed`: of this evaluation.
         git, dirty: commit of the code that evaluated; whether `cnf/` or `configs/` had changes.
         weights: path inside the repository, None if the weights are not in it.
+        protocol: of PSNR and SSIM, see `scores.pictures`. None: scored as "standard" says, with an
+            x that was rounded or not, as `rounded_x` says.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     run: Text
     experiment: Literal["sr", "vessels"]
-    model: Literal["flow", "logistic", "bernoulli", "weighted", "bicubic", "second observer"]
+    model: Literal[
+        "flow", "logistic", "bernoulli", "weighted", "bicubic", "second observer", "truth"
+    ]
     preset: str | None
     metric: str
     value: float
@@ -153,6 +180,7 @@ class Row:
     deviation: str | None
     supersedes: str | None
     paper: Paper | None
+    protocol: Literal["standard", "released"] | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self):
@@ -162,6 +190,10 @@ class Row:
             raise ValueError(f"{self.metric} is in {METRICS[self.metric].unit}, not {self.unit}")
         if (self.metric in BITS) != (self.bound is not None and self.divided_by is not None):
             raise ValueError("bits, and only bits, need `bound` and `divided_by`")
+        if self.protocol and not self.metric.startswith(("psnr", "ssim")):
+            raise ValueError(f"{self.metric} has no protocol: PSNR and SSIM have")
+        if self.protocol and (self.protocol == "standard") != bool(self.rounded_x):
+            raise ValueError("the standard protocol rounds x, the released one does not")
         if (self.model in REFERENCES) != (self.weights_sha256 is None):
             raise ValueError("a trained model needs `weights_sha256`, a reference has none")
         return self
@@ -190,8 +222,9 @@ def make_row(values: dict[str, Any]) -> Row:
 
 
 def to_dict(row: Row) -> dict[str, Any]:
-    """The dictionary that `make_row` reads back."""
-    return _row.dump_python(row, mode="json")
+    """The dictionary that `make_row` reads back. A protocol is there only if the row has one."""
+    values = _row.dump_python(row, mode="json")
+    return values if row.protocol else {k: v for k, v in values.items() if k != "protocol"}
 
 
 def read(results: Path = RESULTS) -> list[Row]:
@@ -282,6 +315,8 @@ def _how(row: Row) -> str:
     parts = []
     if row.bound:
         parts.append(row.bound if row.bound == "exact" else f"bound: {row.bound}")
+    if row.protocol is not None:
+        parts.append(f"{row.protocol} protocol")
     if row.rounded_x is not None:
         parts.append("x rounded to 8 bits" if row.rounded_x else "x not rounded")
     if row.samples:
@@ -345,6 +380,7 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
         raise LedgerError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
     rows = [row for row in read(results) if row.split == "test" and row.metric in README_METRICS]
     rows = [row for row in rows if row.divided_by != "field of view"]
+    rows = [row for row in rows if row.protocol != "released"]
     body = table(rows) if rows else "No run has been evaluated yet."
     new = re.sub(
         f"{re.escape(BEGIN)}.*{re.escape(END)}",
@@ -443,8 +479,10 @@ def claims(results: Path = RESULTS) -> Claims:
 
 
 def claims_table(results: Path = RESULTS) -> str:
-    """The claims as a markdown table. What is unconfirmed is never printed as a fact."""
+    """The claims as a markdown table. What is unconfirmed is never printed as a fact; where a row
+    was superseded, the newest one stands."""
     rows = {row.id: row for row in read(results)}
+    newer = {row.supersedes: row.id for row in rows.values() if row.supersedes}
     lines = []
     for claim in claims(results).claims:
         says = claim.says
@@ -452,7 +490,12 @@ def claims_table(results: Path = RESULTS) -> str:
             says += f": {claim.value:g} {claim.unit}"
         if claim.tag == "unconfirmed":
             says = f"(recalled, unconfirmed) {says}"
-        ours = "; ".join(f"{value(rows[i])} (`{i}`)" for i in claim.ours)
+        ours = []
+        for i in claim.ours:
+            while i in newer:
+                i = newer[i]
+            ours.append(f"{value(rows[i])} (`{i}`)")
+        ours = "; ".join(ours)
         lines.append([claim.place, says, ours, claim.verdict, claim.cause])
     return markdown(["place", "the paper says", "ours", "verdict", "cause"], lines)
 

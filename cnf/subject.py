@@ -6,7 +6,7 @@ of processes change no number beyond float rounding.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from cnf.model import ConditionalModel, check_temperature
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
 SAMPLES = {"sr": 16, "vessels": 32}  # for the mean, for the marginals
-PHOTOGRAPHS = ("set5", "folder")  # super-resolution sets of whole pictures
+SAMPLES_FULL = 32  # for everything that `full` asks for
 CHUNK = 1_500_000  # entries of y at once, pictures times samples: under 1.5 GB
 
 
@@ -43,11 +43,12 @@ class Options:
         limit: only the first images.
         seed: of the noise. `draws`: noise draws an image, their log-probabilities averaged.
         samples: model samples for means and marginals; default 16 for photographs, 0 for patches
-            (no PSNR), 32 for vessels.
+            (no PSNR), 32 for vessels; with `full` 32 for all.
         importance: samples of an importance-weighted bound beside the plain one; 0: none.
         temperature: of the single sample; default 0.8 for super-resolution, 1 for vessels. Means
             and marginals are of samples at temperature 1.
         round_x: whether x is rounded to 8 bits; default: as in training.
+        full: whether everything is told that `scores.survey` knows; super-resolution.
     """
 
     limit: int | None = None
@@ -57,6 +58,7 @@ class Options:
     importance: int = 0
     temperature: float | None = None
     round_x: bool | None = None
+    full: bool = False
 
     def __post_init__(self):
         for name, least in (("limit", 1), ("seed", 0), ("draws", 1), ("samples", 0)):
@@ -67,6 +69,8 @@ class Options:
             raise ConfigError(f"--importance {self.importance}: give 0 or more")
         if self.temperature is not None:
             check_temperature(self.temperature)
+            if self.full:
+                raise ConfigError("--full has temperatures of its own: leave --temperature out")
 
 
 class Subject:
@@ -93,6 +97,8 @@ class Subject:
         round_x = self.options.round_x
         round_x = config.data.round_x if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
+        if self.options.full and self.experiment != "sr":
+            raise ConfigError("--full is for super-resolution: leave it out for vessels")
         self._cache: dict[tuple, Any] = {}
 
     @property
@@ -100,15 +106,13 @@ class Subject:
         return self.data_config.round_x if self.experiment == "sr" else None
 
     @property
-    def is_photographs(self) -> bool:
-        return self.images.name.split(":")[0] in PHOTOGRAPHS
-
-    @property
     def samples(self) -> int:
         """How many samples for means and marginals."""
         if self.options.samples is not None:
             return self.options.samples
-        if self.experiment == "sr" and not self.is_photographs:
+        if self.options.full:
+            return SAMPLES_FULL
+        if self.experiment == "sr" and not self.images.is_photographs:
             return 0
         return SAMPLES[self.experiment]
 
@@ -138,7 +142,12 @@ class Subject:
             y, x = pad(y, x, self.model)
             yield indices, y.to(self.device), x.to(self.device), (height, width)
 
-    def _once(self, key: tuple, compute) -> Any:
+    def has(self, key: tuple) -> bool:
+        """Whether `once` has computed it."""
+        return key in self._cache
+
+    def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
+        """The value under `key`, computed the first time, without gradients."""
         if key not in self._cache:
             with torch.no_grad():
                 self._cache[key] = compute()
@@ -158,7 +167,7 @@ class Subject:
                 found += self._finite(total / repeats, indices)
             return np.array(found)
 
-        return self._once(("log_probs", draws), compute)
+        return self.once(("log_probs", draws), compute)
 
     def importance_log_probs(self, num_samples: int) -> np.ndarray:
         """The importance-weighted bound on log P(y|x), nats, (N,)."""
@@ -172,7 +181,7 @@ class Subject:
                 )
             return np.array(found)
 
-        return self._once(("importance", num_samples), compute)
+        return self.once(("importance", num_samples), compute)
 
     def _finite(self, log_probs: Tensor, indices: Sequence[int]) -> list[float]:
         values = log_probs.double().tolist()
@@ -211,7 +220,7 @@ class Subject:
                 found += list(mean[..., :height, :width].cpu())
             return found
 
-        return self._once(("means", samples), compute)
+        return self.once(("means", samples), compute)
 
     def singles(self, temperature: float) -> list[Tensor]:
         """One sample an image, (C,H,W): the first draw."""
@@ -224,7 +233,19 @@ class Subject:
                 found += list(drawn[..., :height, :width].cpu())
             return found
 
-        return self._once(("singles", temperature), compute)
+        return self.once(("singles", temperature), compute)
+
+    def drawn(self, temperature: float, n: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(index, x (3,h,w), n samples uint8 (n,C,H,W)) an image; the first is that of `singles`.
+
+        Not kept: the samples of a set may not fit into memory.
+        """
+        for indices, y, x, (height, width) in self.batches(f"{n} x temperature {temperature:g}"):
+            generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
+            one_by_one = sample(self.model, x, n, temperature, generator, y)
+            samples = [s[..., :height, :width].to(torch.uint8).cpu() for s in one_by_one]
+            x = x[..., : height // self.model.factor, : width // self.model.factor].cpu()
+            yield from zip(indices, x, torch.stack(samples, 1), strict=True)
 
     def bicubic(self) -> list[Tensor]:
         """The low-resolution input doubled by the cubic kernel, (3,H,W)."""
@@ -236,7 +257,7 @@ class Subject:
                 found.append(imresize_double(x)[0])
             return found
 
-        return self._once(("bicubic",), compute)
+        return self.once(("bicubic",), compute)
 
 
 def choose_device(name: str) -> torch.device:
@@ -299,7 +320,12 @@ def sample(
     """Samples one after the other, (B,C,H,W), a few in memory at once; y is `like` this tensor."""
     chunk, batch = per_pass(like.numel()), len(x)
     keyed = noise.repeated(generator, samples)  # once: how many are drawn at once is no matter
+    h = None if isinstance(model, Factorised) else model.condition(x)
     for start in range(0, samples, chunk):
         stop = min(start + chunk, samples)
         part = keyed[start * batch : stop * batch]
-        yield from model.sample(x, stop - start, temperature, part)
+        if h is None:
+            yield from model.sample(x, stop - start, temperature, part)
+        else:
+            v = model.sample_v(h, stop - start, temperature, part)
+            yield from model.labels(v).unflatten(0, (stop - start, -1))

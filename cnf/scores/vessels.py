@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cnf.errors import DataError
 from cnf.factorised import Factorised
-from cnf.scores import Score, mean_se
+from cnf.scores import Score, jackknife, mean_se
 from cnf.subject import Subject
 
 
@@ -77,12 +77,7 @@ def f_score(found: np.ndarray) -> np.ndarray:
 
 def pooled_f(found: np.ndarray) -> tuple[float, float | None]:
     """F of all pixels together; its standard error by leaving out one image at a time."""
-    total = found.sum(0)
-    if len(found) == 1:
-        return float(f_score(total)), None
-    without, n = f_score(total - found), len(found)
-    variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
-    return float(f_score(total)), float(np.sqrt(variance))
+    return jackknife(found, f_score)
 
 
 def pooled(subject: Subject, maps: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray]:

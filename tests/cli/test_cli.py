@@ -212,11 +212,20 @@ def test_options_of_evaluate_arrive(run, monkeypatch, capsys):
         return []
 
     monkeypatch.setattr(evaluation, "evaluate", record)
-    words = "--split valid --draws 3 --importance 8 --limit 5 --no-round-x --figures --publish"
+    words = (
+        "--split valid --draws 3 --importance 8 --limit 5 --no-round-x --figures --publish --full"
+    )
     assert cli.main(["evaluate", str(run), *words.split()]) == 0
     assert got["arguments"] == (run, "embedded-sr", "valid")
     assert "no image set named: using embedded-sr" in capsys.readouterr().out
-    expected = {"draws": 3, "importance": 8, "limit": 5, "round_x": False, "figures": True}
+    expected = {
+        "draws": 3,
+        "importance": 8,
+        "limit": 5,
+        "round_x": False,
+        "figures": True,
+        "full": True,
+    }
     assert {k: got[k] for k in expected} == expected and got["publish"] and not got["supersede"]
 
 

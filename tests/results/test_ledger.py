@@ -47,6 +47,8 @@ GOOD = {
     "paper": {"table": "a table", "value": 3.01, "tag": "unconfirmed"},
 }
 
+PICTURE = {"metric": "psnr", "unit": "dB", "bound": None, "divided_by": None}
+
 
 def row(**changes):
     return ledger.make_row(GOOD | changes)
@@ -58,6 +60,9 @@ def test_row_survives_the_file(tmp_path):
     assert [r.id for r in ledger.read(tmp_path)] == [GOOD["id"], "b", "c"]
     assert ledger.read(tmp_path)[0] == row()
     assert json.loads((tmp_path / "ledger.jsonl").read_text().splitlines()[0]) == GOOD
+    released = row(id="d", **PICTURE, protocol="released")
+    ledger.append([released], tmp_path)
+    assert ledger.read(tmp_path)[-1] == released
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,10 @@ def test_row_survives_the_file(tmp_path):
         ({"bound": None}, "bits, and only bits, need `bound` and `divided_by`"),
         ({"divided_by": "pixels"}, "divided_by = 'pixels'"),
         ({"data_sha256": "12"}, "data_sha256 = '12'"),
+        ({"protocol": "standard"}, "bits_per_dim has no protocol"),
+        ({**PICTURE, "protocol": "standard"}, "the standard protocol rounds x"),
+        ({**PICTURE, "protocol": "released", "rounded_x": True}, "the released one does not"),
+        ({**PICTURE, "protocol": "ours"}, "protocol = 'ours'"),
         ({"weights_sha256": None}, "a trained model needs `weights_sha256`"),
         ({"id": "Upper Case"}, "id = 'Upper Case'"),
         ({"date": "today"}, "date = 'today'"),
@@ -142,10 +151,11 @@ def test_table_says_how_the_number_was_made():
     how = ledger.COLUMNS["how"][1]
     assert how(row()) == "bound: uniform dequantization, x not rounded"
     assert how(row(bound="exact", rounded_x=True)) == "exact, x rounded to 8 bits"
-    picture = {"metric": "psnr", "unit": "dB", "bound": None, "divided_by": None}
-    assert how(row(**picture, samples=16, temperature=1.0)) == (
+    assert how(row(**PICTURE, samples=16, temperature=1.0)) == (
         "x not rounded, 16 samples, temperature 1"
     )
+    standard = row(**PICTURE, samples=1, temperature=0.8, rounded_x=True, protocol="standard")
+    assert how(standard) == ("standard protocol, x rounded to 8 bits, 1 sample, temperature 0.8")
     metric = ledger.COLUMNS["metric"][1]
     weighted = row(bound="uniform dequantization, importance-weighted", draws=8)
     assert metric(weighted) == "bits/dim (8 importance samples)"

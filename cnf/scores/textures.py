@@ -1,0 +1,76 @@
+"""What a likelihood buys: textures. Power spectra and gradients of a picture against the truth's.
+
+Both are of the Y channel of the picture rounded to 8 bits, in grey levels (`pictures.luma`).
+
+Power: the picture less its mean, under a Hann window w; |Fourier transform|^2 / sum w^2, so that
+white noise of variance s^2 has power s^2 at every frequency. Frequencies are in cycles a pixel; a
+half-size x holds those up to 1/4. Powers below FLOOR count as FLOOR: rounding makes as much.
+
+Gradients: differences of neighbours to the right and below, all pixels of a set together. Those of
+photographs are mostly small and sometimes large: a kurtosis far above the 3 of a Gaussian.
+
+LPIPS is not computed: no package ships the weights that it needs.
+"""
+
+import numpy as np
+from scipy.signal.windows import hann
+
+ANNULI = 16  # of 1/32 cycle a pixel each, up to 1/2
+BANDS = {"low": slice(0, 4), "mid": slice(4, 8), "high": slice(8, 16)}  # to 1/8, 1/4, 1/2
+FLOOR = 0.01  # grey levels squared
+STEP = 1 / 4  # grey levels: gradients are counted to the nearest multiple
+LARGEST = 220  # grey levels, above every difference of Y
+MOMENTS = 4  # number, sum of |g|, of g^2, of g^4: they come before the counts
+
+
+def spectrum(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(power summed over the frequencies of each annulus, their number), each (ANNULI,), of Y
+    (H,W). Annulus i holds i/32 < |f| <= (i+1)/32; the corners beyond 1/2 are left out."""
+    window = np.outer(*(hann(side, sym=False) for side in y.shape))
+    flat = y - (window * y).sum() / window.sum()
+    power = np.abs(np.fft.fft2(window * flat)) ** 2 / (window**2).sum()
+    radius = np.hypot(np.fft.fftfreq(y.shape[0])[:, None], np.fft.fftfreq(y.shape[1]))
+    annulus = np.ceil(radius * 2 * ANNULI - 1e-9).astype(int)  # 0 holds the mean alone
+    kept = annulus <= ANNULI
+    number = np.bincount(annulus[kept], minlength=ANNULI + 1)[1:]
+    return np.bincount(annulus[kept], power[kept], ANNULI + 1)[1:], number
+
+
+def decibels(power: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """10 log10 of the mean power; that of FLOOR where there is no frequency."""
+    return 10 * np.log10(np.maximum(power / np.maximum(number, 1), FLOOR))
+
+
+def band(power: np.ndarray, number: np.ndarray, name: str) -> float:
+    """Mean power of one of BANDS, dB over 1 grey level squared."""
+    return float(decibels(power[BANDS[name]].sum(), number[BANDS[name]].sum()))
+
+
+def gradients(y: np.ndarray) -> np.ndarray:
+    """Sums over the gradients of Y (H,W): MOMENTS, then counts a multiple of STEP from -LARGEST to
+    LARGEST. Sums of pictures add up to those of all."""
+    g = np.concatenate([np.diff(y, axis=axis).ravel() for axis in (0, 1)])
+    square = g**2
+    moments = [len(g), np.abs(g).sum(), square.sum(), (square**2).sum()]
+    place = np.floor(g / STEP + 0.5).astype(int) + round(LARGEST / STEP)
+    counts = np.bincount(place, minlength=round(2 * LARGEST / STEP) + 1)
+    return np.concatenate([moments, counts])
+
+
+def mean_gradient(sums: np.ndarray) -> np.ndarray:
+    """Mean |g|, grey levels."""
+    return sums[..., 1] / sums[..., 0]
+
+
+def kurtosis(sums: np.ndarray) -> np.ndarray:
+    """E g^4 / (E g^2)^2; 3 for a Gaussian, 0 where there is no gradient."""
+    return sums[..., 0] * sums[..., 3] / np.maximum(sums[..., 2] ** 2, 1e-12)
+
+
+def distance(sums: np.ndarray) -> np.ndarray:
+    """Wasserstein distance of two distributions of gradients, grey levels; `sums` holds those of
+    one, then those of the other, along the last axis."""
+    one, other = (
+        half[..., MOMENTS:] / half[..., :1] for half in np.split(sums, 2, axis=sums.ndim - 1)
+    )
+    return STEP * np.abs(np.cumsum(one - other, -1)).sum(-1)

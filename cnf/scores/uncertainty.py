@@ -1,0 +1,109 @@
+"""Do samples spread as they should? Ranks, coverage, and deviation against real error.
+
+If y and n samples are independent draws of the same distribution, the rank of y among them is
+uniform on 0 .. n, an interval between the k-th smallest and the k-th largest sample holds y with
+probability (n + 1 - 2k) / (n + 1), and the root mean square error of their mean is the root of
+(n + 1) / n times their mean variance. All of it is counted over the entries of y (sub-pixels), in
+grey levels; entries of one picture depend on each other, so errors are over pictures.
+
+Grey levels are whole numbers and ties are common: y takes its place among equal samples at random,
+by keyed noise, which keeps ranks uniform and intervals nominal.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnf import noise
+
+TIES_DRAW = -2000  # the `draw` of the noise that breaks ties
+EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)  # grey levels
+
+
+class Spread(NamedTuple):
+    """What one picture adds.
+
+    ranks: counts of the ranks 0 .. n. moments: number of entries, sums of variance, squared error,
+    deviation, |error|, deviation |error|. bins: a row for each of EDGES, the last one open: number
+    of entries of that deviation, sums of their variance and squared error.
+    """
+
+    ranks: np.ndarray
+    moments: np.ndarray
+    bins: np.ndarray
+
+
+def spread(y: Tensor, samples: Tensor, generator: noise.Generator) -> Spread:
+    """Of y (C,H,W) and its samples (n,C,H,W), n >= 2, in grey levels. Deviation is the root of the
+    unbiased variance; the error is that of the mean of samples."""
+    y, samples, n = y.double(), samples.float(), len(samples)
+    total, squares = (t.sum(0, dtype=torch.float64) for t in (samples, samples**2))  # exact
+    mean, variance = total / n, (n * squares - total**2) / (n * (n - 1))
+    error, deviation = (mean - y).abs(), variance.sqrt()
+    terms = (torch.ones_like(error), variance, error**2, deviation, error, deviation * error)
+    moments = np.array([t.sum().item() for t in terms])
+    edges = torch.tensor(EDGES, dtype=torch.float64)
+    place = torch.bucketize(deviation.flatten(), edges, right=True) - 1
+    bins = [torch.bincount(place, t.flatten(), len(EDGES)).numpy() for t in terms[:3]]
+    ranks = torch.bincount(rank(y, samples, generator).flatten(), minlength=n + 1)
+    return Spread(ranks.double().numpy(), moments, np.stack(bins, 1))
+
+
+def rank(y: Tensor, samples: Tensor, generator: noise.Generator) -> Tensor:
+    """How many samples lie below y, among equal ones a random share; integers 0 .. n, as y."""
+    below, equal = (samples < y).sum(0), (samples == y).sum(0)
+    u = noise.uniform((1, *y.shape), generator, y.double())[0]
+    return below + torch.floor(u * (equal + 1)).long()
+
+
+def correlation(moments: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of deviation and |error| over all entries; 0 where one is constant."""
+    number, d2, e2, d, e, de = np.moveaxis(moments, -1, 0)
+    product = (number * d2 - d**2) * (number * e2 - e**2)
+    return (number * de - d * e) / np.sqrt(np.where(product > 0, product, np.inf))
+
+
+def spread_skill(moments: np.ndarray, n: int) -> np.ndarray:
+    """sqrt((n + 1) / n mean variance) over the root mean square error of the mean of n samples.
+
+    1 if calibrated, less if samples are too much alike.
+    """
+    return np.sqrt((n + 1) / n * moments[..., 1] / np.maximum(moments[..., 2], 1e-12))
+
+
+def nominal(n: int) -> np.ndarray:
+    """The probabilities of the intervals that leave out k = 0 .. n // 2 of n samples on each side;
+    that of k = 0 is the whole line."""
+    return (n + 1 - 2 * np.arange(n // 2 + 1)) / (n + 1)
+
+
+def coverage(ranks: np.ndarray) -> np.ndarray:
+    """The share of y inside each of the intervals of `nominal`, along the last axis."""
+    n = ranks.shape[-1] - 1
+    shares = [ranks[..., k : n - k + 1].sum(-1) for k in range(n // 2 + 1)]
+    return np.stack(shares, -1) / ranks.sum(-1)[..., None]
+
+
+def coverage_at(ranks: np.ndarray, level: float) -> np.ndarray:
+    """`coverage` at a nominal level, linear between the two intervals around it."""
+    real, levels = coverage(ranks), nominal(ranks.shape[-1] - 1)
+    after = int(np.argmax(levels <= level)) if (levels <= level).any() else len(levels) - 1
+    before = max(after - 1, 0)
+    width = levels[before] - levels[after]
+    share = (levels[before] - level) / width if width else 0.0
+    return real[..., before] + share * (real[..., after] - real[..., before])
+
+
+def coverage_error(ranks: np.ndarray) -> np.ndarray:
+    """Mean of |coverage - nominal| over the intervals k = 1 .. n // 2."""
+    gaps = np.abs(coverage(ranks) - nominal(ranks.shape[-1] - 1))
+    return gaps[..., 1:].mean(-1)
+
+
+def rank_distance(ranks: np.ndarray) -> np.ndarray:
+    """sum_r (p_r - u)^2 / u over the shares p of the n + 1 ranks, u = 1 / (n + 1): chi-square over
+    the number of entries. 0 if uniform, n if y always has the same rank."""
+    share = ranks / ranks.sum(-1)[..., None]
+    return ranks.shape[-1] * ((share - 1 / ranks.shape[-1]) ** 2).sum(-1)

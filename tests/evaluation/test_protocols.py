@@ -1,0 +1,102 @@
+"""PSNR and SSIM under both protocols: pairs whose difference is known."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cnf.data import Example, ImageSet, load
+from cnf.data.degrade import imresize_double, imresize_half
+from cnf.scores import survey
+from cnf.scores.pictures import MAX_PSNR, fidelity, inside, luma, psnr, ssim
+from cnf.subject import Options, Subject
+
+
+@pytest.fixture
+def pair():
+    """A photograph and a worse one, both of whole grey levels, with equal borders."""
+    y = load("embedded-sr", "test")[5].y
+    ours = y.clone()
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.integers(-9, 10, (3, 28, 28)))
+    ours[:, 2:-2, 2:-2] = (y[:, 2:-2, 2:-2] + noise).clamp(0, 255).to(torch.uint8)
+    return y, ours.float()
+
+
+@pytest.mark.parametrize("metric", ["psnr", "psnr_rgb"])
+def test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors(pair, metric):
+    standard, released = (
+        fidelity(*pair, protocol)[metric] for protocol in ("standard", "released")
+    )
+    # the border holds no error: it only enters the number of pixels that is divided by
+    border = 10 * np.log10(32**2 / 28**2)
+    scale = 20 * np.log10(256 / 255)
+    assert scale == pytest.approx(0.034, abs=5e-5)  # two printed digits
+    assert released - standard == pytest.approx(scale + border, abs=1e-9)
+
+
+def test_an_output_between_grey_levels_is_rounded_by_the_standard_protocol_alone(pair):
+    y, _ = pair
+    near = y.float() + 0.4
+    assert fidelity(y, near, "standard")["psnr"] == MAX_PSNR
+    # Y weighs an equal change of all channels with 219/255; 255 is clipped and hides nothing here
+    expected = 20 * np.log10(256 / (0.4 * 219 / 255))
+    assert y.max() < 255
+    assert fidelity(y, near, "released")["psnr"] == pytest.approx(expected, abs=1e-4)  # float32
+
+
+def test_the_released_output_is_clipped_to_255_grey_levels():
+    y = torch.full((3, 16, 16), 255, dtype=torch.uint8)
+    assert fidelity(y, y.float() + 90, "released")["psnr_rgb"] == MAX_PSNR
+    assert fidelity(255 - y, y.float() - 900, "released")["psnr_rgb"] == MAX_PSNR
+
+
+def test_the_missing_offset_moves_ssim_and_not_psnr():
+    y = load("embedded-sr", "test")[5].y[:, 2:-2, 2:-2]
+    framed = torch.nn.functional.pad(y.float()[None], (2, 2, 2, 2), "replicate")[0]
+    brighter = framed.clone()
+    brighter[:, 2:-2, 2:-2] += 9  # the border is the same, and what stays inside it is compared
+    standard = fidelity(framed, brighter, "standard")
+    released = fidelity(y, y + 9.0, "released")
+    scale = 20 * np.log10(256 / 255)
+    assert released["psnr"] - standard["psnr"] == pytest.approx(scale, abs=1e-6)  # float32 inputs
+    # brightness counts by the ratio of means, which the 16 brings nearer to one
+    assert standard["ssim"] - released["ssim"] > 1e-4
+
+
+def test_psnr_of_rgb_is_of_the_joint_error():
+    y = torch.full((3, 16, 16), 100, dtype=torch.uint8)
+    ours = y.float()
+    ours[0] += 9  # one channel of three: a mean square error of 27
+    found = fidelity(y, ours, "standard")["psnr_rgb"]
+    assert found == pytest.approx(10 * np.log10(255**2 / 27), abs=1e-9)
+
+
+def test_protocol_follows_x(loaded):
+    images = ImageSet("toy", "test", "sr", [Example("one", load("embedded-sr", "test")[0].y)], "")
+    for rounded, name in ((True, "standard"), (False, "released")):
+        subject = Subject(*loaded("sr-baseline"), images, Options(round_x=rounded))
+        assert survey.protocol(subject) == name
+
+
+@pytest.mark.skipif("CNF_DATA" not in os.environ, reason="benchmarks: CNF_DATA is not set")
+@pytest.mark.parametrize(
+    ("name", "db", "similarity"),
+    [("set5", 33.66, 0.9299), ("set14", 30.24, 0.8688), ("bsd100", 29.56, 0.8431)],
+)
+def test_published_bicubic_rows_are_reproduced_from_y_alone(name, db, similarity):
+    """As the benchmarks' scripts do it: Y rounded, halved unrounded, doubled, rounded."""
+    if not (Path(os.environ["CNF_DATA"]) / name).exists():
+        pytest.skip(f"{name} is not there")
+    found = []
+    for example in load(name, "test"):
+        one_channel = name == "set14" and example.name == "bridge"  # of its file
+        y = example.y[0].numpy() if one_channel else luma(example.y)
+        y = torch.from_numpy(np.floor(y + 0.5))
+        up = imresize_double(imresize_half(y)).clamp(0, 255).add(0.5).floor()
+        a, b = inside(y.numpy()), inside(up.numpy())
+        found.append((psnr(a, b, 255), ssim(a, b, 255)))
+    assert np.mean(found, 0)[0] == pytest.approx(db, abs=0.02)  # the tolerance we promise
+    assert np.mean(found, 0)[1] == pytest.approx(similarity, abs=1e-3)
