@@ -27,7 +27,7 @@ def embedded_sr(split: Split) -> ImageSet:
     """32x32 RGB patches; train, valid and test are cut from different photographs."""
     names, patches = [], []
     for picture, step in PICTURES[split]:
-        pixels = _photograph(picture)
+        pixels = photograph(picture)
         for top in range(0, pixels.shape[0] - SIZE + 1, step):
             for left in range(0, pixels.shape[1] - SIZE + 1, step):
                 names.append(f"{picture}-{top}-{left}")
@@ -45,7 +45,8 @@ def embedded_vessels(split: Split) -> ImageSet:
     return ImageSet("embedded-vessels", split, "vessels", examples, source, stand_in=True)
 
 
-def _photograph(name: str) -> np.ndarray:
+def photograph(name: str) -> np.ndarray:
+    """One of scikit-image's pictures, uint8 (H,W,3)."""
     try:
         return getattr(skimage.data, name)()
     except (OSError, ModuleNotFoundError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pooch
 
-from cnf.data import imagenet
+from cnf.data import imagenet, oddities
 from cnf.data.examples import pixel_hash
 from cnf.data.folders import find, missing
 from cnf.data.images import read_image, read_mask
@@ -78,6 +78,7 @@ def list_sets(root: Path | None = None) -> list[str]:
             lines.append(f"{name:<17} ready    {HOW_TO_GET[name]}")
         else:
             lines.append(f"{name:<17} {'found' if folder.is_dir() else 'missing':<8} {folder}")
+    lines += [f"{name:<17} ready    {what}" for name, what in oddities.NAMES.items()]
     return [*lines, f"{'folder:PATH':<17} yours    pictures, or images/ with labels/"]
 
 

@@ -15,6 +15,8 @@ from cnf.data.embedded import embedded_sr, embedded_vessels
 from cnf.data.examples import Example, ImageSet, Split, Stack
 from cnf.data.folders import find, missing, read_folder, to_tensor
 from cnf.data.images import check_size, read_image, read_mask
+from cnf.data.oddities import NAMES as ODDITIES
+from cnf.data.oddities import oddity
 from cnf.errors import DataError
 
 SPLITS = ("train", "valid", "test")
@@ -73,7 +75,7 @@ def default_root() -> Path:
 
 
 def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
-    """Read the set `name`, one of `NAMES` or `folder:PATH`.
+    """Read the set `name`, one of `NAMES`, an oddity (see `oddities`) or `folder:PATH`.
 
     ImageNet's two releases are told apart as imagenet32-chrabaszcz and imagenet32-vandenoord (and
     64); a name without one means the one that is there, and the set's name says which.
@@ -88,6 +90,8 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         return read_folder(Path(name.removeprefix("folder:")), split)
     if name.split("-")[0] in imagenet.SIZES:
         return imagenet.load(name, split, root)
+    if name in ODDITIES:
+        return oddity(name, split)
     if name not in NAMES:
         raise DataError(f"no image set '{name}': choose one of {', '.join(NAMES)}, folder:PATH")
     if name == "embedded-sr":
