@@ -28,8 +28,8 @@ from cnf import cost, many, results, runs, training
 from cnf.config import Config, load_config
 
 BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
-# set-up -> (processes, pictures a step over the batch B of the preset), of P processes; `part` is one
-# process with the share of each in `strong`: what that takes more is the exchange
+# set-up -> (processes, pictures a step over the batch B of the preset), of P processes; `part` is
+# one process with the share of each in `strong`: what that takes more is the exchange
 SETUPS = {
     "one": lambda p: (1, 1),
     "part": lambda p: (1, 1 / p),
@@ -122,8 +122,8 @@ def _ours() -> float:
 
 
 def compare(experiment: str, processes: int, rounds: int, seconds: float) -> dict:
-    """All set-ups of one experiment's cpu preset, in turns, one thread a process. Its own pictures are small ones that
-    come with the package: a step takes the same time on any."""
+    """All set-ups of one experiment's cpu preset, in turns, one thread a process, on the pictures
+    that come with the package: a step takes the same time on any."""
     options = [f"data.train=embedded-{experiment}", "training.minutes=null", "training.steps=1"]
     config = load_config(experiment, "flow", "cpu", options)
     batch, setups, shapes = config.training.batch_size, {}, {}
