@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +101,16 @@ def _survey(
     rows = record(list(survey.scores(subject)), subject, name, run, supersede, deviation, results)
     images, options = subject.images, subject.options
     if subject.samples and options.limit is None:
-        curves = json.dumps(survey.curves(subject))
+        weights = publishing.file_sha256(run / "weights.safetensors")
+        curves = {"weights_sha256": weights, "data_sha256": images.sha256} | survey.curves(subject)
         path = publishing.scores_path(run, images, "-curves.json")
-        ledger.write_text(path, curves + "\n")
+        ledger.write_text(path, json.dumps(curves) + "\n")
     if options.round_x is None:
         options = dataclasses.replace(options, round_x=not subject.rounded_x)
         other = Subject(subject.model, subject.config, images, options, subject.batch_size)
         found = list(survey.scores(other, textured=False))
-        rows += record(found, other, name, run, supersede, deviation, results)
+        beside = per_image(subject) if options.limit is None else None
+        rows += record(found, other, name, run, supersede, deviation, results, beside)
     return rows
 
 
@@ -177,14 +179,15 @@ def record(
     supersede: bool,
     deviation: str | None,
     results: Path,
+    beside: Mapping[str, np.ndarray] | None = None,
 ) -> list[Row]:
     """Append scores to the ledger, and write the card of a committed run and what was computed an
-    image again; returns the rows."""
+    image again, `beside` what else is known of them; returns the rows."""
     rows = _rows(scores, subject, name, run, supersede, deviation, results)
     ledger.append(rows, results)
     if run.resolve().is_relative_to(results.resolve()):
         if subject.options.limit is None:
-            publishing.write_scores(run, subject.images, per_image(subject))
+            publishing.write_scores(run, subject.images, {**(beside or {}), **per_image(subject)})
         ledger.write_text(run / "card.md", publishing.card(run, results))
     return rows
 

@@ -129,40 +129,24 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
 
 
 def write_scores(folder: Path, images: ImageSet, scores: Mapping[str, np.ndarray]) -> None:
-    """`scores/<set>-<split>.csv`: a line an image, so that any mean and error can be had again.
-
-    Columns that are there and not in `scores` stay: the weights of a committed run never change.
-    """
+    """`scores/<set>-<split>.csv`: a line an image, so that any mean and error can be had again."""
     if not scores:
         return
     path = scores_path(folder, images, ".csv")
     path.parent.mkdir(exist_ok=True)
     columns = {name: [f"{v:.6f}" for v in values] for name, values in scores.items()}
     count = len(next(iter(columns.values())))
-    names = [images[i].name for i in range(count)]
-    columns = _columns(path, names) | columns
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", *columns])
-        for i, name in enumerate(names):
-            writer.writerow([name, *(values[i] for values in columns.values())])
+        for i in range(count):
+            writer.writerow([images[i].name, *(values[i] for values in columns.values())])
 
 
 def scores_path(folder: Path, images: ImageSet, end: str) -> Path:
     """Where a run keeps what was found on a set. A reader's path leaves its last part."""
     name = images.name.rsplit("/", 1)[-1].replace(":", "-")
     return folder / "scores" / f"{name}-{images.split}{end}"
-
-
-def _columns(path: Path, names: list[str]) -> dict[str, list[str]]:
-    """What a file of scores says of the same images, {} if it is not there or names others."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        head, *lines = csv.reader(file)
-    if [line[0] for line in lines] != names:
-        return {}
-    return {name: [line[i] for line in lines] for i, name in enumerate(head) if i}
 
 
 # --- the model card -------------------------------------------------------------------------------
@@ -196,6 +180,9 @@ TERMS = {
 
 
 CARD = ("consistency_sample", "coverage_90", "spread_skill")  # at the usual temperatures
+# The column of scores that says where a run fails, the first that is there.
+WORST = ("psnr", "psnr_standard", "psnr_released", "f_half", "bits_per_dim", "bits_per_pixel")
+WORST += ("bits_per_dim_xrounded", "bits_per_dim_xfloat")
 
 
 def card(folder: Path, results: Path = ledger.RESULTS) -> str:
@@ -302,9 +289,8 @@ def _worst(folder: Path) -> list[str]:
     for path in sorted((folder / "scores").glob("*.csv")):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        metrics = ("psnr", "f_half", "bits_per_dim", "bits_per_pixel")
-        column = next(c for m in metrics for c in rows[0] if c.startswith(m))
-        name = next(m for m in metrics if column.startswith(m))
+        column = next(name for name in WORST if name in rows[0])
+        name = next(m for m in ledger.METRICS if column.startswith(m))
         bits = name.startswith("bits")
         worst = sorted(rows, key=lambda row: float(row[column]) * (-1 if bits else 1))[0]
         middle = sorted(float(row[column]) for row in rows)[len(rows) // 2]

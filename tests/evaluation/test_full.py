@@ -10,7 +10,7 @@ import torch
 from cnf import audit, evaluation, noise, publishing
 from cnf import results as ledger
 from cnf import subject as subjects
-from cnf.data import examples, load
+from cnf.data import ImageSet, examples, load
 from cnf.data.degrade import imresize_half
 from cnf.errors import ConfigError
 from cnf.scores import pictures, survey, textures, uncertainty
@@ -154,12 +154,8 @@ def test_patches_have_no_psnr_and_all_the_rest(subject, monkeypatch):
 
 
 def test_curves_lie_beside_the_scores(make_run, tmp_path, monkeypatch):
-    def few(name, split, root=None):
-        images = load(name, split, root)
-        images.examples = images.examples[:2]
-        return images
-
-    images = few("embedded-sr", "test")
+    whole = load("embedded-sr", "test")
+    images = ImageSet(whole.name, "test", "sr", whole.examples[:2], whole.source, True)
     monkeypatch.setattr(evaluation, "load", lambda *_: images)
     results = tmp_path / "results"
     evaluation.evaluate(

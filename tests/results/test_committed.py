@@ -1,5 +1,6 @@
 """What is committed: the ledger, the claims, the README's table, the cards of the runs."""
 
+import json
 import re
 
 import pytest
@@ -42,6 +43,13 @@ def test_committed_run_is_small_and_has_its_card(folder):
         'run python -c "from cnf import publishing; publishing.write_cards()"'
     )
     assert {"config.json", "history.jsonl", "history.png"} <= {p.name for p in folder.iterdir()}
+
+
+def test_curves_are_of_the_weights_beside_them():
+    for path in ledger.RESULTS.glob("*/scores/*-curves.json"):
+        weights = path.parent.parent / "weights.safetensors"
+        found = json.loads(path.read_text())["weights_sha256"]
+        assert found == publishing.file_sha256(weights), f"evaluate {path} again with --full"
 
 
 def test_committed_results_name_no_machine():
