@@ -59,6 +59,10 @@ INTERRUPT = "training/test_interrupt.py"
 FILES = "training/test_files.py"
 LIKELIHOOD = "evaluation/test_likelihood.py"
 METRICS = "evaluation/test_metrics.py"
+PROTOCOLS = "evaluation/test_protocols.py"
+TEXTURES = "evaluation/test_textures.py"
+UNCERTAINTY = "evaluation/test_uncertainty.py"
+FULL = "evaluation/test_full.py"
 TILING = "evaluation/test_tiling.py"
 STRESS = "evaluation/test_stress.py"
 LEDGER = "results/test_ledger.py"
@@ -604,6 +608,60 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             "border = (slice(SCALE, -SCALE),) * 2",
             "border = (slice(None),) * 2",
             f"{METRICS}::test_psnr_is_that_of_the_rounded_y_channel_without_border",
+        ),
+        (
+            "the released scale spans 255",
+            "(p.double() / 256)",
+            "(p.double() / 255)",
+            f"{PROTOCOLS}::test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors",
+        ),
+    ],
+    "cnf/scores/uncertainty.py": [
+        (
+            "ties always go below",
+            "return below + torch.floor(u * (equal + 1)).long()",
+            "return below",
+            f"{UNCERTAINTY}::test_samples_of_the_true_distribution_are_calibrated",
+        ),
+        (
+            "an interval is one sample wider than it says",
+            "shares = [ranks[..., k : n - k + 1].sum(-1) for k in range(n // 2 + 1)]",
+            "shares = [ranks[..., max(k - 1, 0) : n - k + 1].sum(-1) for k in range(n // 2 + 1)]",
+            f"{UNCERTAINTY}::test_ranks_and_coverage_by_hand",
+        ),
+        (
+            "the mean of samples is taken for the truth",
+            "return np.sqrt((n + 1) / n * moments[..., 1]",
+            "return np.sqrt(moments[..., 1]",
+            f"{UNCERTAINTY}::test_samples_of_the_true_distribution_are_calibrated",
+        ),
+    ],
+    "cnf/scores/textures.py": [
+        (
+            "power with the window's loss",
+            "** 2 / (window**2).sum()",
+            "** 2 / window.size",
+            f"{TEXTURES}::test_white_noise_has_its_variance_at_every_frequency",
+        ),
+        (
+            "gradients to the right alone",
+            "for axis in (0, 1)])",
+            "for axis in (1,)])",
+            f"{TEXTURES}::test_gradients_of_a_ramp_are_its_slopes",
+        ),
+    ],
+    "cnf/scores/survey.py": [
+        (
+            "every temperature is scored by the samples of the first",
+            'return subject.once(("drawn", temperature, n), compute)',
+            'return subject.once(("drawn", n), compute)',
+            f"{FULL}::test_all_comes_from_one_pass_a_temperature",
+        ),
+        (
+            "protocols change places",
+            'return "standard" if subject.rounded_x else "released"',
+            'return "released" if subject.rounded_x else "standard"',
+            f"{PROTOCOLS}::test_protocol_follows_x",
         ),
     ],
     "cnf/scores/vessels.py": [
