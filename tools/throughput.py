@@ -69,7 +69,7 @@ class Setup:
         pairs = [context.Pipe() for _ in range(count)]
         self.pipes = [here for here, _ in pairs]
         self.workers = [
-            context.Process(target=worker, args=(there, config, rank, count, port))
+            context.Process(target=worker, args=(there, config, rank, count, port), daemon=True)
             for rank, (_, there) in enumerate(pairs)
         ]
         for process, (_, there) in zip(self.workers, pairs, strict=True):
