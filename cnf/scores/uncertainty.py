@@ -38,10 +38,10 @@ class Spread(NamedTuple):
 def spread(y: Tensor, samples: Tensor, generator: noise.Generator) -> Spread:
     """Of y (C,H,W) and its samples (n,C,H,W), n >= 2, in grey levels. Deviation is the root of the
     unbiased variance; the error is that of the mean of samples."""
-    y, samples, n = y.double(), samples.float(), len(samples)
-    total, squares = (t.sum(0, dtype=torch.float64) for t in (samples, samples**2))  # exact
+    n = len(samples)
+    total, squares = (sum(s.double() ** power for s in samples) for power in (1, 2))  # exact
     mean, variance = total / n, (n * squares - total**2) / (n * (n - 1))
-    error, deviation = (mean - y).abs(), variance.sqrt()
+    error, deviation = (mean - y.double()).abs(), variance.sqrt()
     terms = (torch.ones_like(error), variance, error**2, deviation, error, deviation * error)
     moments = np.array([t.sum().item() for t in terms])
     edges = torch.tensor(EDGES, dtype=torch.float64)
@@ -53,7 +53,7 @@ def spread(y: Tensor, samples: Tensor, generator: noise.Generator) -> Spread:
 
 def rank(y: Tensor, samples: Tensor, generator: noise.Generator) -> Tensor:
     """How many samples lie below y, among equal ones a random share; integers 0 .. n, as y."""
-    below, equal = (samples < y).sum(0), (samples == y).sum(0)
+    below, equal = (sum(found.int() for found in part) for part in (samples < y, samples == y))
     u = noise.uniform((1, *y.shape), generator, y.double())[0]
     return below + torch.floor(u * (equal + 1)).long()
 
