@@ -42,23 +42,6 @@ def mean(values: Tensor) -> Tensor:
     return values
 
 
-class _Mean(torch.autograd.Function):
-    """All losses depend on the mean, and the mean on each value with weight 1 / count."""
-
-    @staticmethod
-    def forward(ctx, values: Tensor) -> Tensor:
-        return mean(values)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return mean(gradient)
-
-
-def differentiable_mean(values: Tensor) -> Tensor:
-    """`mean`, differentiated for the sum of all processes' losses."""
-    return _Mean.apply(values)
-
-
 def any_of(flag: bool) -> bool:
     """Whether the flag of any process is set."""
     return bool(mean(torch.tensor(float(flag))))

@@ -288,18 +288,48 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, t: Tensor) -> Tensor:
         if not (self.training and self.joined):
             return super().forward(t)
-        values = t.to(self.weight.dtype)
-        own_var, own_mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
-        mean = many.differentiable_mean(own_mean)
-        var = many.differentiable_mean(own_var + (own_mean - mean).square())
-        with torch.no_grad():
-            count = many.count() * t.numel() / t.shape[1]
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
-            self.num_batches_tracked += 1
-        scale = self.weight * (var + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        return (values * scale[:, None, None] + shift[:, None, None]).to(t.dtype)
+        return _Joined.apply(t, self.weight, self.bias, self)
+
+    @torch.no_grad()
+    def statistics(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean, variance) of each channel over all processes; the running ones move on."""
+        own = torch.native_batch_norm(t, self.weight, self.bias, None, None, True, 0.0, self.eps)
+        mean, var = own[1], own[2].square().reciprocal() - self.eps
+        mean, square = many.mean(torch.stack([mean, var + mean.square()]))
+        var = square - mean.square()
+        count = many.count() * t.numel() / t.shape[1]
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var * count / (count - 1), self.momentum)
+        self.num_batches_tracked += 1
+        return mean, var
+
+
+class _Joined(torch.autograd.Function):
+    """Batch norm with the statistics of all processes, by PyTorch's own kernels: its backward pass
+    takes the means of dy and of dy x_hat over its own batch, so what those of all processes differ
+    by is put right."""
+
+    @staticmethod
+    def forward(ctx, t: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> Tensor:
+        mean, var = norm.statistics(t)
+        ctx.save_for_backward(t, weight, mean, (var + norm.eps).rsqrt())
+        ctx.eps = norm.eps
+        return F.batch_norm(t, mean, var, weight, bias, eps=norm.eps)
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):
+        t, weight, mean, inverse = ctx.saved_tensors
+        dt, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+            dy, t, weight, None, None, mean, inverse, True, ctx.eps, [True, True, True]
+        )
+        own = torch.stack([dbias, dweight]) * (t.shape[1] / t.numel())
+        shift, slope = (own - many.mean(own)) * weight * inverse
+        slope = slope * inverse
+        shift = shift - slope * mean
+        correction = torch.addcmul(
+            shift[:, None, None].to(t.dtype), t, slope[:, None, None].to(t.dtype)
+        )
+        return dt + correction, dweight, dbias, None
 
 
 def join_statistics(module: nn.Module) -> None:
