@@ -294,9 +294,9 @@ class BatchNorm(nn.BatchNorm2d):
     def statistics(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, variance) of each channel over all processes; the running ones move on."""
         own = torch.native_batch_norm(t, self.weight, self.bias, None, None, True, 0.0, self.eps)
-        mean, var = own[1], own[2].square().reciprocal() - self.eps
-        mean, square = many.mean(torch.stack([mean, var + mean.square()]))
-        var = square - mean.square()
+        own_mean, own_var = own[1], own[2].square().reciprocal() - self.eps
+        mean = many.mean(own_mean)
+        var = many.mean(own_var + (own_mean - mean).square())
         count = many.count() * t.numel() / t.shape[1]
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * count / (count - 1), self.momentum)
