@@ -57,6 +57,8 @@ MANY = "training/test_many.py"
 COST = "training/test_cost.py"
 INTERRUPT = "training/test_interrupt.py"
 FILES = "training/test_files.py"
+CHAIN = "laws/test_chain.py"
+RECOMPUTE = "training/test_recompute.py"
 LIKELIHOOD = "evaluation/test_likelihood.py"
 METRICS = "evaluation/test_metrics.py"
 PROTOCOLS = "evaluation/test_protocols.py"
@@ -458,6 +460,45 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{REGISTRY}::test_one_wrong_pixel_is_refused_naming_picture_and_hashes",
         ),
     ],
+    "cnf/chain.py": [
+        (
+            "folded bias is not multiplied",
+            "(weights @ biases[..., None])[..., 0]",
+            "biases",
+            CHAIN,
+        ),
+        (
+            "log-determinant of a level forgets the norms",
+            "log_abs_det + log_scales.sum()",
+            "log_abs_det",
+            CHAIN,
+        ),
+        (
+            "rebuilt gradient of log s forgets the log-determinant",
+            "dlog_s = dz_b * y_b * s + dlog_det[:, None, None, None]",
+            "dlog_s = dz_b * y_b * s",
+            CHAIN,
+        ),
+        ("rebuilt gradient of t is scaled", "[(t, dz_b),", "[(t, dz_b * s),", CHAIN),
+        (
+            "rebuilt gradient skips the network's input",
+            "dz_a if grads[0] is None else dz_a + grads[0]",
+            "dz_a",
+            CHAIN,
+        ),
+        (
+            "features receive the last step's gradient alone",
+            "dh += grads[-1]",
+            "dh = grads[-1]",
+            CHAIN,
+        ),
+        (
+            "small levels are rebuilt too",
+            " and self.hidden_bytes(y) > REBUILT",
+            "",
+            CHAIN,
+        ),
+    ],
     "cnf/cost.py": [
         (
             "the last validation costs nothing",
@@ -499,6 +540,12 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
         ),
     ],
     "cnf/training.py": [
+        (
+            "the guard never stops a run",
+            "if error > bound:",
+            "if False:",
+            RECOMPUTE,
+        ),
         (
             "every step draws the noise of the first",
             "noise.keyed(self.seed, [step], TRAINING_NOISE)",
