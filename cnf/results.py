@@ -381,6 +381,8 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
     rows = [row for row in read(results) if row.split == "test" and row.metric in README_METRICS]
     rows = [row for row in rows if row.divided_by != "field of view"]
     rows = [r for r in rows if r.protocol != "released" and not r.data.startswith("odd-")]
+    order = ("flow", "logistic", "bernoulli")
+    rows.sort(key=lambda r: (r.experiment, [*order, r.model].index(r.model)))
     body = table(rows) if rows else "No run has been evaluated yet."
     new = re.sub(
         f"{re.escape(BEGIN)}.*{re.escape(END)}",
