@@ -50,11 +50,13 @@ class Chain:
 
     @property
     def is_initialised(self) -> bool:
+        """Whether every activation norm has seen its first batch."""
         return bool(torch.stack([step.actnorm.initialised for step in self.steps]).all())
 
     def __call__(
         self, y: Tensor, h: Tensor | None, recompute: bool = False
     ) -> tuple[Tensor, Tensor]:
+        """`forward`; with `recompute` and a gradient to come, without keeping activations."""
         h = None if h is None else self.steps[0].coupling.net.cast(h)
         if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
             parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
@@ -62,6 +64,7 @@ class Chain:
         return self.forward(y, h)
 
     def forward(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """y to (z, log_det), step by step."""
         weights, biases, log_abs_det = self.folded()
         log_det = y.shape[-2] * y.shape[-1] * log_abs_det.to(y.dtype).expand(y.shape[0])
         for step, weight, bias in zip(self.steps, weights, biases, strict=True):
@@ -79,6 +82,7 @@ class Chain:
         return channels * y[:, :1].numel() * nets[0].cast(y[:0]).element_size()
 
     def inverse(self, z: Tensor, h: Tensor | None) -> Tensor:
+        """z to y: undoes `forward`."""
         h = None if h is None else self.steps[0].coupling.net.cast(h)
         weights, biases, _ = self.folded()
         inverses, origins = unfolded(weights, biases)
@@ -95,14 +99,9 @@ class Chain:
         log_scales = torch.stack([step.actnorm.log_scale.flatten() for step in self.steps])
         biases = torch.stack([step.actnorm.bias.flatten() for step in self.steps])
         matrices = torch.stack([step.conv.weight() for step in self.steps])
-        triangular = [step.conv.log_diagonal.sum() for step in self.steps if step.conv.lu]
-        log_abs_det = (
-            torch.stack(triangular).sum()
-            if len(triangular) == len(self.steps)
-            else torch.linalg.slogdet(matrices)[1].sum()
-        )
+        log_abs_det = torch.linalg.slogdet(matrices)[1].sum() + log_scales.sum()
         weights = matrices * log_scales.exp()[:, None, :]
-        return weights, (weights @ biases[..., None])[..., 0], log_abs_det + log_scales.sum()
+        return weights, (weights @ biases[..., None])[..., 0], log_abs_det
 
 
 def unfolded(weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:

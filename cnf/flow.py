@@ -50,8 +50,6 @@ class ConditionalFlow(ConditionalModel):
         squeezes = sum(isinstance(layer, Squeeze) for layer in self.layers)
         self.multiple = math.lcm(2**squeezes, features.multiple)
         self.factor = features.factor
-        self._started = False  # has every activation norm seen its first batch?
-        self.register_load_state_dict_post_hook(lambda flow, keys: flow._restart())
 
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
         return self.encode(y, self.condition(x), generator)[1]
@@ -184,14 +182,9 @@ class ConditionalFlow(ConditionalModel):
         if not self.fast:
             return self._levels()
         parts = chained(self.layers)
-        if self.training and not self._started:
-            self._started = all(p.is_initialised for p in parts if isinstance(p, Chain))
-            if not self._started:
-                return self._levels()  # activation norms start one after the other
+        if self.training and not all(p.is_initialised for p in parts if isinstance(p, Chain)):
+            return self._levels()  # activation norms start one after the other
         return with_levels(parts)
-
-    def _restart(self) -> None:
-        self._started = False
 
 
 def with_levels(parts: Iterable[Part]) -> list[tuple[Part, int]]:

@@ -47,10 +47,10 @@ def test_every_step_of_a_flow_is_in_a_chain(case):
 def test_a_chain_has_the_likelihood_of_its_layers(case):
     model, y, x = case.make()
     h = model.condition(x)
-    (fast, fast_log_p), (plain, log_p) = (
-        model.encode(y, h, noise_of(y))
-        for model.fast in (True, False)  # noqa: B020
-    )
+    fast, fast_log_p = model.encode(y, h, noise_of(y))
+    model.fast = False
+    plain, log_p = model.encode(y, h, noise_of(y))
+    # float64: a fold of two matrices and other orders of summation
     torch.testing.assert_close(fast_log_p, log_p, rtol=1e-10, atol=1e-10)
     for one, other in zip(fast, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
