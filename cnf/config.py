@@ -27,18 +27,27 @@ _strict = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_strict)
 class FeaturesConfig:
-    """The network h = g(x). `kind` names a class of `cnf.nets`; the other fields are its sizes."""
+    """The network h = g(x). `kind` names a class of `cnf.nets`; the other fields are its sizes.
+
+    With `fractions` a residual network also sees how far each value of x is from a whole grey level,
+    and so whether x was rounded to 8 bits.
+    """
 
     kind: Literal["residual", "rrdb", "unet", "vgg"] = "residual"
     channels: Positive = 64
     blocks: Positive = 4
     growth: Positive = 32
     scales: Positive = 3
+    fractions: bool = False
 
 
 @dataclass(frozen=True, config=_strict)
 class FlowConfig:
-    """A conditional flow: dequantization, L levels of K steps, split priors, a prior."""
+    """A conditional flow: dequantization, L levels of K steps, split priors, a prior.
+
+    With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior of
+    width `low_width`.
+    """
 
     kind: Literal["flow"] = "flow"
     features: FeaturesConfig = FeaturesConfig()
@@ -55,6 +64,8 @@ class FlowConfig:
     prior_scale: Literal["bounded", "softplus"] = "bounded"
     residual: Annotated[float, Field(gt=0)] | None = None
     subbands: bool = False
+    low_steps: Count = 0
+    low_width: Count = 0
     dequantization: Literal["uniform", "variational", "binary"] = "uniform"
     noise: Literal["logistic", "gaussian"] = "logistic"
     q_width: Positive = 32
@@ -73,7 +84,8 @@ class BaselineConfig:
 
 @dataclass(frozen=True, config=_strict)
 class DataConfig:
-    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits.
+    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
+    "mixed" that of half the pictures, so that one model serves both kinds of input.
 
     `use_valid` trains on the validation split too, once no choice is left to make: the last weights
     are kept, not the best, and no threshold can be chosen on validation.
@@ -81,7 +93,7 @@ class DataConfig:
 
     train: str = "embedded-sr"
     use_valid: bool = False
-    round_x: bool = False
+    round_x: bool | Literal["mixed"] = False
     crop: Positive | None = None
     augment: bool = True
 

@@ -59,7 +59,7 @@ def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) 
     """The feature network: `full` channels at y's resolution, `carry` the upsampled input there."""
     match config.kind:
         case "residual":
-            return ResidualFeatures(levels, config.channels, config.blocks, full)
+            return ResidualFeatures(levels, config.channels, config.blocks, full, config.fractions)
         case "rrdb":
             return RRDBFeatures(levels, config.channels, config.blocks, config.growth, carry)
         case "unet":
@@ -80,7 +80,9 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
         layers.append(Subbands() if config.subbands and level == 1 else Squeeze())
         c *= 4
         if config.subbands and level == 1:
-            low = split(config, c, h[level], num_kept=3 * target_channels, width=0)
+            for k in range(config.low_steps):
+                layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
+            low = split(config, c, h[level], 3 * target_channels, config.low_width)
             layers += [ActNorm(c), low]
             c = 3 * target_channels
         for k in range(config.steps):

@@ -182,16 +182,26 @@ class ResidualFeatures(Features):
     h[0] is the upsampled input (3 channels, for `Residual`), then `full` channels brought to y's
     resolution by a pixel shuffle; h[1] the network's output; h[l] a 2x2 convolution of h[l-1].
 
+    With `fractions` the network also reads |x - round(x)|: 0 everywhere if x was rounded to 8 bits.
+
     Shapes: x (B, 3, H, W) grey levels -> h[0] (B, 3 + full, 2H, 2W), h[l] (B, channels, ...).
     """
 
     factor = 2
 
-    def __init__(self, levels: int, channels: int = 64, blocks: int = 4, full: int = 0):
+    def __init__(
+        self,
+        levels: int,
+        channels: int = 64,
+        blocks: int = 4,
+        full: int = 0,
+        fractions: bool = False,
+    ):
         super().__init__()
+        self.fractions = fractions
         self.channels = [3 + full] + [channels] * levels
         self.multiple = 2 ** max(levels, 1)
-        self.head = conv3x3(3, channels)
+        self.head = conv3x3(6 if fractions else 3, channels)
         self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
         self.full = conv3x3(channels, 4 * full) if full else None
         self.down = nn.ModuleList(
@@ -200,7 +210,10 @@ class ResidualFeatures(Features):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         with self.autocast(x.device):
-            trunk = self.body(self.head(x / 256 - 0.5))
+            seen = x / 256 - 0.5
+            if self.fractions:
+                seen = torch.cat([seen, 2 * (x - x.round()).abs()], dim=1)
+            trunk = self.body(self.head(seen))
             h = [trunk]
             for down in self.down:
                 h.append(down(h[-1]))
@@ -263,9 +276,7 @@ class RRDBFeatures(Features):
         self.body = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
         self.trunk = conv3x3(channels, channels)
         self.up = conv3x3(channels, channels)
-        self.down = nn.ModuleList(
-            nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         with self.autocast(x.device):

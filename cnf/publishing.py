@@ -267,7 +267,11 @@ def _saw(config: Config, record: Mapping[str, Any]) -> list[str]:
     if config.data.use_valid:
         lines.append("- The validation split was trained on, so no threshold is chosen on it.")
     if config.experiment == "sr":
-        rounded = "rounded to 8 bits" if config.data.round_x else "kept as floats, not rounded"
+        rounded = {
+            True: "rounded to 8 bits",
+            False: "kept as floats, not rounded",
+            "mixed": "rounded to 8 bits for half the pictures, kept as floats for the others",
+        }[config.data.round_x]
         lines.append(f"- x is {rounded}.")
     return lines
 

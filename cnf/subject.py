@@ -47,7 +47,7 @@ class Options:
         importance: samples of an importance-weighted bound beside the plain one; 0: none.
         temperature: of the single sample; default 0.8 for super-resolution, 1 for vessels. Means
             and marginals are of samples at temperature 1.
-        round_x: whether x is rounded to 8 bits; default: as in training.
+        round_x: whether x is rounded to 8 bits; default: as in training, "mixed" not rounded.
         full: whether everything is told that `scores.survey` knows; super-resolution.
     """
 
@@ -95,7 +95,7 @@ class Subject:
         self.device = next(model.parameters()).device
         self.indices = range(min(self.options.limit or len(images), len(images)))
         round_x = self.options.round_x
-        round_x = config.data.round_x if round_x is None else round_x
+        round_x = config.data.round_x is True if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
         if self.options.full and self.experiment != "sr":
             raise ConfigError("--full is for super-resolution: leave it out for vessels")

@@ -1,7 +1,7 @@
 """Turn examples into the float batches a model sees: crops, symmetries, colour, low resolution."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from cnf.errors import DataError
 class DataOptions(Protocol):
     """The fields of `config.DataConfig` that are read here."""
 
-    round_x: bool
+    round_x: bool | Literal["mixed"]
     crop: int | None
     augment: bool
 
@@ -45,7 +45,13 @@ def make_batch(
         y, x = _symmetries(y, x, rngs, eight=vessels)
     y = y.float()
     if x is None:
-        return y, low_resolution(y, options.round_x)
+        if options.round_x != "mixed":
+            return y, low_resolution(y, options.round_x)
+        rounded = torch.tensor(
+            [r.random() < 0.5 for r in rngs] if rngs else [i % 2 for i in indices]
+        )
+        either = low_resolution(y, True), low_resolution(y, False)
+        return y, torch.where(rounded.bool()[:, None, None, None], *either)
     x = x.float()
     return y, _jitter(x, rngs) if rngs and options.augment else x
 
