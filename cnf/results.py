@@ -3,14 +3,17 @@
 A `Row` is one metric of one evaluated run. Rows are appended by `cnf.evaluation.evaluate` and never
 edited; a newer row names the one it `supersedes`. Tables, the README and the model cards are
 generated from rows; `cnf.audit` computes them again. `results/claims.yml` holds what the paper
-claims.
+claims, `results/published.yml` what others have published.
 """
 
+import fnmatch
+import functools
+import itertools
 import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -249,6 +252,52 @@ def current(rows: Iterable[Row]) -> list[Row]:
     rows = list(rows)
     replaced = {row.supersedes for row in rows}
     return [row for row in rows if row.id not in replaced]
+
+
+FIELDS = tuple(Row.__dataclass_fields__)
+TELLING = ("run", "model", "data", "split", "metric", "bound", "divided_by", "temperature")
+TELLING += ("draws", "samples", "rounded_x", "protocol", "num_images", "noise_seed")
+
+
+def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The newest rows whose fields are as `wanted` says, oldest first: `run="sr-flow-*"`,
+    `metric="psnr"`, `rounded_x=True`.
+
+    A text may hold the wildcards of `fnmatch`. A list holds alternatives, the most wanted first:
+    the first of them that has rows counts. Raises LedgerError for a field that rows do not have.
+    """
+    unknown = [name for name in wanted if name not in FIELDS]
+    if unknown:
+        raise LedgerError(f"rows have no field '{unknown[0]}': choose from {', '.join(FIELDS)}")
+    rows = current(rows)
+    choices = [v if isinstance(v, (list, tuple)) else [v] for v in wanted.values()]
+    for values in itertools.product(*choices):
+        pairs = dict(zip(wanted, values, strict=True)).items()
+        if found := [row for row in rows if all(_fits(getattr(row, k), v) for k, v in pairs)]:
+            return found
+    return []
+
+
+def _fits(found: Any, wanted: Any) -> bool:
+    if isinstance(found, str) and isinstance(wanted, str):
+        return fnmatch.fnmatchcase(found, wanted)
+    return found == wanted
+
+
+def one(rows: Iterable[Row], **wanted: Any) -> Row:
+    """The only row that `select` finds. Raises LedgerError if there is none, or several."""
+    found = select(rows, **wanted)
+    if len(found) == 1:
+        return found[0]
+    asked = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
+    if not found:
+        raise LedgerError(f"no row has {asked}")
+    differ = [f for f in TELLING if len({getattr(row, f) for row in found}) > 1]
+    names = ", ".join(row.id for row in found[:3])
+    raise LedgerError(
+        f"{len(found)} rows have {asked}: {names}{', ...' * (len(found) > 3)}; choose by "
+        f"{', '.join(differ)}"
+    )
 
 
 def append(rows: Sequence[Row], results: Path = RESULTS) -> None:

@@ -193,3 +193,34 @@ def test_readme_is_rewritten_between_its_markers(tmp_path):
     path.write_text("no markers")
     with pytest.raises(LedgerError, match="must hold"):
         ledger.readme(path, tmp_path)
+
+
+def test_select_finds_the_newest_rows_by_their_fields():
+    rows = [
+        row(id="old"),
+        row(id="new", supersedes="old"),
+        row(id="rounded", rounded_x=True),
+        row(id="other", run="sr-flow-cpu-s1"),
+        row(id="picture", **PICTURE, data="set5", protocol="standard", rounded_x=True),
+    ]
+
+    def ids(**wanted):
+        return [r.id for r in ledger.select(rows, **wanted)]
+
+    assert ids(run="sr-flow-cpu", rounded_x=False) == ["new"]
+    assert ids(run="sr-flow-cpu-*") == ["other"]
+    assert ids(protocol=None, rounded_x=True) == ["rounded"]
+    # alternatives: the first that has rows counts, not all of them
+    assert ids(data=["imagenet32-*", "set5", "tinyimagenet32"]) == ["picture"]
+    assert ids(metric="ssim") == []
+    with pytest.raises(LedgerError, match="no field 'colour'"):
+        ledger.select(rows, colour="red")
+
+
+def test_one_row_is_one_or_says_what_tells_them_apart():
+    rows = [row(id="a"), row(id="b", rounded_x=True), row(id="c", data="set5")]
+    assert ledger.one(rows, data="set5").id == "c"
+    with pytest.raises(LedgerError, match=r"2 rows .*: a, b; choose by rounded_x$"):
+        ledger.one(rows, data="tinyimagenet32")
+    with pytest.raises(LedgerError, match="no row has data='set14'"):
+        ledger.one(rows, data="set14")
