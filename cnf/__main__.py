@@ -43,6 +43,7 @@ def train(
     steps: Number = None,
     max_minutes: Minutes = None,
     resume: Folder = None,
+    start: Folder = None,
     seed: Number = None,
     out: Folder = None,
     device: Device = "auto",
@@ -60,6 +61,8 @@ def train(
         steps: budget in steps.
         max_minutes: end this slice with a checkpoint after so many minutes.
         resume: go on with the run in this folder, with its configuration.
+        start: begin with the weights of the run in this folder, to train on with other data or at
+            another rate: the model must be the same.
         seed: of weights, order, augmentation and noise; 0 by default.
         out: the run folder; runs/EXPERIMENT-MODEL-PRESET-sSEED by default.
         device: auto (the default: CUDA if there is one), cpu or cuda.
@@ -74,8 +77,10 @@ def train(
     _threads(threads, device)
     config, folder = None, resume
     if resume is not None:
-        if dry_run or out is not None:
-            raise ConfigError("--resume goes with neither --dry-run nor --out: leave those out")
+        if dry_run or out is not None or start is not None:
+            raise ConfigError(
+                "--resume goes with none of --dry-run, --out and --start: leave those out"
+            )
         stored = runs.read_config(resume)
         if stored.experiment != experiment:
             raise ConfigError(f"{resume} is a run of {stored.experiment}, not of {experiment}")
@@ -102,6 +107,7 @@ def train(
         max_minutes=max_minutes,
         resume=resume is not None,
         seed=seed,
+        start=start,
         device=device,
     )
 

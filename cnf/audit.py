@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from cnf import evaluation, models, publishing, stress
+from cnf import evaluation, models, runs, stress
 from cnf import results as ledger
 from cnf.config import load_config
 from cnf.data import load
@@ -135,6 +135,6 @@ def _weights_of(row: ledger.Row, repository: Path) -> Path:
     path = repository / row.weights
     if not path.exists():
         raise LedgerError(f"{row.weights} is named but not there")
-    if publishing.file_sha256(path) != row.weights_sha256:
+    if runs.file_sha256(path) != row.weights_sha256:
         raise LedgerError(f"{row.weights} holds other weights than the row names")
     return path

@@ -57,7 +57,7 @@ class Chain:
         self, y: Tensor, h: Tensor | None, recompute: bool = False
     ) -> tuple[Tensor, Tensor]:
         """`forward`; with `recompute` and a gradient to come, without keeping activations."""
-        h = None if h is None else self.steps[0].coupling.net.cast(h)
+        h = self.seen(h)
         if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
             parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
             return _Rebuilt.apply(self, y, h, *parameters)
@@ -75,6 +75,11 @@ class Chain:
             log_det = log_det + sum_except_batch(log_s)
         return y, log_det
 
+    def seen(self, h: Tensor | None) -> Tensor | None:
+        """h as the couplings read it: cast once, None if they do not look at it."""
+        net = self.steps[0].coupling.net
+        return net.cast(h) if h is not None and net.h_channels else None
+
     def hidden_bytes(self, y: Tensor) -> int:
         """What the hidden maps of the couplings' networks take, two of `width` channels each."""
         nets = [step.coupling.net for step in self.steps]
@@ -83,7 +88,7 @@ class Chain:
 
     def inverse(self, z: Tensor, h: Tensor | None) -> Tensor:
         """z to y: undoes `forward`."""
-        h = None if h is None else self.steps[0].coupling.net.cast(h)
+        h = self.seen(h)
         weights, biases, _ = self.folded()
         inverses, origins = unfolded(weights, biases)
         steps = list(zip(self.steps, inverses, origins, strict=True))

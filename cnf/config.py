@@ -29,8 +29,8 @@ _strict = ConfigDict(extra="forbid")
 class FeaturesConfig:
     """The network h = g(x). `kind` names a class of `cnf.nets`; the other fields are its sizes.
 
-    With `fractions` a residual network also sees how far each value of x is from a whole grey level,
-    and so whether x was rounded to 8 bits.
+    With `fractions` a residual network also sees how far each value of x is from a whole grey
+    level, and so whether x was rounded to 8 bits.
     """
 
     kind: Literal["residual", "rrdb", "unet", "vgg"] = "residual"
@@ -45,8 +45,9 @@ class FeaturesConfig:
 class FlowConfig:
     """A conditional flow: dequantization, L levels of K steps, split priors, a prior.
 
-    With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior of
-    width `low_width`.
+    With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior
+    of width `low_width`. For ablations: the split priors of a `blind` prior do not see x, and all
+    priors of a `fixed` one are N(0, I); couplings may be kept from seeing x.
     """
 
     kind: Literal["flow"] = "flow"
@@ -66,6 +67,8 @@ class FlowConfig:
     subbands: bool = False
     low_steps: Count = 0
     low_width: Count = 0
+    prior: Literal["conditional", "blind", "fixed"] = "conditional"
+    couplings_see_x: bool = True
     dequantization: Literal["uniform", "variational", "binary"] = "uniform"
     noise: Literal["logistic", "gaussian"] = "logistic"
     q_width: Positive = 32

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cnf import models, publishing
+from cnf import models, publishing, runs
 from cnf import results as ledger
 from cnf.data import load
 from cnf.errors import DataError
@@ -101,7 +101,7 @@ def _survey(
     rows = record(list(survey.scores(subject)), subject, name, run, supersede, deviation, results)
     images, options = subject.images, subject.options
     if subject.samples and options.limit is None:
-        weights = publishing.file_sha256(run / "weights.safetensors")
+        weights = runs.file_sha256(run / "weights.safetensors")
         curves = {"weights_sha256": weights, "data_sha256": images.sha256} | survey.curves(subject)
         path = publishing.scores_path(run, images, "-curves.json")
         ledger.write_text(path, json.dumps(curves) + "\n")
@@ -212,7 +212,7 @@ def _rows(
     data = images.name
     if data.startswith("folder:"):  # a reader's path is no business of the ledger
         data = f"folder:{Path(data.removeprefix('folder:')).name}"
-    sha256 = publishing.file_sha256(path)
+    sha256 = runs.file_sha256(path)
 
     def known(row: Row) -> bool:
         same = (row.weights_sha256, row.data_sha256) == (sha256, images.sha256)

@@ -90,7 +90,9 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
         if level < config.levels:
             layers.append(split(config, c, h[level], c - c // 2, config.prior_width))
             c -= c // 2
-    net = CouplingNet(0, h[-1], 2 * c, config.prior_width, gain=config.gain)
+    net = None
+    if config.prior != "fixed":
+        net = CouplingNet(0, h[-1], 2 * c, config.prior_width, gain=config.gain)
     layers.append(GaussianPrior(c, net, config.prior_scale))
     return ConditionalFlow(layers, features, config.auxiliary)
 
@@ -99,6 +101,7 @@ def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     """Activation normalization, invertible 1x1 convolution, conditional coupling."""
     kept, changed = c - c // 2, c // 2
     out = changed if config.scale == "additive" else 2 * changed
+    h = h if config.couplings_see_x else 0
     net = CouplingNet(kept, h, out, config.width, config.h_kernel, config.gain)
     coupling = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
     return [ActNorm(c), Conv1x1(c, config.lu), coupling]
@@ -106,6 +109,9 @@ def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
 
 def split(config: FlowConfig, c: int, h: int, num_kept: int, width: int) -> Split:
     """A conditional split prior; width 0: its network is one convolution."""
+    if config.prior == "fixed":
+        return Split(c, None, config.prior_scale, num_kept)
+    h = h if config.prior == "conditional" else 0
     net = CouplingNet(num_kept, h, 2 * (c - num_kept), width, gain=config.gain)
     return Split(c, net, config.prior_scale, num_kept)
 

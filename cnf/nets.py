@@ -90,7 +90,9 @@ class CouplingNet(Network):
         self.last = ZeroConv(width, out_channels, gain)
 
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
-        """h may hold fewer samples than y_a: each group of its B samples is given the same h."""
+        """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
+        network of no h_channels does not look at it."""
+        h = h if self.h_channels else None
         inputs = [t for t in (y_a, h) if t is not None and t.shape[1]]
         with self.autocast(inputs[0].device):
             if self.middle is None:

@@ -5,7 +5,6 @@ from what a clone holds.
 """
 
 import csv
-import hashlib
 import json
 import re
 import shutil
@@ -30,12 +29,6 @@ def check_name(name: str) -> None:
     """Raise LedgerError unless `name` can be a folder and the start of row ids."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
         raise LedgerError(f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; give --name")
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def publish(run: Path, folder: Path) -> Path:
@@ -204,7 +197,7 @@ def card(folder: Path, results: Path = ledger.RESULTS) -> str:
         f"- Preset `{config.preset}`, configuration `{training['config_sha256'][:12]}`, kept in "
         "`config.json` and in the weights.",
         f"- Weights: `weights.safetensors`, float16, the averaged weights of {kept}; "
-        f"sha256 `{file_sha256(folder / 'weights.safetensors')[:12]}`.",
+        f"sha256 `{runs.file_sha256(folder / 'weights.safetensors')[:12]}`.",
         "",
         "## What it saw",
         "",

@@ -1,5 +1,6 @@
 """The files of a run folder: its lock, its record, its history, and how a file is replaced."""
 
+import hashlib
 import json
 import os
 import platform
@@ -188,6 +189,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_line(error: BaseException) -> str:

@@ -22,6 +22,7 @@ import copy
 import io
 import json
 import math
+import shlex
 import signal
 import threading
 import time
@@ -71,6 +72,7 @@ def train(
     max_minutes: float | None = None,
     resume: bool = False,
     seed: int | None = None,
+    start: Path | None = None,
     device: str = "auto",
 ) -> Path:
     """Train `config` into the folder `out` and return the folder.
@@ -82,6 +84,7 @@ def train(
         max_minutes: end this slice with a checkpoint after so many minutes.
         resume: go on from `out`/last.pt.
         seed: weights, order, augmentation and noise; 0 if None and not resumed.
+        start: begin with the weights of this run folder instead of untrained ones.
         device: "auto" (CUDA if there is one), "cpu" or "cuda".
 
     Raises TrainingError (no such device, folder in use, non-finite loss or gradient, disk full),
@@ -111,7 +114,7 @@ def train(
                 run.load(out / "last.pt", record)
         else:
             _say(run.data.describe())
-            record = run.record()
+            record = run.record() if start is None else run.started_from(start)
             run.steps = record["steps"]
         with many.together():
             if many.is_main() and resume:
@@ -439,6 +442,26 @@ class Run:
         trial = replace(self, accelerator=accelerator, model=copy.deepcopy(self.model), sums={})
         trial._wrap()
         return trial
+
+    def started_from(self, start: Path) -> dict[str, Any]:
+        """Take the weights of another run before the first step; what config.json then holds.
+
+        Raises CheckpointError if there are none, or if they are of another model.
+        """
+        with many.together():
+            model, config, _ = models.load_model(start / "weights.safetensors")
+            there, here = to_dict(config)["model"], to_dict(self.config)["model"]
+            if different := runs.differences(there, here):
+                raise CheckpointError(
+                    f"{start} holds another model ({'; '.join(different)}): start from a run whose "
+                    "model section is the same"
+                )
+            for own in (self.model, self.average):
+                own.load_state_dict(model.state_dict())
+        record, weights = self.record(), runs.file_sha256(start / "weights.safetensors")
+        if record["command"]:
+            record["command"] += f" --start {shlex.quote(str(start))}"
+        return record | {"start": {"run": start.resolve().name, "weights_sha256": weights}}
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change."""

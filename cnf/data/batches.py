@@ -36,6 +36,8 @@ def make_batch(
     else is in its batch, and on whichever process. Super-resolution crops (where `options.crop` is
     set) and flips; vessels are cropped to `options.crop` (96 by default), turned by the eight
     symmetries of the square and jittered in colour; `options.augment` False leaves only the crops.
+    Of "mixed" inputs those of half the pictures are rounded: drawn in training, else by whether the
+    sum of the picture is odd.
     Raises DataError if pictures of one batch differ in size or are smaller than the crop.
     """
     vessels = examples[indices[0]].x is not None
@@ -47,11 +49,9 @@ def make_batch(
     if x is None:
         if options.round_x != "mixed":
             return y, low_resolution(y, options.round_x)
-        rounded = torch.tensor(
-            [r.random() < 0.5 for r in rngs] if rngs else [i % 2 for i in indices]
-        )
+        rounded = _draws(rngs, 1)[0] < 0.5 if rngs else y.sum((1, 2, 3)).numpy() % 2 == 1
         either = low_resolution(y, True), low_resolution(y, False)
-        return y, torch.where(rounded.bool()[:, None, None, None], *either)
+        return y, torch.where(torch.from_numpy(rounded)[:, None, None, None], *either)
     x = x.float()
     return y, _jitter(x, rngs) if rngs and options.augment else x
 

@@ -22,19 +22,20 @@ SEEDS = {"train": range(24), "valid": range(1000, 1004), "test": range(2000, 200
 FUNDUS_SIZE = 192  # pixels a side
 
 
-@lru_cache(maxsize=3)
-def embedded_sr(split: Split) -> ImageSet:
-    """32x32 RGB patches; train, valid and test are cut from different photographs."""
+@lru_cache(maxsize=6)
+def embedded_sr(split: Split, size: int = SIZE) -> ImageSet:
+    """RGB patches of size x size; train, valid and test are cut from different photographs."""
     names, patches = [], []
     for picture, step in PICTURES[split]:
         pixels = photograph(picture)
-        for top in range(0, pixels.shape[0] - SIZE + 1, step):
-            for left in range(0, pixels.shape[1] - SIZE + 1, step):
+        for top in range(0, pixels.shape[0] - size + 1, step):
+            for left in range(0, pixels.shape[1] - size + 1, step):
                 names.append(f"{picture}-{top}-{left}")
-                patches.append(pixels[top : top + SIZE, left : left + SIZE])
+                patches.append(pixels[top : top + size, left : left + size])
     y = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).contiguous()
     source = "patches of scikit-image's CC0 and public-domain photographs"
-    return ImageSet("embedded-sr", split, "sr", Stack(names, y), source, stand_in=True)
+    name = "embedded-sr" if size == SIZE else f"embedded-sr{size}"
+    return ImageSet(name, split, "sr", Stack(names, y), source, stand_in=True)
 
 
 @lru_cache(maxsize=3)

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -61,7 +62,7 @@ PHOTOGRAPHS = {
 BOX_SIZES = {"imagenetbox64": 64, "imagenetbox32": 32}
 
 NAMES = (
-    *("embedded-sr", "embedded-vessels", "tinyimagenet32", "tinyimagenet64"),
+    *("embedded-sr", "embedded-sr64", "embedded-vessels", "tinyimagenet32", "tinyimagenet64"),
     *imagenet.SIZES,
     *PHOTOGRAPHS,
     *BOX_SIZES,
@@ -75,7 +76,8 @@ def default_root() -> Path:
 
 
 def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
-    """Read the set `name`, one of `NAMES`, an oddity (see `oddities`) or `folder:PATH`.
+    """Read the set `name`, one of `NAMES`, an oddity (see `oddities`) or `folder:PATH`; several,
+    joined, as NAME+NAME.
 
     ImageNet's two releases are told apart as imagenet32-chrabaszcz and imagenet32-vandenoord (and
     64); a name without one means the one that is there, and the set's name says which.
@@ -86,6 +88,8 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     if split not in SPLITS:
         raise DataError(f"no split '{split}': choose one of {', '.join(SPLITS)}")
     root = default_root() if root is None else Path(root)
+    if "+" in name and not name.startswith("folder:"):
+        return together([load(part, split, root) for part in name.split("+")])
     if name.startswith("folder:"):
         return read_folder(Path(name.removeprefix("folder:")), split)
     if name.split("-")[0] in imagenet.SIZES:
@@ -94,8 +98,8 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         return oddity(name, split)
     if name not in NAMES:
         raise DataError(f"no image set '{name}': choose one of {', '.join(NAMES)}, folder:PATH")
-    if name == "embedded-sr":
-        return embedded_sr(split)
+    if name in ("embedded-sr", "embedded-sr64"):
+        return embedded_sr(split, 64 if name.endswith("64") else 32)
     if name == "embedded-vessels":
         return embedded_vessels(split)
     if name in PHOTOGRAPHS:
@@ -105,6 +109,20 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     if name == "drive":
         return _drive(split, root)
     return _tinyimagenet(name, split, root)
+
+
+def together(sets: Sequence[ImageSet]) -> ImageSet:
+    """The pictures of several sets of one experiment and split, one after the other."""
+    names, kinds = "+".join(s.name for s in sets), sorted({s.experiment for s in sets})
+    if len(kinds) > 1:
+        raise DataError(f"{names} joins sets for {' and for '.join(kinds)}: choose one of them")
+    stacks = [s.examples for s in sets]
+    if all(isinstance(s, Stack) and s.y.shape[1:] == stacks[0].y.shape[1:] for s in stacks):
+        examples = Stack([n for s in stacks for n in s.names], torch.cat([s.y for s in stacks]))
+    else:
+        examples = [example for s in sets for example in s]
+    source, stand_in = "; ".join(s.source for s in sets), any(s.stand_in for s in sets)
+    return ImageSet(names, sets[0].split, kinds[0], examples, source, stand_in)
 
 
 def read_tiny_file(path: Path) -> tuple[list[str], np.ndarray]:

@@ -148,3 +148,22 @@ def test_a_training_batch_takes_milliseconds(patches):
         times.append(time.process_time() - start)
     # About 2 ms of one core; 25 leaves room for slow ones and still catches a slow path.
     assert min(times) < 0.025
+
+
+def test_mixed_inputs_are_rounded_for_half_the_pictures(patches):
+    mixed = replace(SR, round_x="mixed", augment=False)
+    indices = list(range(len(patches)))
+    for rngs in (None, [np.random.default_rng([7, i]) for i in indices]):
+        y, x = make_batch(patches, indices, mixed, rngs)
+        is_rounded = (x == x.round()).flatten(1).all(1)
+        assert 0 < is_rounded.sum() < len(x)
+        for rounded in (True, False):
+            same = is_rounded == rounded
+            assert torch.equal(x[same], low_resolution(y[same], rounded))
+
+
+def test_which_mixed_input_is_rounded_is_a_matter_of_the_picture_alone(patches):
+    mixed = replace(SR, round_x="mixed")
+    together = make_batch(patches, [0, 1, 2, 3], mixed)[1]
+    alone = torch.cat([make_batch(patches, [i], mixed)[1] for i in range(4)])
+    assert torch.equal(together, alone)

@@ -364,3 +364,17 @@ def test_second_observer_of_drive_has_dice_0_788(benchmark_root):
         dice.append(2 * both / (example.y.sum() + example.second.sum()))
     # The mean per image over the whole frame that the copy's own documentation states.
     assert np.mean(dice) == pytest.approx(0.788, abs=5e-4)
+
+
+def test_sets_can_be_joined_by_name():
+    both = load("embedded-sr+embedded-sr", "valid")
+    once = load("embedded-sr", "valid")
+    assert len(both) == 2 * len(once) and both.name == "embedded-sr+embedded-sr"
+    assert torch.equal(both[len(once)].y, once[0].y) and both.stacked is not None
+    sizes = load("embedded-sr+embedded-sr64", "valid")
+    assert {example.y.shape[-1] for example in sizes} == {32, 64}
+
+
+def test_sets_of_two_experiments_are_not_joined():
+    with pytest.raises(DataError, match="for sr and for vessels"):
+        load("embedded-sr+embedded-vessels", "valid")

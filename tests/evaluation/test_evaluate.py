@@ -64,8 +64,8 @@ def test_rows_say_what_they_are(published, make_run, tmp_path):
     _, config, _ = models.load_model(make_run("sr-flow") / "weights.safetensors")
     weights = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     assert row.weights == "results/sr-flow/weights.safetensors"
-    assert row.weights_sha256 == publishing.file_sha256(weights)
-    assert row.weights_sha256 != publishing.file_sha256(make_run("sr-flow") / weights.name)
+    assert row.weights_sha256 == runs.file_sha256(weights)
+    assert row.weights_sha256 != runs.file_sha256(make_run("sr-flow") / weights.name)
     assert row.config_sha256 == config_sha256(config)
     assert row.data_sha256 == load("embedded-sr", "test").sha256
     assert (row.bound, row.divided_by) == ("uniform dequantization", "sub-pixels")

@@ -290,6 +290,19 @@ ALL_FLOWS = [
         FLOW | {"features": RESIDUAL, "residual": 8.0, "subbands": True, "steps": 1},
     ),
     configured(
+        "sr-low_band",
+        "sr",
+        FLOW
+        | {"features": RESIDUAL | {"fractions": True}, "residual": 8.0, "subbands": True}
+        | {"steps": 1, "low_steps": 1, "low_width": 8},
+    ),
+    configured(
+        "sr-blind",
+        "sr",
+        FLOW | {"features": RESIDUAL, "prior": "blind", "couplings_see_x": False, "steps": 1},
+    ),
+    configured("sr-fixed", "sr", FLOW | {"features": RESIDUAL, "residual": 8.0, "prior": "fixed"}),
+    configured(
         "sr-variational",
         "sr",
         FLOW | {"features": RESIDUAL, "levels": 1, "dequantization": "variational", "q_steps": 1},

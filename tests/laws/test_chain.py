@@ -63,9 +63,7 @@ def test_a_chain_samples_what_its_layers_sample(case):
     model.fast = True
     fast = model.sample_v(h, 1, 0.7, noise_of(y))
     model.fast = False
-    torch.testing.assert_close(
-        fast, model.sample_v(h, 1, 0.7, noise_of(y)), rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(fast, model.sample_v(h, 1, 0.7, noise_of(y)), rtol=1e-10, atol=1e-10)
 
 
 @every_stepped

@@ -130,8 +130,7 @@ def blank_input(prior: Prior, kept: Tensor | None, h: Tensor) -> Tensor:
     """An input of the prior with this kept part: the rest does not matter to mu and sigma."""
     if kept is None:
         return h.new_zeros(len(h), prior.channels, *h.shape[-2:])
-    out = prior.net(kept, h).chunk(2, dim=1)[0]
-    return torch.cat([kept, torch.zeros_like(out)], dim=1)
+    return torch.cat([kept, kept.new_zeros(len(kept), prior.num_left, *kept.shape[-2:])], dim=1)
 
 
 @every_flow

@@ -473,3 +473,27 @@ def test_copies_of_a_run_folder_go_on_alike(tmp_path, configure, state, same):
 def test_resume_without_a_run_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is not a run folder"):
         training.train(None, tmp_path, resume=True)
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path, configure, state):
+    config = configure(steps=4)
+    first = training.train(config, tmp_path / "first")
+    again = training.train(config, tmp_path / "again", start=first, seed=1, max_minutes=1e-9)
+    found = state(again)
+    weights = models.load_model(first / "weights.safetensors")[0].state_dict()
+    for name, value in weights.items():
+        assert torch.equal(found["model"][name], value) and torch.equal(
+            found["average"][name], value
+        )
+    record = runs.read_record(again)
+    assert record["start"]["run"] == "first"
+    assert record["start"]["weights_sha256"] == runs.file_sha256(first / "weights.safetensors")
+    assert training.train(config, tmp_path / "again", resume=True) == again  # needs no start
+
+
+def test_a_start_of_another_model_is_refused_and_named(tmp_path, configure):
+    config = configure(steps=2)
+    first = training.train(config, tmp_path / "first")
+    wider = replace(config, model=replace(config.model, width=8))
+    with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
+        training.train(wider, tmp_path / "wider", start=first)
