@@ -30,7 +30,7 @@ class FeaturesConfig:
     """The network h = g(x). `kind` names a class of `cnf.nets`; the other fields are its sizes.
 
     With `fractions` a residual network also sees how far each value of x is from a whole grey
-    level, and so whether x was rounded to 8 bits.
+    level, and so whether x was rounded to 8 bits; its maps are clipped to (-`clip`, `clip`).
     """
 
     kind: Literal["residual", "rrdb", "unet", "vgg"] = "residual"
@@ -39,6 +39,7 @@ class FeaturesConfig:
     growth: Positive = 32
     scales: Positive = 3
     fractions: bool = False
+    clip: Annotated[float, Field(gt=0)] | None = None
 
 
 @dataclass(frozen=True, config=_strict)
@@ -46,8 +47,10 @@ class FlowConfig:
     """A conditional flow: dequantization, L levels of K steps, split priors, a prior.
 
     With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior
-    of width `low_width`. For ablations: the split priors of a `blind` prior do not see x, and all
-    priors of a `fixed` one are N(0, I); couplings may be kept from seeing x.
+    of width `low_width`. The networks of couplings read y_a clipped to (-`clip`, `clip`): what they
+    answer to inputs far from all data is then bounded. For ablations: the split priors of a `blind`
+    prior do not see x, and all priors of a `fixed` one are N(0, I); couplings may be kept from
+    seeing x.
     """
 
     kind: Literal["flow"] = "flow"
@@ -67,6 +70,7 @@ class FlowConfig:
     subbands: bool = False
     low_steps: Count = 0
     low_width: Count = 0
+    clip: Annotated[float, Field(gt=0)] | None = None
     prior: Literal["conditional", "blind", "fixed"] = "conditional"
     couplings_see_x: bool = True
     dequantization: Literal["uniform", "variational", "binary"] = "uniform"
@@ -88,7 +92,8 @@ class BaselineConfig:
 @dataclass(frozen=True, config=_strict)
 class DataConfig:
     """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
-    "mixed" that of half the pictures, so that one model serves both kinds of input.
+    "mixed" that of half the pictures, so that one model serves both kinds of input. To `noise` of
+    the pictures of super-resolution, a share, noise of 0 to 64 grey levels is added.
 
     `use_valid` trains on the validation split too, once no choice is left to make: the last weights
     are kept, not the best, and no threshold can be chosen on validation.
@@ -99,6 +104,7 @@ class DataConfig:
     round_x: bool | Literal["mixed"] = False
     crop: Positive | None = None
     augment: bool = True
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 @dataclass(frozen=True, config=_strict)

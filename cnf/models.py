@@ -59,7 +59,8 @@ def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) 
     """The feature network: `full` channels at y's resolution, `carry` the upsampled input there."""
     match config.kind:
         case "residual":
-            return ResidualFeatures(levels, config.channels, config.blocks, full, config.fractions)
+            sizes = (config.channels, config.blocks, full, config.fractions, config.clip)
+            return ResidualFeatures(levels, *sizes)
         case "rrdb":
             return RRDBFeatures(levels, config.channels, config.blocks, config.growth, carry)
         case "unet":
@@ -102,7 +103,7 @@ def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     kept, changed = c - c // 2, c // 2
     out = changed if config.scale == "additive" else 2 * changed
     h = h if config.couplings_see_x else 0
-    net = CouplingNet(kept, h, out, config.width, config.h_kernel, config.gain)
+    net = CouplingNet(kept, h, out, config.width, config.h_kernel, config.gain, config.clip)
     coupling = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
     return [ActNorm(c), Conv1x1(c, config.lu), coupling]
 

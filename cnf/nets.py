@@ -61,6 +61,8 @@ class CouplingNet(Network):
     The first convolution of the concatenated (y_a, h) is written as the sum of its two parts, which
     is the same map (with h_kernel=3); h_kernel=1 is the cheaper form: h has seen its surroundings.
 
+    With `clip` it reads y_a clipped to (-clip, clip).
+
     Shapes: y_a (B, y_channels, H, W) or None, h (B, h_channels, H, W) or None
         -> (B, out_channels, H, W). `width=0` leaves only the last convolution.
     """
@@ -73,9 +75,10 @@ class CouplingNet(Network):
         width: int,
         h_kernel: int = 1,
         gain: bool = False,
+        clip: float | None = None,
     ):
         super().__init__()
-        self.y_channels, self.h_channels = y_channels, h_channels
+        self.y_channels, self.h_channels, self.clip = y_channels, h_channels, clip
         if width == 0:
             self.last = ZeroConv(y_channels + h_channels, out_channels, gain)
             self.middle = None
@@ -93,6 +96,8 @@ class CouplingNet(Network):
         """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
         network of no h_channels does not look at it."""
         h = h if self.h_channels else None
+        if self.clip and y_a is not None:
+            y_a = y_a.clamp(-self.clip, self.clip)
         inputs = [t for t in (y_a, h) if t is not None and t.shape[1]]
         with self.autocast(inputs[0].device):
             if self.middle is None:
@@ -185,6 +190,7 @@ class ResidualFeatures(Features):
     resolution by a pixel shuffle; h[1] the network's output; h[l] a 2x2 convolution of h[l-1].
 
     With `fractions` the network also reads |x - round(x)|: 0 everywhere if x was rounded to 8 bits.
+    With `clip` h[1] and what follows from it is clipped to (-clip, clip).
 
     Shapes: x (B, 3, H, W) grey levels -> h[0] (B, 3 + full, 2H, 2W), h[l] (B, channels, ...).
     """
@@ -198,9 +204,10 @@ class ResidualFeatures(Features):
         blocks: int = 4,
         full: int = 0,
         fractions: bool = False,
+        clip: float | None = None,
     ):
         super().__init__()
-        self.fractions = fractions
+        self.fractions, self.clip = fractions, clip
         self.channels = [3 + full] + [channels] * levels
         self.multiple = 2 ** max(levels, 1)
         self.head = conv3x3(6 if fractions else 3, channels)
@@ -216,6 +223,8 @@ class ResidualFeatures(Features):
             if self.fractions:
                 seen = torch.cat([seen, 2 * (x - x.round()).abs()], dim=1)
             trunk = self.body(self.head(seen))
+            if self.clip:
+                trunk = trunk.clamp(-self.clip, self.clip)
             h = [trunk]
             for down in self.down:
                 h.append(down(h[-1]))

@@ -18,6 +18,7 @@ class DataOptions(Protocol):
     round_x: bool | Literal["mixed"]
     crop: int | None
     augment: bool
+    noise: float
 
 
 VESSEL_CROP = 96  # pixels a side of a vessel training crop unless the config says otherwise
@@ -33,9 +34,10 @@ def make_batch(
 
     Without `rngs` pictures come whole. In training, `rngs` holds one generator a picture, from
     which everything random about that picture is drawn: so a picture comes out the same whatever
-    else is in its batch, and on whichever process. Super-resolution crops (where `options.crop` is
-    set) and flips; vessels are cropped to `options.crop` (96 by default), turned by the eight
-    symmetries of the square and jittered in colour; `options.augment` False leaves only the crops.
+    else is in its batch, and on whichever process. Super-resolution pictures are cropped where
+    `options.crop` is set and flipped, and a share of `options.noise` becomes noisy; vessels are
+    cropped to `options.crop` (96 by default), turned by the eight symmetries of the square and
+    jittered in colour; `options.augment` False leaves out flips, symmetries and jitter.
     Of "mixed" inputs those of half the pictures are rounded: drawn in training, else by whether the
     sum of the picture is odd.
     Raises DataError if pictures of one batch differ in size or are smaller than the crop.
@@ -46,6 +48,8 @@ def make_batch(
     if rngs and options.augment:
         y, x = _symmetries(y, x, rngs, eight=vessels)
     y = y.float()
+    if x is None and rngs and options.noise:
+        y = _noisy(y, rngs, options.noise)
     if x is None:
         if options.round_x != "mixed":
             return y, low_resolution(y, options.round_x)
@@ -116,6 +120,15 @@ def _jitter(x: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
     gain = (1 + 0.15 * u[1]) * (1 + 0.07 * torch.cat(list(u[2:5]), dim=1))
     offset = 10 * torch.cat(list(u[5:8]), dim=1)
     return ((x / 255) ** gamma * 255 * gain + offset).clamp(0, 255)
+
+
+def _noisy(y: Tensor, rngs: Sequence[np.random.Generator], share: float) -> Tensor:
+    """A share of the pictures with white noise of 0 to 64 grey levels added, in 0..255 again:
+    photographs are noisier than pictures that were made small."""
+    chosen, level = torch.from_numpy(_draws(rngs, 2)).float()
+    level = 64 * level * (chosen < share)
+    noise = np.stack([rng.standard_normal(y.shape[1:], dtype=np.float32) for rng in rngs])
+    return (y + level[:, None, None, None] * torch.from_numpy(noise)).clamp(0, 255).round()
 
 
 def _draws(rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:

@@ -167,3 +167,15 @@ def test_which_mixed_input_is_rounded_is_a_matter_of_the_picture_alone(patches):
     together = make_batch(patches, [0, 1, 2, 3], mixed)[1]
     alone = torch.cat([make_batch(patches, [i], mixed)[1] for i in range(4)])
     assert torch.equal(together, alone)
+
+
+def test_a_share_of_the_training_pictures_becomes_noisy(patches):
+    options = replace(SR, noise=0.25, augment=False)
+    indices = [i % len(patches) for i in range(400)]
+    y, x = make_batch(patches, indices, options, rngs(400))
+    plain, _ = make_batch(patches, indices, options)
+    share = (y != plain).flatten(1).any(1).float().mean()
+    assert abs(share - 0.25) < 0.09  # four standard deviations of 400 draws
+    assert torch.equal(y, y.round()) and y.min() >= 0 and y.max() <= 255
+    assert torch.equal(x, low_resolution(y, False))
+    assert torch.equal(make_batch(patches, indices, options)[0], plain)  # only in training

@@ -293,8 +293,9 @@ ALL_FLOWS = [
         "sr-low_band",
         "sr",
         FLOW
-        | {"features": RESIDUAL | {"fractions": True}, "residual": 8.0, "subbands": True}
-        | {"steps": 1, "low_steps": 1, "low_width": 8},
+        | {"features": RESIDUAL | {"fractions": True, "clip": 0.5}, "residual": 8.0}
+        | {"subbands": True}
+        | {"steps": 1, "low_steps": 1, "low_width": 8, "clip": 0.5},
     ),
     configured(
         "sr-blind",
