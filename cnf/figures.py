@@ -1,25 +1,44 @@
-"""Pictures of what a model makes of the first pictures of a set."""
+"""Pictures of what a model makes of a set: samples, means, deviations, and what temperature does.
 
+Super-resolution shows crops: of each third of a set the picture, and of that the place, where the
+truth has most that its half does not hold. Those are hard places, not typical ones.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnf import noise, plotting
+from cnf import models, noise, plotting
 from cnf.data.batches import make_batch
-from cnf.data.degrade import imresize_double
+from cnf.data.degrade import imresize_double, imresize_half
 from cnf.errors import DataError
+from cnf.factorised import Factorised
+from cnf.model import ConditionalModel
+from cnf.scores.survey import TEMPERATURES
 from cnf.subject import SAMPLES_DRAW, Subject, pad, sample
 
-FIGURE_SETS = ("set5", "embedded-sr", "embedded-vessels", "drive")
-FIGURE_PICTURES, FIGURE_SAMPLES, CROP = 3, 16, 96
+PHOTOGRAPHS = ("set5", "set14", "bsd100", "urban100", "embedded-sr")
+FIGURE_SETS = (*PHOTOGRAPHS, "embedded-vessels", "drive")
+FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
+TEMPERATURE = 0.8  # of single samples of photographs; means and deviations are of samples at 1
+CROP, STEP = 64, 8  # pixels of y a side; where a crop may start
+AROUND = 24  # pixels of y around a crop that the model sees too
+PANEL, COLUMNS = 192, 3  # dots a side; a phone shows three side by side
+LIMITS = (4, 8, 16, 32, 64, 128)  # grey levels at which a map of deviations may end
 
 
 def draw_figures(subject: Subject, folder: Path) -> list[Path]:
-    """Write a figure of the first pictures: samples, mean or marginal, deviation, and more.
+    """Write the figures of a set into `folder`, which lies in the folder of the run.
 
-    Photographs and human labels are shown for embedded sets and Set5 only; DRIVE and other vessel
-    sets show nothing but what the model made.
+    Super-resolution: crops of three pictures, with the mean of the run's baseline where that lies
+    beside it ("flow" in the name of its folder replaced), and one crop at several temperatures.
+    Vessels: the first pictures; of DRIVE nothing but what the model made.
     Raises DataError for a set whose pictures may not be shown.
     """
     name = subject.images.name
@@ -28,18 +47,188 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
             f"no figures of '{name}': its pictures are not ours to show; use one of "
             f"{', '.join(FIGURE_SETS)}"
         )
-    images, titles = [], []
-    for index in list(subject.indices)[:FIGURE_PICTURES]:
-        panels = panels_of(subject, index, show_truth=name != "drive")
-        images += panels.values()
-        titles += panels.keys()
+    figures = {"": vessels(subject)} if subject.experiment == "vessels" else {}
+    if subject.experiment == "sr":
+        crops = choose(subject)
+        baseline = sibling(folder.parent, subject)
+        blocks = [(c.name, panels_of(subject, c, baseline)) for c in crops]
+        figures[""] = show(blocks)
+        best = max(crops, key=lambda crop: crop.detail)
+        figures["-temperature"] = show([(best.name, temperatures_of(subject, best))])
+    stem = f"{name}-{subject.images.split}"
+    return [plotting.save_figure(f, folder / f"{stem}{end}.png") for end, f in figures.items()]
+
+
+# --- super-resolution -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Crop:
+    """`side` x `side` pixels of picture `index` at (top, left); `detail` is their variance of y
+    less its half doubled, grey levels squared."""
+
+    name: str
+    index: int
+    side: int
+    top: int
+    left: int
+    detail: float
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Of samples, grey levels, (H,W): shown in colours, with its scale."""
+
+    values: Tensor
+
+
+Panel = Tensor | Deviation  # Tensor: (3,H,W) in grey levels
+
+
+def choose(subject: Subject) -> list[Crop]:
+    """Of each third of the pictures the crop with most detail."""
+    thirds = np.array_split(list(subject.indices), FIGURE_PICTURES)
+    crops = [[finest(subject, int(index)) for index in third] for third in thirds if len(third)]
+    return [max(some, key=lambda crop: crop.detail) for some in crops]
+
+
+def finest(subject: Subject, index: int) -> Crop:
+    """The crop of a picture with most detail."""
+    example = subject.images[index]
+    y = example.y[None].double()
+    side = min(CROP, *y.shape[-2:])
+    fine = (y - imresize_double(imresize_half(y))).square().mean(1, keepdim=True)
+    detail = F.avg_pool2d(fine, side, STEP)[0, 0]
+    row, column = divmod(int(detail.argmax()), detail.shape[1])
+    place = STEP * row, STEP * column
+    return Crop(example.name, index, side, *place, detail.max().item())
+
+
+def panels_of(
+    subject: Subject, crop: Crop, baseline: ConditionalModel | None = None
+) -> dict[str, Panel]:
+    """{title: what is shown} of one crop."""
+    y, x, inside = around(subject, crop)
+    samples = [draw(subject, crop, n, tau) for n, tau in ((3, TEMPERATURE), (FIGURE_SAMPLES, 1.0))]
+    panels = {"input": x[0].repeat_interleave(2, -1).repeat_interleave(2, -2)[inside]}
+    panels["bicubic"] = imresize_double(x)[0][inside]
+    if baseline is not None:
+        panels["mean of the baseline"] = own_mean(baseline, y, x)[inside]
+    panels |= {f"sample {n + 1}, τ = {TEMPERATURE:g}": s for n, s in enumerate(samples[0])}
+    if isinstance(subject.model, Factorised):
+        panels["mean"] = own_mean(subject.model, y, x)[inside]
+    else:
+        panels[f"mean of {FIGURE_SAMPLES}, τ = 1"] = samples[1].mean(0)
+    panels["deviation, τ = 1"] = Deviation(samples[1].std(0, correction=0).mean(0))
+    return panels | {"truth": y[0][inside]}
+
+
+def temperatures_of(subject: Subject, crop: Crop) -> dict[str, Panel]:
+    """{title: what is shown}: the first sample at each temperature, from the same noise."""
+    panels = {f"τ = {tau:g}": draw(subject, crop, 1, tau)[0] for tau in TEMPERATURES}
+    y, _, inside = around(subject, crop)
+    return panels | {"truth": y[0][inside]}
+
+
+def around(subject: Subject, crop: Crop) -> tuple[Tensor, Tensor, tuple]:
+    """y and x of a crop and what is around it, and the index of the crop in a picture of it."""
+    y, x = make_batch(subject.images, [crop.index], subject.data_config)
+    starts = [max(0, start - AROUND) for start in (crop.top, crop.left)]
+    stops = [
+        min(size, start + crop.side + AROUND)
+        for size, start in zip(y.shape[-2:], (crop.top, crop.left), strict=True)
+    ]
+    rows, columns = (slice(a, b) for a, b in zip(starts, stops, strict=True))
+    half = (slice(s.start // 2, s.stop // 2) for s in (rows, columns))
+    top, left = crop.top - starts[0], crop.left - starts[1]
+    inside = ..., slice(top, top + crop.side), slice(left, left + crop.side)
+    return y[..., rows, columns], x[..., *half], inside
+
+
+def draw(subject: Subject, crop: Crop, n: int, temperature: float) -> Tensor:
+    """n samples of a crop, (n,3,H,W)."""
+    y, x, inside = around(subject, crop)
+    y, x = (t.to(subject.device) for t in pad(y, x, subject.model))
+    generator = noise.keyed(subject.options.seed, [crop.index], SAMPLES_DRAW)
+    with torch.no_grad():
+        samples = torch.stack(list(sample(subject.model, x, n, temperature, generator, y)))
+    return samples[:, 0].cpu()[inside]
+
+
+@torch.no_grad()
+def own_mean(model: ConditionalModel, y: Tensor, x: Tensor) -> Tensor:
+    """A factorised model's mean, (3,H,W); y gives the size."""
+    device = next(model.parameters()).device
+    mean = model.mean(pad(y, x, model)[1].to(device))[0].cpu()
+    return mean[:, : y.shape[-2], : y.shape[-1]]
+
+
+def sibling(run: Path, subject: Subject) -> ConditionalModel | None:
+    """The baseline of a flow, from the folder of that name beside the run's; None without one."""
+    path = run.parent / run.name.replace("flow", "baseline") / "weights.safetensors"
+    if isinstance(subject.model, Factorised) or "flow" not in run.name or not path.exists():
+        return None
+    return models.load_model(path)[0].eval().to(subject.device)
+
+
+def show(blocks: list[tuple[str, dict[str, Panel]]]) -> Figure:
+    """Panels of several pictures below one another, COLUMNS side by side, in whole dots."""
+    gap, title, heading, dots = 10, 24, 44, 100
+    width = COLUMNS * (PANEL + gap) + gap
+    heights = [heading + -(-len(panels) // COLUMNS) * (PANEL + title) for _, panels in blocks]
+    maps = [p.values for _, panels in blocks for p in panels.values() if isinstance(p, Deviation)]
+    highest = max((values.quantile(0.99).item() for values in maps), default=0.0)
+    limit = next((level for level in LIMITS if level >= highest), LIMITS[-1])
+    with plt.rc_context(plotting.STYLE):
+        height = sum(heights) + gap
+        figure = plt.figure(figsize=(width / dots, height / dots), dpi=dots, layout="none")
+        bottom = height
+        for (name, panels), block in zip(blocks, heights, strict=True):
+            middle = (bottom - heading + 10) / height
+            figure.text(gap / width, middle, name, va="center", fontsize=14, fontweight="bold")
+            for place, (label, panel) in enumerate(panels.items()):
+                row, column = divmod(place, COLUMNS)
+                left = gap + column * (PANEL + gap)
+                low = bottom - heading - (row + 1) * (PANEL + title)
+                box = (left / width, low / height, PANEL / width, PANEL / height)
+                axis = figure.add_axes(box)
+                axis.axis("off")
+                axis.set_title(label, fontsize=13, pad=4)
+                if isinstance(panel, Deviation):
+                    show_deviation(axis, panel.values, limit)
+                else:
+                    axis.imshow(plotting.to_uint8(panel))
+            bottom -= block
+    return figure
+
+
+def show_deviation(axis: plt.Axes, values: Tensor, limit: float) -> None:
+    """A map of deviations from 0 to `limit` grey levels, with its scale inside."""
+    axis.imshow(values.numpy(), cmap="inferno", vmin=0, vmax=limit)
+    bar = axis.inset_axes((0, 0, 1, 0.13))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap="inferno", aspect="auto")
+    bar.axis("off")
+    for place, side, colour in ((4, "left", "white"), (251, "right", "black")):
+        text = "0" if side == "left" else f"{limit:g} grey levels"
+        bar.text(place, 0, text, color=colour, ha=side, va="center", fontsize=11)
+
+
+# --- vessels --------------------------------------------------------------------------------------
+
+
+def vessels(subject: Subject) -> Figure:
+    """A row for each of the first pictures."""
+    indices = list(subject.indices)[:FIGURE_PICTURES]
+    show_truth = subject.images.name != "drive"
+    rows = [vessel_panels(subject, index, show_truth) for index in indices]
+    images = [image for panels in rows for image in panels.values()]
+    titles = [title for panels in rows for title in panels]
     size = min(4.0, max(2.0, max(image.shape[-2] for image in images) / 100))  # inches of 100 dots
-    figure = plotting.show_grid(images, titles, columns=len(panels), size=size)
-    return [plotting.save_figure(figure, folder / f"{name}-{subject.images.split}.png")]
+    return plotting.show_grid(images, titles, columns=len(rows[0]), size=size)
 
 
-def panels_of(subject: Subject, index: int, show_truth: bool) -> dict[str, Tensor]:
-    """{title: picture in grey levels} of one image, the middle of it where it is large."""
+def vessel_panels(subject: Subject, index: int, show_truth: bool) -> dict[str, Tensor]:
+    """{title: picture in grey levels} of one picture."""
     y, x = make_batch(subject.images, [index], subject.data_config)
     height, width = y.shape[-2:]
     padded, x_padded = (t.to(subject.device) for t in pad(y, x, subject.model))
@@ -49,19 +238,8 @@ def panels_of(subject: Subject, index: int, show_truth: bool) -> dict[str, Tenso
             list(sample(subject.model, x_padded, FIGURE_SAMPLES, 1.0, generator, padded))
         )[:, 0, :, :height, :width].cpu()
     spread = drawn.std(0, correction=0)
-    if subject.experiment == "vessels":
-        panels = {f"sample {n + 1}": 255 * drawn[n] for n in range(3)}
-        panels |= {f"marginal of {FIGURE_SAMPLES}": 255 * drawn.mean(0), "deviation": 510 * spread}
-        if show_truth:
-            panels = {"photograph": x[0]} | panels | {"truth": 255 * y[0]}
-        return panels
-    panels = {
-        "input": x[0].repeat_interleave(2, -1).repeat_interleave(2, -2),
-        "bicubic": imresize_double(x)[0],
-        **{f"sample {n + 1}": drawn[n] for n in range(3)},
-        f"mean of {FIGURE_SAMPLES}": drawn.mean(0),
-        "deviation x 8": 8 * spread.mean(0, keepdim=True),
-        "truth": y[0],
-    }
-    top, left = max(0, height - CROP) // 2, max(0, width - CROP) // 2
-    return {k: p[..., top : top + CROP, left : left + CROP] for k, p in panels.items()}
+    panels = {f"sample {n + 1}": 255 * drawn[n] for n in range(3)}
+    panels |= {f"marginal of {FIGURE_SAMPLES}": 255 * drawn.mean(0), "deviation": 510 * spread}
+    if show_truth:
+        panels = {"photograph": x[0]} | panels | {"truth": 255 * y[0]}
+    return panels

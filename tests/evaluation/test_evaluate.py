@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
 
-from cnf import audit, evaluation, figures, models, publishing, runs
+from cnf import audit, evaluation, models, publishing, runs
 from cnf import results as ledger
 from cnf.config import config_sha256
 from cnf.data import load
 from cnf.errors import CheckpointError, DataError, LedgerError, TrainingError
-from cnf.subject import Subject
 
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
 
@@ -227,28 +225,3 @@ def test_scores_file_gives_the_mean_again(published, tmp_path):
     bits = next(r for r in rows if r.metric == "bits_per_pixel" and r.divided_by == "all pixels")
     assert mean == pytest.approx(bits.value, abs=1e-6)  # six printed digits
     assert "it does worst on `picture-" in (path.parent.parent / "card.md").read_text()
-
-
-def test_figures_carry_no_metadata_and_are_rewritten_only_if_they_change(published, tmp_path):
-    published("sr-flow", samples=0, figures=True)
-    path = tmp_path / "results" / "sr-flow" / "figures" / "embedded-sr-test.png"
-    with Image.open(path) as image:
-        assert image.info == {}
-    before = path.stat().st_mtime_ns
-    published("sr-flow", samples=0, figures=True, supersede=True)
-    assert path.stat().st_mtime_ns == before
-
-
-def test_figures_of_drive_show_only_what_the_model_made(loaded, vessels):
-    model, config = loaded("vessels-flow")
-    subject = Subject(model, config, vessels(16, 20))
-    shown = set(figures.panels_of(subject, 0, show_truth=True))
-    own = set(figures.panels_of(subject, 0, show_truth=False))
-    assert shown - own == {"photograph", "truth"}
-    assert own == {"sample 1", "sample 2", "sample 3", "marginal of 16", "deviation"}
-
-
-def test_sets_whose_pictures_are_not_ours_get_no_figures(loaded, vessels, tmp_path):
-    subject = Subject(*loaded("vessels-flow"), vessels(16, 20))
-    with pytest.raises(DataError, match="no figures of 'toy': its pictures are not ours to show"):
-        figures.draw_figures(subject, tmp_path)
