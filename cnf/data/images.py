@@ -1,32 +1,88 @@
 """Read one picture or label from a file, or say in one line why not."""
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
+from scipy import ndimage
 
 from cnf.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".webp")
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # what undoes each EXIF orientation
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """One decoded 8-bit picture, upright.
+
+    pixels: RGB, uint8 (H,W,3). alpha: opacity, uint8 (H,W), 0 transparent to 255; None if every
+    pixel is opaque. is_grey: whether the file has one channel of colour. profile: its ICC profile.
+    notes: what was done to the file's content on the way, a phrase each.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    is_grey: bool
+    profile: bytes | None
+    notes: tuple[str, ...]
+
+
+def read_photograph(path: Path) -> Photograph:
+    """Decode an 8-bit picture with everything that must not be lost.
+
+    It is turned as its EXIF orientation says. Greyscale and palette pictures become RGB, CMYK is
+    converted without its colour profile; of several frames the first is read. The colour of fully
+    transparent pixels, which nobody sees, is replaced by that of the nearest visible pixel, so that
+    it cannot leak into its neighbours when the picture is resampled.
+    Raises DataError for a file that is missing, truncated, no picture, deeper than 8 bits, or
+    transparent everywhere.
+    """
+    image, notes = _open(Path(path))
+    is_grey, profile, alpha = image.mode in ("1", "L", "LA"), image.info.get("icc_profile"), None
+    if image.mode in ("CMYK", "LAB", "YCbCr"):
+        profile = None  # of colours that are no longer there
+        notes.append(f"converted from {image.mode} to RGB without its colour profile")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = np.asarray(image)[..., 3]
+        alpha = None if alpha.min() == 255 else alpha
+    pixels = np.asarray(image.convert("RGB"))
+    if alpha is not None and (hidden := alpha == 0).any():
+        if hidden.all():
+            raise DataError(f"{path}: every pixel is transparent: there is nothing to see")
+        nearest = ndimage.distance_transform_edt(
+            hidden, return_distances=False, return_indices=True
+        )
+        pixels = pixels[tuple(nearest)]
+        share = f"{100 * hidden.mean():.2g} %"
+        notes.append(f"{share} fully transparent, coloured like the nearest visible pixel")
+    return Photograph(pixels, alpha, is_grey, profile, tuple(notes))
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode an 8-bit picture to RGB, uint8 (H,W,3).
+    """Decode an opaque 8-bit picture to RGB, uint8 (H,W,3), upright: see `read_photograph`.
 
-    Greyscale and palette pictures become RGB, CMYK is converted without a colour profile, an alpha
-    channel is dropped if it is opaque everywhere. Raises DataError for anything else.
+    An alpha channel is dropped if it is opaque everywhere. Raises DataError if it is not.
     """
-    image = _open(Path(path))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if image.getextrema()[3][0] < 255:
-            raise DataError(
-                f"{path}: has transparent pixels (RGBA): flatten it on a background of your choice"
-            )
-    return np.asarray(image.convert("RGB"))
+    found = read_photograph(path)
+    if found.alpha is not None:
+        raise DataError(
+            f"{path}: has transparent pixels (RGBA): flatten it on a background of your choice"
+        )
+    return found.pixels
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -35,7 +91,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     A constant label is all False at 0 and all True at 1 or 255.
     Raises DataError if it has other than two levels or is not of the picture's `shape` (H,W).
     """
-    image = _open(Path(path))
+    image, _ = _open(Path(path))
     rgb = np.asarray(image.convert("RGB"))
     grey = rgb[..., 0]
     if (rgb != grey[..., None]).any():
@@ -66,21 +122,45 @@ def check_size(name: object, height: int, width: int, multiple: int = 2, least: 
         )
 
 
-def _open(path: Path) -> Image.Image:
-    """Open and fully decode, refusing what Pillow would silently cut to 8 bits."""
+def _open(path: Path) -> tuple[Image.Image, list[str]]:
+    """Open, fully decode and turn upright, refusing what Pillow would silently cut to 8 bits; and
+    what there is to say of it."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    size = path.stat().st_size
     try:
         with Image.open(path) as image:
             raw = " ".join(str(part) for tile in image.tile for part in tile[3:])
             deep = image.mode.startswith(("I", "F")) or ";16" in raw or "16B" in raw
             if not deep:
+                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
                 image.load()
-                return image.copy()
+                return _upright(image.copy(), [f"the first of {frames} frames"] * (frames > 1))
+    except Image.DecompressionBombError:
+        raise DataError(
+            f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: cut it into parts"
+        ) from None
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{path}: no picture that can be read ({size} bytes), or truncated: convert it to PNG, "
+            "JPEG or WebP, or get it again"
+        ) from None
     except _UNREADABLE as error:
-        size = path.stat().st_size
         raise DataError(
             f"{path}: cannot be decoded ({size} bytes, {error}): truncated or not a picture; "
             "get it again"
         ) from None
     raise DataError(f"{path}: has more than 8 bits a channel ({image.mode}): convert it to 8 bits")
+
+
+def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, list[str]]:
+    """The picture as its EXIF orientation says it is seen; an EXIF block that cannot be read says
+    nothing, as in every viewer."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _UNREADABLE:
+        return image, notes
+    if orientation not in _UPRIGHT:
+        return image, notes
+    turned = f"turned upright (EXIF orientation {orientation})"
+    return image.transpose(_UPRIGHT[orientation]), [*notes, turned]
