@@ -221,18 +221,20 @@ def evaluate(
 
 
 def sample(
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,DIR}")],
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,NAME,DIR}")],
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, _option("PHOTO [PHOTO ...]")],
     num: Annotated[int, _option("N")] = 4,
     temperature: Annotated[float, _option("X")] = 0.8,
     mean: Flag = False,
+    uncertainty: Flag = False,
     out: Annotated[Path, _option("DIR")] = Path("samples"),
     seed: Annotated[int, _option("N")] = 0,
     memory: Annotated[float, _option("GB")] = 4.0,
+    overwrite: Flag = False,
     device: Device = "auto",
     threads: Number = None,
 ) -> None:
-    """Let a trained flow draw its answers for your own pictures, as PNG files.
+    """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet.
 
     Args:
         run: a run folder, or sr or vessels for the newest trained flow of the repository.
@@ -242,9 +244,11 @@ def sample(
         mean: write the mean of 32 samples too; vessels always get their probability map.
         out: folder for the files; samples by default.
         seed: of the noise; 0 by default.
+        uncertainty: write that mean and the deviation of the samples, as picture and as array.
         memory: of one pass, in GB; 4 by default. A larger picture is drawn in tiles, which is said.
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
+        overwrite: replace files of an earlier call; else they stop this one before it draws.
     """
     _one_process("sample")
     _threads(threads, device)
@@ -258,10 +262,12 @@ def sample(
         mean=mean,
         out=out,
         seed=seed,
+        uncertainty=uncertainty,
         memory=memory,
         device=device,
     ):
         print(path)
+        overwrite=overwrite,
 
 
 def data(
