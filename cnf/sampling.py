@@ -260,9 +260,12 @@ def _answer(
             "input": target.with_alpha(first).repeat(2, 0).repeat(2, 1),
             "bicubic": target.with_alpha(to_uint8(smooth)),
         } | panels
-    interest = (answer - smooth).abs().mean(0, keepdim=True) if deviation is None else deviation
+    interest, why = deviation, "where samples differ most"
+    if interest is None:
+        interest = (answer - smooth).abs().mean(0, keepdim=True)
+        why = "where vessels are" if vessels else "where it differs most from bicubic"
     overview = target.with_alpha(photo.pixels)
-    sheet = contact_sheet(overview, panels, interest[0].numpy(), lines, scale)
+    sheet = contact_sheet(overview, panels, interest[0].numpy(), why, lines, scale)
     written.append(target.write(sheet, "sheet", profile=False))
     return written
 

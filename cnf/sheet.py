@@ -25,6 +25,7 @@ def contact_sheet(
     overview: np.ndarray,
     panels: Mapping[str, np.ndarray],
     interest: np.ndarray,
+    why: str,
     lines: Sequence[str],
     scale: str | None = None,
 ) -> np.ndarray:
@@ -34,7 +35,7 @@ def contact_sheet(
         overview: the whole picture, uint8 as a panel, of any size.
         panels: {title: picture of y's size, uint8 (H,W), (H,W,3) or RGBA (H,W,4)}; transparency
             shows a chequerboard.
-        interest: (H,W), >= 0: details are where it is largest.
+        interest: (H,W), >= 0: details are where it is largest. why: says what it is.
         lines: of text, beneath. scale: what white means in the last panel, drawn under it.
     """
     boxes = details(interest)
@@ -61,7 +62,7 @@ def contact_sheet(
     ink = ImageDraw.Draw(sheet)
     if not whole:
         sheet.paste(Image.fromarray(shrunk), (GAP, GAP + head))
-        ink.text((GAP, GAP), "the picture, and where the details are", INK, font)
+        ink.text((GAP, GAP), f"{why}: A, then B, C", INK, font)
         for name, (down, across) in zip(DETAILS, boxes, strict=False):
             corner = [GAP + across.start * ratio[1], GAP + head + down.start * ratio[0]]
             corner += [GAP + across.stop * ratio[1] - 1, GAP + head + down.stop * ratio[0] - 1]
