@@ -237,18 +237,20 @@ def sample(
     """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet.
 
     Args:
-        run: a run folder, or sr or vessels for the newest trained flow of the repository.
-        pictures: files of any size; super-resolution doubles them.
+        run: sr or vessels, for the trained flow of the repository (see cnf/releases.py); the name
+            of another run of results/; or a run folder.
+        pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
+            Transparency, grey and colour profile are kept, EXIF orientation is respected.
         num: samples a picture; 4 by default.
         temperature: of the samples, 0 or more; 0.8 by default, 1 samples the model.
         mean: write the mean of 32 samples too; vessels always get their probability map.
+        uncertainty: write that mean and the deviation of the samples, as picture and as array.
         out: folder for the files; samples by default.
         seed: of the noise; 0 by default.
-        uncertainty: write that mean and the deviation of the samples, as picture and as array.
         memory: of one pass, in GB; 4 by default. A larger picture is drawn in tiles, which is said.
+        overwrite: replace files of an earlier call; else they stop this one before it draws.
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
-        overwrite: replace files of an earlier call; else they stop this one before it draws.
     """
     _one_process("sample")
     _threads(threads, device)
@@ -260,14 +262,14 @@ def sample(
         num=num,
         temperature=temperature,
         mean=mean,
+        uncertainty=uncertainty,
         out=out,
         seed=seed,
-        uncertainty=uncertainty,
         memory=memory,
         device=device,
+        overwrite=overwrite,
     ):
         print(path)
-        overwrite=overwrite,
 
 
 def data(
