@@ -5,6 +5,7 @@ VENV ?= .venv
 PAGES ?=
 JOBS ?= 2
 BENCH ?=
+AUDIT ?=
 REPOSITORY ?=
 
 PY := $(VENV)/bin/python
@@ -63,8 +64,8 @@ pages: $(STAMP)
 notebooks: $(STAMP) ## execute the pages, stale ones first; or some: PAGES='01-name 02-name'
 	$(PY) tools/notebooks.py run --jobs $(JOBS) $(PAGES)
 
-audit: $(STAMP) ## re-derive the ledger's rows from weights and data (CNF_DATA names the data)
-	$(PY) -m cnf results audit
+audit: $(STAMP) ## re-derive the ledger's rows from weights and data (CNF_DATA names the data): AUDIT='--minutes 30', or --all
+	$(PY) -m cnf results audit $(AUDIT)
 
 mutants: $(STAMP) ## plant mistakes in the package one at a time; the tests must see each
 	$(PY) tools/mutants.py

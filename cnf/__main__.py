@@ -296,24 +296,38 @@ def data(
 
 def results(
     action: Annotated[Literal["table", "show", "claims", "audit", "readme"], tyro.conf.Positional],
-    ids: Annotated[tuple[str, ...], tyro.conf.Positional, _option("[ID ...]")] = (),
+    words: Annotated[tuple[str, ...], tyro.conf.Positional, _option("[WORD ...]")] = (),
+    minutes: Minutes = None,
+    everything: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="all", help_behavior_hint="")
+    ] = False,
 ) -> int:
     """The ledger of results.
 
     Args:
         action: table prints it; show prints rows; claims prints the paper's numbers beside ours;
-            audit computes rows again and exits with 1 if one differs; readme rewrites its table.
-        ids: rows to show or audit; all rows by default.
+            audit computes rows again and exits with 1 if one differs; readme rewrites its tables.
+        words: table: show rows that have them all in run, set, metric or id, such as sr-flow set5
+            psnr. show, audit: ids of rows; all rows by default.
+        minutes: audit: about how long it may take, cheapest rows first; 10 by default. Rows that
+            are named are computed however long they take.
+        everything: audit: every row, however long it takes.
     """
     from cnf import results as ledger
 
-    if action in ("table", "claims", "readme") and ids:
-        raise ConfigError(f"results {action} takes no row: leave '{ids[0]}' out")
+    if action in ("claims", "readme") and words:
+        raise ConfigError(f"results {action} takes no row: leave '{words[0]}' out")
+    if action != "audit" and (minutes is not None or everything):
+        raise ConfigError(f"--minutes and --all are for results audit, not for {action}")
+    if everything and minutes is not None:
+        raise ConfigError("--all and --minutes contradict each other: give one")
+    if minutes is not None and not minutes >= 0:
+        raise ConfigError(f"--minutes {minutes}: give 0 or more")
     match action:
         case "table":
-            print(ledger.table(ledger.read()))
+            print(ledger.table(ledger.matching(ledger.read(), words)))
         case "show":
-            print("\n\n".join(ledger.show(i) for i in ids or [r.id for r in ledger.read()]))
+            print("\n\n".join(ledger.show(i) for i in words or [r.id for r in ledger.read()]))
         case "claims":
             print(ledger.claims_table())
         case "readme":
@@ -322,8 +336,9 @@ def results(
             from cnf import audit
 
             _threads(None, "cpu")
-            checks = audit.audit(only=ids)
-            print(audit.report(checks))
+            limit = None if everything else audit.MINUTES if minutes is None else minutes
+            checks = audit.audit(only=words, minutes=limit)
+            print(audit.report(checks, named=bool(words)))
             return int(any(check.status == "differs" for check in checks))
     return 0
 

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -399,6 +399,20 @@ COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
 DEFAULT_COLUMNS = ("model", "data", "metric", "value", "images", "how", "id")
 
 
+def matching(rows: Iterable[Row], words: Sequence[str]) -> list[Row]:
+    """The newest rows that have every word somewhere in id, run, model, data, split, metric, bound
+    or protocol. Raises LedgerError if none has."""
+
+    def text(row: Row) -> str:
+        told = (row.id, row.run, row.model, row.data, row.split, row.metric, row.bound)
+        return " ".join(str(part) for part in (*told, row.protocol)).lower()
+
+    found = [row for row in current(rows) if all(word.lower() in text(row) for word in words)]
+    if words and not found:
+        raise LedgerError(f"no row has {' and '.join(map(repr, words))}")
+    return found
+
+
 def table(rows: Iterable[Row], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
     """A markdown table, a line a row, of the named COLUMNS. Superseded rows are left out."""
     unknown = [name for name in columns if name not in COLUMNS]
@@ -415,24 +429,115 @@ def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
-# The README shows the figures that answer "how good is it"; `results table` shows every row.
-README_METRICS = ("bits_per_dim", "bits_per_pixel", "psnr", "f_half", "f_sample")
+class Grid(NamedTuple):
+    """A small table: a cell is the row that has the fields `of` all cells, of its line and of its
+    column. Lines and columns without rows are left out."""
+
+    title: str
+    of: dict[str, Any]
+    lines: dict[str, dict[str, Any]]
+    columns: dict[str, dict[str, Any]]
+
+    def write(self, rows: Sequence[Row]) -> str:
+        """As markdown; "" without rows. Raises LedgerError if several rows fit a cell."""
+
+        def cell(wanted: dict[str, Any]) -> str:
+            found = select(rows, **wanted)
+            most = max((row.num_images for row in found), default=0)
+            return value(one(found, num_images=most)) if found else ""
+
+        of, columns = self.of, self.columns.items()
+        cells = {
+            (line, column): cell(of | fields | more)
+            for line, fields in self.lines.items()
+            for column, more in columns
+        }
+        lines = [line for line in self.lines if any(cells[line, c] for c in self.columns)]
+        heads = [c for c in self.columns if any(cells[line, c] for line in lines)]
+        if not lines:
+            return ""
+        body = [[line, *(cells[line, c] for c in heads)] for line in lines]
+        return f"**{self.title}**\n\n{markdown(['', *heads], body)}"
+
+
+def _means(of: str, flow: str, baseline: str) -> dict[str, dict[str, Any]]:
+    """What two runs answer: lines of a grid."""
+    return {
+        f"baseline{of}, its mean": {"run": baseline, "samples": 0},
+        f"flow{of}, mean of 32 samples": {"run": flow, "samples": 32, "temperature": 1.0},
+        f"flow{of}, one sample at 0.8": {"run": flow, "samples": 1, "temperature": 0.8},
+    }
+
+
+_BITS = {"split": "test", "bound": ["*dequantization", "exact"], "noise_seed": 0}
+_WEIGHTED = {"bound": ["*importance-weighted"], "rounded_x": False}
+_DB = {"metric": ["psnr", "psnr_sample"], "protocol": "standard"}
+_SETS = {"Set5": "set5", "Set14": "set14", "BSD100": "bsd100"}
+
+# The README answers "how good is it"; `results table` shows every row.
+GRIDS = (
+    Grid(
+        "Super-resolution x2, bits/dim of y given x (lower is better)",
+        _BITS | {"metric": "bits_per_dim", "rounded_x": False},
+        {
+            "flow": {"run": "sr-flow-cpu-s0"},
+            "factorised baseline": {"run": "sr-baseline-cpu-s0"},
+            "flow for photographs": {"run": "sr-flow-photos-s0"},
+            "baseline for photographs": {"run": "sr-baseline-photos-s0"},
+        },
+        {
+            "ImageNet32": {"data": ["imagenet32-vandenoord", "imagenet32-chrabaszcz"]},
+            "Tiny-ImageNet 32 (stand-in)": {"data": "tinyimagenet32"},
+            "... x rounded to 8 bits": {"data": "tinyimagenet32", "rounded_x": True},
+            "... 64 importance samples": {"data": "tinyimagenet32", "draws": 64} | _WEIGHTED,
+            "ImageNet64": {"data": ["imagenet64-vandenoord", "imagenet64-chrabaszcz"]},
+            "Tiny-ImageNet 64 (stand-in)": {"data": "tinyimagenet64"},
+        },
+    ),
+    Grid(
+        "Super-resolution x2, dB (higher is better)",
+        {"split": "test"},
+        {"bicubic interpolation": {"model": "bicubic"}}
+        | _means("", "sr-flow-cpu-s0", "sr-baseline-cpu-s0")
+        | _means(" for photographs", "sr-flow-photos-s0", "sr-baseline-photos-s0"),
+        {f"PSNR {title}": {"data": data} | _DB for title, data in _SETS.items()}
+        | {
+            "BSD100, halved against x": {
+                "data": "bsd100",
+                "metric": ["consistency", "consistency_sample"],
+                "rounded_x": False,
+            }
+        },
+    ),
+    Grid(
+        "Vessels of DRIVE",
+        {"split": "test", "data": "drive", "noise_seed": 0},
+        {
+            "flow": {"run": "vessels-flow-cpu-s0"},
+            "factorised baseline": {"run": "vessels-baseline-cpu-s0"},
+            "second observer": {"model": "second observer"},
+        },
+        {
+            "bits/pixel of y given x": _BITS
+            | {"metric": "bits_per_pixel", "divided_by": "all pixels"},
+            "F at 0.5": {"metric": "f_half"},
+            "F of one sample": {"metric": "f_sample"},
+        },
+    ),
+)
 
 
 def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> str:
-    """Rewrite the table of numbers between the two markers of README.md; returns the new text.
+    """Rewrite the tables of numbers between the two markers of README.md; returns the new text.
 
     Raises LedgerError if the markers are not there.
     """
     text = path.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise LedgerError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
-    rows = [row for row in read(results) if row.split == "test" and row.metric in README_METRICS]
-    rows = [row for row in rows if row.divided_by != "field of view"]
-    rows = [r for r in rows if r.protocol != "released" and not r.data.startswith("odd-")]
-    order = ("flow", "logistic", "bernoulli")
-    rows.sort(key=lambda r: (r.experiment, [*order, r.model].index(r.model)))
-    body = table(rows) if rows else "No run has been evaluated yet."
+    rows = current(read(results))
+    tables = [table for table in (grid.write(rows) for grid in GRIDS) if table]
+    body = "\n\n".join(tables) or "No run has been evaluated yet."
     new = re.sub(
         f"{re.escape(BEGIN)}.*{re.escape(END)}",
         lambda _: f"{BEGIN}\n{body}\n{END}",
@@ -447,6 +552,8 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
 # --- the paper's claims ---------------------------------------------------------------------------
 
 Verdict = Literal["same", "different", "could not", "open"]
+Wanted = str | dict[str, Any]  # the id of a row, or the fields that `one` finds it by
+_SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 
 
 @dataclass(frozen=True, config=_strict)
@@ -456,7 +563,7 @@ class Compare:
     experiment: Literal["sr", "vessels"]
     model: str
     metric: str
-    data: str
+    data: str | tuple[str, ...]
 
 
 @dataclass(frozen=True, config=_strict)
@@ -467,7 +574,11 @@ class Claim:
         place: where it stands, as far as we know ("abstract", "a table of likelihoods").
         says: the claim in our words. `value`, `unit`: where it is a number and we recall one.
         tag: "confirmed" if a readable copy says so, else "unconfirmed". `source` says which copy.
-        ours: ids of our rows. `verdict`: ours against theirs, and the `cause` in a sentence.
+        verdict: ours against theirs, and the `cause` in a sentence.
+        ours: our rows: ids, or fields as for `one` (split "test" if they do not say). The newest
+            row stands for those that it supersedes.
+        holds: what has to be true of these rows for the verdict to stand: "#0 + 1 < #1" says that
+            the second of them is more than 1 above the first.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -479,7 +590,8 @@ class Claim:
     cause: Text
     value: float | None = None
     unit: str | None = None
-    ours: tuple[str, ...] = ()
+    ours: tuple[Wanted, ...] = ()
+    holds: tuple[Text, ...] = ()
     compare: Compare | None = None
 
     @model_validator(mode="after")
@@ -490,15 +602,14 @@ class Claim:
             raise ValueError("a recalled number cannot be judged 'same': confirm it first")
         if (self.value is None) != (self.unit is None):
             raise ValueError("`value` and `unit` go together")
+        for rule in self.holds:
+            sides = [_SUM.fullmatch(side) for side in rule.split("<")]
+            if len(sides) != 2 or not all(sides):
+                raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1'")
+            named = [int(i) for i in re.findall(r"#(\d+)", rule)]
+            if not named or max(named) >= len(self.ours):
+                raise ValueError(f"'{rule}' needs rows of `ours`, which has {len(self.ours)}")
         return self
-
-
-@dataclass(frozen=True, config=_strict)
-class Context:
-    """A number of other work that stands beside the paper's. Never a claim of the paper."""
-
-    says: Text
-    source: Text
 
 
 @dataclass(frozen=True, config=_strict)
@@ -506,34 +617,84 @@ class Claims:
     """`results/claims.yml`."""
 
     claims: tuple[Claim, ...]
-    context: tuple[Context, ...] = ()
 
 
 def claims(results: Path = RESULTS) -> Claims:
-    """Read and validate claims.yml. Raises LedgerError."""
+    """Read and validate claims.yml against the ledger.
+
+    Raises LedgerError, also if a claim that was judged misses a row or if what it `holds` does not.
+    """
     path = results / "claims.yml"
-    try:
-        found = TypeAdapter(Claims).validate_python(yaml.safe_load(path.read_text()))
-    except FileNotFoundError:
-        raise LedgerError(f"{path.name} is missing from {path.parent.name}/") from None
-    except (ValidationError, yaml.YAMLError) as error:
-        raise LedgerError(f"{path.name} does not fit: {error}") from None
-    known = {row.id for row in read(results)}
+    found, rows = _read_yaml(path, Claims), read(results)
     ids = [claim.id for claim in found.claims]
     for claim in found.claims:
         if ids.count(claim.id) > 1:
             raise LedgerError(f"{path.name}: claim '{claim.id}' is there twice")
-        for row_id in claim.ours:
-            if row_id not in known:
-                raise LedgerError(f"{path.name}: claim '{claim.id}' names no row '{row_id}'")
+        ours = [_newest(wanted, rows, claim) for wanted in claim.ours]
+        if None in ours:
+            if claim.verdict in ("same", "different"):
+                missing = claim.ours[ours.index(None)]
+                raise LedgerError(
+                    f"{path.name}: claim '{claim.id}' is judged but there is no row {missing}"
+                )
+            continue
+        for rule in claim.holds:
+            left, right = (_sum(side, ours) for side in rule.split("<"))
+            if not left < right:
+                raise LedgerError(
+                    f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
+                    "does not hold: judge the claim again"
+                )
     return found
 
 
+def _read_yaml(path: Path, form: type) -> Any:
+    if not path.exists():
+        raise LedgerError(f"{path.name} is missing from {path.parent.name}/")
+    return _parse(path.read_text(), path.name, form)
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str, name: str, form: type) -> Any:
+    try:
+        return TypeAdapter(form).validate_python(yaml.safe_load(text))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise LedgerError(f"{name} does not fit: {error}") from None
+
+
+def _newest(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
+    """The row that a claim names, or the newest that stands for it; None if its fields have none.
+
+    Raises LedgerError for an id that is no row, and for fields that fit several.
+    """
+    try:
+        if isinstance(wanted, str):
+            newer = {row.supersedes: row.id for row in rows if row.supersedes}
+            by_id = {row.id: row for row in rows}
+            if wanted not in by_id:
+                raise LedgerError(f"names no row '{wanted}'")
+            while wanted in newer:
+                wanted = newer[wanted]
+            return by_id[wanted]
+        wanted = {"split": "test"} | wanted
+        return one(rows, **wanted) if select(rows, **wanted) else None
+    except LedgerError as error:
+        raise LedgerError(f"claims.yml: claim '{claim.id}': {error}") from None
+
+
+def _sum(side: str, rows: Sequence[Row]) -> float:
+    first, sign, second = _SUM.fullmatch(side).groups()
+    a, b = (
+        0.0 if term is None else rows[int(term[1:])].value if term[0] == "#" else float(term)
+        for term in (first, second)
+    )
+    return a - b if sign == "-" else a + b
+
+
 def claims_table(results: Path = RESULTS) -> str:
-    """The claims as a markdown table. What is unconfirmed is never printed as a fact; where a row
-    was superseded, the newest one stands."""
-    rows = {row.id: row for row in read(results)}
-    newer = {row.supersedes: row.id for row in rows.values() if row.supersedes}
+    """The claims as a markdown table. What is unconfirmed is never printed as a fact, a stand-in
+    never without its name; where a row was superseded, the newest one stands."""
+    rows = read(results)
     lines = []
     for claim in claims(results).claims:
         says = claim.says
@@ -541,13 +702,13 @@ def claims_table(results: Path = RESULTS) -> str:
             says += f": {claim.value:g} {claim.unit}"
         if claim.tag == "unconfirmed":
             says = f"(recalled, unconfirmed) {says}"
-        ours = []
-        for i in claim.ours:
-            while i in newer:
-                i = newer[i]
-            ours.append(f"{value(rows[i])} (`{i}`)")
-        ours = "; ".join(ours)
-        lines.append([claim.place, says, ours, claim.verdict, claim.cause])
+        ours = [_newest(wanted, rows, claim) for wanted in claim.ours]
+        ours = [
+            f"{value(row)}{f' on {row.data}, a stand-in,' * row.stand_in} (`{row.id}`)"
+            for row in ours
+            if row
+        ]
+        lines.append([claim.place, says, "; ".join(ours), claim.verdict, claim.cause])
     return markdown(["place", "the paper says", "ours", "verdict", "cause"], lines)
 
 
@@ -557,11 +718,82 @@ def paper_figure(
     """The paper's figure for such a row, if claims.yml has one."""
     if not (results / "claims.yml").exists():
         return None
-    wanted = Compare(experiment, model, metric, data)
-    for claim in claims(results).claims:
-        if claim.compare == wanted and claim.value is not None:
+    for claim in _read_yaml(results / "claims.yml", Claims).claims:
+        c = claim.compare
+        if c is None or claim.value is None:
+            continue
+        sets = [c.data] if isinstance(c.data, str) else c.data
+        same = (c.experiment, c.model, c.metric) == (experiment, model, metric)
+        if same and any(_fits(data, wanted) for wanted in sets):
             return Paper(claim.place, claim.value, claim.tag)
     return None
+
+
+# --- what others have published -------------------------------------------------------------------
+
+Number = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_strict)
+class Published:
+    """A number of other work that stands beside ours. Never one of the paper.
+
+    Args:
+        metric: of METRICS where it is such a one, or "lpips", or "f" (F of vessels).
+        deviation: standard deviation over images, where it is known.
+        setting: how it was made. `source`: where we read it.
+        incomparable: why it must not be compared with a row of ours; None if it may.
+    """
+
+    method: Text
+    experiment: Literal["sr", "vessels"]
+    data: Text
+    metric: Literal[
+        *("psnr", "ssim", "psnr_rgb", "ssim_rgb", "consistency", "bits_per_dim", "lpips", "f")
+    ]
+    value: Number
+    deviation: Number | None
+    setting: Text
+    source: Text
+    incomparable: str | None
+
+
+@dataclass(frozen=True, config=_strict)
+class _Work:
+    """An entry of published.yml: several numbers of one work."""
+
+    method: Text
+    experiment: Literal["sr", "vessels"]
+    setting: Text
+    source: Text
+    values: dict[str, dict[str, Number | tuple[Number, Number]]]
+    incomparable: str | None = None
+
+
+@dataclass(frozen=True, config=_strict)
+class _Works:
+    published: tuple[_Work, ...]
+
+
+def published(results: Path = RESULTS, **wanted: Any) -> list[Published]:
+    """What `results/published.yml` holds, a number each, of those whose fields are as `wanted`
+    says: `published(data="set5", metric="psnr")`. Raises LedgerError."""
+    unknown = [name for name in wanted if name not in Published.__dataclass_fields__]
+    if unknown:
+        raise LedgerError(f"published figures have no field '{unknown[0]}'")
+    found = []
+    for work in _read_yaml(results / "published.yml", _Works).published:
+        for data, values in work.values.items():
+            for metric, number in values.items():
+                number = number if isinstance(number, tuple) else (number, None)
+                about = work.setting, work.source, work.incomparable
+                try:
+                    figure = Published(work.method, work.experiment, data, metric, *number, *about)
+                except ValidationError as error:
+                    raise LedgerError(f"published.yml: {work.method}: {error}") from None
+                if all(_fits(getattr(figure, k), v) for k, v in wanted.items()):
+                    found.append(figure)
+    return found
 
 
 def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:

@@ -159,7 +159,11 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
         (["data", "verify", "set9"], "no image set 'set9'"),
         (["data", "list", "set5"], "leave 'set5' out"),
         (["results", "show", "row9"], "no row 'row9'"),
-        (["results", "table", "row9"], "leave 'row9' out"),
+        (["results", "table", "sr", "row9"], "no row has 'sr' and 'row9'"),
+        (["results", "claims", "row9"], "leave 'row9' out"),
+        (["results", "table", "--all"], "--minutes and --all are for results audit"),
+        (["results", "audit", "--minutes", "-1"], "--minutes -1.0: give 0 or more"),
+        (["results", "audit", "--minutes", "1", "--all"], "contradict each other"),
     ],
     ids=lambda v: " ".join(v[:2]) if isinstance(v, list) else "",
 )

@@ -80,6 +80,43 @@ def test_claims_show_rows_that_nothing_supersedes():
     assert shown and shown <= {row.id for row in ledger.current(ledger.read())}
 
 
+def test_published_figures_are_well_formed():
+    found = ledger.published()
+    assert len({(f.method, f.data, f.metric, f.setting) for f in found}) == len(found)
+    assert {f.experiment for f in found} == {"sr", "vessels"}
+    (bicubic,) = ledger.published(method="bicubic", data="set5", metric="psnr")
+    # with MATLAB's kernel 33.69 or 33.66, as Y is made: another unit or set would be far away
+    assert abs(bicubic.value - 33.67) < 0.02 and bicubic.incomparable is None
+    # bits of p(y) say nothing about bits of p(y|x); the paper's own numbers are claims, not context
+    assert all(f.incomparable for f in found if f.metric == "bits_per_dim" or f.data == "div2k")
+    assert not any("winkler" in (f.method + f.source).lower() for f in found)
+    with pytest.raises(LedgerError, match="no field 'colour'"):
+        ledger.published(colour="red")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"values": {"set5": {"psrn": 30.0}}}, "psrn"),
+        ({"values": {"set5": {"psnr": "high"}}}, "psnr"),
+        ({"values": {"set5": {"psnr": -1.0}}}, "psnr"),
+        ({"source": ""}, "source"),
+        ({"experiment": "faces"}, "experiment"),
+        ({"year": 2017}, "year"),
+    ],
+)
+def test_published_figure_that_does_not_fit_is_refused(tmp_path, changes, message):
+    work = {"method": "A", "experiment": "sr", "setting": "x2", "source": "a table"}
+    work |= {"values": {"set5": {"psnr": [30.0, 1.5]}}}
+    path = tmp_path / "published.yml"
+    path.write_text(yaml.safe_dump({"published": [work]}))
+    (figure,) = ledger.published(tmp_path)
+    assert (figure.value, figure.deviation) == (30.0, 1.5)
+    path.write_text(yaml.safe_dump({"published": [work | changes]}))
+    with pytest.raises(LedgerError, match=message):
+        ledger.published(tmp_path)
+
+
 def test_paper_figures_come_from_the_claims():
     figure = ledger.paper_figure("sr", "flow", "bits_per_dim", "tinyimagenet32", ledger.RESULTS)
     assert (figure.value, figure.tag) == (3.01, "unconfirmed")

@@ -185,11 +185,26 @@ def test_show_prints_every_field(tmp_path):
 def test_readme_is_rewritten_between_its_markers(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n")
-    ledger.append([row(), row(id="valid-row", split="valid")], tmp_path)
+    ours = {"run": "sr-flow-cpu-s0"}
+    standard = {"data": "set5", "protocol": "standard", "rounded_x": True}
+    standard |= {"samples": 32, "temperature": 1.0}
+    rows = [
+        row(**ours),
+        row(id="valid", **ours, split="valid", value=9.0),
+        row(id="few", **ours, num_images=50, value=8.0),
+        row(id="rounded", **ours, rounded_x=True, value=2.775),
+        row(id="weighted", **ours, bound="a dequantization, importance-weighted", draws=64),
+        row(id="psnr", **ours, **PICTURE, **standard, value=37.2),
+    ]
+    ledger.append(rows, tmp_path)
     text = ledger.readme(path, tmp_path)
     assert path.read_text() == text
-    assert text.startswith(f"before\n{ledger.BEGIN}\n| model |") and text.endswith("\nafter\n")
-    assert "2.505" in text and "old" not in text and "valid-row" not in text
+    assert text.startswith(f"before\n{ledger.BEGIN}\n**Super-resolution x2, bits/dim")
+    assert text.endswith("\nafter\n") and "old" not in text
+    assert "| flow | ≤ 2.505 ± 0.012 | ≤ 2.775 ± 0.012 | ≤ 2.505 ± 0.012 |" in text
+    assert "8.0" not in text and "9.0" not in text  # fewer pictures; another split
+    assert "| flow, mean of 32 samples | 37.20 ± 0.01 |" in text
+    assert "baseline" not in text and "DRIVE" not in text  # no row, no line
     path.write_text("no markers")
     with pytest.raises(LedgerError, match="must hold"):
         ledger.readme(path, tmp_path)
@@ -224,3 +239,21 @@ def test_one_row_is_one_or_says_what_tells_them_apart():
         ledger.one(rows, data="tinyimagenet32")
     with pytest.raises(LedgerError, match="no row has data='set14'"):
         ledger.one(rows, data="set14")
+
+
+def test_readme_refuses_to_choose_between_rows(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"{ledger.BEGIN}\n{ledger.END}\n")
+    ours = {"run": "sr-flow-cpu-s0"}
+    ledger.append([row(id="a", **ours), row(id="b", **ours, draws=8)], tmp_path)
+    with pytest.raises(LedgerError, match="2 rows .* choose by draws"):
+        ledger.readme(path, tmp_path)
+
+
+def test_words_choose_rows_of_the_table():
+    rows = [row(id="a"), row(id="b", **PICTURE, data="set5"), row(id="c", supersedes="a")]
+    assert [r.id for r in ledger.matching(rows, ["PSNR", "set5"])] == ["b"]
+    assert [r.id for r in ledger.matching(rows, [])] == ["b", "c"]
+    assert [r.id for r in ledger.matching(rows, ["bits"])] == ["c"]
+    with pytest.raises(LedgerError, match="no row has 'set5' and 'bits'"):
+        ledger.matching(rows, ["set5", "bits"])
