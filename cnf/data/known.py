@@ -2,20 +2,30 @@ r"""Data whose conditional likelihood is known: what a model misses can be count
 
 A latent picture is Gaussian, v | x ~ N(m(x), S), with neighbouring entries correlated; the target
 is v cut into cells. P(y|x) is then the probability of a box (grey levels) or an orthant (binary,
-the multivariate probit model of paper section 3), computed by quadrature for up to four entries;
-tests compare it with SciPy's estimates. The input x is one of a few fixed fields, so that the
-entropy and the best that a model without correlations can reach are finite sums over all y and x,
-not estimates.
+the multivariate probit model of paper section 3). Two kinds, small and of realistic size:
+
+`GaussianField`, `ThresholdedField`: up to four entries, by quadrature. The input x is one of a few
+fixed fields, so that the entropy and the best that a model without correlations can reach are
+finite sums over all y and x, not estimates. Tests compare the quadrature with SciPy's estimates.
+
+`FineField`, `RowField`: pictures of any size, by linear algebra and by a sum along each row; y and
+x are what the models of super-resolution and of vessels take. Derived in "Known likelihoods".
 """
 
 from functools import cached_property
 from itertools import product
-from math import log
+from math import ceil, log, pi
 
 import numpy as np
 import torch
 from scipy.special import ndtr, xlogy
 from torch import Tensor
+
+from cnf.data.degrade import half_matrix
+
+MIDDLE = 128.0  # the grey level that fields of realistic size lie around
+REACH = 7.0  # standard normals beyond it have a mass of 1e-12
+ROWS = 256  # that `RowField` works on together, so that they stay in the cache
 
 
 class CutGaussian:
@@ -134,6 +144,253 @@ class ThresholdedField(CutGaussian):
         seed: int = 0,
     ):
         super().__init__(shape, np.array([0.5]), 0.5, gain, 1.0, correlation, num_inputs, seed)
+
+
+class FineField:
+    r"""Pairs for x2 super-resolution: a Gaussian picture v, y = floor(v), x = half(v) + noise.
+
+    v ~ N(128, S), S = (deviation^2 - grain^2) C x R + grain^2 I: colours correlate by
+    `channel_correlation` (C), places a distance d apart by correlation^d (R), every entry has grain
+    of its own. x halves v as `degrade` does and adds white noise of deviation `noise`: without it
+    v | x would have no density, since x would fix a quarter of v's directions. All in grey levels.
+
+    P(y|x) is the integral of v's density over a cell: the density of v + u, u uniform on
+    (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes the Gaussian of the same
+    mean and covariance, N(m(x), S(x) + I/12), for the density of v + u. `error_bits` says how far
+    off that is: 1e-6 bits/dim with the grain given here.
+
+    Args:
+        size: height and width of y, even, at least 4. Setting up takes O(size^6): 64 is much.
+
+    Shapes: y uint8 (B,3,H,W), x float32 (B,3,H/2,W/2). Raises ValueError for parameters that do not
+    fit: grain and noise must be at least 1 (below it cells are too coarse), deviation at most 20
+    (above it entries would leave 0..255; with 20 one picture of 3x16x16 in 10 million has one).
+    """
+
+    def __init__(
+        self,
+        size: int = 16,
+        deviation: float = 20.0,
+        correlation: float = 0.8,
+        channel_correlation: float = 0.95,
+        grain: float = 2.0,
+        noise: float = 1.0,
+    ):
+        if size % 2 or size < 4:
+            raise ValueError(f"size = {size}: pictures that are halved need even sides >= 4")
+        if not (0 <= correlation < 1 and 0 <= channel_correlation < 1):
+            raise ValueError(
+                f"correlation = {correlation} and channel_correlation = {channel_correlation} must "
+                "lie in [0, 1)"
+            )
+        if not (1 <= grain <= deviation <= 20 and noise >= 1):
+            raise ValueError(
+                f"grain = {grain}, deviation = {deviation}, noise = {noise}: choose 1 <= grain <= "
+                "deviation <= 20 and noise >= 1, in grey levels"
+            )
+        self.size, self.noise = size, noise
+        halve = half_matrix(size)
+        self.halve = torch.kron(halve, halve)  # (n/4, n), n = size^2
+        place = torch.cartesian_prod(*[torch.arange(size, dtype=torch.float64)] * 2)
+        smooth = correlation ** torch.cdist(place, place)
+        colours = torch.full((3, 3), channel_correlation, dtype=torch.float64)
+        # in the colours' own axes, three pictures that are independent of each other
+        values, self.axes = torch.linalg.eigh(colours.fill_diagonal_(1.0))
+        own = torch.eye(size**2, dtype=torch.float64)
+        prior = (deviation**2 - grain**2) * values[:, None, None] * smooth + grain**2 * own
+        seen = self.halve @ prior  # covariance of half(v) and v, (3, n/4, n)
+        of_x = seen @ self.halve.T + noise**2 * own[: size**2 // 4, : size**2 // 4]
+        self.gain = torch.linalg.solve(of_x, seen).mT  # (3, n, n/4)
+        self.covariance = prior - self.gain @ seen  # of v given x, (3, n, n)
+        self._prior_root = torch.linalg.cholesky(prior)
+        self._root = torch.linalg.cholesky(self.covariance + own / 12)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw n pairs: y uint8 (n,3,H,W) and x float32 (n,3,H/2,W/2)."""
+        eps = torch.randn(3, self.size**2, n, generator=generator, dtype=torch.float64)
+        v = self._prior_root @ eps
+        v, x = self._pictures(v), self._pictures(self.halve @ v)
+        x = x + self.noise * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        return v.floor().clamp(0, 255).to(torch.uint8), x.float()
+
+    def mean(self, x: Tensor) -> Tensor:
+        """E[v|x], float64 (B,3,H,W)."""
+        return self._pictures(self.gain @ self._columns(x))
+
+    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
+        """log P(y|x) in nats, float64 (B,), to within a few times `error_bits`."""
+        eps = torch.linalg.solve_triangular(self._root, self._residual(y, x), upper=False)
+        return -(eps.square() / 2).sum((0, 1)) - self._log_volume(self._root)
+
+    def factorised_log_prob(self, y: Tensor, x: Tensor) -> Tensor:
+        """log of the product of the true P(y_j|x), in nats, float64 (B,): no model with independent
+        entries has a higher average."""
+        deviation = self.variance(extra=0.0).sqrt()
+        low = (y.double() - self.mean(x)) / deviation
+        high = low + 1 / deviation
+        flip = low > 0  # differences of small numbers, not of numbers near 1
+        low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+        cells = torch.special.ndtr(high) - torch.special.ndtr(low)
+        return cells.log().sum((1, 2, 3))
+
+    def variance(self, extra: float = 1 / 12) -> Tensor:
+        """Diagonal of the covariance of v given x, plus `extra`, (3,H,W)."""
+        diagonal = torch.diagonal(self.covariance, dim1=1, dim2=2)  # in the colours' own axes
+        return (self.axes.square() @ diagonal).view(3, self.size, self.size) + extra
+
+    def entropy_bits(self) -> float:
+        """Entropy of y given x in bits per entry: no model can score below it."""
+        return self._bits(self._log_volume(self._root))
+
+    def best_factorised_bits(self) -> float:
+        """Cross-entropy, in bits per entry, of the best model with independent entries given x."""
+        return self._bits((2 * pi * self.variance()).log().sum().item() / 2)
+
+    def gaussian_bound_bits(self) -> float:
+        """What the best Gaussian density of y + u reaches with one draw of uniform noise u: its
+        covariance is S(x) + I/6, for rounding and noise each spread v by 1/12."""
+        own = torch.eye(self.size**2, dtype=torch.float64)
+        root = torch.linalg.cholesky(self.covariance + own / 6)
+        return self._bits(self._log_volume(root))
+
+    def error_bits(self) -> float:
+        r"""Standard deviation over y of the error of `log_prob` of one picture, in bits per entry.
+
+        The first cumulants in which u differs from a Gaussian are its fourth, -1/120, so that to
+        first order the error is -sum_j (g_j^4 - 6 g_j^2 Q_jj + 3 Q_jj^2) / 2880, with
+        Q = (S(x) + I/12)^-1 and g = Q (y + 1/2 - m(x)): zero on average, of variance
+        24 sum_j Q_jj^4 / 2880^2.
+        """
+        inverse = torch.diagonal(torch.cholesky_inverse(self._root), dim1=1, dim2=2)
+        precision = self.axes.square() @ inverse
+        return (24 * precision.pow(4).sum()).sqrt().item() / 2880 / (self.dims * log(2))
+
+    @property
+    def dims(self) -> int:
+        """Entries of one y."""
+        return 3 * self.size**2
+
+    def _bits(self, log_volume: float) -> float:
+        """Entropy in bits per entry of a Gaussian whose log sqrt det(2 pi S) is given."""
+        return (log_volume / self.dims + 0.5) / log(2)
+
+    def _log_volume(self, root: Tensor) -> float:
+        """log sqrt det(2 pi S) of S = root root^T."""
+        diagonal = torch.diagonal(root, dim1=1, dim2=2)
+        return (diagonal.log().sum() + self.dims * log(2 * pi) / 2).item()
+
+    def _residual(self, y: Tensor, x: Tensor) -> Tensor:
+        """y + 1/2 - E[v|x] in the colours' own axes, (3, n, B)."""
+        return self._columns(y.double() + 0.5 - self.mean(x) + MIDDLE)
+
+    def _columns(self, pictures: Tensor) -> Tensor:
+        """Pictures around 128, (B,3,H,W), to (3, H W, B) around 0 in the colours' own axes."""
+        flat = (pictures.double() - MIDDLE).flatten(2)
+        return torch.einsum("ca,bcn->anb", self.axes, flat)
+
+    def _pictures(self, columns: Tensor) -> Tensor:
+        """Undo `_columns`."""
+        side = round(columns.shape[1] ** 0.5)
+        flat = torch.einsum("ca,anb->bcn", self.axes, columns)
+        return flat.unflatten(2, (side, side)) + MIDDLE
+
+
+class RowField:
+    r"""Pairs for segmentation: y = 1 where a Gaussian picture v exceeds 1/2, correlated along rows.
+
+    v_ij = m_ij(x) + w_ij, w_ij = a w_i,j-1 + sqrt(1 - a^2) eps_ij of variance 1, a = `correlation`;
+    rows are independent given x. m(x) = 1/2 + (green - `level`) / `contrast`, green the second
+    channel of x. Each row of w is a Markov chain, so that its orthant probability is a chain of
+    integrals over one number each: of any length, exact to the 1e-10 of Gauss-Legendre quadrature.
+
+    Shapes: y uint8 (B,1,H,W) in {0, 1}, x float32 (B,3,H,W), grey levels. Raises ValueError for a
+    correlation outside [0, 1) or a contrast that is not positive.
+    """
+
+    def __init__(
+        self,
+        size: int = 16,
+        correlation: float = 0.8,
+        level: float = 150.0,
+        contrast: float = 30.0,
+    ):
+        if not (0 <= correlation < 1 and contrast > 0):
+            raise ValueError(
+                f"correlation = {correlation} must lie in [0, 1), contrast = {contrast} above 0"
+            )
+        self.size, self.correlation = size, correlation
+        self.level, self.contrast = level, contrast
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw n pairs: y uint8 (n,1,H,W), x float32 (n,3,H,W): smooth, noise in each channel."""
+        shape = (n, 3, self.size, self.size)
+        grid = torch.randn(n, 1, *[-(-self.size // 4) + 1] * 2, generator=generator)
+        smooth = torch.nn.functional.interpolate(
+            grid, size=shape[2:], mode="bilinear", align_corners=True
+        )
+        own = torch.randn(shape, generator=generator)
+        x = (MIDDLE + 40 * smooth + 8 * own).clamp(0, 255).round()
+        eps = torch.randn(n, 1, *shape[2:], generator=generator, dtype=torch.float64)
+        steps = [eps[..., 0]]
+        for j in range(1, self.size):
+            steps.append(self.correlation * steps[-1] + self.width * eps[..., j])
+        return (torch.stack(steps, -1) > self.thresholds(x)).to(torch.uint8), x
+
+    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
+        """log P(y|x) in nats, float64 (B,)."""
+        start, sign = self.thresholds(x)[:, 0], 2 * y[:, 0].double() - 1
+        # where y = 0, w lies above the threshold of the picture's mirror image
+        start = (sign * start).clamp(min=-REACH).flatten(0, 1)  # (B H, W)
+        sign = sign.flatten(0, 1)
+        blocks = zip(start.split(ROWS), sign.split(ROWS), strict=True)
+        rows = torch.cat([self._rows(*block) for block in blocks])
+        return rows.view(len(y), -1).sum(1)
+
+    def _rows(self, start: Tensor, sign: Tensor) -> Tensor:
+        """log P(sign_j w_j > start_j for all j) of rows, (R, W) -> (R,).
+
+        Gauss-Legendre nodes of every w_j; alpha is the density of w_j at them times the probability
+        of all before it, over their total so far.
+        """
+        length = (REACH - start).clamp(min=1.0)
+        count = ceil(8 + 3 * length.max().item() / (2 * self.width))
+        nodes, weights = (torch.from_numpy(t) for t in np.polynomial.legendre.leggauss(count))
+        w = sign[..., None] * (start[..., None] + length[..., None] * (nodes + 1) / 2)
+        alpha = torch.exp(-w[:, 0].square() / 2) / (2 * pi) ** 0.5
+        total = torch.zeros(len(start), dtype=torch.float64)
+        for j in range(start.shape[1]):
+            if j:
+                step = (w[:, j, :, None] - self.correlation * w[:, j - 1, None, :]) / self.width
+                kernel = step.square_().mul_(-0.5).exp_() / (self.width * (2 * pi) ** 0.5)
+                alpha = (kernel @ alpha[..., None])[..., 0]
+            alpha = alpha * weights * (length[:, j, None] / 2)
+            here = alpha.sum(1)
+            alpha, total = alpha / here[:, None], total + here.log()
+        return total
+
+    def marginals(self, x: Tensor) -> Tensor:
+        """P(y_j = 1 | x), float64 (B,1,H,W)."""
+        return torch.special.ndtr(-self.thresholds(x))
+
+    def factorised_log_prob(self, y: Tensor, x: Tensor) -> Tensor:
+        """log of the product of the true P(y_j|x), in nats, float64 (B,): no model with independent
+        entries has a higher average."""
+        sign = 2 * y.double() - 1
+        return torch.special.log_ndtr(-sign * self.thresholds(x)).sum((1, 2, 3))
+
+    def thresholds(self, x: Tensor) -> Tensor:
+        """What w must exceed for y = 1, float64 (B,1,H,W)."""
+        return (self.level - x[:, 1:2].double()) / self.contrast
+
+    @property
+    def width(self) -> float:
+        """Deviation of w given its neighbour on the left."""
+        return (1 - self.correlation**2) ** 0.5
+
+    @property
+    def dims(self) -> int:
+        """Entries of one y."""
+        return self.size**2
 
 
 def _boxes(cuts: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from cnf.data.known import GaussianField, ThresholdedField
+from cnf.data.degrade import imresize_half
+from cnf.data.known import FineField, GaussianField, RowField, ThresholdedField, _boxes
 
 SMALL = [
     GaussianField((2, 1, 1)),
@@ -114,3 +115,211 @@ def test_too_many_entries_are_refused(shape):
 def test_impossible_correlation_is_refused():
     with pytest.raises(ValueError, match=r"correlation = 1\.0"):
         GaussianField(correlation=1.0)
+
+
+# -- fields of realistic size ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return FineField(8)
+
+
+@pytest.fixture(scope="module")
+def pairs(fine):
+    return fine.sample(4000, torch.Generator().manual_seed(0))
+
+
+def cell_error(deviation):
+    """Average and spread over y of the error of log N(y + 1/2; m, S + I/12), by quadrature, and the
+    spread as `error_bits` has it; in nats, of two entries that correlate by 0.6."""
+    covariance = deviation**2 * np.array([[1, 0.6], [0.6, 1]])
+    mean = np.array([24.3, 23.9])
+    table = _boxes(np.concatenate([[-np.inf], np.arange(1, 48), [np.inf]]), mean, covariance)
+    centre = np.stack(np.meshgrid(*[np.arange(48) + 0.5] * 2, indexing="ij"), -1)
+    widened = covariance + np.eye(2) / 12
+    near = (np.abs(centre - mean) < 4 * deviation).all(2)  # all that ever comes up
+    table, centre = table[near], centre[near]
+    error = multivariate_normal(mean, widened).logpdf(centre) - np.log(table)
+    precision = np.diag(np.linalg.inv(widened))
+    average = (table * error).sum()
+    spread = np.sqrt((table * error**2).sum())
+    return average, spread, np.sqrt(24 * (precision**4).sum()) / 2880
+
+
+def test_a_wider_gaussian_gives_the_probability_of_cells():
+    average, spread, predicted = cell_error(2.0)
+    # The next cumulants are smaller by another factor Q ~ 0.4 with a small coefficient.
+    assert spread == pytest.approx(predicted, rel=0.25)
+    assert abs(average) < 0.2 * spread
+
+
+def test_the_error_of_cells_falls_with_the_fourth_power_of_the_grain():
+    coarse, fine = cell_error(2.0)[1], cell_error(4.0)[1]
+    # precision^2: 16 at the limit, and 1/12 still counts beside a variance of 4
+    assert 12 < coarse / fine < 18
+
+
+def test_a_density_at_the_centre_of_cells_would_be_worse():
+    """What the 1/12 is for: without it the error is of the order of Q, not of Q^2."""
+    covariance, mean = 4 * np.eye(1), np.array([24.3])
+    table = _boxes(np.concatenate([[-np.inf], np.arange(1, 48), [np.inf]]), mean, covariance)
+    centre = (np.arange(48) + 0.5)[:, None]
+    near = np.abs(centre[:, 0] - mean) < 8
+    table, centre = table[near], centre[near]
+    errors = [
+        np.abs(multivariate_normal(mean, covariance + extra).logpdf(centre) - np.log(table))
+        for extra in (0, 1 / 12)
+    ]
+    assert errors[0].max() > 20 * errors[1].max()
+
+
+def test_log_prob_of_a_picture_agrees_with_its_integral_over_the_cell(fine, pairs):
+    """By Monte Carlo in 192 dimensions: noise in the cell leans as the density does, so that the
+    weights hardly vary and their average is the integral over the cell."""
+    y, x, draws = *(t[:2] for t in pairs), 5000
+    full = torch.einsum("ca,anm,da->cndm", fine.axes, fine.covariance, fine.axes).reshape(192, 192)
+    precision = torch.linalg.inv(full)
+    residual = (y.double() + 0.5 - fine.mean(x)).flatten(1)
+    g = -(residual @ precision)[:, None]  # the gradient of log p(v|x) at the centre
+    t = torch.rand(2, draws, 192, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    u = torch.log1p(t * torch.expm1(g)) / g  # of density g e^(g u) / (e^g - 1) on (0, 1)
+    log_q = (g * u - torch.log(torch.expm1(g) / g)).sum(2)
+    moved = residual[:, None] + u - 0.5
+    log_p = -(moved @ precision * moved).sum(2) / 2 - torch.linalg.slogdet(2 * np.pi * full)[1] / 2
+    weights = log_p - log_q
+    exact = weights.logsumexp(1) - log(draws)
+    # Weights deviate by 0.1 of themselves: the average by 0.1 / sqrt(5000) = 1.4e-3, five of which
+    # are 7e-3 nats of some 500; the error proper is 1e-3.
+    assert weights.std(1).max() < 0.1
+    np.testing.assert_allclose(fine.log_prob(y, x), exact, atol=7e-3)
+    assert fine.error_bits() * fine.dims * log(2) < 1e-3
+
+
+def test_covariance_given_x_is_that_of_the_joint_gaussian(fine, pairs):
+    """Residuals y + 1/2 - E[v|x] have covariance S(x) + I/12, and do not depend on x."""
+    y, x = pairs
+    residual = (y.double() + 0.5 - fine.mean(x)).flatten(1)
+    whitened = torch.linalg.solve_triangular(fine._root, fine._residual(y, x), upper=False)
+    # 192 independent standard normals of each of 4000 pictures: mean square 1, to 5 deviations
+    margin = 5 * (2 / whitened.numel()) ** 0.5
+    assert whitened.square().mean().item() == pytest.approx(1, abs=margin)
+    assert residual.mean().abs() < 5 * residual.std() / len(y) ** 0.5
+    correlation = torch.corrcoef(torch.cat([residual.T, x.flatten(1).double().T]))[:192, 192:]
+    # 192 x 48 correlations of independent numbers: the largest of 9216 is at about 4 deviations
+    assert correlation.abs().max() < 6 / len(y) ** 0.5
+
+
+def test_x_is_the_halved_picture_with_the_noise_that_is_stated(fine, pairs):
+    y, x = pairs
+    noise = (x.double() - imresize_half(y.double() + 0.5)).flatten()
+    # halving averages away most of the deviation 0.29 of rounding
+    assert noise.std().item() == pytest.approx((1 + 0.3 / 12) ** 0.5, abs=0.02)
+    assert abs(noise.mean().item()) < 5 * noise.std().item() / len(noise) ** 0.5
+
+
+def test_entropies_are_what_samples_score(fine, pairs):
+    for log_prob, expected in (
+        (fine.log_prob, fine.entropy_bits()),
+        (fine.factorised_log_prob, fine.best_factorised_bits()),
+    ):
+        bits = -log_prob(*pairs) / (fine.dims * log(2))
+        # Five standard errors.
+        assert abs(bits.mean() - expected) < 5 * bits.std() / len(bits) ** 0.5
+
+
+def test_per_pixel_models_miss_most_of_a_bit(fine):
+    assert fine.best_factorised_bits() > fine.entropy_bits() + 0.8
+    assert fine.entropy_bits() < fine.gaussian_bound_bits() < fine.entropy_bits() + 0.01
+
+
+def test_independent_colours_and_places_miss_nothing():
+    field = FineField(4, deviation=3.0, correlation=0.0, channel_correlation=0.0, noise=1e3)
+    assert field.best_factorised_bits() == pytest.approx(field.entropy_bits(), abs=1e-5)
+
+
+def test_pictures_stay_within_grey_levels(pairs):
+    y, x = pairs
+    assert y.dtype == torch.uint8 and x.dtype == torch.float32
+    assert y.shape == (4000, 3, 8, 8) and x.shape == (4000, 3, 4, 4)
+    assert 0 < y.min() and y.max() < 255
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 7}, "even sides >= 4"),
+        ({"noise": 0.0}, "noise >= 1"),
+        ({"grain": 0.5}, "grain = 0.5"),
+        ({"deviation": 30.0}, "deviation = 30.0"),
+        ({"correlation": 1.0}, "correlation = 1.0"),
+    ],
+)
+def test_fine_fields_that_cannot_be_scored_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        FineField(**({"size": 4} | changes))
+
+
+def test_orthants_of_a_row_are_those_of_the_quadrature_and_of_scipy():
+    """A row of four is a `ThresholdedField`, whose covariance is correlation^distance, too."""
+    row = RowField(4, correlation=0.8)
+    x = torch.full((1, 3, 1, 4), 150.0)
+    x[0, 1, 0] = torch.tensor([110.0, 160.0, 190.0, 140.0])
+    thresholds = row.thresholds(x).numpy().ravel()
+    field = ThresholdedField((1, 1, 4), correlation=0.8, num_inputs=1)
+    cuts = np.array([-np.inf, 0, np.inf])
+    table = _boxes(cuts, -thresholds, field.covariance).ravel()
+    y = torch.from_numpy(field.values).view(-1, 1, 1, 4)
+    log_prob = row.log_prob(y, x.expand(len(y), -1, -1, -1))
+    np.testing.assert_allclose(log_prob.exp(), table, atol=1e-9)  # what `_boxes` promises
+    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-10)
+    scipy = multivariate_normal.cdf(thresholds, np.zeros(4), field.covariance, abseps=1e-8, rng=0)
+    assert table[0] == pytest.approx(scipy, abs=1e-7)
+
+
+def test_rows_without_correlation_are_factorised():
+    field = RowField(8, correlation=0.0)
+    y, x = field.sample(4, torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(field.log_prob(y, x), field.factorised_log_prob(y, x), rtol=1e-9)
+
+
+def test_long_rows_are_summed_to_ten_digits():
+    field = RowField(16)
+    y, x = field.sample(2, torch.Generator().manual_seed(0))
+    backwards = field.log_prob(y.flip(3), x.flip(3))  # the same chain, through other integrals
+    np.testing.assert_allclose(field.log_prob(y, x), backwards, rtol=1e-9)
+
+
+def test_samples_of_rows_have_the_marginals():
+    field = RowField(8)
+    y, x = field.sample(4000, torch.Generator().manual_seed(0))
+    assert y.dtype == torch.uint8 and y.shape == (4000, 1, 8, 8)
+    assert x.shape == (4000, 3, 8, 8) and 0 <= x.min() and x.max() <= 255
+    p = field.marginals(x)
+    error = y.double() - p
+    # Five standard errors of a mean of 256000 numbers of deviation below 1/2 (rows correlate: x 3).
+    assert abs(error.mean().item()) < 5 * 3 * 0.5 / y.numel() ** 0.5
+
+
+@pytest.mark.parametrize("kind", ["rows", "fine"])
+def test_samples_of_large_fields_follow_log_prob(kind):
+    """With y from P and T its own inverse, E[P(Ty) / (P(y) + P(Ty))] = 1/2 exactly."""
+    generator = torch.Generator().manual_seed(0)
+    if kind == "rows":
+        field = RowField(4)
+        y, x = field.sample(2000, generator)
+        other = y.clone()
+        other[..., 2] = 1 - other[..., 2]
+    else:
+        field = FineField(4)
+        y, x = field.sample(2000, generator)
+        other = y ^ 1  # swaps every even grey level with the odd one above
+    swapped = torch.sigmoid(field.log_prob(other, x) - field.log_prob(y, x))
+    assert 0.1 < swapped.std()
+    assert abs(swapped.mean() - 0.5) < 5 * swapped.std() / 2000**0.5  # five standard errors
+
+
+@pytest.mark.parametrize("changes", [{"correlation": 1.0}, {"contrast": 0.0}])
+def test_impossible_rows_are_refused(changes):
+    with pytest.raises(ValueError, match="correlation = "):
+        RowField(**changes)
