@@ -285,8 +285,11 @@ def _fits(found: Any, wanted: Any) -> bool:
 
 
 def one(rows: Iterable[Row], **wanted: Any) -> Row:
-    """The only row that `select` finds. Raises LedgerError if there is none, or several."""
+    """The only row that `select` finds, of the most pictures: a row of a part of a set does not
+    stand for the set. Raises LedgerError if there is none, or several."""
     found = select(rows, **wanted)
+    most = max((row.num_images for row in found), default=0)
+    found = [row for row in found if row.num_images == most]
     if len(found) == 1:
         return found[0]
     asked = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
@@ -442,9 +445,7 @@ class Grid(NamedTuple):
         """As markdown; "" without rows. Raises LedgerError if several rows fit a cell."""
 
         def cell(wanted: dict[str, Any]) -> str:
-            found = select(rows, **wanted)
-            most = max((row.num_images for row in found), default=0)
-            return value(one(found, num_images=most)) if found else ""
+            return value(one(rows, **wanted)) if select(rows, **wanted) else ""
 
         of, columns = self.of, self.columns.items()
         cells = {

@@ -235,6 +235,9 @@ def test_select_finds_the_newest_rows_by_their_fields():
 def test_one_row_is_one_or_says_what_tells_them_apart():
     rows = [row(id="a"), row(id="b", rounded_x=True), row(id="c", data="set5")]
     assert ledger.one(rows, data="set5").id == "c"
+    part = row(id="part", data="set5", num_images=5)
+    assert ledger.one([part, *rows], data="set5").id == "c"
+    assert ledger.one([part, *rows], data="set5", num_images=5).id == "part"
     with pytest.raises(LedgerError, match=r"2 rows .*: a, b; choose by rounded_x$"):
         ledger.one(rows, data="tinyimagenet32")
     with pytest.raises(LedgerError, match="no row has data='set14'"):
