@@ -26,6 +26,16 @@ KNOWN = {
     "prior_scale": ["bounded"],
     "gain": [False],
     "lu": [False],
+    "prior": ["conditional"],
+    "couplings_see_x": [True],
+}
+# what older files do not say
+DEFAULTS = {
+    "low_steps": 0,
+    "clip": None,
+    "prior": "conditional",
+    "couplings_see_x": True,
+    "features": {"fractions": False, "clip": None},
 }
 
 
@@ -40,7 +50,8 @@ def read(path):
     """(weights by name, float64; the model's part of the configuration)."""
     with safe_open(path, framework="numpy") as file:
         weights = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}
-        model = json.loads(file.metadata()["config"])["model"]
+        model = DEFAULTS | json.loads(file.metadata()["config"])["model"]
+        model["features"] = DEFAULTS["features"] | model["features"]
     for key, known in KNOWN.items():
         if model.get(key) not in known:
             raise ValueError(f"the referee knows {key} in {known}, not {model.get(key)!r}")
@@ -67,6 +78,9 @@ class Flow:
             v = subbands(v) if level == 1 and m.get("subbands") else squeeze(v)
             self.number += 1
             if level == 1 and m.get("subbands"):  # the low band leaves at once
+                for k in range(m["low_steps"]):
+                    v, term = self.step(v, h, flip=m["flip"] and k % 2 == 1)
+                    total = total + term
                 v, term = self.actnorm(v)
                 total = total + term + self.gaussian(v[:, detail:], v[:, :detail], h)
                 v = v[:, :detail]
@@ -100,6 +114,7 @@ class Flow:
 
     def step(self, v, h, flip):
         """Activation normalization, 1x1 convolution, conditional coupling: output and log-det."""
+        m = self.model
         v, term = self.actnorm(v)
         matrix = self.get("matrix")
         v = np.einsum("oc,bchw->bohw", matrix, v)
@@ -108,8 +123,9 @@ class Flow:
 
         kept = v.shape[1] - v.shape[1] // 2
         v_a, v_b = (v[:, -kept:], v[:, :-kept]) if flip else (v[:, :kept], v[:, kept:])
-        raw, shift = np.split(self.net(f"layers.{self.number}.net", v_a, h), 2, axis=1)
-        log_s = bounded(raw, self.model["max_log_scale"])
+        seen = v_a if m["clip"] is None else np.clip(v_a, -m["clip"], m["clip"])
+        raw, shift = np.split(self.net(f"layers.{self.number}.net", seen, h), 2, axis=1)
+        log_s = bounded(raw, m["max_log_scale"])
         v_b = v_b * np.exp(log_s) + shift
         self.number += 1
         return np.concatenate([v_b, v_a] if flip else [v_a, v_b], axis=1), term + total_of(log_s)
@@ -148,10 +164,15 @@ class Flow:
 
     def residual_features(self, x):
         """h[0]: x doubled, on the scale of v; then the maps of a residual network."""
-        t = self.conv(x / 256 - 0.5, "features.head")
-        for n in range(self.model["features"]["blocks"]):
+        options, t = self.model["features"], x / 256 - 0.5
+        if options["fractions"]:
+            t = np.concatenate([t, 2 * np.abs(x - np.rint(x))], axis=1)
+        t = self.conv(t, "features.head")
+        for n in range(options["blocks"]):
             block = f"features.body.{n}"
             t = t + self.conv(relu(self.conv(t, f"{block}.first")), f"{block}.second")
+        if options["clip"] is not None:
+            t = np.clip(t, -options["clip"], options["clip"])
         maps = [(doubled(x) + 0.5) / 256, t]
         for n in range(self.model["levels"] - 1):
             maps.append(self.conv(maps[-1], f"features.down.{n}", stride=2))

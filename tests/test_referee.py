@@ -35,7 +35,10 @@ def pictures(config, multiple):
     if config.experiment == "sr":
         images = load("embedded-sr", "test")
         y = torch.stack([images[i].y for i in (40, 90)]).float()
-        return y, low_resolution(y, config.data.round_x)
+        x = torch.stack(
+            [low_resolution(one, rounded) for one, rounded in zip(y, (False, True), strict=True)]
+        )
+        return y, x
     rng = np.random.default_rng(0)
     size = 24 - 24 % multiple
     y = torch.from_numpy(rng.random((2, 1, size, size + multiple)) < 0.3).float()
@@ -66,6 +69,8 @@ def assert_agree(path):
         ("sr", []),
         ("sr", ["model.subbands=false", "model.levels=3", "model.flip=true"]),
         ("sr", ["model.residual=null", "model.prior_width=8", "model.h_kernel=3"]),
+        ("sr", ["model.features.fractions=true", "model.features.clip=0.3", "model.clip=0.5"]),
+        ("sr", ["model.low_steps=2", "model.low_width=8"]),
         ("vessels", []),
         ("vessels", ["model.noise=gaussian", "model.features.scales=3", "model.levels=2"]),
     ],
