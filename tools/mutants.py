@@ -44,6 +44,7 @@ FORMULAS = "laws/test_formulas.py"
 LAYERS = "laws/test_layers.py"
 NOISE = "laws/test_noise.py"
 MODELS = "laws/test_models.py"
+FORMS = "laws/test_forms.py"
 BOUNDS = "densities/test_bounds.py"
 FACTORISED = "densities/test_factorised.py"
 BATCHES = "data/test_batches.py"
@@ -402,7 +403,14 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             DEGRADE,
         ),
     ],
+    "cnf/models.py": [
+        ("a blind split that sees x", 'h = h if config.prior == "conditional" else 0', "", FORMS),
+        ("couplings always see x", "h = h if config.couplings_see_x else 0", "", FORMS),
+        ("a fixed prior that is learned", 'if config.prior != "fixed"', "if True", FORMS),
+    ],
     "cnf/data/batches.py": [
+        ("no noisy pictures", "64 * level * (chosen < share)", "0 * level", BATCHES),
+        ("all pictures noisy", "(chosen < share)", "(chosen < 1)", BATCHES),
         (
             "labels move without their picture",
             "torch.where(where, move(x), x)",
@@ -622,6 +630,9 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
         ),
     ],
     "cnf/nets.py": [
+        ("coupling inputs not clipped", "if self.clip and y_a is not None", "if False", FORMS),
+        ("features not clipped", "if self.clip:", "if False:", FORMS),
+        ("fractions that are not seen", "2 * (x - x.round()).abs()", "0 * x", FORMS),
         (
             "batch norm sees its own process only",
             "part.joined = many.count() > 1",
