@@ -471,7 +471,6 @@ def _means(of: str, flow: str, baseline: str) -> dict[str, dict[str, Any]]:
 
 
 _BITS = {"split": "test", "bound": ["*dequantization", "exact"], "noise_seed": 0}
-_WEIGHTED = {"bound": ["*importance-weighted"], "rounded_x": False}
 _DB = {"metric": ["psnr", "psnr_sample"], "protocol": "standard"}
 _SETS = {"Set5": "set5", "Set14": "set14", "BSD100": "bsd100"}
 
@@ -490,7 +489,6 @@ GRIDS = (
             "ImageNet32": {"data": ["imagenet32-vandenoord", "imagenet32-chrabaszcz"]},
             "Tiny-ImageNet 32 (stand-in)": {"data": "tinyimagenet32"},
             "... x rounded to 8 bits": {"data": "tinyimagenet32", "rounded_x": True},
-            "... 64 importance samples": {"data": "tinyimagenet32", "draws": 64} | _WEIGHTED,
             "ImageNet64": {"data": ["imagenet64-vandenoord", "imagenet64-chrabaszcz"]},
             "Tiny-ImageNet 64 (stand-in)": {"data": "tinyimagenet64"},
         },

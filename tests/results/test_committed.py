@@ -45,6 +45,16 @@ def test_committed_run_is_small_and_has_its_card(folder):
     assert {"config.json", "history.jsonl", "history.png"} <= {p.name for p in folder.iterdir()}
 
 
+def test_terms_of_weights_are_those_of_their_strictest_data():
+    (imagenet,) = publishing.terms("tinyimagenet32")
+    assert "non-commercial" in imagenet
+    assert publishing.terms("tinyimagenet64+embedded-sr64") == [imagenet]
+    assert publishing.terms("imagenet64-vandenoord+tinyimagenet64") == [imagenet]
+    assert len(publishing.terms("drive+folder:mine")) == 2
+    assert publishing.terms("embedded-sr+known-smooth") == publishing.terms("embedded-sr")
+    assert "as you like" in publishing.terms("embedded-sr")[0]
+
+
 def test_curves_are_of_the_weights_beside_them():
     for path in ledger.RESULTS.glob("*/scores/*-curves.json"):
         weights = path.parent.parent / "weights.safetensors"
@@ -66,6 +76,17 @@ def test_claims_are_valid():
     # no readable copy of the tables was found: figures are recollections until someone confirms
     assert all(c.tag == "unconfirmed" or "recollection" not in c.source for c in found.claims)
     assert {"bits-imagenet32-flow", "bits-imagenet32-factorised"} <= tags.keys()
+
+
+def test_what_a_cause_points_to_is_there():
+    titles = set()
+    for page in (ledger.REPOSITORY / "book").glob("*.md"):
+        titles |= set(re.findall(r"^# (.+)$", page.read_text(), re.MULTILINE))
+    for claim in ledger.claims().claims:
+        for title in re.findall(r'chapter "([^"]+)"', claim.cause):
+            assert title in titles, claim.id
+        for path in re.findall(r"\b(?:tests|results|book)/[\w./-]*\w", claim.cause):
+            assert (ledger.REPOSITORY / path).exists(), claim.id
 
 
 def test_unconfirmed_claims_are_never_shown_as_facts():

@@ -1,0 +1,153 @@
+"""The model card: what a user asks first, and what the ledger says against the model."""
+
+import itertools
+
+import pytest
+
+from cnf import publishing
+from cnf import results as ledger
+from cnf.config import load_config
+
+SR = load_config("sr", "flow", "smoke")
+COMMON = {
+    "run": "sr-flow-x",
+    "experiment": "sr",
+    "model": "flow",
+    "preset": "cpu",
+    "standard_error": 0.1,
+    "num_images": 5,
+    "bound": None,
+    "divided_by": None,
+    "temperature": None,
+    "draws": None,
+    "samples": None,
+    "threshold": None,
+    "rounded_x": True,
+    "data": "set5",
+    "stand_in": False,
+    "split": "test",
+    "data_sha256": "a" * 64,
+    "config_sha256": "b" * 64,
+    "seed": 0,
+    "noise_seed": 0,
+    "steps": 6000,
+    "wall_s": 1500.5,
+    "hardware": "a CPU, 1 threads",
+    "torch": "2.9.0",
+    "git": "c" * 40,
+    "dirty": False,
+    "weights": None,
+    "weights_sha256": "d" * 64,
+    "command": "python -m cnf evaluate",
+    "date": "2026-01-31",
+    "deviation": None,
+    "supersedes": None,
+    "paper": None,
+}
+NUMBER = itertools.count()
+
+
+def row(metric, value, **changes):
+    values = COMMON | {"id": f"r{next(NUMBER)}", "metric": metric, "value": value}
+    values["unit"] = ledger.METRICS[metric].unit
+    if metric == "bits_per_dim":
+        values |= {"bound": "uniform dequantization", "divided_by": "sub-pixels", "draws": 1}
+    if changes.get("model") in ledger.REFERENCES:
+        values |= {"weights_sha256": None, "run": changes["model"]}
+    return ledger.make_row(values | changes)
+
+
+def failures(*rows, config=SR):
+    mine = [r for r in rows if r.run == "sr-flow-x"]
+    return " ".join(publishing._failures(mine, rows, config))
+
+
+def test_a_set_is_a_line_and_empty_columns_fall_away():
+    rows = [
+        row("bits_per_dim", 2.5, rounded_x=False, data="tiny", stand_in=True, num_images=2000),
+        row("bits_per_dim", 2.7, data="tiny", stand_in=True, num_images=2000),
+        row("bits_per_dim", 2.4, data="tiny", bound="importance, 64 samples", draws=64),
+        row("psnr", 36.1, protocol="standard", temperature=1.0),
+        row("psnr", 35.9, protocol="released", rounded_x=False, temperature=1.0),
+        row("psnr_sample", 33.0, protocol="standard", temperature=0.8),
+        row("psnr_sample", 32.0, protocol="standard", temperature=1.0),
+        row("power_low", 1.0),
+        row("bits_per_dim", 3.0, data="odd-text", rounded_x=False),
+    ]
+    table, _, how, _, more = publishing._scores(rows, "sr")
+    assert table.splitlines() == [
+        "| pictures | number | bits/dim given x not rounded | given x of 8 bits | "
+        "PSNR of the mean | PSNR of a sample |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| tiny test (stand-in) | 2000 | ≤ 2.500 ± 0.100 | ≤ 2.700 ± 0.100 |  |  |",
+        "| set5 test | 5 |  |  | 36.10 ± 0.10 | 33.00 ± 0.10 |",
+    ]
+    assert "standard protocol" in how and "9 rows in all: `python -m cnf results table" in more
+
+
+def test_a_number_of_fewer_pictures_says_so():
+    rows = [
+        row("bits_per_dim", 2.5, rounded_x=False, num_images=100),
+        row("coverage_90", 0.8, temperature=1.0, num_images=10),
+    ]
+    assert "0.800 ± 0.100 (of 10)" in publishing._scores(rows, "sr")[0]
+
+
+def test_what_rounding_costs_is_told():
+    pair = (row("bits_per_dim", 2.5, rounded_x=False), row("bits_per_dim", 2.75))
+    assert "it needs 0.25 bits/dim more on set5" in failures(*pair)
+    assert failures(pair[0]) == failures(pair[1]) == ""
+
+
+def test_samples_below_bicubic_and_a_mean_below_the_baseline_are_told():
+    kind = {"protocol": "standard", "temperature": 1.0}
+    mine = [row("psnr_sample", 33.0, **kind | {"temperature": 0.8}), row("psnr", 36.0, **kind)]
+    bicubic = row("psnr", 33.69, model="bicubic", **kind)
+    baseline = row("psnr", 37.0, run="sr-baseline-x", model="logistic", **kind)
+    said = failures(*mine, bicubic, baseline)
+    assert "has 33.00 dB, plain bicubic interpolation 33.69 dB" in said
+    assert "the mean of samples has 36.00 dB, that of the factorised model 37.00 dB" in said
+    better = [row("psnr_sample", 34.0, **kind | {"temperature": 0.8}), mine[1]]
+    assert "bicubic" not in failures(*better, bicubic, baseline)
+    # another x, or other pictures: no comparison
+    other = {"protocol": "released", "rounded_x": False, "temperature": 1.0}
+    assert failures(*mine, row("psnr", 33.69, model="bicubic", **other)) == ""
+    assert failures(*mine, row("psnr", 33.69, model="bicubic", **kind, num_images=4)) == ""
+
+
+@pytest.mark.parametrize("value, word", [(0.8, "narrow"), (0.95, "wide"), (0.905, None)])
+def test_intervals_that_hold_too_little_or_too_much_are_told(value, word):
+    said = failures(row("coverage_90", value, temperature=1.0))
+    assert (f"too {word}" in said) if word else said == ""
+
+
+def test_unfamiliar_pictures_are_told_with_what_few_bits_do_not_mean():
+    rows = [
+        row("bits_per_dim", bits, data=data, rounded_x=False)
+        for data, bits in {"tiny": 2.5, "odd-text": 3.25, "odd-blur": 1.0}.items()
+    ]
+    said = failures(*rows)
+    assert "needs 3.25 on text, 1.00 on blur bits/dim, against 2.50 on tiny" in said
+    assert "a familiar picture (blur)" in said
+    assert "familiar" not in failures(*rows[:2])
+
+
+def test_samples_that_leave_the_range_or_are_not_finite_are_told():
+    far = {"data": "far-sr", "samples": 335, "temperature": 1.0, "rounded_x": False}
+    said = failures(row("outside_range", 0.22, **far), row("nonfinite_samples", 3.0, **far))
+    assert "far from all data 22 %" in said and "On far-sr: 3 samples that are not finite" in said
+    assert failures(row("outside_range", 0.0001, **far), row("nonfinite_samples", 0.0, **far)) == ""
+
+
+def test_vessels_that_agree_less_than_a_second_observer_are_told():
+    config = load_config("vessels", "flow", "smoke")
+    kind = {"experiment": "vessels", "rounded_x": None, "data": "drive"}
+    human = row("f_half", 0.79, model="second observer", **kind)
+    assert "F 0.770 against 0.790" in failures(row("f_sample", 0.77, **kind), human, config=config)
+    assert failures(row("f_sample", 0.8, **kind), human, config=config) == ""
+
+
+def test_a_card_says_which_names_mean_the_run():
+    assert 'The name "vessels" means it.' in " ".join(publishing._use("vessels-flow-cpu-s0", SR))
+    assert "where `sr-flow-photos-s0` is not" in " ".join(publishing._use("sr-flow-cpu-s0", SR))
+    assert not any("The name" in line for line in publishing._use("mine", SR))
