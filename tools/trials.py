@@ -1,11 +1,11 @@
 """Try a change at equal cost: train a preset with some keys changed, for the same time of one core,
-and write down the validation bits of x not rounded and rounded, into results/trials/NAME.jsonl.
+and append a line to results/trials/TABLE.jsonl, with the bits/dim of the whole validation split.
 
-    python tools/trials.py sr --minutes 4 --table better wide model.width=96
+    python tools/trials.py sr wide model.width=96 --minutes 4 --table better
 
-The budget is time of the processor, not of the clock, so that other work on the machine changes
-nothing; it becomes a number of steps after a short probe, and the schedule follows the steps.
-Nothing here looks at a test set.
+The budget is time of the processor, not of the clock: other work on the machine changes it little.
+It becomes a number of steps after a short probe, and the schedule follows the steps. A line holds
+all that is needed to train the same again. Nothing here looks at a test set.
 """
 
 import argparse
@@ -13,73 +13,86 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
+from typing import Any
 
 import torch
 
 from cnf import models, runs, training
-from cnf.config import load_config
+from cnf.config import Config, load_config, to_dict
 
 TABLES = Path(__file__).resolve().parent.parent / "results" / "trials"
 WARM_UP, PROBE = 3, 15
 
 
-def trial(experiment: str, model: str, minutes: float, seed: int, overrides: list[str]) -> dict:
-    """Train and validate once: the values of one line."""
-    config = load_config(
-        experiment, model, "cpu", [*overrides, "training.minutes=null", "training.steps=1000000"]
-    )
+def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
+    """Train once and validate: the values of a line. A budget in steps of `config` goes first."""
     run = training.Run.build(config, seed, "cpu")
-    run.steps = 1_000_000
-    times = []
-    for _ in range(WARM_UP + PROBE):
-        start = time.process_time()
-        run.update()
-        times.append(time.process_time() - start)
-    steps = round(60 * minutes / median(times[WARM_UP:]))
-    run = training.Run.build(config, seed, "cpu")
-    run.steps = steps
+    run.steps = config.training.steps or steps_in(run, minutes)
+    options = dataclasses.replace(config.training, minutes=None, steps=run.steps)
+    config = run.config = dataclasses.replace(config, training=options)
     start = time.process_time()
-    while run.step < steps:
+    while run.step < run.steps:
         run.update()
     seconds = time.process_time() - start
-    line = {
-        "overrides": overrides,
-        "model": model,
+    return {
+        "model": "flow" if config.model.kind == "flow" else "baseline",
         "parameters": models.count_parameters(run.model),
-        "steps": steps,
-        "pictures": steps * config.training.batch_size,
+        "steps": run.steps,
+        "pictures": run.steps * config.training.batch_size,
         "cpu_seconds": round(seconds),
         "seed": seed,
         "valid_images": len(run.valid),
+        **{name: round(bits, 4) for name, bits in validated(run).items()},
+        "hardware": f"{runs.processor()}, 1 thread",
+        "torch": torch.__version__,
+        "config": to_dict(config),
     }
-    rounding = {"float": False, "rounded": True} if experiment == "sr" else {"": False}
-    for name, round_x in rounding.items():
+
+
+def steps_in(run: training.Run, minutes: float) -> int:
+    """Updates that fit in so many minutes of the processor, measured on a copy."""
+    probe, times = run.copied(), []
+    probe.steps = WARM_UP + PROBE
+    while probe.step < probe.steps:
+        start = time.process_time()
+        probe.update()
+        times.append(time.process_time() - start)
+    return max(1, round(60 * minutes / median(times[WARM_UP:])))
+
+
+@torch.no_grad()
+def validated(run: training.Run) -> dict[str, float]:
+    """Bits/dim of the averaged weights; super-resolution: given x as it is, and rounded."""
+    config, found = run.config, {}
+    kinds = {"bits_float": False, "bits_rounded": True}
+    for name, round_x in kinds.items() if config.experiment == "sr" else [("bits", False)]:
         data = dataclasses.replace(config.data, round_x=round_x)
         run.config = dataclasses.replace(config, data=data)
-        with torch.no_grad():
-            bits = [
-                b
-                for group in training._groups(run.valid, len(run.valid), run.config)
-                for b in run._bits_per_dim(group)
-            ]
-        line[f"bits_{name}".rstrip("_")] = round(sum(bits) / len(bits), 4)
-    return line | {"hardware": f"{runs.processor()}, 1 thread"}
+        groups = training._groups(run.valid, len(run.valid), config)
+        found[name] = fmean(bits for group in groups for bits in run._bits_per_dim(group))
+    run.config = config
+    return found
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("experiment", choices=["sr", "vessels"])
     parser.add_argument("name", help="what this trial is called")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--model", choices=["flow", "baseline"], default="flow")
+    parser.add_argument("--preset", default="cpu")
     parser.add_argument("--table", required=True, help="the file in results/trials to append to")
     parser.add_argument("--minutes", type=float, default=4.0, help="of one core")
+    parser.add_argument("--steps", default="null", help="a fixed number instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    line = trial(given.experiment, given.model, given.minutes, given.seed, given.overrides)
-    line = {"name": given.name} | line
+    budget = ["training.minutes=null", f"training.steps={given.steps}"]
+    overrides = [*given.overrides, *budget]
+    config = load_config(given.experiment, given.model, given.preset, overrides)
+    line = {"name": given.name, "overrides": given.overrides}
+    line |= trial(config, given.seed, given.minutes)
     TABLES.mkdir(exist_ok=True)
     with (TABLES / f"{given.table}.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
