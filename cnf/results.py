@@ -15,7 +15,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -432,6 +432,9 @@ def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
+Verdict = Literal["same", "different", "could not", "open"]
+
+
 class Grid(NamedTuple):
     """A small table: a cell is the row that has the fields `of` all cells, of its line and of its
     column. Lines and columns without rows are left out."""
@@ -537,6 +540,10 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
     rows = current(read(results))
     tables = [table for table in (grid.write(rows) for grid in GRIDS) if table]
     body = "\n\n".join(tables) or "No run has been evaluated yet."
+    if (results / "claims.yml").exists():
+        judged = [claim.verdict for claim in claims(results).claims]
+        counts = ", ".join(f"{judged.count(v)} {v}" for v in get_args(Verdict))
+        body += f"\n\nClaims and numbers of the paper beside ours, by verdict: {counts}."
     new = re.sub(
         f"{re.escape(BEGIN)}.*{re.escape(END)}",
         lambda _: f"{BEGIN}\n{body}\n{END}",
@@ -550,7 +557,6 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
 
 # --- the paper's claims ---------------------------------------------------------------------------
 
-Verdict = Literal["same", "different", "could not", "open"]
 Wanted = str | dict[str, Any]  # the id of a row, or the fields that `one` finds it by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 

@@ -205,6 +205,11 @@ def test_readme_is_rewritten_between_its_markers(tmp_path):
     assert "8.0" not in text and "9.0" not in text  # fewer pictures; another split
     assert "| flow, mean of 32 samples | 37.20 ± 0.01 |" in text
     assert "baseline" not in text and "DRIVE" not in text  # no row, no line
+    claim = {k: "a" for k in ("id", "place", "says", "source", "cause")} | {"tag": "confirmed"}
+    text = json.dumps({"claims": [claim | {"verdict": "could not"}]})  # which is YAML, too
+    (tmp_path / "claims.yml").write_text(text)
+    text = ledger.readme(path, tmp_path)
+    assert "by verdict: 0 same, 0 different, 1 could not, 0 open." in text
     path.write_text("no markers")
     with pytest.raises(LedgerError, match="must hold"):
         ledger.readme(path, tmp_path)
