@@ -8,18 +8,19 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-from cnf import models, runs
+from cnf import models, releases, runs
 from cnf import results as ledger
 from cnf.config import Config, config_sha256
 from cnf.data import ImageSet
 from cnf.errors import CheckpointError, LedgerError
+from cnf.results import Row
 
 MAX_BYTES = 4_000_000  # of the weights of one run, so that the repository stays a quick clone
 MAX_LINES = 300  # of a committed history
@@ -169,10 +170,46 @@ TERMS = {
     "drive": "Trained on DRIVE, which is free for research and educational purposes: use the "
     "weights in the same way. No DRIVE picture is in this repository.",
     "embedded": "Trained on data that are free of rights: use the weights as you like (MIT).",
+    "known": "Trained on data drawn from a formula: use the weights as you like (MIT).",
+    "folder": "Trained on pictures of a folder: what may be done with the weights is for their "
+    "owners to say.",
 }
+TERMS["imagenet"] = TERMS["tinyimagenet"]
 
 
-CARD = ("consistency_sample", "coverage_90", "spread_skill")  # at the usual temperatures
+def terms(train: str) -> list[str]:
+    """What may be done with weights trained on the set, or on several joined by "+"; that a part is
+    free goes without saying."""
+    parts = train.split("+")
+    found = [text for key, text in TERMS.items() if any(p.startswith(key) for p in parts)]
+    free = [TERMS["embedded"], TERMS["known"]]
+    bound = [text for text in dict.fromkeys(found) if text not in free]
+    return bound or found[:1]
+
+
+# What a user asks first: a line a set, these columns; the rest is in the ledger.
+CARD = {
+    "sr": {
+        "bits/dim given x not rounded": {"metric": "bits_per_dim", "rounded_x": False},
+        "given x of 8 bits": {"metric": "bits_per_dim", "rounded_x": True},
+        "PSNR of the mean": {"metric": "psnr"},
+        "PSNR of a sample": {"metric": "psnr_sample", "temperature": 0.8},
+        "a sample halved, against x": {"metric": "consistency_sample", "temperature": 0.8},
+        "90 % intervals hold": {"metric": "coverage_90", "temperature": 1.0},
+    },
+    "vessels": {
+        "bits/pixel": {"metric": "bits_per_pixel", "divided_by": "all pixels"},
+        "F of the marginals at 0.5": {"metric": "f_half"},
+        "F of a sample": {"metric": "f_sample"},
+        "area under the ROC curve": {"metric": "auc"},
+    },
+}
+HOW = {
+    "sr": "dB on luma; the mean is that of samples at temperature 1 (a factorised model's own), a "
+    "sample is one at 0.8, intervals are at 1.",
+    "vessels": "F is pooled over the pixels of all pictures, inside the field of view where a set "
+    "has one; samples are at temperature 1.",
+}
 # The column of scores that says where a run fails, the first that is there.
 WORST = ("psnr", "psnr_standard", "psnr_released", "f_half", "bits_per_dim", "bits_per_pixel")
 WORST += ("bits_per_dim_xrounded", "bits_per_dim_xfloat")
@@ -182,14 +219,17 @@ def card(folder: Path, results: Path = ledger.RESULTS) -> str:
     """The model card of a committed run, generated from its files and the ledger."""
     model, config, _ = models.load_model(folder / "weights.safetensors")
     record, training = read_record(folder), training_record(folder, config)
-    rows = ledger.current(ledger.read(results))
-    mine = [row for row in rows if row.run == folder.name and _on_card(row)]
-    columns = ("data", "metric", "value", "images", "how", "id")
+    rows = [r for r in ledger.current(ledger.read(results)) if r.split == "test"]
+    mine = [row for row in rows if row.run == folder.name]
     kept = "the last step" if config.data.use_valid else "the best validation"
     lines = [
         f"# {folder.name}",
         "",
         f"{TASKS[config.experiment]}.",
+        "",
+        "## Use it",
+        "",
+        *_use(folder.name, config),
         "",
         "## What it is",
         "",
@@ -206,29 +246,207 @@ def card(folder: Path, results: Path = ledger.RESULTS) -> str:
         "",
         "## How it scores",
         "",
-        ledger.table(mine, columns) if mine else "It has not been evaluated.",
-        "",
-        '"≤" marks a likelihood bound; ± is the standard error over images. Every row can be '
-        "computed again: `python -m cnf results audit`.",
+        *(_scores(mine, config.experiment) + _stress(mine) or ["It has not been evaluated."]),
         "",
         "## Where it fails",
         "",
-        *(f"- {sentence}" for sentence in LIMITS[config.experiment]),
+        *(f"- {sentence}" for sentence in _failures(mine, rows, config)),
         *_worst(folder),
+        *(f"- Not measured: {sentence}" for sentence in LIMITS[config.experiment]),
         "",
         "## Licence",
         "",
-        *(text for key, text in TERMS.items() if config.data.train.startswith(key)),
+        *terms(config.data.train),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _on_card(row: ledger.Row) -> bool:
-    """Of the many rows of `evaluate --full`, those that a user of the model asks for first."""
-    if row.protocol is None and row.metric not in CARD:
-        return not row.metric.startswith(("power_", "gradient", "coverage_", "rank_", "deviation_"))
-    usual = row.temperature in (None, 0.8, 1.0)
-    return usual and row.protocol != "released" and "_rgb" not in row.metric
+def _use(name: str, config: Config) -> list[str]:
+    """How to draw from it, and which short names mean it."""
+    lines = [
+        f"- `python -m cnf sample {name} PICTURE.png --uncertainty`",
+        f'- `model, config = cnf.load("{name}")`, then `model.sample(x, n=4, temperature=0.8)`: '
+        "x (B,3,H,W) in grey levels 0 to 255.",
+    ]
+    for short, folders in releases.RELEASES.items():
+        if name == folders[0]:
+            lines.append(f'- The name "{short}" means it.')
+        elif name in folders:
+            lines.append(f'- The name "{short}" means it where `{folders[0]}` is not there.')
+    return lines
+
+
+def _pick(rows: Sequence[Row], **wanted: Any) -> Row | None:
+    """The row that says it of most pictures; with a protocol, the standard one."""
+    found = [
+        row
+        for row in rows
+        if all(getattr(row, key) == value for key, value in wanted.items())
+        and row.protocol != "released"
+        and not (row.bound and "importance" in row.bound)
+    ]
+    return max(found, key=lambda r: (r.protocol is not None, r.num_images), default=None)
+
+
+def _is_usual(row: Row) -> bool:
+    """Whether its pictures are of the kind that the model is for."""
+    return not row.data.startswith(("odd-", "far-")) and row.metric not in ledger.STRESS
+
+
+def _scores(mine: Sequence[Row], experiment: str) -> list[str]:
+    """The table of CARD, without columns and lines that nobody filled, and how to read it."""
+    usual, columns, lines = [row for row in mine if _is_usual(row)], CARD[experiment], []
+    for data in dict.fromkeys(row.data for row in usual):
+        here = [row for row in usual if row.data == data]
+        most = max(row.num_images for row in here)
+        found = [_pick(here, **wanted) for wanted in columns.values()]
+        cells = ["" if row is None else _cell(row, most) for row in found]
+        if any(cells):
+            stand_in = " (stand-in)" if here[0].stand_in else ""
+            lines.append([f"{data} test{stand_in}", str(most), *cells])
+    if not lines:
+        return []
+    full = [n for n, column in enumerate(zip(*lines, strict=True)) if any(column)]
+    head = ["pictures", "number", *columns]
+    table = ledger.markdown([head[n] for n in full], [[line[n] for n in full] for line in lines])
+    standard = any(row.protocol == "standard" for row in usual)
+    return [
+        table,
+        "",
+        f'"≤" marks a likelihood bound; ± is the standard error over pictures. {HOW[experiment]}'
+        + " PSNR under the standard protocol: x of 8 bits, two border pixels left out." * standard,
+        "",
+        f"These and {len(mine)} rows in all: `python -m cnf results table {mine[0].run}`. Each can "
+        "be computed again: `python -m cnf results audit ID`.",
+    ]
+
+
+def _stress(mine: Sequence[Row]) -> list[str]:
+    """What `evaluate --stress` found, in a sentence."""
+    drawn = [row for row in mine if row.metric == "nonfinite_samples"]
+    if not drawn:
+        return []
+    parts = [f"{row.value:g} of {row.samples:,} samples on {row.data}" for row in drawn]
+    errors = [row.value for row in mine if row.metric == "reconstruction_error"]
+    worst = f"; worst reconstruction error {max(errors):.1e} in float32" if errors else ""
+    return ["", f"Stress test: not finite are {' and '.join(parts)}{worst}."]
+
+
+def _cell(row: Row, most: int) -> str:
+    return ledger.value(row) + (f" (of {row.num_images})" if row.num_images < most else "")
+
+
+def _failures(mine: Sequence[Row], rows: Sequence[Row], config: Config) -> list[str]:
+    """What the ledger says against the model, a sentence each."""
+    if config.experiment == "vessels":
+        return _vessel_failures(mine, rows)
+    usual, said = [row for row in mine if _is_usual(row)], []
+    sets = list(dict.fromkeys(row.data for row in usual))
+    for data in sets:
+        bits = [_pick(usual, data=data, metric="bits_per_dim", rounded_x=r) for r in (False, True)]
+        if all(bits) and bits[1].value > bits[0].value:
+            cost = bits[1].value - bits[0].value
+            said.append(
+                f"A picture file holds whole grey levels: given such an x it needs {cost:.2f} "
+                f"bits/dim more on {data} than given one that was never rounded."
+            )
+            break
+    for data in sets:
+        psnr = {
+            name: _pick(some, data=data, metric=metric, **wanted)
+            for name, some, metric, wanted in (
+                ("sample", usual, "psnr_sample", {"temperature": 0.8}),
+                ("mean", usual, "psnr", {}),
+                ("bicubic", rows, "psnr", {"model": "bicubic"}),
+                ("baseline", rows, "psnr", {"run": _baseline(usual[0].run)}),
+            )
+        }
+        said += _fidelity(data, psnr)
+        if psnr["sample"]:
+            break
+    for data in sets:
+        held = _pick(usual, data=data, metric="coverage_90", temperature=1.0)
+        if held is not None and abs(held.value - 0.9) > 0.01:
+            narrow = "narrow" if held.value < 0.9 else "wide"
+            said.append(
+                f"Its intervals are too {narrow}: those of 90 % hold the truth in "
+                f"{100 * held.value:.0f} % on {data}."
+            )
+    return said + _unusual(mine, sets)
+
+
+def _baseline(run: str) -> str | None:
+    """The name of a flow's factorised baseline."""
+    return run.replace("flow", "baseline") if "flow" in run else None
+
+
+def _fidelity(data: str, psnr: Mapping[str, Row | None]) -> list[str]:
+    """That samples and their mean are not the nearest guess, where they are not."""
+    said = []
+    shown = {name: ledger.METRICS["psnr"].write(row.value) for name, row in psnr.items() if row}
+    if _is_below(psnr["sample"], psnr["bicubic"]):
+        said.append(
+            f"A sample is sharp, not near: on {data} one at temperature 0.8 has {shown['sample']} "
+            f"dB, plain bicubic interpolation {shown['bicubic']} dB."
+        )
+    if _is_below(psnr["mean"], psnr["baseline"]):
+        said.append(
+            f"For the least squared error take its baseline: on {data} the mean of samples has "
+            f"{shown['mean']} dB, that of the factorised model {shown['baseline']} dB."
+        )
+    return said
+
+
+def _is_below(row: Row | None, other: Row | None) -> bool:
+    """Whether both are there, of the same pictures and x, and the first is less."""
+    if row is None or other is None:
+        return False
+    same = ("protocol", "rounded_x", "data_sha256", "num_images")
+    return all(getattr(row, k) == getattr(other, k) for k in same) and row.value < other.value
+
+
+def _unusual(mine: Sequence[Row], sets: Sequence[str]) -> list[str]:
+    """On pictures that it is not for."""
+    said, odd = [], {}
+    for data in dict.fromkeys(row.data for row in mine if row.data.startswith("odd-")):
+        row = _pick(mine, data=data, metric="bits_per_dim", rounded_x=False)
+        odd |= {data.removeprefix("odd-"): row.value} if row else {}
+    own = [_pick(mine, data=d, metric="bits_per_dim", rounded_x=False) for d in sets]
+    own = next((row for row in own if row is not None), None)
+    if odd and own:
+        shown = ", ".join(f"{bits:.2f} on {name}" for name, bits in odd.items())
+        said.append(
+            f"On pictures unlike those it learned from it needs {shown} bits/dim, against "
+            f"{own.value:.2f} on {own.data}."
+        )
+        if low := [name for name, bits in odd.items() if bits < own.value]:
+            said.append(
+                f"Few bits do not mean a familiar picture ({', '.join(low)}): they say how little "
+                "x leaves open."
+            )
+    far = _pick(mine, data="far-sr", metric="outside_range", temperature=1.0)
+    if far is not None and far.value > 0.001:
+        said.append(
+            f"On pictures far from all data {100 * far.value:.0f} % of what it samples at "
+            "temperature 1 lies outside 0 to 255 and is clipped."
+        )
+    for row in mine:
+        if row.metric in ("nonfinite_samples", "nonfinite_log_probs") and row.value:
+            said.append(f"On {row.data}: {row.value:g} {ledger.METRICS[row.metric].title}.")
+    return said
+
+
+def _vessel_failures(mine: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    said = []
+    for data in dict.fromkeys(row.data for row in mine):
+        sample = _pick(mine, data=data, metric="f_sample")
+        human = _pick(rows, data=data, metric="f_half", model="second observer")
+        if sample and human and sample.value < human.value:
+            said.append(
+                f"A sample agrees less with the first observer than a second one does: F "
+                f"{sample.value:.3f} against {human.value:.3f} on {data}."
+            )
+    return said
 
 
 def write_cards(results: Path = ledger.RESULTS) -> None:
@@ -284,6 +502,8 @@ def _worst(folder: Path) -> list[str]:
     """The picture of each scored set on which it does worst, from `scores/`."""
     lines = []
     for path in sorted((folder / "scores").glob("*.csv")):
+        if path.stem.startswith("odd-"):
+            continue
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         column = next(name for name in WORST if name in rows[0])

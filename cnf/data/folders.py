@@ -1,5 +1,8 @@
 """A reader's own pictures: a folder of photographs, or of images with labels."""
 
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +13,18 @@ from cnf.data.examples import Example, ImageSet, Split
 from cnf.data.images import SUFFIXES, check_size, read_image, read_mask
 from cnf.errors import DataError
 
+HELD_OUT = (0.1, 0.1)  # shares of a flat folder that are test and valid
+
 
 def read_folder(folder: Path, split: Split) -> ImageSet:
     """The pictures in `folder`, in order of their names.
 
     A folder with `images/` is for vessels: each picture has a label of the same stem in `labels/`
     and, if there is a `masks/`, a field of view. Any other folder is for super-resolution: its
-    pictures are the targets, with even sides.
+    pictures are the targets; an odd last row or column is left out, which `source` tells.
 
-    If `folder` has subfolders named train, valid or test, they are the splits. If not, test is
-    every picture, valid every tenth and train the others: enough to train on one's own pictures or
-    to try a trained model on them, but test is then not held out from train.
+    If `folder` has subfolders named train, valid or test, they are the splits. If not, a hash of
+    each file decides, see `by_hash`: about a tenth of the pictures is test, a tenth valid.
     Raises DataError for a folder, picture or label that cannot be used.
     """
     if not folder.is_dir():
@@ -31,14 +35,50 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
         raise DataError(f"{folder} has no {split}/ beside {', '.join(parted)}: add it")
     folder = folder / split if parted else folder
     vessels = (folder / "images").is_dir()
-    paths = pictures(folder / "images" if vessels else folder)
-    if not parted and split != "test":
-        if len(paths) < 2:
-            raise DataError(f"{folder} has 1 picture: training needs 2, one to validate on")
-        paths = [p for i, p in enumerate(paths) if (i % 10 == 0) == (split == "valid")]
+    paths, source = pictures(folder / "images" if vessels else folder), "own pictures"
+    if not parted:
+        found = by_hash(paths)
+        if not found["train"]:
+            raise DataError(
+                f"{folder}: {len(paths)} different picture(s), too few to split: training needs 3; "
+                f"to evaluate on all, move them to {folder.name}/test/"
+            )
+        parts = ", ".join(f"{len(found[s])} {s}" for s in found)
+        paths, source = found[split], f"own pictures, split by a hash of each file ({parts})"
     read = _labelled if vessels else _target
     examples = [read(folder, path) for path in paths]
-    return ImageSet(name, split, "vessels" if vessels else "sr", examples, "own pictures")
+    if cropped := sum(odd for _, odd in examples):
+        source += f"; {cropped} cropped to even sides at the right and bottom"
+    kind = "vessels" if vessels else "sr"
+    return ImageSet(name, split, kind, [example for example, _ in examples], source)
+
+
+def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Files by split, each in the order given: by the hash of its bytes, as a number in [0, 1),
+    below 0.1 test, below 0.2 valid, else train.
+
+    So a picture stays in its split when others come or go or when it is renamed, and copies of one
+    file stay together. In a small folder where none falls below, the lowest become test, then
+    valid.
+    """
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    place = [int.from_bytes(digest[:6], "big") / 2**48 for digest in digests]
+    order, start, found = sorted(place), 0, {}
+    for split, end in zip(("test", "valid"), np.cumsum(HELD_OUT), strict=True):
+        least = bisect_right(order, order[start]) if start < len(order) else start
+        stop = max(bisect_left(order, end), least)
+        found[split], start = set(order[start:stop]), stop
+    found["train"] = set(order[start:])
+    return {
+        split: [path for path, u in zip(paths, place, strict=True) if u in found[split]]
+        for split in ("train", "valid", "test")
+    }
+
+
+def even(pixels: np.ndarray) -> np.ndarray:
+    """A picture (H,W,3) without an odd row at the bottom or column at the right: x is half of y."""
+    height, width = pixels.shape[:2]
+    return np.ascontiguousarray(pixels[: height - height % 2, : width - width % 2])
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -74,17 +114,19 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels).astype(np.uint8, copy=False))
 
 
-def _target(folder: Path, path: Path) -> Example:
+def _target(folder: Path, path: Path) -> tuple[Example, bool]:
+    """The picture, and whether it lost a row or column."""
     pixels = read_image(path)
-    check_size(path, *pixels.shape[:2])
-    return Example(path.stem, to_tensor(pixels))
+    whole = even(pixels)
+    check_size(path, *whole.shape[:2])
+    return Example(path.stem, to_tensor(whole)), whole.shape != pixels.shape
 
 
-def _labelled(folder: Path, path: Path) -> Example:
+def _labelled(folder: Path, path: Path) -> tuple[Example, bool]:
     pixels = read_image(path)
     size = pixels.shape[:2]
     label = read_mask(find(folder / "labels", f"{path.stem}."), size)
     fov = None
     if (folder / "masks").is_dir():
         fov = torch.from_numpy(read_mask(find(folder / "masks", f"{path.stem}."), size))
-    return Example(path.stem, to_tensor(label), to_tensor(pixels), fov)
+    return Example(path.stem, to_tensor(label), to_tensor(pixels), fov), False

@@ -14,7 +14,7 @@ from PIL import Image
 from cnf.data import imagenet
 from cnf.data.embedded import embedded_sr, embedded_vessels
 from cnf.data.examples import Example, ImageSet, Split, Stack
-from cnf.data.folders import find, missing, read_folder, to_tensor
+from cnf.data.folders import even, find, missing, read_folder, to_tensor
 from cnf.data.images import check_size, read_image, read_mask
 from cnf.data.oddities import NAMES as ODDITIES
 from cnf.data.oddities import oddity
@@ -181,10 +181,9 @@ def read_even(folder: Path, picture: str) -> tuple[np.ndarray, bool]:
     """A photograph, uint8 (H,W,3), an odd row at the bottom and column at the right cut off, and
     whether there was any: x is half of y. (Published numbers are of such crops.)"""
     pixels = read_image(find(folder, f"{picture}."))
-    height, width = pixels.shape[:2]
-    even = np.ascontiguousarray(pixels[: height - height % 2, : width - width % 2])
-    check_size(picture, *even.shape[:2])
-    return even, even.shape != pixels.shape
+    whole = even(pixels)
+    check_size(picture, *whole.shape[:2])
+    return whole, whole.shape != pixels.shape
 
 
 def _test_only(name: str, split: Split) -> None:

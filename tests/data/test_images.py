@@ -3,9 +3,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from cnf.data.images import check_size, read_image, read_mask
+from cnf.data.images import _UPRIGHT, check_size, read_image, read_mask, read_photograph
 from cnf.errors import DataError
 
 
@@ -53,6 +53,95 @@ def test_transparent_rgba_is_refused(tmp_path, write, picture):
     assert "a.png" in one_line(error) and "flatten" in one_line(error)
 
 
+def test_a_photograph_keeps_alpha_grey_and_profile(tmp_path, picture):
+    pixels, alpha = picture(4, 4), np.arange(1, 17, dtype=np.uint8).reshape(4, 4)
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "a.png", icc_profile=b"colours")
+    found = read_photograph(tmp_path / "a.png")
+    assert np.array_equal(found.pixels, pixels) and np.array_equal(found.alpha, alpha)
+    assert (found.is_grey, found.profile, found.notes) == (False, b"colours", ())
+    Image.fromarray(np.dstack([pixels[..., 0], alpha])).save(tmp_path / "b.png")
+    found = read_photograph(tmp_path / "b.png")
+    assert found.is_grey and np.array_equal(found.alpha, alpha)
+    assert np.array_equal(found.pixels, np.repeat(pixels[..., :1], 3, 2))
+
+
+def test_opaque_pictures_have_no_alpha(tmp_path, write, picture):
+    assert read_photograph(write(tmp_path / "a.png", picture(4, 4), "RGBA")).alpha is None
+
+
+def test_transparency_of_a_palette_is_alpha(tmp_path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpixel((0, 0), 0)
+    image.save(tmp_path / "a.gif", transparency=0)
+    alpha = read_photograph(tmp_path / "a.gif").alpha
+    assert alpha[0, 0] == 0 and alpha.sum() == 255 * 15
+
+
+def test_hidden_colour_is_that_of_the_nearest_visible_pixel_and_is_told(tmp_path, picture):
+    pixels = np.dstack([picture(4, 6), np.full((4, 6), 255, np.uint8)])
+    pixels[:, 2:, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = read_photograph(tmp_path / "a.png")
+    assert np.array_equal(found.pixels[:, :2], pixels[:, :2, :3])
+    assert (found.pixels[:, 2:] == pixels[:, 1:2, :3]).all()
+    assert np.array_equal(found.alpha, pixels[..., 3])
+    assert found.notes == ("67 % fully transparent, coloured like the nearest visible pixel",)
+
+
+def test_a_picture_transparent_everywhere_is_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match="every pixel is transparent"):
+        read_photograph(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_a_picture_is_upright_whatever_its_orientation(tmp_path, orientation, suffix):
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:8, :8, 0] = pixels[:8, 8:16, 1] = 255  # tells all eight apart
+    back = {6: 8, 8: 6}.get(orientation, orientation)  # the others undo themselves
+    image = Image.fromarray(pixels)
+    image = image.transpose(_UPRIGHT[back]) if back > 1 else image
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / f"a.{suffix}"
+    image.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    found = read_photograph(path)
+    # JPEG keeps squares of 8 pixels to a few levels; its colour is halved: neighbours mix
+    error = np.abs(found.pixels.astype(int) - pixels).mean()
+    assert found.pixels.shape == pixels.shape and error < (12 if suffix == "jpg" else 0.1)
+    assert np.array_equal(read_image(path), found.pixels)
+    if suffix != "tif":  # Pillow turns those by itself
+        assert bool(found.notes) == (orientation > 1)
+
+
+def test_a_label_is_turned_like_its_picture(tmp_path):
+    truth = np.random.default_rng(0).random((6, 5)) < 0.4
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = Image.fromarray(truth.astype(np.uint8) * 255).transpose(_UPRIGHT[8])
+    turned.save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_mask(tmp_path / "a.png", (6, 5)), truth)
+
+
+def test_an_exif_block_that_cannot_be_read_says_nothing(tmp_path, picture):
+    Image.fromarray(picture(8, 8)).save(tmp_path / "a.jpg", exif=b"Exif\0\0no such thing")
+    assert read_photograph(tmp_path / "a.jpg").notes == ()
+
+
+def test_of_several_frames_the_first_is_read_and_told(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    found = read_photograph(tmp_path / "a.png")
+    assert (found.pixels == (255, 0, 0)).all() and found.notes == ("the first of 2 frames",)
+
+
+def test_a_picture_of_too_many_pixels_is_refused(tmp_path, write, picture, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DataError, match="more than 20 pixels: cut it"):
+        read_image(write(tmp_path / "a.png", picture(8, 8)))
+
+
 def test_16_bit_greyscale_is_refused(tmp_path, write):
     with pytest.raises(DataError) as error:
         read_image(write(tmp_path / "a.png", np.full((4, 4), 40000, np.uint16)))
@@ -85,7 +174,7 @@ def test_floating_point_tiff_is_refused(tmp_path, write):
         read_image(write(tmp_path / "a.tif", np.zeros((4, 4), np.float32)))
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp"])
 def test_truncated_file_is_refused(tmp_path, write, picture, suffix):
     path = write(tmp_path / f"a.{suffix}", picture(64, 64))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -260,8 +260,8 @@ def test_unknown_set_and_split_are_refused_with_the_choices(tmp_path):
 
 def test_folder_of_pictures_is_a_super_resolution_set(tmp_path, write, picture):
     for i in range(3):
-        write(tmp_path / f"{i}.png", picture(8 + 2 * i, 6, i))
-    (tmp_path / "notes.txt").write_text("not a picture")
+        write(tmp_path / "test" / f"{i}.png", picture(8 + 2 * i, 6, i))
+    (tmp_path / "test" / "notes.txt").write_text("not a picture")
     pictures = load(f"folder:{tmp_path}", "test")
     assert [tuple(e.y.shape) for e in pictures] == [(3, 8, 6), (3, 10, 6), (3, 12, 6)]
     assert pictures.experiment == "sr" and pictures.stacked is None
@@ -270,21 +270,55 @@ def test_folder_of_pictures_is_a_super_resolution_set(tmp_path, write, picture):
 def test_folder_with_images_and_labels_is_a_vessel_set(tmp_path, write, picture):
     label = np.zeros((7, 5), np.uint8)
     label[2] = 255
-    write(tmp_path / "images" / "eye.jpg", picture(7, 5))
-    write(tmp_path / "labels" / "eye.png", label)
+    write(tmp_path / "test" / "images" / "eye.jpg", picture(7, 5))
+    write(tmp_path / "test" / "labels" / "eye.png", label)
     example = load(f"folder:{tmp_path}", "test")[0]
     assert example.y.sum() == 5 and example.x.shape == (3, 7, 5) and example.fov is None
-    write(tmp_path / "masks" / "eye.png", np.full((7, 5), 255, np.uint8))
+    write(tmp_path / "test" / "masks" / "eye.png", np.full((7, 5), 255, np.uint8))
     assert load(f"folder:{tmp_path}", "test")[0].fov.all()
 
 
-def test_folder_without_split_folders_trains_on_nine_tenths(tmp_path, write, picture):
-    for i in range(20):
+def splits_of(folder):
+    return {s: {e.name for e in load(f"folder:{folder}", s)} for s in ("train", "valid", "test")}
+
+
+def test_flat_folder_is_split_in_three_disjoint_parts_and_says_so(tmp_path, write, picture):
+    for i in range(40):
         write(tmp_path / f"{i:02d}.png", picture(4, 4, i))
-    sets = {s: load(f"folder:{tmp_path}", s) for s in ("train", "valid", "test")}
-    assert {s: len(sets[s]) for s in sets} == {"train": 18, "valid": 2, "test": 20}
-    train, valid = ({e.name for e in sets[s]} for s in ("train", "valid"))
-    assert not train & valid
+    parts = splits_of(tmp_path)
+    assert sum(len(part) for part in parts.values()) == len(set.union(*parts.values())) == 40
+    # a tenth of 40 by the hash of a file: 4, standard deviation 2
+    assert all(1 <= len(parts[s]) <= 10 for s in ("valid", "test"))
+    shares = ", ".join(f"{len(part)} {split}" for split, part in parts.items())
+    assert f"split by a hash of each file ({shares})" in load(f"folder:{tmp_path}", "test").source
+
+
+def test_a_picture_keeps_its_split_when_renamed_and_when_others_come(tmp_path, write, picture):
+    for i in range(40):
+        write(tmp_path / f"{i:02d}.png", picture(4, 4, i))
+    before = splits_of(tmp_path)
+    for path in list(tmp_path.iterdir()):
+        path.rename(path.with_name(f"z{path.name}"))
+    for i in range(40, 60):
+        write(tmp_path / f"a{i}.png", picture(4, 4, i))
+    after = splits_of(tmp_path)
+    for split, names in before.items():
+        assert {f"z{name}" for name in names} <= after[split]
+
+
+def test_copies_of_a_file_stay_in_one_split(tmp_path, write, picture):
+    for i in range(4):
+        for copy in "abc":
+            write(tmp_path / f"{i}{copy}.png", picture(4, 4, i))
+    for names in splits_of(tmp_path).values():
+        assert {name[0] + copy for name in names for copy in "abc"} == names != set()
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_a_small_folder_has_a_picture_in_every_split(tmp_path, write, picture, count):
+    for i in range(count):
+        write(tmp_path / f"{i}.png", picture(4, 4, i))
+    assert min(len(names) for names in splits_of(tmp_path).values()) >= 1
 
 
 def test_folder_with_split_folders_uses_them(tmp_path, write, picture):
@@ -295,9 +329,12 @@ def test_folder_with_split_folders_uses_them(tmp_path, write, picture):
     assert "no valid/" in message_of(f"folder:{tmp_path}", "valid")
 
 
-def test_folder_of_one_picture_cannot_be_trained_on(tmp_path, write, picture):
+def test_a_folder_too_small_to_split_says_where_to_put_its_pictures(tmp_path, write, picture):
     write(tmp_path / "a.png", picture(4, 4))
-    assert "needs 2" in message_of(f"folder:{tmp_path}", "train")
+    write(tmp_path / "b.png", picture(4, 4, 1))
+    for split in ("train", "test"):
+        message = message_of(f"folder:{tmp_path}", split)
+        assert "training needs 3" in message and f"{tmp_path.name}/test/" in message
 
 
 def test_empty_and_missing_folders_are_refused(tmp_path):
@@ -305,14 +342,25 @@ def test_empty_and_missing_folders_are_refused(tmp_path):
     assert "no folder" in message_of(f"folder:{tmp_path / 'nowhere'}", "test")
 
 
-def test_odd_picture_in_a_folder_is_named_with_its_size(tmp_path, write, picture):
-    write(tmp_path / "odd.png", picture(33, 32))
+def test_odd_pictures_of_a_folder_lose_a_row_or_column_and_the_set_says_so(
+    tmp_path, write, picture
+):
+    pixels = picture(9, 8)
+    write(tmp_path / "test" / "odd.png", pixels)
+    write(tmp_path / "test" / "even.png", picture(8, 8))
+    found = load(f"folder:{tmp_path}", "test")
+    assert np.array_equal(found[1].y.permute(1, 2, 0), pixels[:8])
+    assert "1 cropped to even sides" in found.source
+
+
+def test_a_picture_too_small_to_halve_is_named_with_its_size(tmp_path, write, picture):
+    write(tmp_path / "test" / "tiny.png", picture(3, 8))
     message = message_of(f"folder:{tmp_path}", "test")
-    assert "odd.png" in message and "33x32" in message and "32x32" in message
+    assert "tiny.png" in message and "2x8" in message
 
 
 def test_picture_without_label_names_the_label_looked_for(tmp_path, write, picture):
-    write(tmp_path / "images" / "eye.png", picture(8, 8))
+    write(tmp_path / "test" / "images" / "eye.png", picture(8, 8))
     message = message_of(f"folder:{tmp_path}", "test")
     assert "labels" in message and "eye." in message
 

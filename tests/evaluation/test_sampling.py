@@ -4,27 +4,42 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import ExifTags, Image
 
-from cnf import sampling, tiling
+from cnf import models, sampling, tiling
+from cnf.config import load_config
+from cnf.data.degrade import imresize_double
 from cnf.errors import CheckpointError, ConfigError, DataError
+from cnf.plotting import to_uint8
 
 
 @pytest.fixture
-def picture(tmp_path):
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (19, 23, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def picture(tmp_path, pixels):
     path = tmp_path / "cat.png"
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (19, 23, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(pixels).save(path)
     return path
 
 
 def opened(paths):
-    return {path.stem.split("-")[1]: np.asarray(Image.open(path)) for path in paths}
+    """{what a file shows: its array}, without the sheet."""
+    found = {}
+    for path in paths:
+        name = path.stem.removeprefix("cat-") + ("-levels" if path.suffix == ".npy" else "")
+        found[name] = np.load(path) if path.suffix == ".npy" else np.asarray(Image.open(path))
+    assert found.pop("sheet").ndim == 3
+    return found
 
 
 def test_super_resolution_doubles_a_picture_of_odd_size(make_run, picture, tmp_path):
     run = str(make_run("sr-flow"))
     paths = sampling.sample(run, [picture], num=2, mean=True, out=tmp_path / "out")
+    assert sorted(paths) == sorted((tmp_path / "out").iterdir())
     found = opened(paths)
     assert list(found) == ["sample1", "sample2", "mean"]
     assert {image.shape for image in found.values()} == {(38, 46, 3)}
@@ -50,6 +65,104 @@ def test_temperature_zero_leaves_no_choice(make_run, picture, tmp_path):
     assert np.array_equal(found["sample1"], found["sample2"])
 
 
+def test_uncertainty_is_mean_and_deviation_of_32_samples(
+    make_run, pixels, picture, tmp_path, capsys
+):
+    run = make_run("sr-flow")
+    options = {"num": 0, "uncertainty": True, "out": tmp_path / "out"}
+    found = opened(sampling.sample(str(run), [picture], **options))
+    assert list(found) == ["mean", "deviation", "deviation-levels"]
+    assert "cat-deviation.png: black 0, white 32 grey levels or more" in capsys.readouterr().out
+    model, _, _ = models.load_model(run / "weights.safetensors")
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    drawn = torch.stack(list(sampling.draws(model, x, 32, 1.0)))
+    assert np.array_equal(found["mean"], to_uint8(drawn.mean(0)))
+    levels = found["deviation-levels"]
+    assert levels.dtype == np.float16 and levels.shape == (38, 46)
+    expected = drawn.double().var(0).mean(0).sqrt().numpy()
+    np.testing.assert_allclose(levels, expected, rtol=1e-3)  # float16 has 11 bits
+    # half a step of 1/8 grey level, and what float16 leaves of it
+    shown = found["deviation"] / 255 * 32
+    np.testing.assert_allclose(shown, np.minimum(levels, 32), atol=0.07, rtol=1e-3)
+
+
+def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_path):
+    run = make_run("sr-baseline")
+    found = opened(sampling.sample(str(run), [picture], num=0, mean=True, out=tmp_path / "out"))
+    model, _, _ = models.load_model(run / "weights.safetensors")
+    x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
+    with torch.no_grad():
+        assert np.array_equal(found["mean"], to_uint8(model.mean(x)[0])[:38, :46])
+
+
+# -- what a file holds is kept ---------------------------------------------------------------------
+
+
+def test_alpha_is_doubled_and_attached_again(make_run, pixels, tmp_path, capsys):
+    alpha = np.zeros((19, 23), np.uint8)
+    alpha[4:15, 5:20] = 255
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "cat.png")
+    run, out = str(make_run("sr-flow")), tmp_path / "out"
+    found = opened(sampling.sample(run, [tmp_path / "cat.png"], num=1, mean=True, out=out))
+    doubled = to_uint8(imresize_double(torch.from_numpy(alpha)[None]))
+    for image in found.values():
+        assert image.shape == (38, 46, 4) and np.array_equal(image[..., 3], doubled)
+    assert "cat.png: 62 % fully transparent, coloured like" in capsys.readouterr().out
+
+
+def test_hidden_colour_changes_no_sample(make_run, pixels, tmp_path):
+    alpha = np.full((19, 23), 255, np.uint8)
+    alpha[:, 12:] = 0
+    run, found = str(make_run("sr-flow")), []
+    for n, hidden in enumerate((0, 255)):
+        pixels[:, 12:] = hidden
+        path = tmp_path / str(n) / "cat.png"
+        path.parent.mkdir()
+        Image.fromarray(np.dstack([pixels, alpha])).save(path)
+        found.append(opened(sampling.sample(run, [path], num=1, out=path.parent / "out")))
+    assert np.array_equal(found[0]["sample1"], found[1]["sample1"])
+
+
+def test_a_grey_picture_stays_grey_and_is_the_luma_of_what_is_drawn(make_run, pixels, tmp_path):
+    run, grey = make_run("sr-flow"), pixels[..., 0]
+    Image.fromarray(grey).save(tmp_path / "cat.png")
+    out = tmp_path / "out"
+    found = opened(sampling.sample(str(run), [tmp_path / "cat.png"], num=1, out=out))
+    assert found["sample1"].shape == (38, 46)
+    model, _, _ = models.load_model(run / "weights.safetensors")
+    x = torch.from_numpy(grey).float().expand(1, 3, -1, -1)
+    red, green, blue = next(sampling.draws(model, x, 1, 0.8))
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    # a luma within rounding of a half may go either way
+    assert np.abs(found["sample1"].astype(int) - to_uint8(luma)).max() <= 1
+
+
+def test_a_phone_photograph_comes_out_upright_with_its_colour_profile(
+    make_run, pixels, tmp_path, capsys
+):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    turned.save(tmp_path / "cat.jpg", exif=exif, icc_profile=b"colours")
+    run, out = str(make_run("sr-flow")), tmp_path / "out"
+    paths = sampling.sample(run, [tmp_path / "cat.jpg"], num=1, out=out)
+    assert opened(paths)["sample1"].shape == (38, 46, 3)
+    with Image.open(paths[0]) as image:
+        assert image.info["icc_profile"] == b"colours" and not image.getexif()
+    assert "cat.jpg: turned upright (EXIF orientation 6)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "gif"])
+def test_other_formats_are_read(make_run, pixels, tmp_path, suffix):
+    path = tmp_path / f"cat.{suffix}"
+    Image.fromarray(pixels).save(path)
+    found = opened(sampling.sample(str(make_run("sr-flow")), [path], num=1, out=tmp_path / "out"))
+    assert found["sample1"].shape == (38, 46, 3)
+
+
+# -- what is announced -----------------------------------------------------------------------------
+
+
 def test_too_little_memory_is_announced_and_changes_no_sample(
     make_run, picture, tmp_path, monkeypatch, capsys
 ):
@@ -66,6 +179,57 @@ def test_too_little_memory_is_announced_and_changes_no_sample(
         assert (image != whole[name]).mean() < 0.01
 
 
+@pytest.mark.parametrize("round_x, said", [(False, True), (True, False), ("mixed", False)])
+def test_a_model_of_unrounded_inputs_says_that_files_are_rounded(
+    picture, tmp_path, capsys, round_x, said
+):
+    config = load_config("sr", "flow", "smoke", [f"data.round_x={str(round_x).lower()}"])
+    models.save_model(tmp_path / "weights.safetensors", models.build(config), config)
+    sampling.sample(str(tmp_path), [picture], num=1, out=tmp_path / "out")
+    assert ("less to be trusted" in capsys.readouterr().out) == said
+
+
+# -- what goes wrong, before anything is drawn -----------------------------------------------------
+
+
+def test_files_that_are_there_are_replaced_only_if_asked_to(make_run, picture, tmp_path):
+    run, out = str(make_run("sr-flow")), tmp_path / "out"
+    sampling.sample(run, [picture], num=1, out=out)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ConfigError, match=r"cat-sample1.png and 1 more would be .* --overwrite"):
+        sampling.sample(run, [picture], num=2, seed=1, out=out)
+    assert before == {path: path.read_bytes() for path in out.iterdir()}
+    sampling.sample(run, [picture], num=1, seed=1, out=out, overwrite=True)
+    assert before.keys() == set(out.iterdir())
+    assert all(path.read_bytes() != content for path, content in before.items())
+
+
+def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp_path):
+    run, out = str(make_run("sr-flow")), tmp_path / "out"
+    deep, cut, small = (tmp_path / name for name in ("deep.png", "cut.jpg", "small.png"))
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(deep)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:300])
+    Image.fromarray(np.zeros((3, 8, 3), np.uint8)).save(small)
+    says = {
+        tmp_path / "dog.png": "no such file",
+        deep: "more than 8 bits",
+        cut: "truncated",
+        small: "3x8 .HxW.: sides must be at least 4 pixels",
+    }
+    for bad, message in says.items():
+        with pytest.raises(DataError, match=message):
+            sampling.sample(run, [picture, bad], out=out)
+    assert not out.exists()
+
+
+def test_the_smallest_picture_is_drawn(make_run, tmp_path):
+    Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "cat.png")
+    run, out = str(make_run("sr-flow")), tmp_path / "out"
+    found = opened(sampling.sample(run, [tmp_path / "cat.png"], num=1, out=out))
+    assert found["sample1"].shape == (8, 10, 3)
+
+
 def test_bad_requests_are_named(make_run, picture, tmp_path):
     run = str(make_run("sr-flow"))
     for temperature in (-0.1, math.nan):
@@ -73,6 +237,8 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
             sampling.sample(run, [picture], temperature=temperature, out=tmp_path)
     with pytest.raises(ConfigError, match="--num -1"):
         sampling.sample(run, [picture], num=-1, out=tmp_path)
+    with pytest.raises(ConfigError, match="--num 0 alone draws nothing"):
+        sampling.sample(run, [picture], num=0, out=tmp_path)
     for memory in (0, -1, math.nan, math.inf):
         with pytest.raises(ConfigError, match=f"--memory {memory}"):
             sampling.sample(run, [picture], memory=memory, out=tmp_path)
@@ -82,9 +248,12 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
         sampling.sample(run, [], out=tmp_path)
     with pytest.raises(ConfigError, match="two pictures are called 'cat'"):
         sampling.sample(run, [picture, tmp_path / "other" / "cat.jpg"], out=tmp_path)
-    with pytest.raises(DataError, match="no such file"):
-        sampling.sample(run, [tmp_path / "dog.png"], out=tmp_path)
     with pytest.raises(CheckpointError, match="holds no weights.safetensors"):
         sampling.sample(str(tmp_path), [picture], out=tmp_path)
-    with pytest.raises(CheckpointError, match="no trained flow for 'vessels'"):
+    with pytest.raises(CheckpointError, match="'vessels' is vessels-flow-cpu-s0, not in"):
         sampling.sample("vessels", [picture], out=tmp_path, results=tmp_path)
+    transparent = np.zeros((8, 8, 4), np.uint8)
+    transparent[0, 0] = 255
+    Image.fromarray(transparent).save(tmp_path / "eye.png")
+    with pytest.raises(DataError, match="eye.png: has transparent pixels"):
+        sampling.sample(str(make_run("vessels-flow")), [tmp_path / "eye.png"], out=tmp_path)
