@@ -303,20 +303,23 @@ def test_samples_of_rows_have_the_marginals():
 
 @pytest.mark.parametrize("kind", ["rows", "fine"])
 def test_samples_of_large_fields_follow_log_prob(kind):
-    """With y from P and T its own inverse, E[P(Ty) / (P(y) + P(Ty))] = 1/2 exactly."""
+    """Between y and its partner, a bit is 1 as often as their probabilities say."""
     generator = torch.Generator().manual_seed(0)
     if kind == "rows":
         field = RowField(4)
         y, x = field.sample(2000, generator)
-        other = y.clone()
-        other[..., 2] = 1 - other[..., 2]
+        partner = y.clone()
+        partner[..., 2] = 1 - partner[..., 2]
     else:
         field = FineField(4)
         y, x = field.sample(2000, generator)
-        other = y ^ 1  # swaps every even grey level with the odd one above
-    swapped = torch.sigmoid(field.log_prob(other, x) - field.log_prob(y, x))
-    assert 0.1 < swapped.std()
-    assert abs(swapped.mean() - 0.5) < 5 * swapped.std() / 2000**0.5  # five standard errors
+        partner = y ^ 1  # swaps every even grey level with the odd one above
+    bit = (y[:, 0, 0, 2] & 1).double()
+    ratio = field.log_prob(y, x) - field.log_prob(partner, x)
+    p = torch.sigmoid((2 * bit - 1) * ratio)  # that the bit is 1, given the pair
+    assert p.min() < 0.1 and p.max() > 0.9
+    surprise = (bit - p) * (p - 0.5).sign()
+    assert abs(surprise.mean()) < 5 * surprise.std() / 2000**0.5  # five standard errors
 
 
 @pytest.mark.parametrize("changes", [{"correlation": 1.0}, {"contrast": 0.0}])
