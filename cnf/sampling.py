@@ -294,8 +294,10 @@ class Moments:
     @property
     def deviation(self) -> Tensor:
         """The root of the unbiased variance, averaged over channels, (1,H,W)."""
-        variance = (self.squares - self.total**2 / self.count) / (self.count - 1)
-        return variance.clamp_min(0).mean(0, keepdim=True).sqrt()
+        channels = zip(self.total, self.squares, strict=True)  # differences need float64
+        n, total = self.count, sum(self.count * s.double() - t.double() ** 2 for t, s in channels)
+        variance = total / (len(self.total) * n * (n - 1))
+        return variance.clamp_min(0).sqrt()[None]
 
 
 # --- one picture ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """One picture that shows what a model made of a photograph: the contact sheet of `sample`.
 
 Pixels stay pixels: panels are enlarged by whole numbers. Of a large picture the sheet shows places
-where its answers differ most, and where those are.
+where its answers differ most, a line each, and where those are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 PANEL = 256  # screen pixels of a panel
 DETAIL = 128  # pixels of y a side of a detail of a large picture
 DETAILS = "ABC"
+COLUMNS = 4  # panels side by side where a picture is shown whole
 GAP, INK, MARK = 8, "#222222", "#d55e00"
 CHECKERS = 8  # pixels a side of the squares behind what is transparent
 
@@ -46,13 +47,15 @@ def contact_sheet(
     cell = (max(zoom * wide, 120), zoom * tall)  # width, height; titles need some width
     font = _font()
     head = font.size + GAP
-    rows_high = len(boxes) * (cell[1] + GAP) - GAP
+    columns = min(len(panels), COLUMNS) if whole else len(panels)
+    lines_of_panels = -(-len(panels) // columns) if whole else len(boxes)
+    step = cell[1] + (head if whole else GAP)  # from a line of panels to the next
+    rows_high = (lines_of_panels - 1) * step + cell[1]
     left = 0
     if not whole:
         shrunk = _shrink(flatten(overview), rows_high, 3 * PANEL)
         ratio = shrunk.shape[0] / height, shrunk.shape[1] / width
         left = shrunk.shape[1] + 3 * GAP
-    columns = len(panels)
     text_width = max((font.getlength(line) for line in lines), default=0)
     size = (
         int(max(left + columns * (cell[0] + GAP) - GAP, text_width)) + 2 * GAP,
@@ -68,21 +71,21 @@ def contact_sheet(
             corner += [GAP + across.stop * ratio[1] - 1, GAP + head + down.stop * ratio[0] - 1]
             ink.rectangle(corner, outline=MARK, width=2)
             ink.text((corner[0] + 4, corner[1] + 2), name, MARK, font, **_HALO)
-    for column, (title, panel) in enumerate(panels.items()):
-        x = GAP + left + column * (cell[0] + GAP)
-        ink.text((x, GAP), title, INK, font)
+    for place, (title, panel) in enumerate(panels.items()):
+        line, column = divmod(place, columns)
+        x, y = GAP + left + column * (cell[0] + GAP), GAP + head + line * step
+        ink.text((x, y - head), title, INK, font)
         for row, box in enumerate(boxes):
-            y = GAP + head + row * (cell[1] + GAP)
             part = flatten(panel[box]).repeat(zoom, 0).repeat(zoom, 1)
-            sheet.paste(Image.fromarray(part), (x, y))
+            sheet.paste(Image.fromarray(part), (x, y + row * step))
             if not whole and column == 0:
-                ink.text((x + 4, y + 2), DETAILS[row], MARK, font, **_HALO)
+                ink.text((x + 4, y + row * step + 2), DETAILS[row], MARK, font, **_HALO)
     bottom = GAP + head + rows_high
     if scale:
         ramp = np.tile(np.linspace(0, 255, cell[0]).round().astype(np.uint8), (GAP, 1))
         sheet.paste(Image.fromarray(ramp).convert("RGB"), (x, bottom + GAP // 2))
-        width = font.getlength(scale)
-        ink.text((max(GAP, x - width - GAP), bottom), scale, INK, font)
+        before = x - GAP - font.getlength(scale)
+        ink.text((before if before > 0 else x + cell[0] + GAP, bottom), scale, INK, font)
         bottom += head
     for line in lines:
         ink.text((GAP, bottom + GAP // 2), line, INK, font)

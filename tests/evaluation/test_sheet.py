@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnf.sheet import CHECKERS, DETAIL, GAP, PANEL, contact_sheet, details, flatten
+from cnf.sheet import CHECKERS, COLUMNS, DETAIL, GAP, PANEL, contact_sheet, details, flatten
 
 
 def contains(sheet, block):
@@ -27,6 +27,15 @@ def test_a_small_picture_is_shown_whole_every_pixel_enlarged(panels):
     for panel in panels.values():
         assert contains(sheet, panel.repeat(zoom, 0).repeat(zoom, 1))
     assert sheet.shape[1] == 2 * (zoom * 46 + GAP) + GAP
+
+
+def test_many_panels_of_a_small_picture_go_on_in_the_next_line(panels):
+    many = {f"{n}": np.roll(panels["input"], n, 0) for n in range(6)}
+    sheet = contact_sheet(panels["input"], many, np.zeros((38, 46)), "where", [], "a scale")
+    zoom = PANEL // 46
+    assert sheet.shape[1] == COLUMNS * (zoom * 46 + GAP) + GAP
+    for panel in many.values():
+        assert contains(sheet, panel.repeat(zoom, 0).repeat(zoom, 1))
 
 
 def test_a_large_picture_is_shown_by_its_most_interesting_parts():
