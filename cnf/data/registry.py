@@ -42,7 +42,7 @@ TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_MD5 = "md5:90528d7ca1a48142e341f4ef8d21d0de"
 
 HOW_TO_GET = {
-    "embedded-sr": "nothing to get: it comes with scikit-image",
+    **dict.fromkeys(("embedded-sr", "embedded-sr64"), "nothing to get: it comes with scikit-image"),
     "embedded-vessels": "nothing to get: it is generated",
     "tinyimagenet": "`python -m cnf data prepare tinyimagenet32` downloads 248 MB from Stanford",
     **dict.fromkeys(

@@ -89,7 +89,7 @@ def test_a_wrong_option_of_train_is_one_line(capsys, arguments, parts):
         (["--model", "baseline"], ["model.kind was 'flow' and is now 'logistic'"]),
         (["--seed", "5"], ["seed was 0 and is now 5"]),
         (["--steps", "7"], ["training.steps was 200 and is now 7"]),
-        (["--dry-run"], ["--resume goes with neither --dry-run nor --out"]),
+        (["--dry-run"], ["--resume goes with none of --dry-run, --out and --start"]),
     ],
     ids=lambda v: v[0] if v[0].startswith("--") else "",
 )
