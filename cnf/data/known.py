@@ -213,6 +213,16 @@ class FineField:
         x = x + self.noise * torch.randn(x.shape, generator=generator, dtype=torch.float64)
         return v.floor().clamp(0, 255).to(torch.uint8), x.float()
 
+    def sample_given(
+        self, x: Tensor, n: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """n draws of y for each x, uint8 (n,B,3,H,W)."""
+        shape = (3, self.size**2, n * len(x))
+        eps = torch.randn(shape, generator=generator, dtype=torch.float64)
+        around = self._pictures(torch.linalg.cholesky(self.covariance) @ eps) - MIDDLE
+        v = self.mean(x) + around.unflatten(0, (n, len(x)))
+        return v.floor().clamp(0, 255).to(torch.uint8)
+
     def mean(self, x: Tensor) -> Tensor:
         """E[v|x], float64 (B,3,H,W)."""
         return self._pictures(self.gain @ self._columns(x))
@@ -257,7 +267,7 @@ class FineField:
         r"""Standard deviation over y of the error of `log_prob` of one picture, in bits per entry.
 
         The first cumulants in which u differs from a Gaussian are its fourth, -1/120, so that to
-        first order the error is -sum_j (g_j^4 - 6 g_j^2 Q_jj + 3 Q_jj^2) / 2880, with
+        first order the error is sum_j (g_j^4 - 6 g_j^2 Q_jj + 3 Q_jj^2) / 2880, with
         Q = (S(x) + I/12)^-1 and g = Q (y + 1/2 - m(x)): zero on average, of variance
         24 sum_j Q_jj^4 / 2880^2.
         """

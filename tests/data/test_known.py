@@ -228,6 +228,15 @@ def test_entropies_are_what_samples_score(fine, pairs):
         assert abs(bits.mean() - expected) < 5 * bits.std() / len(bits) ** 0.5
 
 
+def test_draws_given_x_score_the_entropy(fine, pairs):
+    x = pairs[1][:40]
+    y = fine.sample_given(x, 25, torch.Generator().manual_seed(1))
+    assert y.shape == (25, 40, 3, 8, 8) and y.dtype == torch.uint8
+    bits = -fine.log_prob(y.flatten(0, 1), x.repeat(25, 1, 1, 1)) / (fine.dims * log(2))
+    # Five standard errors: residuals do not depend on x, so all 1000 are independent.
+    assert abs(bits.mean() - fine.entropy_bits()) < 5 * bits.std() / len(bits) ** 0.5
+
+
 def test_per_pixel_models_miss_most_of_a_bit(fine):
     assert fine.best_factorised_bits() > fine.entropy_bits() + 0.8
     assert fine.entropy_bits() < fine.gaussian_bound_bits() < fine.entropy_bits() + 0.01

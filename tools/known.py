@@ -1,0 +1,194 @@
+"""Train flows and factorised models on data whose likelihood is known; count what they miss.
+
+    python -m tools.known            a minute of one core -> results/known/
+    python -m tools.known binary     one kind of data only
+
+The models are those of the `smoke` presets, trained on pictures drawn afresh at every step, so that
+nothing can be learned by heart. results/known/known.json holds -log2 P(y|x) / D of each test
+picture under the truth, the best factorised model and the trained ones, all of the same pictures;
+the weights lie beside it (float16; what is scored is what is stored). Tests re-derive the truth.
+"""
+
+import json
+import math
+import sys
+import time
+from datetime import date
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnf import models, results, runs
+from cnf.config import Config, load_config
+from cnf.data.known import FineField, RowField
+from cnf.model import ConditionalModel
+from cnf.nets import set_precision
+from cnf.noise import keyed
+from cnf.scores.cells import leaning_log_prob
+
+FOLDER = results.RESULTS / "known"
+SEED = 0
+PICTURES, DRAWS = 64, 64  # of the test; its pictures are drawn from seed SEED + 1
+FIELDS = {"grey": FineField, "binary": RowField}
+PARAMETERS = {"grey": {"size": 16}, "binary": {"size": 16}}
+# kind -> model -> (experiment, model of the preset, overrides)
+TRAINED = {
+    "grey": {
+        "flow": ("sr", "flow", ["model.width=32", "model.steps=3", "model.flip=true"]),
+        "factorised": ("sr", "baseline", []),
+    },
+    "binary": {
+        "flow": ("vessels", "flow", ["model.width=16", "model.steps=4", "model.q_width=16"]),
+        "factorised": ("vessels", "baseline", []),
+    },
+}
+STEPS = {"flow": 700, "factorised": 300}
+COMMON = ["training.batch_size=32"]
+
+
+def field_of(kind: str) -> FineField | RowField:
+    return FIELDS[kind](**PARAMETERS[kind])
+
+
+def test_pairs(kind: str, field: FineField | RowField) -> tuple[Tensor, Tensor]:
+    """The pictures that every model is scored on."""
+    return field.sample(PICTURES, torch.Generator().manual_seed(SEED + 1))
+
+
+def train(config: Config, field: FineField | RowField) -> tuple[ConditionalModel, float]:
+    """A model trained on fresh pairs by the options of its preset; and the CPU seconds it took."""
+    options, start = config.training, time.process_time()
+    torch.manual_seed(SEED)
+    model = models.build(config).train()
+    set_precision(model, options.precision)
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        model.loss(*field.sample(options.batch_size, generator), generator)  # norms start here
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, betas=options.betas)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.lr, options.steps, pct_start=0.05, cycle_momentum=False
+    )
+    for _ in range(options.steps):
+        y, x = field.sample(options.batch_size, generator)
+        loss, _ = model.loss(y.float(), x, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+        optimizer.step()
+        schedule.step()
+    return model.eval(), time.process_time() - start
+
+
+@torch.no_grad()
+def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) -> dict:
+    """-log2 P(y|x) / D of each picture, under the names of the columns of known.json; for a flow
+    also the mean over pictures with M importance samples, of disjoint groups of the DRAWS."""
+    y = y.float()
+
+    def bits(log_p: Tensor) -> list[float]:
+        return [round(b, 5) for b in (-log_p.double() / (y[0].numel() * math.log(2))).tolist()]
+
+    if model.exact:
+        return {name: bits(model.log_prob(y, x))}
+    terms = torch.stack(
+        [model.log_prob(y, x, keyed(SEED, range(len(y)), m)).double() for m in range(DRAWS)]
+    )
+    found = {f"{name}, 1 draw": bits(terms.mean(0))}
+    found["curve"] = {
+        m: round(float(np.mean(bits(grouped(terms, m)))), 5)
+        for m in (2**k for k in range(DRAWS.bit_length()))
+    }
+    found[f"{name}, {DRAWS} draws"] = bits(grouped(terms, DRAWS))
+    found["spread"] = round(terms.std(0).mean().item(), 3)
+    if kind == "grey":
+        noise = keyed(SEED, range(len(y)), DRAWS)
+        log_p, spread = leaning_log_prob(model, y, x, DRAWS, noise)
+        found[f"{name}, leaning"] = bits(log_p)
+        found["leaning spread"] = round(spread.mean().item(), 3)
+    return found
+
+
+def grouped(terms: Tensor, m: int) -> Tensor:
+    """(M draws, B) log-weights to (B,): importance bounds of m samples, averaged over groups."""
+    groups = terms.view(-1, m, terms.shape[1])
+    return (groups.logsumexp(1) - math.log(m)).mean(0)
+
+
+def measure(kind: str) -> dict:
+    """Everything known.json says of one kind of data."""
+    field = field_of(kind)
+    y, x = test_pairs(kind, field)
+
+    def bits(log_p: Tensor) -> list[float]:
+        return [round(b, 5) for b in (-log_p / (field.dims * math.log(2))).tolist()]
+
+    found: dict = {"field": type(field).__name__, "parameters": PARAMETERS[kind]}
+    found |= {"dims": field.dims, "seed": SEED, "pictures": PICTURES, "draws": DRAWS}
+    columns = {"truth": bits(field.log_prob(y, x))}
+    columns["best factorised"] = bits(field.factorised_log_prob(y, x))
+    found["trained"] = {}
+    for name, (experiment, model, overrides) in TRAINED[kind].items():
+        overrides = [*overrides, *COMMON, f"training.steps={STEPS[name]}"]
+        config = load_config(experiment, model, "smoke", overrides)
+        trained, seconds = train(config, field)
+        path = FOLDER / f"{kind}-{name}.safetensors"
+        models.save_model(path, trained, config, half=True)
+        scored = scores(kind, name, models.load_model(path)[0], y, x)
+        for extra in ("curve", "spread", "leaning spread"):
+            if extra in scored:
+                found[extra] = scored.pop(extra)
+        columns |= scored
+        found["trained"][name] = {
+            "preset": f"{experiment}-{model}-smoke",
+            "overrides": overrides,
+            "steps": config.training.steps,
+            "batch_size": config.training.batch_size,
+            "parameters": models.count_parameters(trained),
+            "cpu_seconds": round(seconds),
+        }
+        print(kind, name, f"{seconds:.0f} s", {k: round(np.mean(v), 4) for k, v in columns.items()})
+    return found | {"bits": columns}
+
+
+def main(*kinds: str) -> None:
+    torch.set_num_threads(1)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / "known.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for kind in kinds or FIELDS:
+        found = measure(kind)
+        commit, dirty = results.git_state()
+        found["made"] = {
+            "git": commit,
+            "dirty": dirty,
+            "hardware": f"{runs.processor()}, 1 thread",
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "date": str(date.today()),
+            "command": f"python -m tools.known {kind}",
+        }
+        known = {k: (known | {kind: found})[k] for k in FIELDS if k in known or k == kind}
+        text = "\n".join(_joined(json.dumps(known, indent=1).split("\n")))
+        runs.write_atomically(path, (text + "\n").encode())
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Lists of numbers on one line each."""
+    out: list[str] = []
+    inside = False
+    for line in lines:
+        out = (
+            [*out[:-1], out[-1] + line.strip() + " " * line.endswith(",")]
+            if inside
+            else [*out, line]
+        )
+        inside = line.endswith("[") or inside and "]" not in line
+    return out
+
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(FIELDS)
+    if unknown:
+        sys.exit(f"no such kind: {', '.join(unknown)}; choose from {', '.join(FIELDS)}")
+    main(*sys.argv[1:])
