@@ -184,11 +184,17 @@ class Target:
 
     def _replace(self, name: str, save: Callable) -> Path:
         path = self.out / f"{self.path.stem}-{name}"
-        self.out.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".tmp")
-        with partial.open("wb") as file:
-            save(file)
-        os.replace(partial, path)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                save(file)
+            os.replace(partial, path)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
+        finally:
+            if self.out.is_dir():
+                partial.unlink(missing_ok=True)
         return path
 
 

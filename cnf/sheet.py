@@ -65,7 +65,7 @@ def contact_sheet(
     ink = ImageDraw.Draw(sheet)
     if not whole:
         sheet.paste(Image.fromarray(shrunk), (GAP, GAP + head))
-        ink.text((GAP, GAP), f"{why}: A, then B, C", INK, font)
+        ink.text((GAP, GAP), f"{why}: {', '.join(DETAILS[: len(boxes)])}", INK, font)
         for name, (down, across) in zip(DETAILS, boxes, strict=False):
             corner = [GAP + across.start * ratio[1], GAP + head + down.start * ratio[0]]
             corner += [GAP + across.stop * ratio[1] - 1, GAP + head + down.stop * ratio[0] - 1]

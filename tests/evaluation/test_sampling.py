@@ -224,6 +224,12 @@ def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp
     assert not out.exists()
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(make_run, picture, tmp_path):
+    (tmp_path / "out").write_text("a file of this name")
+    with pytest.raises(ConfigError, match="cat-sample1.png cannot be written .* another --out"):
+        sampling.sample(str(make_run("sr-flow")), [picture], num=1, out=tmp_path / "out")
+
+
 def test_the_smallest_picture_is_drawn(make_run, tmp_path):
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "cat.png")
     run, out = str(make_run("sr-flow")), tmp_path / "out"
