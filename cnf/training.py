@@ -460,7 +460,8 @@ class Run:
                 own.load_state_dict(model.state_dict())
         record, weights = self.record(), runs.file_sha256(start / "weights.safetensors")
         if record["command"]:
-            record["command"] += f" --start {shlex.quote(str(start))}"
+            folder = start.resolve()  # whose place in this machine is nobody's business
+            record["command"] += f" --start {shlex.quote(f'{folder.parent.name}/{folder.name}')}"
         return record | {"start": {"run": start.resolve().name, "weights_sha256": weights}}
 
     def probe(self) -> tuple[float, float]:

@@ -487,6 +487,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, configure, state):
         )
     record = runs.read_record(again)
     assert record["start"]["run"] == "first"
+    assert record["command"].endswith(f" --start {tmp_path.name}/first") or not record["command"]
     assert record["start"]["weights_sha256"] == runs.file_sha256(first / "weights.safetensors")
     assert training.train(config, tmp_path / "again", resume=True) == again  # needs no start
 
