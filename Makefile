@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint unit slow pages notebooks audit mutants bench browser clean _build/config.yml
+.PHONY: help install book test lint unit slow pages notebooks audit mutants bench known browser clean _build/config.yml
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -76,6 +76,9 @@ $(STAMP)-bench: $(STAMP)
 
 bench: $(STAMP)-bench ## our flow against FrEIA, nflows and normflows; eight minutes on an idle core
 	$(PY) -m tools.bench $(BENCH)
+
+known: $(STAMP) ## train on data whose likelihood is known, a minute of one core -> results/known
+	$(PY) -m tools.known
 
 browser: $(STAMP) ## open every page of the built site in Chromium; screenshots in _build/screenshots
 	$(PY) -m pytest -q -n $(JOBS) tests/browser
