@@ -243,7 +243,8 @@ def _answer(
         name = "marginal" if vessels else "mean"
         written.append(target.write(pixels, name, profile=not vessels))
         panels[title.replace("mean", name)] = pixels
-        lines[-1] += f"; {title.replace('mean', name)}" + " samples at temperature 1" * bool(many)
+        also = "" if isinstance(model, Factorised) else f" and deviation of {many} samples"
+        lines[-1] += f"; {name}{also}" + " at temperature 1" * bool(also)
     scale = None
     if deviation is not None:
         white = WHITE[config.experiment]

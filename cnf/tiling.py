@@ -99,7 +99,7 @@ def features_reach(features: Features) -> int:
 
     hooks = [conv.register_forward_hook(note) for conv in convs]
     small = side // features.factor
-    features(convs[0].weight.new_zeros(1, convs[0].in_channels, small, small))
+    features(convs[0].weight.new_zeros(1, 3, small, small))
     for hook in hooks:
         hook.remove()
     positions, reaches = zip(*found, strict=True)

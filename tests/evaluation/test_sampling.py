@@ -1,12 +1,14 @@
 """`python -m cnf sample`: a reader's own pictures, of any size."""
 
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
 
+import cnf
 from cnf import models, sampling, tiling
 from cnf.config import load_config
 from cnf.data.degrade import imresize_double
@@ -94,6 +96,17 @@ def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_pat
     x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
         assert np.array_equal(found["mean"], to_uint8(model.mean(x)[0])[:38, :46])
+
+
+def test_a_sample_of_512x512_takes_less_than_three_seconds_of_one_core():
+    model, _ = cnf.load("sr")
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256))).float()
+    for _ in range(2):  # the first fills the caches
+        before = time.process_time()
+        y = next(sampling.draws(model, x, 1, 0.8))
+        seconds = time.process_time() - before
+    assert y.shape == (3, 512, 512)
+    assert seconds < 3  # of a processor that is not busy: 0.7
 
 
 # -- what a file holds is kept ---------------------------------------------------------------------

@@ -35,6 +35,7 @@ MODELS = [
     ("sr", "flow", "smoke", LOCAL),
     ("sr", "flow", "cpu", LOCAL),
     ("sr", "flow", "smoke", [*LOCAL, "model.h_kernel=3", "model.prior_width=8"]),
+    ("sr", "flow", "smoke", [*LOCAL, "model.features.fractions=true", "model.clip=6.0"]),
     ("sr", "flow", "smoke", [*LOCAL, "model.features.kind=rrdb", "model.levels=1"]),
 ]
 
