@@ -37,7 +37,8 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
     """Write the figures of a set into `folder`, which lies in the folder of the run.
 
     Super-resolution: crops of three pictures, with the mean of the run's baseline where that lies
-    beside it ("flow" in the name of its folder replaced), and one crop at several temperatures.
+    beside it ("flow" in the name of its folder replaced); the one with most detail once more alone,
+    and at several temperatures.
     Vessels: the first pictures; of DRIVE nothing but what the model made.
     Raises DataError for a set whose pictures may not be shown.
     """
@@ -54,6 +55,7 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
         blocks = [(c.name, panels_of(subject, c, baseline)) for c in crops]
         figures[""] = show(blocks)
         best = max(crops, key=lambda crop: crop.detail)
+        figures["-one"] = show([blocks[crops.index(best)]])
         figures["-temperature"] = show([(best.name, temperatures_of(subject, best))])
     stem = f"{name}-{subject.images.split}"
     return [plotting.save_figure(f, folder / f"{stem}{end}.png") for end, f in figures.items()]

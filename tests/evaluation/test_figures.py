@@ -41,7 +41,8 @@ def evaluated(make_run, tmp_path):
         folder = tmp_path / "results" / "sr-flow"
         options = {"limit": 3, "samples": 0, "figures": True} | options
         evaluation.evaluate(folder, "embedded-sr", results=tmp_path / "results", **options)
-        return [folder / "figures" / f"embedded-sr-test{end}.png" for end in ("", "-temperature")]
+        ends = ("", "-one", "-temperature")
+        return [folder / "figures" / f"embedded-sr-test{end}.png" for end in ends]
 
     return evaluate
 
