@@ -77,7 +77,7 @@ $(STAMP)-bench: $(STAMP)
 bench: $(STAMP)-bench ## our flow against FrEIA, nflows and normflows; eight minutes on an idle core
 	$(PY) -m tools.bench $(BENCH)
 
-known: $(STAMP) ## train on data whose likelihood is known, a minute of one core -> results/known
+known: $(STAMP) ## train on data whose likelihood is known, two minutes of one core -> results/known
 	$(PY) -m tools.known
 
 browser: $(STAMP) ## open every page of the built site in Chromium; screenshots in _build/screenshots

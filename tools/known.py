@@ -1,6 +1,6 @@
 """Train flows and factorised models on data whose likelihood is known; count what they miss.
 
-    python -m tools.known            a minute of one core -> results/known/
+    python -m tools.known            two minutes of one core -> results/known/
     python -m tools.known binary     one kind of data only
 
 The models are those of the `smoke` presets, trained on pictures drawn afresh at every step, so that
@@ -43,7 +43,10 @@ TRAINED = {
         "factorised": ("vessels", "baseline", []),
     },
 }
-STEPS = {"flow": 700, "factorised": 300}
+STEPS = {
+    "grey": {"flow": 700, "factorised": 300},
+    "binary": {"flow": 2000, "factorised": 800},
+}
 COMMON = ["training.batch_size=32"]
 
 
@@ -129,7 +132,7 @@ def measure(kind: str) -> dict:
     columns["best factorised"] = bits(field.factorised_log_prob(y, x))
     found["trained"] = {}
     for name, (experiment, model, overrides) in TRAINED[kind].items():
-        overrides = [*overrides, *COMMON, f"training.steps={STEPS[name]}"]
+        overrides = [*overrides, *COMMON, f"training.steps={STEPS[kind][name]}"]
         config = load_config(experiment, model, "smoke", overrides)
         trained, seconds = train(config, field)
         path = FOLDER / f"{kind}-{name}.safetensors"
