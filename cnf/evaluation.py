@@ -223,15 +223,16 @@ def _rows(
         reference = s.model is not None
         owner = s.model.replace(" ", "-") if reference else name
         row_id = _row_id(owner, data, images.split, subject, s)
-        if row_id in taken and (reference or (known(taken[row_id]) and not supersede)):
-            continue
-        newest = None
-        if supersede and row_id in taken:
-            version = 2
-            while f"{row_id}-v{version}" in taken:
+        newest, version = None, 1
+        if row_id in taken:
+            newest = row_id
+            while f"{row_id}-v{version + 1}" in taken:
                 version += 1
-            newest = row_id if version == 2 else f"{row_id}-v{version - 1}"
-            row_id = f"{row_id}-v{version}"
+                newest = f"{row_id}-v{version}"
+            if reference or (known(taken[newest]) and not supersede):
+                continue
+            if supersede:
+                row_id = f"{row_id}-v{version + 1}"
         values = s._asdict() | {
             "id": row_id,
             "run": owner,
@@ -254,7 +255,7 @@ def _rows(
             "command": _command(folder, data, subject) + " --stress" * (s.metric in ledger.STRESS),
             "date": datetime.date.today().isoformat(),
             "deviation": None if reference else deviation,
-            "supersedes": newest,
+            "supersedes": newest if supersede else None,
             "paper": ledger.paper_figure(
                 subject.experiment, s.model or kind, s.metric, data, results
             ),

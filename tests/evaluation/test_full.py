@@ -12,7 +12,7 @@ from cnf import results as ledger
 from cnf import subject as subjects
 from cnf.data import ImageSet, examples, load
 from cnf.data.degrade import imresize_half
-from cnf.errors import ConfigError
+from cnf.errors import ConfigError, LedgerError
 from cnf.scores import pictures, survey, textures, uncertainty
 from cnf.subject import Options, Subject
 
@@ -84,6 +84,19 @@ def test_rows_that_are_there_are_left_as_they_are(published, tmp_path):
     again = published(supersede=True)
     assert plain.id in [row.supersedes for row in again]
     assert len(ledger.read(tmp_path / "results")) > len(rows) + 1
+
+
+def test_rows_of_other_weights_that_were_superseded_do_not_count(published, tmp_path):
+    published(samples=0)
+    ledger_file = tmp_path / "results" / "ledger.jsonl"
+    lines = [json.loads(line) for line in ledger_file.read_text().splitlines()]
+    for line in lines:
+        line["weights_sha256"] = "0" * 64  # as if an earlier run of this name had written them
+    ledger_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(LedgerError, match="already in the ledger"):
+        published(samples=0)
+    assert len(published(samples=0, supersede=True)) == len(lines)
+    assert published(samples=0) == []  # the newest are of these weights
 
 
 def test_all_comes_from_one_pass_a_temperature(subject, monkeypatch):
