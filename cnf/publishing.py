@@ -484,6 +484,10 @@ def _saw(config: Config, record: Mapping[str, Any]) -> list[str]:
             "mixed": "rounded to 8 bits for half the pictures, kept as floats for the others",
         }[config.data.round_x]
         lines.append(f"- x is {rounded}.")
+        if config.data.noise:
+            lines.append(f"- To {100 * config.data.noise:g} % of the pictures noise was added.")
+    if start := record.get("start"):
+        lines.append(f"- It began with the weights of `{start['run']}`, and so with what that saw.")
     return lines
 
 

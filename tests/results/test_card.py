@@ -147,6 +147,14 @@ def test_vessels_that_agree_less_than_a_second_observer_are_told():
     assert failures(row("f_sample", 0.8, **kind), human, config=config) == ""
 
 
+def test_a_card_says_what_the_run_began_with_and_what_was_added():
+    config = load_config("sr", "flow", "smoke", ["data.noise=0.1"])
+    said = " ".join(publishing._saw(config, {"start": {"run": "first", "weights_sha256": "a"}}))
+    assert "began with the weights of `first`" in said and "To 10 % of the pictures noise" in said
+    said = " ".join(publishing._saw(SR, {}))
+    assert "began" not in said and "noise" not in said
+
+
 def test_a_card_says_which_names_mean_the_run():
     assert 'The name "vessels" means it.' in " ".join(publishing._use("vessels-flow-cpu-s0", SR))
     assert "where `sr-flow-photos-s0` is not" in " ".join(publishing._use("sr-flow-cpu-s0", SR))
