@@ -468,9 +468,9 @@ def _means(of: str, flow: str, baseline: str) -> dict[str, dict[str, Any]]:
     """What two runs answer: lines of a grid."""
     return {
         f"baseline{of}, its mean": {"run": baseline, "samples": 0},
-        f"flow{of}, mean of 16 samples or more": {
+        f"flow{of}, mean of 8 samples or more": {
             "run": flow,
-            "samples": [32, 16],
+            "samples": [32, 16, 8],
             "temperature": 1.0,
         },
         f"flow{of}, one sample at 0.8": {"run": flow, "samples": 1, "temperature": 0.8},

@@ -203,7 +203,7 @@ def test_readme_is_rewritten_between_its_markers(tmp_path):
     assert text.endswith("\nafter\n") and "old" not in text
     assert "| flow | ≤ 2.505 ± 0.012 | ≤ 2.775 ± 0.012 |" in text
     assert "8.0" not in text and "9.0" not in text  # fewer pictures; another split
-    assert "| flow, mean of 16 samples or more | 37.20 ± 0.01 |" in text
+    assert "| flow, mean of 8 samples or more | 37.20 ± 0.01 |" in text
     assert "baseline" not in text and "DRIVE" not in text  # no row, no line
     claim = {k: "a" for k in ("id", "place", "says", "source", "cause")} | {"tag": "confirmed"}
     text = json.dumps({"claims": [claim | {"verdict": "could not"}]})  # which is YAML, too
