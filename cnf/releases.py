@@ -5,11 +5,12 @@ from pathlib import Path
 from cnf.errors import CheckpointError
 from cnf.results import RESULTS
 
-# A name means the first of its folders of results/ that is there. "sr": a model of 64x64 patches
-# knows whole photographs better than one of 32x32 pictures.
+# A name means the first of its folders of results/ that is there. "sr" is not the flow of 64x64
+# patches: it needs fewer bits for photographs, but has learned the noise of its JPEG files, and
+# draws it.
 RELEASES = {
-    "sr": ("sr-flow-photos-s0", "sr-flow-cpu-s0"),
-    "sr-baseline": ("sr-baseline-photos-s0", "sr-baseline-cpu-s0"),
+    "sr": ("sr-flow-cpu-s0", "sr-flow-photos-s0"),
+    "sr-baseline": ("sr-baseline-cpu-s0", "sr-baseline-photos-s0"),
     "vessels": ("vessels-flow-cpu-s0",),
     "vessels-baseline": ("vessels-baseline-cpu-s0",),
 }

@@ -27,12 +27,12 @@ def shelf(tmp_path):
 
 
 def test_a_name_is_the_first_of_its_folders_or_says_that_it_is_not(shelf, capsys):
-    results = shelf("sr-flow-cpu-s0", "sr-flow-photos-s0")
-    assert releases.find("sr", results) == results / "sr-flow-photos-s0"
-    assert capsys.readouterr().out == ""
-    (results / "sr-flow-photos-s0" / "weights.safetensors").unlink()
+    results = shelf("sr-flow-photos-s0", "sr-flow-cpu-s0")
     assert releases.find("sr", results) == results / "sr-flow-cpu-s0"
-    assert "sr: sr-flow-photos-s0 is not here, using sr-flow-cpu-s0" in capsys.readouterr().out
+    assert capsys.readouterr().out == ""
+    (results / "sr-flow-cpu-s0" / "weights.safetensors").unlink()
+    assert releases.find("sr", results) == results / "sr-flow-photos-s0"
+    assert "sr: sr-flow-cpu-s0 is not here, using sr-flow-photos-s0" in capsys.readouterr().out
 
 
 def test_runs_go_by_their_own_name_and_by_path(shelf):
@@ -44,7 +44,7 @@ def test_runs_go_by_their_own_name_and_by_path(shelf):
 
 def test_what_is_not_there_is_named_with_what_is(shelf):
     results = shelf("mine")
-    with pytest.raises(CheckpointError, match="'sr' is sr-flow-photos-s0 or sr-flow-cpu-s0, not"):
+    with pytest.raises(CheckpointError, match="'sr' is sr-flow-cpu-s0 or sr-flow-photos-s0, not"):
         releases.find("sr", results)
     with pytest.raises(CheckpointError, match="one of sr, sr-baseline, vessels, .*, mine$"):
         releases.find("yours", results)

@@ -157,5 +157,5 @@ def test_a_card_says_what_the_run_began_with_and_what_was_added():
 
 def test_a_card_says_which_names_mean_the_run():
     assert 'The name "vessels" means it.' in " ".join(publishing._use("vessels-flow-cpu-s0", SR))
-    assert "where `sr-flow-photos-s0` is not" in " ".join(publishing._use("sr-flow-cpu-s0", SR))
+    assert "where `sr-flow-cpu-s0` is not" in " ".join(publishing._use("sr-flow-photos-s0", SR))
     assert not any("The name" in line for line in publishing._use("mine", SR))
