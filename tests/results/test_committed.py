@@ -78,6 +78,11 @@ def test_claims_are_valid():
     assert {"bits-imagenet32-flow", "bits-imagenet32-factorised"} <= tags.keys()
 
 
+def test_every_claim_on_super_resolution_is_judged():
+    still = {claim.id for claim in ledger.claims().claims if claim.verdict == "open"}
+    assert all(i.startswith(("f-drive-", "bits-drive", "vessel-")) for i in still)
+
+
 def test_what_a_cause_points_to_is_there():
     titles = set()
     for page in (ledger.REPOSITORY / "book").glob("*.md"):
