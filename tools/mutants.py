@@ -425,6 +425,8 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             '"train": range(21, 41)',
             f"{SETS}::test_drive_is_split_16_4_20_by_number",
         ),
+    ],
+    "cnf/data/folders.py": [
         (
             "benchmarks cropped at the left",
             "pixels[: height - height % 2, : width - width % 2]",
