@@ -7,41 +7,19 @@ import pytest
 from cnf import publishing
 from cnf import results as ledger
 from cnf.config import load_config
+from tests.results.rows import GOOD
 
 SR = load_config("sr", "flow", "smoke")
-COMMON = {
+COMMON = GOOD | {
     "run": "sr-flow-x",
-    "experiment": "sr",
-    "model": "flow",
-    "preset": "cpu",
     "standard_error": 0.1,
     "num_images": 5,
     "bound": None,
     "divided_by": None,
-    "temperature": None,
     "draws": None,
-    "samples": None,
-    "threshold": None,
     "rounded_x": True,
     "data": "set5",
     "stand_in": False,
-    "split": "test",
-    "data_sha256": "a" * 64,
-    "config_sha256": "b" * 64,
-    "seed": 0,
-    "noise_seed": 0,
-    "steps": 6000,
-    "wall_s": 1500.5,
-    "hardware": "a CPU, 1 threads",
-    "torch": "2.9.0",
-    "git": "c" * 40,
-    "dirty": False,
-    "weights": None,
-    "weights_sha256": "d" * 64,
-    "command": "python -m cnf evaluate",
-    "date": "2026-01-31",
-    "deviation": None,
-    "supersedes": None,
     "paper": None,
 }
 NUMBER = itertools.count()

@@ -6,46 +6,7 @@ import pytest
 
 from cnf import results as ledger
 from cnf.errors import LedgerError
-
-GOOD = {
-    "id": "sr-flow-cpu-embedded-sr-test-bits-per-dim",
-    "run": "sr-flow-cpu",
-    "experiment": "sr",
-    "model": "flow",
-    "preset": "cpu",
-    "metric": "bits_per_dim",
-    "value": 2.50512,
-    "standard_error": 0.0123,
-    "num_images": 2000,
-    "unit": "bits/dim",
-    "bound": "uniform dequantization",
-    "divided_by": "sub-pixels",
-    "temperature": None,
-    "draws": 1,
-    "samples": None,
-    "threshold": None,
-    "rounded_x": False,
-    "data": "tinyimagenet32",
-    "stand_in": True,
-    "split": "test",
-    "data_sha256": "a" * 64,
-    "config_sha256": "b" * 64,
-    "seed": 0,
-    "noise_seed": 0,
-    "steps": 6000,
-    "wall_s": 1500.5,
-    "hardware": "a CPU, 1 threads",
-    "torch": "2.9.0",
-    "git": "c" * 40,
-    "dirty": False,
-    "weights": None,
-    "weights_sha256": "d" * 64,
-    "command": "python -m cnf evaluate runs/sr-flow-cpu --on tinyimagenet32",
-    "date": "2026-01-31",
-    "deviation": None,
-    "supersedes": None,
-    "paper": {"table": "a table", "value": 3.01, "tag": "unconfirmed"},
-}
+from tests.results.rows import GOOD
 
 PICTURE = {"metric": "psnr", "unit": "dB", "bound": None, "divided_by": None}
 
