@@ -754,7 +754,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{STRESS}::test_counts_are_those_of_the_samples",
         ),
     ],
-    "cnf/results.py": [
+    "cnf/ledger.py": [
         ("an id may be there twice", "if row.id in ids:", "if False:", LEDGER),
         (
             "a bound is printed as if it were exact",
