@@ -1,0 +1,54 @@
+"""Where the eye is in a fundus photograph."""
+
+import numpy as np
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.morphology import convex_hull_image
+
+from cnf.errors import DataError
+
+LEAST_SHARE = 0.05  # of the frame: a smaller bright region is no eye
+CORNER = 0.04  # side of the squares in the corners that show the border, of the frame's side
+DARK = 0.5  # their median luma over that of the bright pixels, at most
+FAINT = 8  # grey levels: a frame whose brightest per cent is fainter shows nothing
+
+
+def field_of_view(pixels: np.ndarray) -> np.ndarray:
+    """The region that the camera saw, bool (H,W), of an RGB photograph uint8 (H,W,3) with a dark
+    border.
+
+    Otsu's threshold on the logarithm of the luma, opened against specks, the largest component,
+    its convex hull (which fills holes: dark vessels, a dark fovea, a shadow at the rim). A frame of
+    which not all four corners are dark (cropped inside the eye, or no eye) is all True.
+    Raises DataError if there is no bright region, ValueError for other shapes and types.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8 (H,W,3)")
+    luma = pixels.astype(np.int64) @ np.array([299, 587, 114]) // 1000
+    if np.percentile(luma, 99) < FAINT:
+        raise DataError(
+            f"no field of view: 99 % of the photograph is darker than {FAINT} of 255: give a mask, "
+            "or a brighter photograph"
+        )
+    level = np.log1p(luma)
+    if level.min() == level.max():
+        return np.ones(luma.shape, bool)
+    light = level > threshold_otsu(level)
+    tall, wide = (max(1, round(CORNER * side)) for side in luma.shape)
+    corners = [
+        luma[rows, columns]
+        for rows in (slice(tall), slice(-tall, None))
+        for columns in (slice(wide), slice(-wide, None))
+    ]
+    if max(np.median(corner) for corner in corners) > DARK * np.median(luma[light]):
+        return np.ones(luma.shape, bool)
+    light = ndimage.binary_opening(light, iterations=max(1, min(luma.shape) // 200))
+    parts, _ = ndimage.label(light)
+    sizes = np.bincount(parts.ravel(), minlength=2)[1:]
+    if sizes.max() < LEAST_SHARE * luma.size:
+        found = 100 * sizes.max() / luma.size
+        raise DataError(
+            f"no field of view: the largest bright region is {found:.2g} % of the photograph, less "
+            f"than {100 * LEAST_SHARE:.0f} %: give a mask, or crop the photograph to the eye"
+        )
+    return convex_hull_image(parts == sizes.argmax() + 1)
