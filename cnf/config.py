@@ -22,6 +22,9 @@ Scale = Literal["bounded", "softplus", "additive"]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
+# fields that came after runs were hashed, at the value that leaves a model as it was
+LATER = {"norm": "none"}
+
 _strict = ConfigDict(extra="forbid")
 
 
@@ -48,9 +51,11 @@ class FlowConfig:
 
     With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior
     of width `low_width`. The networks of couplings read y_a clipped to (-`clip`, `clip`): what they
-    answer to inputs far from all data is then bounded. For ablations: the split priors of a `blind`
-    prior do not see x, and all priors of a `fixed` one are N(0, I); couplings may be kept from
-    seeing x.
+    answer to inputs far from all data is then bounded. Without levels nothing is squeezed: the
+    steps couple the colours of a checkerboard at the resolution of y. With norm "instance" hidden
+    maps of couplings and priors are normalised over the picture. For ablations: the split priors of
+    a `blind` prior do not see x, and all priors of a `fixed` one are N(0, I); couplings may be kept
+    from seeing x.
     """
 
     kind: Literal["flow"] = "flow"
@@ -78,6 +83,7 @@ class FlowConfig:
     q_width: Positive = 32
     q_steps: Count = 0
     auxiliary: Annotated[float, Field(ge=0)] = 0.0
+    norm: Literal["none", "instance"] = "none"
 
 
 @dataclass(frozen=True, config=_strict)
@@ -171,8 +177,18 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_sha256(config: Config) -> str:
-    """Hash of the configuration, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+    """Hash of the configuration, independent of the order of keys and of fields of `LATER` that
+    are at their default: what it was before there were these fields."""
+    values = _without_later(to_dict(config))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _without_later(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_later(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if not (key in LATER and value == LATER[key])
+    }
 
 
 def load_config(

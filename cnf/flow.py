@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cnf import noise
 from cnf.chain import Chain, chained
 from cnf.layers.base import Bijection, Dequantization, Prior, constant
+from cnf.layers.checkerboard import CheckerboardCoupling
 from cnf.layers.squeeze import Squeeze
 from cnf.model import ConditionalModel, check_temperature
 from cnf.nets import Features
@@ -48,7 +49,9 @@ class ConditionalFlow(ConditionalModel):
         self.head = nn.Conv2d(features.channels[0], 1, 1) if auxiliary else None
         self.exact = all(layer.exact for layer in self.layers)
         squeezes = sum(isinstance(layer, Squeeze) for layer in self.layers)
-        self.multiple = math.lcm(2**squeezes, features.multiple)
+        # a part of a picture must keep its colours, so it starts at an even position
+        colours = 2 if any(isinstance(layer, CheckerboardCoupling) for layer in self.layers) else 1
+        self.multiple = math.lcm(2**squeezes, features.multiple, colours)
         self.factor = features.factor
 
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:

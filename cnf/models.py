@@ -18,6 +18,7 @@ from cnf.layers import (
     AffineCoupling,
     Bijection,
     BinaryDequantization,
+    CheckerboardCoupling,
     ConditionalAffine,
     Conv1x1,
     Dequantization,
@@ -70,13 +71,18 @@ def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) 
 
 
 def build_flow(config: FlowConfig, target_channels: int, bins: int) -> ConditionalFlow:
-    """Dequantization of `bins` levels; L times squeeze, K steps, split prior; conditional prior."""
+    """Dequantization of `bins` levels; L times squeeze, K steps, split prior; conditional prior.
+
+    Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`.
+    """
     full = config.features.channels // 4 if config.dequantization == "variational" else 0
     features = build_features(config.features, config.levels, full, config.residual is not None)
     h, c = features.channels, target_channels
     layers: list = [dequantization(config, c, h[0], bins)]
     if config.residual is not None:
         layers.append(Residual(config.residual))
+    for k in range(0 if config.levels else config.steps):
+        layers += flat_step(config, c, h[0], flip=k % 2 == 1)
     for level in range(1, config.levels + 1):
         layers.append(Subbands() if config.subbands and level == 1 else Squeeze())
         c *= 4
@@ -93,7 +99,7 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
             c -= c // 2
     net = None
     if config.prior != "fixed":
-        net = CouplingNet(0, h[-1], 2 * c, config.prior_width, gain=config.gain)
+        net = CouplingNet(0, h[-1], 2 * c, config.prior_width, gain=config.gain, norm=config.norm)
     layers.append(GaussianPrior(c, net, config.prior_scale))
     return ConditionalFlow(layers, features, config.auxiliary)
 
@@ -103,9 +109,26 @@ def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     kept, changed = c - c // 2, c // 2
     out = changed if config.scale == "additive" else 2 * changed
     h = h if config.couplings_see_x else 0
-    net = CouplingNet(kept, h, out, config.width, config.h_kernel, config.gain, config.clip)
-    coupling = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
+    coupling = AffineCoupling(
+        c, coupling_net(config, kept, h, out), config.scale, flip, config.max_log_scale
+    )
     return [ActNorm(c), Conv1x1(c, config.lu), coupling]
+
+
+def flat_step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
+    """A step of a flow without levels: nothing is squeezed, so a target of one channel has no half
+    of its channels to condition on. The two colours of a checkerboard take that part."""
+    out = c if config.scale == "additive" else 2 * c
+    net = coupling_net(config, c, h if config.couplings_see_x else 0, out)
+    mixing = [Conv1x1(c, config.lu)] if c > 1 else []
+    coupling = CheckerboardCoupling(net, config.scale, flip, config.max_log_scale)
+    return [ActNorm(c), *mixing, coupling]
+
+
+def coupling_net(config: FlowConfig, y: int, h: int, out: int) -> CouplingNet:
+    """The network inside a coupling, of y and h channels."""
+    options = (config.h_kernel, config.gain, config.clip, config.norm)
+    return CouplingNet(y, h, out, config.width, *options)
 
 
 def split(config: FlowConfig, c: int, h: int, num_kept: int, width: int) -> Split:
@@ -113,7 +136,7 @@ def split(config: FlowConfig, c: int, h: int, num_kept: int, width: int) -> Spli
     if config.prior == "fixed":
         return Split(c, None, config.prior_scale, num_kept)
     h = h if config.prior == "conditional" else 0
-    net = CouplingNet(num_kept, h, 2 * (c - num_kept), width, gain=config.gain)
+    net = CouplingNet(num_kept, h, 2 * (c - num_kept), width, gain=config.gain, norm=config.norm)
     return Split(c, net, config.prior_scale, num_kept)
 
 

@@ -5,6 +5,7 @@ to a layer is in the type of its weights, so z, log-determinants and priors stay
 """
 
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torchvision.models import vgg
 
 from cnf import many
 from cnf.data.degrade import consistent_double
+
+Norm = Literal["none", "instance"]
 
 
 class Network(nn.Module):
@@ -61,7 +64,10 @@ class CouplingNet(Network):
     The first convolution of the concatenated (y_a, h) is written as the sum of its two parts, which
     is the same map (with h_kernel=3); h_kernel=1 is the cheaper form: h has seen its surroundings.
 
-    With `clip` it reads y_a clipped to (-clip, clip).
+    With `clip` it reads y_a clipped to (-clip, clip). With norm "instance" each hidden map is
+    normalised to mean 0 and variance 1 over the picture, then scaled and shifted: what it answers
+    at one position then depends on all of them, the edges of a padded picture included. Only y_a
+    and h are normalised, never what is transformed, so a coupling stays invertible.
 
     Shapes: y_a (B, y_channels, H, W) or None, h (B, h_channels, H, W) or None
         -> (B, out_channels, H, W). `width=0` leaves only the last convolution.
@@ -76,6 +82,7 @@ class CouplingNet(Network):
         h_kernel: int = 1,
         gain: bool = False,
         clip: float | None = None,
+        norm: Norm = "none",
     ):
         super().__init__()
         self.y_channels, self.h_channels, self.clip = y_channels, h_channels, clip
@@ -83,13 +90,18 @@ class CouplingNet(Network):
             self.last = ZeroConv(y_channels + h_channels, out_channels, gain)
             self.middle = None
             return
-        self.from_y = nn.Conv2d(y_channels, width, 3, padding=1) if y_channels else None
+        plain = norm == "none"  # a norm takes away what a bias adds
+        self.from_y = nn.Conv2d(y_channels, width, 3, padding=1, bias=plain) if y_channels else None
+        bias = plain and not y_channels
         self.from_h = (
-            nn.Conv2d(h_channels, width, h_kernel, padding=h_kernel // 2, bias=not y_channels)
+            nn.Conv2d(h_channels, width, h_kernel, padding=h_kernel // 2, bias=bias)
             if h_channels
             else None
         )
-        self.middle = nn.Conv2d(width, width, 1)
+        self.middle = nn.Conv2d(width, width, 1, bias=plain)
+        self.norms = nn.ModuleList(
+            nn.Identity() if plain else nn.InstanceNorm2d(width, affine=True) for _ in range(2)
+        )
         self.last = ZeroConv(width, out_channels, gain)
 
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
@@ -108,7 +120,8 @@ class CouplingNet(Network):
                 if self.from_h is not None:
                     t = self.from_h(h) if t is None else add_(t, self.from_h(h))
                 # in place: no backward needs what the convolutions returned
-                t = F.relu(self.middle(F.relu(t, inplace=True)), inplace=True)
+                t = F.relu(self.norms[0](t), inplace=True)
+                t = F.relu(self.norms[1](self.middle(t)), inplace=True)
                 out = self.last(t)
         return out.to(self.last.weight.dtype)
 

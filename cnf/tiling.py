@@ -38,7 +38,11 @@ def margin(model: ConditionalModel) -> int:
     Counts the 3x3 convolutions that stand one behind the other: a convolution at a level where
     positions are f x f pixels adds f. Everything below is a reach beyond the own position: going to
     a finer level adds what the coarse position has more, going to a coarser one adds nothing.
+
+    Raises ConfigError for a model with instance normalization: there is no such distance.
     """
+    if sees_everything(model):
+        raise ConfigError("instance normalization sees the whole picture: there is no margin")
     fade = FADE if model.factor > 1 else 0  # of the upsampled input, which h[0] carries
     deep = features_reach(model.features)
     if isinstance(model, Factorised):
@@ -47,6 +51,11 @@ def margin(model: ConditionalModel) -> int:
         reach = flow_reach(with_levels(model.layers), 0, deep, fade)
     step = grid(model)
     return -(-reach // step) * step
+
+
+def sees_everything(model: ConditionalModel) -> bool:
+    """Whether a network normalises over the whole picture: then every pixel depends on all."""
+    return any(isinstance(part, nn.InstanceNorm2d) for part in model.modules())
 
 
 def grid(model: ConditionalModel) -> int:
@@ -152,12 +161,20 @@ def plan(model: ConditionalModel, size: tuple[int, int], memory: float) -> Tiles
     """How to cut a picture of `size` (H, W) pixels of y, on the grid, so that a pass stays below
     `memory` bytes: with the least to draw. None: it fits as it is.
 
-    Raises ConfigError if not even the smallest tile fits.
+    Raises ConfigError if not even the smallest tile fits, or if the model cannot be cut.
     """
-    (height, width), step, reach = size, grid(model), margin(model)
+    (height, width), step = size, grid(model)
     needs = Footprint.of(model)
     if needs.bytes(size, size) <= memory:
         return None
+    if sees_everything(model):
+        raise ConfigError(
+            f"--memory {memory / 1e9:g}: a sample of {height}x{width} takes "
+            f"{needs.bytes(size, size) / 1e9:.2g} GB, and this model cannot be cut into tiles: its "
+            "instance normalization takes statistics over the whole picture; allow that much, or "
+            "use a smaller picture"
+        )
+    reach = margin(model)
     found = []
     for rows in range(1, height // step + 1):
         core = -(-height // (rows * step)) * step

@@ -4,6 +4,7 @@ from cnf.layers.actnorm import ActNorm
 from cnf.layers.affine import ConditionalAffine
 from cnf.layers.base import Bijection, Dequantization, Prior, sum_except_batch
 from cnf.layers.binary import BinaryDequantization
+from cnf.layers.checkerboard import CheckerboardCoupling
 from cnf.layers.conv1x1 import Conv1x1
 from cnf.layers.coupling import AffineCoupling
 from cnf.layers.prior import GaussianPrior
@@ -19,6 +20,7 @@ __all__ = [
     "AffineCoupling",
     "Bijection",
     "BinaryDequantization",
+    "CheckerboardCoupling",
     "ConditionalAffine",
     "Conv1x1",
     "Dequantization",

@@ -18,6 +18,7 @@ from cnf.layers import (
     ActNorm,
     AffineCoupling,
     BinaryDequantization,
+    CheckerboardCoupling,
     ConditionalAffine,
     Conv1x1,
     Dequantization,
@@ -108,12 +109,23 @@ def net(y_channels: int, h_channels: int, out: int, width: int = 8, **options) -
 
 
 def coupling(
-    channels: int, h: int, width: int = 8, h_kernel: int = 1, gain: bool = False, **options
+    channels: int,
+    h: int,
+    width: int = 8,
+    h_kernel: int = 1,
+    gain: bool = False,
+    norm: str = "none",
+    **options,
 ) -> AffineCoupling:
     changed = channels // 2
     out = changed if options.get("scale") == "additive" else 2 * changed
-    inside = net(channels - changed, h, out, width, h_kernel=h_kernel, gain=gain)
+    inside = net(channels - changed, h, out, width, h_kernel=h_kernel, gain=gain, norm=norm)
     return AffineCoupling(channels, inside, **options)
+
+
+def checkerboard(channels: int, h: int, norm: str = "none", **options) -> CheckerboardCoupling:
+    out = channels if options.get("scale") == "additive" else 2 * channels
+    return CheckerboardCoupling(net(channels, h, out, norm=norm), **options)
 
 
 def split(channels: int, h: int, width: int = 8, gain: bool = False, **options) -> Split:
@@ -152,6 +164,17 @@ ALL_BIJECTIONS = variants(
         reach=10,  # the softplus scale has no floor
     ),
     Case("AffineCoupling-additive", lambda h: coupling(4, h, scale="additive"), 4),
+    Case(
+        "AffineCoupling-normed",
+        lambda h: coupling(4, h, norm="instance"),
+        4,
+        reach=10,  # normalised to 1 again, so only z itself grows
+    ),
+    Case("CheckerboardCoupling", lambda h: checkerboard(1, h), 1),
+    Case("CheckerboardCoupling-flip", lambda h: checkerboard(1, h, flip=True), 1),
+    Case("CheckerboardCoupling-3_channels", lambda h: checkerboard(3, h), 3),
+    Case("CheckerboardCoupling-additive", lambda h: checkerboard(1, h, scale="additive"), 1),
+    Case("CheckerboardCoupling-normed", lambda h: checkerboard(1, h, norm="instance"), 1),
     Case("ConditionalAffine", lambda h: affine(3, h), needs_h=True),
     Case("Residual", lambda h: Residual(8.0), needs_h=True),
 )
@@ -281,6 +304,12 @@ VGG = {"kind": "vgg", "channels": 4, "scales": 2}
 FLOW = {"kind": "flow", "steps": 2, "width": 8, "q_width": 8}
 RELEASED = {"scale": "softplus", "prior_scale": "softplus", "gain": True, "h_kernel": 3}
 VESSELS = FLOW | {"levels": 1, "flip": True, "features": UNET}
+PAPER = FLOW | {
+    "features": VGG | {"scales": 3},
+    "dequantization": "binary",
+    "norm": "instance",
+    "prior_width": 8,
+}
 
 ALL_FLOWS = [
     configured("sr-uniform", "sr", FLOW | {"features": RESIDUAL, "residual": 8.0}),
@@ -332,6 +361,15 @@ ALL_FLOWS = [
     ),
     configured("vessels-variational", "vessels", VESSELS | {"dequantization": "variational"}),
     configured("vessels-no_levels", "vessels", VESSELS | {"levels": 0, "dequantization": "binary"}),
+    *(
+        configured(f"vessels-paper_{name}", "vessels", PAPER | options)
+        for name, options in {
+            "a": {"levels": 0},
+            "b": {"levels": 2, "scale": "additive", "flip": True},
+            "c": {"levels": 0, "scale": "additive"},
+        }.items()
+    ),
+    configured("sr-no_levels", "sr", FLOW | {"features": RESIDUAL, "levels": 0, "residual": 8.0}),
     ModelCase(
         "toy-no_features",
         lambda: ConditionalFlow(

@@ -56,6 +56,7 @@ LITERALS = {
     *("bounded", "softplus", "additive"),
     *("uniform", "variational", "binary"),
     *("logistic", "gaussian", "bernoulli", "weighted"),
+    *("none", "instance"),
     *(1, 3),
 }
 
