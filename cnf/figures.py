@@ -1,7 +1,8 @@
 """Pictures of what a model makes of a set: samples, means, deviations, and what temperature does.
 
 Super-resolution shows crops: of each third of a set the picture, and of that the place, where the
-truth has most that its half does not hold. Those are hard places, not typical ones.
+truth has most that its half does not hold. Of vessels whole pictures, the first of a set, and the
+place of the first where the flow is least sure. Those are hard places, not typical ones.
 """
 
 from dataclasses import dataclass
@@ -24,13 +25,22 @@ from cnf.scores.survey import TEMPERATURES
 from cnf.subject import SAMPLES_DRAW, Subject, pad, sample
 
 PHOTOGRAPHS = ("set5", "set14", "bsd100", "urban100", "embedded-sr")
-FIGURE_SETS = (*PHOTOGRAPHS, "embedded-vessels", "drive")
+# what may be shown of vessels beside our own outputs, and what is then said; None: nothing else
+VESSELS = {
+    "embedded-vessels": "drawn by the package",
+    "chasedb1": "CHASE_DB1, CC BY 4.0",
+    "drive": None,
+    "stare": None,
+}
+FIGURE_SETS = (*PHOTOGRAPHS, *VESSELS)
 FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
 TEMPERATURE = 0.8  # of single samples of photographs; means and deviations are of samples at 1
 CROP, STEP = 64, 8  # pixels of y a side; where a crop may start
 AROUND = 24  # pixels of y around a crop that the model sees too
 PANEL, COLUMNS = 192, 3  # dots a side; a phone shows three side by side
 LIMITS = (4, 8, 16, 32, 64, 128)  # grey levels at which a map of deviations may end
+EYES, EYE_CROP = 2, 128  # whole pictures of vessels; pixels a side of a place
+EYE_PANEL, EYE_CROP_PANEL = 320, 256  # dots a side
 
 
 def draw_figures(subject: Subject, folder: Path) -> list[Path]:
@@ -39,7 +49,8 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
     Super-resolution: crops of three pictures, with the mean of the run's baseline where that lies
     beside it ("flow" in the name of its folder replaced); the one with most detail once more alone,
     and at several temperatures.
-    Vessels: the first pictures; of DRIVE nothing but what the model made.
+    Vessels: the first pictures whole; and of a flow whose baseline lies beside it ("-joint") draws
+    of both at one place of the first. Of DRIVE and STARE nothing but what the models made.
     Raises DataError for a set whose pictures may not be shown.
     """
     name = subject.images.name
@@ -48,10 +59,14 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
             f"no figures of '{name}': its pictures are not ours to show; use one of "
             f"{', '.join(FIGURE_SETS)}"
         )
-    figures = {"": vessels(subject)} if subject.experiment == "vessels" else {}
-    if subject.experiment == "sr":
+    figures, baseline = {}, sibling(folder.parent, subject)
+    if subject.experiment == "vessels":
+        eyes = [draw_eye(subject, index, baseline) for index in list(subject.indices)[:EYES]]
+        figures[""] = show([(eye.title, whole(eye)) for eye in eyes], EYE_PANEL)
+        if baseline is not None:
+            figures["-joint"] = show(joint(eyes[0]), EYE_CROP_PANEL)
+    else:
         crops = choose(subject)
-        baseline = sibling(folder.parent, subject)
         blocks = [(c.name, panels_of(subject, c, baseline)) for c in crops]
         figures[""] = show(blocks)
         best = max(crops, key=lambda crop: crop.detail)
@@ -79,12 +94,14 @@ class Crop:
 
 @dataclass(frozen=True)
 class Deviation:
-    """Of samples, grey levels, (H,W): shown in colours, with its scale."""
+    """Of samples, (H,W): shown in colours, with its scale, from 0 to `limit`; None: grey levels,
+    and one limit for all of a figure."""
 
     values: Tensor
+    limit: float | None = None
 
 
-Panel = Tensor | Deviation  # Tensor: (3,H,W) in grey levels
+Panel = Tensor | Deviation  # Tensor: (3,H,W) or (1,H,W) in grey levels
 
 
 def choose(subject: Subject) -> list[Crop]:
@@ -173,12 +190,13 @@ def sibling(run: Path, subject: Subject) -> ConditionalModel | None:
     return models.load_model(path)[0].eval().to(subject.device)
 
 
-def show(blocks: list[tuple[str, dict[str, Panel]]]) -> Figure:
-    """Panels of several pictures below one another, COLUMNS side by side, in whole dots."""
+def show(blocks: list[tuple[str, dict[str, Panel]]], side: int = PANEL) -> Figure:
+    """Panels of several pictures below one another, COLUMNS side by side, of `side` dots."""
     gap, title, heading, dots = 10, 24, 44, 100
-    width = COLUMNS * (PANEL + gap) + gap
-    heights = [heading + -(-len(panels) // COLUMNS) * (PANEL + title) for _, panels in blocks]
-    maps = [p.values for _, panels in blocks for p in panels.values() if isinstance(p, Deviation)]
+    width = COLUMNS * (side + gap) + gap
+    heights = [heading + -(-len(panels) // COLUMNS) * (side + title) for _, panels in blocks]
+    maps = [p for _, panels in blocks for p in panels.values() if isinstance(p, Deviation)]
+    maps = [p.values for p in maps if p.limit is None]
     highest = max((values.quantile(0.99).item() for values in maps), default=0.0)
     limit = next((level for level in LIMITS if level >= highest), LIMITS[-1])
     with plt.rc_context(plotting.STYLE):
@@ -190,58 +208,123 @@ def show(blocks: list[tuple[str, dict[str, Panel]]]) -> Figure:
             figure.text(gap / width, middle, name, va="center", fontsize=14, fontweight="bold")
             for place, (label, panel) in enumerate(panels.items()):
                 row, column = divmod(place, COLUMNS)
-                left = gap + column * (PANEL + gap)
-                low = bottom - heading - (row + 1) * (PANEL + title)
-                box = (left / width, low / height, PANEL / width, PANEL / height)
+                left = gap + column * (side + gap)
+                low = bottom - heading - (row + 1) * (side + title)
+                box = (left / width, low / height, side / width, side / height)
                 axis = figure.add_axes(box)
                 axis.axis("off")
                 axis.set_title(label, fontsize=13, pad=4)
                 if isinstance(panel, Deviation):
-                    show_deviation(axis, panel.values, limit)
+                    show_deviation(axis, panel, limit)
                 else:
-                    axis.imshow(plotting.to_uint8(panel))
+                    axis.imshow(plotting.to_uint8(panel), vmin=0, vmax=255)
             bottom -= block
     return figure
 
 
-def show_deviation(axis: plt.Axes, values: Tensor, limit: float) -> None:
-    """A map of deviations from 0 to `limit` grey levels, with its scale inside."""
-    axis.imshow(values.numpy(), cmap="inferno", vmin=0, vmax=limit)
-    bar = axis.inset_axes((0, 0, 1, 0.13))
+def show_deviation(axis: plt.Axes, panel: Deviation, limit: float) -> None:
+    """A map of deviations with its scale inside, to its own limit or to `limit` grey levels."""
+    end = f"{limit:g} grey levels" if panel.limit is None else f"{panel.limit:g}"
+    limit = limit if panel.limit is None else panel.limit
+    axis.imshow(panel.values.numpy(), cmap="inferno", vmin=0, vmax=limit)
+    bar = axis.inset_axes((0, 0, 1, 25 / axis.bbox.height))
     bar.imshow(np.linspace(0, 1, 256)[None], cmap="inferno", aspect="auto")
     bar.axis("off")
     for place, side, colour in ((4, "left", "white"), (251, "right", "black")):
-        text = "0" if side == "left" else f"{limit:g} grey levels"
+        text = "0" if side == "left" else end
         bar.text(place, 0, text, color=colour, ha=side, va="center", fontsize=11)
 
 
 # --- vessels --------------------------------------------------------------------------------------
 
 
-def vessels(subject: Subject) -> Figure:
-    """A row for each of the first pictures."""
-    indices = list(subject.indices)[:FIGURE_PICTURES]
-    show_truth = subject.images.name != "drive"
-    rows = [vessel_panels(subject, index, show_truth) for index in indices]
-    images = [image for panels in rows for image in panels.values()]
-    titles = [title for panels in rows for title in panels]
-    size = min(4.0, max(2.0, max(image.shape[-2] for image in images) / 100))  # inches of 100 dots
-    return plotting.show_grid(images, titles, columns=len(rows[0]), size=size)
+@dataclass(frozen=True)
+class Eye:
+    """What is shown of a picture, masks and probabilities (1,H,W) from 0 to 1.
+
+    Args:
+        samples: (n,1,H,W). marginal, deviation: of all of them; of a factorised model its own.
+        baseline: (its probability, two draws (2,1,H,W)), or None.
+        shown: {title: grey levels} of what is not ours and may be shown.
+    """
+
+    title: str
+    samples: Tensor
+    marginal: Tensor
+    deviation: Tensor
+    baseline: tuple[Tensor, Tensor] | None
+    shown: dict[str, Tensor]
 
 
-def vessel_panels(subject: Subject, index: int, show_truth: bool) -> dict[str, Tensor]:
-    """{title: picture in grey levels} of one picture."""
+@torch.no_grad()
+def draw_eye(subject: Subject, index: int, baseline: ConditionalModel | None = None) -> Eye:
+    """Samples of a whole picture. Draws of the baseline have the same noise, keyed."""
+    example, allowed = subject.images[index], VESSELS[subject.images.name]
     y, x = make_batch(subject.images, [index], subject.data_config)
-    height, width = y.shape[-2:]
-    padded, x_padded = (t.to(subject.device) for t in pad(y, x, subject.model))
-    generator = noise.keyed(subject.options.seed, [index], SAMPLES_DRAW)
-    with torch.no_grad():
-        drawn = torch.stack(
-            list(sample(subject.model, x_padded, FIGURE_SAMPLES, 1.0, generator, padded))
-        )[:, 0, :, :height, :width].cpu()
-    spread = drawn.std(0, correction=0)
-    panels = {f"sample {n + 1}": 255 * drawn[n] for n in range(3)}
-    panels |= {f"marginal of {FIGURE_SAMPLES}": 255 * drawn.mean(0), "deviation": 510 * spread}
-    if show_truth:
-        panels = {"photograph": x[0]} | panels | {"truth": 255 * y[0]}
-    return panels
+    inside = ..., slice(y.shape[-2]), slice(y.shape[-1])
+
+    def drawn(model: ConditionalModel, n: int) -> Tensor:
+        padded, wide = (t.to(subject.device) for t in pad(y, x, model))
+        generator = noise.keyed(subject.options.seed, [index], SAMPLES_DRAW)
+        return torch.stack(list(sample(model, wide, n, 1.0, generator, padded)))[:, 0].cpu()[inside]
+
+    samples = drawn(subject.model, FIGURE_SAMPLES)
+    marginal, deviation = samples.mean(0), samples.std(0, correction=0)
+    if isinstance(subject.model, Factorised):
+        marginal = own_mean(subject.model, y, x)
+        deviation = (marginal * (1 - marginal)).sqrt()
+    beside = None if baseline is None else (own_mean(baseline, y, x), drawn(baseline, 2))
+    shown, title = {}, example.name
+    if allowed:
+        shown, title = {"photograph": x[0], "truth": 255 * y[0]}, f"{title} ({allowed})"
+        if example.second is not None:
+            shown["second observer"] = 255.0 * example.second
+    return Eye(title, samples, marginal, deviation, beside, shown)
+
+
+def whole(eye: Eye) -> dict[str, Panel]:
+    """{title: what is shown} of a whole picture, made small without losing thin vessels."""
+    panels = dict(eye.shown)
+    panels |= {f"sample {n + 1}": 255 * eye.samples[n] for n in range(3)}
+    panels["marginal"] = 255 * eye.marginal
+    panels["deviation"] = Deviation(shrink(eye.deviation)[0], 0.5)
+    if eye.baseline is not None:
+        panels["factorised, probability"] = 255 * eye.baseline[0]
+    return {k: shrink(p) if isinstance(p, Tensor) else p for k, p in panels.items()}
+
+
+def shrink(t: Tensor) -> Tensor:
+    """(C,H,W) averaged over neighbours until it fits into a panel; as it is if it does."""
+    ratio = EYE_PANEL / max(t.shape[-2:])
+    if ratio >= 1:
+        return t.float()
+    size = [max(1, round(ratio * side)) for side in t.shape[-2:]]
+    return F.interpolate(t[None].float(), size, mode="bilinear", antialias=True)[0]
+
+
+def joint(eye: Eye) -> list[tuple[str, dict[str, Panel]]]:
+    """The place where the flow is least sure: what may be shown, and two draws of both models."""
+    at = unsure(eye)
+    probability, draws = eye.baseline
+    rows = {
+        eye.title: {k: v[at] for k, v in eye.shown.items()},
+        "flow: all pixels together": {
+            "marginal": 255 * eye.marginal[at],
+            **{f"sample {n + 1}": 255 * eye.samples[n][at] for n in range(2)},
+        },
+        "factorised: every pixel on its own": {
+            "probability": 255 * probability[at],
+            **{f"draw {n + 1}": 255 * draws[n][at] for n in range(2)},
+        },
+    }
+    return [(title, panels) for title, panels in rows.items() if panels]
+
+
+def unsure(eye: Eye) -> tuple:
+    """The index of the place whose mean p (1 - p) is largest, EYE_CROP pixels a side or less."""
+    p = eye.marginal
+    side = min(EYE_CROP, *p.shape[-2:])
+    spread = F.avg_pool2d((p * (1 - p))[None], side, STEP)[0, 0]
+    row, column = divmod(int(spread.argmax()), spread.shape[1])
+    top, left = STEP * row, STEP * column
+    return ..., slice(top, top + side), slice(left, left + side)

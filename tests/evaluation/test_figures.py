@@ -1,5 +1,6 @@
 """`evaluate --figures`: what is shown, where, and of whom."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -122,12 +123,99 @@ def test_temperatures_share_their_noise(loaded, photographs):
     assert away == sorted(away) and away[0] > 0
 
 
-def test_figures_of_drive_show_only_what_the_model_made(loaded, vessels):
-    subject = Subject(*loaded("vessels-flow"), vessels(16, 20))
-    shown = set(figures.vessel_panels(subject, 0, show_truth=True))
-    own = set(figures.vessel_panels(subject, 0, show_truth=False))
-    assert shown - own == {"photograph", "truth"}
-    assert own == {"sample 1", "sample 2", "sample 3", "marginal of 16", "deviation"}
+def eyes(vessels, name, second=False):
+    """Random photographs and masks under the name of a set, with a second observer or not."""
+    images = vessels(40, 36)
+    examples = [dataclasses.replace(e, second=1 - e.y if second else None) for e in images.examples]
+    return ImageSet(name, "test", "vessels", examples, "drawn at random")
+
+
+@pytest.mark.parametrize("name", ["drive", "stare"])
+def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(loaded, vessels, name):
+    subject = Subject(*loaded("vessels-flow"), eyes(vessels, name, second=True))
+    eye = figures.draw_eye(subject, 0, loaded("vessels-baseline")[0])
+    own = {"sample 1", "sample 2", "sample 3", "marginal", "deviation"}
+    assert set(figures.whole(eye)) == own | {"factorised, probability"}
+    assert eye.shown == {} and eye.title == "picture-0"
+    assert [title for title, _ in figures.joint(eye)] == [
+        "flow: all pixels together",
+        "factorised: every pixel on its own",
+    ]
+
+
+def test_of_a_set_with_credit_photograph_and_both_observers_are_shown(loaded, vessels):
+    images = eyes(vessels, "chasedb1", second=True)
+    eye = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 1)
+    assert eye.title == "picture-1 (CHASE_DB1, CC BY 4.0)" and eye.baseline is None
+    assert torch.equal(eye.shown["photograph"], images[1].x.float())
+    assert torch.equal(eye.shown["truth"], 255.0 * images[1].y)
+    assert torch.equal(eye.shown["second observer"], 255.0 * images[1].second)
+    eye = figures.draw_eye(Subject(*loaded("vessels-flow"), eyes(vessels, "embedded-vessels")), 0)
+    assert set(eye.shown) == {"photograph", "truth"}
+
+
+def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(loaded, vessels):
+    images = eyes(vessels, "drive")  # 40x36: padded for the model, and cut back
+    eye = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 0)
+    assert eye.samples.shape == (16, 1, 40, 36)
+    torch.testing.assert_close(eye.marginal, eye.samples.mean(0))
+    p = eye.marginal
+    torch.testing.assert_close(eye.deviation, (p - p.square()).clamp(min=0).sqrt())
+    baseline = loaded("vessels-baseline")
+    own = figures.draw_eye(Subject(*baseline, images), 0)
+    with torch.no_grad():
+        q = baseline[0].eval().mean(images[0].x[None].float())[0]
+    torch.testing.assert_close(own.marginal, q)
+    beside = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 0, baseline[0]).baseline
+    assert torch.equal(beside[0], own.marginal)
+    assert torch.equal(beside[1], own.samples[:2])  # the noise is that of the picture
+
+
+def test_all_panels_of_the_joint_figure_are_the_place_where_the_flow_is_least_sure():
+    p = torch.zeros(1, 300, 260)
+    p[:, 100:228, 64:192] = 0.5  # unsure here alone; at 0 and 1 it is sure
+    p[:, :90] = 1
+    numbers = torch.arange(300.0 * 260).view(1, 300, 260)
+    beside = numbers, torch.stack([numbers, numbers])
+    eye = figures.Eye(
+        "eye", torch.stack([numbers] * 2), p, p, beside, {"truth": numbers, "photograph": numbers}
+    )
+    at = figures.unsure(eye)
+    assert at[1:] in [(slice(top, top + 128), slice(64, 192)) for top in (96, 104)]
+    scales = {"marginal": None, "truth": 1, "photograph": 1}
+    panels = {k: v for _, some in figures.joint(eye) for k, v in some.items()}
+    assert len(panels) == 8
+    for title, panel in panels.items():
+        scale = scales.get(title, 255)
+        assert torch.equal(panel, 255 * p[at] if scale is None else scale * numbers[at]), title
+    small = dataclasses.replace(eye, marginal=p[:, 90:190, 60:180])
+    assert figures.unsure(small)[1:] == (slice(0, 100), slice(8, 108))
+
+
+def test_a_picture_made_small_keeps_its_vessels():
+    thin = torch.zeros(1, 960, 999)
+    thin[:, :, 501] = 255  # one pixel wide: every third column would miss it
+    small = figures.shrink(thin)
+    assert max(small.shape) == figures.EYE_PANEL and small.shape[1] == round(960 * 320 / 999)
+    # one column in 3.1 of a mean that is kept; and seen in every row
+    assert small.mean() == pytest.approx(thin.mean().item(), rel=0.01)
+    assert small.amax(-1).min() > 255 / 8
+    assert torch.equal(figures.shrink(thin[:, :64, :64]), thin[:, :64, :64])
+
+
+def test_the_joint_figure_needs_the_baseline_beside_the_flow(make_run, loaded, vessels, tmp_path):
+    subject = Subject(*loaded("vessels-flow"), eyes(vessels, "drive"))
+    folder = tmp_path / "vessels-flow" / "figures"
+    alone = figures.draw_figures(subject, folder)
+    shutil.copytree(make_run("vessels-baseline"), tmp_path / "vessels-baseline")
+    both = figures.draw_figures(subject, folder)
+    assert [path.name for path in alone] == ["drive-test.png"]
+    assert [path.name for path in both] == ["drive-test.png", "drive-test-joint.png"]
+    with Image.open(both[1]) as image:
+        # two rows of a heading and three panels of 256 dots, gaps of 10
+        assert image.size == (808, 658) and image.info == {}
+    baseline = Subject(*loaded("vessels-baseline"), eyes(vessels, "drive"))
+    assert len(figures.draw_figures(baseline, tmp_path / "vessels-baseline" / "figures")) == 1
 
 
 def test_sets_whose_pictures_are_not_ours_get_no_figures(loaded, vessels, photographs, tmp_path):
