@@ -88,9 +88,11 @@ class FlowConfig:
 
 @dataclass(frozen=True, config=_strict)
 class BaselineConfig:
-    """A factorised model: every sub-pixel independent given x."""
+    """A factorised model: every sub-pixel independent given x. `beta` is that of the weighted
+    likelihood, or of the class-weighted cross-entropy, which is no likelihood.
+    """
 
-    kind: Literal["logistic", "bernoulli", "weighted"] = "logistic"
+    kind: Literal["logistic", "bernoulli", "weighted", "class_weighted"] = "logistic"
     features: FeaturesConfig = FeaturesConfig()
     beta: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
@@ -164,7 +166,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 
 def _sentence(error: dict[str, Any]) -> str:
-    kinds = {"flow", "logistic", "bernoulli", "weighted"}
+    kinds = {"flow", "logistic", "bernoulli", "weighted", "class_weighted"}
     key = ".".join(str(part) for part in error["loc"] if part not in kinds)
     if error["type"] == "unexpected_keyword_argument":
         return f"unknown configuration key '{key}': the presets in configs/ show the keys"

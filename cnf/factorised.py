@@ -137,6 +137,11 @@ class Bernoulli(Factorised):
         """logit of q, (B, 1, H, W)."""
         return self.params(x)[1]
 
+    def p(self, x: Tensor) -> Tensor:
+        """p = sigmoid(a), (B, 1, H, W): what the network's output says as it stands. It is the
+        model's probability q only where there are no weights; thresholded at 1/2 it is a mask."""
+        return torch.sigmoid(self.params(x)[1])
+
     def mean(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.logit(x))
 
@@ -157,7 +162,8 @@ class WeightedBernoulli(Bernoulli):
     """The paper's weighted likelihood: q = p^beta / (p^beta + (1-p)^(1-beta)), p = sigmoid(a).
 
     logit q = (1-beta) softplus(a) - beta softplus(-a): the same family as `Bernoulli`, with other
-    gradients (paper, segmentation). Likelihoods and `mean` are in q.
+    gradients (paper, segmentation). Likelihoods, samples and `mean` are in q; p > 1/2 where
+    q > 1 / (1 + 2^(2 beta - 1)).
 
     Args:
         beta: in (0, 1); near 1 it weighs vessel pixels more.
@@ -165,12 +171,42 @@ class WeightedBernoulli(Bernoulli):
 
     def __init__(self, features: Features, beta: float):
         super().__init__(features)
-        if not 0 < beta < 1:
-            raise ValueError(f"beta = {beta}: choose a value between 0 and 1")
-        self.beta = beta
+        self.beta = check_beta(beta)
 
     def logit(self, x: Tensor) -> Tensor:
         return weighted_logit(self.params(x)[1], self.beta)
+
+
+class ClassWeighted(Bernoulli):
+    """A Bernoulli model trained by class-weighted cross-entropy, which is no likelihood.
+
+    loss = -[beta y log p + (1 - beta) (1 - y) log(1 - p)], nats per pixel, p = sigmoid(a). At given
+    odds of a vessel, eta : 1 - eta, it is least where p has the odds beta eta : (1-beta) (1-eta):
+    p is the probability only for beta = 1/2, where the loss is half the cross-entropy. What is
+    scored is the Bernoulli model with this p, so its bits show what the weights cost.
+
+    Args:
+        beta: in (0, 1); above 1/2 vessel pixels count more.
+    """
+
+    def __init__(self, features: Features, beta: float):
+        super().__init__(features)
+        self.beta = check_beta(beta)
+
+    def loss(
+        self, y: Tensor, x: Tensor, generator: Generator = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        a = self.logit(x)
+        y = target(y, 2, like=a)
+        weights = y * self.beta + (1 - y) * (1 - self.beta)
+        log_p = F.logsigmoid((2 * y - 1) * a)
+        return -(weights * log_p).mean(), {"nats": -log_p.detach().mean()}
+
+
+def check_beta(beta: float) -> float:
+    if not 0 < beta < 1:
+        raise ValueError(f"beta = {beta}: choose a value between 0 and 1")
+    return beta
 
 
 def weighted_logit(a: Tensor, beta: float) -> Tensor:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from cnf.config import BaselineConfig, Config, FeaturesConfig, FlowConfig, from_dict, to_dict
 from cnf.errors import CheckpointError
-from cnf.factorised import Bernoulli, DiscretisedLogistic, WeightedBernoulli
+from cnf.factorised import Bernoulli, ClassWeighted, DiscretisedLogistic, WeightedBernoulli
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
     ActNorm,
@@ -165,6 +165,8 @@ def build_baseline(config: BaselineConfig) -> ConditionalModel:
             return Bernoulli(features)
         case "weighted":
             return WeightedBernoulli(features, config.beta)
+        case "class_weighted":
+            return ClassWeighted(features, config.beta)
 
 
 # -- files -----------------------------------------------------------------------------------------

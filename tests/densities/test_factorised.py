@@ -3,13 +3,17 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
+import sklearn.metrics
 import torch
 from torch import Tensor
 
 from cnf.factorised import (
     Bernoulli,
+    ClassWeighted,
     DiscretisedLogistic,
     WeightedBernoulli,
     discretised_logistic,
@@ -218,3 +222,63 @@ def test_the_weighted_model_is_calibrated_at_its_optimum():
         optimiser.step(loss)
         q = torch.sigmoid(weighted_logit(a, beta)).item()
         assert q == pytest.approx(0.1, abs=1e-4)  # where LBFGS stops
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_the_weighted_model_also_gives_p(beta):
+    x = torch.randn(1, 2, 3, 5).double()
+    model = randomise(WeightedBernoulli(RawFeatures(2), beta)).double()
+    p, q = model.p(x), model.mean(x)
+    torch.testing.assert_close(q, p**beta / (p**beta + (1 - p) ** (1 - beta)))
+    assert torch.equal(p > 0.5, q > 1 / (1 + 2 ** (2 * beta - 1)))
+    plain = randomise(Bernoulli(RawFeatures(2))).double()
+    assert torch.equal(plain.p(x), plain.mean(x))
+
+
+# -- class-weighted cross-entropy ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_class_weights_are_those_of_scikit_learn(beta):
+    x = torch.randn(2, 2, 3, 5).double()
+    y = torch.randint(2, (2, 1, 3, 5)).double()
+    model = randomise(ClassWeighted(RawFeatures(2), beta)).double()
+    loss, logs = model.loss(y, x)
+    labels, p = y.flatten().numpy(), model.p(x).detach().flatten().numpy()
+    weights = np.where(labels == 1, beta, 1 - beta)
+    summed = sklearn.metrics.log_loss(labels, p, sample_weight=weights, normalize=False)
+    assert loss.item() == pytest.approx(summed / len(labels), rel=1e-12)
+    assert logs["nats"].item() == pytest.approx(sklearn.metrics.log_loss(labels, p), rel=1e-12)
+    assert not logs["nats"].requires_grad
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("eta", [0.05, 0.1, 0.5])
+def test_class_weighted_cross_entropy_is_least_at_other_odds_than_those_of_the_labels(beta, eta):
+    """beta eta : (1 - beta) (1 - eta), found by SciPy in the loss itself."""
+    labels = torch.zeros(20, 1, 1, 1, dtype=torch.float64)
+    labels[: round(20 * eta)] = 1
+    model = ClassWeighted(RawFeatures(1), beta).double()
+    x = torch.zeros(20, 1, 1, 1, dtype=torch.float64)
+
+    def loss(logit: float) -> float:
+        with torch.no_grad():
+            model.head.bias.fill_(logit)
+        return model.loss(labels, x)[0].item()
+
+    least = scipy.optimize.minimize_scalar(loss, bounds=(-12, 12), options={"xatol": 1e-9}).x
+    expected = math.log(beta * eta / ((1 - beta) * (1 - eta)))
+    assert least == pytest.approx(expected, abs=1e-5)  # a flat minimum, in float64
+    bits = [model.bits_per_dim(labels, x).mean().item()]
+    loss(math.log(eta / (1 - eta)))
+    bits.append(model.bits_per_dim(labels, x).mean().item())
+    if beta != 0.5:
+        assert bits[0] > bits[1] + 1e-3  # miscalibrated, and its likelihood shows it
+
+
+def test_class_weighted_cross_entropy_is_not_the_likelihood_of_anything():
+    """exp(-loss) of a vessel and of no vessel do not sum to 1; the weighted likelihood's do."""
+    p, beta = 0.3, 0.87
+    one, zero = p**beta, (1 - p) ** (1 - beta)
+    assert one + zero > 1.2
+    assert one / (one + zero) + zero / (one + zero) == pytest.approx(1)

@@ -401,6 +401,9 @@ ALL_FACTORISED = [
     configured("bernoulli", "vessels", {"kind": "bernoulli", "features": UNET}),
     configured("bernoulli-vgg", "vessels", {"kind": "bernoulli", "features": VGG}),
     configured("weighted", "vessels", {"kind": "weighted", "features": UNET, "beta": 0.87}),
+    configured(
+        "class_weighted", "vessels", {"kind": "class_weighted", "features": UNET, "beta": 0.87}
+    ),
 ]
 
 ALL_MODELS = ALL_FLOWS + ALL_FACTORISED

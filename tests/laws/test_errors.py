@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cnf.errors import DataError
-from cnf.factorised import WeightedBernoulli
+from cnf.factorised import ClassWeighted, WeightedBernoulli
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
     AffineCoupling,
@@ -172,8 +172,9 @@ def test_a_residual_needs_a_positive_scale(scale):
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, -0.1, math.nan])
 def test_beta_lies_between_zero_and_one(beta):
-    with pytest.raises(ValueError, match=f"beta = {beta}: choose a value between 0 and 1"):
-        WeightedBernoulli(RawFeatures(1), beta)
+    for model in (WeightedBernoulli, ClassWeighted):
+        with pytest.raises(ValueError, match=f"beta = {beta}: choose a value between 0 and 1"):
+            model(RawFeatures(1), beta)
 
 
 def test_networks_name_what_does_not_fit():

@@ -55,7 +55,7 @@ LITERALS = {
     *("residual", "rrdb", "unet", "vgg"),
     *("bounded", "softplus", "additive"),
     *("uniform", "variational", "binary"),
-    *("logistic", "gaussian", "bernoulli", "weighted"),
+    *("logistic", "gaussian", "bernoulli", "weighted", "class_weighted"),
     *("none", "instance"),
     *(1, 3),
 }
