@@ -223,10 +223,14 @@ def evaluate(
 def sample(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,NAME,DIR}")],
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, _option("PHOTO [PHOTO ...]")],
-    num: Annotated[int, _option("N")] = 4,
-    temperature: Annotated[float, _option("X")] = 0.8,
+    num: Number = None,
+    temperature: Real = None,
+    many: Number = None,
     mean: Flag = False,
     uncertainty: Flag = False,
+    fov: Annotated[Path | None, _option("MASK")] = None,
+    fit: Flag = False,
+    no_fit: Flag = False,
     out: Annotated[Path, _option("DIR")] = Path("samples"),
     seed: Annotated[int, _option("N")] = 0,
     memory: Annotated[float, _option("GB")] = 4.0,
@@ -234,17 +238,27 @@ def sample(
     device: Device = "auto",
     threads: Number = None,
 ) -> None:
-    """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet.
+    """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet;
+    for vessels also their probability, deviation, an overlay, and a table of area and components.
 
     Args:
         run: sr or vessels, for the trained flow of the repository (see cnf/releases.py); the name
             of another run of results/; or a run folder.
         pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
             Transparency, grey and colour profile are kept, EXIF orientation is respected.
-        num: samples a picture; 4 by default.
-        temperature: of the samples, 0 or more; 0.8 by default, 1 samples the model.
-        mean: write the mean of 32 samples too; vessels always get their probability map.
-        uncertainty: write that mean and the deviation of the samples, as picture and as array.
+        num: samples a picture; 4 by default, 16 for vessels.
+        temperature: of the samples, 0 or more; 1 samples the model. 0.8 by default, 1 for vessels.
+        many: samples at temperature 1 for mean, probability, deviation and table; 32 by default,
+            for vessels 16 or those of --num if they are more.
+        mean: write the mean of these samples too; vessels always get it, as their probability.
+        uncertainty: write that mean and the deviation of the samples, as picture and as array;
+            vessels always get both.
+        fov: vessels: a mask of the field of view, or a folder of masks named like the pictures;
+            without it the field of view is found in the picture, and what was found is printed.
+        fit: vessels: resize the picture for the model so that the field of view is as wide as in
+            the training data, and the answers back. By default if it differs by more than a
+            quarter.
+        no_fit: never resize it.
         out: folder for the files; samples by default.
         seed: of the noise; 0 by default.
         memory: of one pass, in GB; 4 by default. A larger picture is drawn in tiles, which is said.
@@ -256,13 +270,18 @@ def sample(
     _threads(threads, device)
     from cnf import sampling
 
+    if fit and no_fit:
+        raise ConfigError("--fit and --no-fit contradict each other: give one")
     for path in sampling.sample(
         run,
         pictures,
         num=num,
         temperature=temperature,
+        many=many,
         mean=mean,
         uncertainty=uncertainty,
+        fov=fov,
+        fit=fit if fit or no_fit else None,
         out=out,
         seed=seed,
         memory=memory,

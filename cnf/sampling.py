@@ -5,7 +5,8 @@ the picture's noise, and the samples are the same.
 
 What a file holds is kept: size (doubled), transparency (the alpha channel, doubled by cubic
 interpolation), colour profile, and grey: the model is given three equal channels, and of what it
-draws the luma is written. Files hold whole grey levels, so that x is a rounded one.
+draws the luma is written. Files hold whole grey levels, so that x is a rounded one. What is
+different for vessels is in `view`.
 """
 
 import functools
@@ -33,12 +34,14 @@ from cnf.results import RESULTS
 from cnf.sheet import contact_sheet
 from cnf.subject import SAMPLES_DRAW, choose_device, extend
 from cnf.tiling import Tiles, grid, plan
+from cnf.view import LUMA, SURE, View, overlay, phrases, summary, to_csv, to_text, view
 
 MEMORY = 4.0  # GB for one pass, beside Python and its libraries
-MANY = 32  # samples for a mean, a marginal or a deviation
+NUM = {"sr": 4, "vessels": 16}  # samples that are written
+TEMPERATURE = {"sr": 0.8, "vessels": 1.0}
+MANY = {"sr": 32, "vessels": 16}  # samples for a mean, a marginal, a deviation, a table
 SHOWN = 4  # samples on a contact sheet
 LEAST = 4  # pixels a side of a picture
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 WHITE = {"sr": 32.0, "vessels": 0.5}  # the deviation that is drawn white: grey levels; probability
 
 
@@ -46,10 +49,13 @@ def sample(
     run: str,
     pictures: Sequence[Path],
     *,
-    num: int = 4,
-    temperature: float = 0.8,
+    num: int | None = None,
+    temperature: float | None = None,
+    many: int | None = None,
     mean: bool = False,
     uncertainty: bool = False,
+    fov: Path | None = None,
+    fit: bool | None = None,
     out: Path = Path("samples"),
     seed: int = 0,
     memory: float = MEMORY,
@@ -59,16 +65,25 @@ def sample(
 ) -> list[Path]:
     """Write `num` samples for each picture as PNG files into `out`, and a contact sheet; returns
     their paths: NAME-sample1.png, ..., NAME-mean.png, NAME-deviation.png and .npy, NAME-sheet.png.
+    Vessels: masks of 0 and 255, black outside the field of view; NAME-marginal.png in the place of
+    the mean, the deviation, NAME-overlay.png and NAME-table.csv, always.
 
     Args:
         run: a run folder, or a name of `releases`: "sr", "vessels".
         pictures: files of any size. Super-resolution: the picture is x, and doubles in size.
-        temperature: of the samples, >= 0; 1 samples the model, 0 is its centre.
-        mean: also write the mean of 32 samples at temperature 1. Vessels always get that, as the
-            marginal probability of a vessel, black 0, white 1.
-        uncertainty: also write that mean, and the standard deviation of the 32 samples, the root of
+        num: 4 by default, vessels 16.
+        temperature: of the samples, >= 0; 1 samples the model, 0 is its centre. By default 0.8,
+            vessels 1.
+        many: how many samples at temperature 1 the mean, the marginal, the deviation and the table
+            are of. By default 32, vessels 16. If the samples that are written are at temperature 1,
+            they are the first of these, and `many` is at least `num`.
+        mean: also write that mean. Vessels always get it, as the marginal probability of a vessel,
+            black 0, white 1.
+        uncertainty: also write that mean, and the standard deviation of the samples, the root of
             its mean square over the channels: as PNG, black 0, white 32 grey levels (vessels: 0.5),
             clipped, and as NumPy array, float16 (H,W), in grey levels (vessels: probability).
+        fov, fit: vessels: the field of view, and whether the picture is resized for the model: see
+            `view.view`. What was found and done is printed.
         seed: of the noise, which is keyed by (seed, place in `pictures`).
         memory: what one pass may take, in GB; a picture that needs more is drawn in tiles, which
             is announced and changes no sample.
@@ -78,9 +93,12 @@ def sample(
     a side, negative temperature), CheckpointError, ConfigError (files that are there; also if not
     even the smallest tile fits into `memory`).
     """
-    check_temperature(temperature)
-    if num < 0:
+    if temperature is not None:
+        check_temperature(temperature)
+    if num is not None and num < 0:
         raise ConfigError(f"--num {num}: give 0 or more")
+    if many is not None and many < 2:
+        raise ConfigError(f"--many {many}: give 2 or more")
     if not 0 < memory < math.inf:
         raise ConfigError(f"--memory {memory:g}: give a number of GB above 0")
     if not pictures:
@@ -92,35 +110,92 @@ def sample(
     model, config, _ = models.load_model(releases.find(run, results) / releases.WEIGHTS)
     model.to(choose_device(device))
     vessels = config.experiment == "vessels"
-    if not (num or mean or uncertainty or vessels):
+    if not vessels and (fov is not None or fit is not None):
+        raise ConfigError("--fov and --fit are for vessels: leave them out for super-resolution")
+    if fov is not None and len(pictures) > 1 and not Path(fov).is_dir():
+        raise ConfigError(f"--fov {fov} for {len(pictures)} pictures: give a folder of masks")
+    order = Order.of(config, num, temperature, many, mean, uncertainty, seed)
+    if not (order.num or order.mean or order.uncertainty):
         raise ConfigError("--num 0 alone draws nothing: add --mean or --uncertainty")
-    names = [f"sample{n + 1}.png" for n in range(num)]
-    names += [("marginal" if vessels else "mean") + ".png"] * (mean or uncertainty or vessels)
-    names += ["deviation.png", "deviation.npy"] * uncertainty + ["sheet.png"]
     if not overwrite:
+        names = order.names(vessels)
         check_absent(Path(out), [f"{stem}-{name}" for stem in stems for name in names])
+
     plans = []
     for path in map(Path, pictures):
-        x = to_input(_read(path, vessels))
-        size = tuple(model.factor * side for side in fitted(model, x).shape[-2:])
-        plans.append((size, plan(model, size, memory * 1e9)))
+        photo = _read(path, vessels)
+        seen = view(photo, config, path, fov and Path(fov), fit) if vessels else None
+        size = tuple(
+            model.factor * side for side in fitted(model, to_input(photo, seen)).shape[-2:]
+        )
+        plans.append((seen, size, plan(model, size, memory * 1e9)))
     if not vessels and config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
         )
-    written = []
-    for index, (path, (size, tiles)) in enumerate(zip(map(Path, pictures), plans, strict=True)):
+    written, lines = [], []
+    for index, (path, (seen, size, tiles)) in enumerate(
+        zip(map(Path, pictures), plans, strict=True)
+    ):
         photo = _read(path, vessels)
-        for note in photo.notes:
+        for note in (*photo.notes, *(seen.notes if seen else ())):
             print(f"{path.name}: {note}")
         if tiles is not None:
             print(f"{path.name}: {size[0]}x{size[1]} in {tiles}, for --memory {memory:g}")
-        target = Target(Path(out), path, photo, model.factor)
-        written += _answer(
-            model, config, target, (num, temperature, seed, index), mean, uncertainty, tiles
-        )
+        target = Target(Path(out), path, photo, model.factor, seen)
+        files, counted = _answer(model, config, target, order, index, tiles)
+        written, lines = written + files, lines + counted
+    if lines:
+        print(to_text(lines))
     return written
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of every picture; `many` is 0 where no sample is needed beyond `num`."""
+
+    num: int
+    temperature: float
+    many: int
+    mean: bool
+    uncertainty: bool
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        num: int | None,
+        temperature: float | None,
+        many: int | None,
+        mean: bool,
+        uncertainty: bool,
+        seed: int,
+    ) -> "Order":
+        """With the defaults of the experiment."""
+        kind, vessels = config.experiment, config.experiment == "vessels"
+        num = NUM[kind] if num is None else num
+        temperature = TEMPERATURE[kind] if temperature is None else temperature
+        many = MANY[kind] if many is None else many
+        flow = config.model.kind == "flow"  # a factorised model says its own mean
+        if not (vessels or uncertainty or mean and flow):
+            many = 0
+        elif temperature == 1:
+            many = max(num, many)
+        return cls(num, temperature, many, mean or vessels, uncertainty or vessels, seed)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the samples that are written are the first of the many."""
+        return self.temperature == 1 and self.many > 0
+
+    def names(self, vessels: bool) -> list[str]:
+        """The ends of the names of all files."""
+        names = [f"sample{n + 1}.png" for n in range(self.num)]
+        names += [("marginal" if vessels else "mean") + ".png"] * (self.mean or self.uncertainty)
+        names += ["deviation.png", "deviation.npy"] * self.uncertainty
+        return names + ["overlay.png", "table.csv"] * vessels + ["sheet.png"]
 
 
 def _read(path: Path, vessels: bool) -> Photograph:
@@ -141,8 +216,10 @@ def check_absent(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def to_input(photo: Photograph) -> Tensor:
+def to_input(photo: Photograph, seen: View | None = None) -> Tensor:
     """x of a picture, float32 (1,3,H,W), grey levels."""
+    if seen is not None:
+        return seen.input(photo)
     return torch.from_numpy(photo.pixels.transpose(2, 0, 1).copy()).float()[None]
 
 
@@ -157,10 +234,14 @@ class Target:
     path: Path
     photo: Photograph
     factor: int
+    view: View | None = None
 
     def seen(self, y: Tensor) -> Tensor:
-        """What of y (C,H,W) is written: its luma (1,H,W) if the picture is grey."""
-        if len(y) == 1 or not self.photo.is_grey:
+        """What of y (C,H,W) is written: its luma (1,H,W) if the picture is grey; of a mask what is
+        in the field of view."""
+        if self.view is not None:
+            return self.view.back(y)
+        if not self.photo.is_grey:
             return y
         return (torch.tensor(LUMA)[:, None, None] * y).sum(0, keepdim=True)
 
@@ -182,6 +263,9 @@ class Target:
     def write_array(self, array: np.ndarray, name: str) -> Path:
         return self._replace(f"{name}.npy", lambda file: np.save(file, array))
 
+    def write_text(self, text: str, name: str) -> Path:
+        return self._replace(name, lambda file: file.write(text.encode()))
+
     def _replace(self, name: str, save: Callable) -> Path:
         path = self.out / f"{self.path.stem}-{name}"
         partial = path.with_name(path.name + ".tmp")
@@ -202,64 +286,88 @@ def _answer(
     model: ConditionalModel,
     config: Config,
     target: Target,
-    options: tuple[int, float, int, int],
-    mean: bool,
-    uncertainty: bool,
+    order: Order,
+    index: int,
     tiles: Tiles | None,
-) -> list[Path]:
-    """Draw and write everything of one picture; returns the paths."""
-    num, temperature, seed, index = options
-    photo, vessels = target.photo, config.experiment == "vessels"
-    x, grey_levels = to_input(photo), 255 if vessels else 1
-    many = 0
-    if mean or uncertainty or vessels:
-        many = MANY if uncertainty or not isinstance(model, Factorised) else 0
+) -> tuple[list[Path], list[dict]]:
+    """Draw and write everything of one picture; returns the paths, and the lines of its table."""
+    photo, vessels = target.photo, target.view is not None
+    x = to_input(photo, target.view)
+    num, many, white = order.num, order.many, 255 if vessels else 1
+    passes = max(num, many) if order.is_shared else num + many
     tiling = 1 if tiles is None else len(list(tiles))
-    bar = tqdm(total=tiling * (num + many), desc=target.path.name, disable=None, leave=False)
-    written, panels, few, answer = [], {}, Moments(), None
+    bar = tqdm(total=tiling * passes, desc=target.path.name, disable=None, leave=False)
+    written, panels, counts, few, answer = [], {}, [], Moments(), None
+    moments = Moments()
+
+    def drawn(count: int, temperature: float) -> Iterator[Tensor]:
+        options = (temperature, order.seed, index, tiles, bar.update)
+        return map(target.seen, draws(model, x, count, *options))
+
+    def add(y: Tensor) -> None:
+        moments.add(y)
+        if vessels:
+            counts.append(target.view.count(y))
+
     with bar:
-        for n, y in enumerate(draws(model, x, num, temperature, seed, index, tiles, bar.update)):
-            answer = target.seen(y)
-            pixels = target.with_alpha(to_uint8(grey_levels * answer))
+        for n, answer in enumerate(drawn(passes if order.is_shared else num, order.temperature)):
+            if order.is_shared:
+                add(answer)
+            if n >= num:
+                continue
+            pixels = target.with_alpha(to_uint8(white * answer))
             written.append(target.write(pixels, f"sample{n + 1}", profile=not vessels))
             if n < SHOWN:
                 if not many:
                     few.add(answer)
                 panels[f"sample {n + 1}"] = pixels
-        found, title = None, ""
-        if mean or uncertainty or vessels:
-            moments = Moments()
-            for y in draws(model, x, many, 1.0, seed, index, tiles, bar.update):
-                moments.add(target.seen(y))
-            if isinstance(model, Factorised):
-                found, title = target.seen(expectation(model, x, tiles)), "mean"
-            else:
-                found, title = moments.mean, f"mean of {many}"
-            few, answer = moments if many else few, found
+        if many and not order.is_shared:
+            for y in drawn(many, 1.0):
+                add(y)
+    found, name = None, "marginal" if vessels else "mean"
+    if order.mean or order.uncertainty:
+        if isinstance(model, Factorised):
+            found, title = target.seen(expectation(model, x, tiles)), name
+        else:
+            found, title = moments.mean, f"{name} of {many}"
+        few, answer = moments if many else few, found
     deviation = few.deviation if few.count > 1 else None
-    lines = [_size(target), f"samples at temperature {temperature:g}"] if num else [_size(target)]
+    lines = [_size(target)]
+    if num:
+        lines.append(f"samples at temperature {order.temperature:g}")
     if found is not None:
-        pixels = target.with_alpha(to_uint8(grey_levels * found))
-        name = "marginal" if vessels else "mean"
+        pixels = target.with_alpha(to_uint8(white * found))
         written.append(target.write(pixels, name, profile=not vessels))
-        panels[title.replace("mean", name)] = pixels
+        panels[title] = pixels
         also = "" if isinstance(model, Factorised) else f" and deviation of {many} samples"
         lines[-1] += f"; {name}{also}" + " at temperature 1" * bool(also)
     scale = None
     if deviation is not None:
-        white = WHITE[config.experiment]
+        bright = WHITE[config.experiment]
         unit = "" if vessels else " grey levels"
-        drawn = to_uint8(deviation * (255 / white))
-        panels[f"deviation of {few.count}"] = drawn
-        scale = f"deviation: black 0, white {white:g}{unit} or more"
-        if uncertainty:
-            written.append(target.write(drawn, "deviation", profile=False))
+        shown = to_uint8(deviation * (255 / bright))
+        panels[f"deviation of {few.count}"] = shown
+        scale = f"deviation: black 0, white {bright:g}{unit} or more"
+        if order.uncertainty:
+            written.append(target.write(shown, "deviation", profile=False))
             levels = deviation[0].numpy().astype(np.float16)
             written.append(target.write_array(levels, "deviation"))
-            print(f"{written[-2].name}: black 0, white {white:g}{unit} or more; the .npy has them")
+            print(f"{written[-2].name}: black 0, white {bright:g}{unit} or more; the .npy has them")
+    overview, table = target.with_alpha(photo.pixels), []
     if vessels:
-        smooth = torch.zeros(())
-        panels = {"photograph": photo.pixels} | panels
+        overview = overlay(photo, found[0].numpy())
+        written.append(target.write(overview, "overlay", profile=False))
+        smooth, panels = torch.zeros(()), {"photograph": photo.pixels, "overlay": overview} | panels
+        lines.append(
+            f"overlay: blue where the marginal is {SURE[1]:g} or more, orange from {SURE[0]:g} on"
+        )
+        table = summary(target.path.name, counts, target.view.fov)
+        written.append(target.write_text(to_csv(table), "table.csv"))
+        area, components = phrases(*table)
+        lines.append(
+            f"vessels: {area} % of the field of view; components: {components}: median and 90 % "
+            f"interval over {len(counts)} samples at temperature 1"
+        )
     else:
         first = photo.pixels[..., :1] if photo.is_grey else photo.pixels
         smooth = target.seen(imresize_double(x)[0])
@@ -270,11 +378,10 @@ def _answer(
     interest, why = deviation, "where samples differ most"
     if interest is None:
         interest = (answer - smooth).abs().mean(0, keepdim=True)
-        why = "where vessels are" if vessels else "where it differs most from bicubic"
-    overview = target.with_alpha(photo.pixels)
+        why = "where it differs most from bicubic"
     sheet = contact_sheet(overview, panels, interest[0].numpy(), why, lines, scale)
     written.append(target.write(sheet, "sheet", profile=False))
-    return written
+    return written, table
 
 
 def _size(target: Target) -> str:

@@ -19,9 +19,11 @@ HELD_OUT = (0.1, 0.1)  # shares of a flat folder that are test and valid
 def read_folder(folder: Path, split: Split) -> ImageSet:
     """The pictures in `folder`, in order of their names.
 
-    A folder with `images/` is for vessels: each picture has a label of the same stem in `labels/`
-    and, if there is a `masks/`, a field of view. Any other folder is for super-resolution: its
-    pictures are the targets; an odd last row or column is left out, which `source` tells.
+    A folder with `images/` is for vessels, or any thin structure: each picture has a label of the
+    same name in `labels/`, whatever its format: two grey levels, the brighter is what is sought.
+    If there is a `masks/`, each has a field of view. `source` tells how much is marked.
+    Any other folder is for super-resolution: its pictures are the targets; an odd last row or
+    column is left out, which `source` tells.
 
     If `folder` has subfolders named train, valid or test, they are the splits. If not, a hash of
     each file decides, see `by_hash`: about a tenth of the pictures is test, a tenth valid.
@@ -49,6 +51,10 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
     examples = [read(folder, path) for path in paths]
     if cropped := sum(odd for _, odd in examples):
         source += f"; {cropped} cropped to even sides at the right and bottom"
+    if vessels:
+        marked = sum(int(e.y.sum()) for e, _ in examples) / sum(e.y.numel() for e, _ in examples)
+        source += f"; {100 * marked:.2g} % of the pixels are marked"
+        source += ", more than is not: are labels black on white?" * (marked > 0.5)
     kind = "vessels" if vessels else "sr"
     return ImageSet(name, split, kind, [example for example, _ in examples], source)
 
@@ -125,8 +131,25 @@ def _target(folder: Path, path: Path) -> tuple[Example, bool]:
 def _labelled(folder: Path, path: Path) -> tuple[Example, bool]:
     pixels = read_image(path)
     size = pixels.shape[:2]
-    label = read_mask(find(folder / "labels", f"{path.stem}."), size)
+    label = read_mask(partner(folder / "labels", path), size)
     fov = None
     if (folder / "masks").is_dir():
-        fov = torch.from_numpy(read_mask(find(folder / "masks", f"{path.stem}."), size))
+        fov = torch.from_numpy(read_mask(partner(folder / "masks", path), size))
+        if not fov.any():
+            raise DataError(f"{partner(folder / 'masks', path)}: marks nothing: white is in view")
     return Example(path.stem, to_tensor(label), to_tensor(pixels), fov), False
+
+
+def partner(folder: Path, path: Path) -> Path:
+    """The picture in `folder` that goes by the name of `path`, whatever its format."""
+    there = [p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES]
+    found = [p for p in there if p.stem == path.stem]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(sorted(p.name for p in found))
+        raise DataError(f"{path}: has {len(found)} in {folder.name}/: keep one of {names}")
+    names = ", ".join(sorted(p.name for p in there)[:2]) or "no picture"
+    raise DataError(
+        f"{path}: has none in {folder}: add {path.stem}.png (there: {names}{', ...' * bool(there)})"
+    )

@@ -1,0 +1,102 @@
+"""Folders of a reader's own images and labels."""
+
+import numpy as np
+import pytest
+
+from cnf.data import load
+from cnf.errors import DataError
+
+HALF = np.repeat(np.array([[0, 1]], np.uint8), 6, 0).repeat(4, 1)  # 6x8, the right half marked
+
+
+@pytest.fixture
+def folder(tmp_path, write, picture):
+    """Nine pictures with labels."""
+    for n in range(9):
+        write(tmp_path / "cracks" / "images" / f"{n}.png", picture(6, 8, n))
+        write(tmp_path / "cracks" / "labels" / f"{n}.png", 255 * HALF)
+    return tmp_path / "cracks"
+
+
+def message_of(folder, split="train"):
+    with pytest.raises(DataError) as caught:
+        load(f"folder:{folder}", split)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("levels", [(0, 1), (0, 255), (0, 128), (3, 200)])
+def test_of_two_grey_levels_the_brighter_is_marked(folder, write, levels):
+    for n in range(9):
+        write(folder / "labels" / f"{n}.png", np.array(levels, np.uint8)[HALF])
+    for example in load(f"folder:{folder}", "train"):
+        assert np.array_equal(example.y[0].numpy(), HALF)
+
+
+def test_the_set_says_how_much_is_marked_and_wonders_at_more_than_half(folder, write):
+    assert "; 50 % of the pixels are marked" in load(f"folder:{folder}", "train").source
+    for n in range(9):
+        label = np.ones((6, 8), np.uint8)
+        label[0, 0] = 0
+        write(folder / "labels" / f"{n}.png", label)
+    assert "98 % of the pixels are marked, more than is not: are labels black on white?" in (
+        load(f"folder:{folder}", "train").source
+    )
+
+
+def test_every_picture_is_in_one_split_with_its_own_label(folder, write):
+    for n in range(9):
+        label = np.zeros((6, 8), np.uint8)
+        label.flat[n] = 255
+        write(folder / "labels" / f"{n}.png", label)
+    names = []
+    for split in ("train", "valid", "test"):
+        for example in load(f"folder:{folder}", split):
+            names.append(example.name)
+            assert example.y.flatten().argmax() == int(example.name)
+    assert sorted(names) == [str(n) for n in range(9)]
+
+
+def test_names_with_points_and_brackets_find_their_labels(tmp_path, write, picture):
+    for name in ("1", "1.5", "road[1]", "road(2)"):
+        write(tmp_path / "test" / "images" / f"{name}.jpg", picture(6, 8))
+        write(tmp_path / "test" / "labels" / f"{name}.png", HALF)
+    assert len(load(f"folder:{tmp_path}", "test")) == 4
+
+
+def test_a_label_that_is_missing_is_named_with_what_is_there(folder):
+    for n in range(9):
+        (folder / "labels" / f"{n}.png").rename(folder / "labels" / f"{n}_mask.png")
+    message = message_of(folder)
+    assert ".png: has none in" in message and "there: 0_mask.png, 1_mask.png, ...)" in message
+
+
+def test_without_any_labels_the_folder_is_named(folder):
+    (folder / "labels").rename(folder / "annotations")
+    assert f"has none in {folder / 'labels'}: add" in message_of(folder)
+
+
+def test_two_labels_of_one_picture_are_named(folder, write):
+    for n in range(9):
+        write(folder / "labels" / f"{n}.gif", HALF)
+    message = message_of(folder)
+    assert "has 2 in labels/: keep one of" in message and ".gif and" in message
+
+
+def test_labels_of_another_size_and_of_many_levels_are_named(folder, write):
+    for n in range(9):
+        write(folder / "labels" / f"{n}.png", HALF[:5])
+    assert "label is 5x8 but its picture is 6x8 (HxW)" in message_of(folder)
+    for n in range(9):
+        write(folder / "labels" / f"{n}.png", np.arange(48, dtype=np.uint8).reshape(6, 8))
+    assert "not binary: it has 48 grey level(s)" in message_of(folder)
+
+
+def test_masks_are_fields_of_view_and_must_show_something(folder, write):
+    for n in range(9):
+        write(folder / "masks" / f"{n}.png", 255 * HALF)
+    for example in load(f"folder:{folder}", "train"):
+        assert np.array_equal(example.fov.numpy(), HALF > 0)
+    for n in range(9):
+        write(folder / "masks" / f"{n}.png", 0 * HALF)
+    assert "marks nothing: white is in view" in message_of(folder)
