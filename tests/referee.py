@@ -21,8 +21,7 @@ from safetensors import safe_open
 KNOWN = {
     "kind": ["flow"],
     "dequantization": ["uniform", "binary"],
-    "q_steps": [0],
-    "scale": ["bounded"],
+    "scale": ["bounded", "additive"],
     "prior_scale": ["bounded"],
     "gain": [False],
     "lu": [False],
@@ -33,6 +32,7 @@ KNOWN = {
 DEFAULTS = {
     "low_steps": 0,
     "clip": None,
+    "norm": "none",
     "prior": "conditional",
     "couplings_see_x": True,
     "features": {"fractions": False, "clip": None},
@@ -59,12 +59,14 @@ def read(path):
 
 
 class Flow:
-    """The fold over layers; `number` is the layer whose weights come next."""
+    """The fold over layers; the weights of layer `number` of the list `stack` come next."""
 
     def __init__(self, weights, model, x):
-        self.weights, self.model, self.number = weights, model, 0
-        features = {"residual": self.residual_features, "unet": self.unet_features}
-        self.h = features[model["features"]["kind"]](x)
+        self.weights, self.model, self.stack, self.number = weights, model, "layers", 0
+        kinds = ("residual", "unet", "vgg")
+        if model["features"]["kind"] not in kinds:
+            raise ValueError(f"the referee knows features of kind {', '.join(kinds)}")
+        self.h = getattr(self, model["features"]["kind"] + "_features")(x)
 
     def score(self, y, noise):
         m = self.model
@@ -73,6 +75,9 @@ class Flow:
             v = (v - self.h[0][:, : v.shape[1]]) * m["residual"]
             total = total + v[0].size * np.log(m["residual"])
             self.number += 1
+        for k in range(0 if m["levels"] else m["steps"]):
+            v, term = self.flat_step(v, self.h[0], flip=k % 2 == 1)
+            total = total + term
         for level in range(1, m["levels"] + 1):
             h, detail = self.h[level], 3 * v.shape[1]
             v = subbands(v) if level == 1 and m.get("subbands") else squeeze(v)
@@ -101,20 +106,27 @@ class Flow:
         if self.model["dequantization"] == "uniform":
             return (y + noise) / 256, np.full(len(y), -y[0].size * np.log(256))
         sign = 2 * y - 1
-        net = self.net("layers.0.layers.0.net", None, np.concatenate([self.h[0], sign], axis=1))
-        raw, shift = np.split(net, 2, axis=1)
+        context = np.concatenate([self.h[0], sign], axis=1)
+        raw, shift = np.split(self.net("layers.0.layers.0.net", None, context), 2, axis=1)
         log_s = bounded(raw, 5.0)
-        w = noise * np.exp(log_s) + shift
+        w, log_det = noise * np.exp(log_s) + shift, total_of(log_s)
+        if self.model["q_steps"]:  # steps on the folded noise, given the folded context
+            self.stack, self.number = "layers.0.layers.1.layers", 0
+            w = squeeze(w)
+            for k in range(self.model["q_steps"]):
+                w, term = self.step(w, squeeze(context), flip=k % 2 == 1)
+                log_det = log_det + term
+            w = unsqueeze(w)
+            self.stack, self.number = "layers", 1
         if self.model["noise"] == "logistic":
             log_pi = -softplus(noise) - softplus(-noise)
         else:
             log_pi = -0.5 * noise**2 - 0.5 * np.log(2 * np.pi)
         distance = np.maximum(softplus(w), np.finfo(np.float32).eps)
-        return 0.5 + sign * distance, total_of(log_s - log_pi - softplus(-w))
+        return 0.5 + sign * distance, log_det + total_of(-log_pi - softplus(-w))
 
     def step(self, v, h, flip):
         """Activation normalization, 1x1 convolution, conditional coupling: output and log-det."""
-        m = self.model
         v, term = self.actnorm(v)
         matrix = self.get("matrix")
         v = np.einsum("oc,bchw->bohw", matrix, v)
@@ -123,12 +135,33 @@ class Flow:
 
         kept = v.shape[1] - v.shape[1] // 2
         v_a, v_b = (v[:, -kept:], v[:, :-kept]) if flip else (v[:, :kept], v[:, kept:])
-        seen = v_a if m["clip"] is None else np.clip(v_a, -m["clip"], m["clip"])
-        raw, shift = np.split(self.net(f"layers.{self.number}.net", seen, h), 2, axis=1)
-        log_s = bounded(raw, m["max_log_scale"])
+        seen = self.clipped(v_a)
+        log_s, shift = self.scale_and_shift(seen, h)
         v_b = v_b * np.exp(log_s) + shift
-        self.number += 1
         return np.concatenate([v_b, v_a] if flip else [v_a, v_b], axis=1), term + total_of(log_s)
+
+    def flat_step(self, v, h, flip):
+        """A step of one channel, unfolded: one colour of a checkerboard given the other."""
+        v, term = self.actnorm(v)
+        rows, columns = np.indices(v.shape[2:])
+        changed = ((rows + columns) % 2 == 1) != flip
+        seen = self.clipped(np.where(changed, 0, v))
+        log_s, shift = (np.where(changed, part, 0) for part in self.scale_and_shift(seen, h))
+        return v * np.exp(log_s) + shift, term + total_of(log_s)
+
+    def clipped(self, v):
+        """What a coupling's network reads of v."""
+        clip = self.model["clip"]
+        return v if clip is None else np.clip(v, -clip, clip)
+
+    def scale_and_shift(self, seen, h):
+        """(log s, t) of the coupling that comes next."""
+        out = self.net(f"{self.stack}.{self.number}.net", seen, h)
+        self.number += 1
+        if self.model["scale"] == "additive":
+            return np.zeros_like(out), out
+        raw, shift = np.split(out, 2, axis=1)
+        return bounded(raw, self.model["max_log_scale"]), shift
 
     def actnorm(self, v):
         """Each channel shifted and scaled: output and log-det."""
@@ -147,7 +180,7 @@ class Flow:
     # -- networks ----------------------------------------------------------------------------------
 
     def get(self, name):
-        return self.weights[f"layers.{self.number}.{name}"]
+        return self.weights[f"{self.stack}.{self.number}.{name}"]
 
     def conv(self, t, name, stride=1):
         return conv(t, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"), stride)
@@ -157,10 +190,21 @@ class Flow:
         if f"{name}.middle.weight" in self.weights:
             parts = [(y_a, "from_y"), (h, "from_h")]
             t = sum(self.conv(t, f"{name}.{part}") for t, part in parts if t is not None)
-            t = relu(self.conv(relu(t), f"{name}.middle"))
+            t = relu(self.normed(t, f"{name}.norms.0"))
+            t = relu(self.normed(self.conv(t, f"{name}.middle"), f"{name}.norms.1"))
         else:
             t = np.concatenate([part for part in (y_a, h) if part is not None], axis=1)
         return self.conv(t, f"{name}.last")
+
+    def normed(self, t, name):
+        """Each map with mean 0 and variance 1 over the picture, scaled, shifted; if it has weights:
+        the network of q has none."""
+        if f"{name}.weight" not in self.weights:
+            return t
+        t = (t - t.mean((2, 3), keepdims=True)) / np.sqrt(t.var((2, 3), keepdims=True) + 1e-5)
+        parts = (self.weights[f"{name}.{part}"] for part in ("weight", "bias"))
+        scale, shift = (part[:, None, None] for part in parts)
+        return t * scale + shift
 
     def residual_features(self, x):
         """h[0]: x doubled, on the scale of v; then the maps of a residual network."""
@@ -189,6 +233,19 @@ class Flow:
             t = self.conv(t, f"features.lift.{n}").repeat(2, axis=2).repeat(2, axis=3)
             t = self.unet_block(np.concatenate([skips[n], t], axis=1), f"features.up.{n}")
             maps.insert(0, t)
+        return maps[: self.model["levels"] + 1]
+
+    def vgg_features(self, x):
+        """Stages of convolutions with ReLU, halved in between; each joined with the coarser."""
+        scales, maps, t = self.model["features"]["scales"], [], x / 128 - 1
+        for n in range(scales):
+            t = pooled(t) if n else t
+            stage = f"features.stages.{n}."
+            for layer in sorted(int(k.split(".")[3]) for k in self.weights if is_conv(k, stage)):
+                t = relu(self.conv(t, f"{stage}{layer}"))
+            maps.append(self.conv(t, f"features.lateral.{n}"))
+        for n in reversed(range(scales - 1)):
+            maps[n] = maps[n] + maps[n + 1].repeat(2, axis=2).repeat(2, axis=3)
         return maps[: self.model["levels"] + 1]
 
     def unet_block(self, t, name):
@@ -226,6 +283,18 @@ def squeeze(t):
     b, c, h, w = t.shape
     blocks = t.reshape(b, c, h // 2, 2, w // 2, 2)
     return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(b, 4 * c, h // 2, w // 2)
+
+
+def unsqueeze(t):
+    """(B,4C,H,W) -> (B,C,2H,2W), the other way."""
+    b, c, h, w = t.shape
+    blocks = t.reshape(b, c // 4, 2, 2, h, w)
+    return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(b, c // 4, 2 * h, 2 * w)
+
+
+def is_conv(name, stage):
+    """Whether a weight is that of a convolution of this stage."""
+    return name.startswith(stage) and name.endswith(".weight")
 
 
 def pooled(t):

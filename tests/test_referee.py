@@ -73,6 +73,12 @@ def assert_agree(path):
         ("sr", ["model.low_steps=2", "model.low_width=8"]),
         ("vessels", []),
         ("vessels", ["model.noise=gaussian", "model.features.scales=3", "model.levels=2"]),
+        ("vessels", ["model.features.scales=3", "model.levels=2", "model.prior_width=8"]),
+        ("vessels", ["model.q_steps=2", "model.norm=instance", "model.clip=0.5"]),
+        ("vessels", ["model.levels=0", "model.steps=3", "model.clip=0.5"]),
+        ("vessels", ["model.levels=0", "model.scale=additive", "model.norm=instance"]),
+        ("vessels", ["model.features.kind=vgg", "model.scale=additive", "model.q_steps=1"]),
+        ("vessels", ["model.features={kind: vgg, channels: 6, scales: 3}", "model.levels=2"]),
     ],
     ids=lambda v: v if isinstance(v, str) else ",".join(v) or "as it is",
 )
