@@ -131,6 +131,10 @@ def evaluate(
     temperature: Real = None,
     round_x: Flag = False,
     no_round_x: Flag = False,
+    threshold: Real = None,
+    threshold_from: Folder = None,
+    keep: Folder = None,
+    part: Annotated[str | None, _option("K/N")] = None,
     batch_size: Annotated[int, _option("N")] = 50,
     supersede: Flag = False,
     deviation: Text = None,
@@ -145,7 +149,8 @@ def evaluate(
         split: train, valid or test (the default).
         full: super-resolution: for x rounded and not, bits, PSNR and SSIM under two protocols at
             five temperatures; power spectra, gradients, consistency, and how far samples can be
-            trusted. In minutes a set, and curves into scores/.
+            trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
+            and crossings, the second observer. In minutes a set, and curves into scores/.
         stress: instead of scores, count what is not finite or out of range over many samples, on
             the embedded pictures and on pictures far from all data.
         figures: write pictures into the folder too.
@@ -155,12 +160,18 @@ def evaluate(
         seed: of the noise; 0 by default.
         draws: noise draws a picture; 1 by default.
         samples: model samples for means and marginals; 16 or 32 by default, 0 for small patches.
-            With --full 32 by default, and 0 for bits alone.
+            With --full 32 (sr) or 64 (vessels) by default, and 0 for bits alone.
             With --stress: samples of each image set, 2000 by default.
         importance: samples of an importance-weighted bound beside the plain one; none by default.
         temperature: of the single sample; 0.8 (sr) or 1 (vessels) by default.
         round_x: round the low-resolution input to 8 bits; by default as in training.
         no_round_x: do not round it.
+        threshold: of vessel probabilities, chosen on a validation split; by default the best on
+            that of the set, unless the model trained on it.
+        threshold_from: a run that did not train on the validation split, of the same kind: its
+            best threshold there is used.
+        keep: with --full, keep what is drawn of each vessel picture there: the same call goes on.
+        part: draw that part of the pictures, such as 1/2, into --keep and write no rows.
         batch_size: changes no number; 50 by default.
         supersede: replace rows that are there: the new ones name the old ones.
         deviation: how the run departs from the paper, in words.
@@ -212,6 +223,10 @@ def evaluate(
         importance=importance,
         temperature=temperature,
         round_x=round_x if round_x or no_round_x else None,
+        threshold=threshold,
+        threshold_from=threshold_from,
+        keep=keep,
+        part=part,
         batch_size=batch_size,
         supersede=supersede,
         deviation=deviation,

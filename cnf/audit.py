@@ -20,7 +20,7 @@ from cnf import results as ledger
 from cnf.config import load_config
 from cnf.data import load
 from cnf.errors import CnfError, DataError, LedgerError
-from cnf.scores import survey
+from cnf.scores import survey, vessel_survey
 from cnf.subject import Options, Subject
 
 SURVEYED = {
@@ -147,6 +147,7 @@ def _pass(row: ledger.Row) -> tuple:
     if row.metric in ledger.STRESS:
         return _key(row)
     full = row.protocol is not None or row.metric in SURVEYED
+    full |= row.metric in vessel_survey.SURVEYED
     return *_key(row), row.model, full, row.bound, row.draws, row.temperature, row.samples
 
 
@@ -215,14 +216,20 @@ def again(row: ledger.Row, root: Path | None, repository: Path, cache: dict[tupl
     full = row.protocol is not None or row.metric in SURVEYED
     weighted = row.bound is not None and "importance" in row.bound
     pictures = subject.experiment == "sr" and row.metric not in ledger.BITS
+    chosen = row.metric.startswith("f_valid") and "--threshold" in row.command
     subject.options = dataclasses.replace(
         subject.options,
+        threshold=row.threshold if chosen else None,
         draws=1 if weighted else row.draws or 1,
         importance=row.draws if weighted else 0,
         samples=row.samples if row.samples and row.samples > 1 else 1 if pictures else None,
         temperature=row.temperature if row.samples == 1 else None,
     )
-    if full:
+    if row.metric in vessel_survey.SURVEYED:
+        found = vessel_survey.again(subject, row)
+        if found is not None:
+            return found
+    elif full:
         found = survey.again(subject, row)
         if found is not None:
             return found

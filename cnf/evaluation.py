@@ -17,15 +17,15 @@ import torch
 from cnf import models, publishing, runs
 from cnf import results as ledger
 from cnf.data import load
-from cnf.errors import DataError
+from cnf.errors import ConfigError, DataError
 from cnf.factorised import Factorised
 from cnf.figures import draw_figures
 from cnf.results import RESULTS, Row
-from cnf.scores import Score, survey
+from cnf.scores import Score, survey, vessel_survey
 from cnf.scores.likelihood import likelihoods
 from cnf.scores.pictures import bicubic_scores, picture_scores, quality
 from cnf.scores.vessels import counts, f_score, observer_scores, vessel_scores
-from cnf.subject import SAMPLES, Options, Subject, choose_device
+from cnf.subject import SAMPLES, SAMPLES_FULL, Options, Subject, choose_device
 
 
 def evaluate(
@@ -44,6 +44,10 @@ def evaluate(
     importance: int = 0,
     temperature: float | None = None,
     round_x: bool | None = None,
+    threshold: float | None = None,
+    threshold_from: Path | None = None,
+    keep: Path | None = None,
+    part: str | None = None,
     batch_size: int = 50,
     device: str = "auto",
     root: Path | None = None,
@@ -56,20 +60,29 @@ def evaluate(
     Args:
         run: a run folder, or one of `results/`.
         on, split: the image set, as for `cnf.data.load`; `root` is the folder that holds the sets.
-        full: everything of `scores.survey`, for x rounded and not unless `round_x` says which; and
-            curves for plots into `scores/` of the folder that was evaluated. Rows that are there,
-            of the same weights and pictures, are left as they are.
+        full: everything of `scores.survey`, for x rounded and not unless `round_x` says which; of
+            vessels everything of `scores.vessel_survey`; and curves for plots into `scores/` of
+            the folder that was evaluated. Rows that are there, of the same weights, pictures and
+            samples, are left as they are.
         figures: write pictures into `figures/` of the folder that was evaluated.
         publish: copy the run to `results/<name>/` first, weights as float16, and evaluate those.
         name: of the run in the ledger; default: the name of its folder.
         batch_size: for pictures of one size; changes no number. `device`: "auto", "cpu" or "cuda".
+        keep: a folder; with `full` what is drawn of a vessel picture is kept there, and not drawn
+            again by a later call for the same weights, so that a call that was ended goes on.
+            `part`: "1/2" draws the first of two such parts and writes no rows.
         supersede: append although there are such rows; the new rows name those they supersede.
         deviation: how the run departs from the paper, in words, kept in the row.
         Others: see `Options`.
 
     Raises DataError, CheckpointError, ConfigError, LedgerError (rows already there).
     """
-    options = Options(limit, seed, draws, samples, importance, temperature, round_x, full)
+    sister = None if threshold_from is None else Path(threshold_from).as_posix()
+    options = Options(
+        *(limit, seed, draws, samples, importance, temperature, round_x, full, threshold, sister)
+    )
+    if not full and (keep, part) != (None, None):
+        raise ConfigError("--keep and --part are for --full: leave them out")
     run = Path(run)
     images = load(on, split, root)
     name = name or run.resolve().name
@@ -80,7 +93,14 @@ def evaluate(
     model.to(choose_device(device))
     subject = Subject(model, config, images, options, batch_size)
     if full:
-        rows = _survey(subject, name, run, supersede, deviation, results)
+        valid = validation(subject, root)
+        if keep is not None:
+            _keep(keep, run, subject)
+            _keep(keep, threshold_from or run, valid)
+        if part is not None:
+            vessel_survey.draw_part(subject, valid, part)
+            return []
+        rows = _survey(subject, name, run, supersede, deviation, results, valid)
     else:
         scores = list(score(subject, validation(subject, root)))
         rows = record(scores, subject, name, run, supersede, deviation, results)
@@ -96,16 +116,20 @@ def _survey(
     supersede: bool,
     deviation: str | None,
     results: Path,
+    valid: Subject | None = None,
 ) -> list[Row]:
-    """Rows and curves of `full`: for the x of `subject`, then for the other one."""
-    rows = record(list(survey.scores(subject)), subject, name, run, supersede, deviation, results)
+    """Rows and curves of `full`: for the x of `subject`, then (super-resolution) the other one."""
     images, options = subject.images, subject.options
+    vessels = subject.experiment == "vessels"
+    found = vessel_survey.scores(subject, valid) if vessels else survey.scores(subject)
+    rows = record(list(found), subject, name, run, supersede, deviation, results)
     if subject.samples and options.limit is None:
         weights = runs.file_sha256(run / "weights.safetensors")
-        curves = {"weights_sha256": weights, "data_sha256": images.sha256} | survey.curves(subject)
+        curves = {"weights_sha256": weights, "data_sha256": images.sha256}
+        curves |= (vessel_survey if vessels else survey).curves(subject)
         path = publishing.scores_path(run, images, "-curves.json")
         ledger.write_text(path, json.dumps(curves) + "\n")
-    if options.round_x is None:
+    if options.round_x is None and not vessels:
         options = dataclasses.replace(options, round_x=not subject.rounded_x)
         other = Subject(subject.model, subject.config, images, options, subject.batch_size)
         found = list(survey.scores(other, textured=False))
@@ -114,19 +138,51 @@ def _survey(
     return rows
 
 
+def _keep(folder: Path, run: Path, subject: Subject | None) -> None:
+    """Have what is drawn kept in a folder that is named by the weights of the run."""
+    if subject is not None:
+        if subject.experiment != "vessels":
+            raise ConfigError("--keep and --part are for vessels: leave them out")
+        sha256 = runs.file_sha256(Path(run) / "weights.safetensors")
+        subject.keep = folder / sha256[:16]
+
+
 def validation(subject: Subject, root: Path | None) -> Subject | None:
     """The same model on the validation split, to choose a threshold on; None without such a split,
-    or if the model was trained on it."""
+    or if the model was trained on it. With `threshold_from` the model of that run, on the
+    validation split of what it was trained on."""
+    options = subject.options
     if subject.experiment != "vessels" or subject.images.split != "test":
         return None
-    if subject.config.data.use_valid:
+    if options.threshold_from is not None:
+        return _sister(subject, root)
+    if subject.config.data.use_valid or options.threshold is not None:
         return None
     try:
         images = load(subject.images.name, "valid", root)
     except DataError:
         return None
-    options = dataclasses.replace(subject.options, limit=None)
+    options = dataclasses.replace(options, limit=None)
     return Subject(subject.model, subject.config, images, options, subject.batch_size)
+
+
+def _sister(subject: Subject, root: Path | None) -> Subject:
+    """The model of `threshold_from` on its validation split. Raises ConfigError for one of another
+    kind, or one that trained on that split as well."""
+    folder = Path(subject.options.threshold_from)
+    model, config, _ = models.load_model(folder / "weights.safetensors")
+    if config.experiment != "vessels" or config.model.kind != subject.config.model.kind:
+        raise ConfigError(
+            f"--threshold-from {folder} is a {config.experiment} {config.model.kind}, the run a "
+            f"vessels {subject.config.model.kind}: name one of the same kind"
+        )
+    if config.data.use_valid:
+        raise ConfigError(
+            f"--threshold-from {folder} trained on the validation split: name a run that did not"
+        )
+    options = dataclasses.replace(subject.options, limit=None, threshold_from=None)
+    images = load(config.data.train, "valid", root)
+    return Subject(model.to(subject.device), config, images, options, subject.batch_size)
 
 
 def score(subject: Subject, valid: Subject | None = None, only: str = "") -> Iterator[Score]:
@@ -158,7 +214,7 @@ def per_image(subject: Subject) -> dict[str, np.ndarray]:
         end = "" if rounded is None else "_xrounded" if rounded else "_xfloat"
         found[name + end] = bits
     if subject.options.full:
-        return found | survey.per_image(subject)
+        return found | (survey if subject.experiment == "sr" else vessel_survey).per_image(subject)
     key = ("means", 0 if isinstance(subject.model, Factorised) else subject.samples)
     if key in subject._cache:
         if subject.experiment == "sr":
@@ -214,9 +270,9 @@ def _rows(
         data = f"folder:{Path(data.removeprefix('folder:')).name}"
     sha256 = runs.file_sha256(path)
 
-    def known(row: Row) -> bool:
+    def known(row: Row, samples: int | None) -> bool:
         same = (row.weights_sha256, row.data_sha256) == (sha256, images.sha256)
-        return subject.options.full and same
+        return subject.options.full and same and row.samples == samples
 
     rows = []
     for s in scores:
@@ -229,7 +285,7 @@ def _rows(
             while f"{row_id}-v{version + 1}" in taken:
                 version += 1
                 newest = f"{row_id}-v{version}"
-            if reference or (known(taken[newest]) and not supersede):
+            if reference or (known(taken[newest], s.samples) and not supersede):
                 continue
             if supersede:
                 row_id = f"{row_id}-v{version + 1}"
@@ -275,12 +331,15 @@ def _row_id(owner: str, data: str, split: str, subject: Subject, s: Score) -> st
         parts.append(f"iw{s.draws}")
     elif s.draws not in (None, 0, 1):
         parts.append(f"d{s.draws}")
-    if s.samples not in (None, 0, 1, SAMPLES[subject.experiment]):
+    vessels = subject.experiment == "vessels"
+    usual = {SAMPLES[subject.experiment]} | ({SAMPLES_FULL["vessels"]} if vessels else set())
+    if s.samples not in (None, 0, 1, *usual) and s.metric not in vessel_survey.OF_LIKELIEST:
         parts.append(f"s{s.samples}")
+    several = options.full and not vessels  # temperatures
     if s.temperature is not None and (
         s.metric in ledger.STRESS
-        or (s.samples == 1 and (options.full or options.temperature is not None))
-        or (options.full and s.temperature != 1)
+        or (s.samples == 1 and (several or options.temperature is not None))
+        or (several and s.temperature != 1)
     ):
         parts.append(f"t{s.temperature:g}")
     if s.protocol:
@@ -304,9 +363,15 @@ def _command(folder: str, data: str, subject: Subject) -> str:
     for field in dataclasses.fields(Options):
         given = getattr(options, field.name)
         if given != field.default and not isinstance(given, bool):
-            words.append(f"--{field.name} {given:g}")
+            text = _short(given) if isinstance(given, str) else f"{given:.9g}"
+            words.append(f"--{field.name.replace('_', '-')} {text}")
     if options.full:
         words.append("--full")
     if options.round_x is not None:
         words.append("--round-x" if options.round_x else "--no-round-x")
     return " ".join(words)
+
+
+def _short(folder: str) -> str:
+    """results/NAME or runs/NAME: what lies above is no business of the ledger."""
+    return "/".join(Path(folder).resolve().parts[-2:])

@@ -66,6 +66,10 @@ METRICS = {
     "f_best": Metric("F at the best test threshold, pooled", "1", 3, 1e-3),
     "f_sample": Metric("F of one sample, pooled", "1", 3, 1e-3),
     "f_sample_image": Metric("F of one sample, mean over images", "1", 3, 1e-3),
+    "f_likeliest": Metric("F of the likeliest of 16 samples, pooled", "1", 3, 1e-3),
+    "f_likeliest_image": Metric("F of the likeliest of 16 samples, mean over images", "1", 3, 1e-3),
+    "f_p_half": Metric("F where p is at least 0.5, before weighting, pooled", "1", 3, 1e-3),
+    "f_p_half_image": Metric("F where p is at least 0.5, mean over images", "1", 3, 1e-3),
     "auc": Metric("area under the ROC curve", "1", 4, 1e-3),
     "ap": Metric("average precision", "1", 4, 1e-3),
     "nonfinite_samples": Metric("samples that are not finite", "samples", 0, 0),
@@ -90,8 +94,24 @@ METRICS = {
     "coverage_90": Metric("coverage of 90 % intervals", "1", 3, 2e-3),
     "coverage_error": Metric("mean error of coverage", "1", 3, 2e-3),
     "rank_distance": Metric("chi-square of ranks, an entry", "1", 3, 2e-3, 1.01),
+    "second_bits": Metric("bits/pixel of the second observer's mask", "bits/pixel", 4, 1e-4),
+    "calibration_error": Metric("calibration error of marginals in [0.05, 0.95]", "1", 4, 1e-3),
+    "brier": Metric("Brier score of marginals", "1", 4, 1e-4),
+    "disagreement_auc": Metric("AUC of deviation for where observers differ", "1", 3, 1e-3),
+    **_of_both("area", "share of pixels that are vessel,", "1", 4, 1e-4),
+    **_of_both("components", "pieces", "pieces", 1, 1.0, 1.02),
+    **_of_both("euler", "Euler number", "pieces", 1, 2.0, 1.02),
+    **_of_both("largest_share", "share of the largest piece", "1", 3, 0.02),
+    **_of_both("cldice", "clDice", "1", 3, 2e-3),
+    "components_ratio_sample": Metric("pieces of one sample over the truth's", "1", 2, 0.02, 1.02),
+    "area_ratio": Metric("mean area of samples over the truth's", "1", 3, 2e-3),
+    "area_coverage": Metric("coverage of 90 % intervals of area", "1", 2, 0.05),
+    "components_ratio": Metric("mean pieces of samples over the truth's", "1", 2, 0.02, 1.02),
+    "components_coverage": Metric("coverage of 90 % intervals of pieces", "1", 2, 0.05),
+    "crossings_ratio": Metric("mean crossings of samples over the truth's", "1", 3, 5e-3),
+    "crossings_coverage": Metric("coverage of 90 % intervals of crossings", "1", 2, 0.05),
 }
-BITS = ("bits_per_dim", "bits_per_pixel")
+BITS = ("bits_per_dim", "bits_per_pixel", "second_bits")
 STRESS = (
     "nonfinite_samples",
     "outside_range",
@@ -143,7 +163,8 @@ class Row:
     run: Text
     experiment: Literal["sr", "vessels"]
     model: Literal[
-        "flow", "logistic", "bernoulli", "weighted", "bicubic", "second observer", "truth"
+        *("flow", "logistic", "bernoulli", "weighted", "class_weighted"),
+        *("bicubic", "second observer", "truth"),
     ]
     preset: str | None
     metric: str

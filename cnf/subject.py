@@ -7,6 +7,7 @@ of processes change no number beyond float rounding.
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,18 @@ from cnf.data import ImageSet
 from cnf.data.batches import make_batch
 from cnf.data.degrade import imresize_double
 from cnf.errors import ConfigError, DataError, LedgerError, TrainingError
-from cnf.factorised import DiscretisedLogistic, Factorised, discretised_logistic
+from cnf.factorised import (
+    Bernoulli,
+    DiscretisedLogistic,
+    Factorised,
+    discretised_logistic,
+    draws,
+)
 from cnf.model import ConditionalModel, check_temperature
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
 SAMPLES = {"sr": 16, "vessels": 32}  # for the mean, for the marginals
-SAMPLES_FULL = 32  # for everything that `full` asks for
+SAMPLES_FULL = {"sr": 32, "vessels": 64}  # for everything that `full` asks for
 CHUNK = 1_500_000  # entries of y at once, pictures times samples: under 1.5 GB
 
 
@@ -43,12 +50,17 @@ class Options:
         limit: only the first images.
         seed: of the noise. `draws`: noise draws an image, their log-probabilities averaged.
         samples: model samples for means and marginals; default 16 for photographs, 0 for patches
-            (no PSNR), 32 for vessels; with `full` 32 for all.
+            (no PSNR), 32 for vessels; with `full` 32 for super-resolution, 64 for vessels.
         importance: samples of an importance-weighted bound beside the plain one; 0: none.
         temperature: of the single sample; default 0.8 for super-resolution, 1 for vessels. Means
             and marginals are of samples at temperature 1.
         round_x: whether x is rounded to 8 bits; default: as in training, "mixed" not rounded.
-        full: whether everything is told that `scores.survey` knows; super-resolution.
+        full: whether everything is told that `scores.survey`, of vessels `scores.vessel_survey`,
+            knows.
+        threshold: of probabilities, for the F of vessels that is reported as that of the validation
+            threshold; default: the best on the validation split, if the model did not train on it.
+            A model that trained on all pictures needs the one that a sister run, trained without
+            the validation split, has there: `threshold_from` is the folder of such a run.
     """
 
     limit: int | None = None
@@ -59,6 +71,8 @@ class Options:
     temperature: float | None = None
     round_x: bool | None = None
     full: bool = False
+    threshold: float | None = None
+    threshold_from: str | None = None
 
     def __post_init__(self):
         for name, least in (("limit", 1), ("seed", 0), ("draws", 1), ("samples", 0)):
@@ -67,6 +81,10 @@ class Options:
                 raise ConfigError(f"--{name} {given}: give {least} or more")
         if self.importance < 0:
             raise ConfigError(f"--importance {self.importance}: give 0 or more")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
+        if self.threshold is not None and self.threshold_from is not None:
+            raise ConfigError("--threshold and --threshold-from contradict each other: give one")
         if self.temperature is not None:
             check_temperature(self.temperature)
             if self.full:
@@ -97,8 +115,10 @@ class Subject:
         round_x = self.options.round_x
         round_x = config.data.round_x is True if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
-        if self.options.full and self.experiment != "sr":
-            raise ConfigError("--full is for super-resolution: leave it out for vessels")
+        given = (self.options.threshold, self.options.threshold_from)
+        if given != (None, None) and self.experiment != "vessels":
+            raise ConfigError("thresholds are for vessels: leave --threshold out")
+        self.keep: Path | None = None  # where what was drawn is kept for a later call
         self._cache: dict[tuple, Any] = {}
 
     @property
@@ -111,7 +131,7 @@ class Subject:
         if self.options.samples is not None:
             return self.options.samples
         if self.options.full:
-            return SAMPLES_FULL
+            return SAMPLES_FULL[self.experiment]
         if self.experiment == "sr" and not self.images.is_photographs:
             return 0
         return SAMPLES[self.experiment]
@@ -168,6 +188,26 @@ class Subject:
             return np.array(found)
 
         return self.once(("log_probs", draws), compute)
+
+    def mask_log_probs(self, index: int, masks: Tensor, draw: int = 0) -> np.ndarray:
+        """log P(y|x) of several y (n,C,H,W) of one picture, nats, (n,); the noise of each is its
+        own, that of the first is the draw `draw` of `log_probs`."""
+        _, x = make_batch(self.images, [index], self.data_config)
+        height, width = masks.shape[-2:]
+        y, x = (t.to(self.device) for t in pad(masks.float(), x, self.model))
+        keyed = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
+        size, found = per_pass(y[0].numel()), []
+        with torch.no_grad():
+            h = None if isinstance(self.model, Factorised) else self.model.condition(x)
+            for start in range(0, len(y), size):
+                part, generator = y[start : start + size], keyed[start : start + size]
+                if h is None:
+                    log_p = log_prob(self.model, part, x, (height, width), generator)
+                else:
+                    many = [maps.repeat(len(part), 1, 1, 1) for maps in h]
+                    log_p = self.model.encode(part, many, generator)[1]
+                found += self._finite(log_p, [index] * len(part))
+        return np.array(found)
 
     def importance_log_probs(self, num_samples: int) -> np.ndarray:
         """The importance-weighted bound on log P(y|x), nats, (N,)."""
@@ -321,10 +361,14 @@ def sample(
     chunk, batch = per_pass(like.numel()), len(x)
     keyed = noise.repeated(generator, samples)  # once: how many are drawn at once is no matter
     h = None if isinstance(model, Factorised) else model.condition(x)
+    logit = model.logit(x) if isinstance(model, Bernoulli) else None
     for start in range(0, samples, chunk):
         stop = min(start + chunk, samples)
         part = keyed[start * batch : stop * batch]
-        if h is None:
+        if logit is not None:  # once for all samples, as h
+            v = draws(logit, 1.0, stop - start, temperature, part)
+            yield from (v > 0).to(v.dtype)
+        elif h is None:
             yield from model.sample(x, stop - start, temperature, part)
         else:
             v = model.sample_v(h, stop - start, temperature, part)

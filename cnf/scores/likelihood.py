@@ -7,8 +7,21 @@ that its figure stays an upper bound.
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from cnf.scores import Score, mean_se
 from cnf.subject import Subject
+
+
+def bits(
+    subject: Subject, metric: str, log_p: np.ndarray, draws: int, bound: str | None = None
+) -> Iterator[Score]:
+    """Of log-probabilities (N,), nats: bits divided by each D. Mean over images."""
+    sr = subject.experiment == "sr"
+    divisors = {"sub-pixels": False} if sr else {"all pixels": False, "field of view": True}
+    for divided_by, fov in divisors.items():
+        found = mean_se(-log_p / (subject.sizes(fov) * math.log(2)))
+        yield Score(metric, *found, bound or subject.bound, divided_by, draws=draws)
 
 
 def likelihoods(subject: Subject, only: str = "") -> Iterator[Score]:
@@ -18,7 +31,6 @@ def likelihoods(subject: Subject, only: str = "") -> Iterator[Score]:
     metric = "bits_per_dim" if sr else "bits_per_pixel"
     if only not in ("", metric):
         return
-    divisors = {"sub-pixels": False} if sr else {"all pixels": False, "field of view": True}
     draws = 0 if subject.model.exact else options.draws
     passes = [(subject.bound, draws, subject.log_probs(options.draws))]
     if options.importance and not subject.model.exact:
@@ -26,6 +38,4 @@ def likelihoods(subject: Subject, only: str = "") -> Iterator[Score]:
         log_p = subject.importance_log_probs(options.importance)
         passes.append((bound, options.importance, log_p))
     for bound, number, log_p in passes:
-        for divided_by, fov in divisors.items():
-            bits = -log_p / (subject.sizes(fov) * math.log(2))
-            yield Score(metric, *mean_se(bits), bound, divided_by, draws=number)
+        yield from bits(subject, metric, log_p, number, bound)

@@ -15,6 +15,8 @@ from cnf.factorised import Factorised
 from cnf.scores import Score, jackknife, mean_se
 from cnf.subject import Subject
 
+BINS = 4096  # of probabilities, for the errors of areas under curves
+
 
 def vessel_scores(
     subject: Subject, valid: Subject | None = None, only: str = ""
@@ -27,8 +29,8 @@ def vessel_scores(
         means = subject.means(samples)
         if only in ("", "f_half", "f_half_image"):
             yield from f_scores("f_half", counts(subject, means, 0.5), threshold=0.5, **common)
-        if only in ("", "f_valid", "f_valid_image") and valid:
-            chosen = best_threshold(*pooled(valid, valid.means(samples)))
+        chosen = threshold(subject, valid) if only in ("", "f_valid", "f_valid_image") else None
+        if chosen is not None:
             found = counts(subject, means, chosen)
             yield from f_scores("f_valid", found, threshold=chosen, **common)
         if only in ("", "f_best", "auc", "ap"):
@@ -36,12 +38,26 @@ def vessel_scores(
             best = best_threshold(labels, p)
             found = pooled_f(counts(subject, means, best))
             yield Score("f_best", *found, threshold=best, **common)
-            yield Score("auc", float(roc_auc_score(labels, p)), **common)
-            yield Score("ap", float(average_precision_score(labels, p)), **common)
+            parts = np.cumsum([subject.fov(i).sum() for i in subject.indices])[:-1]
+            bins = histogram(np.split(labels, parts), np.split(p, parts))
+            areas = (("auc", roc_auc_score, roc_area), ("ap", average_precision_score, pr_area))
+            for metric, exact, binned in areas:
+                yield Score(metric, float(exact(labels, p)), jackknife(bins, binned)[1], **common)
     if only in ("", "f_sample", "f_sample_image"):
         tau = subject.temperature
         found = counts(subject, subject.singles(tau), 0.5)
         yield from f_scores("f_sample", found, temperature=tau, samples=1)
+
+
+def threshold(subject: Subject, valid: Subject | None) -> float | None:
+    """The one given, else the one with the largest F on the validation split, that of `valid`: the
+    model or a sister of it; None where there is neither."""
+    if subject.options.threshold is not None:
+        return subject.options.threshold
+    if valid is None:
+        return None
+    samples = 0 if isinstance(valid.model, Factorised) else subject.samples
+    return best_threshold(*pooled(valid, valid.means(samples)))
 
 
 def observer_scores(subject: Subject, only: str = "") -> Iterator[Score]:
@@ -63,7 +79,7 @@ def counts(subject: Subject, maps: Sequence[Tensor], threshold: float) -> np.nda
     found = []
     for index, p in zip(subject.indices, maps, strict=True):
         fov = subject.fov(index)
-        ours, truth = p[0].numpy()[fov] >= threshold, subject.images[index].y[0].numpy()[fov] > 0
+        ours, truth = p[0].numpy()[fov] >= threshold, truth_of(subject, index)[fov]
         found.append([(ours & truth).sum(), (ours & ~truth).sum(), (~ours & truth).sum()])
     return np.array(found)
 
@@ -85,12 +101,47 @@ def pooled(subject: Subject, maps: Sequence[Tensor]) -> tuple[np.ndarray, np.nda
     labels, p = [], []
     for index, m in zip(subject.indices, maps, strict=True):
         fov = subject.fov(index)
-        labels.append(subject.images[index].y[0].numpy()[fov] > 0)
+        labels.append(truth_of(subject, index)[fov])
         p.append(m[0].numpy()[fov])
     labels = np.concatenate(labels)
     if labels.all() or not labels.any():
         raise DataError(f"{subject.images.name}: labels are all alike, F and ROC are undefined")
     return labels, np.concatenate(p)
+
+
+def truth_of(subject: Subject, index: int) -> np.ndarray:
+    """The first observer's mask, bool (H,W)."""
+    return subject.images[index].y[0].numpy() > 0
+
+
+def histogram(labels: Sequence[np.ndarray], p: Sequence[np.ndarray]) -> np.ndarray:
+    """Counts of p by bin and label, (N, 2 BINS): those of label 0 first. One value a bin where
+    there are few values, as in marginals of samples; else bins of equal count."""
+    every = np.concatenate(p)
+    edges = np.unique(every)
+    if len(edges) > BINS:
+        edges = np.unique(np.quantile(every, np.linspace(0, 1, BINS, endpoint=False)))
+    found = []
+    for y, values in zip(labels, p, strict=True):
+        place = np.searchsorted(edges, values, side="right") - 1
+        found.append([np.bincount(place[y == label], minlength=BINS) for label in (0, 1)])
+    return np.array(found, float).reshape(len(found), -1)
+
+
+def roc_area(bins: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of sums of rows of `histogram`, along the last axis: the chance
+    that a pixel of label 1 has the larger p; half of it where both share a bin."""
+    negative, positive = np.split(bins, 2, -1)
+    below = negative.cumsum(-1) - negative / 2
+    return (positive * below).sum(-1) / (negative.sum(-1) * positive.sum(-1))
+
+
+def pr_area(bins: np.ndarray) -> np.ndarray:
+    """Average precision of such sums: precision at each threshold, weighed by its recall."""
+    negative, positive = (part[..., ::-1] for part in np.split(bins, 2, -1))
+    found = positive.cumsum(-1)
+    precision = found / np.maximum(found + negative.cumsum(-1), 1)
+    return (positive * precision).sum(-1) / positive.sum(-1)
 
 
 def best_threshold(labels: np.ndarray, p: np.ndarray) -> float:

@@ -196,9 +196,9 @@ def test_curves_lie_beside_the_scores(make_run, tmp_path, monkeypatch):
     assert "released protocol" not in card and "standard protocol" in card
 
 
-def test_full_is_refused_where_it_makes_no_sense(loaded, vessels):
-    with pytest.raises(ConfigError, match="--full is for super-resolution"):
-        Subject(*loaded("vessels-flow"), vessels(16, 16), Options(full=True))
+def test_full_is_refused_where_it_makes_no_sense(loaded):
+    with pytest.raises(ConfigError, match="thresholds are for vessels"):
+        Subject(*loaded("sr-flow"), load("embedded-sr", "test"), Options(threshold=0.5))
     with pytest.raises(ConfigError, match="--full has temperatures of its own"):
         Options(full=True, temperature=0.5)
 
