@@ -29,6 +29,7 @@ PHOTOGRAPHS = ("set5", "set14", "bsd100", "urban100", "embedded-sr")
 VESSELS = {
     "embedded-vessels": "drawn by the package",
     "chasedb1": "CHASE_DB1, CC BY 4.0",
+    "chasedb1-all": "CHASE_DB1, CC BY 4.0",
     "drive": None,
     "stare": None,
 }

@@ -176,6 +176,33 @@ def test_readme_is_rewritten_between_its_markers(tmp_path):
         ledger.readme(path, tmp_path)
 
 
+def test_readme_tells_vessels_by_model_and_camera(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"{ledger.BEGIN}\n{ledger.END}\n")
+    eye = {"experiment": "vessels", "data": "drive", "stand_in": False, "bound": None}
+    eye |= {"metric": "f_half", "unit": "1", "divided_by": None, "temperature": 1.0}
+    flow, base = {"run": "vessels-flow-cpu-s0"}, {"run": "vessels-baseline-cpu-s0"}
+    pieces = {"metric": "components_ratio_sample", "samples": 1}
+    rows = [
+        row(id="few", **eye | flow, samples=32, value=0.5),
+        row(id="many", **eye | flow, samples=64, value=0.8301),
+        row(id="pieces", **eye | flow | pieces, value=1.54),
+        row(id="own", **eye | base, model="bernoulli", samples=0, value=0.8202),
+        row(id="other", **eye | base, model="weighted", samples=0, value=0.7),
+        row(id="seed", **eye | {"run": "vessels-weighted-beta0.87-s1"}, model="weighted"),
+        row(id="far", **eye | flow | {"data": "stare"}, samples=64, value=0.7007),
+    ]
+    ledger.append([r for r in rows if r.id != "other"], tmp_path)
+    text = ledger.readme(path, tmp_path)
+    assert "| flow | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
+    assert "| factorised baseline | 0.820 ± 0.012 |  |" in text
+    assert "| STARE, F at 0.5 |\n| --- | --- |\n| flow | 0.701 ± 0.012 |" in text
+    assert "weighted" not in text and "CHASE" not in text  # another seed; no row
+    ledger.append([r for r in rows if r.id == "other"], tmp_path)
+    with pytest.raises(LedgerError, match="2 rows .* choose by model"):
+        ledger.readme(path, tmp_path)
+
+
 def test_select_finds_the_newest_rows_by_their_fields():
     rows = [
         row(id="old"),
