@@ -9,6 +9,7 @@ vessels at least about a pixel wide. Everything is measured in units of the radi
 view; only the camera knows pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +42,11 @@ class Tree:
     radius: np.ndarray  # (N,)
 
 
-def generate(seed: int, size: int = 256) -> Example:
+def generate(seed: int, size: int = 256, vessels: bool = True) -> Example:
     """One picture: x uint8 (3,size,size), y uint8 (1,size,size) in {0,1}, fov bool (size,size).
 
-    The same seed gives the same picture. Raises ValueError for a size below 64, where no vessel is
-    a pixel wide.
+    The same seed gives the same picture; without `vessels` it is the same eye bare of them. Raises
+    ValueError for a size below 64, where no vessel is a pixel wide.
     """
     if size < 64:
         raise ValueError(f"a fundus of {size}x{size} cannot show vessels: use a size of 64 or more")
@@ -65,9 +66,11 @@ def generate(seed: int, size: int = 256) -> Example:
     camera = _Camera(size, scale, centre, mirror)
     mask = camera.thickness([veins, arteries], 1, least=0.56)[0] > 0
     fov = camera.distance(np.zeros(2)) <= 1
-    pixels = _photograph(camera, anatomy, veins, arteries, rng)
+    trees = (veins, arteries) if vessels else ()
+    mask &= vessels
+    pixels = _photograph(camera, anatomy, trees, rng)
     return Example(
-        f"fundus-{seed}",
+        f"fundus-{seed}" + "-bare" * (not vessels),
         torch.from_numpy((mask & fov)[None].astype(np.uint8)),
         torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))),
         torch.from_numpy(fov),
@@ -272,9 +275,9 @@ class _Camera:
 
 
 def _photograph(
-    camera: _Camera, anatomy: Anatomy, veins: Tree, arteries: Tree, rng: np.random.Generator
+    camera: _Camera, anatomy: Anatomy, trees: Sequence[Tree], rng: np.random.Generator
 ) -> np.ndarray:
-    """The picture, uint8 (size,size,3)."""
+    """The picture, uint8 (size,size,3), of an eye with these trees: (veins, arteries) or none."""
     size = camera.size
     colour = np.array([0.80, 0.43, 0.24]) * np.exp(rng.normal(0, (0.03, 0.06, 0.1)))
     colour *= rng.uniform(0.65, 1.08)
@@ -285,7 +288,7 @@ def _photograph(
     dark = 0.22 * np.exp(-((far / 0.30) ** 2)) + 0.22 * np.exp(-((far / 0.10) ** 2))
     image *= np.exp(-dark[..., None] * np.array([0.6, 1.0, 1.2]) * rng.uniform(0.7, 1.3))
     image = _disc(image, camera, anatomy, rng)
-    image = _vessels(image, camera, veins, arteries)
+    image = _vessels(image, camera, trees)
     # Illumination: falls off towards the edge, from a centre that is never quite in the middle.
     lamp = camera.distance(rng.normal(0, 0.18, 2))
     fall = rng.uniform(0.2, 0.45) * lamp[..., None] ** 2.5
@@ -327,13 +330,11 @@ def _disc(
     return image + 0.7 * cup[..., None] * (white - image)
 
 
-def _vessels(image: np.ndarray, camera: _Camera, veins: Tree, arteries: Tree) -> np.ndarray:
+def _vessels(image: np.ndarray, camera: _Camera, trees: Sequence[Tree]) -> np.ndarray:
     """Light passes the blood: I = I0 exp(-absorption * thickness); arteries lie over veins."""
     times, size = 2, camera.size
-    for tree, absorption, reflex in (
-        (veins, np.array([13.0, 44.0, 24.0]), 0.10),
-        (arteries, np.array([8.0, 38.0, 22.0]), 0.28),
-    ):
+    kinds = (np.array([13.0, 44.0, 24.0]), 0.10), (np.array([8.0, 38.0, 22.0]), 0.28)
+    for tree, (absorption, reflex) in zip(trees, kinds, strict=False):
         thick, radius = camera.thickness([tree], times)
         thick = thick / camera.scale
         # Light scattered in from beside and above the vessel limits the contrast of thick ones.

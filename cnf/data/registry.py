@@ -8,6 +8,7 @@ in any lossless format, either agrees with it or is not the same set. It was wri
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +16,20 @@ import pooch
 
 from cnf.data import imagenet, oddities
 from cnf.data.examples import pixel_hash
-from cnf.data.folders import find, missing
-from cnf.data.images import read_image, read_mask
+from cnf.data.folders import missing
 from cnf.data.sets import (
     BOX_SIZES,
-    DRIVE_IDS,
     NAMES,
     PHOTOGRAPHS,
     SPLITS,
     TINY_FILES,
     box_file,
     default_root,
-    drive_half,
+    eyes,
     load,
     read_box_file,
     read_even,
+    read_eye,
     read_tiny_file,
 )
 from cnf.errors import DataError
@@ -63,7 +63,15 @@ HOW_TO_GET = {
     "if you have it, data/README.md says how; it belongs into {folder}",
     "drive": "register at https://drive.grand-challenge.org, download, unpack so that "
     "{folder} holds training/ and test/",
+    "stare": "no licence is stated, long shared for research; from "
+    "https://cecas.clemson.edu/~ahoover/stare/probing/: unpack stare-images.tar into "
+    "{folder}/images and labels-ah.tar into {folder}/labels_ah, then gunzip the files",
+    "chase_db1": "CC BY 4.0, from https://researchdata.kingston.ac.uk/96/: unpack CHASEDB1.zip "
+    "into {folder}",
 }
+
+# sets made of the files of another: hashed and verified with it
+SAME_FILES = {"tinyimagenet64": "tinyimagenet32", "chasedb1-all": "chasedb1"}
 
 Parts = Iterator[tuple[str, Callable[[], np.ndarray]]]
 
@@ -79,6 +87,10 @@ def list_sets(root: Path | None = None) -> list[str]:
         else:
             lines.append(f"{name:<17} {'found' if folder.is_dir() else 'missing':<8} {folder}")
     lines += [f"{name:<17} ready    {what}" for name, what in oddities.NAMES.items()]
+    for name, odd in oddities.ODD_EYES.items():
+        folder = folder_of(odd.of, root)
+        there = "ready" if folder is None or folder.is_dir() else "missing"
+        lines.append(f"{name:<17} {there:<8} {odd.what}")
     return [*lines, f"{'folder:PATH':<17} yours    pictures, or images/ with labels/"]
 
 
@@ -94,11 +106,12 @@ def verify(name: str | None = None, root: Path | None = None) -> list[str]:
     if name is not None:
         return [_verify_one(name, root)]
     there = [n for n in NAMES if (f := folder_of(n, root)) is None or f.is_dir()]
+    there = [n for n in there if n not in SAME_FILES]
     lines = []
     for one in there:
         if one in imagenet.SIZES:
             lines += imagenet.verify(one, root) if imagenet.is_prepared(one, root) else []
-        elif one != "tinyimagenet64":  # the files of tinyimagenet32
+        else:
             lines.append(_verify_one(one, root))
     return lines
 
@@ -152,12 +165,12 @@ def parts(name: str, root: Path) -> Parts:
     elif name in BOX_SIZES:
         yield "x", lambda: read_box_file(box_file(name, root), BOX_SIZES[name])[1]
     else:
-        yield from _drive_parts(root)
+        yield from _eye_parts(name, root)
 
 
 def _entry(name: str) -> str:
-    """The entry of a set in the registry; both sizes of Tiny-ImageNet have one, as one file."""
-    return "tinyimagenet" if name.startswith("tinyimagenet") else name
+    """The entry of a set in the registry: one for all sets made of the same files."""
+    return "tinyimagenet" if name.startswith("tinyimagenet") else SAME_FILES.get(name, name)
 
 
 def registry() -> dict[str, dict[str, str]]:
@@ -192,8 +205,9 @@ def _base(name: str) -> str:
 
 
 def _key(name: str) -> str:
-    """The folder of a set, which both sizes of Tiny-ImageNet and of ImageNet-box share."""
-    for key, prefix in (("tinyimagenet", "tinyimagenet"), ("imagenet_box", "imagenetbox")):
+    """The folder of a set, which several may share."""
+    folders = {"tinyimagenet": "tinyimagenet", "imagenet_box": "imagenetbox", "chase_db1": "chase"}
+    for key, prefix in folders.items():
         if name.startswith(prefix):
             return key
     return _base(name)
@@ -230,23 +244,15 @@ def _whole(image_set) -> np.ndarray:
     return y.numpy() if x is None else np.concatenate([x.numpy(), y.numpy()], 1)
 
 
-def _drive_parts(root: Path) -> Parts:
-    for split in SPLITS:
-        folder = drive_half(split, root)
-        for number in DRIVE_IDS[split]:
-            prefix, key = f"{number:02d}_", f"{number:02d}"
-
-            def image(folder=folder, prefix=prefix):
-                return read_image(find(folder / "images", prefix))
-
-            yield f"{key}/image", image
-            kinds = ["1st_manual", "mask"] + (["2nd_manual"] if split == "test" else [])
-            for kind in kinds:
-
-                def mask(folder=folder / kind, prefix=prefix, image=image):
-                    return read_mask(find(folder, prefix), image().shape[:2])
-
-                yield f"{key}/{kind}", mask
+def _eye_parts(name: str, root: Path) -> Parts:
+    """Photograph, labels and field of view of each eye; where a set has no field of view, the one
+    that is found, so that another library that finds another is noticed."""
+    name, read = SAME_FILES.get(name, name), lru_cache(maxsize=1)(read_eye)
+    for split in ("test",) if name == "stare" else SPLITS:
+        for eye in eyes(name, split, root):
+            for i, kind in enumerate(("image", "1st_manual", "mask", "2nd_manual")):
+                if kind != "2nd_manual" or eye.second is not None:
+                    yield f"{eye.key}/{kind}", lambda eye=eye, i=i: read(eye)[i]
 
 
 def _download_tinyimagenet(folder: Path) -> list[str]:
@@ -277,7 +283,7 @@ def _members(codes: np.ndarray, classes: np.ndarray, file: str) -> tuple[list[st
 
 def _write_registry(root: Path) -> None:
     """Write data/registry.json and the Tiny-ImageNet draw from the sets below `root`."""
-    sets = [n for n in NAMES if n not in imagenet.SIZES and n != "tinyimagenet64"]
+    sets = [n for n in NAMES if n not in imagenet.SIZES and n not in SAME_FILES]
     hashes = {_entry(n): {k: pixel_hash(decode()) for k, decode in parts(n, root)} for n in sets}
     REGISTRY.write_text(json.dumps(hashes, indent=1) + "\n")
     draw, classes = {}, set()

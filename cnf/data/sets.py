@@ -14,16 +14,19 @@ from PIL import Image
 from cnf.data import imagenet
 from cnf.data.embedded import embedded_sr, embedded_vessels
 from cnf.data.examples import Example, ImageSet, Split, Stack
+from cnf.data.eye import field_of_view
 from cnf.data.folders import even, find, missing, read_folder, to_tensor
 from cnf.data.images import check_size, read_image, read_mask
 from cnf.data.oddities import NAMES as ODDITIES
-from cnf.data.oddities import oddity
+from cnf.data.oddities import ODD_EYES, odd_eyes, oddity
 from cnf.errors import DataError
 
 SPLITS = ("train", "valid", "test")
 
 # DRIVE's own folders: ids 21-40 are its training half. 37-40 are kept for every choice we make.
 DRIVE_IDS = {"train": range(21, 37), "valid": range(37, 41), "test": range(1, 21)}
+STARE_IDS = (*range(1, 6), 44, 77, 81, 82, 139, 162, 163, 235, 236, 239, 240, 255, 291, 319, 324)
+CHASE_SUBJECTS = {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 11)}
 TINY_FILES = {
     "train": ("train_0.npz", "train_1.npz", "train_2.npz", "train_3.npz"),
     "valid": ("val.npz",),
@@ -59,6 +62,15 @@ PHOTOGRAPHS = {
         stand_in=True,
     ),
 }
+FOUND = "the field of view is found"  # in neither set; see `eye.field_of_view`
+EYES = {
+    "drive": "DRIVE, Staal et al. 2004",
+    "stare": f"STARE, Hoover et al. 2000, first observer; {FOUND}",
+    "chasedb1": "CHASE_DB1, Fraz et al. 2012, CC BY 4.0: subjects 01 to 10 of 14, split by "
+    f"subject; {FOUND}",
+    "chasedb1-all": "CHASE_DB1, Fraz et al. 2012, CC BY 4.0: both eyes of subjects 01 to 10 of 14; "
+    + FOUND,
+}
 BOX_SIZES = {"imagenetbox64": 64, "imagenetbox32": 32}
 
 NAMES = (
@@ -66,7 +78,7 @@ NAMES = (
     *imagenet.SIZES,
     *PHOTOGRAPHS,
     *BOX_SIZES,
-    "drive",
+    *EYES,
 )
 
 
@@ -77,7 +89,8 @@ def default_root() -> Path:
 
 def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     """Read the set `name`, one of `NAMES`, an oddity (see `oddities`) or `folder:PATH`; several,
-    joined, as NAME+NAME.
+    joined, as NAME+NAME. chasedb1-all is all of chasedb1 as one test set, for models trained on
+    another set.
 
     ImageNet's two releases are told apart as imagenet32-chrabaszcz and imagenet32-vandenoord (and
     64); a name without one means the one that is there, and the set's name says which.
@@ -96,6 +109,9 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         return imagenet.load(name, split, root)
     if name in ODDITIES:
         return oddity(name, split)
+    if name in ODD_EYES:
+        _test_only(name, split)
+        return odd_eyes(name, load(ODD_EYES[name].of, "test", root))
     if name not in NAMES:
         raise DataError(f"no image set '{name}': choose one of {', '.join(NAMES)}, folder:PATH")
     if name in ("embedded-sr", "embedded-sr64"):
@@ -106,8 +122,8 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         return _photographs(name, split, root)
     if name in BOX_SIZES:
         return _imagenet_box(name, split, root)
-    if name == "drive":
-        return _drive(split, root)
+    if name in EYES:
+        return _eyes(name, split, root)
     return _tinyimagenet(name, split, root)
 
 
@@ -188,9 +204,10 @@ def read_even(folder: Path, picture: str) -> tuple[np.ndarray, bool]:
 
 def _test_only(name: str, split: Split) -> None:
     if split != "test":
+        other = "drive, chasedb1" if name in EYES or name in ODD_EYES else "tinyimagenet32"
         raise DataError(
             f"{name} has no {split} split: it is a test set, never trained or chosen on: "
-            "use tinyimagenet32 or pictures of your own"
+            f"use {other} or pictures of your own"
         )
 
 
@@ -228,34 +245,100 @@ def _imagenet_box(name: str, split: Split, root: Path) -> ImageSet:
     return ImageSet(name, split, "sr", Stack(names, y), source, stand_in=True)
 
 
-def drive_half(split: Split, root: Path) -> Path:
-    """The folder of a split's half of DRIVE: test/, or training/ (as distributed) or train/."""
-    halves = ("test",) if split == "test" else ("training", "train")
-    for half in halves:
-        if (root / "drive" / half).is_dir():
-            return root / "drive" / half
-    raise missing("drive", root / "drive" / halves[0])
+class Eye(NamedTuple):
+    """Where the parts of one fundus photograph lie; `fov` and `second` are None where a set, or a
+    split of it, has none."""
+
+    key: str  # what its name ends in: 21, 0001, 01L
+    image: Path
+    label: Path  # of the first observer
+    fov: Path | None = None
+    second: Path | None = None
 
 
-def _drive(split: Split, root: Path) -> ImageSet:
-    half = drive_half(split, root)
+def eyes(name: str, split: Split, root: Path) -> list[Eye]:
+    """The photographs of a split of drive, stare, chasedb1 or chasedb1-all, in order.
+
+    Raises DataError for a split that a set has not, and for folders or files that are missing.
+    """
+    if name in ("stare", "chasedb1-all"):
+        _test_only(name, split)
+    if name == "drive":
+        return _drive(split, root)
+    return _stare(root) if name == "stare" else _chase(name, split, root)
+
+
+def read_eye(eye: Eye) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Photograph uint8 (H,W,3), label, field of view and second observer, bool (H,W).
+
+    Where the set has no field of view it is found in the photograph. (Masks that others drew
+    circulate for STARE and CHASE_DB1; four of STARE's are beside the picture, so none is read.)
+    """
+    pixels = read_image(eye.image)
+    size = pixels.shape[:2]
+    fov = _find_fov(eye.image, pixels) if eye.fov is None else read_mask(eye.fov, size)
+    second = None if eye.second is None else read_mask(eye.second, size)
+    return pixels, read_mask(eye.label, size), fov, second
+
+
+def _eyes(name: str, split: Split, root: Path) -> ImageSet:
     examples = []
-    for number in DRIVE_IDS[split]:
-        prefix = f"{number:02d}_"
-        pixels = read_image(find(half / "images", prefix))
-        size = pixels.shape[:2]
-        label = read_mask(find(half / "1st_manual", prefix), size)
-        fov = read_mask(find(half / "mask", prefix), size)
-        second = None
-        if split == "test":
-            second = to_tensor(read_mask(find(half / "2nd_manual", prefix), size))
+    for eye in eyes(name, split, root):
+        pixels, label, fov, second = read_eye(eye)
         examples.append(
             Example(
-                f"drive-{number:02d}",
+                f"{name.removesuffix('-all')}-{eye.key}",
                 to_tensor(label),
                 to_tensor(pixels),
                 torch.from_numpy(fov),
-                second,
+                None if second is None else to_tensor(second),
             )
         )
-    return ImageSet("drive", split, "vessels", examples, "DRIVE, Staal et al. 2004")
+    return ImageSet(name, split, "vessels", examples, EYES[name])
+
+
+def _find_fov(path: Path, pixels: np.ndarray) -> np.ndarray:
+    try:
+        return field_of_view(pixels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _inside(name: str, folder: Path, *names: str) -> Path:
+    """The first of these folders in `folder` that is there."""
+    for one in names:
+        if (folder / one).is_dir():
+            return folder / one
+    raise missing(name, folder / names[0])
+
+
+def _drive(split: Split, root: Path) -> list[Eye]:
+    halves = ("test",) if split == "test" else ("training", "train")  # as distributed, or shorter
+    half, found = _inside("drive", root / "drive", *halves), []
+    for number in DRIVE_IDS[split]:
+        parts = ["images", "1st_manual", "mask"] + ["2nd_manual"] * (split == "test")
+        found.append(Eye(f"{number:02d}", *(find(half / p, f"{number:02d}_") for p in parts)))
+    return found
+
+
+def _stare(root: Path) -> list[Eye]:
+    images = _inside("stare", root / "stare", "images", "stare-images")
+    labels = _inside("stare", root / "stare", "labels_ah", "labels-ah")
+    names = [f"im{number:04d}" for number in STARE_IDS]
+    return [Eye(n[2:], find(images, f"{n}."), find(labels, f"{n}.ah.")) for n in names]
+
+
+def _chase(name: str, split: Split, root: Path) -> list[Eye]:
+    """One folder, as distributed, or one a kind of file."""
+    folder, found = root / "chase_db1", []
+    images, first, second = (
+        _inside(name, folder, kind, ".") for kind in ("images", "1st_manual", "2nd_manual")
+    )
+    splits = [split] if name == "chasedb1" else list(CHASE_SUBJECTS)
+    for key in (f"{n:02d}{side}" for s in splits for n in CHASE_SUBJECTS[s] for side in "LR"):
+        label, other = (
+            find(where, f"Image_{key}_{observer}HO.")
+            for where, observer in ((first, "1st"), (second, "2nd"))
+        )
+        found.append(Eye(key, find(images, f"Image_{key}."), label, second=other))
+    return found

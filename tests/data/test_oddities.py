@@ -15,6 +15,14 @@ HASHES = {
     "odd-blur": "de6347a90cda",
 }
 
+EYES = {
+    "odd-eye-blur": "25d2026ea90b",
+    "odd-eye-inverted": "7ed74f6c2eaa",
+    "odd-eye-colour": "90053b445863",
+    "odd-eye-bare": "eb8826f3dbc9",
+    "odd-eye-none": "d5e27a1f3271",
+}
+
 
 @pytest.mark.parametrize("name", oddities.NAMES)
 def test_pixels_are_those_of_the_ledger(name):
@@ -57,8 +65,66 @@ def test_fundus_patches_come_from_the_middle():
     assert not torch.equal(y[0], y[16])
 
 
+@pytest.mark.parametrize("name", EYES)
+def test_odd_eyes_are_those_of_the_ledger_in_the_window_of_the_others(name):
+    images, usual = load(name, "test"), load("embedded-vessels", "test")
+    assert images.sha256.startswith(EYES[name])
+    assert images.experiment == "vessels" and images.stand_in and len(images) == 8
+    for odd, eye in zip(images, usual, strict=True):
+        assert torch.equal(odd.fov, eye.fov)
+        assert not torch.equal(odd.x, eye.x) and odd.x.dtype == torch.uint8
+        has_vessels = name.split("-")[2] in oddities.CHANGES
+        assert torch.equal(odd.y, eye.y) if has_vessels else not odd.y.any()
+
+
+def test_inverted_and_colour_undo_themselves_inside_and_change_nothing_outside():
+    usual = load("embedded-vessels", "test")
+    for name, undo in (
+        ("odd-eye-inverted", lambda x: 255 - x),
+        ("odd-eye-colour", lambda x: x.flip(0)),
+    ):
+        for odd, eye in zip(load(name, "test"), usual, strict=True):
+            assert torch.equal(undo(odd.x)[:, eye.fov], eye.x[:, eye.fov])
+            assert torch.equal(odd.x[:, ~eye.fov], eye.x[:, ~eye.fov])
+
+
+def test_a_blurred_eye_keeps_its_light_up_to_the_rim():
+    for odd, eye in zip(
+        load("odd-eye-blur", "test"), load("embedded-vessels", "test"), strict=True
+    ):
+        a, b = eye.x.float(), odd.x.float()
+        # a weighted mean of what is in view: nowhere darker than the darkest pixel of the eye
+        assert (b[:, eye.fov].amin(1) >= a[:, eye.fov].amin(1)).all()
+        assert abs(a[:, eye.fov].mean() - b[:, eye.fov].mean()) < 1
+        fine = [(t[..., 1:] - t[..., :-1])[:, eye.fov[:, 1:]].abs().mean() for t in (a, b)]
+        assert fine[1] < 0.5 * fine[0]
+
+
+def test_a_bare_eye_is_the_same_eye_where_no_vessel_is():
+    for odd, eye in zip(
+        load("odd-eye-bare", "test"), load("embedded-vessels", "test"), strict=True
+    ):
+        far = torch.nn.functional.max_pool2d(eye.y.float(), 7, 1, 3)[0] == 0
+        far &= eye.fov
+        difference = (odd.x.float() - eye.x.float()).abs()
+        assert difference[:, far].max() <= 2  # the camera's blur, 3 pixels from a vessel
+        assert difference[1][eye.y[0] == 1].mean() > 10
+
+
+def test_changes_of_drive_are_made_from_its_test_photographs(benchmark_root):
+    usual = load("drive", "test", benchmark_root)
+    odd = load("odd-drive-inverted", "test", benchmark_root)
+    assert len(odd) == 20 and not odd.stand_in and odd.experiment == "vessels"
+    assert torch.equal(255 - odd[3].x[:, odd[3].fov], usual[3].x[:, usual[3].fov])
+    assert torch.equal(odd[3].second, usual[3].second)
+    none = load("odd-drive-none", "test", benchmark_root)
+    assert len(none) == 8 and not any(e.y.any() for e in none)
+
+
 def test_they_are_test_sets_that_are_listed():
     with pytest.raises(DataError, match="odd-text has no train split: it is a test set"):
         load("odd-text", "train")
+    with pytest.raises(DataError, match="odd-eye-none has no valid split: it is a test set"):
+        load("odd-eye-none", "valid")
     lines = "\n".join(registry.list_sets())
-    assert all(f"{name} " in lines for name in oddities.NAMES)
+    assert all(f"{name} " in lines for name in (*oddities.NAMES, *oddities.ODD_EYES))

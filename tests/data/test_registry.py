@@ -159,7 +159,40 @@ def test_pixels_are_hashed_as_they_are_used_with_even_sides(set5, write, picture
 
 def test_every_set_is_in_the_committed_registry_but_those_we_never_had():
     sets = {"tinyimagenet" if name.startswith("tiny") else name for name in NAMES}
-    assert registry.registry().keys() == sets - {"imagenet32", "imagenet64"}
+    absent = {"imagenet32", "imagenet64", "chasedb1-all"}  # the last is chasedb1
+    assert registry.registry().keys() == sets - absent
+
+
+def test_the_registry_has_every_part_of_every_eye():
+    hashes = registry.registry()
+    kinds = {"image", "1st_manual", "mask"}
+    assert {k.split("/")[1] for k in hashes["stare"]} == kinds and len(hashes["stare"]) == 60
+    assert {k.split("/")[1] for k in hashes["chasedb1"]} == kinds | {"2nd_manual"}
+    assert len(hashes["chasedb1"]) == 80 and len(set(hashes["chasedb1"].values())) == 80
+
+
+def test_both_names_of_chase_verify_the_same_files_and_prepare_says_how(
+    tmp_path, write, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        name = f"Image_{i // 2 + 1:02d}{'LR'[i % 2]}"
+        label = (rng.random((20, 20)) < 0.1).astype(np.uint8) * 255
+        write(tmp_path / "chase_db1" / f"{name}.png", np.full((20, 20, 3), 90, np.uint8))
+        for observer in ("1st", "2nd"):
+            write(tmp_path / "chase_db1" / f"{name}_{observer}HO.png", label)
+    hashes = {k: registry.pixel_hash(d()) for k, d in registry.parts("chasedb1", tmp_path)}
+    (tmp_path / "registry.json").write_text(json.dumps({"chasedb1": hashes}))
+    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "registry.json")
+    for name in ("chasedb1", "chasedb1-all"):
+        assert "80 parts" in registry.verify(name, tmp_path)[0]
+    label[0, 0] ^= 255
+    write(tmp_path / "chase_db1" / "Image_10R_2ndHO.png", label)
+    with pytest.raises(DataError, match="chasedb1-all: 1 of 80 .* 10R/2nd_manual"):
+        registry.verify("chasedb1-all", tmp_path)
+    line = registry.prepare("chasedb1-all", tmp_path / "elsewhere")[0]
+    assert "CC BY 4.0" in line and str(tmp_path / "elsewhere" / "chase_db1") in line
+    assert "labels-ah.tar" in registry.prepare("stare", tmp_path / "elsewhere")[0]
 
 
 def test_both_sizes_of_imagenet_box_verify_on_their_own(tmp_path, monkeypatch):
@@ -182,7 +215,17 @@ def test_the_committed_names_of_imagenet_box_are_one_a_class():
     assert len(names) == len({name.split("_")[0] for name in names}) == 600
 
 
-REAL = ("set5", "set14", "bsd100", "urban100", "imagenetbox64", "imagenetbox32", "drive")
+REAL = (
+    "set5",
+    "set14",
+    "bsd100",
+    "urban100",
+    "imagenetbox64",
+    "imagenetbox32",
+    "drive",
+    "stare",
+    "chasedb1",
+)
 
 
 @pytest.mark.parametrize("name", REAL)
