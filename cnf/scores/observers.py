@@ -169,7 +169,11 @@ def draw_observers(images: ImageSet) -> Figure:
             axis.imshow(pixels, interpolation="antialiased")
             axis.set_axis_off()
         axes[0].add_patch(plt.Rectangle((left, top), side, side, fill=False, color="white", lw=1.2))
-        names = ("CHASE_DB1 08L (CC BY 4.0)", "the place in the frame", "both black, 1st blue, 2nd red")
+        names = (
+            "CHASE_DB1 08L (CC BY 4.0)",
+            "the place in the frame",
+            "both black, 1st blue, 2nd red",
+        )
         for axis, title in zip(axes, names, strict=True):
             axis.set_title(title, fontsize=10)
     return figure
