@@ -23,7 +23,7 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 # fields that came after runs were hashed, at the value that leaves a model as it was
-LATER = {"norm": "none"}
+LATER = {"norm": "none", "pretrained": False}
 
 _strict = ConfigDict(extra="forbid")
 
@@ -33,7 +33,8 @@ class FeaturesConfig:
     """The network h = g(x). `kind` names a class of `cnf.nets`; the other fields are its sizes.
 
     With `fractions` a residual network also sees how far each value of x is from a whole grey
-    level, and so whether x was rounded to 8 bits; its maps are clipped to (-`clip`, `clip`).
+    level, and so whether x was rounded to 8 bits; its maps are clipped to (-`clip`, `clip`). A
+    `pretrained` VGG network begins training with torchvision's weights for ImageNet.
     """
 
     kind: Literal["residual", "rrdb", "unet", "vgg"] = "residual"
@@ -43,6 +44,7 @@ class FeaturesConfig:
     scales: Positive = 3
     fractions: bool = False
     clip: Annotated[float, Field(gt=0)] | None = None
+    pretrained: bool = False
 
 
 @dataclass(frozen=True, config=_strict)

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from cnf.config import BaselineConfig, Config, FeaturesConfig, FlowConfig, from_dict, to_dict
-from cnf.errors import CheckpointError
+from cnf.errors import CheckpointError, ConfigError
 from cnf.factorised import Bernoulli, ClassWeighted, DiscretisedLogistic, WeightedBernoulli
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
@@ -56,8 +56,24 @@ def build(config: Config) -> ConditionalModel:
     return model.to(memory_format=torch.channels_last)
 
 
+def begin(model: ConditionalModel) -> str:
+    """Give a model that `build` made the weights its training begins with; says which, "" if none.
+
+    A model that is loaded or resumed does not need them. Raises ConfigError if they are missing.
+    """
+    features = model.features
+    if isinstance(features, VGGFeatures) and features.pretrained:
+        return features.load_pretrained()
+    return ""
+
+
 def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) -> Features:
     """The feature network: `full` channels at y's resolution, `carry` the upsampled input there."""
+    if config.pretrained and config.kind != "vgg":
+        raise ConfigError(
+            f"features.pretrained = true with features.kind = {config.kind}: there are weights for "
+            "vgg only"
+        )
     match config.kind:
         case "residual":
             sizes = (config.channels, config.blocks, full, config.fractions, config.clip)
@@ -67,7 +83,7 @@ def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) 
         case "unet":
             return UNetFeatures(levels, config.channels, config.scales)
         case "vgg":
-            return VGGFeatures(levels, config.channels, config.scales)
+            return VGGFeatures(levels, config.channels, config.scales, config.pretrained)
 
 
 def build_flow(config: FlowConfig, target_channels: int, bins: int) -> ConditionalFlow:

@@ -4,7 +4,9 @@ Nothing here has a likelihood term. A network may run in bfloat16 (`set_precisio
 to a layer is in the type of its weights, so z, log-determinants and priors stay in float32.
 """
 
+import hashlib
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,6 +16,7 @@ from torchvision.models import vgg
 
 from cnf import many
 from cnf.data.degrade import consistent_double
+from cnf.errors import ConfigError
 
 Norm = Literal["none", "instance"]
 
@@ -422,12 +425,18 @@ class UNetFeatures(Features):
 class VGGFeatures(Features):
     """torchvision's VGG-16 stages, joined from coarse to fine: h[l] is the map at scale l.
 
-    The paper names a VGG-type extractor and no more, as far as we know. Weights start from scratch.
+    The paper names a VGG-type extractor and no more, as far as we know. Weights start from scratch;
+    with `pretrained`, training starts from those that torchvision offers (`load_pretrained`), and x
+    is normalised as they were trained: (x / 255 - mean) / deviation of ImageNet.
 
     Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels, H / 2^l, W / 2^l).
     """
 
-    def __init__(self, levels: int, channels: int = 32, scales: int = 4):
+    FILE, SHA256 = "vgg16-397923af.pth", "397923af"
+    # of R, G, B in grey levels: 255 times what torchvision states
+    IMAGENET = {"mean": [123.675, 116.28, 103.53], "deviation": [58.395, 57.12, 57.375]}
+
+    def __init__(self, levels: int, channels: int = 32, scales: int = 4, pretrained: bool = False):
         super().__init__()
         if not levels < scales <= 5:
             raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
@@ -443,10 +452,40 @@ class VGGFeatures(Features):
         widths = [64, 128, 256, 512, 512][:scales]
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
         self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)
+        self.pretrained = pretrained
+        scale = self.IMAGENET if pretrained else {"mean": [128.0], "deviation": [128.0]}
+        for name, values in scale.items():
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+    def load_pretrained(self) -> str:
+        """Take torchvision's weights for ImageNet from this machine's cache; says from where.
+
+        Raises ConfigError if the file is not there, or is another: nothing is downloaded.
+        """
+        path = Path(torch.hub.get_dir(), "checkpoints", self.FILE)
+        remedy = (
+            'fetch it once with python -c "import torchvision; '
+            "torchvision.models.vgg16(weights='IMAGENET1K_V1')\" (528 MB), or leave "
+            "features.pretrained=false"
+        )
+        if not path.exists():
+            raise ConfigError(f"features.pretrained = true, but there is no {path}: {remedy}")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not digest.startswith(self.SHA256):
+            raise ConfigError(
+                f"{path} has the sha256 {digest[:8]}, not {self.SHA256}: remove it and {remedy}"
+            )
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        layers = [layer for stage in self.stages for layer in stage]  # torchvision's, in its order
+        for place, layer in enumerate(layers):
+            for name, own in layer.state_dict().items():
+                own.copy_(weights[f"features.{place}.{name}"])
+        return f"features begin with torchvision's VGG-16 weights for ImageNet, {self.FILE}"
 
     def forward(self, x: Tensor) -> list[Tensor]:
         with self.autocast(x.device):
-            maps, t = [], x / 128 - 1
+            maps, t = [], (x - self.mean) / self.deviation
             for stage, lateral in zip(self.stages, self.lateral, strict=True):
                 t = stage(t)
                 maps.append(lateral(t))

@@ -108,7 +108,8 @@ def train(
                         f"{out} already holds a run: go on with --resume {out}, or choose another "
                         "--out"
                     )
-        run = Run.build(config, record["seed"] if resume else seed or 0, device)
+        fresh = not resume and start is None
+        run = Run.build(config, record["seed"] if resume else seed or 0, device, fresh)
         if resume:
             with many.together():
                 run.load(out / "last.pt", record)
@@ -195,11 +196,12 @@ class Run:
     sums: dict[str, float] = field(default_factory=dict)  # of logs since the last validation
 
     @classmethod
-    def build(cls, config: Config, seed: int, device: str = "auto") -> "Run":
+    def build(cls, config: Config, seed: int, device: str = "auto", fresh: bool = True) -> "Run":
         """Load the data, build the model from `seed`, let ActNorm see the first batch.
 
-        Every process sees the whole first batch, so that all start alike. Raises ConfigError,
-        DataError, TrainingError.
+        Every process sees the whole first batch, so that all start alike. Only a `fresh` run needs
+        pretrained features; the weights of others are loaded next. Raises ConfigError, DataError,
+        TrainingError.
         """
         accelerator = _accelerator(device)
         with many.together():
@@ -217,6 +219,8 @@ class Run:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = models.build(config)
+            if fresh and (line := models.begin(model)):
+                _say(line)
             set_precision(model, config.training.precision)
             if config.training.recompute:
                 if not isinstance(model, ConditionalFlow):

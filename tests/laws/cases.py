@@ -400,6 +400,11 @@ ALL_FACTORISED = [
     configured("logistic-rrdb", "sr", {"kind": "logistic", "features": RRDB}),
     configured("bernoulli", "vessels", {"kind": "bernoulli", "features": UNET}),
     configured("bernoulli-vgg", "vessels", {"kind": "bernoulli", "features": VGG}),
+    configured(  # only training begins with other weights
+        "bernoulli-pretrained",
+        "vessels",
+        {"kind": "bernoulli", "features": VGG | {"pretrained": True}},
+    ),
     configured("weighted", "vessels", {"kind": "weighted", "features": UNET, "beta": 0.87}),
     configured(
         "class_weighted", "vessels", {"kind": "class_weighted", "features": UNET, "beta": 0.87}
