@@ -29,10 +29,9 @@ class MCurve(NamedTuple):
     """Bits per pixel by M, of B pictures.
 
     sizes: M, (S,). bits: mean over pictures, (S,). errors: its standard error over pictures, (S,).
-    gains: what M draws gain over one, mean and standard error over pictures, (S,) each: the same
-    pictures are compared, so that this error is smaller. spread: deviation of the log-weights of a
-    picture, nats, mean over pictures. effective: share of the draws that count, (sum w)^2 / (n sum
-    w^2), mean over pictures.
+    gains, gain_errors: what M draws gain over one on the same pictures, mean and standard error
+    over pictures, (S,) each. spread: deviation of the log-weights of a picture, nats, mean over
+    pictures. effective: share of the draws that count, (sum w)^2 / (n sum w^2), mean over pictures.
     """
 
     sizes: np.ndarray

@@ -1,0 +1,171 @@
+"""Calibration: models whose answer is known, scikit-learn, and brute force."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
+
+from cnf.errors import DataError
+from cnf.scores import calibration, jackknife
+
+N = 200_000
+
+
+def labels(p, seed=0):
+    return np.random.default_rng(seed).random(p.shape) < p
+
+
+def draws(seed=1):
+    return np.random.default_rng(seed).random(N)
+
+
+# --- marginals ------------------------------------------------------------------------------------
+
+
+def test_true_probabilities_are_calibrated():
+    p = draws()
+    error = calibration.calibration_error(p, labels(p))
+    # a bin holds 12,000 labels: the mean of |error| is below 0.005 sqrt(2 / pi)
+    assert error < 0.006
+    assert calibration.brier(p, labels(p)) == pytest.approx(1 / 6, abs=0.002)  # E p (1 - p)
+
+
+@pytest.mark.parametrize("shift", [-0.2, -0.1, 0.1])
+def test_a_shift_is_the_calibration_error(shift):
+    p = 0.3 + 0.4 * draws()
+    error = calibration.calibration_error(p + shift, labels(p))
+    assert error == pytest.approx(abs(shift), abs=0.006)
+
+
+def test_only_doubtful_pixels_count():
+    p = draws()
+    y = np.where((p < 0.05) | (p > 0.95), p < 0.5, labels(p))  # certain ones are all wrong
+    assert calibration.calibration_error(p, y) < 0.006
+    assert calibration.calibration_error(p, y, 0.0, 1.0) > 0.05
+    with pytest.raises(DataError, match=r"no p lies in \[0.05, 0.95\]"):
+        calibration.calibration_error(np.zeros(9), np.zeros(9))
+
+
+def test_bins_without_ties_agree_with_scikit_learn():
+    p = draws()[:9000]
+    y = labels(p)
+    found = calibration.reliability(p, y, bins=15)
+    share, mean = calibration_curve(y, p, n_bins=15, strategy="quantile")
+    np.testing.assert_allclose(found.count, 600)
+    # quantiles are interpolated there: a bin may differ by a pixel of 600
+    np.testing.assert_allclose(found.p, mean, atol=1e-3)
+    np.testing.assert_allclose(found.share, share, atol=3e-3)
+
+
+def test_equal_p_share_a_bin_whatever_the_order_of_pixels():
+    p = np.round(draws() * 16) / 16  # the marginals of 16 samples
+    y = labels(p)
+    order = np.lexsort((y, p))  # would give a cut through ties labels of one kind
+    a, b = (calibration.reliability(p[o], y[o]) for o in (np.arange(N), order))
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_allclose(one, other)
+    assert a.count.sum() == N
+    by_hand = [y[p == value].mean() for value in np.unique(p)]
+    fine = calibration.reliability(p, y, bins=1000)  # more bins than values: one value each
+    np.testing.assert_allclose(fine.share, by_hand)
+    np.testing.assert_allclose(fine.p, np.unique(p))
+
+
+def test_error_is_the_mean_distance_of_the_bins_drawn():
+    p = draws() ** 2
+    y = labels(p / 2)
+    found = calibration.reliability(p, y, 0.05, 0.95)
+    by_hand = np.average(np.abs(found.p - found.share), weights=found.count)
+    assert calibration.calibration_error(p, y) == pytest.approx(by_hand, rel=1e-12)
+    assert calibration.calibration_error(p, y) > 0.2
+
+
+def test_images_add_up_and_leave_one_out_gives_an_error_bar():
+    p = draws().reshape(10, -1)
+    y = labels(p)
+    sums = calibration.table(list(p), list(y))
+    value, error = jackknife(sums, calibration.error_of)
+    assert value == pytest.approx(calibration.calibration_error(p, y), rel=1e-12)
+    assert 0 < error < 0.005
+    counts, total_p, total_y = sums.sum(0).reshape(3, -1)
+    kept = (p >= 0.05) & (p <= 0.95)
+    assert counts.sum() == kept.sum()
+    assert total_p.sum() == pytest.approx(p[kept].sum()) and total_y.sum() == y[kept].sum()
+
+
+def test_brier_agrees_with_scikit_learn():
+    p = draws()[:5000]
+    y = labels(p)
+    assert calibration.brier(p, y) == pytest.approx(brier_score_loss(y, p), rel=1e-12)
+    assert calibration.brier(np.full(4, 0.5), np.array([0, 1, 1, 0])) == 0.25
+
+
+def test_what_is_no_probability_is_refused():
+    with pytest.raises(DataError, match="3 probabilities and 2 labels"):
+        calibration.brier(np.zeros(3), np.zeros(2))
+    for bad in (1.2, -0.1, np.nan):
+        with pytest.raises(DataError, match=r"outside \[0, 1\]"):
+            calibration.calibration_error(np.array([0.5, bad]), np.zeros(2))
+
+
+# --- joint statements -----------------------------------------------------------------------------
+
+
+def counts(images, n, seed=0, tie=1.0):
+    """Draws and truth of one distribution, with a mean of its own an image; many ties."""
+    rng = np.random.default_rng(seed)
+    mean = rng.uniform(3, 30, (images, 1))
+    return rng.poisson(mean, (images, n)) * tie, rng.poisson(mean[:, 0]) * tie
+
+
+def test_draws_of_the_true_distribution_are_calibrated():
+    found = calibration.joint(*counts(4000, 64))
+    assert found.coverage == pytest.approx(0.9, abs=0.02)  # sd 0.005, interpolated between ranks
+    assert found.coverage_se == pytest.approx(np.sqrt(0.9 * 0.1 / 4000), rel=0.25)
+    assert found.ratio == pytest.approx(1, abs=0.02)  # sd of a mean of 4000 counts
+    assert found.p_value > 1e-3
+    assert found.ranks.min() >= 0 and found.ranks.max() <= 64
+
+
+def test_chi2_has_its_distribution_under_calibration():
+    tests = [calibration.joint(*counts(20, 64, seed), seed=seed).p_value for seed in range(200)]
+    # five groups of 20 photographs: discrete, and near enough to uniform
+    assert abs(np.mean(np.array(tests) < 0.05) - 0.05) < 0.05  # sd 0.015
+    assert 0.4 < np.mean(tests) < 0.6
+
+
+@pytest.mark.parametrize(("factor", "covers"), [(2.0, False), (1.0, True)])
+def test_too_many_pieces_are_found_out_on_twenty_photographs(factor, covers):
+    samples, truth = counts(20, 64, 3)
+    found = calibration.joint(factor * samples, truth)
+    assert found.ratio == pytest.approx(factor, rel=0.15)
+    assert (found.coverage > 0.75) == covers
+    assert (found.p_value > 0.01) == covers
+    if not covers:  # the truth lies below its draws
+        assert found.ranks.mean() < 16
+
+
+def test_ratio_and_interval_by_hand():
+    samples = np.array([[1.0, 3.0], [10.0, 30.0]])
+    found = calibration.joint(samples, np.array([4.0, 16.0]))
+    assert found.ratio == 22 / 20
+    low, high = calibration.interval(np.arange(101.0)[None], 0.9)
+    assert (low, high) == (pytest.approx(5), pytest.approx(95))
+
+
+def test_groups_of_ranks_expect_their_share():
+    samples, truth = counts(500, 7)  # eight ranks in five groups: 2, 2, 1, 2, 1
+    found = calibration.joint(samples, truth)
+    group = np.arange(8) * 5 // 8
+    expected = 500 * np.bincount(group) / 8
+    by_hand = scipy.stats.chisquare(np.bincount(group[found.ranks], minlength=5), expected)
+    assert found.chi2 == pytest.approx(by_hand.statistic)
+    assert found.p_value == pytest.approx(by_hand.pvalue)
+
+
+def test_joint_refuses_what_does_not_fit():
+    with pytest.raises(DataError, match=r"\(3, 4\).*\(4,\)"):
+        calibration.joint(np.zeros((3, 4)), np.zeros(4))
+    with pytest.raises(DataError, match="finite"):
+        calibration.joint(np.full((3, 4), np.nan), np.zeros(3))
