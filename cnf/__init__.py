@@ -30,6 +30,18 @@ def load(name: str | Path = "sr") -> tuple[ConditionalModel, Config]:
     >>> y.shape
     torch.Size([2, 1, 3, 48, 64])
 
+    Vessels: x is the photograph, sides multiples of `model.multiple`, samples are masks of 0 and 1
+    of its size, and their mean is the probability of a vessel:
+
+    >>> model, config = cnf.load("vessels")
+    >>> x = torch.full((1, 3, 64, 96), 128.0)
+    >>> with torch.no_grad():
+    ...     masks = model.sample(x, n=4)
+    >>> masks.shape
+    torch.Size([4, 1, 1, 64, 96])
+    >>> masks.mean(0).shape
+    torch.Size([1, 1, 64, 96])
+
     Nothing but this function is imported before it is called. Raises CheckpointError, naming what
     is there, for another name, or a file that cannot be read.
     """

@@ -249,6 +249,7 @@ def sample(
     out: Annotated[Path, _option("DIR")] = Path("samples"),
     seed: Annotated[int, _option("N")] = 0,
     memory: Annotated[float, _option("GB")] = 4.0,
+    precision: Annotated[Literal["fp32", "bf16"], tyro.conf.arg(help_behavior_hint="")] = "fp32",
     overwrite: Flag = False,
     device: Device = "auto",
     threads: Number = None,
@@ -277,6 +278,8 @@ def sample(
         out: folder for the files; samples by default.
         seed: of the noise; 0 by default.
         memory: of one pass, in GB; 4 by default. A larger picture is drawn in tiles, which is said.
+        precision: fp32 (the default, as the scores are), or bf16: sooner on processors that have
+            it, and the same samples but for a pixel in thousands.
         overwrite: replace files of an earlier call; else they stop this one before it draws.
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
@@ -301,6 +304,7 @@ def sample(
         seed=seed,
         memory=memory,
         device=device,
+        precision=precision,
         overwrite=overwrite,
     ):
         print(path)

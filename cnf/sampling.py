@@ -29,6 +29,7 @@ from cnf.data.images import Photograph, check_size, read_photograph
 from cnf.errors import ConfigError, DataError
 from cnf.factorised import Factorised
 from cnf.model import ConditionalModel, check_temperature
+from cnf.nets import set_precision
 from cnf.plotting import to_uint8
 from cnf.results import RESULTS
 from cnf.sheet import contact_sheet
@@ -60,6 +61,7 @@ def sample(
     seed: int = 0,
     memory: float = MEMORY,
     device: str = "auto",
+    precision: str = "fp32",
     overwrite: bool = False,
     results: Path = RESULTS,
 ) -> list[Path]:
@@ -87,6 +89,9 @@ def sample(
         seed: of the noise, which is keyed by (seed, place in `pictures`).
         memory: what one pass may take, in GB; a picture that needs more is drawn in tiles, which
             is announced and changes no sample.
+        precision: "bf16" runs the networks in bfloat16: on processors that have it up to twice as
+            fast, with other pixels where v is within rounding of the threshold (0.04 % of those of
+            a fundus photograph; two samples differ in 4.5 %). Scores are of "fp32".
         overwrite: replace files that are there.
 
     Raises, before anything is drawn, DataError (a picture that cannot be read or is below 4 pixels
@@ -109,6 +114,7 @@ def sample(
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
     model, config, _ = models.load_model(releases.find(run, results) / releases.WEIGHTS)
     model.to(choose_device(device))
+    set_precision(model, precision)
     vessels = config.experiment == "vessels"
     if not vessels and (fov is not None or fit is not None):
         raise ConfigError("--fov and --fit are for vessels: leave them out for super-resolution")

@@ -156,6 +156,8 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
         (["sample", "nowhere", "a.png"], "nowhere holds no weights.safetensors"),
         (["evaluate", "nowhere"], "nowhere/weights.safetensors cannot be read"),
         (["sample", "sr"], "no picture given"),
+        (["sample", "vessels", "a.png", "--fit", "--no-fit"], "contradict each other: give one"),
+        (["sample", "sr", "a.png", "--fov", "b.png"], "--fov and --fit are for vessels"),
         (["data", "verify", "set9"], "no image set 'set9'"),
         (["data", "list", "set5"], "leave 'set5' out"),
         (["results", "show", "row9"], "no row 'row9'"),

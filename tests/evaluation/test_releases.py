@@ -60,7 +60,7 @@ def test_every_released_name_loads(name):
 def test_the_example_of_load_runs():
     torch.set_num_threads(1)
     found = doctest.DocTestFinder().find(cnf.load, globs={})
-    assert sum(len(test.examples) for test in found) >= 4
+    assert sum(len(test.examples) for test in found) >= 9
     for test in found:
         assert doctest.DocTestRunner().run(test).failed == 0
 

@@ -1,6 +1,7 @@
 """The model card: what a user asks first, and what the ledger says against the model."""
 
 import itertools
+import re
 
 import pytest
 
@@ -123,6 +124,60 @@ def test_vessels_that_agree_less_than_a_second_observer_are_told():
     human = row("f_half", 0.79, model="second observer", **kind)
     assert "F 0.770 against 0.790" in failures(row("f_sample", 0.77, **kind), human, config=config)
     assert failures(row("f_sample", 0.8, **kind), human, config=config) == ""
+
+
+VESSELS = {"experiment": "vessels", "rounded_x": None, "data": "drive", "samples": 64}
+
+
+@pytest.mark.parametrize(
+    "metric, bad, good, said",
+    [
+        ("components_ratio_sample", 2.4, 1.2, "one sample has 2.4 times the pieces of the truth"),
+        ("calibration_error", 0.051, 0.01, "between 0.05 and 0.95 are off by 0.051"),
+        ("area_ratio", 1.12, 1.03, "Samples mark 12 % more than the first observer"),
+        ("area_ratio", 0.9, 0.97, "Samples mark 10 % less than the first observer"),
+        ("area_coverage", 0.35, 0.85, "90 % intervals of vessel area hold that of the first"),
+        ("components_coverage", 0.0, 0.9, "intervals of the number of pieces hold .* in 0 % of"),
+    ],
+)
+def test_what_joint_statements_of_vessels_get_wrong_is_told(metric, bad, good, said):
+    config = load_config("vessels", "flow", "smoke")
+    assert re.search(said, failures(row(metric, bad, **VESSELS), config=config))
+    assert failures(row(metric, good, **VESSELS), config=config) == ""
+    assert failures(row(metric, bad, **VESSELS | {"data": "odd-blurred"}), config=config) == ""
+
+
+def test_a_flow_of_less_f_than_its_baseline_says_so():
+    config = load_config("vessels", "flow", "smoke")
+    mine = row("f_half", 0.822, **VESSELS)
+    other = {"run": "sr-baseline-x", "model": "bernoulli"}
+    said = failures(mine, row("f_half", 0.826, **VESSELS, **other), config=config)
+    assert "its marginals have 0.822 at 0.5, those of the factorised model 0.826" in said
+    assert failures(mine, row("f_half", 0.82, **VESSELS, **other), config=config) == ""
+    fewer = VESSELS | {"num_images": 4}
+    assert failures(mine, row("f_half", 0.83, **fewer, **other), config=config) == ""
+
+
+def test_vessels_get_a_column_for_every_question_that_was_asked():
+    rows = [
+        row("f_half", 0.822, **VESSELS),
+        row("calibration_error", 0.0123, **VESSELS),
+        row("components_ratio_sample", 1.5, **VESSELS),
+        row("area_coverage", 0.85, **VESSELS),
+        row("calibration_error", 0.2, **VESSELS | {"data": "odd-blurred"}),
+    ]
+    table = publishing._scores(rows, "vessels")[0].splitlines()
+    assert table[0] == (
+        "| pictures | number | F of the marginals at 0.5 | calibration error | "
+        "pieces of a sample over the truth's | 90 % intervals of area hold |"
+    )
+    assert len(table) == 3 and "0.0123 ± 0.1" in table[2]
+
+
+def test_a_card_for_vessels_says_how_to_draw_from_it():
+    said = " ".join(publishing._use("mine", load_config("vessels", "flow", "smoke")))
+    assert "sample mine EYE.png --num 16`" in said and "`model.multiple`." in said
+    assert "--uncertainty`" in " ".join(publishing._use("mine", SR))
 
 
 def test_a_card_says_what_the_run_began_with_and_what_was_added():
