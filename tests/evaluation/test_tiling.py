@@ -31,6 +31,7 @@ MODELS = [
     ("vessels", "flow", "cpu", []),
     ("vessels", "flow", "smoke", ["model.features.scales=3", "model.levels=2"]),
     ("vessels", "flow", "smoke", ["model.features.kind=vgg", "model.levels=0"]),
+    ("vessels", "flow", "smoke", ["model.levels=0", "model.scale=additive"]),
     ("vessels", "baseline", "smoke", []),
     ("sr", "flow", "smoke", LOCAL),
     ("sr", "flow", "cpu", LOCAL),
@@ -74,6 +75,26 @@ def test_resampling_fades_within_its_margin():
     low, detail = bands(size).T.chunk(2, dim=1)  # (pixels, positions of 2 pixels)
     for kernel in (low, detail, _half_inverse(size)):
         assert kernel[far].abs().max() < 3e-8 < kernel[~far].abs().max()
+
+
+NORMED = ["model.norm=instance", "model.levels=0"]
+
+
+def test_a_model_that_normalises_over_the_picture_is_not_cut():
+    model = models.build(load_config("vessels", "flow", "smoke", NORMED)).eval()
+    with pytest.raises(ConfigError, match="sees the whole picture: there is no margin"):
+        margin(model)
+    assert plan(model, (64, 96), 1e9) is None  # it fits
+    sentence = "sample of 64x96 takes .* GB, and this model cannot be cut into tiles: .* statistics"
+    with pytest.raises(ConfigError, match=sentence):
+        plan(model, (64, 96), 1e4)
+
+
+def test_the_colours_of_a_tile_are_those_of_the_picture():
+    """Features of one scale have no grid of their own; a checkerboard repeats every 2 pixels."""
+    one_scale = ["model.features.kind=vgg", "model.features.scales=1", "model.levels=0"]
+    model = models.build(load_config("vessels", "flow", "smoke", one_scale)).eval()
+    assert model.features.multiple == 1 and grid(model) == 2
 
 
 # -- tiled equals whole ----------------------------------------------------------------------------

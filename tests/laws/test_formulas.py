@@ -8,9 +8,11 @@ import math
 import torch
 import torch.nn.functional as F
 
+from cnf.config import load_config
 from cnf.data.degrade import consistent_double, imresize_half
 from cnf.layers import (
     ActNorm,
+    CheckerboardCoupling,
     ConditionalAffine,
     Conv1x1,
     GaussianPrior,
@@ -20,6 +22,7 @@ from cnf.layers import (
     Subbands,
 )
 from cnf.layers.base import log_scale
+from cnf.models import build
 from cnf.nets import CouplingNet
 from tests.laws.cases import coupling, net, randomise, split
 
@@ -94,6 +97,66 @@ def test_a_coupling_multiplies_and_shifts_with_what_its_network_says():
         z, log_det = layer(y, h)
         torch.testing.assert_close(z, torch.cat([y[:, :2], s * y[:, 2:] + t], dim=1))
         torch.testing.assert_close(log_det, s.log().sum((1, 2, 3)))
+
+
+def test_a_checkerboard_coupling_changes_the_odd_positions_and_the_even_when_flipped():
+    y, h = normal(2, 1, 3, 4), normal(2, 2, 3, 4)
+    odd = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1]]).bool()
+    for flip in (False, True):
+        changed = ~odd if flip else odd
+        for scale in ("bounded", "additive"):
+            inside = net(1, 2, 1 if scale == "additive" else 2)
+            layer = randomise(CheckerboardCoupling(inside, scale, flip)).double()
+            out = layer.net(torch.where(changed, 0, y), h)
+            s = (
+                torch.ones_like(y)
+                if scale == "additive"
+                else (1.5 * (out[:, :1] / 1.5).tanh()).exp()
+            )
+            z, log_det = layer(y, h)
+            torch.testing.assert_close(z, torch.where(changed, s * y + out[:, -1:], y))
+            torch.testing.assert_close(log_det, torch.where(changed, s.log(), 0).sum((1, 2, 3)))
+            moved = z != y
+            assert torch.equal(moved, changed.expand_as(moved))
+
+
+def test_two_checkerboard_couplings_let_every_position_see_its_neighbours():
+    """One alone leaves half of y as it was; the flow alternates."""
+    config = load_config("vessels", "flow", "smoke", ["model.levels=0", "model.steps=4"])
+    couplings = [c for c in build(config).layers if isinstance(c, CheckerboardCoupling)]
+    assert [c.flip for c in couplings] == [False, True, False, True]
+
+
+def test_instance_normalization_inside_a_network_is_torchs():
+    layer = randomise(net(2, 3, 4, norm="instance")).double()
+    y_a, h = normal(2, 2, 3, 5), normal(2, 3, 3, 5)
+
+    def normed(t: torch.Tensor, part: torch.nn.Module) -> torch.Tensor:
+        mean, var = t.mean((2, 3), keepdim=True), t.var((2, 3), correction=0, keepdim=True)
+        scale, shift = (p[:, None, None] for p in (part.weight, part.bias))
+        return (t - mean) / (var + 1e-5).sqrt() * scale + shift
+
+    t = normed(layer.from_y(y_a) + layer.from_h(h), layer.norms[0]).relu()
+    t = normed(layer.middle(t), layer.norms[1]).relu()
+    torch.testing.assert_close(layer(y_a, h), layer.last(t))
+    assert layer.from_y.bias is None and layer.middle.bias is None  # the norm would undo them
+
+
+def test_instance_normalization_of_what_is_transformed_has_determinant_zero():
+    """The paper's flow is said to have instance normalization: it cannot be a layer. It forgets the
+    mean of every channel, and with eps = 0 its scale: two directions a channel are lost."""
+    y = normal(1, 2, 3, 3)
+
+    def flat(u: torch.Tensor, eps: float) -> torch.Tensor:
+        return F.instance_norm(u.view_as(y), eps=eps).flatten()
+
+    for eps, lost in ((1e-5, 2), (0.0, 4)):
+        jacobian = torch.autograd.functional.jacobian(lambda u, eps=eps: flat(u, eps), y.flatten())
+        singular = torch.linalg.svdvals(jacobian)
+        assert torch.linalg.det(jacobian).abs() < 1e-20
+        # what eps leaves of the scale is eps / (2 var) and above: 1e-6; what is lost is rounding
+        assert (singular < 1e-12).sum() == lost and (singular > 1e-7).sum() == y.numel() - lost
+        torch.testing.assert_close(flat(y + 3, eps), flat(y, eps))  # two inputs, one output
 
 
 def test_a_conditional_affine_map_reads_its_features():
