@@ -24,9 +24,8 @@ from cnf.scores.shapes import shape
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "eyes"
 SETS = (
-    *(("embedded-vessels", split) for split in ("train", "valid", "test")),
+    ("embedded-vessels", "test"),
     *(("drive", split) for split in ("train", "valid", "test")),
-    *(("chasedb1", split) for split in ("train", "valid", "test")),
     *(("chasedb1-all", "test"), ("stare", "test")),
 )
 TOLERANCES = (0, 1, 2, 3)  # pixels
@@ -59,20 +58,33 @@ def contour_distance(mask: np.ndarray) -> np.ndarray:
     return np.clip(np.trunc(signed), -NEAR, NEAR).astype(int)
 
 
-def f_score(drawn: np.ndarray, truth: np.ndarray, tolerance: float = 0) -> tuple[float, ...]:
-    """(F, precision, recall) of a mask, bool (H,W), against another.
+def f_score(drawn: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """(F, precision, recall) of a mask, bool, against another: see `f_within` at 0 pixels."""
+    return _f(_share(drawn, truth), _share(truth, drawn))
 
-    With a tolerance in pixels, a pixel is right where the other mask has one at most so far away.
-    Each is 1 where there is nothing to be wrong about. F is the harmonic mean.
+
+def f_within(
+    drawn: np.ndarray, truth: np.ndarray, tolerances: Sequence[float]
+) -> list[tuple[float, float, float]]:
+    """(F, precision, recall) of a mask, bool (H,W), against another, a tolerance in pixels each: a
+    pixel is right where the other mask has one at most so far away.
+
+    Precision and recall are 1 where there is nothing to be wrong about; F is their harmonic mean.
     """
+    far = [_far(truth), _far(drawn)]
+    return [_f(_share(drawn, far[0] <= t), _share(truth, far[1] <= t)) for t in tolerances]
 
-    def share(of: np.ndarray, other: np.ndarray) -> float:
-        if not of.any():
-            return 1.0
-        near = distance_transform_edt(~other) <= tolerance if tolerance and other.any() else other
-        return float((of & near).sum() / of.sum())
 
-    precision, recall = share(drawn, truth), share(truth, drawn)
+def _far(mask: np.ndarray) -> np.ndarray:
+    """Pixels to the nearest one of the mask."""
+    return distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
+
+
+def _share(of: np.ndarray, within: np.ndarray) -> float:
+    return float((of & within).sum() / of.sum()) if of.any() else 1.0
+
+
+def _f(precision: float, recall: float) -> tuple[float, float, float]:
     total = precision + recall
     return (2 * precision * recall / total if total else 0.0), precision, recall
 
@@ -123,9 +135,9 @@ def against(eyes: Sequence["_Eye"], frame: int) -> dict:
     """
     y, other = (np.concatenate([getattr(e, k)[e.fov] for e in eyes]) for k in ("y", "second"))
     near = np.concatenate([contour_distance(e.second)[e.fov] for e in eyes]) + NEAR
-    f, precision, recall = f_score(other[None], y[None])
-    images = [f_score(e.second, e.y)[0] for e in eyes]
-    mean, error = mean_se(np.array(images))
+    f, precision, recall = f_score(other, y)
+    within = np.array([[f for f, *_ in f_within(e.second, e.y, TOLERANCES)] for e in eyes])
+    mean, error = mean_se(within[:, 0])
     seen = len(y) / frame
     alone, contour = bits_given(y, other.astype(int)), bits_given(y, near)
     return {
@@ -133,12 +145,10 @@ def against(eyes: Sequence["_Eye"], frame: int) -> dict:
         "f": f,
         "precision": precision,
         "recall": recall,
-        "f_images": images,
+        "f_images": within[:, 0].tolist(),
         "f_mean": mean,
         "f_standard_error": error,
-        "f_tolerance": [
-            float(np.mean([f_score(e.second, e.y, t)[0] for e in eyes])) for t in TOLERANCES
-        ],
+        "f_tolerance": within.mean(0).tolist(),
         "bits": alone,
         "bits_frame": alone * seen,
         "bits_near": contour,
