@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import vgg
 
 from cnf import many
 from cnf.data.degrade import consistent_double
@@ -440,6 +439,8 @@ class VGGFeatures(Features):
         super().__init__()
         if not levels < scales <= 5:
             raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
+        from torchvision.models import vgg  # takes a second, and few models need it
+
         config = vgg.cfgs["D"]  # vgg16() itself would also draw a classifier of 124 M weights
         end = [n for n, width in enumerate(config) if width == "M"][scales - 1]
         layers = vgg.make_layers(config[: end + 1])

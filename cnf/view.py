@@ -21,7 +21,7 @@ from cnf.errors import ConfigError, DataError
 from cnf.scores.shapes import shape
 
 # The diameter of the field of view in the photographs of a training set, in pixels.
-ACROSS = {"drive": 540, "embedded-vessels": 243}
+ACROSS = {"drive": 540, "chasedb1": 920, "embedded-vessels": 243}
 TOLERATED = 1.25  # a diameter that differs by more than this factor is fitted
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SURE = (0.1, 0.9)  # marginals at or above the second are sure vessels, below the first none
