@@ -69,6 +69,13 @@ FULL = "evaluation/test_full.py"
 TILING = "evaluation/test_tiling.py"
 STRESS = "evaluation/test_stress.py"
 LEDGER = "results/test_ledger.py"
+CLAIMS = "results/test_claims.py"
+REFEREE = "test_referee.py::test_referee_agrees_on_randomised_weights"
+SHAPES = "evaluation/test_shapes.py"
+CALIBRATION = "evaluation/test_calibration.py"
+SURVEY = "evaluation/test_vessel_survey.py"
+FIGURES = "evaluation/test_figures.py"
+EYE = "data/test_eye.py"
 
 # {file: [(name, text, wrong, tests), ...]}
 PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
@@ -160,6 +167,28 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             "self.net(y_a, h)",
             "self.net(y_a, None if h is None else 0 * h)",
             f"{LAYERS}::test_features_are_used_where_the_layer_says_so_and_ignored_elsewhere",
+        ),
+    ],
+    "cnf/layers/checkerboard.py": [
+        (
+            "sees the positions that it changes",
+            "self.net(y.masked_fill(changed, 0.0), h)",
+            "self.net(y, h)",
+            f"{BIJECTIONS}::test_inverse_undoes_forward",
+        ),
+        (
+            "the other colour changes",
+            "== (0 if self.flip else 1)",
+            "== (1 if self.flip else 0)",
+            f"{FORMULAS}::test_a_checkerboard_coupling_changes_the_odd_positions_and_the_even_when_flipped",
+        ),
+    ],
+    "cnf/layers/squeeze.py": [
+        (
+            "steps on the folded noise of q have no determinant",
+            "return self.squeeze.inverse(z)[0], log_det",
+            "return self.squeeze.inverse(z)[0], 0 * log_det",
+            f"{BIJECTIONS}::test_log_det_matches_autograd",
         ),
     ],
     "cnf/layers/residual.py": [
@@ -387,6 +416,18 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             "F.logsigmoid((2 * y - 1) * logit)",
             "F.logsigmoid((2 * y + 1) * logit)",
             FACTORISED,
+        ),
+        (
+            "class weights the wrong way round",
+            "y * self.beta + (1 - y) * (1 - self.beta)",
+            "y * (1 - self.beta) + (1 - y) * self.beta",
+            f"{FACTORISED}::test_class_weights_are_those_of_scikit_learn",
+        ),
+        (
+            "class weights divided by their mean: another loss",
+            "-(weights * log_p).mean(), {",
+            "-(weights * log_p).sum() / weights.sum(), {",
+            f"{FACTORISED}::test_class_weights_are_those_of_scikit_learn",
         ),
     ],
     "cnf/data/degrade.py": [
@@ -632,6 +673,12 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
         ),
     ],
     "cnf/nets.py": [
+        (
+            "instance norm inside networks sees the whole batch",
+            "nn.InstanceNorm2d(width, affine=True)",
+            "nn.BatchNorm2d(width, track_running_stats=False)",
+            REFEREE,
+        ),
         ("coupling inputs not clipped", "if self.clip and y_a is not None", "if False", FORMS),
         ("features not clipped", "if self.clip:", "if False:", FORMS),
         ("fractions that are not seen", "2 * (x - x.round()).abs()", "0 * x", FORMS),
@@ -727,8 +774,8 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
     "cnf/scores/vessels.py": [
         (
             "F outside the field of view too",
-            "p[0].numpy()[fov] >= threshold, subject.images[index].y[0].numpy()[fov] > 0",
-            "p[0].numpy() >= threshold, subject.images[index].y[0].numpy() > 0",
+            "p[0].numpy()[fov] >= threshold, truth_of(subject, index)[fov]",
+            "p[0].numpy() >= threshold, truth_of(subject, index)",
             f"{METRICS}::test_pixels_outside_the_field_of_view_never_count",
         ),
         (
@@ -736,6 +783,91 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             "best_threshold(*pooled(valid, valid.means(samples)))",
             "best_threshold(*pooled(subject, means))",
             f"{METRICS}::test_validation_split_chooses_the_threshold",
+        ),
+    ],
+    "cnf/scores/shapes.py": [
+        (
+            "pixels that touch by a corner are two pieces",
+            "measure.label(mask, return_num=True, connectivity=2)",
+            "measure.label(mask, return_num=True, connectivity=1)",
+            f"{SHAPES}::test_pieces_and_euler_number_agree_with_flood_fill_and_scikit_image",
+        ),
+        (
+            "pixels outside the field of view count",
+            "return (mask > 0) & (fov > 0)",
+            "return mask > 0",
+            f"{SHAPES}::test_only_pixels_in_view_count",
+        ),
+        (
+            "a run over the seam of the circle is two",
+            "values & ~np.roll(values, 1)",
+            "values & ~np.r_[False, values[:-1]]",
+            f"{SHAPES}::test_runs_close_the_line",
+        ),
+        (
+            "clDice of centre lines against centre lines",
+            "(true_lines & mask).sum()",
+            "(true_lines & lines).sum()",
+            f"{SHAPES}::test_cldice_of_bars_is_what_their_centre_lines_say",
+        ),
+    ],
+    "cnf/scores/calibration.py": [
+        (
+            "bins of equal width",
+            "np.floor(bins * middle).astype(int)",
+            "np.floor(bins * values.clip(0, 0.999)).astype(int)",
+            f"{CALIBRATION}::test_bins_without_ties_agree_with_scikit_learn",
+        ),
+        (
+            "pixels that are all but certain count",
+            "(p >= low) & (p <= high)",
+            "(p >= 0) & (p <= 1)",
+            f"{CALIBRATION}::test_only_doubtful_pixels_count",
+        ),
+        (
+            "bins weigh alike, however many pixels they hold",
+            "np.abs(p - y).sum(-1) / count.sum(-1)",
+            "(np.abs(p - y) / np.maximum(count, 1)).mean(-1)",
+            CALIBRATION,
+        ),
+    ],
+    "cnf/scores/vessel_survey.py": [
+        (
+            "the least likely of the samples is scored",
+            "np.argmax(f.log_probs)",
+            "np.argmin(f.log_probs)",
+            f"{SURVEY}::test_the_likeliest_sample_is_scored",
+        ),
+        (
+            "p = 1/2 of the other class",
+            "1 / (1 + 2 ** (2 * beta - 1))",
+            "1 / (1 + 2 ** (1 - 2 * beta))",
+            f"{SURVEY}::test_half_of_p_is_where_p_is_half",
+        ),
+    ],
+    "cnf/data/eye.py": [
+        (
+            "dark vessels are holes in the field of view",
+            "return convex_hull_image(parts == sizes.argmax() + 1)",
+            "return parts == sizes.argmax() + 1",
+            f"{EYE}::test_the_largest_bright_region_is_found_with_its_holes_filled",
+        ),
+    ],
+    "cnf/figures.py": [
+        (
+            "photographs of DRIVE are shown",
+            '"drive": None,',
+            '"drive": "DRIVE",',
+            f"{FIGURES}::test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown",
+        ),
+    ],
+    "cnf/claims.py": [
+        ("a rule that does not hold passes", "if not left < right:", "if False:", CLAIMS),
+        (
+            "rows are compared with those of any split",
+            'wanted = {"split": "test"} | wanted',
+            "wanted = dict(wanted)",
+            CLAIMS,
         ),
     ],
     "cnf/tiling.py": [
