@@ -31,7 +31,7 @@ SETS = (
 TOLERANCES = (0, 1, 2, 3)  # pixels
 NEAR = 4  # pixels: farther from the other's contour all pixels are alike
 SHOWN, PLACE = "chasedb1-08L", (420, 420, 240)  # of the figure: an eye; row, column and side
-BOTH, FIRST, SECOND = (40, 40, 40), (0, 114, 178), (213, 94, 0)  # black, blue and vermilion
+BOTH, FIRST, SECOND = (40, 40, 40), (0, 114, 178), (213, 94, 0)  # black, blue and orange
 
 
 def bits(rate: float | np.ndarray) -> float | np.ndarray:
@@ -182,7 +182,7 @@ def draw_observers(images: ImageSet) -> Figure:
         names = (
             "CHASE_DB1 08L (CC BY 4.0)",
             "the place in the frame",
-            "both black, 1st blue, 2nd red",
+            "both black, 1st blue, 2nd orange",
         )
         for axis, title in zip(axes, names, strict=True):
             axis.set_title(title, fontsize=10)
