@@ -21,7 +21,11 @@ BINS = 4096  # of probabilities, for the errors of areas under curves
 def vessel_scores(
     subject: Subject, valid: Subject | None = None, only: str = ""
 ) -> Iterator[Score]:
-    """F, area under the ROC curve, average precision; all inside the field of view."""
+    """F, area under the ROC curve, average precision; all inside the field of view. Of a set
+    without a vessel, where these are undefined, the share of pixels that the model calls vessel."""
+    if not any(truth_of(subject, i).any() for i in subject.indices):
+        yield from area_scores(subject, only)
+        return
     samples = 0 if isinstance(subject.model, Factorised) else subject.samples
     common = {"samples": samples, "temperature": 1.0}
     marginal = ("f_half", "f_half_image", "f_valid", "f_valid_image", "f_best", "auc", "ap")
@@ -47,6 +51,25 @@ def vessel_scores(
         tau = subject.temperature
         found = counts(subject, subject.singles(tau), 0.5)
         yield from f_scores("f_sample", found, temperature=tau, samples=1)
+
+
+def area_scores(subject: Subject, only: str = "") -> Iterator[Score]:
+    """Share of the pixels in view that are vessel: where the marginals are 1/2 or more, and in one
+    sample."""
+    samples = 0 if isinstance(subject.model, Factorised) else subject.samples
+    if only in ("", "area") and (samples or isinstance(subject.model, Factorised)):
+        found = shares(subject, subject.means(samples))
+        yield Score("area", *mean_se(found), threshold=0.5, samples=samples, temperature=1.0)
+    if only in ("", "area_sample"):
+        tau = subject.temperature
+        found = shares(subject, subject.singles(tau))
+        yield Score("area_sample", *mean_se(found), temperature=tau, samples=1)
+
+
+def shares(subject: Subject, maps: Sequence[Tensor]) -> np.ndarray:
+    """Share of the pixels in view where a map is 1/2 or more, an image, (N,)."""
+    pairs = zip(subject.indices, maps, strict=True)
+    return np.array([(p[0].numpy()[subject.fov(i)] >= 0.5).mean() for i, p in pairs])
 
 
 def threshold(subject: Subject, valid: Subject | None) -> float | None:

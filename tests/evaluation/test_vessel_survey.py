@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,16 @@ from cnf.data import Example, ImageSet
 from cnf.errors import ConfigError, LedgerError
 from cnf.factorised import weighted_logit
 from cnf.scores import shapes, vessel_survey
-from cnf.scores.vessels import best_threshold, counts, f_score, histogram, pooled, pr_area, roc_area
+from cnf.scores.vessels import (
+    best_threshold,
+    counts,
+    f_score,
+    histogram,
+    pooled,
+    pr_area,
+    roc_area,
+    vessel_scores,
+)
 from cnf.subject import Options, Subject
 
 BITS = {"bits_per_pixel", "second_bits"}
@@ -376,3 +386,22 @@ def test_a_run_is_evaluated_in_its_place(run_of, tmp_path):
     )
     assert {r.id[-3:] for r in rows} == {"-n2"}
     assert not (results / "mine" / "scores").exists()
+
+
+@pytest.mark.parametrize("name", ["flow", "baseline"])
+def test_where_there_is_no_vessel_the_area_is_told(subject, name):
+    """F and ROC are undefined there: 1 or 0 by convention, and of no use."""
+    one = subject(name)
+    bare = [dataclasses.replace(e, y=torch.zeros_like(e.y)) for e in one.images]
+    one.images = ImageSet("embedded-vessels", "test", "vessels", bare, "drawn", stand_in=True)
+    found = {s.metric: s for s in vessel_scores(one)}
+    assert set(found) == {"area", "area_sample"}
+    fov = [e.fov for e in bare]
+    for metric, maps in (
+        ("area", vessel_survey.marginals(one)),
+        ("area_sample", one.singles(1.0)),
+    ):
+        by_hand = [float((m[0][f] >= 0.5).float().mean()) for m, f in zip(maps, fov, strict=True)]
+        assert found[metric].value == pytest.approx(np.mean(by_hand), abs=1e-9)
+    row = SimpleNamespace(metric="area", divided_by=None, weights_sha256="0" * 64)
+    assert vessel_survey.again(one, row) == pytest.approx(found["area"].value)
