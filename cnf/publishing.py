@@ -527,8 +527,9 @@ def describe_model(config: Config) -> str:
     features = f"{m.features.kind} features with {m.features.channels} channels"
     if m.kind != "flow":
         return f"A factorised {m.kind} model, every entry of y independent given x; {features}"
+    levels = f"{m.levels} level{'s' * (m.levels > 1)} of" if m.levels else "no levels,"
     return (
-        f"A conditional flow, {m.levels} level{'s' * (m.levels > 1)} of {m.steps} steps, "
+        f"A conditional flow, {levels} {m.steps} steps, "
         f"couplings of width {m.width}, "
         f"{m.dequantization} dequantization; {features}"
     )
@@ -541,6 +542,8 @@ def _saw(config: Config, record: Mapping[str, Any]) -> list[str]:
     stand_in = ", a stand-in for the paper's set" if data.get("stand_in") else ""
     splits = "training and validation splits" if config.data.use_valid else "training split"
     lines = [f"- {pictures}`{config.data.train}` ({splits}){stand_in}."]
+    if config.model.features.pretrained:
+        lines.append("- Its features began with torchvision's VGG-16 weights for ImageNet.")
     if config.data.use_valid:
         lines.append("- The validation split was trained on, so no threshold is chosen on it.")
     if config.experiment == "sr":
