@@ -142,8 +142,8 @@ GRIDS = (
         {
             "flow": {"run": "vessels-flow-cpu-s0"},
             "factorised baseline": {"run": "vessels-baseline-cpu-s0"},
-            "weighted likelihood, β = 0.87": {"model": "weighted", "run": "*0.87-s0"},
-            "class-weighted loss, β = 0.87": {"model": "class_weighted", "run": "*0.87-s0"},
+            "weighted likelihood, β = 0.87": {"model": "weighted", "run": "*-087-s0"},
+            "class-weighted loss, β = 0.87": {"model": "class_weighted", "run": "*-087-s0"},
             "flow, no levels": {"run": "vessels-flow-paper-a-s0"},
             "flow, additive couplings": {"run": "vessels-flow-paper-b-s0"},
             "flow, no levels, additive couplings": {"run": "vessels-flow-paper-c-s0"},

@@ -189,7 +189,7 @@ def test_readme_tells_vessels_by_model_and_camera(tmp_path):
         row(id="pieces", **eye | flow | pieces, value=1.54),
         row(id="own", **eye | base, model="bernoulli", samples=0, value=0.8202),
         row(id="other", **eye | base, model="weighted", samples=0, value=0.7),
-        row(id="seed", **eye | {"run": "vessels-weighted-beta0.87-s1"}, model="weighted"),
+        row(id="seed", **eye | {"run": "vessels-weighted-087-s1"}, model="weighted"),
         row(id="far", **eye | flow | {"data": "stare"}, samples=64, value=0.7007),
     ]
     ledger.append([r for r in rows if r.id != "other"], tmp_path)
