@@ -171,3 +171,47 @@ def test_search_finds_a_word_without_network(browser, url):
     tab.wait_for_selector("#search-results li")
     assert tab.locator("#search-results li a").count() > 0
     tab.close()
+
+
+def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
+    tab = browser.new_page()
+    tab.goto(f"{url}/21-change-of-variables.html", wait_until="networkidle")
+    line = tab.locator('.bend[data-bend="line"]')
+    says = line.locator(".bend-says")
+    assert "s = 2.00, t = 0.00." in says.inner_text()
+    line.locator("#bend-log-s").focus()
+    tab.keyboard.press("Home")  # the smallest scale
+    assert "s = 0.33, t = 0.00." in says.inner_text()
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("ArrowRight")
+    assert "s = 0.33, t = 0.01." in says.inner_text()
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Space")  # mirrored
+    assert "s = −0.33, t = 0.01." in says.inner_text()
+
+    line.locator("button").click()
+    outer, inner = (line.locator(name).bounding_box() for name in (".dot:not(.inner)", ".inner"))
+    middle = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in (outer, inner)]
+    tab.mouse.move(*middle[0])
+    tab.mouse.down()
+    # as far on the other side of the inner dot: the mirror image
+    tab.mouse.move(2 * middle[1][0] - middle[0][0], middle[0][1], steps=5)
+    tab.mouse.up()
+    assert re.search(r"s = −(1\.9|2\.0)\d, t = .?0\.0\d\.", says.inner_text())
+    assert "Shaded mass: 0.34 in z, 0.34 in y." in says.inner_text()
+
+    plane = tab.locator('.bend[data-bend="plane"]')
+    plane.locator("button", has_text="identity").click()
+    assert "Area 0.25 of z, 0.25 of y;" in plane.locator(".bend-says").inner_text()
+    tab.close()
+
+
+def test_a_reader_without_scripts_sees_still_pictures(browser, url):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{url}/21-change-of-variables.html", wait_until="networkidle")
+    for name in ("line", "plane"):
+        picture = tab.locator(f'.bend[data-bend="{name}"] img')
+        assert picture.bounding_box()["height"] > 100
+        assert tab.request.get(f"{url}/_static/bend-{name}.svg").ok
+    context.close()
