@@ -91,7 +91,9 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
 
     Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`.
     """
-    full = config.features.channels // 4 if config.dequantization == "variational" else 0
+    # what works at the resolution of y: this q, and the steps of a flow without levels
+    has_full = config.dequantization == "variational" or not config.levels
+    full = config.features.channels // 4 if has_full else 0
     features = build_features(config.features, config.levels, full, config.residual is not None)
     h, c = features.channels, target_channels
     layers: list = [dequantization(config, c, h[0], bins)]

@@ -366,7 +366,7 @@ ALL_FLOWS = [
         for name, options in {
             "a": {"levels": 0},
             "b": {"levels": 2, "scale": "additive", "flip": True},
-            "c": {"levels": 0, "scale": "additive"},
+            "c": {"levels": 0, "scale": "additive", "steps": 3},
         }.items()
     ),
     configured("sr-no_levels", "sr", FLOW | {"features": RESIDUAL, "levels": 0, "residual": 8.0}),
