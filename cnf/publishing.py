@@ -545,7 +545,10 @@ def _saw(config: Config, record: Mapping[str, Any]) -> list[str]:
     if config.model.features.pretrained:
         lines.append("- Its features began with torchvision's VGG-16 weights for ImageNet.")
     if config.data.use_valid:
-        lines.append("- The validation split was trained on, so no threshold is chosen on it.")
+        lines.append(
+            "- The validation split was trained on, so no threshold is chosen on it; a validation "
+            "threshold, where one is told, is that of a run which did not see the split."
+        )
     if config.experiment == "sr":
         rounded = {
             True: "rounded to 8 bits",
