@@ -433,7 +433,7 @@ class VGGFeatures(Features):
 
     FILE, SHA256 = "vgg16-397923af.pth", "397923af"
     # of R, G, B in grey levels: 255 times what torchvision states
-    IMAGENET = {"mean": [123.675, 116.28, 103.53], "deviation": [58.395, 57.12, 57.375]}
+    MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
     def __init__(self, levels: int, channels: int = 32, scales: int = 4, pretrained: bool = False):
         super().__init__()
@@ -454,9 +454,6 @@ class VGGFeatures(Features):
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
         self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)
         self.pretrained = pretrained
-        scale = self.IMAGENET if pretrained else {"mean": [128.0], "deviation": [128.0]}
-        for name, values in scale.items():
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def load_pretrained(self) -> str:
         """Take torchvision's weights for ImageNet from this machine's cache; says from where.
@@ -484,9 +481,16 @@ class VGGFeatures(Features):
                 own.copy_(weights[f"features.{place}.{name}"])
         return f"features begin with torchvision's VGG-16 weights for ImageNet, {self.FILE}"
 
+    def normalised(self, x: Tensor) -> Tensor:
+        """Grey levels as the first convolution reads them."""
+        if not self.pretrained:
+            return x / 128 - 1
+        mean, deviation = (x.new_tensor(t).view(3, 1, 1) for t in (self.MEAN, self.DEVIATION))
+        return (x - mean) / deviation
+
     def forward(self, x: Tensor) -> list[Tensor]:
         with self.autocast(x.device):
-            maps, t = [], (x - self.mean) / self.deviation
+            maps, t = [], self.normalised(x)
             for stage, lateral in zip(self.stages, self.lateral, strict=True):
                 t = stage(t)
                 maps.append(lateral(t))
