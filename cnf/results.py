@@ -158,7 +158,7 @@ GRIDS = (
         },
     ),
     Grid(
-        "Vessels, trained on DRIVE, of other cameras",
+        "Vessels, trained on DRIVE, of other cameras (pictures at their own size)",
         _EYES,
         {
             "flow": {"run": "vessels-flow-cpu-s0"},
