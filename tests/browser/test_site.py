@@ -174,7 +174,7 @@ def test_search_finds_a_word_without_network(browser, url):
 
 
 def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
-    tab = browser.new_page()
+    tab = browser.new_page(viewport={"width": 1280, "height": 1000})
     tab.goto(f"{url}/21-change-of-variables.html", wait_until="networkidle")
     line = tab.locator('.bend[data-bend="line"]')
     says = line.locator(".bend-says")
@@ -190,6 +190,7 @@ def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     assert "s = −0.33, t = 0.01." in says.inner_text()
 
     line.locator("button").click()
+    line.evaluate("node => node.scrollIntoView({block: 'center', behavior: 'instant'})")
     outer, inner = (line.locator(name).bounding_box() for name in (".dot:not(.inner)", ".inner"))
     middle = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in (outer, inner)]
     tab.mouse.move(*middle[0])
