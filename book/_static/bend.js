@@ -158,7 +158,7 @@
     label.textContent = "mirrored (s < 0)";
     const button = document.createElement("button");
     Object.assign(button, { type: "button", textContent: "reset" });
-    button.className = "btn btn-sm btn-outline-primary";
+    button.className = "bend-button";
     box.append(label, mirror, button);
 
     const slope = (bits = logS.value) => 2 ** bits * (mirror.checked ? -1 : 1);
@@ -275,7 +275,7 @@
     where.input.step = 1;
     const button = document.createElement("button");
     Object.assign(button, { type: "button", textContent: "identity" });
-    button.className = "btn btn-sm btn-outline-primary";
+    button.className = "bend-button";
     box.append(button);
 
     const logS = (a) => scale.value * Math.tanh(a);
