@@ -117,7 +117,7 @@ def strip(request):
     """(model, x, tiles): a strip of a photograph, wider than a tile and not on the grid."""
     model = committed(request.param)
     pixels = torch.from_numpy(skimage.data.coffee().transpose(2, 0, 1).copy()).float()[None]
-    x = pixels[..., 200:231, 20:321] if model.factor > 1 else pixels[..., 200:253, 20:251]
+    x = pixels[..., 200:231, 20:321] if model.factor > 1 else pixels[..., 200:253, 20:551]
     size = tuple(model.factor * side for side in sampling.fitted(model, x).shape[-2:])
     return model, x, Tiles(size, 32, 64, margin(model))
 
@@ -167,7 +167,7 @@ def vessels():
 
 @pytest.mark.parametrize("size", [(2000, 3000), (3000, 400), (640, 5000)])
 def test_a_plan_covers_the_picture_and_fits(vessels, size):
-    needs, memory = Footprint.of(vessels), 3e8
+    needs, memory = Footprint.of(vessels), 2e9  # none of the pictures fits
     tiles = plan(vessels, size, memory)
     covered = torch.zeros(size, dtype=torch.int8)
     for tile, core in tiles:
