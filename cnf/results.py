@@ -51,12 +51,14 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 class Grid(NamedTuple):
     """A small table: a cell is the row that has the fields `of` all cells, of its line and of its
-    column. Lines and columns without rows are left out."""
+    column. Lines and columns without rows are left out. With `steps` the first column says how long
+    the model of a line was trained."""
 
     title: str
     of: dict[str, Any]
     lines: dict[str, dict[str, Any]]
     columns: dict[str, dict[str, Any]]
+    steps: bool = False
 
     def write(self, rows: Sequence[Row]) -> str:
         """As markdown; "" without rows. Raises LedgerError if several rows fit a cell."""
@@ -75,7 +77,15 @@ class Grid(NamedTuple):
         if not lines:
             return ""
         body = [[line, *(cells[line, c] for c in heads)] for line in lines]
+        if self.steps:
+            heads = ["steps of training", *heads]
+            body = [[line, self._steps(rows, line), *rest] for line, *rest in body]
         return f"**{self.title}**\n\n{markdown(['', *heads], body)}"
+
+    def _steps(self, rows: Sequence[Row], line: str) -> str:
+        """Of the model of a line: those of its rows; "" if it is none."""
+        found = {row.steps for row in select(rows, **self.of | self.lines[line])} - {None}
+        return " or ".join(f"{steps:,}" for steps in sorted(found))
 
 
 def _means(of: str, flow: str, baseline: str) -> dict[str, dict[str, Any]]:
@@ -156,6 +166,7 @@ GRIDS = (
             "F of one sample": {"metric": "f_sample"},
             "... its pieces over the truth's": {"metric": "components_ratio_sample"},
         },
+        steps=True,
     ),
     Grid(
         "Vessels, trained on DRIVE, of other cameras (pictures at their own size)",

@@ -194,8 +194,8 @@ def test_readme_tells_vessels_by_model_and_camera(tmp_path):
     ]
     ledger.append([r for r in rows if r.id != "other"], tmp_path)
     text = ledger.readme(path, tmp_path)
-    assert "| flow | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
-    assert "| factorised baseline | 0.820 ± 0.012 |  |" in text
+    assert "| flow | 6,000 | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
+    assert "| factorised baseline | 6,000 | 0.820 ± 0.012 |  |" in text
     assert "| STARE, F at 0.5 |\n| --- | --- |\n| flow | 0.701 ± 0.012 |" in text
     assert "weighted" not in text and "CHASE" not in text  # another seed; no row
     ledger.append([r for r in rows if r.id == "other"], tmp_path)
@@ -253,3 +253,13 @@ def test_words_choose_rows_of_the_table():
     assert [r.id for r in ledger.matching(rows, ["bits"])] == ["c"]
     with pytest.raises(LedgerError, match="no row has 'set5' and 'bits'"):
         ledger.matching(rows, ["set5", "bits"])
+
+
+def test_a_grid_says_how_long_a_model_was_trained():
+    """So that nobody compares a model that has learned with one that has not."""
+    rows = [row(steps=600), row(id="b", steps=13500, **PICTURE)]
+    lines = {"flow": {"run": GOOD["run"]}, "nobody": {"run": "no-run"}}
+    columns = {"bits": {"metric": "bits_per_dim"}}
+    written = ledger.Grid("Title", {}, lines, columns, steps=True).write(rows)
+    assert "| flow | 600 or 13,500 |" in written and "nobody" not in written
+    assert "steps" not in ledger.Grid("Title", {}, lines, columns).write(rows)
