@@ -50,7 +50,9 @@ def _of_both(name: str, title: str, *fields: Any) -> dict[str, Metric]:
 
 # Noise is keyed, so a second evaluation sees the same draws and differs by rounding alone:
 # log-probabilities are float32 sums (1e-4 bits a dimension), a sample's grey level may round the
-# other way (0.01 dB, 1e-4 SSIM), a sampled pixel next to the threshold may flip (1 in 1000). Of
+# other way (0.01 dB, 1e-4 SSIM), a sampled pixel next to the threshold may flip (1 in 1000). A flip
+# can part or join two pieces (1 in 50 of them, 2 of an Euler number), cut a branch from the largest
+# (0.02 of its share), or move a count past the end of an interval: one photograph of 20 (0.05). Of
 # rounding errors themselves only the order of magnitude can be had again.
 METRICS = {
     "bits_per_dim": Metric("bits/dim", "bits/dim", 3, 1e-4),
