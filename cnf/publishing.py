@@ -256,7 +256,10 @@ def card(folder: Path, results: Path = ledger.RESULTS) -> str:
         "",
         "## How it scores",
         "",
-        *(_scores(mine, config.experiment) + _stress(mine) or ["It has not been evaluated."]),
+        *(
+            _scores(mine, config.experiment) + _stress(mine)
+            or ["It has not been evaluated on a test set."]
+        ),
         "",
         "## Where it fails",
         "",
