@@ -25,7 +25,7 @@ from tqdm import tqdm
 from cnf import models, noise, releases
 from cnf.config import Config
 from cnf.data.degrade import imresize_double
-from cnf.data.images import Photograph, check_size, read_photograph
+from cnf.data.images import LUMA, Photograph, check_size, read_photograph
 from cnf.errors import ConfigError, DataError
 from cnf.factorised import Factorised
 from cnf.model import ConditionalModel, check_temperature
@@ -35,7 +35,7 @@ from cnf.results import RESULTS
 from cnf.sheet import contact_sheet
 from cnf.subject import SAMPLES_DRAW, choose_device, extend
 from cnf.tiling import Tiles, grid, plan
-from cnf.view import LUMA, SURE, View, overlay, phrases, summary, to_csv, to_text, view
+from cnf.view import SURE, View, overlay, phrases, summary, to_csv, to_text, view
 
 MEMORY = 4.0  # GB for one pass, beside Python and its libraries
 NUM = {"sr": 4, "vessels": 16}  # samples that are written

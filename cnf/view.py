@@ -16,7 +16,7 @@ from torch import Tensor
 from cnf.config import Config
 from cnf.data.eye import field_of_view
 from cnf.data.folders import partner
-from cnf.data.images import Photograph, read_mask
+from cnf.data.images import LUMA, Photograph, read_mask
 from cnf.errors import ConfigError, DataError
 from cnf.scores.shapes import shape
 
@@ -26,7 +26,6 @@ ACROSS = {"drive": 540, "chasedb1": 920, "embedded-vessels": 243}
 # on DRIVE lost up to 0.04 of F when its own pictures were resized by that much, and on CHASE_DB1,
 # 1.7 times as wide, had F 0.65 fitted and 0.2 to 0.4 as they are.
 TOLERATED = 1.25
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SURE = (0.1, 0.9)  # marginals at or above the second are sure vessels, below the first none
 COLOURS = {"sure": (86, 180, 233), "unsure": (230, 159, 0)}  # sky blue and orange: Okabe and Ito
 INTERVAL = (0.05, 0.95)

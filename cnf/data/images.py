@@ -11,6 +11,7 @@ from scipy import ndimage
 from cnf.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".webp")
+LUMA = (0.299, 0.587, 0.114)  # of R, G, B; ITU-R BT.601
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 _UPRIGHT = {
