@@ -191,7 +191,7 @@ def test_search_finds_a_word_without_network(browser, url):
 
 def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})
-    tab.goto(f"{url}/21-change-of-variables.html", wait_until="networkidle")
+    tab.goto(f"{url}/02-change-of-variables.html", wait_until="networkidle")
     line = tab.locator('.bend[data-bend="line"]')
     says = line.locator(".bend-says")
     assert "s = 2.00, t = 0.00." in says.inner_text()
@@ -226,7 +226,7 @@ def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
 def test_a_reader_without_scripts_sees_still_pictures(browser, url):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
-    tab.goto(f"{url}/21-change-of-variables.html", wait_until="networkidle")
+    tab.goto(f"{url}/02-change-of-variables.html", wait_until="networkidle")
     for name in ("line", "plane"):
         picture = tab.locator(f'.bend[data-bend="{name}"] img')
         assert picture.bounding_box()["height"] > 100
