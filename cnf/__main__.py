@@ -333,7 +333,9 @@ def data(
 
 
 def results(
-    action: Annotated[Literal["table", "show", "claims", "audit", "readme"], tyro.conf.Positional],
+    action: Annotated[
+        Literal["table", "show", "how", "claims", "audit", "readme"], tyro.conf.Positional
+    ],
     words: Annotated[tuple[str, ...], tyro.conf.Positional, _option("[WORD ...]")] = (),
     minutes: Minutes = None,
     everything: Annotated[
@@ -343,10 +345,13 @@ def results(
     """The ledger of results.
 
     Args:
-        action: table prints it; show prints rows; claims prints the paper's numbers beside ours;
+        action: table prints it; show prints rows; how says which command gives a number again, what
+            to expect, how long it takes and which pictures it needs; claims prints the paper's
+            numbers beside ours;
             audit computes rows again and exits with 1 if one differs; readme rewrites its tables.
         words: table: show rows that have them all in run, set, metric or id, such as sr-flow set5
-            psnr. show, audit: ids of rows; all rows by default.
+            psnr. show, audit: ids of rows; all rows by default. how: ids, or numbers as they are
+            printed, such as 0.0551.
         minutes: audit: about how long it may take, cheapest rows first; 10 by default. Rows that
             are named are computed however long they take.
         everything: audit: every row, however long it takes.
@@ -355,6 +360,8 @@ def results(
 
     if action in ("claims", "readme") and words:
         raise ConfigError(f"results {action} takes no row: leave '{words[0]}' out")
+    if action == "how" and not words:
+        raise ConfigError("results how needs the id of a row, or a number as it is printed")
     if action != "audit" and (minutes is not None or everything):
         raise ConfigError(f"--minutes and --all are for results audit, not for {action}")
     if everything and minutes is not None:
@@ -366,8 +373,13 @@ def results(
             print(ledger.table(ledger.matching(ledger.read(), words)))
         case "show":
             print("\n\n".join(ledger.show(i) for i in words or [r.id for r in ledger.read()]))
+        case "how":
+            from cnf import reproduce
+
+            rows = ledger.read()
+            print("\n\n".join(reproduce.text(reproduce.find(word, rows)) for word in words))
         case "claims":
-            print(ledger.claims_table())
+            print(ledger.claims_text())
         case "readme":
             ledger.readme()
         case "audit":

@@ -96,7 +96,7 @@ def audit(
             except CnfError as error:
                 found[row.id] = Check(row, "differs", str(error))
     passes = [
-        Pass([row for row, _ in pairs], pairs[0][1] * max(_times(row) for row, _ in pairs))
+        Pass([row for row, _ in pairs], pairs[0][1] * max(times(row) for row, _ in pairs))
         for pairs in shared.values()
     ]
     seconds, done = Counter(), Counter()
@@ -117,7 +117,8 @@ def audit(
     return [found[row.id] for row in asked]
 
 
-def _about(seconds: float) -> str:
+def about(seconds: float) -> str:
+    """A time in words."""
     if seconds < 100:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
@@ -157,7 +158,7 @@ def _entries(row: ledger.Row, subject: Subject) -> int:
     return int(np.minimum(subject.sizes(), most).sum())
 
 
-def _times(row: ledger.Row) -> float:
+def times(row: ledger.Row) -> float:
     """How often a model goes over the pictures for a row. References cost a look."""
     if row.model in ledger.REFERENCES:
         return 0.1
@@ -190,13 +191,13 @@ def report(checks: Sequence[Check], named: bool = False) -> str:
                 reasons["superseded" if "superseded" in check.reason else check.reason] += 1
                 seconds += check.seconds
         for why, count in reasons.items():
-            late = f", they take about {_about(seconds)}" * (why == LATE)
+            late = f", they take about {about(seconds)}" * (why == LATE)
             lines.append(f"{count:>11} {why}{late}")
     late = [check for check in checks if check.reason == LATE]
     lines.append(counted(checks))
     if late:
-        about = _about(sum(check.seconds for check in late))
-        lines.append(f"{len(late)} rows were left out for time: --minutes, or --all, about {about}")
+        whole = about(sum(check.seconds for check in late))
+        lines.append(f"{len(late)} rows were left out for time: --minutes, or --all, about {whole}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,18 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from cnf.errors import LedgerError
-from cnf.ledger import RESULTS, Paper, Row, Text, fits, markdown, one, read, select, value
+from cnf.ledger import (
+    RESULTS,
+    Paper,
+    Row,
+    Text,
+    described,
+    fits,
+    one,
+    read,
+    select,
+    valued,
+)
 
 Verdict = Literal["same", "different", "could not", "open"]
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -39,7 +50,8 @@ class Claim:
         place: where it stands, as far as we know ("abstract", "a table of likelihoods").
         says: the claim in our words. `value`, `unit`: where it is a number and we recall one.
         tag: "confirmed" if a readable copy says so, else "unconfirmed". `source` says which copy.
-        verdict: ours against theirs, and the `cause` in a sentence.
+        verdict: ours against theirs, and the `cause` in a sentence. `would_change`: the data, the
+            run or the sentence of the paper that would change it.
         ours: our rows: ids, or fields as for `one` (split "test" if they do not say). The newest
             row stands for those that it supersedes.
         holds: what has to be true of these rows for the verdict to stand: "#0 + 1 < #1" says that
@@ -53,6 +65,7 @@ class Claim:
     source: Text
     verdict: Verdict
     cause: Text
+    would_change: Text
     value: float | None = None
     unit: str | None = None
     ours: tuple[Wanted, ...] = ()
@@ -156,25 +169,29 @@ def _sum(side: str, rows: Sequence[Row]) -> float:
     return a - b if sign == "-" else a + b
 
 
-def claims_table(results: Path = RESULTS) -> str:
-    """The claims as a markdown table. What is unconfirmed is never printed as a fact, a stand-in
-    never without its name; where a row was superseded, the newest one stands."""
-    rows = read(results)
-    lines = []
+def beside(claim: Claim, rows: Sequence[Row]) -> list[Row]:
+    """Our rows that stand beside a claim, the newest of each; what is not there is left out."""
+    return [row for wanted in claim.ours if (row := _newest(wanted, rows, claim))]
+
+
+def told(claim: Claim) -> str:
+    """What the paper says, its number included; what is unconfirmed is never told as a fact."""
+    number = "" if claim.value is None else f": {claim.value:g} {claim.unit}"
+    return "(recalled, unconfirmed) " * (claim.tag == "unconfirmed") + claim.says + number
+
+
+def claims_text(results: Path = RESULTS) -> str:
+    """The claims as Markdown, by the part of the paper."""
+    rows, parts = read(results), {}
     for claim in claims(results).claims:
-        says = claim.says
-        if claim.value is not None:
-            says += f": {claim.value:g} {claim.unit}"
-        if claim.tag == "unconfirmed":
-            says = f"(recalled, unconfirmed) {says}"
-        ours = [_newest(wanted, rows, claim) for wanted in claim.ours]
-        ours = [
-            f"{value(row)}{f' on {row.data}, a stand-in,' * row.stand_in} (`{row.id}`)"
-            for row in ours
-            if row
+        lines = [f"- **{claim.verdict}**: {told(claim)}"]
+        lines += [
+            f"  - ours: {valued(row)}: {described(row)} (row `{row.id}`)"
+            for row in beside(claim, rows)
         ]
-        lines.append([claim.place, says, "; ".join(ours), claim.verdict, claim.cause])
-    return markdown(["place", "the paper says", "ours", "verdict", "cause"], lines)
+        lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]
+        parts.setdefault(claim.place, []).append("\n".join(lines))
+    return "\n\n".join(f"## {part}\n\n" + "\n".join(of) for part, of in parts.items())
 
 
 def paper_figure(

@@ -122,6 +122,8 @@ STRESS = (
     "reconstruction_error",
 )
 
+FEW = 2_000  # steps of training: models of fewer are far from done learning
+
 # Models that are not networks: their rows have data but neither weights nor training.
 REFERENCES = ("bicubic", "second observer", "truth")
 
@@ -389,6 +391,21 @@ def value(row: Row) -> str:
     write = METRICS[row.metric].write
     text = f"{'≤ ' if row.is_bound else ''}{write(row.value)}"
     return text if row.standard_error is None else f"{text} ± {write(row.standard_error)}"
+
+
+def valued(row: Row) -> str:
+    """The value with its unit, where it has one: "36.18 ± 1.34 dB"."""
+    return value(row) if row.unit == "1" else f"{value(row)} {row.unit}"
+
+
+def described(row: Row) -> str:
+    """What a value is of, in words: metric, how it was scored, model and its steps, pictures."""
+    scored = ", ".join(part for part in (_metric(row), _how(row)) if part)
+    model = row.model if row.model in REFERENCES else row.run
+    if row.steps is not None:
+        model += f" after {'only ' * (row.steps < FEW)}{row.steps:,} steps"
+    stand_in = ", a stand-in" * row.stand_in
+    return f"{scored}; {model}; {row.num_images} {row.split} pictures of {row.data}{stand_in}"
 
 
 def _metric(row: Row) -> str:

@@ -11,16 +11,19 @@ from cnf.claims import (  # noqa: F401
     Claims,
     Published,
     Verdict,
+    beside,
     claims,
-    claims_table,
+    claims_text,
     paper_figure,
     published,
+    told,
 )
 from cnf.errors import LedgerError
 from cnf.ledger import (  # noqa: F401
     BITS,
     COLUMNS,
     DEFAULT_COLUMNS,
+    FEW,
     METRICS,
     REFERENCES,
     REPOSITORY,
@@ -31,6 +34,7 @@ from cnf.ledger import (  # noqa: F401
     Row,
     append,
     current,
+    described,
     find,
     git_state,
     make_row,
@@ -43,6 +47,7 @@ from cnf.ledger import (  # noqa: F401
     table,
     to_dict,
     value,
+    valued,
     write_text,
 )
 

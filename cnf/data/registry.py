@@ -138,10 +138,14 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
             lines += _download_tinyimagenet(folder)
             lines += verify(one, root)
         else:
-            files = _files(one) if one in PHOTOGRAPHS else None
-            how = HOW_TO_GET[_key(one)].format(name=one, folder=folder, files=files)
-            lines.append(f"{one}: {how}; terms and layout are in data/README.md")
+            lines.append(f"{one}: {how_to_get(one, root)}; terms and layout are in data/README.md")
     return lines
+
+
+def how_to_get(name: str, root: Path) -> str:
+    """How a set comes into its folder below `root`, legally."""
+    files = _files(name) if name in PHOTOGRAPHS else None
+    return HOW_TO_GET[_key(name)].format(name=name, folder=folder_of(name, root), files=files)
 
 
 def folder_of(name: str, root: Path) -> Path | None:

@@ -36,7 +36,7 @@ def test_cheap_passes_come_first_and_the_rest_is_left_out(rows, tmp_path, monkey
     checks = {c.row.id: c for c in audit.audit(results=tmp_path / "results", minutes=1.5)}
     assert [check.row.id for check in checks.values()] == [row.id for row in rows]  # as asked
     late = {i for i, check in checks.items() if check.reason == audit.LATE}
-    cost = {row.id: audit._times(row) for row in rows}
+    cost = {row.id: audit.times(row) for row in rows}
     done = checks.keys() - late
     assert late and {checks[i].status for i in done} == {"same"}
     assert max(cost[i] for i in done) <= min(cost[i] for i in late)

@@ -10,6 +10,7 @@ from tests.results.rows import GOOD
 
 CLAIM = {"id": "bits", "place": "a table", "says": "fewer bits", "tag": "confirmed"}
 CLAIM |= {"source": "a copy", "verdict": "same", "cause": "measured"}
+CLAIM |= {"would_change": "a longer run"}
 FLOW = {"run": "flow", "metric": "bits_per_dim"}
 BASE = {"run": "base", "metric": "bits_per_dim"}
 
@@ -77,4 +78,16 @@ def test_the_newest_row_stands_for_those_it_supersedes(judged, tmp_path):
         with pytest.raises(LedgerError, match="'#0 < 3' is 3.5 < 3"):
             judged(ours=[wanted], holds=["#0 < 3"])
     judged(ours=["flow-test"], holds=["3 < #0"])
-    assert "(`newer`)" in claims.claims_table(tmp_path)
+    assert "row `newer`" in claims.claims_text(tmp_path)
+
+
+def test_every_claim_says_what_would_change_its_verdict(judged, tmp_path):
+    assert judged().would_change == "a longer run"
+    for changes in ({"would_change": ""}, {"would_change": None}):
+        with pytest.raises(LedgerError, match="would_change"):
+            judged(**changes)
+    (tmp_path / "claims.yml").write_text(
+        yaml.safe_dump({"claims": [{k: v for k, v in CLAIM.items() if k != "would_change"}]})
+    )
+    with pytest.raises(LedgerError, match="would_change"):
+        claims.claims(tmp_path)

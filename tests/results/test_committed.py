@@ -98,14 +98,17 @@ def test_what_a_cause_points_to_is_there():
 
 
 def test_unconfirmed_claims_are_never_shown_as_facts():
-    lines = ledger.claims_table().splitlines()[2:]
-    for claim, line in zip(ledger.claims().claims, lines, strict=True):
+    found = ledger.claims().claims
+    lines = re.findall(r"^- \*\*.+$", ledger.claims_text(), re.MULTILINE)
+    assert len(lines) == len(found)
+    for claim in found:
+        line = f"- **{claim.verdict}**: {ledger.told(claim)}"
+        assert line in lines
         assert ("(recalled, unconfirmed)" in line) == (claim.tag == "unconfirmed")
-        assert len(re.findall(r"(?<!\\)\|", line)) == 6  # five cells, bars inside them escaped
 
 
 def test_claims_show_rows_that_nothing_supersedes():
-    shown = set(re.findall(r"\(`([^`]+)`\)", ledger.claims_table()))
+    shown = set(re.findall(r"row `([^`]+)`", ledger.claims_text()))
     assert shown and shown <= {row.id for row in ledger.current(ledger.read())}
 
 
@@ -160,6 +163,7 @@ CLAIM = {
     "source": "recollection",
     "verdict": "open",
     "cause": "not judged",
+    "would_change": "a run",
 }
 
 
@@ -173,6 +177,7 @@ CLAIM = {
         ({"value": 1.0, "unit": "F", "verdict": "same", "ours": ["x"]}, "confirm it first"),
         ({"ours": ["nothing"]}, "names no row 'nothing'"),
         ({"cause": ""}, "cause"),
+        ({"would_change": ""}, "would_change"),
         ({"certainty": 1}, "certainty"),
     ],
 )

@@ -124,6 +124,21 @@ def test_table_says_how_the_number_was_made():
     assert metric(inside) == "bits/pixel inside the field of view"
 
 
+def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings():
+    assert ledger.valued(row()) == "≤ 2.505 ± 0.012 bits/dim"
+    assert ledger.described(row()) == (
+        "bits/dim, bound: uniform dequantization, x not rounded; sr-flow-cpu after 6,000 steps; "
+        "2000 test pictures of tinyimagenet32, a stand-in"
+    )
+    short = row(steps=ledger.FEW - 1, stand_in=False, data="set5")
+    assert "sr-flow-cpu after only 1,999 steps; " in ledger.described(short)
+    assert "stand-in" not in ledger.described(short)
+    untrained = {"model": "bicubic", "run": "x", "weights_sha256": None, "steps": None}
+    assert "; bicubic; " in ledger.described(row(**PICTURE, **untrained))
+    unitless = {"metric": "ssim", "unit": "1", "bound": None, "divided_by": None, "value": 0.5}
+    assert ledger.valued(row(**unitless)) == "0.5000 ± 0.0123"
+
+
 def test_superseded_rows_are_not_shown():
     old, new = row(id="old"), row(id="new", supersedes="old", value=2.4)
     text = ledger.table([old, new])
@@ -166,7 +181,8 @@ def test_readme_is_rewritten_between_its_markers(tmp_path):
     assert "8.0" not in text and "9.0" not in text  # fewer pictures; another split
     assert "| flow, mean of 8 samples or more | 37.20 ± 0.01 |" in text
     assert "baseline" not in text and "DRIVE" not in text  # no row, no line
-    claim = {k: "a" for k in ("id", "place", "says", "source", "cause")} | {"tag": "confirmed"}
+    claim = {k: "a" for k in ("id", "place", "says", "source", "cause", "would_change")}
+    claim |= {"tag": "confirmed"}
     text = json.dumps({"claims": [claim | {"verdict": "could not"}]})  # which is YAML, too
     (tmp_path / "claims.yml").write_text(text)
     text = ledger.readme(path, tmp_path)
