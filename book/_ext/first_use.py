@@ -1,0 +1,113 @@
+"""First-use links: on every page the first mention of a glossary term leads to its definition.
+
+Only running text counts: paragraphs outside tables, glossaries and what cells show, and in them
+no link, code or formula; headings, captions and titles of boxes are no paragraphs. A term is found
+whatever its capitals, in its simple plural, and as a whole; a longer term wins over a shorter one
+inside it. Several terms over one definition are one term. The class `no-first-use` keeps a part of
+a page as it is.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+APART = (addnodes.glossary, nodes.table, nodes.footnote, nodes.citation, nodes.topic)
+APART_CLASSES = {"cell_input", "cell_output", "no-first-use"}
+INLINE = (nodes.emphasis, nodes.strong)  # what is looked into inside a paragraph
+
+
+@dataclass(frozen=True)
+class Term:
+    """Where a term is defined, and its definition where that is plain text."""
+
+    docname: str
+    anchor: str
+    says: str
+
+
+def defined(env: BuildEnvironment) -> dict[str, Term]:
+    """{term in lower case: Term}, of every glossary of the book."""
+    found = {}
+    for docname in sorted({docname for docname, _ in env.get_domain("std")._terms.values()}):
+        for item in env.get_doctree(docname).findall(nodes.definition_list_item):
+            if isinstance(item.parent.parent, addnodes.glossary):
+                terms = list(item.findall(nodes.term))
+                body = next(iter(item.findall(nodes.paragraph)))
+                says = "" if any(body.findall(nodes.math)) else " ".join(body.astext().split())
+                for term in terms:
+                    name = " ".join(term.astext().lower().split())
+                    found[name] = Term(docname, terms[0]["ids"][0], says)
+    return found
+
+
+def pattern(terms: dict[str, Term]) -> re.Pattern[str]:
+    """Any of the terms, the longest first; the group is the term without its plural."""
+    names = sorted(terms, key=len, reverse=True)
+    words = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in names)
+    return re.compile(rf"(?<![\w/-])({words})(?:s|es)?(?![\w/-])", re.IGNORECASE)
+
+
+def running_text(doctree: nodes.document) -> Iterator[nodes.Text]:
+    """The pieces of text of a page in which a term may be linked, in order."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        if not is_apart(paragraph):
+            yield from plain(paragraph)
+
+
+def plain(node: nodes.Element) -> Iterator[nodes.Text]:
+    """The pieces of text in a paragraph or in what is emphasised there, each over all its lines."""
+    whole: list[nodes.Node] = []
+    for child in node.children:
+        if whole and isinstance(child, nodes.Text) and isinstance(whole[-1], nodes.Text):
+            whole[-1] = nodes.Text(whole[-1] + child)
+        else:
+            whole.append(child)
+    node[:] = whole
+    for child in whole:
+        if isinstance(child, nodes.Text):
+            yield child
+        elif isinstance(child, INLINE):
+            yield from plain(child)
+
+
+def is_apart(node: nodes.Element | None) -> bool:
+    """Whether a node lies in something that is not running text."""
+    while node is not None and not isinstance(node, APART):
+        if APART_CLASSES & set(node["classes"]):
+            return True
+        node = node.parent
+    return node is not None
+
+
+def link_first_uses(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Put the links of one page."""
+    terms = defined(app.env)
+    if not terms:
+        return
+    anywhere, used = pattern(terms), set()
+    for text in list(running_text(doctree)):
+        pieces, end, string = [], 0, text.astext()
+        for match in anywhere.finditer(string):
+            term = terms[" ".join(match[1].lower().split())]
+            if term.anchor in used:
+                continue
+            used.add(term.anchor)
+            uri = app.builder.get_relative_uri(docname, term.docname) + "#" + term.anchor
+            link = nodes.reference("", match[0], internal=True, refuri=uri, classes=["first-use"])
+            if term.says:
+                link["reftitle"] = term.says
+            pieces += [nodes.Text(string[end : match.start()]), link]
+            end = match.end()
+        if pieces:
+            text.parent.replace(text, [*pieces, nodes.Text(string[end:])])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("doctree-resolved", link_first_uses)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
