@@ -87,7 +87,7 @@ class Chain:
         return channels * y[:, :1].numel() * nets[0].cast(y[:0]).element_size()
 
     def inverse(self, z: Tensor, h: Tensor | None) -> Tensor:
-        """z to y: undoes `forward`."""
+        """z to y: undoes `forward`, its matrices inverted once, :eq:`eq-speed-unfold`."""
         h = self.seen(h)
         weights, biases, _ = self.folded()
         inverses, origins = unfolded(weights, biases)
@@ -100,7 +100,8 @@ class Chain:
         return z
 
     def folded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """W e^l (K, C, C), W e^l b (K, C), and the sum over steps of log|det W e^l|."""
+        """W e^l (K, C, C), W e^l b (K, C), :eq:`eq-speed-fold`, and the sum over steps of
+        log|det W e^l|, :eq:`eq-speed-folded-logdet`, :eq:`eq-speed-batched`."""
         log_scales = torch.stack([step.actnorm.log_scale.flatten() for step in self.steps])
         biases = torch.stack([step.actnorm.bias.flatten() for step in self.steps])
         matrices = torch.stack([step.conv.weight() for step in self.steps])
@@ -144,7 +145,9 @@ def is_step(layers: Sequence[nn.Module]) -> bool:
 
 class _Rebuilt(torch.autograd.Function):
     """A chain that keeps its output only. Backward goes step by step: rebuild the step's input,
-    then apply the chain rule to the step."""
+    :eq:`eq-memory-rebuild`, then apply the chain rule to the step: to the coupling,
+    :eq:`eq-memory-coupling`, its network, :eq:`eq-memory-net`, and the matrix,
+    :eq:`eq-memory-matrix`."""
 
     @staticmethod
     def forward(ctx, chain: Chain, y: Tensor, h: Tensor | None, *parameters: Tensor):

@@ -17,7 +17,8 @@ HALF_WIDTH = 1 / 512  # half a grey level, on the scale of v
 
 
 class Factorised(ConditionalModel):
-    """A feature network and one 3x3 convolution that gives every entry its own distribution."""
+    """A feature network and one 3x3 convolution that gives every entry its own distribution; the
+    probability of y is their product, :eq:`eq-fact-product`."""
 
     exact = True
 
@@ -47,7 +48,8 @@ class Factorised(ConditionalModel):
 def draws(
     mu: Tensor, scale: Tensor | float, n: int, temperature: float, generator: Generator
 ) -> Tensor:
-    """n logistic draws of every entry, (n, B, C, H, W)."""
+    """n logistic draws of every entry, mu + temperature scale eps, (n, B, C, H, W); above 0 with
+    probability sigmoid(mu / (temperature scale)), :eq:`eq-fact-draw`."""
     check_temperature(temperature)
     batch = len(mu)
     generator = noise.repeated(generator, n, batch)
@@ -65,10 +67,12 @@ def target(y: Tensor, levels: int, like: Tensor) -> Tensor:
 
 
 class DiscretisedLogistic(Factorised):
-    r"""P(k) = sigmoid((k/256 + w - mu)/s) - sigmoid((k/256 - w - mu)/s), w = 1/512, open end bins.
+    r"""P(k) = sigmoid((k/256 + w - mu)/s) - sigmoid((k/256 - w - mu)/s), w = 1/512, open end bins:
+    :eq:`eq-bits-logistic`.
 
     With this half-width the 256 probabilities sum to 1; the released code integrates over twice the
-    cell, so that they sum to about 2.
+    cell, so that they sum to about 2, :eq:`eq-bits-two`. `mean` is a sum of probabilities to lie
+    above a level, :eq:`eq-fact-mean`.
 
     Args:
         features: h[0] carries the upsampled input in its first 3 channels: mu starts there.
@@ -112,7 +116,8 @@ def discretised_logistic(
 ) -> Tensor:
     """log P(y) of every entry, in nats; y in {0..255}, mu and s on the scale of y/256.
 
-    sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b-a)): no cancellation anywhere.
+    sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b-a)): no cancellation anywhere,
+    :eq:`eq-fact-difference`. However far off, the slope in mu stays below 1/s: :eq:`eq-fact-pull`.
     """
     inverse = (-log_s).exp()
     a = (y / LEVELS + half_width - mu) * inverse
@@ -123,7 +128,8 @@ def discretised_logistic(
 
 
 class Bernoulli(Factorised):
-    """P(y = 1) = q = sigmoid(a), a from the network: plain cross-entropy as a likelihood."""
+    """P(y = 1) = q = sigmoid(a), a from the network: plain cross-entropy as a likelihood,
+    :eq:`eq-fact-bernoulli`."""
 
     def __init__(self, features: Features):
         super().__init__(features, 1)
@@ -159,11 +165,12 @@ class Bernoulli(Factorised):
 
 
 class WeightedBernoulli(Bernoulli):
-    """The paper's weighted likelihood: q = p^beta / (p^beta + (1-p)^(1-beta)), p = sigmoid(a).
+    """The paper's weighted likelihood, :eq:`eq-fact-weighted`: a Bernoulli model of probability
+    q = p^beta / (p^beta + (1-p)^(1-beta)), p = sigmoid(a).
 
-    logit q = (1-beta) softplus(a) - beta softplus(-a): the same family as `Bernoulli`, with other
-    gradients (paper, segmentation). Likelihoods, samples and `mean` are in q; p > 1/2 where
-    q > 1 / (1 + 2^(2 beta - 1)).
+    logit q = (1-beta) softplus(a) - beta softplus(-a), :eq:`eq-fact-q`: the same family as
+    `Bernoulli`, with other gradients, :eq:`eq-fact-gradient` (paper, segmentation). Likelihoods,
+    samples and `mean` are in q; p > 1/2 where q > 1 / (1 + 2^(2 beta - 1)), :eq:`eq-fact-half`.
 
     Args:
         beta: in (0, 1); near 1 it weighs vessel pixels more.
@@ -180,10 +187,12 @@ class WeightedBernoulli(Bernoulli):
 class ClassWeighted(Bernoulli):
     """A Bernoulli model trained by class-weighted cross-entropy, which is no likelihood.
 
-    loss = -[beta y log p + (1 - beta) (1 - y) log(1 - p)], nats per pixel, p = sigmoid(a). At given
-    odds of a vessel, eta : 1 - eta, it is least where p has the odds beta eta : (1-beta) (1-eta):
-    p is the probability only for beta = 1/2, where the loss is half the cross-entropy. What is
-    scored is the Bernoulli model with this p, so its bits show what the weights cost.
+    loss = -[beta y log p + (1 - beta) (1 - y) log(1 - p)], nats per pixel, p = sigmoid(a):
+    :eq:`eq-fact-loss`; exp(-loss) is no distribution, :eq:`eq-fact-excess`. At given odds of a
+    vessel, eta : 1 - eta, it is least where p has the odds beta eta : (1-beta) (1-eta),
+    :eq:`eq-fact-odds`: p is the probability only for beta = 1/2, where the loss is half the
+    cross-entropy. What is scored is the Bernoulli model with this p, so its bits show what the
+    weights cost.
 
     Args:
         beta: in (0, 1); above 1/2 vessel pixels count more.
@@ -210,5 +219,5 @@ def check_beta(beta: float) -> float:
 
 
 def weighted_logit(a: Tensor, beta: float) -> Tensor:
-    """logit q from the logit a of p."""
+    """logit q from the logit a of p, :eq:`eq-fact-q`; it rises with a, :eq:`eq-fact-slope`."""
     return (1 - beta) * F.softplus(a) - beta * F.softplus(-a)

@@ -21,15 +21,16 @@ Part = Layer | Chain
 
 
 class ConditionalFlow(ConditionalModel):
-    """A list of layers from y to z; log p(y|x) is the sum of their terms (paper; derived in
-    the chapter on coupling layers).
+    """A list of layers from y to z; log p(y|x) is the sum of their terms, :eq:`eq-one-idea`: the
+    log-determinants of the bijections, :eq:`eq-coupling-change`, :eq:`eq-coupling-stack`, the
+    log-densities of the priors, :eq:`eq-srflow-objective`, and -log q of the dequantization.
 
     Args:
         layers: in the order from y to z; a `Prior` that keeps nothing comes last.
         features: h = features(x), one map a level; each layer is handed that of its level, which
             rises at every `Squeeze`.
         auxiliary: weight of a per-pixel cross-entropy on h[0] that is added to the training loss,
-            in nats per pixel; it never enters a likelihood. 0: none.
+            in nats per pixel, :eq:`eq-vflow-auxiliary`; it never enters a likelihood. 0: none.
 
     Attributes:
         fast: run the steps of a level together, see `Chain`; False: layer by layer, the readable
@@ -128,7 +129,8 @@ class ConditionalFlow(ConditionalModel):
     def terms(
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> list[tuple[Layer, Tensor]]:
-        """Every layer with its term, (B,), nats; they sum to `log_prob` under the same noise."""
+        """Every layer with its term, (B,), nats; they sum to `log_prob` under the same noise,
+        :eq:`eq-first-terms`."""
         walk = self._forward(self._levels(), y, self.condition(x), generator)
         return [(layer, term) for layer, _, term in walk]
 

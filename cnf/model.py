@@ -38,12 +38,14 @@ class ConditionalModel(nn.Module):
     def importance_log_prob(
         self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
     ) -> Tensor:
-        """log (1/M) sum_m p(v_m|x) / q(v_m|y, x), (B,), nats; for an exact model log p(y|x)."""
+        """log (1/M) sum_m p(v_m|x) / q(v_m|y, x), (B,), nats; for an exact model log p(y|x).
+        The weights have mean P(y|x), :eq:`eq-binary-weight`; in expectation the log of their mean
+        rises with M and stays below log P(y|x), :eq:`eq-binary-importance`."""
         return self.log_prob(y, x, generator)
 
     def bits_per_dim(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        """-log p(y|x) / (D log 2), (B,), D the number of entries of one y. An upper bound unless
-        `exact`."""
+        """-log p(y|x) / (D log 2), (B,), D the number of entries of one y, :eq:`eq-why-bpd`. An
+        upper bound unless `exact`."""
         return -self.log_prob(y, x, generator) / (y[0].numel() * math.log(2))
 
     def loss(

@@ -34,7 +34,8 @@ class Network(nn.Module):
 
 
 def set_precision(module: nn.Module, precision: str) -> None:
-    """Run every network inside `module` in "fp32" or "bf16"; the layers stay as they are."""
+    """Run every network inside `module` in "fp32" or "bf16"; the layers stay as they are,
+    :eq:`eq-speed-bf16`."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision '{precision}' is unknown: choose fp32 or bf16")
     for part in module.modules():
@@ -64,12 +65,14 @@ class CouplingNet(Network):
     """conv3x3 of y_a plus a convolution of h, ReLU, conv1x1, ReLU, conv3x3 from zero.
 
     The first convolution of the concatenated (y_a, h) is written as the sum of its two parts, which
-    is the same map (with h_kernel=3); h_kernel=1 is the cheaper form: h has seen its surroundings.
+    is the same map (with h_kernel=3), :eq:`eq-speed-linear`; h_kernel=1 is the cheaper form: h has
+    seen its surroundings.
 
     With `clip` it reads y_a clipped to (-clip, clip). With norm "instance" each hidden map is
-    normalised to mean 0 and variance 1 over the picture, then scaled and shifted: what it answers
-    at one position then depends on all of them, the edges of a padded picture included. Only y_a
-    and h are normalised, never what is transformed, so a coupling stays invertible.
+    normalised to mean 0 and variance 1 over the picture, :eq:`eq-norms-instance`, then scaled and
+    shifted: what it answers at one position then depends on all of them, the edges of a padded
+    picture included. Only y_a and h are normalised, never what is transformed (which would lose
+    two directions a channel, :eq:`eq-norms-null`), so a coupling stays invertible.
 
     Shapes: y_a (B, y_channels, H, W) or None, h (B, h_channels, H, W) or None
         -> (B, out_channels, H, W). `width=0` leaves only the last convolution.
@@ -329,7 +332,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def statistics(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean, variance) of each channel over all processes; the running ones move on."""
+        """(mean, variance) of each channel over all processes, :eq:`eq-many-variance`; the running
+        ones move on."""
         own = torch.native_batch_norm(t, self.weight, self.bias, None, None, True, 0.0, self.eps)
         own_mean, own_var = own[1], own[2].square().reciprocal() - self.eps
         mean = many.mean(own_mean)

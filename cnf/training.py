@@ -235,7 +235,8 @@ class Run:
         return run
 
     def _wrap(self) -> None:
-        """Make several processes train `model` as one; begin its average and its optimizer."""
+        """Make several processes train `model` as one, by the mean of their gradients,
+        :eq:`eq-many-mean`; begin its average and its optimizer."""
         join_statistics(self.model)
         with warnings.catch_warnings():  # torch is about to rename broadcast_buffers
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)

@@ -18,8 +18,9 @@ LEAST = 4  # pixels a side, so that mirroring an edge by three pixels stays insi
 def imresize_half(y: Tensor) -> Tensor:
     """Halve the two last dimensions, antialiased.
 
-    y (...,H,W), any dtype -> (...,H/2,W/2) in y's dtype if it is floating, else float32. The values
-    are neither clipped nor rounded. Raises ValueError for odd sides or sides below 4 pixels.
+    Each axis by :eq:`eq-halves-half`. y (...,H,W), any dtype -> (...,H/2,W/2) in y's dtype if it is
+    floating, else float32. The values are neither clipped nor rounded. Raises ValueError for odd
+    sides or sides below 4 pixels.
     """
     height, width = y.shape[-2:]
     if height % 2 or width % 2 or min(height, width) < LEAST:
@@ -45,8 +46,8 @@ def imresize_double(x: Tensor) -> Tensor:
 def consistent_double(x: Tensor) -> Tensor:
     """The picture nearest to the cubic double of x that halves back to x exactly.
 
-    u = B x + P (x - D B x), with B the cubic doubling, D the antialiased halving and P its
-    pseudo-inverse D^T (D D^T)^-1: what x does not determine is left as B has it.
+    u = B x + P (x - D B x), :eq:`eq-halves-double`, with B the cubic doubling, D the antialiased
+    halving and P its pseudo-inverse D^T (D D^T)^-1: what x does not determine is left as B has it.
     x (B,C,H,W) -> (B,C,2H,2W).
     """
     doubled = imresize_double(x)
@@ -72,7 +73,7 @@ def _resample(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel, a = -1/2."""
+    """Keys' cubic convolution kernel, a = -1/2, :eq:`eq-halves-keys`."""
     t = np.abs(t)
     near = 1.5 * t**3 - 2.5 * t**2 + 1
     far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2

@@ -87,13 +87,15 @@ class CutGaussian:
         return torch.from_numpy(self.table)[rows.int().argmax(1), columns].log()
 
     def entropy_bits(self) -> float:
-        """Entropy of y given x in bits per entry: no model can score below it."""
+        """Entropy of y given x in bits per entry: no model can score below it,
+        :eq:`eq-known-excess`."""
         return float(-xlogy(self.table, self.table).sum(1).mean() / (self.values.shape[1] * log(2)))
 
     def best_factorised_bits(self) -> float:
         """Cross-entropy, in bits per entry, of the best model with independent entries given x.
 
-        That model has the true marginals; the excess over `entropy_bits` is the total correlation.
+        That model has the true marginals; the excess over `entropy_bits` is the total correlation,
+        :eq:`eq-known-information`.
         """
         marginals = self.marginals
         entropy = -xlogy(marginals, marginals).sum((1, 2)).mean()
@@ -133,7 +135,8 @@ class GaussianField(CutGaussian):
 
 
 class ThresholdedField(CutGaussian):
-    """Binary pictures: a correlated Gaussian picture above 1/2 or not (paper section 3)."""
+    """Binary pictures: a correlated Gaussian picture above 1/2 or not (paper section 3). For two
+    entries with both means at 1/2 the textbook has P(y|x): :eq:`eq-binary-arcsin`."""
 
     def __init__(
         self,
@@ -147,17 +150,19 @@ class ThresholdedField(CutGaussian):
 
 
 class FineField:
-    r"""Pairs for x2 super-resolution: a Gaussian picture v, y = floor(v), x = half(v) + noise.
+    r"""Pairs for x2 super-resolution: a Gaussian picture v, y = floor(v), x = half(v) + noise,
+    :eq:`eq-known-data`. Given x it is Gaussian again, :eq:`eq-known-posterior`.
 
     v ~ N(128, S), S = (deviation^2 - grain^2) C x R + grain^2 I: colours correlate by
     `channel_correlation` (C), places a distance d apart by correlation^d (R), every entry has grain
     of its own. x halves v as `degrade` does and adds white noise of deviation `noise`: without it
     v | x would have no density, since x would fix a quarter of v's directions. All in grey levels.
 
-    P(y|x) is the integral of v's density over a cell: the density of v + u, u uniform on
-    (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes the Gaussian of the same
-    mean and covariance, N(m(x), S(x) + I/12), for the density of v + u. `error_bits` says how far
-    off that is: 1e-6 bits/dim with the grain given here.
+    P(y|x) is the integral of v's density over a cell, :eq:`eq-known-cell`: the density of v + u, u
+    uniform on (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes the Gaussian of
+    the same mean and covariance, N(m(x), S(x) + I/12), for the density of v + u,
+    :eq:`eq-known-sheppard`. `error_bits` says how far off that is: 1e-6 bits/dim with the grain
+    given here.
 
     Args:
         size: height and width of y, even, at least 4. Setting up takes O(size^6): 64 is much.
@@ -253,12 +258,14 @@ class FineField:
         return self._bits(self._log_volume(self._root))
 
     def best_factorised_bits(self) -> float:
-        """Cross-entropy, in bits per entry, of the best model with independent entries given x."""
+        """Cross-entropy, in bits per entry, of the best model with independent entries given x:
+        :eq:`eq-known-gaussian-information` above `entropy_bits`."""
         return self._bits((2 * pi * self.variance()).log().sum().item() / 2)
 
     def gaussian_bound_bits(self) -> float:
         """What the best Gaussian density of y + u reaches with one draw of uniform noise u: its
-        covariance is S(x) + I/6, for rounding and noise each spread v by 1/12."""
+        covariance is S(x) + I/6, for rounding and noise each spread v by 1/12,
+        :eq:`eq-known-bound-gap`."""
         own = torch.eye(self.size**2, dtype=torch.float64)
         root = torch.linalg.cholesky(self.covariance + own / 6)
         return self._bits(self._log_volume(root))
@@ -267,9 +274,9 @@ class FineField:
         r"""Standard deviation over y of the error of `log_prob` of one picture, in bits per entry.
 
         The first cumulants in which u differs from a Gaussian are its fourth, -1/120, so that to
-        first order the error is sum_j (g_j^4 - 6 g_j^2 Q_jj + 3 Q_jj^2) / 2880, with
-        Q = (S(x) + I/12)^-1 and g = Q (y + 1/2 - m(x)): zero on average, of variance
-        24 sum_j Q_jj^4 / 2880^2.
+        first order the error is sum_j (g_j^4 - 6 g_j^2 Q_jj + 3 Q_jj^2) / 2880,
+        :eq:`eq-known-error`, with Q = (S(x) + I/12)^-1 and g = Q (y + 1/2 - m(x)): zero on average,
+        of variance 24 sum_j Q_jj^4 / 2880^2.
         """
         inverse = torch.diagonal(torch.cholesky_inverse(self._root), dim1=1, dim2=2)
         precision = self.axes.square() @ inverse
@@ -308,10 +315,11 @@ class FineField:
 class RowField:
     r"""Pairs for segmentation: y = 1 where a Gaussian picture v exceeds 1/2, correlated along rows.
 
-    v_ij = m_ij(x) + w_ij, w_ij = a w_i,j-1 + sqrt(1 - a^2) eps_ij of variance 1, a = `correlation`;
-    rows are independent given x. m(x) = 1/2 + (green - `level`) / `contrast`, green the second
-    channel of x. Each row of w is a Markov chain, so that its orthant probability is a chain of
-    integrals over one number each: of any length, exact to the 1e-10 of Gauss-Legendre quadrature.
+    v_ij = m_ij(x) + w_ij, w_ij = a w_i,j-1 + sqrt(1 - a^2) eps_ij of variance 1, a = `correlation`,
+    :eq:`eq-known-chain`; rows are independent given x. m(x) = 1/2 + (green - `level`) / `contrast`,
+    green the second channel of x. Each row of w is a Markov chain, so that its orthant probability
+    is a chain of integrals over one number each, :eq:`eq-known-forward`: of any length, exact to
+    the 1e-10 of Gauss-Legendre quadrature.
 
     Shapes: y uint8 (B,1,H,W) in {0, 1}, x float32 (B,3,H,W), grey levels. Raises ValueError for a
     correlation outside [0, 1) or a contrast that is not positive.

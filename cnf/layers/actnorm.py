@@ -7,9 +7,9 @@ from cnf.layers.base import Bijection, constant
 class ActNorm(Bijection):
     r"""Shift and scale each channel; starts so that the first batch has mean 0 and variance 1.
 
-    Forward:  z = exp(l) (y + b)
+    Forward:  z = exp(l) (y + b)                                     :eq:`eq-norms-actnorm`
     Inverse:  y = z exp(-l) - b
-    log|det|: H W sum_c l_c                                                           (Glow)
+    log|det|: H W sum_c l_c                                   (Glow) :eq:`eq-norms-actnorm`
 
     Args:
         channels: number of channels C.
@@ -39,7 +39,8 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def initialise(self, y: Tensor) -> None:
-        """Set b and l from a batch. A constant channel counts as having standard deviation 1e-4."""
+        """Set b and l from a batch, :eq:`eq-norms-start`. A constant channel counts as having
+        standard deviation 1e-4."""
         std, mean = torch.std_mean(y, dim=(0, 2, 3), correction=0)
         self.bias.copy_(-mean.view_as(self.bias))
         self.log_scale.copy_(-std.clamp(min=1e-4).log().view_as(self.log_scale))

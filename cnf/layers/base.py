@@ -28,7 +28,9 @@ Scale = Literal["bounded", "softplus", "additive"]
 
 
 class Bijection(nn.Module):
-    """An invertible map for every fixed h. Laws: inverse undoes forward; log_det is autograd's."""
+    """An invertible map z = f(y; h) for every fixed h; log|det dz/dy| is added to log p(z),
+    :eq:`eq-change-nd`. Laws: inverse undoes forward; log_det is autograd's, and that of the inverse
+    is the same number negated, :eq:`eq-change-sign`."""
 
     exact = True
 
@@ -104,13 +106,13 @@ def log_scale(raw: Tensor, kind: Scale, bound: float) -> Tensor:
 
 
 def gaussian_log_prob(z: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """log N(z; mu, sigma^2), summed over all but the batch: (B,), nats"""
+    """log N(z; mu, sigma^2), summed over all but the batch: (B,), nats, :eq:`eq-given-normal`"""
     eps = (z - mu) * (-log_sigma).exp()
     return -sum_except_batch(0.5 * eps.square() + log_sigma + 0.5 * math.log(2 * math.pi))
 
 
 def run(layers: Iterable[Bijection], y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Pass y through bijections of one level: (output, sum of log_det)."""
+    """Pass y through bijections of one level: (output, sum of log_det), :eq:`eq-change-chain`."""
     total = constant(y, 0.0)
     for layer in layers:
         y, log_det = layer(y, h)

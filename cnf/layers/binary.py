@@ -16,14 +16,19 @@ class BinaryDequantization(Dequantization):
     r"""Spread every label over its half-line: half-infinite noise.
 
     Forward:  eps ~ pi,   w = flow(eps; y, h),   v = 1/2 + (2y - 1) softplus(w)
-    Inverse:  y = 1 where v > 1/2, else 0
-    -log q:   -log pi(eps) + log|det dw/deps| + sum log sigmoid(w)   (derived in 'Binary targets')
+                                                                :eq:`eq-binary-reparametrisation`
+    Inverse:  y = 1 where v > 1/2, else 0                               :eq:`eq-binary-threshold`
+    -log q:   -log pi(eps) + log|det dw/deps| + sum log sigmoid(w)          :eq:`eq-binary-log-q`
+
+    P(y|x) is the mass of v's density in the orthant of y, :eq:`eq-binary-orthant`; one draw of
+    log p(v|x) - log q(v|y, x) bounds its log from below, :eq:`eq-binary-bound`.
 
     Args:
         layers: bijections of the noise, each given the features and the label as
             (B, C_h + C, H, W); none: w = eps.
-        noise: pi. "logistic": softplus(eps) is Exponential(1), positive at the threshold.
-            "gaussian": vanishes there faster than any power: importance weights have heavy tails.
+        noise: pi. "logistic": softplus(eps) is Exponential(1), positive at the threshold,
+            :eq:`eq-binary-exponential`. "gaussian": vanishes there faster than any power:
+            importance weights have heavy tails.
 
     Shapes: y (B, C, H, W) in {0, 1} -> v (B, C, H, W), -log_q (B,) in nats.
     Raises: DataError if y holds anything else (NaN included); ValueError if h is not at the

@@ -10,7 +10,7 @@ class CheckerboardCoupling(Bijection):
 
     Forward:  z = y where i + j is even,   z = y s + t where it is odd,   (log s, t) from net(a, h)
     Inverse:  y = z where i + j is even,   y = (z - t) / s where it is odd
-    log|det|: sum of log s over the odd positions                                          (RealNVP)
+    log|det|: sum of log s over the odd positions           (RealNVP) :eq:`eq-vflow-checkerboard`
 
     Here a is y with zeros at the odd positions (i, j). What the network says at the even ones is
     not used.

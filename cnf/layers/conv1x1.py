@@ -8,14 +8,14 @@ from cnf.layers.base import Bijection, constant
 class Conv1x1(Bijection):
     r"""Multiply the channels of every position with one invertible matrix.
 
-    Forward:  z = W y
+    Forward:  z = W y                                                   :eq:`eq-norms-conv`
     Inverse:  y = W^-1 z
-    log|det|: H W log|det W|                                                          (Glow)
+    log|det|: H W log|det W|                                     (Glow) :eq:`eq-norms-conv`
 
     Args:
         channels: number of channels C.
         lu: store W as P L U, whose log-determinant is the sum of log|diag U| (C operations instead
-            of C^3). P and the signs of diag U stay as they start.
+            of C^3), :eq:`eq-norms-lu`. P and the signs of diag U stay as they start.
 
     W starts as a random rotation. The paper does not say which form it uses; the released code has
     the full matrix.

@@ -7,9 +7,11 @@ from cnf.layers.base import Bijection, Scale, check_features, log_scale, sum_exc
 class AffineCoupling(Bijection):
     r"""Scale and shift one half of the channels, given the other half and the features.
 
-    Forward:  z_a = y_a,   z_b = y_b s + t,   (log s, t) from net(y_a, h)
-    Inverse:  y_a = z_a,   y_b = (z_b - t) / s
-    log|det|: sum of log s over the b-half (paper; derived in 'Coupling layers')
+    Forward:  z_a = y_a,   z_b = y_b s + t,   (log s, t) from net(y_a, h)  :eq:`eq-coupling-forward`
+    Inverse:  y_a = z_a,   y_b = (z_b - t) / s                             :eq:`eq-coupling-inverse`
+    log|det|: sum of log s over the b-half                                 :eq:`eq-coupling-logdet`
+              (the Jacobian is block-triangular, so only its diagonal counts:
+              :eq:`eq-coupling-jacobian`)
 
     The paper writes the map from z to y; we multiply on the way to z and divide on the way back,
     as the released code does.

@@ -10,7 +10,7 @@ class Residual(Bijection):
 
     Forward:  z = a (v - h[:, :C])
     Inverse:  v = z / a + h[:, :C]
-    log|det|: C H W log a                                                  (ours, not the paper's)
+    log|det|: C H W log a                     (ours, not the paper's) :eq:`eq-better-residual`
 
     A conditional affine layer with nothing to learn: the flow then models what the input does not
     already say. It changes no bound and costs nothing.

@@ -11,7 +11,7 @@ class Squeeze(Bijection):
 
     Forward:  (B, C, H, W) -> (B, 4C, H/2, W/2)
     Inverse:  (B, 4C, H/2, W/2) -> (B, C, H, W)
-    log|det|: 0, a permutation                                                            (RealNVP)
+    log|det|: 0, a permutation                                   (RealNVP) :eq:`eq-norms-squeeze`
 
     Raises: ValueError if H or W is odd; both are named.
     """

@@ -17,9 +17,9 @@ class Subbands(Squeeze):
     log|det|: 0, an orthogonal map                                         (ours, not the paper's)
 
     The rows of L = (D D^T)^{-1/2} D, D the antialiased halving of one axis, are an orthonormal
-    basis of what D sees; those of N one of what it does not. Applied to both axes of y - u, where u
-    halves back to x exactly, the low band holds only the noise of dequantization (and of rounding
-    x).
+    basis of what D sees; those of N one of what it does not (:eq:`eq-halves-null`). Applied to both
+    axes of y - u, where u halves back to x exactly, the low band holds only the noise of
+    dequantization (and of rounding x).
 
     Raises: ValueError if H or W is odd; both are named.
     """

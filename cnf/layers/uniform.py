@@ -14,7 +14,8 @@ class UniformDequantization(Dequantization):
 
     Forward:  v = (y + u) / N,   u ~ U[0, 1)
     Inverse:  y = floor(N v), held in {0..N-1}
-    -log q:   -D log N, so log P(y|x) >= E_u log p(v|x) - D log N (a bound, by Jensen)
+    -log q:   -D log N, :eq:`eq-deq-bpd`: P(y|x) is the mass of a cell, :eq:`eq-deq-mass`, and by
+              Jensen log P(y|x) >= E_u log p(v|x) - D log N, a bound        :eq:`eq-deq-bound`
 
     Args:
         bins: number N of grey levels.

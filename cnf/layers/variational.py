@@ -22,9 +22,10 @@ class VariationalDequantization(Dequantization):
     r"""Spread every grey level over its cell by noise that a conditional flow makes.
 
     Forward:  eps ~ N(0, I),   w = flow(eps; y, h),   v = (y + sigmoid(w)) / N
+                                                                 :eq:`eq-deq-reparametrisation`
     Inverse:  y = floor(N v), held in {0..N-1}
     -log q:   -log N(eps; 0, I) + log|det dw/deps| + sum log[sigmoid(w) sigmoid(-w)] - D log N
-                                                                     (Flow++, Ho et al. 2019)
+                                                 (Flow++, Ho et al. 2019) :eq:`eq-deq-log-q`
 
     Args:
         layers: bijections of the noise, (B, C, H, W); each is given the features and y as

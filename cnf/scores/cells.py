@@ -18,8 +18,8 @@ def leaning_log_prob(
 
     P(y|x) is the integral of p(v|x) over the cell of y. Uniform noise u has weights that vary as
     p does; here u_j has density g_j e^(g_j u_j) / (e^g_j - 1) on (0, 1), g the gradient of log p at
-    the centre of the cell, and only the curvature of log p is left to vary. Derived in "Known
-    likelihoods". No training: the gradient is that of the model itself.
+    the centre of the cell, and only the curvature of log p is left to vary, :eq:`eq-known-lean`. No
+    training: the gradient is that of the model itself.
 
     Returns (log of the mean weight, (B,), nats; standard deviation of the log-weights, (B,)): where
     that is below 1 a few samples give log P itself, and not a bound.

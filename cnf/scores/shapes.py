@@ -68,7 +68,8 @@ def inside(mask: np.ndarray, fov: np.ndarray) -> np.ndarray:
 
 
 def euler_number(mask: np.ndarray) -> int:
-    """8-connected pieces less their holes: faces - edges + corners of the union of closed pixels.
+    """8-connected pieces less their holes: faces - edges + corners of the union of closed pixels,
+    :eq:`eq-connected-euler`.
 
     The same number as scikit-image's `euler_number(mask, connectivity=2)`, several times faster.
     """

@@ -68,14 +68,14 @@ def correlation(moments: np.ndarray) -> np.ndarray:
 def spread_skill(moments: np.ndarray, n: int) -> np.ndarray:
     """sqrt((n + 1) / n mean variance) over the root mean square error of the mean of n samples.
 
-    1 if calibrated, less if samples are too much alike.
+    1 if calibrated, :eq:`eq-temp-spread`, less if samples are too much alike.
     """
     return np.sqrt((n + 1) / n * moments[..., 1] / np.maximum(moments[..., 2], 1e-12))
 
 
 def nominal(n: int) -> np.ndarray:
-    """The probabilities of the intervals that leave out k = 0 .. n // 2 of n samples on each side;
-    that of k = 0 is the whole line."""
+    """The probabilities of the intervals that leave out k = 0 .. n // 2 of n samples on each side,
+    :eq:`eq-temp-coverage`; that of k = 0 is the whole line."""
     return (n + 1 - 2 * np.arange(n // 2 + 1)) / (n + 1)
 
 

@@ -108,7 +108,8 @@ def counts(subject: Subject, maps: Sequence[Tensor], threshold: float) -> np.nda
 
 
 def f_score(found: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) along the last axis; 1 where there is no vessel and none is found."""
+    """2 TP / (2 TP + FP + FN), :eq:`eq-retina-f`, along the last axis; 1 where there is no vessel
+    and none is found."""
     tp, fp, fn = np.moveaxis(found, -1, 0)
     total = 2 * tp + fp + fn
     return np.where(total == 0, 1.0, 2 * tp / np.maximum(total, 1))

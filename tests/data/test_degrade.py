@@ -17,6 +17,7 @@ def impulse(size: int, at: int) -> torch.Tensor:
     return y
 
 
+@pytest.mark.equation("eq-halves-half")
 def test_impulse_response_is_the_stretched_cubic_kernel():
     # Keys' kernel with a = -1/2 at distances 1/4, 3/4, 5/4, 7/4, halved: exact multiples of 1/256.
     weights = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256
@@ -24,6 +25,7 @@ def test_impulse_response_is_the_stretched_cubic_kernel():
     assert response == list(weights)
 
 
+@pytest.mark.equation("eq-halves-keys")
 def test_double_impulse_response_is_the_cubic_kernel():
     # Output 8 lies at input position 3.75: the kernel at distances 7/4, 3/4, 1/4, 5/4.
     responses = [imresize_double(impulse(8, at))[0, 0, 0, 8].item() for at in range(2, 6)]
@@ -129,6 +131,7 @@ def test_bicubic_row_of_set5_is_reproduced(benchmark_root):
     assert abs(np.mean(scores) - 33.66) <= 0.02
 
 
+@pytest.mark.equation("eq-halves-double")
 def test_consistent_double_halves_back_to_its_input():
     x = torch.rand(2, 3, 8, 6, dtype=torch.float64) * 255
     # Values up to 255 and a pseudo-inverse whose condition number is near 10: 1e-11 is rounding.

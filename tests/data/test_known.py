@@ -3,7 +3,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import entropy, multivariate_normal
 
 from cnf.data.degrade import imresize_half
 from cnf.data.known import FineField, GaussianField, RowField, ThresholdedField, _boxes
@@ -43,6 +43,7 @@ def test_boxes_agree_with_scipy(field):
         assert field.table[1, index] == pytest.approx(scipy, abs=1e-7)
 
 
+@pytest.mark.equation("eq-binary-arcsin")
 def test_orthants_of_two_equal_normals_have_the_textbook_probability():
     field = ThresholdedField((1, 1, 2), correlation=0.6, gain=0.0, num_inputs=1)
     # P(both positive) = 1/4 + asin(rho) / (2 pi)
@@ -71,6 +72,21 @@ def test_no_factorised_model_beats_the_true_marginals(field):
         log_q = np.log(other[:, np.arange(size), field.values]).sum(2)
         bits = -(field.table * log_q).sum(1).mean() / (size * log(2))
         assert bits >= field.best_factorised_bits()
+
+
+@pytest.mark.equation("eq-known-excess", "eq-known-information")
+@every_field
+def test_the_excess_over_the_entropy_is_a_divergence(field):
+    """Of any model Q, and of the best product: the total correlation. KL by SciPy."""
+    size = field.values.shape[1]
+    product = field.marginals[:, np.arange(size), field.values].prod(2)
+    other = np.random.default_rng(0).dirichlet(np.ones(product.shape[1]), len(product))
+    for q in (product, other):
+        bits = -(field.table * np.log2(q)).sum(1).mean() / size
+        divergence = entropy(field.table, q, axis=1, base=2).mean() / size
+        assert bits == pytest.approx(field.entropy_bits() + divergence, abs=1e-9)
+    excess = entropy(field.table, product, axis=1, base=2).mean() / size
+    assert field.best_factorised_bits() - field.entropy_bits() == pytest.approx(excess, abs=1e-9)
 
 
 @every_field
@@ -147,6 +163,7 @@ def cell_error(deviation):
     return average, spread, np.sqrt(24 * (precision**4).sum()) / 2880
 
 
+@pytest.mark.equation("eq-known-sheppard", "eq-known-error")
 def test_a_wider_gaussian_gives_the_probability_of_cells():
     average, spread, predicted = cell_error(2.0)
     # The next cumulants are smaller by another factor Q ~ 0.4 with a small coefficient.
@@ -154,6 +171,7 @@ def test_a_wider_gaussian_gives_the_probability_of_cells():
     assert abs(average) < 0.2 * spread
 
 
+@pytest.mark.equation("eq-known-error")
 def test_the_error_of_cells_falls_with_the_fourth_power_of_the_grain():
     coarse, fine = cell_error(2.0)[1], cell_error(4.0)[1]
     # precision^2: 16 at the limit, and 1/12 still counts beside a variance of 4
@@ -174,6 +192,7 @@ def test_a_density_at_the_centre_of_cells_would_be_worse():
     assert errors[0].max() > 20 * errors[1].max()
 
 
+@pytest.mark.equation("eq-known-cell", "eq-known-sheppard")
 def test_log_prob_of_a_picture_agrees_with_its_integral_over_the_cell(fine, pairs):
     """By Monte Carlo in 192 dimensions: noise in the cell leans as the density does, so that the
     weights hardly vary and their average is the integral over the cell."""
@@ -196,6 +215,7 @@ def test_log_prob_of_a_picture_agrees_with_its_integral_over_the_cell(fine, pair
     assert fine.error_bits() * fine.dims * log(2) < 1e-3
 
 
+@pytest.mark.equation("eq-known-posterior")
 def test_covariance_given_x_is_that_of_the_joint_gaussian(fine, pairs):
     """Residuals y + 1/2 - E[v|x] have covariance S(x) + I/12, and do not depend on x."""
     y, x = pairs
@@ -210,6 +230,7 @@ def test_covariance_given_x_is_that_of_the_joint_gaussian(fine, pairs):
     assert correlation.abs().max() < 6 / len(y) ** 0.5
 
 
+@pytest.mark.equation("eq-known-data")
 def test_x_is_the_halved_picture_with_the_noise_that_is_stated(fine, pairs):
     y, x = pairs
     noise = (x.double() - imresize_half(y.double() + 0.5)).flatten()
@@ -226,6 +247,21 @@ def test_entropies_are_what_samples_score(fine, pairs):
         bits = -log_prob(*pairs) / (fine.dims * log(2))
         # Five standard errors.
         assert abs(bits.mean() - expected) < 5 * bits.std() / len(bits) ** 0.5
+
+
+@pytest.mark.equation("eq-known-gaussian-information", "eq-known-bound-gap")
+def test_what_independence_and_uniform_noise_cost_are_log_determinants(fine):
+    """Of the covariance of one whole picture, 192 x 192, by a general determinant."""
+    full = torch.einsum("ca,anm,da->cndm", fine.axes, fine.covariance, fine.axes).reshape(192, 192)
+    rounded, noisy = (full + torch.eye(192).double() / n for n in (12, 6))
+    log_det = torch.linalg.slogdet(rounded).logabsdet
+    of_pixels = (rounded.diagonal().log().sum() - log_det) / 2
+    of_noise = (torch.linalg.slogdet(noisy).logabsdet - log_det) / 2
+    for bits, nats in (
+        (fine.best_factorised_bits() - fine.entropy_bits(), of_pixels),
+        (fine.gaussian_bound_bits() - fine.entropy_bits(), of_noise),
+    ):
+        assert bits == pytest.approx(nats.item() / (fine.dims * log(2)), abs=1e-9)
 
 
 def test_draws_given_x_score_the_entropy(fine, pairs):
@@ -269,6 +305,7 @@ def test_fine_fields_that_cannot_be_scored_are_refused(changes, message):
         FineField(**({"size": 4} | changes))
 
 
+@pytest.mark.equation("eq-known-forward")
 def test_orthants_of_a_row_are_those_of_the_quadrature_and_of_scipy():
     """A row of four is a `ThresholdedField`, whose covariance is correlation^distance, too."""
     row = RowField(4, correlation=0.8)
@@ -299,6 +336,7 @@ def test_long_rows_are_summed_to_ten_digits():
     np.testing.assert_allclose(field.log_prob(y, x), backwards, rtol=1e-9)
 
 
+@pytest.mark.equation("eq-known-chain")
 def test_samples_of_rows_have_the_marginals():
     field = RowField(8)
     y, x = field.sample(4000, torch.Generator().manual_seed(0))

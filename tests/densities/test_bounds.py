@@ -61,6 +61,7 @@ def test_the_probabilities_of_all_pictures_sum_to_one(pixels, q, i):
     assert total.mean().item() == pytest.approx(1, abs=4 * error)
 
 
+@pytest.mark.equation("eq-binary-orthant", "eq-binary-weight")
 @every_q
 @pytest.mark.parametrize("i", [0, 1], ids=["x0", "x1"])
 def test_importance_weights_average_to_the_orthants(exact, q, i):
@@ -70,6 +71,7 @@ def test_importance_weights_average_to_the_orthants(exact, q, i):
     assert ((weights.mean(0) - exact[i]).abs() < 4 * error + 1e-3).all()
 
 
+@pytest.mark.equation("eq-binary-importance")
 @every_q
 def test_the_bound_rises_with_the_number_of_samples_and_stays_below(exact, q):
     """In expectation over y and noise, nats a picture; each mean with its standard error."""
@@ -87,6 +89,7 @@ def test_the_bound_rises_with_the_number_of_samples_and_stays_below(exact, q):
     assert truth - 0.2 < means[-1] < truth
 
 
+@pytest.mark.equation("eq-binary-bound")
 @every_q
 def test_the_bound_lies_below_the_probability_of_every_picture(exact, q):
     m = 4000

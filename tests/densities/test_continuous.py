@@ -13,6 +13,7 @@ from tests.laws.cases import net, randomise
 both_inputs = pytest.mark.parametrize("x", X.split(1), ids=["x0", "x1"])
 
 
+@pytest.mark.equation("eq-change-nd")
 @both_inputs
 def test_a_flow_of_one_number_integrates_to_one(x):
     layers = [
@@ -30,6 +31,7 @@ def test_a_flow_of_one_number_integrates_to_one(x):
     assert torch.trapezoid(p, y).item() == pytest.approx(1, abs=1e-8)
 
 
+@pytest.mark.equation("eq-change-nd")
 @both_inputs
 @pytest.mark.parametrize(
     ("scale", "with_split"), [("bounded", False), ("bounded", True), ("softplus", False)]
@@ -42,6 +44,7 @@ def test_a_flow_of_two_numbers_integrates_to_one(scale, with_split, x):
     assert total == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.equation("eq-change-nd")
 def test_samples_follow_the_density():
     """Counts in sixteen cells against the integrals over them."""
     flow, x, n = density(2, 1.0, with_split=True), X[:1], 8000

@@ -80,6 +80,7 @@ def test_with_open_end_levels_they_sum_to_one_and_samples_follow_them(flow, i):
     assert scipy.stats.chisquare(observed, n * expected / expected.sum()).pvalue > 0.01
 
 
+@pytest.mark.equation("eq-deq-mass")
 @every_q
 @both_inputs
 def test_importance_weights_average_to_the_probabilities(flow, exact, q, i):
@@ -94,6 +95,7 @@ def test_importance_weights_average_to_the_probabilities(flow, exact, q, i):
     assert total.mean().item() == pytest.approx(exact[i].sum().item(), abs=4 * error)
 
 
+@pytest.mark.equation("eq-deq-bound")
 @every_q
 def test_the_bound_lies_below_the_probability(flow, exact, q):
     """Jensen, for each of the 16 targets."""

@@ -17,6 +17,7 @@ from cnf.factorised import (
     DiscretisedLogistic,
     WeightedBernoulli,
     discretised_logistic,
+    draws,
     weighted_logit,
 )
 from cnf.nets import RawFeatures
@@ -35,12 +36,14 @@ def pmf(mu: float, s: float, **options) -> Tensor:
 # -- discretised logistic --------------------------------------------------------------------------
 
 
+@pytest.mark.equation("eq-bits-logistic")
 @pytest.mark.parametrize("mu", [-0.5, 0.0, 0.123, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("s", [1e-4, 1 / 512, 0.01, 0.1, 5.0])
 def test_the_discretised_logistic_sums_to_one(mu, s):
     assert pmf(mu, s).sum().item() == pytest.approx(1, abs=1e-12)  # 256 float64 numbers
 
 
+@pytest.mark.equation("eq-bits-two")
 @pytest.mark.parametrize("s", [0.005, 0.01, 0.02])
 def test_the_half_width_of_the_released_code_sums_to_two(s):
     """1/256 covers every cell and half of both neighbours: one bit per dimension for free."""
@@ -48,12 +51,26 @@ def test_the_half_width_of_the_released_code_sums_to_two(s):
     assert total == pytest.approx(2, abs=0.01)  # a scale of at most 5 levels: the ends hold nothing
 
 
+@pytest.mark.equation("eq-bits-logistic", "eq-fact-difference")
 def test_the_discretised_logistic_is_a_difference_of_distribution_functions():
     mu, s = 0.4, 0.03
     edges = (LEVELS[:-1].numpy() + 0.5) / 256
     cdf = scipy.stats.logistic.cdf(edges, mu, s)
     expected = torch.tensor([cdf[0], *(cdf[1:] - cdf[:-1]), 1 - cdf[-1]])
     torch.testing.assert_close(pmf(mu, s), expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.equation("eq-fact-pull")
+@pytest.mark.parametrize("s", [0.002, 0.03])
+def test_the_slope_in_mu_is_bounded_by_one_over_s(s):
+    """(sigmoid(a) + sigmoid(b) - 1) / s, with a and b the two ends of the cell in units of s."""
+    mu = torch.full((254,), 0.4, dtype=torch.float64, requires_grad=True)
+    inner = LEVELS[1:-1]
+    discretised_logistic(inner, mu, torch.full_like(mu, math.log(s)).detach()).sum().backward()
+    a, b = ((inner / 256 + w - 0.4) / s for w in (1 / 512, -1 / 512))
+    expected = (torch.sigmoid(a) + torch.sigmoid(b) - 1) / s
+    torch.testing.assert_close(mu.grad, expected, rtol=1e-9, atol=1e-9)
+    assert mu.grad.abs().max() <= 1 / s
 
 
 def test_far_tails_keep_their_logarithm_and_gradient_in_float32():
@@ -81,6 +98,7 @@ def probabilities(model: DiscretisedLogistic, x: Tensor) -> Tensor:
     return discretised_logistic(LEVELS, mu.view(3, 1), log_s.view(3, 1)).exp()
 
 
+@pytest.mark.equation("eq-fact-product")
 def test_log_prob_adds_the_sub_pixels():
     model, x = one_pixel()
     y = torch.tensor([40.0, 130.0, 255.0]).double().view(1, 3, 1, 1)
@@ -88,6 +106,7 @@ def test_log_prob_adds_the_sub_pixels():
     torch.testing.assert_close(model.log_prob(y, x), p.log().sum()[None])
 
 
+@pytest.mark.equation("eq-fact-mean")
 def test_the_mean_is_the_mean_of_the_probabilities():
     model, x = one_pixel()
     expected = probabilities(model, x) @ LEVELS
@@ -120,6 +139,25 @@ def test_temperature_narrows_the_discretised_logistic():
 
 
 # -- Bernoulli -------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("eq-fact-bernoulli")
+def test_the_likelihood_of_labels_is_that_of_torch_distributions():
+    x, y = torch.randn(2, 2, 3, 5).double(), torch.randint(2, (2, 1, 3, 5)).double()
+    model = randomise(Bernoulli(RawFeatures(2))).double()
+    expected = torch.distributions.Bernoulli(logits=model.logit(x)).log_prob(y).sum((1, 2, 3))
+    torch.testing.assert_close(model.log_prob(y, x), expected)
+
+
+@pytest.mark.equation("eq-fact-draw")
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_temperature_divides_the_logit_of_a_draw(temperature):
+    """P(a + temperature eps > 0) = sigmoid(a / temperature)."""
+    n, logit = 20000, torch.linspace(-3, 3, 7).double().view(1, 1, 1, 7)
+    drawn = draws(logit, 1.0, n, temperature, torch.Generator().manual_seed(0))
+    p = torch.sigmoid(logit / temperature)[0]
+    # 21 frequencies: 4.5 standard errors
+    assert (((drawn > 0).double().mean((0, 1)) - p).abs() < 4.5 * (p * (1 - p) / n).sqrt()).all()
 
 
 @pytest.mark.parametrize("case", [c for c in ALL_FACTORISED if c.channels == 1], ids=str)
@@ -156,6 +194,7 @@ def weighted(a: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     return one / (one + zero), zero / (one + zero)
 
 
+@pytest.mark.equation("eq-fact-weighted", "eq-fact-q")
 @pytest.mark.parametrize("beta", BETAS)
 def test_the_weighted_likelihood_is_a_bernoulli_in_q(beta):
     a = torch.linspace(-8, 8, 33).double()
@@ -171,6 +210,7 @@ def test_beta_one_half_halves_the_logit():
     torch.testing.assert_close(weighted_logit(a, 0.5), a / 2)
 
 
+@pytest.mark.equation("eq-fact-half")
 @pytest.mark.parametrize(("beta", "q"), [(0.87, 0.3745), (0.90, 0.3648), (0.95, 0.3489)])
 def test_even_p_stands_for_a_lower_q(beta, q):
     value = torch.sigmoid(weighted_logit(torch.zeros(1).double(), beta)).item()
@@ -178,6 +218,7 @@ def test_even_p_stands_for_a_lower_q(beta, q):
     assert value == pytest.approx(q, abs=5e-5)  # four printed digits
 
 
+@pytest.mark.equation("eq-fact-gradient", "eq-fact-slope")
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("y", [0.0, 1.0])
 def test_the_gradient_is_weighted_by_beta(beta, y):
@@ -190,6 +231,7 @@ def test_the_gradient_is_weighted_by_beta(beta, y):
     torch.testing.assert_close(a.grad, ((y - q) * weight).detach())
 
 
+@pytest.mark.equation("eq-fact-weighted")
 def test_the_weighted_model_scores_and_draws_in_q():
     x = torch.randn(1, 2, 3, 5).double()
     y = torch.randint(2, (1, 1, 3, 5)).double()
@@ -238,6 +280,7 @@ def test_the_weighted_model_also_gives_p(beta):
 # -- class-weighted cross-entropy ------------------------------------------------------------------
 
 
+@pytest.mark.equation("eq-fact-loss")
 @pytest.mark.parametrize("beta", BETAS)
 def test_class_weights_are_those_of_scikit_learn(beta):
     x = torch.randn(2, 2, 3, 5).double()
@@ -252,6 +295,7 @@ def test_class_weights_are_those_of_scikit_learn(beta):
     assert not logs["nats"].requires_grad
 
 
+@pytest.mark.equation("eq-fact-odds")
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("eta", [0.05, 0.1, 0.5])
 def test_class_weighted_cross_entropy_is_least_at_other_odds_than_those_of_the_labels(beta, eta):
@@ -276,6 +320,7 @@ def test_class_weighted_cross_entropy_is_least_at_other_odds_than_those_of_the_l
         assert bits[0] > bits[1] + 1e-3  # miscalibrated, and its likelihood shows it
 
 
+@pytest.mark.equation("eq-fact-excess")
 def test_class_weighted_cross_entropy_is_not_the_likelihood_of_anything():
     """exp(-loss) of a vessel and of no vessel do not sum to 1; the weighted likelihood's do."""
     p, beta = 0.3, 0.87

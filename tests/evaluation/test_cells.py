@@ -52,6 +52,7 @@ def test_weights_vary_less_than_under_uniform_noise_and_mean_the_same():
     assert (spread < terms.std(0)).all() and spread.mean() < terms.std(0).mean() / 2
 
 
+@pytest.mark.equation("eq-known-lean")
 def test_leaning_noise_has_the_density_it_says():
     g = torch.tensor([-300.0, -3.0, -1e-9, 0.0, 1e-3, 2.0, 300.0], dtype=torch.float64)
     t = (torch.arange(20000, dtype=torch.float64)[:, None] + 0.5) / 20000

@@ -61,6 +61,7 @@ def test_bicubic_row_of_set5(loaded):
     assert ssim == pytest.approx(0.9305, abs=5e-5)
 
 
+@pytest.mark.equation("eq-retina-f")
 def test_f_by_hand():
     found = np.array([[3, 1, 2], [0, 0, 0], [0, 4, 0]])
     np.testing.assert_allclose(f_score(found), [6 / 9, 1.0, 0.0])

@@ -51,6 +51,7 @@ def test_a_drawing_with_known_pieces_and_holes():
     assert math.isnan(found.crossings)
 
 
+@pytest.mark.equation("eq-connected-euler")
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.9])
 def test_pieces_and_euler_number_agree_with_flood_fill_and_scikit_image(share):
     rng = np.random.default_rng(int(100 * share))

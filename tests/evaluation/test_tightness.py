@@ -72,6 +72,7 @@ def test_weights_average_to_the_exact_probability(log_w):
     assert abs(w.mean(1).sum() - 1) < 4 * math.sqrt(np.square(error).sum())
 
 
+@pytest.mark.equation("eq-bits-iw", "eq-deq-rate")
 def test_the_curve_rises_to_the_exact_value(log_w):
     sizes = (1, 4, 16, 64, 256, 1024, 16384)
     found = tightness.curve(log_w, 4, sizes)
@@ -145,6 +146,7 @@ def test_effective_share_by_hand():
     assert tightness.effective(np.log(w) + 700) == pytest.approx(36 / (3 * 14))
 
 
+@pytest.mark.equation("eq-connected-gain")
 def test_normal_gain_lies_below_both_of_its_limits():
     # a small spread: one draw loses spread^2 / 2, M of them that over M
     assert tightness.normal_gain(0.3, 1000) == pytest.approx(0.045, abs=0.002)

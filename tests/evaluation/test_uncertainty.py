@@ -25,6 +25,7 @@ def spread(y, samples):
     return uncertainty.spread(y, samples, noise.keyed(0, [0], uncertainty.TIES_DRAW))
 
 
+@pytest.mark.equation("eq-temp-spread", "eq-temp-coverage")
 @pytest.mark.parametrize("grey", [10.0, 0.5])  # few ties, and almost nothing but ties
 @pytest.mark.parametrize("n", [4, 15, 32])
 def test_samples_of_the_true_distribution_are_calibrated(n, grey):
@@ -44,6 +45,7 @@ def test_samples_of_the_true_distribution_are_calibrated(n, grey):
     assert uncertainty.spread_skill(found.moments, n) == pytest.approx(1, abs=0.015)
 
 
+@pytest.mark.equation("eq-temp-spread")
 @pytest.mark.parametrize(("sigma", "sign"), [(0.6, -1), (1.6, 1)])
 def test_samples_too_narrow_cover_too_little_and_too_wide_too_much(sigma, sign):
     n = 32
@@ -70,6 +72,7 @@ def test_ties_are_broken_evenly_and_by_keyed_noise():
     assert np.array_equal(ranks, spread(y, samples).ranks)
 
 
+@pytest.mark.equation("eq-temp-coverage")
 def test_ranks_and_coverage_by_hand():
     y = torch.tensor([5.0, 1.0, 9.0, 4.5])[None, None]
     samples = torch.tensor([4.0, 6.0, 2.0, 8.0])[:, None, None, None].expand(4, 1, 1, 4)

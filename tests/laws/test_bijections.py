@@ -8,6 +8,7 @@ from tests.laws.cases import ALL_BIJECTIONS
 every_bijection = pytest.mark.parametrize("case", ALL_BIJECTIONS, ids=str)
 
 
+@pytest.mark.equation("eq-change-sign", "eq-coupling-inverse")
 @every_bijection
 def test_inverse_undoes_forward(case):
     layer, y, h = case.make()
@@ -27,6 +28,16 @@ def test_forward_undoes_inverse(case):
     torch.testing.assert_close(layer(layer.inverse(z, h)[0], h)[0], z, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.equation(
+    "eq-change-chain",
+    "eq-coupling-logdet",
+    "eq-norms-actnorm",
+    "eq-norms-conv",
+    "eq-norms-lu",
+    "eq-norms-squeeze",
+    "eq-better-residual",
+    "eq-vflow-checkerboard",
+)
 @every_bijection
 def test_log_det_matches_autograd(case):
     layer, y, h = case.make(batch=2)

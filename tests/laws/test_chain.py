@@ -43,6 +43,7 @@ def test_every_step_of_a_flow_is_in_a_chain(case):
     assert len(alone) + len(inside) == len(model.layers)
 
 
+@pytest.mark.equation("eq-speed-fold", "eq-speed-folded-logdet", "eq-speed-batched")
 @every_stepped
 def test_a_chain_has_the_likelihood_of_its_layers(case):
     model, y, x = case.make()
@@ -56,6 +57,7 @@ def test_a_chain_has_the_likelihood_of_its_layers(case):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.equation("eq-speed-unfold")
 @every_stepped
 def test_a_chain_samples_what_its_layers_sample(case):
     model, y, x = case.make()
@@ -66,6 +68,9 @@ def test_a_chain_samples_what_its_layers_sample(case):
     torch.testing.assert_close(fast, model.sample_v(h, 1, 0.7, noise_of(y)), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.equation(
+    "eq-memory-rebuild", "eq-memory-coupling", "eq-memory-net", "eq-memory-matrix"
+)
 @every_stepped
 @pytest.mark.parametrize("recompute", [False, True], ids=["stored", "rebuilt"])
 def test_a_chain_has_the_gradients_of_its_layers(case, recompute):

@@ -40,6 +40,7 @@ def log_pi(layer, eps: Tensor) -> Tensor:
     return torch.from_numpy(distribution(layer).logpdf(eps.detach().numpy()))
 
 
+@pytest.mark.equation("eq-binary-threshold")
 @every_dequantization
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_inverse_of_forward_is_y_for_every_draw(case, dtype):
@@ -83,6 +84,7 @@ def test_no_parameters_of_q_lose_y(kind, raw, t, dtype):
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
+@pytest.mark.equation("eq-deq-reparametrisation", "eq-binary-reparametrisation")
 @every_dequantization
 def test_v_lies_in_the_cell_of_y(case):
     layer, y, h = case.make(batch=16)
@@ -93,6 +95,7 @@ def test_v_lies_in_the_cell_of_y(case):
         assert ((case.bins * v >= y) & (case.bins * v < y + 1)).all()
 
 
+@pytest.mark.equation("eq-deq-log-q", "eq-binary-log-q")
 @every_dequantization
 def test_log_q_is_the_density_of_v(case):
     """q(v) = pi(eps) / |det dv/deps|, the determinant by autograd."""
@@ -178,6 +181,7 @@ def test_noise_is_not_shared_between_samples_or_entries(case):
         assert len(v.flatten().unique()) == v.numel()
 
 
+@pytest.mark.equation("eq-binary-exponential", "eq-binary-reparametrisation")
 def test_softplus_of_logistic_noise_is_exponential():
     """P(softplus(w) < t) = sigmoid(log(e^t - 1)) = 1 - e^-t."""
     layer = BinaryDequantization()
@@ -190,6 +194,7 @@ def test_softplus_of_logistic_noise_is_exponential():
     assert scipy.stats.kstest((gaussian - 0.5).flatten().numpy(), "expon").pvalue < 1e-6
 
 
+@pytest.mark.equation("eq-deq-bpd")
 def test_uniform_dequantization_costs_log_n_a_dimension():
     y = torch.zeros(2, 3, 4, 5, dtype=torch.float64)
     for bins in (2, 4, 256):
@@ -197,6 +202,7 @@ def test_uniform_dequantization_costs_log_n_a_dimension():
         torch.testing.assert_close(term, torch.full((2,), -60 * np.log(bins)).double())
 
 
+@pytest.mark.equation("eq-deq-reparametrisation", "eq-deq-log-q")
 def test_an_idle_variational_q_is_the_logistic_normal():
     """No layers: u = sigmoid(eps), whose density SciPy gives through the normal."""
     y = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
@@ -219,6 +225,7 @@ def test_q_sees_the_target():
         assert not torch.allclose(*terms)
 
 
+@pytest.mark.equation("eq-binary-threshold")
 def test_the_threshold_itself_is_no_vessel():
     """P(y|v) asks v > 1/2 of y = 1; a tie has no mass, and one answer."""
     v = torch.tensor([-1.0, 0.0, 0.5, 0.5 + 1e-6, 2.0])

@@ -5,6 +5,7 @@ The laws hold as well for a layer that changes the other half; stored weights do
 
 import math
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -31,6 +32,7 @@ def normal(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
+@pytest.mark.equation("eq-norms-actnorm")
 def test_actnorm_is_exp_l_times_y_plus_b():
     layer = randomise(ActNorm(3)).double()
     y = normal(2, 3, 2, 5)
@@ -39,6 +41,7 @@ def test_actnorm_is_exp_l_times_y_plus_b():
     torch.testing.assert_close(log_det, (2 * 5 * layer.log_scale.sum()).expand(2))
 
 
+@pytest.mark.equation("eq-norms-conv", "eq-norms-lu")
 def test_conv1x1_multiplies_every_position_by_its_weight():
     for lu in (False, True):
         layer = randomise(Conv1x1(3, lu)).double()
@@ -55,6 +58,7 @@ def test_conv1x1_starts_as_a_rotation():
         torch.testing.assert_close(w @ w.T, torch.eye(6), rtol=0, atol=1e-5)  # float32
 
 
+@pytest.mark.equation("eq-norms-squeeze")
 def test_squeeze_folds_blocks_into_neighbouring_channels():
     y = torch.arange(16.0).view(1, 1, 4, 4)
     z, _ = Squeeze()(y)
@@ -63,6 +67,7 @@ def test_squeeze_folds_blocks_into_neighbouring_channels():
     assert torch.equal(Squeezed([])(y)[0], y)
 
 
+@pytest.mark.equation("eq-halves-null")
 def test_the_low_band_of_what_the_input_does_not_say_is_empty():
     """y - u, with u the picture that halves back to x: only the details are left to the flow."""
     y = 255 * torch.rand(2, 3, 8, 12, dtype=torch.float64)
@@ -83,6 +88,7 @@ def test_a_coupling_changes_the_second_half_and_the_first_when_flipped():
         assert moved == ([True] * changed + [False] * kept)[:: 1 if flip else -1]
 
 
+@pytest.mark.equation("eq-coupling-forward", "eq-coupling-logdet")
 def test_a_coupling_multiplies_and_shifts_with_what_its_network_says():
     y, h = normal(2, 4, 3, 3), normal(2, 2, 3, 3)
     for scale in ("bounded", "softplus", "additive"):
@@ -99,6 +105,28 @@ def test_a_coupling_multiplies_and_shifts_with_what_its_network_says():
         torch.testing.assert_close(log_det, s.log().sum((1, 2, 3)))
 
 
+@pytest.mark.equation("eq-coupling-jacobian")
+def test_the_jacobian_of_a_coupling_is_block_triangular():
+    """Ones, zeros, s on a diagonal; below, how y_b ds/dy_a + dt/dy_a bends the b-half."""
+    layer, y, h = randomise(coupling(4, 2)).double(), normal(1, 4, 2, 3), normal(1, 2, 2, 3)
+    half = y.numel() // 2
+
+    def params(y_a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_s, t = layer.params(y_a.view(1, 2, 2, 3), h)
+        return log_s.exp().flatten(), t.flatten()
+
+    jacobian = torch.autograd.functional.jacobian
+    found = jacobian(lambda u: layer(u.view_as(y), h)[0].flatten(), y.flatten())
+    y_a, y_b = y.flatten().chunk(2)
+    ds, dt = jacobian(params, y_a)
+    assert torch.equal(found[:half, :half], torch.eye(half).double())
+    assert not found[:half, half:].any()
+    torch.testing.assert_close(found[half:, half:], params(y_a)[0].diag())
+    torch.testing.assert_close(found[half:, :half], y_b[:, None] * ds + dt)
+    assert found[half:, :half].any()
+
+
+@pytest.mark.equation("eq-vflow-checkerboard")
 def test_a_checkerboard_coupling_changes_the_odd_positions_and_the_even_when_flipped():
     y, h = normal(2, 1, 3, 4), normal(2, 2, 3, 4)
     odd = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1]]).bool()
@@ -127,6 +155,7 @@ def test_two_checkerboard_couplings_let_every_position_see_its_neighbours():
     assert [c.flip for c in couplings] == [False, True, False, True]
 
 
+@pytest.mark.equation("eq-norms-instance")
 def test_instance_normalization_inside_a_network_is_torchs():
     layer = randomise(net(2, 3, 4, norm="instance")).double()
     y_a, h = normal(2, 2, 3, 5), normal(2, 3, 3, 5)
@@ -142,6 +171,7 @@ def test_instance_normalization_inside_a_network_is_torchs():
     assert layer.from_y.bias is None and layer.middle.bias is None  # the norm would undo them
 
 
+@pytest.mark.equation("eq-norms-null")
 def test_instance_normalization_of_what_is_transformed_has_determinant_zero():
     """The paper's flow is said to have instance normalization: it cannot be a layer. It forgets the
     mean of every channel, and with eps = 0 its scale: two directions a channel are lost."""
@@ -167,6 +197,7 @@ def test_a_conditional_affine_map_reads_its_features():
     torch.testing.assert_close(layer(y, h)[0], s * y + out[:, 3:])
 
 
+@pytest.mark.equation("eq-better-residual")
 def test_a_residual_is_magnified_around_the_first_channels_of_the_features():
     v, h = normal(2, 3, 3, 3), normal(2, 5, 3, 3)
     z, log_det = Residual(8.0)(v, h)
@@ -224,6 +255,7 @@ def test_an_output_gain_is_exp_of_three_logs():
     torch.testing.assert_close(gained(y, None), plain(y, None) * torch.exp(3 * logs))
 
 
+@pytest.mark.equation("eq-speed-linear")
 def test_the_first_convolution_in_two_parts_is_that_of_the_concatenation():
     parts = randomise(CouplingNet(2, 3, 4, 8, h_kernel=3)).double()
     y, h = normal(1, 2, 4, 5), normal(1, 3, 4, 5)

@@ -174,6 +174,7 @@ def test_every_weight_moves_the_likelihood(case):
         assert gradient is not None and gradient.abs().max() > 0, name
 
 
+@pytest.mark.equation("eq-norms-start")
 def test_actnorm_starts_from_its_first_training_batch_only():
     first, second = (3 + 2 * torch.randn(8, 3, 4, 5).double() for _ in range(2))
     layer = ActNorm(3).double()

@@ -71,6 +71,9 @@ def test_latents_have_as_many_entries_as_y_and_one_part_a_prior(case):
     assert sum(z.numel() for z in latents) == y.numel()
 
 
+@pytest.mark.equation(
+    "eq-coupling-change", "eq-coupling-stack", "eq-change-chain", "eq-srflow-objective"
+)
 @every_flow
 def test_log_prob_is_that_of_its_definition(case):
     """log N of the latents by torch.distributions, log|det| of the whole by autograd, - log q."""
@@ -95,6 +98,7 @@ def test_log_prob_is_that_of_its_definition(case):
     torch.testing.assert_close(model.log_prob(y, x, noise_of(y))[0], expected, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.equation("eq-one-idea", "eq-first-terms")
 @every_flow
 def test_the_terms_of_the_layers_sum_to_log_prob(case):
     model, y, x = case.make()
@@ -104,6 +108,7 @@ def test_the_terms_of_the_layers_sum_to_log_prob(case):
     torch.testing.assert_close(sum(terms), model.log_prob(y, x, noise_of(y)), **EXACT)
 
 
+@pytest.mark.equation("eq-temp-sample")
 @every_flow
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
 def test_a_sample_is_decoded_prior_noise(case, temperature):
@@ -134,6 +139,7 @@ def blank_input(prior: Prior, kept: Tensor | None, h: Tensor) -> Tensor:
     return torch.cat([kept, kept.new_zeros(len(kept), prior.num_left, *kept.shape[-2:])], dim=1)
 
 
+@pytest.mark.equation("eq-binary-importance")
 @every_flow
 def test_importance_sampling_averages_the_weights_of_its_draws(case):
     model, y, x = case.make()
@@ -168,6 +174,7 @@ def test_y_may_hold_bytes(case):
     torch.testing.assert_close(model.log_prob(y.byte(), x, noise_of(y)), expected, **EXACT)
 
 
+@pytest.mark.equation("eq-why-bpd")
 @every_model
 def test_bits_per_dim_divides_by_the_entries_of_y(case):
     model, y, x = case.make()
@@ -176,6 +183,7 @@ def test_bits_per_dim_divides_by_the_entries_of_y(case):
     torch.testing.assert_close(model.bits_per_dim(y, x, noise_of(y)), expected)
 
 
+@pytest.mark.equation("eq-vflow-auxiliary")
 @every_model
 def test_the_loss_is_nats_per_dimension(case):
     model, y, x = case.make()
@@ -264,6 +272,7 @@ def test_float32_is_near_float64(case):
     torch.testing.assert_close(bits.double(), exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.equation("eq-speed-bf16")
 @every_model
 def test_bfloat16_networks_stay_near_and_terms_stay_float32(case):
     model, y, x = case.make(torch.float32)

@@ -145,6 +145,7 @@ def gradients(config):
     return found | dict(run.model.named_buffers()), run.sums
 
 
+@pytest.mark.equation("eq-many-mean")
 @pytest.mark.parametrize(
     "experiment, options",
     [("sr", {}), ("sr", {"accumulate": 2}), ("sr", {"recompute": True}), ("vessels", {})],
@@ -183,6 +184,7 @@ def statistics(joined, t):
     return out.detach(), own.grad, dict(norm.named_buffers())
 
 
+@pytest.mark.equation("eq-many-variance")
 def test_batch_norm_joins_the_statistics_of_all_processes():
     t = torch.randn(6, 3, 2, 2, dtype=torch.float64) + 5
     ((out, gradient, buffers),) = start(1, statistics, True, t)

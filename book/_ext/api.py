@@ -1,0 +1,195 @@
+"""API pages from the docstrings, read with `ast`: nothing is imported.
+
+```{api} cnf.layers.coupling
+```
+
+shows every public class and function of a module, or those named in the body, one a line: the
+equations that its docstrings cite, its signature, its docstring, and its methods that have one.
+"""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from book._ext import ties as tied
+from book._ext.equations import formula, link, number
+from book._ext.ties import METHODS, Definition, Source, Ties
+
+INLINE = re.compile(r":eq:`(?P<label>[\w-]+)`|``(?P<double>.+?)``|`(?P<single>[^`\n]+)`", re.DOTALL)
+FIELD = re.compile(rf"^({'|'.join(map(re.escape, METHODS))}|Shapes|Raises|Laws):\s+(.*)$")
+ITEMS = re.compile(r"^(Args|Attributes):$")
+DIRECTIVE = re.compile(r"^```\{api\} ([\w.]+)\n((?:[\w.]+\n)*)```$", re.MULTILINE)
+
+
+def public(source: Source) -> list[str]:
+    """Names of the classes and functions of a module that do not begin with an underscore."""
+    return [name for name in source.definitions if "." not in name and name[0] != "_"]
+
+
+def source_of(ties: Ties, module: str) -> Source:
+    """Raises KeyError for a module that is not there."""
+    path = module.replace(".", "/")
+    return ties.files.get(f"{path}.py") or ties.files[f"{path}/__init__.py"]
+
+
+def listed(root: Path) -> set[str]:
+    """Dotted names of everything that the pages of a book show."""
+    ties, found = tied.collect(root), set()
+    for page in sorted((root / "book").glob("*.md")):
+        for module, names in DIRECTIVE.findall(page.read_text("utf-8")):
+            names = names.split() or public(source_of(ties, module))
+            found |= {f"{module}.{name}" for name in names}
+    return found
+
+
+# -- docstrings ------------------------------------------------------------------------------------
+
+
+def inline(text: str) -> Iterator[nodes.Node]:
+    """Words, `code` and the numbers of equations."""
+    end = 0
+    for match in INLINE.finditer(text):
+        yield nodes.Text(text[end : match.start()])
+        code = match["double"] or match["single"]
+        yield nodes.literal("", code) if code else number(match["label"])
+        end = match.end()
+    yield nodes.Text(text[end:])
+
+
+def paragraph(lines: list[str]) -> nodes.paragraph:
+    return nodes.paragraph("", "", *inline(" ".join(line.strip() for line in lines)))
+
+
+def fields(pairs: list[tuple[str, list[str]]], code: bool, classes: str) -> nodes.field_list:
+    """Names beside what is said of them."""
+    found = nodes.field_list(classes=[classes])
+    for name, lines in pairs:
+        named = nodes.literal("", name) if code else nodes.Text(name)
+        said = [re.sub(r" {3,}", "  ", line) for line in lines]
+        found += nodes.field(
+            "", nodes.field_name("", "", named), nodes.field_body("", paragraph(said))
+        )
+    return found
+
+
+def grouped(lines: list[str], starts: re.Pattern[str]) -> list[tuple[str, list[str]]]:
+    """(name, its lines): a line that `starts` matches begins the next."""
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if match := starts.match(line):
+            found.append((match[1], [match[2]]))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def rendered(doc: str) -> Iterator[nodes.Node]:
+    """The blocks of a docstring: recipe, arguments, paragraphs, tables and examples."""
+    for block in re.split(r"\n\s*\n", inspect.cleandoc(doc)):
+        lines = block.split("\n")
+        if lines[0].startswith((" ", ">>>", "==")):
+            yield nodes.literal_block(block, block, language="pycon" if ">>>" in block else "none")
+            continue
+        while lines:
+            if match := ITEMS.match(lines[0]):
+                items = inspect.cleandoc("\n" + "\n".join(lines[1:])).split("\n")
+                yield nodes.rubric("", match[1])
+                yield fields(grouped(items, re.compile(r"^(\w[^:]*):\s*(.*)$")), True, "api-items")
+                break
+            end = next((n for n, line in enumerate(lines) if n and ITEMS.match(line)), len(lines))
+            start = next((n for n, line in enumerate(lines[:end]) if FIELD.match(line)), end)
+            if start:
+                yield paragraph(lines[:start])
+            for is_recipe, pairs in groupby(
+                grouped(lines[start:end], FIELD), lambda pair: pair[0] in METHODS
+            ):
+                yield fields(list(pairs), False, "api-recipe" if is_recipe else "api-facts")
+            lines = lines[end:]
+
+
+def signature(node: Definition, drop_self: bool = False) -> str:
+    """The arguments as they are written, (a: int, b: str = "c")."""
+    if isinstance(node, ast.ClassDef):
+        made = [n for n in node.body if getattr(n, "name", "") == "__init__"]
+        if made:
+            return signature(made[0], drop_self=True).partition(" -> ")[0]
+        own = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+        if not own or not any("dataclass" in ast.unparse(d) for d in node.decorator_list):
+            return ""
+        return f"({', '.join(ast.unparse(n) for n in own)})"
+    text = ast.unparse(node.args)
+    if drop_self:
+        text = re.sub(r"^(self|cls)(, |$)", "", text)
+    back = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"({text}){back}"
+
+
+# -- the directive ---------------------------------------------------------------------------------
+
+
+class Api(SphinxDirective):
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        module = self.arguments[0]
+        try:
+            source = source_of(self.env.app.cnf_ties, module)
+            names = [name.strip() for name in self.content if name.strip()] or public(source)
+            shown = [self.shown(module, source, name) for name in names]
+        except KeyError as error:
+            raise self.error(f"there is no {error} in {module}") from None
+        self.env.note_dependency(str(self.env.app.cnf_ties.root / source.file))
+        return shown
+
+    def shown(self, module: str, source: Source, name: str) -> nodes.section:
+        ties, node, key = self.env.app.cnf_ties, source.definitions[name], f"{module}.{name}"
+        section = nodes.section(ids=[key], names=[key], classes=["api"])
+        section += nodes.title("", name)
+        methods = self.methods(source, name)
+        docs = [ast.get_docstring(node) or "", *(ast.get_docstring(m) for _, m in methods)]
+        for label in dict.fromkeys(tied.CITED.findall("\n".join(docs))):
+            if label in ties.by_label:
+                section += formula(ties.by_label[label])
+        section += self.head(source, name, module, signature(node))
+        section += rendered(docs[0])
+        listing = nodes.definition_list(classes=["api-methods"])
+        for method, at in methods:
+            head = self.head(source, f"{name}.{method}", "", signature(at, drop_self=True))
+            entry = nodes.definition_list_item("", nodes.term("", "", *head.children))
+            entry += nodes.definition("", *rendered(ast.get_docstring(at)))
+            listing += entry
+        if methods:
+            section += listing
+        return section
+
+    def methods(self, source: Source, name: str) -> list[tuple[str, Definition]]:
+        """The public methods that have a docstring."""
+        return [
+            (inner.removeprefix(f"{name}."), node)
+            for inner, node in source.definitions.items()
+            if re.fullmatch(rf"{re.escape(name)}\.[^_.]\w*", inner) and ast.get_docstring(node)
+        ]
+
+    def head(self, source: Source, name: str, module: str, text: str) -> nodes.paragraph:
+        """module.Name(arguments), the name a link to its lines."""
+        line = nodes.paragraph(classes=["api-signature"])
+        line += nodes.inline("", f"{module}." if module else "", classes=["api-module"])
+        app, place = self.env.app, source.place(name)
+        line += link(app, self.env.docname, place, name.rpartition(".")[2])
+        line += nodes.literal("", text)
+        return line
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.setup_extension("book._ext.equations")
+    app.add_directive("api", Api)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

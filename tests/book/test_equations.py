@@ -1,0 +1,114 @@
+"""Equation, lines and test are tied by name, and the pages show the ties."""
+
+import inspect
+import sys
+
+import pytest
+from sphinx.cmd.build import main as sphinx_build
+
+import cnf.factorised
+import cnf.layers
+from book._ext import api, ties
+
+TIES = ties.collect()
+LAYERS = [getattr(cnf.layers, name) for name in cnf.layers.__all__]
+PAGE = "# A page\n\n$$\na = b\n$$ (eq-one)\n\nSee [the code](../cnf/one.py).\n"
+CODE = '''
+class Layer:
+    """Does it.
+
+    Forward:  b    :eq:`eq-one`
+    """
+
+    def forward(self):
+        return "zyzzyva"
+'''
+TEST = """
+import pytest
+
+@pytest.mark.equation("eq-one")
+def test_it():
+    assert True
+"""
+
+CONFIGURATION = """
+extensions = ["myst_parser", "book._ext.api"]
+myst_enable_extensions = ["dollarmath"]
+numfig = math_numfig = True
+"""
+
+
+def planted(root, page=PAGE, code=CODE, test=TEST):
+    for name, text in (("book/index.md", page), ("cnf/one.py", code), ("tests/test_one.py", test)):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, "utf-8")
+    return ties.collect(root)
+
+
+def test_every_equation_that_code_cites_is_in_the_book_once_and_has_a_test():
+    assert TIES.problems() == []
+    assert len(TIES.tied) > 40
+
+
+def test_every_tie_leads_to_the_lines_of_its_definition():
+    for place in {p for found in (TIES.code, TIES.tests) for ps in found.values() for p in ps}:
+        lines = TIES.files[place.file].text.splitlines()[place.first - 1 : place.last]
+        name = place.name.rpartition(".")[2]
+        heads = [line for line in lines if line.lstrip().startswith((f"def {name}(", "class "))]
+        assert heads and name in heads[0], place
+
+
+def test_the_rules_hold_for_a_small_book(tmp_path):
+    found = planted(tmp_path)
+    assert found.problems() == []
+    assert [(p.name, p.first, p.last) for p in found.code["eq-one"]] == [("Layer.forward", 8, 9)]
+    assert [p.name for p in found.tests["eq-one"]] == ["test_it"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"page": "# No equation\n"}, "cnf/one.py: Layer.forward names eq-one, which no page has"),
+        ({"page": PAGE + PAGE}, "eq-one labels 2 equations"),
+        ({"test": ""}, "cites eq-one, which no test is marked with"),
+        ({"code": CODE.replace(":eq:", "")}, "test_it checks eq-one, which no docstring cites"),
+        ({"test": TEST.replace("eq-one", "eq-two")}, "test_it names eq-two, which no page has"),
+        ({"test": TEST.replace("test_it", "it")}, "it is marked with an equation, but no test"),
+    ],
+)
+def test_a_broken_tie_is_named(tmp_path, change, said):
+    assert any(said in problem for problem in planted(tmp_path, **change).problems())
+
+
+def test_the_pages_show_the_ties_and_the_search_does_not_read_the_sources(tmp_path):
+    planted(tmp_path, PAGE + "\n```{equations}\n```\n\n```{api} cnf.one\n```\n")
+    (tmp_path / "book/conf.py").write_text(CONFIGURATION, "utf-8")
+    (tmp_path / "book/equations.md").write_text("---\norphan: true\n---\n# Equations\n", "utf-8")
+    out = tmp_path / "html"
+    assert sphinx_build(["-q", "-W", "-n", str(tmp_path / "book"), str(out)]) == 0
+    page = (out / "index.html").read_text("utf-8")
+    under = page[page.index('id="equation-eq-one"') :]
+    code, test = "_source/cnf/one.html#Layer.forward", "_source/tests/test_one.html#test_it"
+    assert 0 < under.index(code) < under.index(test) < under.index("the code")
+    assert 'href="_source/cnf/one.html"><span' in under and "_downloads" not in page
+    assert page.count(code) == 2 and page.count('href="_source/cnf/one.html#Layer"') == 1
+    source = (out / "_source/cnf/one.html").read_text("utf-8")
+    assert 'id="Layer.forward"' in source and "zyzzyva" in source
+    assert 'href="../../index.html#equation-eq-one"' in source
+    assert "zyzzyva" not in (out / "searchindex.js").read_text("utf-8")
+
+
+def test_the_api_pages_show_every_layer_and_every_factorised_model():
+    shown = api.listed(TIES.root)
+    modules = [cnf.factorised, *(sys.modules[layer.__module__] for layer in LAYERS)]
+    wanted = {
+        f"{module.__name__}.{name}"
+        for module in modules
+        for name, thing in vars(module).items()
+        if inspect.isclass(thing) and thing.__module__ == module.__name__ and name[0] != "_"
+    }
+    assert len(wanted) > 20
+    assert wanted <= shown, sorted(wanted - shown)
+    for name in shown:
+        module, _, name = name.rpartition(".")
+        assert name in api.source_of(TIES, module).definitions
