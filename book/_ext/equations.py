@@ -17,6 +17,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -33,6 +34,10 @@ def collect(app: Sphinx) -> None:
     app.cnf_ties = tied.collect(Path(app.srcdir).parent)
     for problem in app.cnf_ties.problems():
         logger.warning("%s", problem)
+
+
+def find_template(app: Sphinx, config: Config) -> None:
+    config.templates_path = [*config.templates_path, str(Path(__file__).parent)]
 
 
 def page_of(file: str) -> str:
@@ -140,8 +145,8 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.config.templates_path.append(str(Path(__file__).parent))
     app.add_directive("equations", Equations)
+    app.connect("config-inited", find_template)
     app.connect("builder-inited", collect)
     app.connect("doctree-read", lead_to_the_source, priority=100)
     app.connect("doctree-resolved", tie_equations)
