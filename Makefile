@@ -6,7 +6,6 @@ PAGES ?=
 JOBS ?= 2
 BENCH ?=
 AUDIT ?=
-REPOSITORY ?=
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -14,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint unit slow pages notebooks audit mutants bench known browser clean _build/config.yml
+.PHONY: help install book test lint unit slow pages notebooks times audit mutants bench known browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -33,18 +32,10 @@ $(STAMP):
 
 install: $(STAMP) ## make the environment .venv
 
-# With REPOSITORY=https://... the pages get buttons to their notebooks there and in Colab.
-CONFIG := $(if $(REPOSITORY),_build/config.yml,_config.yml)
-_build/config.yml:
-	mkdir -p $(@D)
-	sed 's/use_repository_button: false/use_repository_button: true/' _config.yml > $@
-	echo 'repository: {url: "$(REPOSITORY)", path_to_book: book, branch: main}' >> $@
-	echo 'launch_buttons: {colab_url: "https://colab.research.google.com"}' >> $@
-
-book: $(STAMP) $(CONFIG) ## build the site from the executed pages, into _build/html; executes nothing
+book: $(STAMP) ## build the site from the executed pages, into _build/html; executes nothing
 	$(PY) tools/notebooks.py check
 	rm -rf _build/html
-	$(VENV)/bin/jupyter-book build book --config $(CONFIG) --path-output . --all -W -n --keep-going
+	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going
 
 test: lint unit pages ## lint, unit tests, and every page executed and compared
 
@@ -63,6 +54,12 @@ pages: $(STAMP)
 
 notebooks: $(STAMP) ## execute the pages, stale ones first; or some: PAGES='01-name 02-name'
 	$(PY) tools/notebooks.py run --jobs $(JOBS) $(PAGES)
+
+times: $(STAMP) ## execute the pages (or PAGES) on an idle machine and keep how long each takes
+	$(PY) tools/notebooks.py run --times --jobs $(JOBS) $(PAGES)
+
+address: $(STAMP) ## say where the repository is, for Colab, Binder and edits: REPOSITORY=https://github.com/OWNER/NAME
+	$(PY) tools/notebooks.py address $(if $(filter undefined,$(origin REPOSITORY)),,'$(REPOSITORY)')
 
 audit: $(STAMP) ## re-derive the ledger's rows from weights and data (CNF_DATA names the data): AUDIT='--minutes 30', or --all
 	$(PY) -m cnf results audit $(AUDIT)

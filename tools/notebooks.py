@@ -1,36 +1,65 @@
 """Execute the book's pages: each NN-name.md (what people edit) has a twin NN-name.ipynb.
 
     python tools/notebooks.py run [PAGE ...]   execute these pages (default: all, stale ones first)
+    python tools/notebooks.py run --times      the same, and keep how long each took
     python tools/notebooks.py check            refuse stale twins, naming the line to run
+    python tools/notebooks.py address [URL]    where the repository is, for the twins' first cells
 
 The twin keeps in its metadata a digest of everything its outputs come from: the page, every Python
 file of `cnf/`, and the files that the page's front matter names under `cnf: reads:` (globs from
 the root of the repository). A twin whose digest differs is stale. Executing an unchanged page
 writes the same bytes: cell ids come from the cells' content, nothing holds a time, and a figure
-keeps its old bytes unless its pixels change.
+keeps its old bytes unless its pixels change. How long pages took is kept apart, in
+`results/bench/pages.json`, which no page reads: the site shows it.
+
+Once `_config.yml` has the repository's address, every twin begins with a cell that fetches the
+repository where the package is missing (on Colab), and does nothing elsewhere. It is no part of the
+page: it is not shown, not executed and not in the digest, so a new address makes nothing stale.
 """
 
 import argparse
 import base64
+import datetime
 import hashlib
 import io
+import json
 import os
+import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
+from cnf import ledger, runs
+
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+TIMES = "results/bench/pages.json"
+PAGE_BUDGET, BOOK_BUDGET = 90, 480  # seconds, the book on two cores
+LAUNCH = """\
+# On Colab: fetch the repository and install its package. Elsewhere this does nothing.
+import importlib.util, os, subprocess, sys
+
+if importlib.util.find_spec("cnf") is None:
+    if not os.path.isdir("{name}"):
+        clone = ["git", "clone", "--quiet", "--depth", "1", "{url}", "{name}"]
+        subprocess.run(clone, check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--editable", "{name}"]
+    subprocess.run(install, check=True)
+    sys.path.insert(0, os.path.abspath("{name}"))  # an editable install is for the next start
+if os.path.isdir("{name}/book"):
+    os.chdir("{name}/book")"""
 
 
 class PageError(ValueError):
@@ -48,6 +77,22 @@ def twin(page: Path) -> Path:
     return page.with_suffix(".ipynb")
 
 
+def address() -> str:
+    """The address of the repository by `_config.yml`; empty while it has none."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    return config["repository"]["url"]
+
+
+def launch_cells(url: str) -> list[NotebookNode]:
+    """The cells with which a twin begins, by the address of the repository: one, or none."""
+    if not url:
+        return []
+    source = LAUNCH.format(url=url, name=url.rsplit("/", 1)[1])
+    cell = nbformat.v4.new_code_cell(source, id="launch")
+    cell.metadata.tags = ["remove-cell", "skip-execution", "nbval-skip"]
+    return [cell]
+
+
 def read(page: Path) -> NotebookNode:
     """The page as a notebook without outputs, with its final cell ids and metadata."""
     nb = jupytext.reads(page.read_text("utf-8"), fmt="md:myst")
@@ -60,6 +105,7 @@ def read(page: Path) -> NotebookNode:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    nb.cells[:0] = launch_cells(address())
     return nb
 
 
@@ -122,8 +168,16 @@ def clean_figures(nb: NotebookNode, old: NotebookNode | None) -> None:
         data["image/png"] = kept.get(key) or base64.b64encode(png).decode() + "\n"
 
 
-def execute(page: Path) -> str:
-    """Execute a page in a fresh kernel and write its twin if it differs; says what was done.
+def write(path: Path, text: str) -> bool:
+    """Write a file if that changes it; says whether it did."""
+    if path.exists() and path.read_text("utf-8") == text:
+        return False
+    path.write_text(text, "utf-8", newline="\n")
+    return True
+
+
+def execute(page: Path) -> tuple[str, float]:
+    """Execute a page in a fresh kernel, write its twin if it differs: (what was done, seconds).
 
     The kernel runs in the page's folder with one thread and with CNF_DATA unset: a page must give
     the same output with and without benchmark data.
@@ -157,12 +211,9 @@ def execute(page: Path) -> str:
                 raise PageError(f"{page.name}: a cell writes to stderr: {output.text.strip()}")
     path = twin(page)
     clean_figures(nb, nbformat.read(path, as_version=4) if path.exists() else None)
-    text = nbformat.writes(nb) + "\n"
-    changed = not path.exists() or path.read_text("utf-8") != text
-    if changed:
-        path.write_text(text, "utf-8", newline="\n")
+    done = "rewrote" if write(path, nbformat.writes(nb) + "\n") else "unchanged"
     seconds = time.monotonic() - started
-    return f"{'rewrote' if changed else 'unchanged'}  {path.relative_to(ROOT)}  {seconds:.0f} s"
+    return f"{done}  {path.relative_to(ROOT)}  {seconds:.0f} s", seconds
 
 
 def select(names: list[str]) -> list[Path]:
@@ -180,16 +231,50 @@ def select(names: list[str]) -> list[Path]:
     return [by_stem[Path(name).stem] for name in names]
 
 
-def run(names: list[str], jobs: int) -> int:
-    """Execute pages, `jobs` at a time; returns how many failed."""
-    failed = 0
+def keep_times(seconds: dict[str, float], jobs: int, total: float) -> None:
+    """Keep how long pages took, over what was kept of them before; pages that are gone go.
+
+    The total is kept only when every page ran: then it is how long the book took.
+    """
+    path = ROOT / TIMES
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    commit, _ = ledger.git_state(ROOT)
+    made = {
+        "jobs": jobs,
+        "date": datetime.date.today().isoformat(),
+        "hardware": f"{runs.processor()}, {os.cpu_count()} cores",
+        "torch": version("torch"),
+        "commit": commit[:10] if commit else None,
+    }
+    by_page = {entry["page"]: entry for entry in kept.get("pages", [])}
+    by_page |= {page: {"page": page, "seconds": round(s, 1)} | made for page, s in seconds.items()}
+    names = [page.stem for page in pages()]
+    if set(seconds) == set(names):
+        kept["book"] = {"pages": len(names), "seconds": round(total, 1)} | made
+    kept["pages"] = [by_page[name] for name in names if name in by_page]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, json.dumps(kept, indent=1) + "\n")
+
+
+def run(names: list[str], jobs: int, times: bool = False) -> int:
+    """Execute pages, `jobs` at a time; returns how many failed. `times`: keep how long they took.
+
+    Raises: PageError if `times` is asked for and a page failed: nothing is kept.
+    """
+    failed, seconds, started = 0, {}, time.monotonic()
+    chosen = select(names)
     with ProcessPoolExecutor(jobs) as pool:
-        for future in [pool.submit(execute, page) for page in select(names)]:
+        for page, future in [(page, pool.submit(execute, page)) for page in chosen]:
             try:
-                print(future.result(), flush=True)
+                done, seconds[page.stem] = future.result()
+                print(done, flush=True)
             except PageError as error:
                 failed += 1
                 print(f"error: {error}", file=sys.stderr, flush=True)
+    if times and failed:
+        raise PageError(f"{failed} pages failed, so no times were kept: mend them and run again")
+    if times:
+        keep_times(seconds, jobs, time.monotonic() - started)
     return failed
 
 
@@ -200,7 +285,46 @@ def check() -> int:
         print(f"stale: book/{name}.ipynb was not made from what is here now", file=sys.stderr)
     if stale:
         print(f"run: make notebooks PAGES='{' '.join(stale)}'", file=sys.stderr)
-    return len(stale)
+        return len(stale)
+    astray = [page.stem for page in pages() if not begins_right(page)]
+    for name in astray:
+        print(f"book/{name}.ipynb does not begin as _config.yml asks", file=sys.stderr)
+    if astray:
+        print("run: make address", file=sys.stderr)
+    return len(astray)
+
+
+def begins_right(page: Path) -> bool:
+    """Whether a twin begins with the cell that the repository's address asks for, or with none."""
+    cells = nbformat.read(twin(page), as_version=4).cells
+    return [cell for cell in cells if cell.id == "launch"] == launch_cells(address())
+
+
+def move(url: str | None) -> int:
+    """Write the repository's address to `_config.yml`, if one is given, and the twins' first cells.
+
+    Raises: PageError for an address that is not of the form the buttons need.
+    """
+    if url is not None:
+        url = url.removesuffix("/").removesuffix(".git")
+        if url and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
+            raise PageError(
+                f"{url!r} is not https://github.com/OWNER/NAME (Colab opens no other addresses); "
+                "'' takes the buttons away"
+            )
+        path = ROOT / "_config.yml"
+        line = re.compile(r'^  url: "[^"]*"', re.MULTILINE)
+        text, found = line.subn(f'  url: "{url}"', path.read_text("utf-8"))
+        if found != 1:
+            raise PageError(f'_config.yml needs one line `  url: "..."`, and has {found}')
+        write(path, text)
+    for page in pages():
+        if twin(page).exists():
+            nb = nbformat.read(twin(page), as_version=4)
+            nb.cells = launch_cells(address()) + [c for c in nb.cells if c.id != "launch"]
+            if write(twin(page), nbformat.writes(nb) + "\n"):
+                print(f"rewrote  {twin(page).relative_to(ROOT)}")
+    return 0
 
 
 def main() -> int:
@@ -209,10 +333,18 @@ def main() -> int:
     runner = commands.add_parser("run", help="execute pages (default: all, stale ones first)")
     runner.add_argument("pages", nargs="*", metavar="PAGE")
     runner.add_argument("--jobs", type=int, default=os.cpu_count(), help="pages at a time")
+    runner.add_argument("--times", action="store_true", help=f"keep the times in {TIMES}")
     commands.add_parser("check", help="refuse stale twins, naming the line to run")
+    mover = commands.add_parser("address", help="set where the repository is, for the buttons")
+    mover.add_argument("url", nargs="?", metavar="URL", help="https://github.com/OWNER/NAME, or ''")
     arguments = parser.parse_args()
     try:
-        bad = check() if arguments.command == "check" else run(arguments.pages, arguments.jobs)
+        if arguments.command == "check":
+            bad = check()
+        elif arguments.command == "address":
+            bad = move(arguments.url)
+        else:
+            bad = run(arguments.pages, arguments.jobs, arguments.times)
     except PageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -28,7 +28,7 @@ def test_conda_environment_equals_pyproject():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
     *plain, from_pip = environment["dependencies"]
     conda = {f"python{PROJECT['requires-python']}", "pip", *plain}
-    wanted = {f"python{PROJECT['requires-python']}", "pip", "--no-deps -e ."}
+    wanted = {f"python{PROJECT['requires-python']}", "pip", "-e ."}
     for requirement in REQUIREMENTS:
         wanted.add(
             requirement.replace(

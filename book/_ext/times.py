@@ -1,0 +1,128 @@
+"""How long a page takes: to read, under its title, and to run, there and in one table.
+
+Reading time is counted in words as the site is built: running text, captions and the code that is
+not folded, without solutions and outputs; an equation counts as twenty words. Run times are those
+that `make times` kept; the directive `{run-times}` makes the table of them.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx_exercise.nodes import solution_node
+
+from tools import notebooks
+
+WORDS_A_MINUTE = 200
+WORDS_OF_AN_EQUATION = 20
+SHORTEST = 150  # a page of fewer words is no page to read
+PAGE = "run-times"
+
+
+def words(node: nodes.Node) -> int:
+    """Words of what one reads from top to bottom."""
+    if isinstance(node, nodes.Text):
+        return len(node.split())
+    if isinstance(node, nodes.math_block):
+        return WORDS_OF_AN_EQUATION
+    if isinstance(node, nodes.math):
+        return 1
+    if isinstance(node, (solution_node, nodes.raw, nodes.comment, nodes.substitution_definition)):
+        return 0
+    classes = node.get("classes", []) if isinstance(node, nodes.Element) else []
+    if "cell_output" in classes:
+        return 0
+    if "cell_input" in classes and "tag_hide-input" in node.parent["classes"]:
+        return 0
+    return sum(map(words, node.children))
+
+
+def is_looked_up(doctree: nodes.document) -> bool:
+    """Whether a page is one to look things up in, not to read."""
+    kinds = (addnodes.glossary, addnodes.desc)
+    named = any(type(node).__name__ == "bibliography" for node in doctree.findall(nodes.Element))
+    return named or any(True for kind in kinds for _ in doctree.findall(kind))
+
+
+def recorded(app: Sphinx) -> dict[str, Any]:
+    """What `make times` kept; no pages before it ran."""
+    path = Path(app.srcdir).parent / notebooks.TIMES
+    return json.loads(path.read_text("utf-8")) if path.exists() else {"pages": []}
+
+
+def add_line(app: Sphinx, doctree: nodes.document) -> None:
+    """About N minutes to read, M s to run: under the title."""
+    docname = app.env.docname
+    title = next(iter(doctree.findall(nodes.title)), None)
+    count = words(doctree)
+    if title is None or count < SHORTEST or is_looked_up(doctree):
+        return
+    minutes = max(1, round(count / WORDS_A_MINUTE))
+    line = nodes.paragraph(classes=["reading-time"])
+    line += nodes.Text(f"About {minutes} minute{'s' if minutes > 1 else ''} to read")
+    known = {entry["page"]: entry["seconds"] for entry in recorded(app)["pages"]}
+    if docname in known:
+        uri = app.builder.get_relative_uri(docname, PAGE)
+        link = nodes.reference("", f"{known[docname]:.0f} s to run", internal=True, refuri=uri)
+        line += [nodes.Text(", "), link]
+    title.parent.insert(title.parent.index(title) + 1, line)
+
+
+class RunTimes(SphinxDirective):
+    """The table of run times, with the budgets."""
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir).parent / notebooks.TIMES
+        self.env.note_dependency(str(path))
+        text = StringList(table(recorded(self.env.app)).splitlines(), source=str(path))
+        node = nodes.container()
+        self.state.nested_parse(text, self.content_offset, node)
+        return node.children
+
+
+def table(known: dict[str, Any]) -> str:
+    """The Markdown of the directive."""
+    pages = known["pages"]
+    if not pages:
+        return "No times are kept yet: `make times`."
+    seconds = [entry["seconds"] for entry in pages]
+    slowest = max(pages, key=lambda entry: entry["seconds"])
+    lines = [
+        "| | seconds | budget |",
+        "|---|---:|---:|",
+        f"| slowest page, {{doc}}`{slowest['page']}` | {slowest['seconds']:.0f} "
+        f"| {notebooks.PAGE_BUDGET} |",
+    ]
+    if "book" in known:
+        book = known["book"]
+        lines.append(
+            f"| the book, {book['pages']} pages, {book['jobs']} at a time "
+            f"| {book['seconds']:.0f} | {notebooks.BOOK_BUDGET} |"
+        )
+    lines += [f"| all pages, one after the other | {sum(seconds):.0f} | |", ""]
+    for group in dict.fromkeys(map(conditions, pages)):
+        number = sum(conditions(entry) == group for entry in pages)
+        lines += [f"{number} page{'s' if number > 1 else ''}: {group}.", ""]
+    lines += ["| page | seconds |", "|---|---:|"]
+    lines += [f"| {{doc}}`{entry['page']}` | {entry['seconds']:.1f} |" for entry in pages]
+    return "\n".join(lines)
+
+
+def conditions(entry: dict[str, Any]) -> str:
+    """On what, with what and when a page was timed."""
+    at_once = f"{entry['jobs']} at a time" if entry["jobs"] > 1 else "one at a time"
+    return (
+        f"{entry['hardware']}, {at_once}, PyTorch {entry['torch']}, "
+        f"commit `{entry['commit']}`, {entry['date']}"
+    )
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("run-times", RunTimes)
+    app.connect("doctree-read", add_line)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
