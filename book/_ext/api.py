@@ -156,10 +156,10 @@ class Api(SphinxDirective):
         section += nodes.title("", name)
         methods = self.methods(source, name)
         docs = [ast.get_docstring(node) or "", *(ast.get_docstring(m) for _, m in methods)]
+        section += self.head(source, name, module, signature(node))
         for label in dict.fromkeys(tied.CITED.findall("\n".join(docs))):
             if label in ties.by_label:
                 section += formula(ties.by_label[label])
-        section += self.head(source, name, module, signature(node))
         section += rendered(docs[0])
         listing = nodes.definition_list(classes=["api-methods"])
         for method, at in methods:

@@ -55,12 +55,12 @@ def link(app: Sphinx, docname: str, place: Place, text: str | None = None) -> no
 
 def places(app: Sphinx, docname: str, ties: Ties, label: str) -> nodes.paragraph:
     """Code: ... Test: ..."""
-    line = nodes.paragraph(classes=["equation-ties"])
-    for word, found in (("Code", ties.code), ("Test", ties.tests)):
-        for number, place in enumerate(found.get(label, [])):
-            line += nodes.inline("", f"{word} " if not number else ", ")
+    line = nodes.paragraph(classes=["equation-ties", "no-first-use"])
+    for word, found in (("Code: ", ties.code), (" \N{MIDDLE DOT} Test: ", ties.tests)):
+        for place in found.get(label, []):
+            line += nodes.Text(word)
             line += link(app, docname, place)
-        line += nodes.Text(" ")
+            word = ", "
     return line
 
 
