@@ -176,7 +176,8 @@ def beside(claim: Claim, rows: Sequence[Row]) -> list[Row]:
 
 def told(claim: Claim) -> str:
     """What the paper says, its number included; what is unconfirmed is never told as a fact."""
-    number = "" if claim.value is None else f": {claim.value:g} {claim.unit}"
+    digits = 3 if claim.unit == "F" else 2
+    number = "" if claim.value is None else f": {claim.value:.{digits}f} {claim.unit}"
     return "(recalled, unconfirmed) " * (claim.tag == "unconfirmed") + claim.says + number
 
 
@@ -186,7 +187,7 @@ def claims_text(results: Path = RESULTS) -> str:
     for claim in claims(results).claims:
         lines = [f"- **{claim.verdict}**: {told(claim)}"]
         lines += [
-            f"  - ours: {valued(row)}: {described(row)} (row `{row.id}`)"
+            f"  - ours: {valued(row)}; {described(row)} (row `{row.id}`)"
             for row in beside(claim, rows)
         ]
         lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]

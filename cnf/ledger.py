@@ -400,7 +400,8 @@ def valued(row: Row) -> str:
 
 def described(row: Row) -> str:
     """What a value is of, in words: metric, how it was scored, model and its steps, pictures."""
-    scored = ", ".join(part for part in (_metric(row), _how(row)) if part)
+    metric = _metric(row).removeprefix(row.unit).strip()  # bits/dim says its unit
+    scored = ", ".join(part for part in (metric, _how(row)) if part)
     model = row.model if row.model in REFERENCES else row.run
     if row.steps is not None:
         model += f" after {'only ' * (row.steps < FEW)}{row.steps:,} steps"

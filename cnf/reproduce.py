@@ -61,9 +61,10 @@ class How(NamedTuple):
 def how(row: Row, results: Path = ledger.RESULTS) -> How:
     """All that it takes to have a row again."""
     metric = ledger.METRICS[row.metric]
-    expect = f"{metric.write(row.value) if metric.digits is None else f'{row.value:.6f}'}, within "
-    expect += f"{metric.tolerance:g}" if metric.tolerance else "no distance at all"
-    expect += f" or a factor of {metric.factor:g}" * (metric.factor > 1)
+    number = metric.write(row.value) if metric.digits in (None, 0) else f"{row.value:.6f}"
+    within = [f"within {metric.tolerance:g}"] if metric.tolerance else []
+    within += [f"within a factor of {metric.factor:g}"] if metric.factor > 1 else []
+    expect = f"{number}, {' or '.join(within) or 'exactly'}"
     can = row.model in ledger.REFERENCES or row.weights is not None
     return How(
         row,
@@ -142,10 +143,10 @@ def find(text: str, rows: Iterable[Row]) -> list[Row]:
 def text(found: Sequence[Row], results: Path = ledger.RESULTS) -> str:
     """How one row is had again, a line each; of several rows a line each, to choose from."""
     if len(found) > 1:
-        lines = [f"{row.id}: {ledger.valued(row)}, {ledger.described(row)}" for row in found]
+        lines = [f"{row.id}: {ledger.valued(row)}; {ledger.described(row)}" for row in found]
         return "\n".join([f"{len(found)} rows are printed so; ask for one by its id:", *lines])
     told, (row,) = how(found[0], results), found
-    lines = [row.id, f"{ledger.valued(row)}: {told.what}", ""]
+    lines = [row.id, f"{ledger.valued(row)}; {told.what}", ""]
     lines += [f"{name:>9}  {line}" for name, line in facts(told)]
     return "\n".join(lines)
 
@@ -163,6 +164,8 @@ def facts(told: How) -> list[tuple[str, str]]:
     for line in told.train or ():
         lines += [("trained by", line)]
     if told.train:
-        lines += [("", f"{row.steps:,} steps, {audit.about(row.wall_s)} on {row.hardware}")]
+        lines += [
+            ("that took", f"{row.steps:,} steps, {audit.about(row.wall_s)} on {row.hardware}")
+        ]
     commit = f" (commit {row.git[:8]}, torch {row.torch}, {row.date})" if row.git else ""
     return [*lines, ("scored by", f"{row.command}{commit}")]

@@ -127,12 +127,14 @@ def test_table_says_how_the_number_was_made():
 def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings():
     assert ledger.valued(row()) == "≤ 2.505 ± 0.012 bits/dim"
     assert ledger.described(row()) == (
-        "bits/dim, bound: uniform dequantization, x not rounded; sr-flow-cpu after 6,000 steps; "
+        "bound: uniform dequantization, x not rounded; sr-flow-cpu after 6,000 steps; "
         "2000 test pictures of tinyimagenet32, a stand-in"
     )
     short = row(steps=ledger.FEW - 1, stand_in=False, data="set5")
     assert "sr-flow-cpu after only 1,999 steps; " in ledger.described(short)
     assert "stand-in" not in ledger.described(short)
+    inside = {"metric": "bits_per_pixel", "unit": "bits/pixel", "divided_by": "field of view"}
+    assert ledger.described(row(**inside)).startswith("inside the field of view, bound: ")
     untrained = {"model": "bicubic", "run": "x", "weights_sha256": None, "steps": None}
     assert "; bicubic; " in ledger.described(row(**PICTURE, **untrained))
     unitless = {"metric": "ssim", "unit": "1", "bound": None, "divided_by": None, "value": 0.5}

@@ -1,0 +1,84 @@
+// "Reproduce a number": every row of the ledger is in the page, and a box finds it. Nothing is loaded.
+//
+//   <div class="finder"> and <script type="application/json" id="finder-rows">
+//
+// A word must be in a row's id or words; a number must begin the value as it is printed. ?row=ID in
+// the address shows that row. Answers are details elements, so the keyboard reaches all of them.
+(() => {
+  "use strict";
+  const MOST = 25;
+
+  function add(parent, tag, text = "", name = "") {
+    const node = document.createElement(tag);
+    if (name) node.className = name;
+    node.textContent = text;
+    parent.append(node);
+    return node;
+  }
+
+  // the data keep each text once: numbers are places in the list of texts
+  function read(node) {
+    const { texts, rows } = JSON.parse(node.textContent);
+    return rows.map(([id, value, what, facts]) => {
+      const row = { id, value, what: what.map((i) => texts[i]).join("; ") };
+      row.facts = facts.map(([name, text]) => [texts[name], text < 0 ? "" : texts[text]]);
+      row.number = value.replace(/^≤ /, "");
+      row.all = `${id} ${value} ${row.what} `.toLowerCase();
+      return row;
+    });
+  }
+
+  const isNumber = (word) => /^\d*\.\d+$|^\d+\.?$/.test(word);
+  const has = (row, word) =>
+    isNumber(word) ? row.number.startsWith(word) || row.all.includes(` ${word} `) : row.all.includes(word);
+
+  function search(rows, text) {
+    const exact = rows.filter((row) => row.id === text);
+    if (exact.length) return exact;
+    const words = text.toLowerCase().replace("≤", " ").split(/\s+/).filter(Boolean);
+    return words.length ? rows.filter((row) => words.every((word) => has(row, word))) : [];
+  }
+
+  function show(row, list, open) {
+    const box = add(list, "details", "", "claim found");
+    box.open = open;
+    const head = add(box, "summary");
+    add(head, "b", row.value);
+    head.append(` ${row.what.replaceAll("; ", " · ")}`);
+    const facts = add(box, "dl");
+    add(facts, "dt", "row");
+    add(add(facts, "dd"), "code", row.id);
+    for (const [name, text] of row.facts) {
+      add(facts, "dt", name);
+      const cell = add(facts, "dd");
+      const line = name === "command" ? `python -m cnf results audit ${row.id}` : text;
+      add(cell, line.startsWith("python ") || line.startsWith("torchrun ") ? "code" : "span", line);
+    }
+  }
+
+  function start(root) {
+    const rows = read(document.getElementById("finder-rows"));
+    const input = root.querySelector("input");
+    const says = root.querySelector(".finder-says");
+    const list = root.querySelector(".finder-list");
+    function update() {
+      const text = input.value.trim();
+      const found = search(rows, text);
+      list.replaceChildren();
+      for (const row of found.slice(0, MOST)) show(row, list, found.length === 1);
+      const more = found.length > MOST ? `, the first ${MOST} are shown: add a word` : "";
+      const count = found.length === 1 ? "one row" : `${found.length} rows`;
+      says.textContent = text ? `${count} of ${rows.length}${more}` : `${rows.length} rows`;
+    }
+    input.addEventListener("input", update);
+    input.value = new URLSearchParams(location.search).get("row") ?? "";
+    root.classList.add("ready");
+    update();
+    if (input.value) root.scrollIntoView();
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const root = document.querySelector(".finder");
+    if (root) start(root);
+  });
+})();
