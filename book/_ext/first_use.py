@@ -39,11 +39,17 @@ def defined(env: BuildEnvironment) -> dict[str, Term]:
             if isinstance(item.parent.parent, addnodes.glossary):
                 terms = list(item.findall(nodes.term))
                 body = next(iter(item.findall(nodes.paragraph)))
-                says = "" if any(body.findall(nodes.math)) else " ".join(body.astext().split())
+                says = "" if any(body.findall(nodes.math)) else words(body)
                 for term in terms:
                     name = " ".join(term.astext().lower().split())
                     found[name] = Term(docname, terms[0]["ids"][0], says)
     return found
+
+
+def words(body: nodes.paragraph) -> str:
+    """A definition without the reference to a chapter in which it ends."""
+    kept = [n for n in body.children if not isinstance(n, addnodes.pending_xref)]
+    return " ".join("".join(n.astext() for n in kept).split()).rstrip(" ().") + "."
 
 
 def pattern(terms: dict[str, Term]) -> re.Pattern[str]:
