@@ -144,10 +144,10 @@ def is_step(layers: Sequence[nn.Module]) -> bool:
 
 
 class _Rebuilt(torch.autograd.Function):
-    """A chain that keeps its output only. Backward goes step by step: rebuild the step's input,
-    :eq:`eq-memory-rebuild`, then apply the chain rule to the step: to the coupling,
-    :eq:`eq-memory-coupling`, its network, :eq:`eq-memory-net`, and the matrix,
-    :eq:`eq-memory-matrix`."""
+    """A chain that keeps its output only, however many steps it has, :eq:`eq-memory-rebuilt`.
+    Backward goes step by step: rebuild the step's input, :eq:`eq-memory-rebuild`, then apply the
+    chain rule to the step: to the coupling, :eq:`eq-memory-coupling`, its network,
+    :eq:`eq-memory-net`, and the matrix, :eq:`eq-memory-matrix`."""
 
     @staticmethod
     def forward(ctx, chain: Chain, y: Tensor, h: Tensor | None, *parameters: Tensor):

@@ -22,8 +22,9 @@ Part = Layer | Chain
 
 class ConditionalFlow(ConditionalModel):
     """A list of layers from y to z; log p(y|x) is the sum of their terms, :eq:`eq-one-idea`: the
-    log-determinants of the bijections, :eq:`eq-coupling-change`, :eq:`eq-coupling-stack`, the
-    log-densities of the priors, :eq:`eq-srflow-objective`, and -log q of the dequantization.
+    log-determinants of the bijections, :eq:`eq-given-change`, :eq:`eq-coupling-stack`, the
+    log-densities of the priors, :eq:`eq-given-terms`, and -log q of the dequantization. x enters by
+    the couplings, the splits and the last prior, :eq:`eq-conditional-sum`.
 
     Args:
         layers: in the order from y to z; a `Prior` that keeps nothing comes last.
@@ -111,14 +112,15 @@ class ConditionalFlow(ConditionalModel):
     # -- the two directions ------------------------------------------------------------------------
 
     def condition(self, x: Tensor) -> list[Tensor]:
-        """h = g(x): one feature map a level."""
+        """h = g(x): one feature map a level, :eq:`eq-features-list`."""
         self.check_input(x)
         return self.features(x.to(self.dtype))
 
     def encode(
         self, y: Tensor, h: list[Tensor], generator: Generator = None
     ) -> tuple[list[Tensor], Tensor]:
-        """y to its latents, one a prior, in the order in which they leave; and log p(y|x), (B,)."""
+        """y to its latents, one a prior, in the order in which they leave, together as many numbers
+        as y has, :eq:`eq-multiscale-sizes`; and log p(y|x), (B,), :eq:`eq-multiscale-sum`."""
         latents, total = [], constant(h[0], 0.0).to(self.dtype)
         for part, given, term in self._forward(self._parts(), y, h, generator):
             if isinstance(part, Prior):

@@ -278,7 +278,8 @@ class RRDB(nn.Module):
 
 
 class RRDBFeatures(Features):
-    """Residual-in-residual dense blocks, as in the authors' released code, for x2 super-resolution.
+    """Residual-in-residual dense blocks, as in the authors' released code, for x2 super-resolution;
+    :eq:`eq-features-weights` counts the weights.
 
     h[0] at y's resolution (nearest x2, conv3x3, LeakyReLU); h[l] a 2x2 stride-2 convolution of
     h[l-1]. The three convolutions that the released network never uses are left out. With `carry`,

@@ -21,7 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from book._ext import ties as tied
 from book._ext.equations import formula, link, number
-from book._ext.ties import METHODS, Definition, Source, Ties
+from book._ext.ties import METHODS, Definition, Equation, Source, Ties
 
 INLINE = re.compile(r":eq:`(?P<label>[\w-]+)`|``(?P<double>.+?)``|`(?P<single>[^`\n]+)`", re.DOTALL)
 FIELD = re.compile(rf"^({'|'.join(map(re.escape, METHODS))}|Shapes|Raises|Laws):\s+(.*)$")
@@ -157,9 +157,11 @@ class Api(SphinxDirective):
         methods = self.methods(source, name)
         docs = [ast.get_docstring(node) or "", *(ast.get_docstring(m) for _, m in methods)]
         section += self.head(source, name, module, signature(node))
-        for label in dict.fromkeys(tied.CITED.findall("\n".join(docs))):
-            if label in ties.by_label:
-                section += formula(ties.by_label[label])
+        found = (ties.by_label.get(label) for label in tied.CITED.findall("\n".join(docs)))
+        alike: dict[str, Equation] = {}  # a later chapter may repeat what an earlier one derives
+        for equation in filter(None, found):
+            alike.setdefault(re.sub(r"\s|\\[,;]", "", equation.latex), equation)
+        section += [formula(equation) for equation in alike.values()]
         section += rendered(docs[0])
         listing = nodes.definition_list(classes=["api-methods"])
         for method, at in methods:

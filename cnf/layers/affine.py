@@ -11,7 +11,7 @@ class ConditionalAffine(Bijection):
     log|det|: sum of log s                                                                 (ours)
 
     The default map of the noise in q. Before a standard normal it is the conditional prior,
-    written as a layer: the same likelihood, to rounding (:eq:`eq-srflow-equivalence`).
+    written as a layer: the same likelihood, to rounding (:eq:`eq-given-equivalence`).
 
     Args:
         channels: number of channels C of y.

@@ -8,13 +8,15 @@ class AffineCoupling(Bijection):
     r"""Scale and shift one half of the channels, given the other half and the features.
 
     Forward:  z_a = y_a,   z_b = y_b s + t,   (log s, t) from net(y_a, h)  :eq:`eq-coupling-forward`
+              (with features, :eq:`eq-conditional-coupling`)
     Inverse:  y_a = z_a,   y_b = (z_b - t) / s                             :eq:`eq-coupling-inverse`
     log|det|: sum of log s over the b-half                                 :eq:`eq-coupling-logdet`
               (the Jacobian is block-triangular, so only its diagonal counts:
               :eq:`eq-coupling-jacobian`)
 
     The paper writes the map from z to y; we multiply on the way to z and divide on the way back,
-    as the released code does.
+    as the released code does: the paper's scale is 1 / s and its shift -t / s,
+    :eq:`eq-conditional-convention`.
 
     Args:
         channels: number of channels C >= 2; with odd C the a-half has the extra one.

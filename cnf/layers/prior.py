@@ -13,11 +13,11 @@ MAX_LOG_SIGMA = 6.0  # bounds sigma to (e^-6, e^6): wide enough to never bind, f
 class GaussianPrior(Prior):
     r"""Score all that is left under a diagonal Gaussian whose parameters come from the features.
 
-    Forward:  log p = log N(y; mu(h), sigma^2(h)),   nothing is kept     :eq:`eq-given-normal`
+    Forward:  log p = log N(y; mu(h), sigma^2(h)),   nothing is kept  :eq:`eq-conditional-prior`
     Sample:   y = mu + temperature sigma eps      (paper, conditional prior) :eq:`eq-temp-sample`
 
-    Training pulls mu to y and sigma to the residual, :eq:`eq-srflow-gradients`. If the layer before
-    is scaled by c, and mu and sigma with it, nothing changes: :eq:`eq-srflow-gauge`.
+    Training pulls mu to y and sigma to the residual, :eq:`eq-given-gradients`. If the layer before
+    is scaled by c, and mu and sigma with it, nothing changes: :eq:`eq-given-flat`.
 
     Args:
         channels: number of channels C of y.

@@ -13,8 +13,12 @@ class Split(Prior):
     r"""Factor out the last channels, scored given the half that goes on and the features.
 
     Forward:  y = (z0, z1),   log p = log N(z1; mu(z0, h), sigma^2(z0, h)),   z0 is kept
+                                                                      :eq:`eq-conditional-split`
     Sample:   z1 = mu(z0, h) + temperature sigma(z0, h) eps                 :eq:`eq-temp-sample`
     Restore:  y = (z0, z1)                                        (paper, conditional split prior)
+
+    With no features it is :eq:`eq-multiscale-split`. The score is that of a coupling before a split
+    that sees nothing, :eq:`eq-multiscale-coupling`.
 
     Args:
         channels: number of channels C >= 2.

@@ -35,7 +35,7 @@ BOTH, FIRST, SECOND = (40, 40, 40), (0, 114, 178), (213, 94, 0)  # black, blue a
 
 
 def bits(rate: float | np.ndarray) -> float | np.ndarray:
-    """Entropy of a Bernoulli variable with this rate, bits."""
+    """Entropy of a Bernoulli variable with this rate, bits, :eq:`eq-structures-coin`."""
     rate = np.asarray(rate, np.float64)
     total = (entr(rate) + entr(1 - rate)) / np.log(2)
     return float(total) if total.ndim == 0 else total
@@ -43,7 +43,8 @@ def bits(rate: float | np.ndarray) -> float | np.ndarray:
 
 def bits_given(y: np.ndarray, context: np.ndarray) -> float:
     """Bits that binary y, (N,), still costs a pixel to someone who knows its context, integers >= 0
-    of shape (N,), and the rate of y in each: the conditional entropy of the counts."""
+    of shape (N,), and the rate of y in each: the conditional entropy of the counts,
+    :eq:`eq-retina-conditional`."""
     ones, count = np.bincount(context, weights=y), np.bincount(context)
     there = count > 0
     return float((count[there] * bits(ones[there] / count[there])).sum() / len(y))

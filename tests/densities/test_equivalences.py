@@ -50,7 +50,7 @@ def inputs(channels: int) -> tuple[Tensor, Tensor]:
     return torch.randn(3, channels, 4, 5).double(), torch.randn(3, 2, 4, 5).double()
 
 
-@pytest.mark.equation("eq-srflow-equivalence")
+@pytest.mark.equation("eq-given-equivalence")
 @pytest.mark.parametrize("scale", ["bounded", "softplus"])
 def test_a_conditional_prior_is_an_affine_layer_before_a_standard_normal(scale):
     """N(f; mu, sigma^2) |det df/dy| = N(f'; 0, I) |det df'/dy| with f' = (f - mu) / sigma."""
@@ -61,6 +61,7 @@ def test_a_conditional_prior_is_an_affine_layer_before_a_standard_normal(scale):
     torch.testing.assert_close(log_det + GaussianPrior(3)(z, h)[1], prior(y, h)[1], **EQUAL)
 
 
+@pytest.mark.equation("eq-multiscale-coupling")
 @pytest.mark.parametrize("scale", ["bounded", "softplus"])
 def test_a_conditional_split_is_a_coupling_before_a_standard_split(scale):
     split = randomise(Split(4, net(2, 2, 4), scale)).double()
@@ -84,7 +85,7 @@ class Scaled(nn.Module):
         return torch.cat([self.c * mu, raw_of(log_sigma(raw, "bounded") + math.log(self.c))], dim=1)
 
 
-@pytest.mark.equation("eq-srflow-gauge")
+@pytest.mark.equation("eq-given-flat")
 @pytest.mark.parametrize("c", [0.1, 3.0, 20.0])
 def test_scaling_the_last_layer_mu_and_sigma_changes_nothing(c):
     """The flat direction: -D log c from the prior cancels +D log c from the determinant."""
@@ -99,7 +100,7 @@ def test_scaling_the_last_layer_mu_and_sigma_changes_nothing(c):
     torch.testing.assert_close(flow.log_prob(y, x), expected, **EQUAL)
 
 
-@pytest.mark.equation("eq-srflow-gradients")
+@pytest.mark.equation("eq-given-gradients")
 def test_the_gradient_of_the_prior_pulls_mu_to_z_and_sigma_to_the_residual():
     """d(-log N)/dmu = -(z - mu) / sigma^2, d(-log N)/dlog sigma = 1 - (z - mu)^2 / sigma^2."""
     prior = GaussianPrior(1, nn.Identity()).double()

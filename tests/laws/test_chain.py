@@ -133,6 +133,7 @@ def saved_bytes(model: ConditionalFlow, y: Tensor, x: Tensor) -> int:
     return sum(kept.values())
 
 
+@pytest.mark.equation("eq-memory-rebuilt")
 def test_rebuilt_activations_are_not_kept():
     """Memory of a chain does not grow with its steps; that of stored activations does."""
     case = next(c for c in STEPPED if c.name == "sr-uniform")

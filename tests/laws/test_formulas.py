@@ -88,7 +88,7 @@ def test_a_coupling_changes_the_second_half_and_the_first_when_flipped():
         assert moved == ([True] * changed + [False] * kept)[:: 1 if flip else -1]
 
 
-@pytest.mark.equation("eq-coupling-forward", "eq-coupling-logdet")
+@pytest.mark.equation("eq-coupling-forward", "eq-coupling-logdet", "eq-conditional-coupling")
 def test_a_coupling_multiplies_and_shifts_with_what_its_network_says():
     y, h = normal(2, 4, 3, 3), normal(2, 2, 3, 3)
     for scale in ("bounded", "softplus", "additive"):
@@ -103,6 +103,17 @@ def test_a_coupling_multiplies_and_shifts_with_what_its_network_says():
         z, log_det = layer(y, h)
         torch.testing.assert_close(z, torch.cat([y[:, :2], s * y[:, 2:] + t], dim=1))
         torch.testing.assert_close(log_det, s.log().sum((1, 2, 3)))
+
+
+@pytest.mark.equation("eq-conditional-convention")
+def test_the_scale_of_the_paper_is_one_over_ours():
+    """It writes y_b = s' z_b + t', from z to y."""
+    layer, y, h = randomise(coupling(4, 2)).double(), normal(2, 4, 3, 3), normal(2, 2, 3, 3)
+    log_s, t = layer.params(y[:, :2], h)
+    z, _ = layer(y, h)
+    scale, shift = 1 / log_s.exp(), -t / log_s.exp()
+    torch.testing.assert_close(y[:, 2:], scale * z[:, 2:] + shift)
+    torch.testing.assert_close(layer.inverse(z, h)[1], scale.log().sum((1, 2, 3)))
 
 
 @pytest.mark.equation("eq-coupling-jacobian")

@@ -63,6 +63,7 @@ def test_encode_undoes_decode(case):
         torch.testing.assert_close(back, z, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.equation("eq-multiscale-sizes")
 @every_flow
 def test_latents_have_as_many_entries_as_y_and_one_part_a_prior(case):
     model, y, x = case.make()
@@ -72,7 +73,12 @@ def test_latents_have_as_many_entries_as_y_and_one_part_a_prior(case):
 
 
 @pytest.mark.equation(
-    "eq-coupling-change", "eq-coupling-stack", "eq-change-chain", "eq-srflow-objective"
+    "eq-given-change",
+    "eq-given-terms",
+    "eq-conditional-sum",
+    "eq-coupling-stack",
+    "eq-change-chain",
+    "eq-multiscale-sum",
 )
 @every_flow
 def test_log_prob_is_that_of_its_definition(case):

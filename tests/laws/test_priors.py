@@ -18,7 +18,9 @@ def features(layer, y: Tensor, h: Tensor | None) -> Tensor | None:
     return y[:, :0] if h is None and isinstance(layer, GaussianPrior) else h
 
 
-@pytest.mark.equation("eq-given-normal")
+@pytest.mark.equation(
+    "eq-given-normal", "eq-conditional-prior", "eq-conditional-split", "eq-multiscale-split"
+)
 @every_prior
 def test_log_p_is_that_of_torch_distributions(case):
     layer, y, h = case.make()
@@ -33,7 +35,7 @@ def test_restore_undoes_forward_exactly(case):
     torch.testing.assert_close(layer.restore(layer(y, h)[0], layer.latent(y)), y, **EXACT)
 
 
-@pytest.mark.equation("eq-temp-sample")
+@pytest.mark.equation("eq-temp-sample", "eq-conditional-prior", "eq-multiscale-split")
 @every_prior
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_samples_have_the_stated_mean_and_deviation(case, temperature):

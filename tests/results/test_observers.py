@@ -45,6 +45,7 @@ def images(second: bool = True) -> ImageSet:
     return ImageSet("made-up", "test", "vessels", examples, "noise")
 
 
+@pytest.mark.equation("eq-structures-coin")
 def test_bits_of_a_rate_are_its_entropy():
     rates = np.array([0, 0.1, 0.127, 0.5, 1])
     expected = [entropy([p, 1 - p], base=2) for p in rates]
@@ -54,6 +55,7 @@ def test_bits_of_a_rate_are_its_entropy():
     assert observers.bits(0.127) == pytest.approx(0.549, abs=5e-4)
 
 
+@pytest.mark.equation("eq-retina-conditional")
 def test_bits_given_a_context_are_the_entropy_less_the_mutual_information():
     first, other = masks()
     context = other.ravel() + 2 * (np.arange(other.size) % 3)  # with a gap-free and a useless part
