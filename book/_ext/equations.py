@@ -99,13 +99,16 @@ class Equations(SphinxDirective):
 
 
 def lead_to_the_source(app: Sphinx, doctree: nodes.document) -> None:
-    """A link to a file of ours leads to its page. Comes before Sphinx counts the downloads."""
+    """A link to a file of ours leads to its page, and to a definition if it bears its name. Comes
+    before Sphinx counts the downloads."""
     ties, docname = app.cnf_ties, app.env.docname
     for node in list(doctree.findall(addnodes.download_reference)):
         file = Path(app.env.relfn2path(node["reftarget"], docname)[1]).resolve()
         file = file.relative_to(ties.root).as_posix() if file.is_relative_to(ties.root) else ""
         if file in ties.files:
             uri = app.builder.get_relative_uri(docname, page_of(file))
+            if (name := node.astext()) in ties.files[file].definitions:
+                uri += f"#{name}"
             node.replace_self(nodes.reference("", "", *node.children, internal=True, refuri=uri))
 
 

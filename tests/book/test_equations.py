@@ -12,7 +12,14 @@ from book._ext import api, ties
 
 TIES = ties.collect()
 LAYERS = [getattr(cnf.layers, name) for name in cnf.layers.__all__]
-PAGE = "# A page\n\n$$\na = b\n$$ (eq-one)\n\nSee [the code](../cnf/one.py).\n"
+PAGE = """# A page
+
+$$
+a = b
+$$ (eq-one)
+
+See [the code](../cnf/one.py), [Layer](../cnf/one.py).
+"""
 CODE = '''
 class Layer:
     """Does it.
@@ -91,7 +98,7 @@ def test_the_pages_show_the_ties_and_the_search_does_not_read_the_sources(tmp_pa
     code, test = "_source/cnf/one.html#Layer.forward", "_source/tests/test_one.html#test_it"
     assert 0 < under.index(code) < under.index(test) < under.index("the code")
     assert 'href="_source/cnf/one.html"><span' in under and "_downloads" not in page
-    assert page.count(code) == 2 and page.count('href="_source/cnf/one.html#Layer"') == 1
+    assert page.count(code) == 2 and page.count('href="_source/cnf/one.html#Layer"') == 2
     source = (out / "_source/cnf/one.html").read_text("utf-8")
     assert 'id="Layer.forward"' in source and "zyzzyva" in source
     assert 'href="../../index.html#equation-eq-one"' in source
