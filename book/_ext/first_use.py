@@ -19,6 +19,7 @@ from sphinx.environment import BuildEnvironment
 
 APART = (addnodes.glossary, nodes.table, nodes.footnote, nodes.citation, nodes.topic)
 APART_CLASSES = {"cell_input", "cell_output", "no-first-use"}
+ALSO_A_VERB = "squeeze"  # in the plural, which is then no mention
 INLINE = (nodes.emphasis, nodes.strong)  # what is looked into inside a paragraph
 
 
@@ -56,7 +57,8 @@ def pattern(terms: dict[str, Term]) -> re.Pattern[str]:
     """Any of the terms, the longest first; the group is the term without its plural."""
     names = sorted(terms, key=len, reverse=True)
     words = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in names)
-    return re.compile(rf"(?<![\w/-])({words})(?:s|es)?(?![\w/-])", re.IGNORECASE)
+    plural = rf"(?:(?<!{ALSO_A_VERB})(?:s|es))?"
+    return re.compile(rf"(?<![\w/-])({words}){plural}(?![\w/-])", re.IGNORECASE)
 
 
 def running_text(doctree: nodes.document) -> Iterator[nodes.Text]:

@@ -23,6 +23,9 @@ bits/dim
 
 density
   Mass per volume.
+
+squeeze
+  Pixels to channels.
 ```
 """
 LEFT_ALONE = """
@@ -66,6 +69,7 @@ PAGES = {
         "So many bits/dim are so many bits per dimension.",
         ["bits-per-dimension"],
     ),
+    "a-plural-that-is-also-a-verb-is-no-mention": ("It squeezes by a squeeze.", ["squeeze"]),
     "part-of-a-word-is-no-mention": ("An overflow; flow-like; flows/s; a_flow.", []),
     "headings-links-code-formulas-tables-titles-and-captions-are-left-alone": (LEFT_ALONE, []),
     "boxes-lists-and-emphasis-are-running-text": (
@@ -103,6 +107,10 @@ def test_links_are_those_of_the_first_mentions(site, name):
     links = re.findall(r'<a class="first-use[^"]*" href="glossary.html#term-([^"]*)"', site[name])
     assert links == PAGES[name][1]
     assert site[name].count("first-use") == len(links) + ("no-first-use" in site[name])
+
+
+def test_the_verb_is_left_alone(site):
+    assert "It squeezes by" in site["a-plural-that-is-also-a-verb-is-no-mention"]
 
 
 def test_text_is_kept(site):

@@ -1,4 +1,4 @@
-"""The map: each box of the figure has its line in the table, and the lines lead to what is there."""
+"""The map: a box of the figure has its line in the table, and the lines lead to what is there."""
 
 import ast
 import re
