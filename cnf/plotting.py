@@ -9,6 +9,7 @@ import inspect
 import io
 import os
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -50,6 +51,8 @@ STYLE = {
 def use_style() -> None:
     """Set the style for every figure that follows. Call once at the top of a page."""
     plt.rcParams.update(STYLE)
+    # The best place is the same everywhere; where the search for it takes a second, it warns.
+    warnings.filterwarnings("ignore", 'Creating legend with loc="best"')
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:

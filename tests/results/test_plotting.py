@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import torch
 from PIL import Image
@@ -35,3 +37,14 @@ def test_grid_shows_every_picture_with_its_title():
     figure = plotting.show_grid([torch.zeros(3, 8, 8), torch.ones(1, 8, 8)], ["x", "y"], limit=1.0)
     assert [axis.get_title() for axis in figure.axes] == ["x", "y"]
     assert figure.axes[1].images[0].get_array().max() == 255
+
+
+def test_a_slow_machine_places_a_legend_without_a_warning():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plotting.use_style()
+        warnings.warn(
+            'Creating legend with loc="best" can be slow with large amounts', stacklevel=1
+        )
+        warnings.warn("another", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["another"]
