@@ -194,4 +194,4 @@ class Api(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("book._ext.equations")
     app.add_directive("api", Api)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"parallel_read_safe": False, "parallel_write_safe": False}

@@ -2,8 +2,8 @@
 
 - Under a tied equation (see `ties`) stands a line with links to its code and its tests.
 - The directive `{equations}` lists all of them, chapter by chapter.
-- Every file of `cnf/` and `tests/` has a page of its own in the site, with an anchor for every
-  definition and a link back to each equation; links to such files in the pages lead there.
+- A file of `cnf/` or `tests/` to which a page links has a page of its own in the site, with an
+  anchor for every definition and a link back to each equation.
 """
 
 import re
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 def collect(app: Sphinx) -> None:
     """Read the sources once a build; what does not hold together is a warning."""
     app.cnf_ties = tied.collect(Path(app.srcdir).parent)
+    app.env.cnf_linked = getattr(app.env, "cnf_linked", set())  # the files that have a page
     for problem in app.cnf_ties.problems():
         logger.warning("%s", problem)
 
@@ -45,12 +46,18 @@ def page_of(file: str) -> str:
     return f"{FOLDER}/{file.removesuffix('.py')}"
 
 
+def uri(app: Sphinx, docname: str, file: str) -> str:
+    """From a page to that of a source file, which there will be."""
+    app.env.cnf_linked.add(file)
+    return app.builder.get_relative_uri(docname, page_of(file))
+
+
 def link(app: Sphinx, docname: str, place: Place, text: str | None = None) -> nodes.reference:
     """To the lines of a definition in the page of its file."""
-    uri = f"{app.builder.get_relative_uri(docname, page_of(place.file))}#{place.name}"
+    there = f"{uri(app, docname, place.file)}#{place.name}"
     said = f"{place.file}, lines {place.first} to {place.last}"
     name = nodes.literal("", text or place.name)
-    return nodes.reference("", "", name, internal=True, refuri=uri, reftitle=said)
+    return nodes.reference("", "", name, internal=True, refuri=there, reftitle=said)
 
 
 def places(app: Sphinx, docname: str, ties: Ties, label: str) -> nodes.paragraph:
@@ -106,10 +113,10 @@ def lead_to_the_source(app: Sphinx, doctree: nodes.document) -> None:
         file = Path(app.env.relfn2path(node["reftarget"], docname)[1]).resolve()
         file = file.relative_to(ties.root).as_posix() if file.is_relative_to(ties.root) else ""
         if file in ties.files:
-            uri = app.builder.get_relative_uri(docname, page_of(file))
+            there = uri(app, docname, file)
             if (name := node.astext()) in ties.files[file].definitions:
-                uri += f"#{name}"
-            node.replace_self(nodes.reference("", "", *node.children, internal=True, refuri=uri))
+                there += f"#{name}"
+            node.replace_self(nodes.reference("", "", *node.children, internal=True, refuri=there))
 
 
 def tie_equations(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -123,17 +130,17 @@ def tie_equations(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(name, context, template) of the page of every source file."""
+    """(name, context, template) of the page of every source file to which a link leads."""
     domain, formatter = app.env.get_domain("math"), HtmlFormatter(nowrap=True)
-    for file, source in app.cnf_ties.files.items():
-        page = page_of(file)
+    for file in sorted(app.env.cnf_linked & app.cnf_ties.files.keys()):
+        page, source = page_of(file), app.cnf_ties.files[file]
 
         def home(match: re.Match[str], page: str = page) -> str:
             """A label in the source as a link to its equation."""
             if match[0] not in domain.equations:
                 return match[0]
-            uri = app.builder.get_relative_uri(page, domain.equations[match[0]][0])
-            return f'<a href="{uri}#equation-{match[0]}">{match[0]}</a>'
+            there = app.builder.get_relative_uri(page, domain.equations[match[0]][0])
+            return f'<a href="{there}#equation-{match[0]}">{match[0]}</a>'
 
         code = highlight(source.text, PythonLexer(stripnl=False), formatter)
         rows = [
@@ -154,4 +161,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", lead_to_the_source, priority=100)
     app.connect("doctree-resolved", tie_equations)
     app.connect("html-collect-pages", source_pages)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"parallel_read_safe": False, "parallel_write_safe": False}  # pages say what they link
