@@ -61,7 +61,7 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
 
 def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Files by split, each in the order given: by the hash of its bytes, as a number in [0, 1),
-    below 0.1 test, below 0.2 valid, else train.
+    below 0.1 test, below 0.2 valid, else train, :eq:`eq-own-split`.
 
     So a picture stays in its split when others come or go or when it is renamed, and copies of one
     file stay together. In a small folder where none falls below, the lowest become test, then

@@ -1,9 +1,11 @@
 """Folders of a reader's own images and labels."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
-from cnf.data import load
+from cnf.data import folders, load
 from cnf.errors import DataError
 
 HALF = np.repeat(np.array([[0, 1]], np.uint8), 6, 0).repeat(4, 1)  # 6x8, the right half marked
@@ -100,3 +102,17 @@ def test_masks_are_fields_of_view_and_must_show_something(folder, write):
     for n in range(9):
         write(folder / "masks" / f"{n}.png", 0 * HALF)
     assert "marks nothing: white is in view" in message_of(folder)
+
+
+@pytest.mark.equation("eq-own-split")
+def test_the_hash_of_a_file_decides_its_split(tmp_path):
+    paths = [tmp_path / f"{n}.png" for n in range(80)]
+    for n, path in enumerate(paths):
+        path.write_bytes(b"%d" % n)
+    found = folders.by_hash(paths)
+    assert sorted(sum(found.values(), [])) == sorted(paths)
+    for split, members in found.items():
+        assert members
+        for path in members:
+            u = int(hashlib.sha256(path.read_bytes()).hexdigest()[:12], 16) / 16**12
+            assert split == ("test" if u < 0.1 else "valid" if u < 0.2 else "train")
