@@ -167,5 +167,6 @@ def facts(told: How) -> list[tuple[str, str]]:
         lines += [
             ("that took", f"{row.steps:,} steps, {audit.about(row.wall_s)} on {row.hardware}")
         ]
-    commit = f" (commit {row.git[:8]}, torch {row.torch}, {row.date})" if row.git else ""
-    return [*lines, ("scored by", f"{row.command}{commit}")]
+    lines += [("scored by", row.command)]
+    commit = f"commit {row.git[:8]}, " if row.git else ""
+    return [*lines, ("with", f"{commit}torch {row.torch}, {row.date}")]

@@ -2,8 +2,8 @@
 //
 //   <div class="finder"> and <script type="application/json" id="finder-rows">
 //
-// A word must be in a row's id or words; a number must begin the value as it is printed. ?row=ID in
-// the address shows that row. Answers are details elements, so the keyboard reaches all of them.
+// A word must be in a row's id or words; a number must begin the value as it is printed, and where it
+// is all of it, the row comes first. ?row=ID in the address shows that row. Answers are details elements, so the keyboard reaches all of them.
 (() => {
   "use strict";
   const MOST = 25;
@@ -36,7 +36,10 @@
     const exact = rows.filter((row) => row.id === text);
     if (exact.length) return exact;
     const words = text.toLowerCase().replace("≤", " ").split(/\s+/).filter(Boolean);
-    return words.length ? rows.filter((row) => words.every((word) => has(row, word))) : [];
+    if (!words.length) return [];
+    const found = rows.filter((row) => words.every((word) => has(row, word)));
+    const whole = (row) => words.includes(row.number.split(" ")[0]);
+    return [...found.filter(whole), ...found.filter((row) => !whole(row))];
   }
 
   function show(row, list, open) {
