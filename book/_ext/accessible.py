@@ -11,6 +11,8 @@ MENDED = [
     (re.compile(r'<th(?: class="[^"]*")?>(?:<p></p>)?</th>'), "<td></td>"),
     # a deprecated role, and not one of what a list may hold
     (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+    # the same name for every exercise and solution of a page
+    (re.compile(r'<section id="(?:exercise|solution)-content">'), "<section>"),
 ]
 
 
@@ -19,8 +21,16 @@ def mend(
 ) -> None:
     for wrong, right in MENDED:
         context["body"] = wrong.sub(right, context.get("body", ""))
+    menu = context["generate_toctree_html"]
+
+    def named_menu(*args: Any, **options: Any) -> str:
+        """The menu, where what unfolds a part of it has a name."""
+        text = str(menu(*args, **options))
+        return text.replace("<summary>", '<summary aria-label="Pages below">')
+
+    context["generate_toctree_html"] = named_menu
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.connect("html-page-context", mend)
+    app.connect("html-page-context", mend, priority=900)  # after the theme has made its menu
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,12 @@
 """The page pipeline itself: what makes a twin stale, what it refuses, what it leaves alone."""
 
 import io
+import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -32,9 +36,10 @@ def repository(tmp_path, monkeypatch):
     for name, text in {
         "cnf/layers/a.py": "x = 1\n",
         "results/ledger.jsonl": '{"value": 1}\n',
+        "_config.yml": 'title: A book\nrepository:\n  url: ""  # none yet\n  branch: main\n',
     }.items():
         path = tmp_path / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (tmp_path / "book").mkdir()
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
@@ -59,9 +64,9 @@ def png(pixels, **info):
 
 def test_executing_twice_writes_the_same_bytes(repository):
     page = write(repository, "print('a')", "1 + 1", "1 + 1")
-    assert notebooks.execute(page).startswith("rewrote")
+    assert notebooks.execute(page)[0].startswith("rewrote")
     first = notebooks.twin(page).read_bytes()
-    assert notebooks.execute(page).startswith("unchanged")
+    assert notebooks.execute(page)[0].startswith("unchanged")
     assert notebooks.twin(page).read_bytes() == first
 
 
@@ -165,3 +170,105 @@ def test_strict_comparison_sees_a_changed_number(repository):
     twin = notebooks.twin(page)
     twin.write_text(twin.read_text().replace("0.333", "0.334"))
     assert subprocess.run(command, capture_output=True).returncode == 1
+
+
+def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
+    page = write(repository, "1 + 1")
+    notebooks.execute(page)
+    before, digest = notebooks.twin(page).read_bytes(), notebooks.digest(page)
+
+    notebooks.move("https://github.com/someone/flows.git")
+    assert "# none yet" in (repository / "_config.yml").read_text()
+    assert notebooks.address() == "https://github.com/someone/flows"
+    first, *rest = nbformat.read(notebooks.twin(page), as_version=4).cells
+    assert '"https://github.com/someone/flows", "flows"' in first.source
+    assert {"remove-cell", "skip-execution", "nbval-skip"} == set(first.metadata.tags)
+    assert [cell.get("execution_count") for cell in rest] == [None, 1]
+    assert notebooks.digest(page) == digest and notebooks.check() == 0
+    assert notebooks.execute(page)[0].startswith("unchanged")
+
+    notebooks.move("")
+    assert notebooks.twin(page).read_bytes() == before
+
+
+def test_check_sees_a_first_cell_of_another_address(repository, capsys):
+    page = write(repository, "1")
+    notebooks.execute(page)
+    config = repository / "_config.yml"
+    config.write_text(config.read_text().replace('""', '"https://github.com/someone/flows"'))
+    assert notebooks.check() == 1
+    assert "run: make address" in capsys.readouterr().err
+    notebooks.move(None)
+    assert notebooks.check() == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["github.com/a/b", "https://gitlab.com/a/b", "https://github.com/a"]
+)
+def test_address_that_colab_cannot_open_is_refused(repository, url):
+    with pytest.raises(notebooks.PageError, match="is not https://github.com/OWNER/NAME"):
+        notebooks.move(url)
+    assert notebooks.address() == ""
+
+
+@pytest.mark.skipif(
+    int(version("setuptools").split(".")[0]) < 77,
+    reason="building the package without the network needs setuptools 77: first cell NOT run",
+)
+def test_first_cell_fetches_and_installs_and_then_the_page_runs(tmp_path):
+    """In an interpreter without the package, its libraries apart, and without the network."""
+    origin = Path(__file__).resolve().parents[2]
+    if not (origin / ".git").exists():
+        pytest.skip("no clone of the repository: its first cell was NOT run")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    (cell,) = notebooks.launch_cells("https://github.com/someone/flows")
+    source = cell.source.replace("https://github.com/someone/flows", origin.as_uri())
+    script = tmp_path / "cell.py"
+    script.write_text(
+        f"{source}\n{source}\n"  # twice, as after a restart of the kernel
+        "from pathlib import Path\n"
+        "from cnf import results\n"
+        "print(Path(results.__file__).parents[1].name, len(results.read(Path('../results'))) > 0)\n"
+        "print(Path('00-first-results.ipynb').exists(), Path('flows').exists())\n"
+    )
+    # libraries through PYTHONPATH: there an editable install, as ours may be, does not count
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(libraries),
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # sic: it sets build isolation, to 0
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    command = [tmp_path / "env/bin/python", "-P", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["flows True", "True False"]
+
+
+def test_times_are_kept_apart_from_the_twins(repository):
+    pages = [write(repository, "1", name=name) for name in ("01-a", "02-b")]
+    notebooks.run([], jobs=2, times=True)
+    twins = [notebooks.twin(page).read_bytes() for page in pages]
+    kept = json.loads((repository / notebooks.TIMES).read_text())
+    assert [entry["page"] for entry in kept["pages"]] == ["01-a", "02-b"]
+    assert kept["book"]["pages"] == kept["book"]["jobs"] == 2
+    assert 0 < kept["pages"][0]["seconds"] <= kept["book"]["seconds"]
+    assert {"date", "hardware", "torch", "commit"} <= set(kept["pages"][0])
+
+    write(repository, "1", name="03-c")
+    notebooks.run(["02-b"], jobs=1, times=True)
+    again = json.loads((repository / notebooks.TIMES).read_text())
+    assert again["book"] == kept["book"] and again["pages"][0] == kept["pages"][0]
+    assert again["pages"][1]["jobs"] == 1
+    assert [notebooks.twin(page).read_bytes() for page in pages] == twins
+
+
+def test_no_times_are_kept_when_a_page_failed(repository):
+    write(repository, "1 / 0")
+    with pytest.raises(notebooks.PageError, match="1 pages failed, so no times were kept"):
+        notebooks.run([], jobs=1, times=True)
+    assert not (repository / notebooks.TIMES).exists()

@@ -1,0 +1,27 @@
+"""The book keeps to its budgets of time: on the times that `make times` kept."""
+
+import json
+
+import pytest
+
+from tools import notebooks
+
+KEPT = json.loads((notebooks.ROOT / notebooks.TIMES).read_text("utf-8"))
+
+
+def test_every_page_was_timed():
+    missing = {p.stem for p in notebooks.pages()} - {entry["page"] for entry in KEPT["pages"]}
+    assert not missing, f"run: make times PAGES='{' '.join(sorted(missing))}'"
+
+
+@pytest.mark.parametrize("entry", KEPT["pages"], ids=lambda entry: entry["page"])
+def test_page_keeps_to_its_budget(entry):
+    assert 0 < entry["seconds"] <= notebooks.PAGE_BUDGET
+
+
+def test_book_keeps_to_its_budget():
+    assert KEPT["book"]["jobs"] == 2, "the budget is for two cores"
+    assert KEPT["book"]["seconds"] <= notebooks.BOOK_BUDGET
+    # pages that came or changed since: shared out to two, the last one may run alone
+    seconds = [entry["seconds"] for entry in KEPT["pages"]]
+    assert (sum(seconds) + max(seconds)) / 2 <= notebooks.BOOK_BUDGET

@@ -1,0 +1,144 @@
+"""The built site in Chromium, as a reader without a network sees it."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = Path(os.environ.get("SITE") or ROOT / "_build" / "html")
+VIEWS = {
+    "light-desktop": ("light", 1280, 800),
+    "dark-phone": ("dark", 360, 740),
+    "dark-desktop": ("dark", 1280, 800),
+    "light-phone": ("light", 360, 740),
+}
+EVERY_PAGE = list(VIEWS)[:2]  # both themes and both widths; the front page is seen in all four
+# --no-sandbox: Chromium refuses to run as root with it; the rest keep it from calling home.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium() -> str | None:
+    """The path of Chromium: $CHROMIUM, else the first of the usual names."""
+    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+def site_pages() -> list[str]:
+    """Every page of the built site, relative to its root; of those that show a source file one,
+    since they differ in the code alone."""
+    found = (page.relative_to(SITE).as_posix() for page in SITE.rglob("*.html"))
+    return sorted(p for p in found if p[0] != "_" or p == "_source/cnf/layers/coupling.html")
+
+
+def pytest_generate_tests(metafunc):
+    if "page" in metafunc.fixturenames:
+        pages = site_pages()
+        if not pages:
+            raise pytest.UsageError(f"no site in {SITE.relative_to(ROOT)}: run make book")
+        views = [(page, view) for page in pages for view in EVERY_PAGE]
+        views += [("index.html", view) for view in VIEWS if view not in EVERY_PAGE]
+        metafunc.parametrize(("page", "visit"), views, indirect=["visit"])
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def url():
+    """The address of the site, served on a free port of the loopback interface."""
+    handler = functools.partial(QuietHandler, directory=str(SITE))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = chromium()
+    if path is None:
+        raise pytest.UsageError("no Chromium here: install it, or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def settle(tab, pending):
+    """Wait until no request has been under way for half a second, which is what Chromium calls an
+    idle network; its own event was once lost. Fails, naming the requests, after half a minute."""
+    quiet = 0.0
+    for _ in range(300):
+        tab.wait_for_timeout(100)
+        quiet = 0.0 if pending else quiet + 0.1
+        if quiet >= 0.5:
+            return
+    pytest.fail(f"still loading after 30 s: {sorted(r.url for r in pending)}")
+
+
+@pytest.fixture
+def visit(request, browser, url):
+    """Open a page in one view; yields (tab, list of everything that went wrong while loading)."""
+    theme, width, height = VIEWS[request.param]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce"
+    )
+    wrong = []
+
+    def only_this_site(route):
+        if route.request.url.startswith((url, "data:", "blob:")):
+            route.continue_()
+        else:
+            wrong.append(f"asks the network for {route.request.url}")
+            route.abort()
+
+    def open_page(page):
+        context.route("**/*", only_this_site)
+        tab = context.new_page()
+        tab.on("console", lambda m: m.type == "error" and wrong.append(f"console: {m.text}"))
+        tab.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
+        tab.on("requestfailed", lambda r: wrong.append(f"failed: {r.url} {r.failure}"))
+        tab.on("response", lambda r: r.status >= 400 and wrong.append(f"{r.status}: {r.url}"))
+        pending = set()
+        tab.on("request", lambda r: pending.add(r))
+        for end in ("requestfinished", "requestfailed"):
+            tab.on(end, lambda r: pending.discard(r))
+        tab.goto(f"{url}/{page}", wait_until="load")
+        if tab.locator(".math").count():
+            tab.evaluate("() => MathJax.startup.promise")
+        settle(tab, pending)
+        return tab, wrong
+
+    open_page.view = request.param
+    yield open_page
+    context.close()
+
+
+@pytest.fixture
+def desktop(browser, url):
+    """A function that opens a page on a desk; the tab is closed afterwards."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
+
+    def open_page(page):
+        tab = context.new_page()
+        tab.goto(f"{url}/{page}", wait_until="networkidle")
+        return tab
+
+    yield open_page
+    context.close()
