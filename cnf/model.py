@@ -62,7 +62,8 @@ class ConditionalModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        """Of the weights; PyTorch's default for a model that has none."""
+        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
     def check_input(self, x: Tensor) -> None:
         if not torch.isfinite(x).all():

@@ -8,6 +8,7 @@ import functools
 import inspect
 import io
 import os
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -167,8 +168,10 @@ def save_image(pixels: np.ndarray, path: Path) -> Path:
 
 
 def show_source(*objects: Callable | type) -> None:
-    """Show the source of functions, methods or classes in a notebook, coloured like its cells."""
+    """Show the source of functions, methods or classes in a notebook, coloured like its cells; the
+    equations that it cites by their labels."""
     from IPython.display import Markdown, display  # the book's dependency, not the package's
 
     text = "\n\n".join(textwrap.dedent(inspect.getsource(o)).rstrip() for o in objects)
+    text = re.sub(r":eq:`([\w-]+)`", r"\1", text)
     display(Markdown(f"```python\n{text}\n```"))

@@ -9,9 +9,9 @@ from torch.distributions import Normal
 
 from cnf.factorised import ClassWeighted
 from cnf.flow import ConditionalFlow
-from cnf.layers import ActNorm, Dequantization, Prior
+from cnf.layers import ActNorm, Dequantization, GaussianPrior, Prior
 from cnf.models import load_model, save_model
-from cnf.nets import set_precision
+from cnf.nets import RawFeatures, set_precision
 from cnf.noise import keyed
 from tests.laws.cases import ALL_FACTORISED, ALL_FLOWS, ALL_MODELS, noise_of, stated
 
@@ -395,3 +395,12 @@ def test_an_untrained_bernoulli_costs_one_bit_a_pixel():
     _, y, x = case.make(torch.float32)
     bits = case.build().eval().bits_per_dim(y, x)
     torch.testing.assert_close(bits, torch.ones(3), rtol=0, atol=1e-6)  # float32
+
+
+def test_a_flow_without_weights_scores_and_samples():
+    flow = ConditionalFlow([GaussianPrior(3)], RawFeatures(3))
+    x, y = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    expected = Normal(0.0, 1.0).log_prob(y).sum((1, 2, 3))
+    # float32 sums of 48 terms
+    torch.testing.assert_close(flow.log_prob(y, x), expected, rtol=0, atol=1e-4)
+    assert flow.sample(x, 5).shape == (5, 2, 3, 4, 4)

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from cnf import plotting
+from cnf.layers import AffineCoupling
 
 
 def test_grey_levels_are_rounded_and_clipped():
@@ -48,3 +49,11 @@ def test_a_slow_machine_places_a_legend_without_a_warning():
         )
         warnings.warn("another", stacklevel=1)
     assert [str(warning.message) for warning in caught] == ["another"]
+
+
+def test_source_is_shown_with_its_labels_and_without_roles(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    plotting.show_source(AffineCoupling)
+    log_det = next(line for line in shown[0].data.splitlines() if "log|det|" in line)
+    assert log_det.endswith(" eq-coupling-logdet")
