@@ -18,6 +18,8 @@ def test_a_reader_finds_a_number_by_address_by_value_and_by_keyboard(browser, ur
     printed = results.METRICS["psnr"].write(wanted.value)
     tab.locator("#finder-text").fill(printed)
     assert printed in found.first.inner_text()
+    tab.locator("#finder-text").fill("bicubic set5 psnr")
+    assert found.count() > 1 and not found.first.evaluate("node => node.open")
     tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
     assert found.first.evaluate("node => node.open")
