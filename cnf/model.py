@@ -51,7 +51,8 @@ class ConditionalModel(nn.Module):
     def loss(
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What training minimises: mean -log p(y|x) / D in nats, and values to log."""
+        """What training minimises: mean -log p(y|x) / D in nats, :eq:`eq-given-loss`, and values to
+        log."""
         return -self.log_prob(y, x, generator).mean() / y[0].numel(), {}
 
     def forward(

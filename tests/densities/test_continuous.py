@@ -13,7 +13,7 @@ from tests.laws.cases import net, randomise
 both_inputs = pytest.mark.parametrize("x", X.split(1), ids=["x0", "x1"])
 
 
-@pytest.mark.equation("eq-change-nd")
+@pytest.mark.equation("eq-change-nd", "eq-given-normalised")
 @both_inputs
 def test_a_flow_of_one_number_integrates_to_one(x):
     layers = [

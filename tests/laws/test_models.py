@@ -189,7 +189,7 @@ def test_bits_per_dim_divides_by_the_entries_of_y(case):
     torch.testing.assert_close(model.bits_per_dim(y, x, noise_of(y)), expected)
 
 
-@pytest.mark.equation("eq-vflow-auxiliary")
+@pytest.mark.equation("eq-given-loss", "eq-vflow-auxiliary")
 @every_model
 def test_the_loss_is_nats_per_dimension(case):
     model, y, x = case.make()
