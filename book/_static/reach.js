@@ -1,18 +1,22 @@
-// A formula wider than the page scrolls by itself: let the keyboard reach it, and no other formula.
+// What is wider than the page scrolls by itself: let the keyboard reach that, and no other formula.
 // (MathJax would make each a stop of the Tab key; `mathjax3_config` in _config.yml keeps it from that.)
 (() => {
   "use strict";
 
+  const BOXES = ['mjx-container[display="true"]', "div.math", ".cell_output"];
+  BOXES.push(".pst-scrollable-table-container");
+  const chosen = BOXES.map((box) => `.bd-article ${box}`).join();
+
   function mark() {
-    for (const node of document.querySelectorAll('.bd-article mjx-container[display="true"]')) {
-      const box = node.parentElement.scrollWidth > node.parentElement.clientWidth ? node.parentElement : node;
-      box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+    for (const box of document.querySelectorAll(chosen)) {
+      const scrolls = box.scrollWidth > box.clientWidth;
+      if (scrolls && getComputedStyle(box).overflowX !== "visible") box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
     }
   }
 
   window.addEventListener("load", () => {
-    if (!window.MathJax?.startup) return;
-    window.MathJax.startup.promise.then(mark);
     window.addEventListener("resize", mark);
+    Promise.resolve(window.MathJax?.startup?.promise).then(mark);
   });
 })();
