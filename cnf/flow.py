@@ -24,8 +24,8 @@ class ConditionalFlow(ConditionalModel):
     """A list of layers from y to z; log p(y|x) is the sum of their terms, :eq:`eq-one-idea`: the
     log-determinants of the bijections, :eq:`eq-given-change`, :eq:`eq-coupling-stack`, the
     log-densities of the priors, :eq:`eq-given-terms`, and -log q of the dequantization. x enters by
-    the couplings, the splits and the last prior, :eq:`eq-conditional-sum`; for every x the density of
-    v integrates to one, :eq:`eq-given-normalised`.
+    the couplings, the splits and the last prior, :eq:`eq-conditional-sum`. For every x the density
+    of v integrates to one, :eq:`eq-given-normalised`.
 
     Args:
         layers: in the order from y to z; a `Prior` that keeps nothing comes last.
