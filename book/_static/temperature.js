@@ -50,8 +50,8 @@
       sample.says.textContent = `one sample at ${tau.toFixed(1)}`;
       sample.show(k, `The same crop, one sample of the flow at temperature ${tau.toFixed(1)}.`);
       says.textContent =
-        `PSNR ${psnr.toFixed(1)} dB. Fine texture: ${signed(power)} dB of the truth\u2019s power ` +
-        `beyond a quarter cycle a pixel.`;
+        `PSNR ${psnr.toFixed(1)} dB (luma). Fine texture, the power beyond a quarter cycle a pixel: ` +
+        `${signed(power)} dB against the truth.`;
     }
     input.addEventListener("input", update);
     update();
