@@ -89,7 +89,8 @@ class ConditionalFlow(ConditionalModel):
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """n draws of v for each of the B features, before the dequantization takes its cell,
-        (n B, C, H, W), sample-major. What depends on h alone is computed once for the n."""
+        (n B, C, H, W), sample-major. What depends on h alone is computed once for the n,
+        :eq:`eq-features-once`."""
         check_temperature(temperature)
         generator, v = noise.repeated(generator, n, len(h[0])), None
         for part, level in reversed(self._parts()):

@@ -36,7 +36,8 @@ def margin(model: ConditionalModel) -> int:
     to the grid on which tiles lie.
 
     Counts the 3x3 convolutions that stand one behind the other: a convolution at a level where
-    positions are f x f pixels adds f, and every coupling has two, :eq:`eq-norms-reach`. Everything
+    positions are f x f pixels adds f, :eq:`eq-features-reach`, and every coupling has two,
+    :eq:`eq-norms-reach`. Everything
     below is a reach beyond the own position: going to a finer level adds what the coarse position
     has more, going to a coarser one adds nothing.
 

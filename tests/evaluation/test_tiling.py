@@ -57,7 +57,7 @@ def reach(model, side):
     return found
 
 
-@pytest.mark.equation("eq-norms-reach")
+@pytest.mark.equation("eq-features-reach", "eq-norms-reach")
 @pytest.mark.parametrize("case", MODELS, ids=lambda c: f"{'-'.join(c[:3])} {' '.join(c[3])}")
 def test_the_margin_is_how_far_a_pixel_sees(case, monkeypatch):
     *names, overrides = case

@@ -177,6 +177,7 @@ def test_samples_of_one_x_together_are_those_drawn_apart(case, fast):
     assert not torch.equal(together[0], together[1])
 
 
+@pytest.mark.equation("eq-features-once")
 @every_stepped
 def test_several_samples_are_those_of_repeated_x(case):
     """What is computed once for n samples of one x is what each would have computed."""
