@@ -37,9 +37,8 @@ def margin(model: ConditionalModel) -> int:
 
     Counts the 3x3 convolutions that stand one behind the other: a convolution at a level where
     positions are f x f pixels adds f, :eq:`eq-features-reach`, and every coupling has two,
-    :eq:`eq-norms-reach`. Everything
-    below is a reach beyond the own position: going to a finer level adds what the coarse position
-    has more, going to a coarser one adds nothing.
+    :eq:`eq-norms-reach`. Everything below is a reach beyond the own position: going to a finer
+    level adds what the coarse position has more, going to a coarser one adds nothing.
 
     Raises ConfigError for a model with instance normalization: there is no such distance.
     """
