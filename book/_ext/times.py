@@ -11,7 +11,6 @@ from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
-from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx_exercise.nodes import solution_node
@@ -21,6 +20,7 @@ from tools import notebooks
 WORDS_A_MINUTE = 200
 WORDS_OF_AN_EQUATION = 20
 SHORTEST = 150  # a page of fewer words is no page to read
+LOOKED_UP = {"api", "bibliography", "equations", "glossary"}  # the first word of a page's name
 PAGE = "run-times"
 
 
@@ -42,13 +42,6 @@ def words(node: nodes.Node) -> int:
     return sum(map(words, node.children))
 
 
-def is_looked_up(doctree: nodes.document) -> bool:
-    """Whether a page is one to look things up in, not to read."""
-    kinds = (addnodes.glossary, addnodes.desc)
-    named = any(type(node).__name__ == "bibliography" for node in doctree.findall(nodes.Element))
-    return named or any(True for kind in kinds for _ in doctree.findall(kind))
-
-
 def recorded(app: Sphinx) -> dict[str, Any]:
     """What `make times` kept; no pages before it ran."""
     path = Path(app.srcdir).parent / notebooks.TIMES
@@ -60,7 +53,7 @@ def add_line(app: Sphinx, doctree: nodes.document) -> None:
     docname = app.env.docname
     title = next(iter(doctree.findall(nodes.title)), None)
     count = words(doctree)
-    if title is None or count < SHORTEST or is_looked_up(doctree):
+    if title is None or count < SHORTEST or docname.split("-")[0] in LOOKED_UP:
         return
     minutes = max(1, round(count / WORDS_A_MINUTE))
     line = nodes.paragraph(classes=["reading-time"])
