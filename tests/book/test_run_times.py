@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from docutils import nodes
+from sphinx_exercise.nodes import solution_node
 
+from book._ext import times
 from tools import notebooks
 
 KEPT = json.loads((notebooks.ROOT / notebooks.TIMES).read_text("utf-8"))
@@ -25,3 +28,15 @@ def test_book_keeps_to_its_budget():
     # pages that came or changed since: shared out to two, the last one may run alone
     seconds = [entry["seconds"] for entry in KEPT["pages"]]
     assert (sum(seconds) + max(seconds)) / 2 <= notebooks.BOOK_BUDGET
+
+
+def test_reading_time_counts_what_one_reads_from_top_to_bottom():
+    folded = nodes.container(classes=["cell_input"])
+    folded += nodes.literal_block("", "hidden = 1 + 1")
+    page = nodes.document(None, None)
+    page += nodes.paragraph("", "six words stand in this line")
+    page += nodes.math_block("", "z = f(y)")
+    page += nodes.container("", folded, classes=["cell", "tag_hide-input"])
+    page += nodes.container("", nodes.literal_block("", "0.123 0.456"), classes=["cell_output"])
+    page += solution_node("", nodes.paragraph("", "an answer"))
+    assert times.words(page) == 6 + times.WORDS_OF_AN_EQUATION
