@@ -48,7 +48,7 @@ def set_precision(module: nn.Module, precision: str) -> None:
 
 class ZeroConv(nn.Conv2d):
     """A 3x3 convolution that starts at zero; with `gain`, each output channel is multiplied by
-    exp(3 logs), logs learned, as in the authors' released code."""
+    exp(3 logs), logs learned, as in the first author's released code."""
 
     def __init__(self, in_channels: int, out_channels: int, gain: bool = False):
         super().__init__(in_channels, out_channels, 3, padding=1)
@@ -278,8 +278,8 @@ class RRDB(nn.Module):
 
 
 class RRDBFeatures(Features):
-    """Residual-in-residual dense blocks, as in the authors' released code, for x2 super-resolution;
-    :eq:`eq-features-weights` counts the weights.
+    """Residual-in-residual dense blocks, as in the first author's released code, for x2
+    super-resolution; :eq:`eq-features-weights` counts the weights.
 
     h[0] at y's resolution (nearest x2, conv3x3, LeakyReLU); h[l] a 2x2 stride-2 convolution of
     h[l-1]. The three convolutions that the released network never uses are left out. With `carry`,

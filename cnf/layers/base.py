@@ -97,7 +97,7 @@ def log_scale(raw: Tensor, kind: Scale, bound: float) -> Tensor:
     """Log of a positive scale from a free parameter.
 
     "bounded": bound * tanh(raw / bound), in (-bound, bound): keeps the inverse finite in float32.
-    "softplus": log softplus(raw), as in the authors' released code; unbounded below.
+    "softplus": log softplus(raw), as in the first author's released code; unbounded below.
     """
     if kind == "bounded":
         return bound * torch.tanh(raw / bound)

@@ -5,7 +5,7 @@ removed, Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 (BT.601), peak 255. On
 `bridge`, holds a single channel, and the scripts behind published numbers score it by its grey
 levels, 1.32 dB below its Y: 0.09 dB of their mean over the set. Here all are scored by Y.
 
-"released", of the paper's released code: x not rounded, output clipped to [0, 255/256] on the scale
+"released", of the first author's code: x not rounded, output clipped to [0, 255/256] on the scale
 of y/256 and not rounded, no border removed, Y without the 16, peak 1. Its pixels span 255/256 of
 the peak, which alone adds 20 log10(256/255) = 0.034 dB.
 
