@@ -76,6 +76,9 @@ CALIBRATION = "evaluation/test_calibration.py"
 SURVEY = "evaluation/test_vessel_survey.py"
 FIGURES = "evaluation/test_figures.py"
 EYE = "data/test_eye.py"
+KNOWN = "data/test_known.py"
+REPRODUCE = "results/test_reproduce.py"
+EQUATIONS = "book/test_equations.py"
 
 # {file: [(name, text, wrong, tests), ...]}
 PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
@@ -886,6 +889,48 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{STRESS}::test_counts_are_those_of_the_samples",
         ),
     ],
+    "cnf/data/known.py": [
+        (
+            "the colours' axes are others",
+            "[[1, 1, 1], [-1, 1, 1], [0, -2, 1]]",
+            "[[1, 1, 1], [1, -1, 1], [-2, 0, 1]]",
+            f"{KNOWN}::test_a_seed_draws_the_same_pictures_on_every_machine",
+        ),
+        (
+            "grey has the variance of colours",
+            "values = torch.tensor([less, less, 3 - 2 * less]",
+            "values = torch.tensor([less, less, less]",
+            KNOWN,
+        ),
+    ],
+    "cnf/reproduce.py": [
+        (
+            "a row that was replaced is shown",
+            "while text in newer:",
+            "while False:",
+            f"{REPRODUCE}::test_a_row_is_found_by_its_id_by_its_value_and_by_an_id_it_superseded",
+        ),
+        (
+            "an ablation is trained as the whole model",
+            "for change in CHANGES:",
+            "for change in CHANGES[:1]:",
+            f"{REPRODUCE}::test_every_row_of_the_ledger_leads_to_a_command_and_its_cost",
+        ),
+    ],
+    "book/_ext/ties.py": [
+        (
+            "a citation without a test is fine",
+            "for label in sorted(self.code.keys() - self.tests.keys()):",
+            "for label in ():",
+            f"{EQUATIONS}::test_a_broken_tie_is_named",
+        ),
+        (
+            "a label may stand twice",
+            "if len(where) > 1:",
+            "if False:",
+            f"{EQUATIONS}::test_a_broken_tie_is_named",
+        ),
+    ],
     "cnf/ledger.py": [
         ("an id may be there twice", "if row.id in ids:", "if False:", LEDGER),
         (
@@ -918,11 +963,11 @@ def plant(mutant: Mutant, source: str) -> str:
 
 
 def copy_repository(folder: Path) -> None:
-    """What the tests need: no image sets, no weights."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("cnf", "configs", "tests"):
+    """What the tests need: no image sets, no weights, no pictures, no executed pages."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.safetensors", "*.png", "scores", "*.ipynb")
+    for name in ("cnf", "configs", "tests", "results", "book"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in (".", "data", "results"):
+    for name in (".", "data"):
         (folder / name).mkdir(exist_ok=True)
         for file in (p for p in (ROOT / name).iterdir() if p.is_file()):
             shutil.copy2(file, folder / name)
