@@ -10,7 +10,7 @@ file of `cnf/`, and the files that the page's front matter names under `cnf: rea
 the root of the repository). A twin whose digest differs is stale. Executing an unchanged page
 writes the same bytes: cell ids come from the cells' content, nothing holds a time, and a figure
 keeps its old bytes unless its pixels change. How long pages took is kept apart, in
-`results/bench/pages.json`, which no page reads: the site shows it.
+`results/pages.json`, which no page reads: the site shows it.
 
 Once `_config.yml` has the repository's address, every twin begins with a cell that fetches the
 repository where the package is missing (on Colab), and does nothing elsewhere. It is no part of the
@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
-TIMES = "results/bench/pages.json"
+TIMES = "results/pages.json"
 PAGE_BUDGET, BOOK_BUDGET = 90, 480  # seconds, the book on two cores
 LAUNCH = """\
 # On Colab: fetch the repository and install its package. Elsewhere this does nothing.
