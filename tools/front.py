@@ -1,9 +1,11 @@
 """The pictures of the front page: python -m tools.front (two minutes) -> book/_static/front/.
 
 What `python -m cnf sample` makes of two of scikit-image's CC0 photographs, cut into panels: the eye
-of a cat, halved and drawn again, and a retina with its vessels. Neither was trained on.
+of a cat, halved and drawn again, and a retina with its vessels. Neither was trained on. The
+pictures keep the hashes of the weights that drew them: a test asks for new ones when those change.
 """
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -12,12 +14,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cnf import sampling
+from cnf import releases, runs, sampling
 from cnf.data.degrade import low_resolution
 from cnf.data.embedded import photograph
 from cnf.plotting import save_image, to_uint8
+from cnf.results import write_text
 
 OUT = Path(__file__).resolve().parents[1] / "book/_static/front"
+DRAWN_BY = "weights.json"
 SIDE = 256  # pixels of a panel
 CAT = (slice(38, 230), slice(68, 260))  # rows and columns of what is drawn
 SHOWN = slice(32, 160)  # of these rows and columns, what is shown: no border in sight
@@ -60,11 +64,18 @@ def read(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
+def weights() -> dict[str, str]:
+    """{name of a model: sha256 of its weights}, of the models that draw."""
+    found = {name: releases.find(name) / releases.WEIGHTS for name in ("sr", "vessels")}
+    return {name: runs.file_sha256(path) for name, path in found.items()}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for name, pixels in (cat(Path(folder)) | retina(Path(folder))).items():
             print(save_image(pixels, OUT / f"{name}.png").relative_to(OUT.parents[2]))
+    write_text(OUT / DRAWN_BY, json.dumps(weights(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+"""The front page says what is so of the models that drew its pictures."""
+
+import json
+
+from cnf import releases
+from cnf import results as ledger
+from tools import front
+
+
+def test_the_pictures_are_of_the_released_models():
+    drawn_by = json.loads((front.OUT / front.DRAWN_BY).read_text("utf-8"))
+    assert drawn_by == front.weights(), "run: python -m tools.front"
+
+
+def test_each_model_was_trained_for_about_an_hour_on_one_core():
+    page = (ledger.REPOSITORY / "book/index.md").read_text("utf-8")
+    assert "trained for about an hour on one CPU core" in page
+    rows = ledger.current(ledger.read())
+    for name in ("sr", "vessels"):
+        found = ledger.select(rows, run=releases.find(name).name)
+        trained = {(row.wall_s, row.hardware) for row in found}
+        assert len(trained) == 1
+        (seconds, hardware) = trained.pop()
+        assert 45 * 60 < seconds < 75 * 60  # "about an hour", to a quarter
+        assert hardware.endswith(", 1 threads")
