@@ -65,7 +65,7 @@ def test_the_photograph_of_another_camera_has_a_round_field():
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     # found once and looked at; 1 % of the frame is 5 pixels of the disc's radius of 700
     assert found.mean() == pytest.approx(0.77, abs=0.01)
-    # an ellipse fills pi / 4 of its box; 2 % is the same 5 pixels, on both axes
+    # an ellipse fills pi / 4 of its box; 2 % of the box is 9 pixels of the radius
     assert found.sum() / (height * width) == pytest.approx(np.pi / 4, abs=0.02)
     assert found[height // 2 - 20 : height // 2 + 20, width // 2 - 20 : width // 2 + 20].all()
 
