@@ -141,18 +141,16 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
     )
     with _signals() as stop, bar:
         while run.step < run.steps and not many.any_of(bool(stop) or time.monotonic() >= end):
-            started = time.monotonic()
-            nats = run.update()
-            run.seconds += time.monotonic() - started
+            with run.timed():
+                nats = run.update()
             bar.update()
             bar.set_postfix_str(
                 f"{nats / math.log(2):.3f} bits/dim, {run.images_per_second():.0f} images/s",
                 refresh=False,
             )
             if run.step % options.validate_every == 0 or run.step == run.steps:
-                started = time.monotonic()
-                line, is_best = run.validate()
-                run.seconds += time.monotonic() - started
+                with run.timed():
+                    line, is_best = run.validate()
                 with many.together():
                     if many.is_main():
                         runs.append(out / "history.jsonl", line)
@@ -192,7 +190,8 @@ class Run:
     steps: int = 0  # the budget
     step: int = 0  # updates done
     best: float = math.inf  # bits/dim of the weights that are kept, the best by validation
-    seconds: float = 0.0  # spent on updates and validations, over all slices
+    seconds: float = 0.0  # spent on updates and validations, over all slices, by the clock
+    cpu_seconds: float = 0.0  # the same by the processor: other work on the machine does not count
     sums: dict[str, float] = field(default_factory=dict)  # of logs since the last validation
 
     @classmethod
@@ -385,6 +384,7 @@ class Run:
             "valid_images": count,
             "best": is_best,
             "seconds": round(self.seconds, 1),
+            "cpu_seconds": round(self.cpu_seconds, 1),
             "images_per_second": round(self.images_per_second(), 1),
         }
         return line, is_best
@@ -395,6 +395,14 @@ class Run:
         generator = noise.keyed(self.seed, indices)
         log_p = self.average.log_prob(*self._move(y, x), generator)
         return (-log_p.double() / (dims * math.log(2))).tolist()
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what is done inside, by the clock and by the processor."""
+        wall, cpu = time.monotonic(), time.process_time()
+        yield
+        self.seconds += time.monotonic() - wall
+        self.cpu_seconds += time.process_time() - cpu
 
     def images_per_second(self) -> float:
         """Pictures trained on a second, validations counted in."""
@@ -470,14 +478,17 @@ class Run:
         return record | {"start": {"run": start.resolve().name, "weights_sha256": weights}}
 
     def probe(self) -> tuple[float, float]:
-        """Seconds of one step and of one validation, measured on a copy: `self` does not change."""
+        """Seconds of one step and of one validation, measured on a copy: `self` does not change.
+        One thread on a CPU is timed by the processor, so that other work does not shorten a run."""
+        alone = self.device.type == "cpu" and torch.get_num_threads() == 1
+        clock = time.process_time if alone else time.monotonic
         trial = self.copied()
         trial.steps = PROBE_WARM_UP + PROBE_STEPS
         times, started = [], time.monotonic()
         while trial.step < trial.steps:
-            before = time.monotonic()
+            before = clock()
             trial.update()
-            times.append(time.monotonic() - before)
+            times.append(clock() - before)
             enough = len(times) > PROBE_WARM_UP + 1
             if many.any_of(enough and time.monotonic() - started > PROBE_SECONDS):
                 break
@@ -485,9 +496,9 @@ class Run:
         groups = list(_groups(self.valid, count, self.config))
         with torch.no_grad():
             trial._bits_per_dim(groups[0])
-            before = time.monotonic()
+            before = clock()
             trial._bits_per_dim(groups[0])
-            validation = (time.monotonic() - before) * count / len(groups[0])
+            validation = (clock() - before) * count / len(groups[0])
         return median(times[PROBE_WARM_UP:]), validation
 
     def save(self, path: Path) -> None:
@@ -499,6 +510,7 @@ class Run:
             "step": self.step,
             "best": self.best,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "sums": self.sums,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -536,7 +548,7 @@ class Run:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            for name in ("steps", "step", "best", "seconds", "sums"):
+            for name in ("steps", "step", "best", "seconds", "cpu_seconds", "sums"):
                 setattr(self, name, state[name])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(

@@ -74,7 +74,7 @@ def state():
 
     def read(out):
         found = torch.load(out / "last.pt", weights_only=True)
-        del found["seconds"]
+        del found["seconds"], found["cpu_seconds"]
         return found
 
     return read
@@ -86,7 +86,7 @@ def history():
 
     def read(out):
         lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-        clock = ("seconds", "images_per_second")
+        clock = ("seconds", "cpu_seconds", "images_per_second")
         return [{k: v for k, v in line.items() if k not in clock} for line in lines]
 
     return read

@@ -143,10 +143,10 @@ def whole(runner, tmp_path_factory):
 def content(out):
     """All that is in a run folder, but for the clock."""
     state = torch.load(out / "last.pt", weights_only=True)
-    del state["seconds"]
+    del state["seconds"], state["cpu_seconds"]
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     for line in history:
-        del line["seconds"], line["images_per_second"]
+        del line["seconds"], line["cpu_seconds"], line["images_per_second"]
     with safe_open(out / "weights.safetensors", framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata()
