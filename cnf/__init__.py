@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cnf.config import Config
-    from cnf.model import ConditionalModel
+    from cnf.flow import ConditionalModel
 
 __version__ = "0.1.0"
 
@@ -45,6 +45,6 @@ def load(name: str | Path = "sr") -> tuple[ConditionalModel, Config]:
     Nothing but this function is imported before it is called. Raises CheckpointError, naming what
     is there, for another name, or a file that cannot be read.
     """
-    from cnf import models, releases
+    from cnf import build, releases
 
-    return models.load_model(releases.find(name) / releases.WEIGHTS)[:2]
+    return build.load_model(releases.find(name) / releases.WEIGHTS)[:2]

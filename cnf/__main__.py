@@ -69,8 +69,8 @@ def train(
         threads: CPU threads; 1 by default on a CPU.
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
-    from cnf import runs, training
     from cnf.config import load_config
+    from cnf.replication import run_folder, training
 
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
@@ -81,7 +81,7 @@ def train(
             raise ConfigError(
                 "--resume goes with none of --dry-run, --out and --start: leave those out"
             )
-        stored = runs.read_config(resume)
+        stored = run_folder.read_config(resume)
         if stored.experiment != experiment:
             raise ConfigError(f"{resume} is a run of {stored.experiment}, not of {experiment}")
         if model or preset or overrides:
@@ -95,7 +95,7 @@ def train(
         folder = out or Path(f"runs/{experiment}-{model}-{preset}-s{seed or 0}")
     if dry_run:
         _one_process("train --dry-run")
-        from cnf import cost
+        from cnf.replication import cost
 
         print(cost.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
         return
@@ -180,7 +180,8 @@ def evaluate(
     """
     _one_process("evaluate")
     _threads(threads, device)
-    from cnf import evaluation, models, results
+    from cnf import build
+    from cnf.replication import evaluate, results
 
     if round_x and no_round_x:
         raise ConfigError("--round-x and --no-round-x contradict each other: give one")
@@ -190,7 +191,7 @@ def evaluate(
                 "--stress has draws and temperatures of its own and publishes nothing: leave "
                 "--full, --figures, --publish, --importance, --draws and --temperature out"
             )
-        from cnf.stress import stress as stressed
+        from cnf.replication.stress import stress as stressed
 
         rows = stressed(
             run,
@@ -206,9 +207,9 @@ def evaluate(
         print(results.table(rows))
         return
     if on is None:
-        on = f"embedded-{models.load_model(run / 'weights.safetensors')[1].experiment}"
+        on = f"embedded-{build.load_model(run / 'weights.safetensors')[1].experiment}"
         print(f"no image set named: using {on}")
-    rows = evaluation.evaluate(
+    rows = evaluate.evaluate(
         run,
         on,
         split,
@@ -286,7 +287,7 @@ def sample(
     """
     _one_process("sample")
     _threads(threads, device)
-    from cnf import sampling
+    from cnf.replication import sampling
 
     if fit and no_fit:
         raise ConfigError("--fit and --no-fit contradict each other: give one")
@@ -321,7 +322,7 @@ def data(
             may be downloaded.
         name: only this set.
     """
-    from cnf.data import registry
+    from cnf.replication.data import registry
 
     if action == "list":
         if name is not None:
@@ -356,7 +357,7 @@ def results(
             are named are computed however long they take.
         everything: audit: every row, however long it takes.
     """
-    from cnf import results as ledger
+    from cnf.replication import results as ledger
 
     if action in ("claims", "readme") and words:
         raise ConfigError(f"results {action} takes no row: leave '{words[0]}' out")
@@ -374,7 +375,7 @@ def results(
         case "show":
             print("\n\n".join(ledger.show(i) for i in words or [r.id for r in ledger.read()]))
         case "how":
-            from cnf import reproduce
+            from cnf.replication import reproduce
 
             rows = ledger.read()
             print("\n\n".join(reproduce.text(reproduce.find(word, rows)) for word in words))
@@ -383,7 +384,7 @@ def results(
         case "readme":
             ledger.readme()
         case "audit":
-            from cnf import audit
+            from cnf.replication import audit
 
             _threads(None, "cpu")
             limit = None if everything else audit.MINUTES if minutes is None else minutes
@@ -406,7 +407,7 @@ def _threads(threads: int | None, device: str) -> None:
     """Set the number of CPU threads; complain about a device that is not there."""
     import torch
 
-    from cnf.training import check_device
+    from cnf.replication.training import check_device
 
     check_device(device)
     if threads is not None and threads < 1:
@@ -445,11 +446,11 @@ def _end(text: str, code: int, error: BaseException | None = None) -> int:
     if _launched() == 1:
         print(text, end="\n" if text else "", file=sys.stderr)
         return code
-    from cnf import many
+    from cnf.replication import distributed
 
-    if text and many.speaks(error):
+    if text and distributed.speaks(error):
         print(text, file=sys.stderr, flush=True)
-    many.leave(error)
+    distributed.leave(error)
     return code
 
 

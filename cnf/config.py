@@ -1,6 +1,6 @@
 """Typed configuration: one source for defaults, help and validation.
 
-A run is described by one frozen ``Config``. Presets are YAML files in ``configs/``, named
+A run is described by one frozen ``Config``. Presets are YAML files in ``cnf/presets/``, named
 ``<experiment>-<model>-<preset>.yml``; ``--set a.b=c`` overrides one value of a preset.
 """
 
@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from cnf.errors import ConfigError
 
-PRESETS = Path(__file__).resolve().parent.parent / "configs"
+PRESETS = Path(__file__).resolve().parent / "presets"
 
 Experiment = Literal["sr", "vessels"]
 Scale = Literal["bounded", "softplus", "additive"]
@@ -171,7 +171,7 @@ def _sentence(error: dict[str, Any]) -> str:
     kinds = {"flow", "logistic", "bernoulli", "weighted", "class_weighted"}
     key = ".".join(str(part) for part in error["loc"] if part not in kinds)
     if error["type"] == "unexpected_keyword_argument":
-        return f"unknown configuration key '{key}': the presets in configs/ show the keys"
+        return f"unknown configuration key '{key}': the presets in cnf/presets/ show the keys"
     return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
 
 
@@ -198,7 +198,7 @@ def _without_later(values: dict[str, Any]) -> dict[str, Any]:
 def load_config(
     experiment: str, model: str = "flow", preset: str = "smoke", overrides: list[str] | None = None
 ) -> Config:
-    """Read `configs/<experiment>-<model>-<preset>.yml`, apply overrides such as `training.lr=1e-3`.
+    """Read `presets/<experiment>-<model>-<preset>.yml`, apply overrides: `training.lr=1e-3`.
 
     Raises ConfigError for a preset that does not exist, an unknown key, a value of the wrong type.
     """

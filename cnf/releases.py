@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cnf.errors import CheckpointError
-from cnf.results import RESULTS
+from cnf.replication.results import RESULTS
 
 # A name means the first of its folders of results/ that is there. "sr" is not the flow of 64x64
 # patches: it needs fewer bits for photographs, but has learned the noise of its JPEG files, and

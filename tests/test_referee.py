@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from cnf import models, noise
+from cnf import build, noise
 from cnf.config import load_config
-from cnf.data import load
-from cnf.data.degrade import low_resolution
 from cnf.layers import UniformDequantization
-from cnf.results import RESULTS
+from cnf.replication.data import load
+from cnf.replication.results import RESULTS
+from cnf.resample import low_resolution
 
 PATH = Path(__file__).with_name("referee.py")
 spec = importlib.util.spec_from_file_location("referee", PATH)
@@ -26,7 +26,7 @@ TOLERANCE = 1e-5  # nats per dimension: float32 sums in the package, float64 in 
 COMMITTED = [
     p
     for p in sorted(RESULTS.glob("*/weights.safetensors"))
-    if models.load_model(p)[1].model.kind == "flow"
+    if build.load_model(p)[1].model.kind == "flow"
 ]
 
 
@@ -54,7 +54,7 @@ def drawn(model, y, generator):
 
 
 def assert_agree(path):
-    model, config, _ = models.load_model(path)
+    model, config, _ = build.load_model(path)
     y, x = pictures(config, model.multiple)
     with torch.no_grad():
         ours = model.log_prob(y, x, noise.keyed(0, range(2))).numpy()
@@ -85,7 +85,7 @@ def assert_agree(path):
 def test_referee_agrees_on_randomised_weights(tmp_path, experiment, overrides):
     config = load_config(experiment, "flow", "smoke", overrides)
     torch.manual_seed(1)
-    model = models.build(config)
+    model = build.build(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -93,7 +93,7 @@ def test_referee_agrees_on_randomised_weights(tmp_path, experiment, overrides):
             if name.endswith(("running_mean", "running_var")):
                 buffer.add_(0.3 * torch.rand_like(buffer))
     path = tmp_path / "weights.safetensors"
-    models.save_model(path, model, config)
+    build.save_model(path, model, config)
     assert_agree(path)
 
 
@@ -113,8 +113,8 @@ def test_referee_knows_neither_torch_nor_the_package():
 
 def test_referee_runs_as_a_script(tmp_path):
     config = load_config("sr", "flow", "smoke")
-    model = models.build(config)
-    models.save_model(tmp_path / "w.safetensors", model, config)
+    model = build.build(config)
+    build.save_model(tmp_path / "w.safetensors", model, config)
     y, x = pictures(config, model.multiple)
     u = np.full(y.shape, 0.25)
     np.savez(tmp_path / "p.npz", y=y.numpy(), x=x.numpy(), noise=u)
@@ -128,6 +128,6 @@ def test_referee_runs_as_a_script(tmp_path):
 
 def test_referee_refuses_what_it_does_not_know(tmp_path):
     config = load_config("sr", "baseline", "smoke")
-    models.save_model(tmp_path / "w.safetensors", models.build(config), config)
+    build.save_model(tmp_path / "w.safetensors", build.build(config), config)
     with pytest.raises(ValueError, match="the referee knows kind in .'flow'., not 'logistic'"):
         referee.read(tmp_path / "w.safetensors")

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cnf import releases, runs, sampling
-from cnf.data.degrade import low_resolution
-from cnf.data.embedded import photograph
-from cnf.plotting import save_image, to_uint8
-from cnf.results import write_text
+from cnf import releases
+from cnf.replication import run_folder, sampling
+from cnf.replication.data.embedded import photograph
+from cnf.replication.plotting import save_image, to_uint8
+from cnf.replication.results import write_text
+from cnf.resample import low_resolution
 
 OUT = Path(__file__).resolve().parents[1] / "book/_static/front"
 DRAWN_BY = "weights.json"
@@ -67,7 +68,7 @@ def read(path: Path) -> np.ndarray:
 def weights() -> dict[str, str]:
     """{name of a model: sha256 of its weights}, of the models that draw."""
     found = {name: releases.find(name) / releases.WEIGHTS for name in ("sr", "vessels")}
-    return {name: runs.file_sha256(path) for name, path in found.items()}
+    return {name: run_folder.file_sha256(path) for name, path in found.items()}
 
 
 def main() -> None:

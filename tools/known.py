@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnf import models, results, runs
+from cnf import build
 from cnf.config import Config, load_config
-from cnf.data.known import FineField, RowField
-from cnf.model import ConditionalModel
+from cnf.flow import ConditionalModel
 from cnf.nets import set_precision
 from cnf.noise import keyed
-from cnf.scores.cells import leaning_log_prob
+from cnf.replication import results, run_folder
+from cnf.replication.data.known import FineField, RowField
+from cnf.replication.metrics.cells import leaning_log_prob
 
 FOLDER = results.RESULTS / "known"
 SEED = 0
@@ -63,7 +64,7 @@ def train(config: Config, field: FineField | RowField) -> tuple[ConditionalModel
     """A model trained on fresh pairs by the options of its preset; and the CPU seconds it took."""
     options, start = config.training, time.process_time()
     torch.manual_seed(SEED)
-    model = models.build(config).train()
+    model = build.build(config).train()
     set_precision(model, options.precision)
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
@@ -136,8 +137,8 @@ def measure(kind: str) -> dict:
         config = load_config(experiment, model, "smoke", overrides)
         trained, seconds = train(config, field)
         path = FOLDER / f"{kind}-{name}.safetensors"
-        models.save_model(path, trained, config, half=True)
-        scored = scores(kind, name, models.load_model(path)[0], y, x)
+        build.save_model(path, trained, config, half=True)
+        scored = scores(kind, name, build.load_model(path)[0], y, x)
         for extra in ("curve", "spread", "leaning spread"):
             if extra in scored:
                 found[extra] = scored.pop(extra)
@@ -147,7 +148,7 @@ def measure(kind: str) -> dict:
             "overrides": overrides,
             "steps": config.training.steps,
             "batch_size": config.training.batch_size,
-            "parameters": models.count_parameters(trained),
+            "parameters": build.count_parameters(trained),
             "cpu_seconds": round(seconds),
         }
         print(kind, name, f"{seconds:.0f} s", {k: round(np.mean(v), 4) for k, v in columns.items()})
@@ -165,7 +166,7 @@ def main(*kinds: str) -> None:
         found["made"] = {
             "git": commit,
             "dirty": dirty,
-            "hardware": f"{runs.processor()}, 1 thread",
+            "hardware": f"{run_folder.processor()}, 1 thread",
             "torch": torch.__version__,
             "numpy": np.__version__,
             "date": str(date.today()),
@@ -173,7 +174,7 @@ def main(*kinds: str) -> None:
         }
         known = {k: (known | {kind: found})[k] for k in FIELDS if k in known or k == kind}
         text = "\n".join(_joined(json.dumps(known, indent=1).split("\n")))
-        runs.write_atomically(path, (text + "\n").encode())
+        run_folder.write_atomically(path, (text + "\n").encode())
 
 
 def _joined(lines: list[str]) -> list[str]:

@@ -374,8 +374,6 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             '{"nats": (nats + self.auxiliary * cross_entropy).detach()',
             f"{MODELS}::test_the_loss_is_nats_per_dimension",
         ),
-    ],
-    "cnf/model.py": [
         (
             "bits divided by D = H W",
             "(y[0].numel() * math.log(2))",
@@ -389,7 +387,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{MODELS}::test_bits_per_dim_divides_by_the_entries_of_y",
         ),
     ],
-    "cnf/factorised.py": [
+    "cnf/baselines.py": [
         (
             "half-width 1/256: sums to 2",
             "HALF_WIDTH = 1 / 512",
@@ -433,7 +431,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{FACTORISED}::test_class_weights_are_those_of_scikit_learn",
         ),
     ],
-    "cnf/data/degrade.py": [
+    "cnf/resample.py": [
         (
             "halving without antialiasing",
             "0.5 * _cubic((source - centre) / 2)",
@@ -447,12 +445,12 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             DEGRADE,
         ),
     ],
-    "cnf/models.py": [
+    "cnf/build.py": [
         ("a blind split that sees x", 'h = h if config.prior == "conditional" else 0', "", FORMS),
         ("couplings always see x", "h = h if config.couplings_see_x else 0", "", FORMS),
         ("a fixed prior that is learned", 'if config.prior != "fixed"', "if True", FORMS),
     ],
-    "cnf/data/batches.py": [
+    "cnf/replication/data/batches.py": [
         ("no noisy pictures", "64 * level * (chosen < share)", "0 * level", BATCHES),
         ("all pictures noisy", "(chosen < share)", "(chosen < 1)", BATCHES),
         (
@@ -462,7 +460,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             BATCHES,
         ),
     ],
-    "cnf/data/sets.py": [
+    "cnf/replication/data/sets.py": [
         (
             "pictures of the validation split in training",
             '"train": range(21, 37)',
@@ -470,7 +468,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{SETS}::test_drive_is_split_16_4_20_by_number",
         ),
     ],
-    "cnf/data/folders.py": [
+    "cnf/replication/data/folders.py": [
         (
             "benchmarks cropped at the left",
             "pixels[: height - height % 2, : width - width % 2]",
@@ -478,7 +476,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{SETS}::test_benchmark_photographs_come_whole_cropped_to_even_sides",
         ),
     ],
-    "cnf/data/pickles.py": [
+    "cnf/replication/data/pickles.py": [
         (
             "a pickle may name anything",
             '            raise _Refused(repr(f"{module}.{name}"[:80]))',
@@ -492,7 +490,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{PICKLES}::test_only_arrays_of_numbers_are_read",
         ),
     ],
-    "cnf/data/imagenet.py": [
+    "cnf/replication/data/imagenet.py": [
         (
             "held-out pictures in training",
             "train.write(block[~here])",
@@ -506,7 +504,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{IMAGENET}::test_another_number_of_pictures_than_the_release_has_is_refused",
         ),
     ],
-    "cnf/data/registry.py": [
+    "cnf/replication/data/registry.py": [
         (
             "any picture verifies",
             "if found != expected[key]:",
@@ -514,7 +512,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{REGISTRY}::test_one_wrong_pixel_is_refused_naming_picture_and_hashes",
         ),
     ],
-    "cnf/chain.py": [
+    "cnf/fused.py": [
         (
             "folded bias is not multiplied",
             "(weights @ biases[..., None])[..., 0]",
@@ -553,7 +551,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             CHAIN,
         ),
     ],
-    "cnf/cost.py": [
+    "cnf/replication/cost.py": [
         (
             "the last validation costs nothing",
             "validations = -(-steps // validate_every)",
@@ -579,7 +577,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{COST}::test_memory_is_extrapolated_to_the_batch",
         ),
     ],
-    "cnf/runs.py": [
+    "cnf/replication/run_folder.py": [
         (
             "what a killed run left half-written stays",
             "for left in out.glob(pattern):",
@@ -593,7 +591,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{FILES}::test_a_write_cut_short_leaves_the_old_file",
         ),
     ],
-    "cnf/training.py": [
+    "cnf/replication/training.py": [
         (
             "the guard never stops a run",
             "if error > bound:",
@@ -667,7 +665,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{LOOP}::test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state",
         ),
     ],
-    "cnf/many.py": [
+    "cnf/replication/distributed.py": [
         (
             "what an error elsewhere said is lost",
             "error = kind(text)",
@@ -692,7 +690,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{MANY}::test_batch_norm_joins_the_statistics_of_all_processes",
         ),
     ],
-    "cnf/subject.py": [
+    "cnf/replication/scored_model.py": [
         (
             "the baseline pays for padding",
             "if tuple(y.shape[-2:]) == (height, width) or not isinstance(model, Factorised):",
@@ -712,7 +710,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{METRICS}::test_samples_come_a_few_at_a_time_and_stay_the_same",
         ),
     ],
-    "cnf/scores/pictures.py": [
+    "cnf/replication/metrics/pictures.py": [
         (
             "PSNR with the border",
             "border = (slice(SCALE, -SCALE),) * 2",
@@ -726,7 +724,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{PROTOCOLS}::test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors",
         ),
     ],
-    "cnf/scores/uncertainty.py": [
+    "cnf/replication/metrics/uncertainty.py": [
         (
             "ties always go below",
             "return below + torch.floor(u * (equal + 1)).long()",
@@ -746,7 +744,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{UNCERTAINTY}::test_samples_of_the_true_distribution_are_calibrated",
         ),
     ],
-    "cnf/scores/textures.py": [
+    "cnf/replication/metrics/textures.py": [
         (
             "power with the window's loss",
             "** 2 / (window**2).sum()",
@@ -760,7 +758,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{TEXTURES}::test_gradients_of_a_ramp_are_its_slopes",
         ),
     ],
-    "cnf/scores/survey.py": [
+    "cnf/replication/metrics/survey.py": [
         (
             "every temperature is scored by the samples of the first",
             'return subject.once(("drawn", temperature, n), compute)',
@@ -774,7 +772,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{PROTOCOLS}::test_protocol_follows_x",
         ),
     ],
-    "cnf/scores/vessels.py": [
+    "cnf/replication/metrics/vessels.py": [
         (
             "F outside the field of view too",
             "p[0].numpy()[fov] >= threshold, truth_of(subject, index)[fov]",
@@ -788,7 +786,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{METRICS}::test_validation_split_chooses_the_threshold",
         ),
     ],
-    "cnf/scores/shapes.py": [
+    "cnf/replication/metrics/shapes.py": [
         (
             "pixels that touch by a corner are two pieces",
             "measure.label(mask, return_num=True, connectivity=2)",
@@ -814,7 +812,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{SHAPES}::test_cldice_of_bars_is_what_their_centre_lines_say",
         ),
     ],
-    "cnf/scores/calibration.py": [
+    "cnf/replication/metrics/calibration.py": [
         (
             "bins of equal width",
             "np.floor(bins * middle).astype(int)",
@@ -834,7 +832,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             CALIBRATION,
         ),
     ],
-    "cnf/scores/vessel_survey.py": [
+    "cnf/replication/metrics/vessel_survey.py": [
         (
             "the least likely of the samples is scored",
             "np.argmax(f.log_probs)",
@@ -848,7 +846,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{SURVEY}::test_half_of_p_is_where_p_is_half",
         ),
     ],
-    "cnf/data/eye.py": [
+    "cnf/replication/data/field_of_view.py": [
         (
             "dark vessels are holes in the field of view",
             "return convex_hull_image(parts == sizes.argmax() + 1)",
@@ -856,7 +854,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{EYE}::test_the_largest_bright_region_is_found_with_its_holes_filled",
         ),
     ],
-    "cnf/figures.py": [
+    "cnf/replication/figures.py": [
         (
             "photographs of DRIVE are shown",
             '"drive": None,',
@@ -864,7 +862,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{FIGURES}::test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown",
         ),
     ],
-    "cnf/claims.py": [
+    "cnf/replication/claims.py": [
         ("a rule that does not hold passes", "if not left < right:", "if False:", CLAIMS),
         (
             "rows are compared with those of any split",
@@ -873,7 +871,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             CLAIMS,
         ),
     ],
-    "cnf/tiling.py": [
+    "cnf/replication/tiling.py": [
         (
             "a coarse position counts as a pixel",
             "reach + position * radius(net.from_y, net.middle, net.last)",
@@ -881,7 +879,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{TILING}::test_the_margin_is_how_far_a_pixel_sees",
         ),
     ],
-    "cnf/stress.py": [
+    "cnf/replication/stress.py": [
         (
             "NaN counts as inside the range",
             "(~((v >= low) & (v < 1 + low))).sum()",
@@ -889,7 +887,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{STRESS}::test_counts_are_those_of_the_samples",
         ),
     ],
-    "cnf/data/known.py": [
+    "cnf/replication/data/known.py": [
         (
             "the colours' axes are others",
             "[[1, 1, 1], [-1, 1, 1], [0, -2, 1]]",
@@ -903,7 +901,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             KNOWN,
         ),
     ],
-    "cnf/reproduce.py": [
+    "cnf/replication/reproduce.py": [
         (
             "a row that was replaced is shown",
             "while text in newer:",
@@ -931,7 +929,7 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
             f"{EQUATIONS}::test_a_broken_tie_is_named",
         ),
     ],
-    "cnf/ledger.py": [
+    "cnf/replication/ledger.py": [
         ("an id may be there twice", "if row.id in ids:", "if False:", LEDGER),
         (
             "a bound is printed as if it were exact",

@@ -39,7 +39,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from PIL import Image
 
-from cnf import ledger, runs
+from cnf.replication import ledger, run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
@@ -242,7 +242,7 @@ def keep_times(seconds: dict[str, float], jobs: int, total: float) -> None:
     made = {
         "jobs": jobs,
         "date": datetime.date.today().isoformat(),
-        "hardware": f"{runs.processor()}, {os.cpu_count()} cores",
+        "hardware": f"{run_folder.processor()}, {os.cpu_count()} cores",
         "torch": version("torch"),
         "commit": commit[:10] if commit else None,
     }

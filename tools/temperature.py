@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cnf.data.degrade import low_resolution
-from cnf.data.embedded import photograph
-from cnf.models import load_model
+from cnf.build import load_model
 from cnf.noise import keyed
-from cnf.plotting import save_image, to_uint8
-from cnf.scores import pictures, textures
+from cnf.replication.data.embedded import photograph
+from cnf.replication.metrics import pictures, textures
+from cnf.replication.plotting import save_image, to_uint8
+from cnf.resample import low_resolution
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "sr-flow-cpu-s0"

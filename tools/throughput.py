@@ -24,8 +24,8 @@ import psutil
 import torch
 import tyro
 
-from cnf import cost, many, results, runs, training
 from cnf.config import Config, load_config
+from cnf.replication import cost, distributed, results, run_folder, training
 
 BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
 # set-up -> (processes, pictures a step over the batch B of the preset), of P processes; `part` is
@@ -56,7 +56,7 @@ def worker(pipe, config: Config, rank: int, count: int, port: int) -> None:
         for _ in range(steps):
             run.update()
         pipe.send(time.perf_counter() - before)
-    many.leave()
+    distributed.leave()
 
 
 class Setup:
@@ -97,7 +97,7 @@ def recorded(values: dict) -> Iterator[None]:
     yield
     others, wall = _busy() - _ours() - others, time.monotonic() - wall
     values |= {
-        "hardware": runs.processor(),
+        "hardware": run_folder.processor(),
         "cores": os.cpu_count(),
         "cores_used_by_others": round(max(0.0, others / wall), 2),
         "torch": torch.__version__,
@@ -205,7 +205,7 @@ def measure_paper(out: Path = BENCH / "paper-here.json") -> None:
 
 def _write(out: Path, values: dict) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_atomically(out, (json.dumps(values, indent=1) + "\n").encode())
+    run_folder.write_atomically(out, (json.dumps(values, indent=1) + "\n").encode())
 
 
 def _warn(values: dict) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
-from cnf import models, runs, training
+from cnf import build
 from cnf.config import Config, load_config, to_dict
+from cnf.replication import run_folder, training
 
 TABLES = Path(__file__).resolve().parent.parent / "results" / "trials"
 WARM_UP, PROBE = 3, 15
@@ -37,14 +38,14 @@ def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
     seconds = time.process_time() - start
     return {
         "model": "flow" if config.model.kind == "flow" else "baseline",
-        "parameters": models.count_parameters(run.model),
+        "parameters": build.count_parameters(run.model),
         "steps": run.steps,
         "pictures": run.steps * config.training.batch_size,
         "cpu_seconds": round(seconds),
         "seed": seed,
         "valid_images": len(run.valid),
         **{name: round(bits, 4) for name, bits in validated(run).items()},
-        "hardware": f"{runs.processor()}, 1 thread",
+        "hardware": f"{run_folder.processor()}, 1 thread",
         "torch": torch.__version__,
         "config": to_dict(config),
     }

@@ -3,9 +3,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from cnf.data.degrade import half_matrix
 from cnf.layers.base import constant
 from cnf.layers.squeeze import Squeeze
+from cnf.resample import half_matrix
 
 
 class Subbands(Squeeze):

@@ -6,7 +6,7 @@ import sys
 import pytest
 from sphinx.cmd.build import main as sphinx_build
 
-import cnf.factorised
+import cnf.baselines
 import cnf.layers
 from book._ext import api, ties
 
@@ -107,7 +107,7 @@ def test_the_pages_show_the_ties_and_the_search_does_not_read_the_sources(tmp_pa
 
 def test_the_api_pages_show_every_layer_and_every_factorised_model():
     shown = api.listed(TIES.root)
-    modules = [cnf.factorised, *(sys.modules[layer.__module__] for layer in LAYERS)]
+    modules = [cnf.baselines, *(sys.modules[layer.__module__] for layer in LAYERS)]
     wanted = {
         f"{module.__name__}.{name}"
         for module in modules

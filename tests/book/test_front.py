@@ -3,7 +3,7 @@
 import json
 
 from cnf import releases
-from cnf import results as ledger
+from cnf.replication import results as ledger
 from tools import front
 
 

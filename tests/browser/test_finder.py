@@ -1,6 +1,6 @@
 """The box that finds a number, as a reader uses it."""
 
-from cnf import results
+from cnf.replication import results
 
 PAGE = "29-reproduce-a-number.html"
 

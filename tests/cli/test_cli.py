@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from cnf import __main__ as cli
-from cnf import cost, evaluation, models, runs, training
+from cnf import build
 from cnf.config import load_config
+from cnf.replication import cost, evaluate, run_folder, training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -29,18 +30,18 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
+def trained(tmp_path_factory):
     """A smoke run that stopped before its first step, with the weights it had."""
     out = tmp_path_factory.mktemp("run") / "sr"
     training.train(load_config("sr"), out, max_minutes=1e-9)
     config = load_config("sr")
-    models.save_model(out / "weights.safetensors", models.build(config), config)
+    build.save_model(out / "weights.safetensors", build.build(config), config)
     return out
 
 
 @pytest.fixture
-def run(run_folder, tmp_path):
-    return shutil.copytree(run_folder, tmp_path / "run")
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def error_of(capsys, *arguments) -> str:
@@ -117,7 +118,7 @@ def test_weights_cut_short_are_one_line(capsys, run):
 
 def test_weights_of_another_model_are_one_line(capsys, run):
     flow, other = load_config("sr"), load_config("sr", "baseline")
-    models.save_model(run / "weights.safetensors", models.build(flow), other)
+    build.save_model(run / "weights.safetensors", build.build(flow), other)
     assert "holds weights of another model" in error_of(capsys, "evaluate", run)
 
 
@@ -180,7 +181,7 @@ def test_a_photograph_that_is_not_there_is_one_line(capsys, run):
 
 
 def test_a_run_folder_in_use_is_one_line(capsys, run):
-    with runs.locked(run):
+    with run_folder.locked(run):
         assert "another run is writing to" in error_of(capsys, "train", "sr", "--resume", run)
 
 
@@ -219,7 +220,7 @@ def test_options_of_evaluate_arrive(run, monkeypatch, capsys):
         got.update(options, arguments=arguments)
         return []
 
-    monkeypatch.setattr(evaluation, "evaluate", record)
+    monkeypatch.setattr(evaluate, "evaluate", record)
     words = (
         "--split valid --draws 3 --importance 8 --limit 5 --no-round-x --figures --publish --full"
     )
@@ -258,10 +259,10 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, enviro
         command("train", "sr"), env=environment, capture_output=True, text=True, check=True
     )
     out = tmp_path / "runs" / "sr-flow-smoke-s0"
-    history = runs.read_history(out)
+    history = run_folder.read_history(out)
     assert history[-1]["step"] == 200
     assert history[-1]["valid_bits_per_dim"] < history[0]["valid_bits_per_dim"]
-    assert models.load_model(out / "weights.safetensors")[1] == load_config("sr")
+    assert build.load_model(out / "weights.safetensors")[1] == load_config("sr")
     # off a terminal: what it learns from, a line a validation, how it ended; and no progress bar
     assert done.stdout.startswith("embedded-sr train: ")
     assert len(done.stdout.splitlines()) == 1 + len(history) + 1

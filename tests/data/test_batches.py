@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from cnf.config import DataConfig
-from cnf.data import Example, ImageSet, batches, load
-from cnf.data.batches import make_batch
-from cnf.data.degrade import low_resolution
 from cnf.errors import DataError
+from cnf.replication.data import Example, ImageSet, batches, load
+from cnf.replication.data.batches import make_batch
+from cnf.resample import low_resolution
 
 SR = DataConfig(train="embedded-sr")
 VESSELS = DataConfig(train="embedded-vessels", crop=32)

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from cnf.data import load
-from cnf.data.degrade import consistent_double, imresize_double, imresize_half, low_resolution
+from cnf.replication.data import load
+from cnf.resample import consistent_double, imresize_double, imresize_half, low_resolution
 
 
 def impulse(size: int, at: int) -> torch.Tensor:

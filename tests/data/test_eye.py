@@ -5,11 +5,11 @@ import pytest
 import skimage.data
 from skimage.draw import disk
 
-from cnf.data import fundus, load
-from cnf.data.eye import field_of_view
-from cnf.data.folders import find
-from cnf.data.images import read_image, read_mask
 from cnf.errors import DataError
+from cnf.replication.data import fundus, load
+from cnf.replication.data.field_of_view import field_of_view
+from cnf.replication.data.folders import find
+from cnf.replication.data.images import read_image, read_mask
 
 
 def overlap(a, b) -> float:

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from cnf.data import folders, load
 from cnf.errors import DataError
+from cnf.replication.data import folders, load
 
 HALF = np.repeat(np.array([[0, 1]], np.uint8), 6, 0).repeat(4, 1)  # 6x8, the right half marked
 

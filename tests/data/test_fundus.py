@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt, label
 
-from cnf.data.fundus import generate
+from cnf.replication.data.fundus import generate
 
 
 @pytest.fixture(scope="module")

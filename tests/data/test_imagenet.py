@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cnf.config import DataConfig
-from cnf.data import imagenet, load, registry
-from cnf.data.batches import make_batch
 from cnf.errors import DataError
+from cnf.replication.data import imagenet, load, registry
+from cnf.replication.data.batches import make_batch
 
 TRAIN, VALID = 52, 7  # pictures; 5 training pictures are held out
 

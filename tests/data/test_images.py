@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from cnf.data.images import _UPRIGHT, check_size, read_image, read_mask, read_photograph
 from cnf.errors import DataError
+from cnf.replication.data.images import _UPRIGHT, check_size, read_image, read_mask, read_photograph
 
 
 def one_line(error) -> str:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import entropy, multivariate_normal
 
-from cnf.data.degrade import imresize_half
-from cnf.data.known import FineField, GaussianField, RowField, ThresholdedField, _boxes
+from cnf.replication.data.known import FineField, GaussianField, RowField, ThresholdedField, _boxes
+from cnf.resample import imresize_half
 
 SMALL = [
     GaussianField((2, 1, 1)),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnf.data import load, oddities, registry
 from cnf.errors import DataError
+from cnf.replication.data import load, oddities, registry
 
 # rows of the ledger name these
 HASHES = {

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnf.data.pickles import read_arrays
 from cnf.errors import DataError
+from cnf.replication.data.pickles import read_arrays
 
 
 @pytest.fixture

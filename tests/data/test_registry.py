@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnf.data import load, registry
-from cnf.data.sets import NAMES
 from cnf.errors import DataError
+from cnf.replication.data import load, registry
+from cnf.replication.data.sets import NAMES
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf.data import Example, ImageSet, load, pixel_hash
-from cnf.data.sets import PHOTOGRAPHS, half_mean
 from cnf.errors import DataError
+from cnf.replication.data import Example, ImageSet, load, pixel_hash
+from cnf.replication.data.sets import PHOTOGRAPHS, half_mean
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, nam
 
 
 def test_without_cnf_data_sets_are_looked_for_in_the_repository(monkeypatch):
-    from cnf.data.sets import default_root
+    from cnf.replication.data.sets import default_root
 
     monkeypatch.delenv("CNF_DATA", raising=False)
     assert default_root().name == "data" and (default_root() / "registry.json").is_file()

@@ -4,9 +4,9 @@ import pytest
 import scipy.stats
 import torch
 
+from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, ConditionalAffine, Conv1x1, GaussianPrior
-from cnf.nets import RawFeatures
 from tests.densities.toys import X, density, plane, repeat
 from tests.laws.cases import net, randomise
 

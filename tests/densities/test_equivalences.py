@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, AffineCoupling, ConditionalAffine, GaussianPrior, Split
 from cnf.layers.prior import MAX_LOG_SIGMA
-from cnf.nets import RawFeatures
 from tests.laws.cases import coupling, net, randomise
 
 EQUAL = {"rtol": 1e-11, "atol": 1e-11}  # the same sums in another order, float64

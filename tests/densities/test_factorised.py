@@ -11,7 +11,7 @@ import sklearn.metrics
 import torch
 from torch import Tensor
 
-from cnf.factorised import (
+from cnf.baselines import (
     Bernoulli,
     ClassWeighted,
     DiscretisedLogistic,
@@ -20,7 +20,7 @@ from cnf.factorised import (
     draws,
     weighted_logit,
 )
-from cnf.nets import RawFeatures
+from cnf.features import RawFeatures
 from tests.laws.cases import ALL_FACTORISED, randomise
 
 LEVELS = torch.arange(256, dtype=torch.float64)

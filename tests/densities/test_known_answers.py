@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnf.data.known import CutGaussian, GaussianField, ThresholdedField
+from cnf.features import Features
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
     ActNorm,
@@ -19,7 +19,7 @@ from cnf.layers import (
     Squeeze,
     VariationalDequantization,
 )
-from cnf.nets import Features
+from cnf.replication.data.known import CutGaussian, GaussianField, ThresholdedField
 from tests.laws.cases import affine, coupling, folded, net
 
 

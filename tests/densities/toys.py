@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
     ActNorm,
@@ -11,7 +12,6 @@ from cnf.layers import (
     GaussianPrior,
     VariationalDequantization,
 )
-from cnf.nets import RawFeatures
 from tests.laws.cases import coupling, net, randomise, split
 
 X = torch.tensor([-1.0, 0.8], dtype=torch.float64).view(2, 1, 1, 1)  # two inputs of one number

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cnf import models
+from cnf import build
 from cnf.config import load_config
-from cnf.data import Example, ImageSet, load
-from cnf.data.batches import make_batch
+from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.data.batches import make_batch
 
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
 
@@ -19,7 +19,7 @@ def make_run(tmp_path_factory):
     def make(name):
         config = load_config(*name.split("-"), "smoke")
         torch.manual_seed(0)
-        model = models.build(config)
+        model = build.build(config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
@@ -29,7 +29,7 @@ def make_run(tmp_path_factory):
         folder = tmp_path_factory.mktemp("runs") / name
         folder.mkdir()
         metadata = {"seed": "0", "step": "0", "data": config.data.train}
-        models.save_model(folder / "weights.safetensors", model, config, metadata)
+        build.save_model(folder / "weights.safetensors", model, config, metadata)
         return folder
 
     return functools.cache(make)
@@ -38,7 +38,7 @@ def make_run(tmp_path_factory):
 @pytest.fixture
 def loaded(make_run):
     """(model, config) of such a run."""
-    return lambda name: models.load_model(make_run(name) / "weights.safetensors")[:2]
+    return lambda name: build.load_model(make_run(name) / "weights.safetensors")[:2]
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import itertools
 
 import pytest
 
-from cnf import audit, evaluation
+from cnf.replication import audit, evaluate
 
 
 @pytest.fixture
 def rows(make_run, tmp_path):
     options = {"limit": 3, "samples": 3, "importance": 2, "publish": True}
     run = make_run("sr-flow")
-    return evaluation.evaluate(run, "embedded-sr", results=tmp_path / "results", **options)
+    return evaluate.evaluate(run, "embedded-sr", results=tmp_path / "results", **options)
 
 
 def test_without_time_nothing_is_checked_and_that_is_said(rows, tmp_path):

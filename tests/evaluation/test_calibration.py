@@ -7,7 +7,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from cnf.errors import DataError
-from cnf.scores import calibration, jackknife
+from cnf.replication.metrics import calibration, jackknife
 
 N = 200_000
 

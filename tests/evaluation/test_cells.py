@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
+from cnf.features import NoFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, BinaryDequantization, Conv1x1, GaussianPrior, UniformDequantization
-from cnf.nets import NoFeatures
-from cnf.scores.cells import leaning, leaning_log_prob
+from cnf.replication.metrics.cells import leaning, leaning_log_prob
 
 
 def flow_of(*layers):

@@ -8,11 +8,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from cnf import audit, evaluation, models, publishing, runs
-from cnf import results as ledger
+from cnf import build
 from cnf.config import config_sha256
-from cnf.data import load
 from cnf.errors import CheckpointError, DataError, LedgerError, TrainingError
+from cnf.replication import audit, evaluate, publishing, run_folder
+from cnf.replication import results as ledger
+from cnf.replication.data import load
 
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
 
@@ -26,7 +27,7 @@ def small(monkeypatch, vessels):
         images.name = name
         return images if name == "embedded-vessels" else load(name, split, root)
 
-    for module in (audit, evaluation):
+    for module in (audit, evaluate):
         monkeypatch.setattr(module, "load", fake)
 
 
@@ -37,7 +38,7 @@ def published(make_run, small, tmp_path):
     def publish(run, **options):
         data = "embedded-sr" if run.startswith("sr") else "embedded-vessels"
         options = {"limit": 3, "samples": 2, "publish": True} | options
-        return evaluation.evaluate(make_run(run), data, results=tmp_path / "results", **options)
+        return evaluate.evaluate(make_run(run), data, results=tmp_path / "results", **options)
 
     return publish
 
@@ -59,11 +60,11 @@ def test_every_row_is_derived_again_from_the_published_weights(published, tmp_pa
 def test_rows_say_what_they_are(published, make_run, tmp_path):
     rows = {row.metric: row for row in published("sr-flow") if row.model == "flow"}
     row = rows["bits_per_dim"]
-    _, config, _ = models.load_model(make_run("sr-flow") / "weights.safetensors")
+    _, config, _ = build.load_model(make_run("sr-flow") / "weights.safetensors")
     weights = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     assert row.weights == "results/sr-flow/weights.safetensors"
-    assert row.weights_sha256 == runs.file_sha256(weights)
-    assert row.weights_sha256 != runs.file_sha256(make_run("sr-flow") / weights.name)
+    assert row.weights_sha256 == run_folder.file_sha256(weights)
+    assert row.weights_sha256 != run_folder.file_sha256(make_run("sr-flow") / weights.name)
     assert row.config_sha256 == config_sha256(config)
     assert row.data_sha256 == load("embedded-sr", "test").sha256
     assert (row.bound, row.divided_by) == ("uniform dequantization", "sub-pixels")
@@ -101,7 +102,7 @@ def test_audit_says_why_it_could_not(published, make_run, small, tmp_path, monke
     results = tmp_path / "results"
     monkeypatch.delenv("CNF_DATA", raising=False)
     published("sr-flow", samples=0)
-    evaluation.evaluate(
+    evaluate.evaluate(
         make_run("sr-flow"), "embedded-sr", name="elsewhere", limit=2, results=results
     )
     (first, second) = ledger.read(results)
@@ -154,11 +155,11 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
     lines = [json.dumps({"step": n, "seconds": n / 2.0}) for n in range(1000)]
     (run / "history.jsonl").write_text("\n".join(lines) + "\n")
     results = tmp_path / "results"
-    (row,) = evaluation.evaluate(run, "embedded-sr", limit=1, publish=True, results=results)
+    (row,) = evaluate.evaluate(run, "embedded-sr", limit=1, publish=True, results=results)
     text = (results / "mine" / "config.json").read_text()
     assert "/home" not in text and "--out mine --preset a/b" in text
     assert (row.seed, row.steps, row.wall_s) == (3, 999, 499.5)
-    assert row.hardware == f"{runs.processor()}, 1 threads"
+    assert row.hardware == f"{run_folder.processor()}, 1 threads"
     history = (results / "mine" / "history.jsonl").read_text().splitlines()
     assert len(history) == publishing.MAX_LINES and history[0] == lines[0]
     assert history[-1] == lines[-1]
@@ -175,7 +176,7 @@ def test_published_weights_are_half_precision_and_score_alike(published, make_ru
     path = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     tensors = safetensors.torch.load_file(path)
     assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
-    (full,) = evaluation.evaluate(
+    (full,) = evaluate.evaluate(
         make_run("sr-flow"), "embedded-sr", name="full", limit=3, results=tmp_path / "other"
     )
     # rounding 16 thousand weights to 11 bits moves the bits a little, and never by nothing
@@ -198,7 +199,7 @@ def test_publishing_refuses_large_weights_and_another_run(
 
 def test_bad_names_are_refused(make_run, tmp_path):
     with pytest.raises(LedgerError, match="'My Run' cannot name a run"):
-        evaluation.evaluate(
+        evaluate.evaluate(
             make_run("sr-flow"), "embedded-sr", name="My Run", results=tmp_path / "results"
         )
 
@@ -206,14 +207,14 @@ def test_bad_names_are_refused(make_run, tmp_path):
 def test_missing_run_set_and_device_are_named(make_run, tmp_path):
     run, results = make_run("sr-flow"), tmp_path / "results"
     with pytest.raises(CheckpointError, match="nowhere"):
-        evaluation.evaluate(tmp_path / "nowhere", "embedded-sr", results=results)
+        evaluate.evaluate(tmp_path / "nowhere", "embedded-sr", results=results)
     with pytest.raises(DataError, match="set5: nothing at"):
-        evaluation.evaluate(run, "set5", root=tmp_path, results=results)
+        evaluate.evaluate(run, "set5", root=tmp_path, results=results)
     if not torch.cuda.is_available():
         with pytest.raises(TrainingError, match="no CUDA GPU here"):
-            evaluation.evaluate(run, "embedded-sr", device="cuda", results=results)
+            evaluate.evaluate(run, "embedded-sr", device="cuda", results=results)
     with pytest.raises(DataError, match="temperature = -1"):
-        evaluation.evaluate(run, "embedded-sr", temperature=-1, results=results)
+        evaluate.evaluate(run, "embedded-sr", temperature=-1, results=results)
     assert not results.exists()
 
 

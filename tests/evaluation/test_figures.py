@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf import evaluation, figures
-from cnf.data import Example, ImageSet, load
 from cnf.errors import DataError
-from cnf.subject import Options, Subject
+from cnf.replication import figures
+from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.evaluate import evaluate as score
+from cnf.replication.scored_model import Options, Subject
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def evaluated(make_run, tmp_path):
                 shutil.copytree(make_run(name), folder)
         folder = tmp_path / "results" / "sr-flow"
         options = {"limit": 3, "samples": 0, "figures": True} | options
-        evaluation.evaluate(folder, "embedded-sr", results=tmp_path / "results", **options)
+        score(folder, "embedded-sr", results=tmp_path / "results", **options)
         ends = ("", "-one", "-temperature")
         return [folder / "figures" / f"embedded-sr-test{end}.png" for end in ends]
 

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from cnf import audit, evaluation, noise, publishing
-from cnf import results as ledger
-from cnf import subject as subjects
-from cnf.data import ImageSet, examples, load
-from cnf.data.degrade import imresize_half
+from cnf import noise
 from cnf.errors import ConfigError, LedgerError
-from cnf.scores import pictures, survey, textures, uncertainty
-from cnf.subject import Options, Subject
+from cnf.replication import audit, evaluate, publishing
+from cnf.replication import results as ledger
+from cnf.replication import scored_model as subjects
+from cnf.replication.data import ImageSet, examples, load
+from cnf.replication.metrics import pictures, survey, textures, uncertainty
+from cnf.replication.scored_model import Options, Subject
+from cnf.resample import imresize_half
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def patches_are_photographs(monkeypatch):
 def published(make_run, tmp_path):
     def publish(run="sr-flow", **options):
         options = {"limit": 3, "samples": 3, "publish": True, "full": True} | options
-        return evaluation.evaluate(
+        return evaluate.evaluate(
             make_run(run), "embedded-sr", results=tmp_path / "results", **options
         )
 
@@ -67,7 +68,7 @@ def test_bits_are_those_of_both_inputs(published, make_run, tmp_path):
     assert set(rows) == {base + end for end in ("", "-iw2", "-xrounded", "-iw2-xrounded")}
     other = tmp_path / "other"
     weights = tmp_path / "results" / "sr-flow"
-    (alone, weighted) = evaluation.evaluate(
+    (alone, weighted) = evaluate.evaluate(
         weights, "embedded-sr", limit=3, round_x=True, importance=2, samples=0, results=other
     )
     assert rows[f"{base}-xrounded"].value == alone.value
@@ -169,9 +170,9 @@ def test_patches_have_no_psnr_and_all_the_rest(subject, monkeypatch):
 def test_curves_lie_beside_the_scores(make_run, tmp_path, monkeypatch):
     whole = load("embedded-sr", "test")
     images = ImageSet(whole.name, "test", "sr", whole.examples[:2], whole.source, True)
-    monkeypatch.setattr(evaluation, "load", lambda *_: images)
+    monkeypatch.setattr(evaluate, "load", lambda *_: images)
     results = tmp_path / "results"
-    evaluation.evaluate(
+    evaluate.evaluate(
         make_run("sr-flow"), "embedded-sr", publish=True, full=True, samples=3, results=results
     )
     folder = results / "sr-flow" / "scores"

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from cnf import noise
-from cnf import subject as subjects
-from cnf.data import Example, ImageSet, load
-from cnf.data.degrade import low_resolution
 from cnf.errors import ConfigError, DataError, LedgerError
-from cnf.scores import mean_se
-from cnf.scores.likelihood import likelihoods
-from cnf.subject import Options, Subject
+from cnf.replication import scored_model as subjects
+from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.metrics import mean_se
+from cnf.replication.metrics.likelihood import likelihoods
+from cnf.replication.scored_model import Options, Subject
+from cnf.resample import low_resolution
 
 
 def bits(subject, **fields):

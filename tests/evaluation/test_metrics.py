@@ -8,11 +8,12 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from cnf import evaluation, noise
-from cnf import subject as subjects
-from cnf.data import Example, ImageSet, load
-from cnf.scores.pictures import MAX_PSNR, quality
-from cnf.scores.vessels import (
+from cnf import noise
+from cnf.replication import evaluate
+from cnf.replication import scored_model as subjects
+from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.metrics.pictures import MAX_PSNR, quality
+from cnf.replication.metrics.vessels import (
     best_threshold,
     counts,
     f_score,
@@ -20,7 +21,7 @@ from cnf.scores.vessels import (
     pooled_f,
     vessel_scores,
 )
-from cnf.subject import Options, Subject
+from cnf.replication.scored_model import Options, Subject
 
 
 def picture_subject(loaded, y):
@@ -56,7 +57,7 @@ def test_ssim_falls_with_blur_more_than_with_brightness(loaded):
 @pytest.mark.skipif("CNF_DATA" not in os.environ, reason="Set5 is not here: CNF_DATA is not set")
 def test_bicubic_row_of_set5(loaded):
     subject = Subject(*loaded("sr-baseline"), load("set5", "test"), Options(round_x=True))
-    psnr, ssim = (s.value for s in evaluation.reference_scores(subject))
+    psnr, ssim = (s.value for s in evaluate.reference_scores(subject))
     assert psnr == pytest.approx(33.68, abs=0.005)  # two printed digits; see `pictures.luma`
     assert ssim == pytest.approx(0.9305, abs=5e-5)
 
@@ -173,15 +174,15 @@ def test_validation_split_chooses_the_threshold(loaded, vessels):
 def test_second_observer_is_scored_against_the_first(loaded):
     y = torch.ones(1, 4, 4, dtype=torch.uint8)
     subject = vessel_subject(loaded, y, torch.ones(4, 4, dtype=torch.bool))
-    (whole, image) = evaluation.reference_scores(subject)
+    (whole, image) = evaluate.reference_scores(subject)
     assert (whole.model, whole.metric, whole.value) == ("second observer", "f_half", 0.0)
     assert image.metric == "f_half_image"
 
 
 def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, vessels, monkeypatch):
     model, config = loaded("vessels-baseline")
-    monkeypatch.setattr(evaluation, "load", lambda name, split, root: vessels(16, 16, 2, split))
+    monkeypatch.setattr(evaluate, "load", lambda name, split, root: vessels(16, 16, 2, split))
     images = vessels(16, 16, 3)
-    assert evaluation.validation(Subject(model, config, images), None) is not None
+    assert evaluate.validation(Subject(model, config, images), None) is not None
     used = dataclasses.replace(config, data=dataclasses.replace(config.data, use_valid=True))
-    assert evaluation.validation(Subject(model, used, images), None) is None
+    assert evaluate.validation(Subject(model, used, images), None) is None

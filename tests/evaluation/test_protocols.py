@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from cnf.data import Example, ImageSet, load
-from cnf.data.degrade import imresize_double, imresize_half
-from cnf.scores import survey
-from cnf.scores.pictures import MAX_PSNR, fidelity, inside, luma, psnr, ssim
-from cnf.subject import Options, Subject
+from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.metrics import survey
+from cnf.replication.metrics.pictures import MAX_PSNR, fidelity, inside, luma, psnr, ssim
+from cnf.replication.scored_model import Options, Subject
+from cnf.resample import imresize_double, imresize_half
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 import cnf
 from cnf import releases
 from cnf.errors import CheckpointError
-from cnf.results import RESULTS
+from cnf.replication.results import RESULTS
 
 
 @pytest.fixture

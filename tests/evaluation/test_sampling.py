@@ -11,12 +11,13 @@ from PIL import ExifTags, Image
 from scipy import ndimage
 
 import cnf
-from cnf import models, sampling, tiling
+from cnf import build
 from cnf.config import load_config
-from cnf.data import fundus
-from cnf.data.degrade import imresize_double
 from cnf.errors import CheckpointError, ConfigError, DataError
-from cnf.plotting import to_uint8
+from cnf.replication import sampling, tiling
+from cnf.replication.data import fundus
+from cnf.replication.plotting import to_uint8
+from cnf.resample import imresize_double
 
 EIGHT = np.ones((3, 3))  # diagonal neighbours are connected
 DRAWS = sampling.draws
@@ -120,11 +121,11 @@ def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
     make_run, pixels, picture, tmp_path
 ):
     run = make_run("vessels-baseline")
-    model, config, metadata = models.load_model(run / "weights.safetensors")
+    model, config, metadata = build.load_model(run / "weights.safetensors")
     with torch.no_grad():
         model.head.weight.normal_(0, 5, generator=torch.manual_seed(0))  # it starts at zero
     (tmp_path / "run").mkdir()
-    models.save_model(tmp_path / "run" / "weights.safetensors", model, config, metadata)
+    build.save_model(tmp_path / "run" / "weights.safetensors", model, config, metadata)
     found = opened(sampling.sample(str(tmp_path / "run"), [picture], out=tmp_path / "out"))
     x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
@@ -213,7 +214,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
     found = opened(sampling.sample(str(run), [picture], **options))
     assert list(found) == ["mean", "deviation", "deviation-levels"]
     assert "cat-deviation.png: black 0, white 32 grey levels or more" in capsys.readouterr().out
-    model, _, _ = models.load_model(run / "weights.safetensors")
+    model, _, _ = build.load_model(run / "weights.safetensors")
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     drawn = torch.stack(list(sampling.draws(model, x, 32, 1.0)))
     assert np.array_equal(found["mean"], to_uint8(drawn.mean(0)))
@@ -230,7 +231,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
 def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_path):
     run = make_run("sr-baseline")
     found = opened(sampling.sample(str(run), [picture], num=0, mean=True, out=tmp_path / "out"))
-    model, _, _ = models.load_model(run / "weights.safetensors")
+    model, _, _ = build.load_model(run / "weights.safetensors")
     x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
         assert np.array_equal(found["mean"], to_uint8(model.mean(x)[0])[:38, :46])
@@ -281,7 +282,7 @@ def test_a_grey_picture_stays_grey_and_is_the_luma_of_what_is_drawn(make_run, pi
     out = tmp_path / "out"
     found = opened(sampling.sample(str(run), [tmp_path / "cat.png"], num=1, out=out))
     assert found["sample1"].shape == (38, 46)
-    model, _, _ = models.load_model(run / "weights.safetensors")
+    model, _, _ = build.load_model(run / "weights.safetensors")
     x = torch.from_numpy(grey).float().expand(1, 3, -1, -1)
     red, green, blue = next(sampling.draws(model, x, 1, 0.8))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -336,7 +337,7 @@ def test_a_model_of_unrounded_inputs_says_that_files_are_rounded(
     picture, tmp_path, capsys, round_x, said
 ):
     config = load_config("sr", "flow", "smoke", [f"data.round_x={str(round_x).lower()}"])
-    models.save_model(tmp_path / "weights.safetensors", models.build(config), config)
+    build.save_model(tmp_path / "weights.safetensors", build.build(config), config)
     sampling.sample(str(tmp_path), [picture], num=1, out=tmp_path / "out")
     assert ("less to be trusted" in capsys.readouterr().out) == said
 

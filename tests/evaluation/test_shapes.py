@@ -7,9 +7,9 @@ import pytest
 from skimage import measure
 from skimage.draw import disk, line
 
-from cnf.data import fundus
 from cnf.errors import DataError
-from cnf.scores import shapes
+from cnf.replication.data import fundus
+from cnf.replication.metrics import shapes
 
 FULL = np.ones((40, 50), bool)
 

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from cnf.sheet import CHECKERS, COLUMNS, DETAIL, GAP, PANEL, contact_sheet, details, flatten
+from cnf.replication.sheet import (
+    CHECKERS,
+    COLUMNS,
+    DETAIL,
+    GAP,
+    PANEL,
+    contact_sheet,
+    details,
+    flatten,
+)
 
 
 def contains(sheet, block):

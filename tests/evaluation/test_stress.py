@@ -5,14 +5,15 @@ import math
 import pytest
 import torch
 
-from cnf import audit, models, noise, stress
-from cnf import results as ledger
-from cnf import subject as subjects
-from cnf.data import load
+from cnf import build, noise
 from cnf.errors import ConfigError, DataError
 from cnf.layers import AffineCoupling
-from cnf.results import RESULTS
-from cnf.subject import Options, Subject
+from cnf.replication import audit, stress
+from cnf.replication import results as ledger
+from cnf.replication import scored_model as subjects
+from cnf.replication.data import load
+from cnf.replication.results import RESULTS
+from cnf.replication.scored_model import Options, Subject
 
 COMMITTED = sorted(p.parent.name for p in RESULTS.glob("*/weights.safetensors"))
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
@@ -35,7 +36,7 @@ def one(scores, metric, **fields):
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_models_stay_finite(name, kind):
     """A few of the samples whose rows are in the ledger."""
-    model, config, _ = models.load_model(RESULTS / name / "weights.safetensors")
+    model, config, _ = build.load_model(RESULTS / name / "weights.safetensors")
     images = stress.read(f"{kind}-{config.experiment}", "test")
     scores = found(model, config, images, limit=5)
     assert one(scores, "nonfinite_samples").value == 0

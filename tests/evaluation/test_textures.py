@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from cnf.scores import textures
+from cnf.replication.metrics import textures
 
 
 @pytest.mark.parametrize("cycles", [3, 11, 20, 31])

@@ -9,15 +9,15 @@ from scipy.special import logsumexp
 from torch import nn
 
 from cnf import noise
-from cnf.data.embedded import embedded_vessels
-from cnf.data.examples import ImageSet
-from cnf.data.known import ThresholdedField
 from cnf.errors import DataError
+from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import BinaryDequantization, GaussianPrior
 from cnf.layers.base import Bijection
-from cnf.nets import RawFeatures
-from cnf.scores import tightness
+from cnf.replication.data.embedded import embedded_vessels
+from cnf.replication.data.examples import ImageSet
+from cnf.replication.data.known import ThresholdedField
+from cnf.replication.metrics import tightness
 
 FIELD = ThresholdedField()  # 2x2, neighbours correlated by 0.8
 X = FIELD.inputs[:1]

@@ -8,19 +8,20 @@ import pytest
 import skimage.data
 import torch
 
-from cnf import models, noise, sampling, tiling
+from cnf import build, noise
 from cnf.config import load_config
-from cnf.data.degrade import _half_inverse
 from cnf.errors import ConfigError
 from cnf.layers.subbands import bands
-from cnf.results import RESULTS
-from cnf.tiling import Footprint, Tiles, grid, margin, plan
+from cnf.replication import sampling, tiling
+from cnf.replication.results import RESULTS
+from cnf.replication.tiling import Footprint, Tiles, grid, margin, plan
+from cnf.resample import _half_inverse
 
 FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")
 
 
 def committed(name):
-    return models.load_model(RESULTS / name / "weights.safetensors")[0]
+    return build.load_model(RESULTS / name / "weights.safetensors")[0]
 
 
 # -- how far a pixel sees --------------------------------------------------------------------------
@@ -61,7 +62,7 @@ def reach(model, side):
 @pytest.mark.parametrize("case", MODELS, ids=lambda c: f"{'-'.join(c[:3])} {' '.join(c[3])}")
 def test_the_margin_is_how_far_a_pixel_sees(case, monkeypatch):
     *names, overrides = case
-    model = models.build(load_config(*names, overrides)).eval()
+    model = build.build(load_config(*names, overrides)).eval()
     if names[1] == "baseline" and names[0] == "sr":
         monkeypatch.setattr(tiling, "FADE", 0)
     counted, step = margin(model), grid(model)
@@ -82,7 +83,7 @@ NORMED = ["model.norm=instance", "model.levels=0"]
 
 
 def test_a_model_that_normalises_over_the_picture_is_not_cut():
-    model = models.build(load_config("vessels", "flow", "smoke", NORMED)).eval()
+    model = build.build(load_config("vessels", "flow", "smoke", NORMED)).eval()
     with pytest.raises(ConfigError, match="sees the whole picture: there is no margin"):
         margin(model)
     assert plan(model, (64, 96), 1e9) is None  # it fits
@@ -94,7 +95,7 @@ def test_a_model_that_normalises_over_the_picture_is_not_cut():
 def test_the_colours_of_a_tile_are_those_of_the_picture():
     """Features of one scale have no grid of their own; a checkerboard repeats every 2 pixels."""
     one_scale = ["model.features.kind=vgg", "model.features.scales=1", "model.levels=0"]
-    model = models.build(load_config("vessels", "flow", "smoke", one_scale)).eval()
+    model = build.build(load_config("vessels", "flow", "smoke", one_scale)).eval()
     assert model.features.multiple == 1 and grid(model) == 2
 
 
@@ -202,10 +203,10 @@ def test_the_smallest_tile_must_fit(vessels):
 
 CHILD = """
 import sys, torch
-from cnf import models, noise
-from cnf.cost import peak_memory
+from cnf import build, noise
+from cnf.replication.cost import peak_memory
 torch.set_num_threads(1)
-model = models.load_model(sys.argv[1])[0]
+model = build.load_model(sys.argv[1])[0]
 cpu = torch.device("cpu")
 with torch.no_grad():
     for side in (64, 768):  # the first loads what is loaded once

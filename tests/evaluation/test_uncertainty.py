@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from cnf import noise
-from cnf.scores import jackknife, uncertainty
+from cnf.replication.metrics import jackknife, uncertainty
 
 ENTRIES = (3, 200, 200)
 

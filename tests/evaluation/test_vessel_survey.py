@@ -10,15 +10,16 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from cnf import audit, evaluation, models, noise
-from cnf import results as ledger
-from cnf import subject as subjects
+from cnf import build, noise
+from cnf.baselines import weighted_logit
 from cnf.config import load_config
-from cnf.data import Example, ImageSet
 from cnf.errors import ConfigError, LedgerError
-from cnf.factorised import weighted_logit
-from cnf.scores import shapes, vessel_survey
-from cnf.scores.vessels import (
+from cnf.replication import audit, evaluate
+from cnf.replication import results as ledger
+from cnf.replication import scored_model as subjects
+from cnf.replication.data import Example, ImageSet
+from cnf.replication.metrics import shapes, vessel_survey
+from cnf.replication.metrics.vessels import (
     best_threshold,
     counts,
     f_score,
@@ -28,7 +29,7 @@ from cnf.scores.vessels import (
     roc_area,
     vessel_scores,
 )
-from cnf.subject import Options, Subject
+from cnf.replication.scored_model import Options, Subject
 
 BITS = {"bits_per_pixel", "second_bits"}
 F = {"f_half", "f_valid", "f_sample", "f_likeliest"}
@@ -58,7 +59,7 @@ def small(monkeypatch):
     def fake(name, split, root=None):
         return pictures(split, 3 if split == "test" else 2)
 
-    for module in (audit, evaluation):
+    for module in (audit, evaluate):
         monkeypatch.setattr(module, "load", fake)
 
 
@@ -71,11 +72,11 @@ def run_of(make_run, tmp_path):
         source = make_run("vessels-" + ("flow" if kind == "flow" else "baseline"))
         if name in ("flow", "baseline"):
             return source
-        model, config, _ = models.load_model(source / "weights.safetensors")
+        model, config, _ = build.load_model(source / "weights.safetensors")
         if kind == "weighted":
             changes = ["model.kind=weighted", "model.beta=0.8"]
             config = load_config("vessels", "baseline", "smoke", changes)
-            weighted = models.build(config)
+            weighted = build.build(config)
             weighted.load_state_dict(model.state_dict())
             model = weighted
         if all_:
@@ -84,7 +85,7 @@ def run_of(make_run, tmp_path):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"seed": "0", "step": "0", "data": config.data.train}
-        models.save_model(folder / "weights.safetensors", model, config, metadata)
+        build.save_model(folder / "weights.safetensors", model, config, metadata)
         return folder
 
     return make
@@ -95,7 +96,7 @@ def surveyed(run_of, tmp_path):
     def survey(run="flow", **options):
         options = {"samples": 16, "publish": True, "full": True} | options
         results = options.pop("results", tmp_path / "results")
-        return evaluation.evaluate(run_of(run), "embedded-vessels", results=results, **options)
+        return evaluate.evaluate(run_of(run), "embedded-vessels", results=results, **options)
 
     return survey
 
@@ -304,7 +305,7 @@ def test_a_threshold_comes_from_where_it_is_said(surveyed, run_of, tmp_path):
     sister = run_of("flow")
     ours = surveyed("flow-all", name="sister", threshold_from=sister)
     (row,) = [r for r in ours if r.metric == "f_valid"]
-    model, config, _ = models.load_model(sister / "weights.safetensors")
+    model, config, _ = build.load_model(sister / "weights.safetensors")
     valid = Subject(model, config, pictures("valid", 2), Options(samples=16))
     assert row.threshold == best_threshold(*pooled(valid, valid.means(16)))
     assert f"--threshold-from {sister.parent.name}/{sister.name} --full" in row.command
@@ -381,7 +382,7 @@ def test_a_run_is_evaluated_in_its_place(run_of, tmp_path):
     """A folder of results, without publishing."""
     results = tmp_path / "results"
     shutil.copytree(run_of("flow"), results / "mine")
-    rows = evaluation.evaluate(
+    rows = evaluate.evaluate(
         results / "mine", "embedded-vessels", full=True, samples=16, limit=2, results=results
     )
     assert {r.id[-3:] for r in rows} == {"-n2"}

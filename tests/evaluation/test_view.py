@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf import view
 from cnf.config import load_config
-from cnf.data import fundus
-from cnf.data.images import Photograph
 from cnf.errors import ConfigError, DataError
+from cnf.replication import fundus_view
+from cnf.replication.data import fundus
+from cnf.replication.data.images import Photograph
 
 CONFIG = load_config("vessels", "flow", "smoke")  # eyes 243 pixels across
 OWN = load_config("vessels", "flow", "smoke", ["data.train=folder:cracks"])
@@ -25,33 +25,33 @@ def eye(size, seed=0):
 
 def test_an_eye_is_found_and_seen_at_the_size_of_the_training_data(tmp_path):
     truth = fundus.generate(0, 512)
-    found = view.view(eye(512), CONFIG, tmp_path / "eye.png")
+    found = fundus_view.view(eye(512), CONFIG, tmp_path / "eye.png")
     # the rim is a pixel of fading light
     assert abs(int(found.fov.sum()) / int(truth.fov.sum()) - 1) < 0.02
     assert abs(found.size[0] - 256) <= 2 and found.size[0] == found.size[1]
     assert found.input(eye(512)).shape == (1, 3, *found.size)
-    assert abs(view.across(found.fov) - 486) <= 4
+    assert abs(fundus_view.across(found.fov) - 486) <= 4
 
 
 @pytest.mark.parametrize("fit, resized", [(None, False), (False, False), (True, True)])
 def test_an_eye_of_nearly_that_size_is_left_alone_unless_asked_for(tmp_path, fit, resized):
-    found = view.view(eye(300), CONFIG, tmp_path / "eye.png", fit=fit)
+    found = fundus_view.view(eye(300), CONFIG, tmp_path / "eye.png", fit=fit)
     assert (found.size != (300, 300)) == resized
     assert not any("do not trust" in note for note in found.notes)
 
 
 def test_a_picture_that_is_no_eye_counts_as_a_whole_and_says_so(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (900, 60, 3), dtype=np.uint8)
-    found = view.view(photograph(pixels, is_grey=True), CONFIG, tmp_path / "cat.png")
+    found = fundus_view.view(photograph(pixels, is_grey=True), CONFIG, tmp_path / "cat.png")
     assert found.fov.all() and found.size == (900, 60)
     assert "no field of view found" in found.notes[1] and "grey" in found.notes[0]
 
 
 def test_in_a_picture_for_a_model_of_ones_own_no_eye_is_looked_for(tmp_path):
-    found = view.view(eye(300), OWN, tmp_path / "road.png")
+    found = fundus_view.view(eye(300), OWN, tmp_path / "road.png")
     assert found.fov.all() and found.size == (300, 300) and found.notes == ()
     with pytest.raises(ConfigError, match="--fit: nobody said how wide .* 'folder:cracks'"):
-        view.view(eye(300), OWN, tmp_path / "road.png", fit=True)
+        fundus_view.view(eye(300), OWN, tmp_path / "road.png", fit=True)
 
 
 def test_a_mask_is_taken_from_a_file_or_by_name_from_a_folder(tmp_path):
@@ -59,35 +59,35 @@ def test_a_mask_is_taken_from_a_file_or_by_name_from_a_folder(tmp_path):
     mask[40:60, 50:250] = 255
     Image.fromarray(mask).save(tmp_path / "eye.gif")
     for given in (tmp_path / "eye.gif", tmp_path):
-        found = view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=given)
-        assert np.array_equal(found.fov, mask > 0) and view.across(found.fov) == 200
+        found = fundus_view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=given)
+        assert np.array_equal(found.fov, mask > 0) and fundus_view.across(found.fov) == 200
     Image.fromarray(mask[1:]).save(tmp_path / "eye.gif")
     with pytest.raises(DataError, match="eye.gif: label is 255x256 but its picture is 256x256"):
-        view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=tmp_path)
+        fundus_view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=tmp_path)
     Image.fromarray(0 * mask).save(tmp_path / "eye.gif")
     with pytest.raises(DataError, match="eye.gif: marks nothing"):
-        view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=tmp_path)
+        fundus_view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=tmp_path)
     with pytest.raises(DataError, match="dog.png: has none in .*: add dog.png .there: eye.gif"):
-        view.view(eye(256), CONFIG, tmp_path / "dog.png", mask=tmp_path)
+        fundus_view.view(eye(256), CONFIG, tmp_path / "dog.png", mask=tmp_path)
 
 
 @pytest.mark.parametrize("level, message", [(0, "there is nothing to see"), (255, "nothing to")])
 def test_a_picture_of_one_colour_is_refused_by_name(tmp_path, level, message):
     pixels = np.full((64, 64, 3), level, np.uint8)
     with pytest.raises(DataError, match=f"black.png: .*{message}"):
-        view.view(photograph(pixels), CONFIG, tmp_path / "black.png")
+        fundus_view.view(photograph(pixels), CONFIG, tmp_path / "black.png")
 
 
 def test_a_photograph_too_dark_to_see_is_refused_by_name(tmp_path):
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[20:40, 20:40] = 3
     with pytest.raises(DataError, match="dark.png: no field of view: .*--fov"):
-        view.view(photograph(pixels), CONFIG, tmp_path / "dark.png")
+        fundus_view.view(photograph(pixels), CONFIG, tmp_path / "dark.png")
 
 
 @pytest.mark.parametrize("size", [(10, 12), (25, 30), (40, 48)])
 def test_masks_come_back_by_the_nearest_pixel(size):
-    seen = view.View(np.ones((20, 24), bool), size, ())
+    seen = fundus_view.View(np.ones((20, 24), bool), size, ())
     y = torch.rand(1, *size, generator=torch.manual_seed(0))
     back = seen.back(y)
     rows = [int((r + 0.5) * size[0] / 20) for r in range(20)]
@@ -97,8 +97,8 @@ def test_masks_come_back_by_the_nearest_pixel(size):
 
 def test_an_enlarged_mask_has_the_components_and_the_area_of_the_small_one():
     y = (torch.rand(1, 30, 30, generator=torch.manual_seed(0)) < 0.2).float()
-    small = view.View(np.ones((30, 30), bool), (30, 30), ())
-    large = view.View(np.ones((90, 90), bool), (30, 30), ())
+    small = fundus_view.View(np.ones((30, 30), bool), (30, 30), ())
+    large = fundus_view.View(np.ones((90, 90), bool), (30, 30), ())
     assert large.count(large.back(y)) == small.count(y)
     assert small.count(y)[1] > 10
 
@@ -107,7 +107,7 @@ def test_the_overlay_is_grey_but_where_vessels_are():
     picture = eye(96)
     marginal = np.zeros((96, 96))
     marginal[10:20], marginal[30:40], marginal[50:60] = 1, 0.5, 0.05
-    shown = view.overlay(picture, marginal).astype(int)
+    shown = fundus_view.overlay(picture, marginal).astype(int)
     assert (shown[10:20, :, 2] > shown[10:20, :, 0] + 60).all()  # blue
     assert (shown[30:40, :, 0] > shown[30:40, :, 2] + 100).all()  # orange
     assert np.ptp(np.delete(shown, [*range(10, 20), *range(30, 40)], 0), axis=2).max() == 0
@@ -115,11 +115,11 @@ def test_the_overlay_is_grey_but_where_vessels_are():
 
 def test_a_table_gives_quantiles_of_area_and_components():
     counts = [(n / 1000, n) for n in range(101)]
-    lines = view.summary("eye.png", counts, np.ones((4, 5), bool))
+    lines = fundus_view.summary("eye.png", counts, np.ones((4, 5), bool))
     assert [lines[1][key] for key in ("low", "median", "high")] == [5, 50, 95]
-    head, area, components = view.to_csv(lines).splitlines()
+    head, area, components = fundus_view.to_csv(lines).splitlines()
     assert head == "picture,quantity,median,low,high,samples,field_of_view"
     assert area == "eye.png,vessel_area,0.05000,0.00500,0.09500,101,20"
     assert components == "eye.png,components,50.0,5.0,95.0,101,20"
-    text = view.to_text(lines * 2).splitlines()
+    text = fundus_view.to_text(lines * 2).splitlines()
     assert text[1] == text[2] and "5.00 (0.50 to 9.50)" in text[1] and "50 (5 to 95)" in text[1]

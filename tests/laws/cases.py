@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnf.build import build
 from cnf.config import Config, from_dict
-from cnf.flow import ConditionalFlow
+from cnf.features import NoFeatures, RawFeatures
+from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.layers import (
     ActNorm,
     AffineCoupling,
@@ -32,9 +34,7 @@ from cnf.layers import (
     UniformDequantization,
     VariationalDequantization,
 )
-from cnf.model import ConditionalModel
-from cnf.models import build
-from cnf.nets import CouplingNet, NoFeatures, RawFeatures
+from cnf.nets import CouplingNet
 from cnf.noise import keyed
 
 FEATURES = 4  # channels of h in the layer cases

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnf import chain
-from cnf.chain import Chain, chained
+from cnf import fused
+from cnf.build import build
 from cnf.flow import ConditionalFlow
+from cnf.fused import Chain, chained
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1
-from cnf.models import build
 from cnf.nets import set_precision
 from cnf.noise import keyed
 from tests.laws.cases import ALL_FLOWS, noise_of, randomise
@@ -21,7 +21,7 @@ every_stepped = pytest.mark.parametrize("case", STEPPED, ids=str)
 
 @pytest.fixture(autouse=True)
 def rebuild_however_small(monkeypatch):
-    monkeypatch.setattr(chain, "REBUILT", -1)
+    monkeypatch.setattr(fused, "REBUILT", -1)
 
 
 def gradients(model: ConditionalFlow, y: Tensor, x: Tensor) -> dict[str, Tensor]:
@@ -157,7 +157,7 @@ def test_small_levels_keep_their_activations(monkeypatch):
     sizes = []
     # hidden maps: 2 steps x 2 maps x 8 channels x 2 pictures x 4 bytes x 16^2, then 8^2 positions
     for least in (2 * 2 * 8 * 2 * 4 * n**2 for n in (0, 8, 16)):
-        monkeypatch.setattr(chain, "REBUILT", least)
+        monkeypatch.setattr(fused, "REBUILT", least)
         sizes.append(saved_bytes(model, y, x))
     assert sizes[1] - sizes[0] >= 2 * 2 * 8 * 2 * 4 * 8**2
     assert sizes[2] - sizes[1] >= 2 * 2 * 8 * 2 * 4 * 16**2

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from cnf.baselines import ClassWeighted, WeightedBernoulli
 from cnf.errors import DataError
-from cnf.factorised import ClassWeighted, WeightedBernoulli
+from cnf.features import NoFeatures, RawFeatures, UNetFeatures, VGGFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
     AffineCoupling,
@@ -19,7 +20,7 @@ from cnf.layers import (
     Subbands,
     UniformDequantization,
 )
-from cnf.nets import NoFeatures, RawFeatures, UNetFeatures, VGGFeatures, set_precision
+from cnf.nets import set_precision
 from tests.laws.cases import (
     ALL_BIJECTIONS,
     ALL_DEQUANTIZATIONS,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cnf.models import count_parameters
-from cnf.nets import RRDBFeatures
+from cnf.build import count_parameters
+from cnf.features import RRDBFeatures
 from tests.laws.cases import ALL_MODELS
 
 

@@ -5,17 +5,18 @@ import math
 import pytest
 import torch
 
-from cnf import models
+from cnf import build
 from cnf.config import load_config
+from cnf.features import ResidualFeatures
 from cnf.layers import AffineCoupling, GaussianPrior, Split
-from cnf.nets import CouplingNet, ResidualFeatures
+from cnf.nets import CouplingNet
 from tests.laws.cases import randomise
 
 
 def built(*overrides):
     """A small flow with random weights, and a picture of random grey levels."""
     torch.manual_seed(0)
-    model = randomise(models.build(load_config("sr", "flow", "smoke", list(overrides)))).eval()
+    model = randomise(build.build(load_config("sr", "flow", "smoke", list(overrides)))).eval()
     return model, 255 * torch.rand(2, 3, 8, 8)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cnf.build import build
 from cnf.config import load_config
-from cnf.data.degrade import consistent_double, imresize_half
 from cnf.layers import (
     ActNorm,
     CheckerboardCoupling,
@@ -23,8 +23,8 @@ from cnf.layers import (
     Subbands,
 )
 from cnf.layers.base import log_scale
-from cnf.models import build
 from cnf.nets import CouplingNet
+from cnf.resample import consistent_double, imresize_half
 from tests.laws.cases import coupling, net, randomise, split
 
 

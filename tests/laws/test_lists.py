@@ -34,7 +34,7 @@ def test_every_feature_network_is_in_a_model():
     networks = {
         c
         for _, c in inspect.getmembers(cnf.nets, inspect.isclass)
-        if issubclass(c, cnf.nets.Features) and c is not cnf.nets.Features
+        if issubclass(c, cnf.features.Features) and c is not cnf.features.Features
     }
     assert {type(case.build().features) for case in ALL_MODELS} == networks
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from cnf.factorised import ClassWeighted
+from cnf.baselines import ClassWeighted
+from cnf.build import load_model, save_model
+from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, Dequantization, GaussianPrior, Prior
-from cnf.models import load_model, save_model
-from cnf.nets import RawFeatures, set_precision
+from cnf.nets import set_precision
 from cnf.noise import keyed
 from tests.laws.cases import ALL_FACTORISED, ALL_FLOWS, ALL_MODELS, noise_of, stated
 

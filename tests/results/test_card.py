@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from cnf import publishing
-from cnf import results as ledger
 from cnf.config import load_config
+from cnf.replication import publishing
+from cnf.replication import results as ledger
 from tests.results.rows import GOOD
 
 SR = load_config("sr", "flow", "smoke")

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from cnf import claims
-from cnf import results as ledger
 from cnf.errors import LedgerError
+from cnf.replication import claims
+from cnf.replication import results as ledger
 from tests.results.rows import GOOD
 
 CLAIM = {"id": "bits", "place": "a table", "says": "fewer bits", "tag": "confirmed"}

@@ -6,9 +6,9 @@ import re
 import pytest
 import yaml
 
-from cnf import publishing, runs
-from cnf import results as ledger
 from cnf.errors import LedgerError
+from cnf.replication import publishing, run_folder
+from cnf.replication import results as ledger
 
 RUNS = sorted(p.parent for p in ledger.RESULTS.glob("*/weights.safetensors"))
 
@@ -33,7 +33,7 @@ def _rewritten(path):
 def test_rows_name_weights_that_are_there():
     for row in ledger.current(ledger.read()):
         if row.weights is not None:
-            assert runs.file_sha256(ledger.REPOSITORY / row.weights) == row.weights_sha256
+            assert run_folder.file_sha256(ledger.REPOSITORY / row.weights) == row.weights_sha256
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda p: p.name)
@@ -59,7 +59,7 @@ def test_curves_are_of_the_weights_beside_them():
     for path in ledger.RESULTS.glob("*/scores/*-curves.json"):
         weights = path.parent.parent / "weights.safetensors"
         found = json.loads(path.read_text())["weights_sha256"]
-        assert found == runs.file_sha256(weights), f"evaluate {path} again with --full"
+        assert found == run_folder.file_sha256(weights), f"evaluate {path} again with --full"
 
 
 def test_committed_results_name_no_machine():

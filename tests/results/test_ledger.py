@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cnf import results as ledger
 from cnf.errors import LedgerError
+from cnf.replication import results as ledger
 from tests.results.rows import GOOD
 
 PICTURE = {"metric": "psnr", "unit": "dB", "bound": None, "divided_by": None}

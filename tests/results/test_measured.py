@@ -5,16 +5,16 @@ import skimage.data
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnf import models
-from cnf.data.degrade import low_resolution
+from cnf import build
 from cnf.layers import AffineCoupling, Squeeze
 from cnf.nets import CouplingNet
-from cnf.results import RESULTS
+from cnf.replication.results import RESULTS
+from cnf.resample import low_resolution
 
 
 @pytest.fixture(scope="module")
 def flow():
-    return models.load_model(RESULTS / "sr-flow-cpu-s0" / "weights.safetensors")[0].eval()
+    return build.load_model(RESULTS / "sr-flow-cpu-s0" / "weights.safetensors")[0].eval()
 
 
 @pytest.fixture(scope="module")

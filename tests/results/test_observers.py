@@ -9,9 +9,9 @@ import torch
 from scipy.stats import entropy
 from sklearn.metrics import f1_score, mutual_info_score, precision_score, recall_score
 
-from cnf.data import Example, ImageSet, load
 from cnf.errors import DataError
-from cnf.scores import observers
+from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.metrics import observers
 
 
 @pytest.fixture(scope="module")

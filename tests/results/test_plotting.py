@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cnf import plotting
 from cnf.layers import AffineCoupling
+from cnf.replication import plotting
 
 
 def test_grey_levels_are_rounded_and_clipped():

@@ -4,12 +4,12 @@ import shlex
 
 import pytest
 
-from cnf import audit, reproduce
-from cnf import results as ledger
 from cnf.__main__ import main
 from cnf.config import config_sha256, load_config
-from cnf.data import load
 from cnf.errors import DataError, LedgerError
+from cnf.replication import audit, reproduce
+from cnf.replication import results as ledger
+from cnf.replication.data import load
 from tests.results.rows import GOOD
 
 ROWS = ledger.current(ledger.read())

@@ -3,10 +3,10 @@ import json
 import pytest
 import torch
 
-from cnf import training
 from cnf.config import from_dict
-from cnf.data import ImageSet
-from cnf.data.examples import Stack
+from cnf.replication import training
+from cnf.replication.data import ImageSet
+from cnf.replication.data.examples import Stack
 
 
 def pictures(split: str, count: int, side: int = 8) -> ImageSet:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnf import cost, models
+from cnf import build
 from cnf.config import from_dict, load_config
-from cnf.cost import Cost
 from cnf.errors import ConfigError, TrainingError
+from cnf.replication import cost
+from cnf.replication.cost import Cost
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -61,7 +62,7 @@ class Sum:
 
 def counted(config, y_channels, side):
     """`cost.flops` of one picture of side x side, and that of a batch of two, halved."""
-    model = models.build(config)
+    model = build.build(config)
     x_side = side // model.factor
     y, x = torch.zeros(2, y_channels, side, side), torch.rand(2, 3, x_side, x_side)
     one, two = cost.flops(model, y[:1], x[:1]), cost.flops(model, y, x)
@@ -125,7 +126,7 @@ def test_flops_of_a_baseline_are_those_of_its_layers():
 
 @pytest.mark.parametrize("fast, recompute", [(True, False), (True, True), (False, False)])
 def test_flops_do_not_depend_on_the_path(fast, recompute):
-    model = models.build(load_config("sr"))
+    model = build.build(load_config("sr"))
     y, x = torch.zeros(1, 3, 16, 16), torch.rand(1, 3, 8, 8)
     expected = cost.flops(model, y, x)
     model.fast, model.recompute = fast, recompute
@@ -134,7 +135,7 @@ def test_flops_do_not_depend_on_the_path(fast, recompute):
 
 def test_counting_flops_changes_no_model():
     config = load_config("vessels")
-    model = models.build(config)
+    model = build.build(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cost.flops(model, torch.zeros(1, 1, 16, 16), torch.rand(1, 3, 16, 16))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -146,7 +147,7 @@ def test_counting_flops_changes_no_model():
 TRAIN = """
 import sys
 from pathlib import Path
-from cnf import cost, training
+from cnf.replication import cost, training
 from cnf.__main__ import main
 import torch
 before = cost.peak_memory(torch.device("cpu"))
@@ -349,7 +350,7 @@ def test_memory_is_extrapolated_to_the_batch(monkeypatch):
     assert found.batches == (1, 2)
     assert found.step == pytest.approx(3.0 * 64)
     assert found.memory == pytest.approx((2 + 64) * 2**30)
-    assert found.parameters == models.count_parameters(models.build(config))
+    assert found.parameters == build.count_parameters(build.build(config))
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cnf import runs, training
 from cnf.errors import CheckpointError, TrainingError
+from cnf.replication import run_folder, training
 
 
 def full_disk(*_):
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
     path.write_bytes(b"old")
     monkeypatch.setattr(os, call, full_disk)
     with pytest.raises(TrainingError, match=r"last.pt could not be written \(.*No space left"):
-        runs.write_atomically(path, b"new")
+        run_folder.write_atomically(path, b"new")
     assert files(tmp_path) == {"last.pt": b"old"}
 
 
@@ -50,9 +50,9 @@ def test_a_write_cut_short_leaves_the_old_file(tmp_path, writer):
     path.write_bytes(b"old")
     with no_file_above(1000), pytest.raises(TrainingError, match="what was there is untouched"):
         if writer == "bytes":
-            runs.write_atomically(path, bytes(5000))
+            run_folder.write_atomically(path, bytes(5000))
         else:
-            with runs.atomic(path) as part:
+            with run_folder.atomic(path) as part:
                 save_file({"w": torch.zeros(5000)}, part)
     assert files(tmp_path) == {"weights": b"old"}
 
@@ -70,7 +70,7 @@ def test_a_disk_that_fills_up_in_training_costs_nothing(tmp_path, configure, sta
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path, configure):
-    with runs.locked(tmp_path):
+    with run_folder.locked(tmp_path):
         with pytest.raises(TrainingError, match=f"another run is writing to {tmp_path}"):
             training.train(configure(), tmp_path)
     training.train(configure(), tmp_path)  # free again

@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from cnf import runs
 from cnf.__main__ import main
+from cnf.replication import run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, EVERY = 60, 2
@@ -249,7 +249,7 @@ def test_what_a_killed_run_left_half_written_is_deleted_and_nothing_else(tmp_pat
     whole_files = ["last.pt", "notes.tmp", "weights.safetensors", ".lock"]
     for name in half + whole_files:
         (tmp_path / name).write_bytes(b"content")
-    with runs.locked(tmp_path):
+    with run_folder.locked(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(whole_files)
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from cnf import models, runs, training
+from cnf import build
 from cnf.config import load_config
-from cnf.data import Example, ImageSet
-from cnf.diagnose import first_non_finite
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
+from cnf.replication import run_folder, training
+from cnf.replication.data import Example, ImageSet
+from cnf.replication.diagnose import first_non_finite
 
 
 def test_overfits_the_pictures_it_sees(tmp_path, configure, history):
@@ -57,7 +58,7 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
     training.train(None, cut, resume=True)
     assert same(state(cut), state(whole))
     assert history(cut) == history(whole)
-    saved = [models.load_model(out / "weights.safetensors") for out in (cut, whole)]
+    saved = [build.load_model(out / "weights.safetensors") for out in (cut, whole)]
     assert same(*(dict(model.state_dict()) for model, _, _ in saved))
     assert saved[0][2] == saved[1][2]
 
@@ -96,7 +97,7 @@ def test_minutes_become_steps_once_and_are_stored(tmp_path, configure, monkeypat
     config = configure(steps=None, minutes=0.2, validate_every=4)
     training.train(config, tmp_path, max_minutes=1e-9)
     # 12 s, at 0.5 s an update and 2 s / 4 for its share of a validation
-    assert runs.read_record(tmp_path)["steps"] == 12
+    assert run_folder.read_record(tmp_path)["steps"] == 12
     monkeypatch.setattr(training.Run, "probe", lambda run: pytest.fail("probed again"))
     training.train(None, tmp_path, resume=True)
     assert state(tmp_path)["step"] == 12
@@ -227,7 +228,7 @@ def test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones(
 
     monkeypatch.setattr(training.Run, "_bits_per_dim", bits)
     training.train(configure(), tmp_path)
-    model, _, metadata = models.load_model(tmp_path / "weights.safetensors")
+    model, _, metadata = build.load_model(tmp_path / "weights.safetensors")
     assert metadata["step"] == "8"
     assert same(dict(model.state_dict()), averages[8])
     assert not same(averages[8], averages[10])
@@ -247,7 +248,7 @@ def test_a_run_that_trains_on_the_validation_split_keeps_its_last_weights(
     assert [e.name for e in run.data][-len(run.valid) :] == [e.name for e in run.valid]
     assert len(run.data) == len(training.Run.build(configure(), seed=0).data) + len(run.valid)
     training.train(config, tmp_path)
-    assert models.load_model(tmp_path / "weights.safetensors")[2]["step"] == "10"
+    assert build.load_model(tmp_path / "weights.safetensors")[2]["step"] == "10"
     assert [line["best"] for line in history(tmp_path)] == [True, True, True]
 
 
@@ -263,7 +264,7 @@ def test_the_best_validation_is_remembered_across_a_resume(
         training.train(configure(), tmp_path)
     training.train(None, tmp_path, resume=True)
     assert [line["best"] for line in history(tmp_path)] == [True, False, False]
-    assert models.load_model(tmp_path / "weights.safetensors")[2]["step"] == "4"
+    assert build.load_model(tmp_path / "weights.safetensors")[2]["step"] == "4"
 
 
 def test_a_run_that_trains_on_the_validation_pictures_keeps_its_last_weights(
@@ -276,9 +277,9 @@ def test_a_run_that_trains_on_the_validation_pictures_keeps_its_last_weights(
         training.Run, "_bits_per_dim", lambda run, indices: [values[run.step]] * len(indices)
     )
     training.train(config, tmp_path)
-    _, _, metadata = models.load_model(tmp_path / "weights.safetensors")
+    _, _, metadata = build.load_model(tmp_path / "weights.safetensors")
     assert (metadata["step"], metadata["valid_bits_per_dim"]) == ("10", "3.0")
-    assert runs.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
+    assert run_folder.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
 
 
 @torch.no_grad()
@@ -332,7 +333,7 @@ def test_the_record_names_data_budget_and_seed(tmp_path, configure):
 
 def test_the_command_of_a_run_gives_its_configuration_again():
     config = load_config("sr", overrides=["training.lr=0.5", "data.augment=false", "data.crop=16"])
-    words = shlex.split(runs.command(config, steps=7, seed=3))
+    words = shlex.split(run_folder.command(config, steps=7, seed=3))
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert load_config("sr", "flow", "smoke", overrides) == config
     assert words[-4:] == ["--steps", "7", "--seed", "3"]
@@ -358,7 +359,7 @@ def test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     training.train(configure(), whole)
     at_step(6, poison)
-    name = coupling(models.build(configure()))
+    name = coupling(build.build(configure()))
     with pytest.raises(TrainingError, match=f"loss of step 7 is not finite; .* layer '{name}"):
         training.train(configure(), broken)
     assert state(broken)["step"] == 4
@@ -478,21 +479,23 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, configure, state):
     first = training.train(config, tmp_path / "first")
     again = training.train(config, tmp_path / "again", start=first, seed=1, max_minutes=1e-9)
     found = state(again)
-    weights = models.load_model(first / "weights.safetensors")[0].state_dict()
+    weights = build.load_model(first / "weights.safetensors")[0].state_dict()
     for name, value in weights.items():
         assert torch.equal(found["model"][name], value) and torch.equal(
             found["average"][name], value
         )
-    record = runs.read_record(again)
+    record = run_folder.read_record(again)
     assert record["start"]["run"] == "first"
-    assert record["start"]["weights_sha256"] == runs.file_sha256(first / "weights.safetensors")
+    assert record["start"]["weights_sha256"] == run_folder.file_sha256(
+        first / "weights.safetensors"
+    )
     assert training.train(config, tmp_path / "again", resume=True) == again  # needs no start
 
 
 def test_the_command_names_its_start_without_the_place_on_the_machine(tmp_path):
     config = load_config("sr", overrides=["training.steps=1", "training.batch_size=2"])
     first = training.train(config, tmp_path / "first")
-    record = runs.read_record(training.train(config, tmp_path / "again", start=first))
+    record = run_folder.read_record(training.train(config, tmp_path / "again", start=first))
     assert record["command"].endswith(f"--start {tmp_path.name}/first")
     assert str(tmp_path) not in json.dumps(record)
 

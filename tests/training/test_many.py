@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
+import cnf.build
 from cnf import __main__ as cli
-from cnf import many, models, nets, runs, training
 from cnf.config import from_dict
-from cnf.data import Example, ImageSet
 from cnf.errors import DataError
+from cnf.replication import distributed, run_folder, training
+from cnf.replication.data import Example, ImageSet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZES = {"train": 12, "valid": 5}
@@ -75,7 +75,7 @@ def in_double(config):
     return model
 
 
-real_build = models.build
+real_build = cnf.build.build
 
 
 def child(function, args, rank, processes, port, pipe):
@@ -94,7 +94,7 @@ def child(function, args, rank, processes, port, pipe):
     buffer = io.BytesIO()
     torch.save(found, buffer)
     pipe.send_bytes(buffer.getvalue())
-    many.leave(error)
+    distributed.leave(error)
 
 
 def start(processes, function, *args):
@@ -133,7 +133,7 @@ def start(processes, function, *args):
 
 def gradients(config):
     """Of one update, with what it logs and the buffers it leaves."""
-    models.build = in_double
+    cnf.build.build = in_double
     run = training.Run.build(config, seed=0, device="cpu")
     run.steps, found = 1, {}
 
@@ -168,43 +168,6 @@ def test_micro_batches_of_one_process_give_the_gradient_of_the_batch():
     ((expected, _),) = start(1, gradients, configure(clip_norm=None))
     ((found, _),) = start(1, gradients, configure(clip_norm=None, accumulate=4))
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
-
-
-def statistics(joined, t):
-    """Output, gradient and running statistics of batch norm on this process's rows of t."""
-    training._accelerator("cpu")
-    torch.manual_seed(0)
-    norm = nets.BatchNorm(t.shape[1]).double()
-    nn.init.normal_(norm.weight)
-    if joined:
-        nets.join_statistics(norm)
-    own = t.chunk(many.count())[many.rank()].clone().requires_grad_()
-    out = norm(own)
-    out.pow(3).sum().backward()
-    return out.detach(), own.grad, dict(norm.named_buffers())
-
-
-@pytest.mark.equation("eq-many-variance")
-def test_batch_norm_joins_the_statistics_of_all_processes():
-    t = torch.randn(6, 3, 2, 2, dtype=torch.float64) + 5
-    ((out, gradient, buffers),) = start(1, statistics, True, t)
-    both = start(2, statistics, True, t)
-    torch.testing.assert_close(torch.cat([found[0] for found in both]), out)
-    torch.testing.assert_close(torch.cat([found[1] for found in both]), gradient)
-    for _, _, found in both:
-        torch.testing.assert_close(found, buffers)
-    alone = start(2, statistics, False, t)
-    assert not torch.allclose(torch.cat([found[0] for found in alone]), out)
-
-
-def test_batch_norm_of_one_process_is_pytorchs():
-    t = torch.randn(4, 3, 5, 5)
-    ours, theirs = nets.BatchNorm(3), nn.BatchNorm2d(3)
-    nets.join_statistics(ours)
-    for _ in range(2):
-        assert torch.equal(ours(t), theirs(t))
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
-    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
 
 
 # -- the data --------------------------------------------------------------------------------------
@@ -260,7 +223,7 @@ def trained(config, out, resume=False, stop_at=None, double=False):
     stop_at: before this update, the last process alone gets a signal.
     """
     if double:
-        models.build = in_double
+        cnf.build.build = in_double
     kept, update, build = [], training.Run.update, training.Run.build
 
     def building(*args):
@@ -269,7 +232,7 @@ def trained(config, out, resume=False, stop_at=None, double=False):
         return kept[0]
 
     def updating(run):
-        if run.step == stop_at and many.rank() == many.count() - 1:
+        if run.step == stop_at and distributed.rank() == distributed.count() - 1:
             os.kill(os.getpid(), signal.SIGINT)
         return update(run)
 
@@ -305,11 +268,11 @@ def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, experim
     assert equal(first["first"], one["first"])
     # float64; Adam divides rounding errors of 1e-16 by gradients down to its 1e-8
     torch.testing.assert_close(first["last"], one["last"], atol=1e-6, rtol=1e-6)
-    history = [runs.read_history(tmp_path / name) for name in ("one", "two")]
+    history = [run_folder.read_history(tmp_path / name) for name in ("one", "two")]
     for line, other in zip(*history, strict=True):
         for name in ("bits_per_dim", "grad_norm", "grad_norm_max", "valid_bits_per_dim"):
             assert other[name] == pytest.approx(line[name], rel=1e-5)  # sums in float32
-    assert runs.read_record(tmp_path / "two")["processes"] == 2
+    assert run_folder.read_record(tmp_path / "two")["processes"] == 2
 
 
 @pytest.mark.parametrize("before, after", [(2, 1), (1, 2)])
@@ -322,7 +285,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after)
         assert state["step"] == 8
         # float64; Adam divides rounding errors of 1e-16 by gradients down to its 1e-8
         torch.testing.assert_close(state["last"], whole["last"], atol=1e-6, rtol=1e-6)
-    model, _, _ = models.load_model(tmp_path / "cut" / "weights.safetensors")
+    model, _, _ = cnf.build.load_model(tmp_path / "cut" / "weights.safetensors")
     assert model.state_dict().keys() == real_build(configure()).state_dict().keys()
 
 
@@ -433,7 +396,7 @@ def test_the_main_process_alone_says_what_was_wrong(tmp_path):
 
 
 def test_a_folder_in_use_ends_all_processes(tmp_path):
-    with runs.locked(tmp_path):
+    with run_folder.locked(tmp_path):
         for text in start(2, trained, configure(), tmp_path):
             assert text.startswith(f"TrainingError: another run is writing to {tmp_path}")
 
@@ -474,12 +437,12 @@ def test_torchrun_begins_a_run_and_accelerate_goes_on_with_it(tmp_path):
     code, said, errors = launch(tmp_path, *launcher, *words, "--resume", "run")
     assert code == 0, errors
     assert [line.split()[0] for line in said.splitlines()] == ["step", "step", "run:"]
-    assert [line["step"] for line in runs.read_history(tmp_path / "run")] == [2, 4]
+    assert [line["step"] for line in run_folder.read_history(tmp_path / "run")] == [2, 4]
 
 
 @pytest.mark.parametrize("command", ["evaluate run", "sample run", "train sr --dry-run"])
 def test_what_runs_in_one_process_refuses_several(monkeypatch, capsys, tmp_path, command):
-    monkeypatch.setattr(many, "leave", lambda error: None)
+    monkeypatch.setattr(distributed, "leave", lambda error: None)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.main(command.split()) == 2
     assert "runs in one process, 2 were launched" in capsys.readouterr().err

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from cnf import models, training
+from cnf import build
 from cnf.config import load_config
 from cnf.layers import GaussianPrior, Split
+from cnf.replication import training
 
 BOTH = pytest.mark.parametrize("kind", ["flow", "baseline"])
 # three conv3x3 of 128 to 128 channels, of which the released network never uses the output
@@ -18,7 +19,7 @@ NEVER_TRAINED = 3 * (128 * 128 * 9 + 128)
 def empty(kind: str) -> nn.Module:
     """The model, without memory for its weights."""
     with torch.device("meta"):
-        return models.build(load_config("sr", kind, "paper"))
+        return build.build(load_config("sr", kind, "paper"))
 
 
 def millions(count: int) -> float:
@@ -27,7 +28,7 @@ def millions(count: int) -> float:
 
 def test_the_paper_flow_has_the_released_number_of_weights_in_every_part():
     model = empty("flow")
-    count = models.count_parameters
+    count = build.count_parameters
     priors = [layer for layer in model.layers if isinstance(layer, Split | GaussianPrior)]
     steps = [layer for layer in model.layers if not isinstance(layer, Split | GaussianPrior)]
     down = count(model.features.down)
@@ -42,7 +43,7 @@ def test_the_paper_flow_has_the_released_number_of_weights_in_every_part():
 
 
 def test_the_paper_baseline_has_the_released_number_of_weights():
-    count = models.count_parameters(empty("baseline"))
+    count = build.count_parameters(empty("baseline"))
     assert millions(count + NEVER_TRAINED) == 40.01
     assert count == 39_571_464
 

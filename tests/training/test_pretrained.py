@@ -6,11 +6,12 @@ import pytest
 import torch
 from torchvision.models import VGG16_Weights, vgg
 
-from cnf import models, training
+from cnf import build
 from cnf.config import config_sha256, from_dict, to_dict
-from cnf.data import load
 from cnf.errors import ConfigError
-from cnf.nets import VGGFeatures
+from cnf.features import VGGFeatures
+from cnf.replication import training
+from cnf.replication.data import load
 
 
 def config(**features):
@@ -52,8 +53,8 @@ def cache(tmp_path, monkeypatch):
 
 def test_stages_are_torchvisions_on_its_own_normalisation(cache):
     network, path = cache
-    model = models.build(config(pretrained=True))
-    assert models.begin(model) == (
+    model = build.build(config(pretrained=True))
+    assert build.begin(model) == (
         f"features begin with torchvision's VGG-16 weights for ImageNet, {path.name}"
     )
     x = torch.randint(256, (2, 3, 8, 8)).float()
@@ -70,8 +71,8 @@ def test_stages_are_torchvisions_on_its_own_normalisation(cache):
 
 def test_from_scratch_nothing_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    model = models.build(config())
-    assert models.begin(model) == ""
+    model = build.build(config())
+    assert build.begin(model) == ""
     x = torch.zeros(1, 3, 4, 4)
     first = []
     model.features.stages[0].register_forward_pre_hook(lambda module, inputs: first.append(inputs))
@@ -89,12 +90,12 @@ def test_another_file_of_that_name_is_refused(cache, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(torch.hub, "_hub_dir", str(cache[1].parent.parent))
     with pytest.raises(ConfigError, match="has the sha256 .*, not 397923af: remove it"):
-        models.begin(models.build(config(pretrained=True)))
+        build.begin(build.build(config(pretrained=True)))
 
 
 def test_only_vgg_features_can_be_pretrained():
     with pytest.raises(ConfigError, match="pretrained = true with features.kind = unet"):
-        models.build(config(pretrained=True, kind="unet"))
+        build.build(config(pretrained=True, kind="unet"))
 
 
 def test_a_run_says_what_it_began_with_and_goes_on_without_the_file(cache, tmp_path, capsys):
@@ -103,7 +104,7 @@ def test_a_run_says_what_it_began_with_and_goes_on_without_the_file(cache, tmp_p
     assert "features begin with torchvision's VGG-16 weights" in capsys.readouterr().out
     cache[1].unlink()
     training.train(None, out, resume=True)
-    loaded = models.load_model(out / "weights.safetensors")[0]
+    loaded = build.load_model(out / "weights.safetensors")[0]
     assert loaded.features.pretrained and torch.isfinite(loaded.mean(torch.zeros(1, 3, 4, 4))).all()
 
 

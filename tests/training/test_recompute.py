@@ -5,14 +5,15 @@ import dataclasses
 import pytest
 import torch
 
-from cnf import chain, training
+from cnf import fused
 from cnf.errors import ConfigError, TrainingError
 from cnf.layers import Conv1x1
+from cnf.replication import training
 
 
 @pytest.fixture(autouse=True)
 def rebuild_however_small(monkeypatch):
-    monkeypatch.setattr(chain, "REBUILT", 0)
+    monkeypatch.setattr(fused, "REBUILT", 0)
 
 
 def trained(config) -> tuple[training.Run, list[float]]:

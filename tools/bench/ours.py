@@ -2,9 +2,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from cnf.features import Features
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior, Split, Squeeze
-from cnf.nets import CouplingNet, Features, set_precision
+from cnf.nets import CouplingNet, set_precision
 from tools.bench.work import Adapter, Work
 
 

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from cnf.plotting import PALETTE, save_figure, styled
+from cnf.replication.plotting import PALETTE, save_figure, styled
 from tools.bench.measure import MANY, REFERENCE
 from tools.notebooks import ROOT
 

@@ -1,0 +1,224 @@
+"""The factorised baselines: every entry of y independent given x. Their likelihoods are exact."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnf import noise
+from cnf.errors import DataError
+from cnf.features import Features
+from cnf.flow import ConditionalModel, check_temperature
+from cnf.layers.base import log_scale, sum_except_batch
+from cnf.layers.uniform import check_levels
+from cnf.nets import ZeroConv
+from cnf.noise import Generator
+
+LEVELS = 256
+HALF_WIDTH = 1 / 512  # half a grey level, on the scale of v
+
+
+class Factorised(ConditionalModel):
+    """A feature network and one 3x3 convolution that gives every entry its own distribution; the
+    probability of y is their product, :eq:`eq-fact-product`."""
+
+    exact = True
+
+    def __init__(self, features: Features, out_channels: int):
+        super().__init__()
+        self.features = features
+        self.multiple, self.factor = features.multiple, features.factor
+        self.head = ZeroConv(features.channels[0], out_channels)
+
+    def params(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(h[0], output of the head), both at y's resolution."""
+        self.check_input(x)
+        h = self.features(x.to(self.dtype))[0].to(self.dtype)
+        return h, self.head(h)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """E[y|x], (B, C, H, W)."""
+        raise NotImplementedError
+
+    def sample_v(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """n draws for each x before they are rounded to labels, (n, B, C, H, W)."""
+        raise NotImplementedError
+
+
+def draws(
+    mu: Tensor, scale: Tensor | float, n: int, temperature: float, generator: Generator
+) -> Tensor:
+    """n logistic draws of every entry, mu + temperature scale eps, (n, B, C, H, W); above 0 with
+    probability sigmoid(mu / (temperature scale)), :eq:`eq-fact-draw`."""
+    check_temperature(temperature)
+    batch = len(mu)
+    generator = noise.repeated(generator, n, batch)
+    eps = noise.logistic((n * batch, *mu.shape[1:]), generator, mu)
+    return mu + temperature * scale * eps.unflatten(0, (n, batch))
+
+
+def target(y: Tensor, levels: int, like: Tensor) -> Tensor:
+    """y in the type of `like`. Raises DataError if its shape is another, which would broadcast."""
+    y = y.to(like.dtype)
+    check_levels(y, levels)
+    if y.shape[1:] != like.shape[1:]:
+        raise DataError(f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)")
+    return y
+
+
+class DiscretisedLogistic(Factorised):
+    r"""P(k) = sigmoid((k/256 + w - mu)/s) - sigmoid((k/256 - w - mu)/s), w = 1/512, open end bins:
+    :eq:`eq-bits-logistic`.
+
+    With this half-width the 256 probabilities sum to 1; the released code integrates over twice the
+    cell, so that they sum to about 2, :eq:`eq-bits-two`. `mean` is a sum of probabilities to lie
+    above a level, :eq:`eq-fact-mean`.
+
+    Args:
+        features: h[0] carries the upsampled input in its first 3 channels: mu starts there.
+    """
+
+    def __init__(self, features: Features):
+        super().__init__(features, 6)
+
+    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
+        mu, log_s = self.logistic(x)
+        y = target(y, LEVELS, like=mu)
+        return sum_except_batch(discretised_logistic(y, mu, log_s))
+
+    def logistic(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(mu, log s), each (B, 3, H, W), on the scale of k/256."""
+        h, out = self.params(x)
+        mu, raw = out.chunk(2, dim=1)
+        return h[:, :3] - HALF_WIDTH + mu, log_scale(raw, "bounded", 6.0) - 4.0
+
+    def mean(self, x: Tensor) -> Tensor:
+        mu, log_s = self.logistic(x)
+        inverse = (-log_s).exp()  # E[y] = sum_k P(y > k)
+        thresholds = ((k + 0.5) / LEVELS for k in range(LEVELS - 1))
+        return sum(torch.sigmoid((mu - t) * inverse) for t in thresholds)
+
+    def sample(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        v = self.sample_v(x, n, temperature, generator)
+        return (LEVELS * v).round().clamp(0, LEVELS - 1)
+
+    def sample_v(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        mu, log_s = self.logistic(x)
+        return draws(mu, log_s.exp(), n, temperature, generator)
+
+
+def discretised_logistic(
+    y: Tensor, mu: Tensor, log_s: Tensor, half_width: float = HALF_WIDTH
+) -> Tensor:
+    """log P(y) of every entry, in nats; y in {0..255}, mu and s on the scale of y/256.
+
+    sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b-a)): no cancellation anywhere,
+    :eq:`eq-fact-difference`. However far off, the slope in mu stays below 1/s: :eq:`eq-fact-pull`.
+    """
+    inverse = (-log_s).exp()
+    a = (y / LEVELS + half_width - mu) * inverse
+    b = (y / LEVELS - half_width - mu) * inverse
+    inside = F.logsigmoid(a) + F.logsigmoid(-b) + torch.log(-torch.expm1(-2 * half_width * inverse))
+    ends = torch.where(y == 0, F.logsigmoid(a), F.logsigmoid(-b))
+    return torch.where((y == 0) | (y == LEVELS - 1), ends, inside)
+
+
+class Bernoulli(Factorised):
+    """P(y = 1) = q = sigmoid(a), a from the network: plain cross-entropy as a likelihood,
+    :eq:`eq-fact-bernoulli`."""
+
+    def __init__(self, features: Features):
+        super().__init__(features, 1)
+
+    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
+        logit = self.logit(x)
+        y = target(y, 2, like=logit)
+        return sum_except_batch(F.logsigmoid((2 * y - 1) * logit))
+
+    def logit(self, x: Tensor) -> Tensor:
+        """logit of q, (B, 1, H, W)."""
+        return self.params(x)[1]
+
+    def p(self, x: Tensor) -> Tensor:
+        """p = sigmoid(a), (B, 1, H, W): what the network's output says as it stands. It is the
+        model's probability q only where there are no weights; thresholded at 1/2 it is a mask."""
+        return torch.sigmoid(self.params(x)[1])
+
+    def mean(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.logit(x))
+
+    def sample(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """Independent draws; the logit is divided by the temperature (0: the most likely label)."""
+        v = self.sample_v(x, n, temperature, generator)
+        return (v > 0).to(v.dtype)
+
+    def sample_v(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        return draws(self.logit(x), 1.0, n, temperature, generator)
+
+
+class WeightedBernoulli(Bernoulli):
+    """The paper's weighted likelihood, :eq:`eq-fact-weighted`: a Bernoulli model of probability
+    q = p^beta / (p^beta + (1-p)^(1-beta)), p = sigmoid(a).
+
+    logit q = (1-beta) softplus(a) - beta softplus(-a), :eq:`eq-fact-q`: the same family as
+    `Bernoulli`, with other gradients, :eq:`eq-fact-gradient` (paper, segmentation). Likelihoods,
+    samples and `mean` are in q; p > 1/2 where q > 1 / (1 + 2^(2 beta - 1)), :eq:`eq-fact-half`.
+
+    Args:
+        beta: in (0, 1); near 1 it weighs vessel pixels more.
+    """
+
+    def __init__(self, features: Features, beta: float):
+        super().__init__(features)
+        self.beta = check_beta(beta)
+
+    def logit(self, x: Tensor) -> Tensor:
+        return weighted_logit(self.params(x)[1], self.beta)
+
+
+class ClassWeighted(Bernoulli):
+    """A Bernoulli model trained by class-weighted cross-entropy, which is no likelihood.
+
+    loss = -[beta y log p + (1 - beta) (1 - y) log(1 - p)], nats per pixel, p = sigmoid(a):
+    :eq:`eq-fact-loss`; exp(-loss) is no distribution, :eq:`eq-fact-excess`. At given odds of a
+    vessel, eta : 1 - eta, it is least where p has the odds beta eta : (1-beta) (1-eta),
+    :eq:`eq-fact-odds`: p is the probability only for beta = 1/2, where the loss is half the
+    cross-entropy. What is scored is the Bernoulli model with this p, so its bits show what the
+    weights cost.
+
+    Args:
+        beta: in (0, 1); above 1/2 vessel pixels count more.
+    """
+
+    def __init__(self, features: Features, beta: float):
+        super().__init__(features)
+        self.beta = check_beta(beta)
+
+    def loss(
+        self, y: Tensor, x: Tensor, generator: Generator = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        a = self.logit(x)
+        y = target(y, 2, like=a)
+        weights = y * self.beta + (1 - y) * (1 - self.beta)
+        log_p = F.logsigmoid((2 * y - 1) * a)
+        return -(weights * log_p).mean(), {"nats": -log_p.detach().mean()}
+
+
+def check_beta(beta: float) -> float:
+    if not 0 < beta < 1:
+        raise ValueError(f"beta = {beta}: choose a value between 0 and 1")
+    return beta
+
+
+def weighted_logit(a: Tensor, beta: float) -> Tensor:
+    """logit q from the logit a of p, :eq:`eq-fact-q`; it rises with a, :eq:`eq-fact-slope`."""
+    return (1 - beta) * F.softplus(a) - beta * F.softplus(-a)

@@ -1,0 +1,314 @@
+"""The feature networks h = g(x): x -> [h[0] at y's resolution, h[l] after l squeezes]."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnf.errors import ConfigError
+from cnf.nets import Network
+from cnf.resample import consistent_double
+
+
+class Features(Network):
+    """h = g(x), a list. `channels[l]` counts the channels of h[l]; sizes of y must divide by
+    `multiple`; `factor` is the size of y over the size of x."""
+
+    channels: list[int]
+    multiple = 1
+    factor = 1
+
+
+class NoFeatures(Features):
+    """Maps with zero channels: an unconditional model p(y). Only the size of x counts."""
+
+    def __init__(self, levels: int = 0):
+        super().__init__()
+        self.channels = [0] * (levels + 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        batch, _, height, width = x.shape
+        return [x.new_zeros(batch, 0, height >> n, width >> n) for n in range(len(self.channels))]
+
+
+class RawFeatures(Features):
+    """x itself, averaged over 2x2 blocks once a level: for toy problems without a network."""
+
+    def __init__(self, channels: int, levels: int = 0):
+        super().__init__()
+        self.channels = [channels] * (levels + 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h = [x]
+        for _ in self.channels[1:]:
+            h.append(F.avg_pool2d(h[-1], 2))
+        return h
+
+
+def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def upsampled(x: Tensor) -> Tensor:
+    """Grey levels (B, 3, H, W) to the doubled picture that halves back to x, on the scale of v: the
+    centre of each grey level's cell. What the flow then models sums to zero at low resolution, up
+    to the noise of dequantization (worth 0.4 bits/dim over plain bicubic after 100 steps)."""
+    return (consistent_double(x) + 0.5) / 256
+
+
+class ResidualBlock(nn.Module):
+    """t + conv3x3(ReLU(conv3x3(t))); the second convolution starts small."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first, self.second = conv3x3(channels, channels), conv3x3(channels, channels)
+        with torch.no_grad():
+            self.second.weight.mul_(0.1)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return t + self.second(F.relu(self.first(t)))
+
+
+class ResidualFeatures(Features):
+    """A light residual network at x's resolution (EDSR-type), for x2 super-resolution.
+
+    h[0] is the upsampled input (3 channels, for `Residual`), then `full` channels brought to y's
+    resolution by a pixel shuffle; h[1] the network's output; h[l] a 2x2 convolution of h[l-1].
+
+    With `fractions` the network also reads |x - round(x)|: 0 everywhere if x was rounded to 8 bits.
+    With `clip` h[1] and what follows from it is clipped to (-clip, clip).
+
+    Shapes: x (B, 3, H, W) grey levels -> h[0] (B, 3 + full, 2H, 2W), h[l] (B, channels, ...).
+    """
+
+    factor = 2
+
+    def __init__(
+        self,
+        levels: int,
+        channels: int = 64,
+        blocks: int = 4,
+        full: int = 0,
+        fractions: bool = False,
+        clip: float | None = None,
+    ):
+        super().__init__()
+        self.fractions, self.clip = fractions, clip
+        self.channels = [3 + full] + [channels] * levels
+        self.multiple = 2 ** max(levels, 1)
+        self.head = conv3x3(6 if fractions else 3, channels)
+        self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.full = conv3x3(channels, 4 * full) if full else None
+        self.down = nn.ModuleList(
+            nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels - 1)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            seen = x / 256 - 0.5
+            if self.fractions:
+                seen = torch.cat([seen, 2 * (x - x.round()).abs()], dim=1)
+            trunk = self.body(self.head(seen))
+            if self.clip:
+                trunk = trunk.clamp(-self.clip, self.clip)
+            h = [trunk]
+            for down in self.down:
+                h.append(down(h[-1]))
+            full = [F.relu(F.pixel_shuffle(self.full(trunk), 2))] if self.full is not None else []
+        return [torch.cat([upsampled(x), *(t.to(x.dtype) for t in full)], dim=1), *h]
+
+
+class DenseBlock(nn.Module):
+    """Five densely connected convolutions with residual factor 0.2."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            conv3x3(channels + n * growth, growth if n < 4 else channels) for n in range(5)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        seen = [t]
+        for conv in self.convs[:-1]:
+            seen.append(F.leaky_relu(conv(torch.cat(seen, 1)), 0.2))
+        return t + 0.2 * self.convs[-1](torch.cat(seen, 1))
+
+
+class RRDB(nn.Module):
+    """Three dense blocks in a residual, factor 0.2."""
+
+    def __init__(self, channels: int, growth: int):
+        super().__init__()
+        self.blocks = nn.Sequential(*(DenseBlock(channels, growth) for _ in range(3)))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return t + 0.2 * self.blocks(t)
+
+
+class RRDBFeatures(Features):
+    """Residual-in-residual dense blocks, as in the first author's released code, for x2
+    super-resolution; :eq:`eq-features-weights` counts the weights.
+
+    h[0] at y's resolution (nearest x2, conv3x3, LeakyReLU); h[l] a 2x2 stride-2 convolution of
+    h[l-1]. The three convolutions that the released network never uses are left out. With `carry`,
+    the upsampled input comes first in h[0].
+
+    Shapes: x (B, 3, H, W) grey levels -> h[l] (B, channels, 2H / 2^l, 2W / 2^l).
+    """
+
+    factor = 2
+
+    def __init__(
+        self,
+        levels: int,
+        channels: int = 128,
+        blocks: int = 16,
+        growth: int = 32,
+        carry: bool = False,
+    ):
+        super().__init__()
+        self.carry = carry
+        self.channels = [channels + 3 * carry] + [channels] * levels
+        self.multiple = 2 ** max(levels, 1)
+        self.head = conv3x3(3, channels)
+        self.body = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
+        self.trunk = conv3x3(channels, channels)
+        self.up = conv3x3(channels, channels)
+        self.down = nn.ModuleList(nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            t = self.head(x / 256)
+            t = t + self.trunk(self.body(t))
+            h = [F.leaky_relu(self.up(F.interpolate(t, scale_factor=2, mode="nearest")), 0.2)]
+            for down in self.down:
+                h.append(down(h[-1]))
+        if self.carry:
+            h[0] = torch.cat([upsampled(x), h[0].to(x.dtype)], dim=1)
+        return h
+
+
+class UNetFeatures(Features):
+    """A small U-Net on the fundus photograph: h[l] is the decoder's map at scale l.
+
+    Channels double at every scale; each block is twice (conv3x3, batch norm, ReLU).
+
+    Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels 2^l, H / 2^l, W / 2^l).
+    """
+
+    def __init__(self, levels: int, channels: int = 16, scales: int = 3):
+        super().__init__()
+        if levels >= scales:
+            raise ValueError(f"{levels} levels need a U-Net of at least {levels + 1} scales")
+        widths = [channels * 2**n for n in range(scales)]
+        self.channels, self.multiple = widths[: levels + 1], 2 ** (scales - 1)
+        self.down = nn.ModuleList(
+            self.block(c_in, c) for c_in, c in zip([3, *widths[:-1]], widths, strict=True)
+        )
+        self.lift = nn.ModuleList(nn.Conv2d(widths[n + 1], widths[n], 1) for n in range(scales - 1))
+        self.up = nn.ModuleList(self.block(2 * c, c) for c in widths[:-1])
+
+    @staticmethod
+    def block(in_channels: int, channels: int) -> nn.Sequential:
+        def half(c: int) -> list[nn.Module]:
+            return [
+                nn.Conv2d(c, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            ]
+
+        return nn.Sequential(*half(in_channels), *half(channels))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            skips, t = [], x / 128 - 1
+            for n, block in enumerate(self.down):
+                t = block(F.max_pool2d(t, 2) if n else t)
+                skips.append(t)
+            h = [t]
+            for n in reversed(range(len(self.up))):
+                t = F.interpolate(self.lift[n](t), scale_factor=2, mode="nearest")
+                t = self.up[n](torch.cat([skips[n], t], dim=1))
+                h.append(t)
+        return h[::-1][: len(self.channels)]
+
+
+class VGGFeatures(Features):
+    """torchvision's VGG-16 stages, joined from coarse to fine: h[l] is the map at scale l.
+
+    The paper names a VGG-type extractor and no more, as far as we know. Weights start from scratch;
+    with `pretrained`, training starts from those that torchvision offers (`load_pretrained`), and x
+    is normalised as they were trained: (x / 255 - mean) / deviation of ImageNet.
+
+    Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels, H / 2^l, W / 2^l).
+    """
+
+    FILE, SHA256 = "vgg16-397923af.pth", "397923af"
+    # of R, G, B in grey levels: 255 times what torchvision states
+    MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+    def __init__(self, levels: int, channels: int = 32, scales: int = 4, pretrained: bool = False):
+        super().__init__()
+        if not levels < scales <= 5:
+            raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
+        from torchvision.models import vgg  # takes a second, and few models need it
+
+        config = vgg.cfgs["D"]  # vgg16() itself would also draw a classifier of 124 M weights
+        end = [n for n, width in enumerate(config) if width == "M"][scales - 1]
+        layers = vgg.make_layers(config[: end + 1])
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        cuts = [0, *(n for n, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))]
+        self.stages = nn.ModuleList(layers[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+        widths = [64, 128, 256, 512, 512][:scales]
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
+        self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)
+        self.pretrained = pretrained
+
+    def load_pretrained(self) -> str:
+        """Take torchvision's weights for ImageNet from this machine's cache; says from where.
+
+        Raises ConfigError if the file is not there, or is another: nothing is downloaded.
+        """
+        path = Path(torch.hub.get_dir(), "checkpoints", self.FILE)
+        remedy = (
+            'fetch it once with python -c "import torchvision; '
+            "torchvision.models.vgg16(weights='IMAGENET1K_V1')\" (528 MB), or leave "
+            "features.pretrained=false"
+        )
+        if not path.exists():
+            raise ConfigError(f"features.pretrained = true, but there is no {path}: {remedy}")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not digest.startswith(self.SHA256):
+            raise ConfigError(
+                f"{path} has the sha256 {digest[:8]}, not {self.SHA256}: remove it and {remedy}"
+            )
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        layers = [layer for stage in self.stages for layer in stage]  # torchvision's, in its order
+        for place, layer in enumerate(layers):
+            for name, own in layer.state_dict().items():
+                own.copy_(weights[f"features.{place}.{name}"])
+        return f"features begin with torchvision's VGG-16 weights for ImageNet, {self.FILE}"
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Grey levels as the first convolution reads them."""
+        if not self.pretrained:
+            return x / 128 - 1
+        mean, deviation = (x.new_tensor(t).view(3, 1, 1) for t in (self.MEAN, self.DEVIATION))
+        return (x - mean) / deviation
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        with self.autocast(x.device):
+            maps, t = [], self.normalised(x)
+            for stage, lateral in zip(self.stages, self.lateral, strict=True):
+                t = stage(t)
+                maps.append(lateral(t))
+            h = [maps[-1]]
+            for finer in maps[-2::-1]:
+                h.append(finer + F.interpolate(h[-1], scale_factor=2, mode="nearest"))
+        return h[::-1][: len(self.channels)]

@@ -1,0 +1,1 @@
+"""The laboratory: data sets, training, evaluation and the numbers of the replication."""

@@ -1,0 +1,279 @@
+"""What the paper claims beside our rows, `results/claims.yml`, and what others have published,
+`results/published.yml`."""
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from cnf.errors import LedgerError
+from cnf.replication.ledger import (
+    RESULTS,
+    Paper,
+    Row,
+    Text,
+    described,
+    fits,
+    one,
+    read,
+    select,
+    valued,
+)
+
+Verdict = Literal["same", "different", "could not", "open"]
+_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Wanted = str | dict[str, Any]  # the id of a row, or the fields that `one` finds it by
+_SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
+
+
+@dataclass(frozen=True, config=_strict)
+class Compare:
+    """Which of our rows stand beside a number of the paper."""
+
+    experiment: Literal["sr", "vessels"]
+    model: str
+    metric: str
+    data: str | tuple[str, ...]
+
+
+@dataclass(frozen=True, config=_strict)
+class Claim:
+    """One claim or number of the paper.
+
+    Args:
+        place: where it stands, as far as we know ("abstract", "a table of likelihoods").
+        says: the claim in our words. `value`, `unit`: where it is a number and we recall one.
+        tag: "confirmed" if a readable copy says so, else "unconfirmed". `source` says which copy.
+        verdict: ours against theirs, and the `cause` in a sentence. `would_change`: the data, the
+            run or the sentence of the paper that would change it.
+        ours: our rows: ids, or fields as for `one` (split "test" if they do not say). The newest
+            row stands for those that it supersedes.
+        holds: what has to be true of these rows for the verdict to stand: "#0 + 1 < #1" says that
+            the second of them is more than 1 above the first.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    place: Text
+    says: Text
+    tag: Literal["confirmed", "unconfirmed"]
+    source: Text
+    verdict: Verdict
+    cause: Text
+    would_change: Text
+    value: float | None = None
+    unit: str | None = None
+    ours: tuple[Wanted, ...] = ()
+    holds: tuple[Text, ...] = ()
+    compare: Compare | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self):
+        if self.verdict in ("same", "different") and not self.ours and self.value is not None:
+            raise ValueError(f"a number judged '{self.verdict}' needs a row of ours")
+        if self.verdict == "same" and self.value is not None and self.tag == "unconfirmed":
+            raise ValueError("a recalled number cannot be judged 'same': confirm it first")
+        if (self.value is None) != (self.unit is None):
+            raise ValueError("`value` and `unit` go together")
+        for rule in self.holds:
+            sides = [_SUM.fullmatch(side) for side in rule.split("<")]
+            if len(sides) != 2 or not all(sides):
+                raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1'")
+            named = [int(i) for i in re.findall(r"#(\d+)", rule)]
+            if not named or max(named) >= len(self.ours):
+                raise ValueError(f"'{rule}' needs rows of `ours`, which has {len(self.ours)}")
+        return self
+
+
+@dataclass(frozen=True, config=_strict)
+class Claims:
+    """`results/claims.yml`."""
+
+    claims: tuple[Claim, ...]
+
+
+def claims(results: Path = RESULTS) -> Claims:
+    """Read and validate claims.yml against the ledger.
+
+    Raises LedgerError, also if a claim that was judged misses a row or if what it `holds` does not.
+    """
+    path = results / "claims.yml"
+    found, rows = _read_yaml(path, Claims), read(results)
+    ids = [claim.id for claim in found.claims]
+    for claim in found.claims:
+        if ids.count(claim.id) > 1:
+            raise LedgerError(f"{path.name}: claim '{claim.id}' is there twice")
+        ours = [_newest(wanted, rows, claim) for wanted in claim.ours]
+        if None in ours:
+            if claim.verdict in ("same", "different"):
+                missing = claim.ours[ours.index(None)]
+                raise LedgerError(
+                    f"{path.name}: claim '{claim.id}' is judged but there is no row {missing}"
+                )
+            continue
+        for rule in claim.holds:
+            left, right = (_sum(side, ours) for side in rule.split("<"))
+            if not left < right:
+                raise LedgerError(
+                    f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
+                    "does not hold: judge the claim again"
+                )
+    return found
+
+
+def _read_yaml(path: Path, form: type) -> Any:
+    if not path.exists():
+        raise LedgerError(f"{path.name} is missing from {path.parent.name}/")
+    return _parse(path.read_text(), path.name, form)
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str, name: str, form: type) -> Any:
+    try:
+        return TypeAdapter(form).validate_python(yaml.safe_load(text))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise LedgerError(f"{name} does not fit: {error}") from None
+
+
+def _newest(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
+    """The row that a claim names, or the newest that stands for it; None if its fields have none.
+
+    Raises LedgerError for an id that is no row, and for fields that fit several.
+    """
+    try:
+        if isinstance(wanted, str):
+            newer = {row.supersedes: row.id for row in rows if row.supersedes}
+            by_id = {row.id: row for row in rows}
+            if wanted not in by_id:
+                raise LedgerError(f"names no row '{wanted}'")
+            while wanted in newer:
+                wanted = newer[wanted]
+            return by_id[wanted]
+        wanted = {"split": "test"} | wanted
+        return one(rows, **wanted) if select(rows, **wanted) else None
+    except LedgerError as error:
+        raise LedgerError(f"claims.yml: claim '{claim.id}': {error}") from None
+
+
+def _sum(side: str, rows: Sequence[Row]) -> float:
+    first, sign, second = _SUM.fullmatch(side).groups()
+    a, b = (
+        0.0 if term is None else rows[int(term[1:])].value if term[0] == "#" else float(term)
+        for term in (first, second)
+    )
+    return a - b if sign == "-" else a + b
+
+
+def beside(claim: Claim, rows: Sequence[Row]) -> list[Row]:
+    """Our rows that stand beside a claim, the newest of each; what is not there is left out."""
+    return [row for wanted in claim.ours if (row := _newest(wanted, rows, claim))]
+
+
+def told(claim: Claim) -> str:
+    """What the paper says, its number included; what is unconfirmed is never told as a fact."""
+    digits = 3 if claim.unit == "F" else 2
+    number = "" if claim.value is None else f": {claim.value:.{digits}f} {claim.unit}"
+    return "(recalled, unconfirmed) " * (claim.tag == "unconfirmed") + claim.says + number
+
+
+def claims_text(results: Path = RESULTS) -> str:
+    """The claims as Markdown, by the part of the paper."""
+    rows, parts = read(results), {}
+    for claim in claims(results).claims:
+        lines = [f"- **{claim.verdict}**: {told(claim)}"]
+        lines += [
+            f"  - ours: {valued(row)}; {described(row)} (row `{row.id}`)"
+            for row in beside(claim, rows)
+        ]
+        lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]
+        parts.setdefault(claim.place, []).append("\n".join(lines))
+    return "\n\n".join(f"## {part}\n\n" + "\n".join(of) for part, of in parts.items())
+
+
+def paper_figure(
+    experiment: str, model: str, metric: str, data: str, results: Path
+) -> Paper | None:
+    """The paper's figure for such a row, if claims.yml has one."""
+    if not (results / "claims.yml").exists():
+        return None
+    for claim in _read_yaml(results / "claims.yml", Claims).claims:
+        c = claim.compare
+        if c is None or claim.value is None:
+            continue
+        sets = [c.data] if isinstance(c.data, str) else c.data
+        same = (c.experiment, c.model, c.metric) == (experiment, model, metric)
+        if same and any(fits(data, wanted) for wanted in sets):
+            return Paper(claim.place, claim.value, claim.tag)
+    return None
+
+
+# --- what others have published -------------------------------------------------------------------
+
+Number = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_strict)
+class Published:
+    """A number of other work that stands beside ours. Never one of the paper.
+
+    Args:
+        metric: of METRICS where it is such a one, or "lpips", or "f" (F of vessels).
+        deviation: standard deviation over images, where it is known.
+        setting: how it was made. `source`: where we read it.
+        incomparable: why it must not be compared with a row of ours; None if it may.
+    """
+
+    method: Text
+    experiment: Literal["sr", "vessels"]
+    data: Text
+    metric: Literal[
+        *("psnr", "ssim", "psnr_rgb", "ssim_rgb", "consistency", "bits_per_dim", "lpips", "f")
+    ]
+    value: Number
+    deviation: Number | None
+    setting: Text
+    source: Text
+    incomparable: str | None
+
+
+@dataclass(frozen=True, config=_strict)
+class _Work:
+    """An entry of published.yml: several numbers of one work."""
+
+    method: Text
+    experiment: Literal["sr", "vessels"]
+    setting: Text
+    source: Text
+    values: dict[str, dict[str, Number | tuple[Number, Number]]]
+    incomparable: str | None = None
+
+
+@dataclass(frozen=True, config=_strict)
+class _Works:
+    published: tuple[_Work, ...]
+
+
+def published(results: Path = RESULTS, **wanted: Any) -> list[Published]:
+    """What `results/published.yml` holds, a number each, of those whose fields are as `wanted`
+    says: `published(data="set5", metric="psnr")`. Raises LedgerError."""
+    unknown = [name for name in wanted if name not in Published.__dataclass_fields__]
+    if unknown:
+        raise LedgerError(f"published figures have no field '{unknown[0]}'")
+    found = []
+    for work in _read_yaml(results / "published.yml", _Works).published:
+        for data, values in work.values.items():
+            for metric, number in values.items():
+                number = number if isinstance(number, tuple) else (number, None)
+                about = work.setting, work.source, work.incomparable
+                try:
+                    figure = Published(work.method, work.experiment, data, metric, *number, *about)
+                except ValidationError as error:
+                    raise LedgerError(f"published.yml: {work.method}: {error}") from None
+                if all(fits(getattr(figure, k), v) for k, v in wanted.items()):
+                    found.append(figure)
+    return found

@@ -1,0 +1,155 @@
+"""A reader's own pictures: a folder of photographs, or of images with labels."""
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnf.errors import DataError
+from cnf.replication.data.examples import Example, ImageSet, Split
+from cnf.replication.data.images import SUFFIXES, check_size, read_image, read_mask
+
+HELD_OUT = (0.1, 0.1)  # shares of a flat folder that are test and valid
+
+
+def read_folder(folder: Path, split: Split) -> ImageSet:
+    """The pictures in `folder`, in order of their names.
+
+    A folder with `images/` is for vessels, or any thin structure: each picture has a label of the
+    same name in `labels/`, whatever its format: two grey levels, the brighter is what is sought.
+    If there is a `masks/`, each has a field of view. `source` tells how much is marked.
+    Any other folder is for super-resolution: its pictures are the targets; an odd last row or
+    column is left out, which `source` tells.
+
+    If `folder` has subfolders named train, valid or test, they are the splits. If not, a hash of
+    each file decides, see `by_hash`: about a tenth of the pictures is test, a tenth valid.
+    Raises DataError for a folder, picture or label that cannot be used.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}: write folder:PATH with the path of your pictures")
+    name = f"folder:{folder.name}"
+    parted = [s for s in ("train", "valid", "test") if (folder / s).is_dir()]
+    if parted and split not in parted:
+        raise DataError(f"{folder} has no {split}/ beside {', '.join(parted)}: add it")
+    folder = folder / split if parted else folder
+    vessels = (folder / "images").is_dir()
+    paths, source = pictures(folder / "images" if vessels else folder), "own pictures"
+    if not parted:
+        found = by_hash(paths)
+        if not found["train"]:
+            raise DataError(
+                f"{folder}: {len(paths)} different picture(s), too few to split: training needs 3; "
+                f"to evaluate on all, move them to {folder.name}/test/"
+            )
+        parts = ", ".join(f"{len(found[s])} {s}" for s in found)
+        paths, source = found[split], f"own pictures, split by a hash of each file ({parts})"
+    read = _labelled if vessels else _target
+    examples = [read(folder, path) for path in paths]
+    if cropped := sum(odd for _, odd in examples):
+        source += f"; {cropped} cropped to even sides at the right and bottom"
+    if vessels:
+        marked = sum(int(e.y.sum()) for e, _ in examples) / sum(e.y.numel() for e, _ in examples)
+        source += f"; {100 * marked:.2g} % of the pixels are marked"
+        source += ", more than is not: are labels black on white?" * (marked > 0.5)
+    kind = "vessels" if vessels else "sr"
+    return ImageSet(name, split, kind, [example for example, _ in examples], source)
+
+
+def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Files by split, each in the order given: by the hash of its bytes, as a number in [0, 1),
+    below 0.1 test, below 0.2 valid, else train, :eq:`eq-own-split`.
+
+    So a picture stays in its split when others come or go or when it is renamed, and copies of one
+    file stay together. In a small folder where none falls below, the lowest become test, then
+    valid.
+    """
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    place = [int.from_bytes(digest[:6], "big") / 2**48 for digest in digests]
+    order, start, found = sorted(place), 0, {}
+    for split, end in zip(("test", "valid"), np.cumsum(HELD_OUT), strict=True):
+        least = bisect_right(order, order[start]) if start < len(order) else start
+        stop = max(bisect_left(order, end), least)
+        found[split], start = set(order[start:stop]), stop
+    found["train"] = set(order[start:])
+    return {
+        split: [path for path, u in zip(paths, place, strict=True) if u in found[split]]
+        for split in ("train", "valid", "test")
+    }
+
+
+def even(pixels: np.ndarray) -> np.ndarray:
+    """A picture (H,W,3) without an odd row at the bottom or column at the right: x is half of y."""
+    height, width = pixels.shape[:2]
+    return np.ascontiguousarray(pixels[: height - height % 2, : width - width % 2])
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The picture files of a folder by name. Raises DataError if there is none."""
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise DataError(f"{folder}: no picture in it (looked for {', '.join(SUFFIXES)})")
+    return found
+
+
+def find(folder: Path, prefix: str) -> Path:
+    """The one picture in `folder` whose name starts with `prefix`, whatever its format."""
+    found = [p for p in folder.glob(f"{prefix}*") if p.suffix.lower() in SUFFIXES]
+    if len(found) != 1:
+        raise DataError(
+            f"{folder}: expected one picture named {prefix}*, found {len(found)}: "
+            "see data/README.md for the layout"
+        )
+    return found[0]
+
+
+def missing(name: str, where: Path) -> DataError:
+    """The error of a set that is not where it was looked for."""
+    return DataError(
+        f"{name}: nothing at {where}: see `python -m cnf data prepare {name}` for how to get it, "
+        "or set CNF_DATA to the folder that holds it"
+    )
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """(H,W,3) or (H,W) -> uint8 (C,H,W)."""
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(pixels).astype(np.uint8, copy=False))
+
+
+def _target(folder: Path, path: Path) -> tuple[Example, bool]:
+    """The picture, and whether it lost a row or column."""
+    pixels = read_image(path)
+    whole = even(pixels)
+    check_size(path, *whole.shape[:2])
+    return Example(path.stem, to_tensor(whole)), whole.shape != pixels.shape
+
+
+def _labelled(folder: Path, path: Path) -> tuple[Example, bool]:
+    pixels = read_image(path)
+    size = pixels.shape[:2]
+    label = read_mask(partner(folder / "labels", path), size)
+    fov = None
+    if (folder / "masks").is_dir():
+        fov = torch.from_numpy(read_mask(partner(folder / "masks", path), size))
+        if not fov.any():
+            raise DataError(f"{partner(folder / 'masks', path)}: marks nothing: white is in view")
+    return Example(path.stem, to_tensor(label), to_tensor(pixels), fov), False
+
+
+def partner(folder: Path, path: Path) -> Path:
+    """The picture in `folder` that goes by the name of `path`, whatever its format."""
+    there = [p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES]
+    found = [p for p in there if p.stem == path.stem]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(sorted(p.name for p in found))
+        raise DataError(f"{path}: has {len(found)} in {folder.name}/: keep one of {names}")
+    names = ", ".join(sorted(p.name for p in there)[:2]) or "no picture"
+    raise DataError(
+        f"{path}: has none in {folder}: add {path.stem}.png (there: {names}{', ...' * bool(there)})"
+    )

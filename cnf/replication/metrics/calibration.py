@@ -1,0 +1,162 @@
+"""Do probabilities mean what they say? Of single pixels, and of what a whole mask is like.
+
+Marginals: among pixels that are vessel with probability p, a share of p should be vessel. Joint
+statements, such as the number of pieces: the truth should be one more draw of the model, see
+`uncertainty`; 20 photographs are 20 numbers, so that only coarse faults can be seen.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+import torch
+
+from cnf import noise
+from cnf.errors import DataError
+from cnf.replication.metrics import jackknife, uncertainty
+
+LOW, HIGH, BINS = 0.05, 0.95, 15  # pixels that are not all but certain
+GROUPS = 5  # of ranks, for their chi-square: four photographs of twenty each
+
+
+class Reliability(NamedTuple):
+    """For a plot, a value a bin: mean p, the share of pixels that are vessel, pixels."""
+
+    p: np.ndarray
+    share: np.ndarray
+    count: np.ndarray
+
+
+class Joint(NamedTuple):
+    """How draws of one number a photograph go with its true value; `_se`: over photographs.
+
+    coverage: share of photographs whose truth lies in the central interval of nominal 90 %.
+    ratio: sum of the mean draws over the sum of truths. chi2: of the ranks of truth among draws, in
+    five groups, and p_value, its probability under calibration. ranks: (N,), in 0..n.
+    """
+
+    coverage: float
+    coverage_se: float | None
+    ratio: float
+    ratio_se: float | None
+    chi2: float
+    p_value: float
+    ranks: np.ndarray
+
+
+# --- marginals ------------------------------------------------------------------------------------
+
+
+def calibration_error(
+    p: np.ndarray, y: np.ndarray, low: float = LOW, high: float = HIGH, bins: int = BINS
+) -> float:
+    """Mean of |mean p - share of y| over bins of equal count of the p in [low, high].
+
+    Pixels of equal p share a bin, so that counts may differ a little; bins weigh by them.
+
+    Args:
+        p: probabilities, any shape. `y`: labels in {0, 1}, as p.
+
+    Raises DataError for sizes that differ, a p outside [0, 1], or none in [low, high].
+    """
+    return float(error_of(table([p], [y], low, high, bins).sum(0)))
+
+
+def reliability(
+    p: np.ndarray, y: np.ndarray, low: float = 0.0, high: float = 1.0, bins: int = BINS
+) -> Reliability:
+    """The bins of `calibration_error`, by default of all p; those without a pixel left out."""
+    return reliability_of(table([p], [y], low, high, bins).sum(0))
+
+
+def table(
+    p: Sequence[np.ndarray],
+    y: Sequence[np.ndarray],
+    low: float = LOW,
+    high: float = HIGH,
+    bins: int = BINS,
+) -> np.ndarray:
+    """What each image adds to the common bins, (N, 3 bins): pixels, sum of p, sum of y; for
+    `error_of`, `reliability_of` and `metrics.jackknife`. Raises as
+    `calibration_error` does."""
+    pairs = [_checked(*pair) for pair in zip(p, y, strict=True)]
+    kept = [(p >= low) & (p <= high) for p, _ in pairs]
+    p, y = ([pair[k][keep] for pair, keep in zip(pairs, kept, strict=True)] for k in (0, 1))
+    values, where, counts = np.unique(np.concatenate(p), return_inverse=True, return_counts=True)
+    if not len(values):
+        raise DataError(f"no p lies in [{low}, {high}]: there is nothing to calibrate")
+    middle = (counts.cumsum() - counts / 2) / counts.sum()
+    where = np.floor(bins * middle).astype(int)[where.ravel()]
+    image = np.repeat(np.arange(len(p)), [len(part) for part in p])
+    cells = image * bins + where
+    terms = (None, np.concatenate(p), np.concatenate(y))
+    sums = [np.bincount(cells, term, len(p) * bins).reshape(len(p), bins) for term in terms]
+    return np.concatenate(sums, 1).astype(float)
+
+
+def error_of(sums: np.ndarray) -> np.ndarray:
+    """`calibration_error` of sums of rows of `table`, along the last axis."""
+    count, p, y = np.split(sums, 3, -1)
+    return np.abs(p - y).sum(-1) / count.sum(-1)
+
+
+def reliability_of(sums: np.ndarray) -> Reliability:
+    """`reliability` of the sum of rows of `table`, (3 bins,)."""
+    count, p, y = (part[sums[: len(sums) // 3] > 0] for part in np.split(sums, 3))
+    return Reliability(p / count, y / count, count)
+
+
+def brier(p: np.ndarray, y: np.ndarray) -> float:
+    """Mean of (p - y)^2, of all pixels given: 0 is best, 1/4 is what p = 1/2 gets (Brier 1950).
+    Raises as `calibration_error` does."""
+    p, y = _checked(p, y)
+    return float(np.square(p - y).mean())
+
+
+def _checked(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 (n,)."""
+    p, y = np.asarray(p, np.float64).ravel(), np.asarray(y, np.float64).ravel()
+    if p.shape != y.shape or not len(p):
+        raise DataError(f"{len(p)} probabilities and {len(y)} labels: give one label each")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise DataError("a p lies outside [0, 1]: give probabilities, not logits")
+    return p, y
+
+
+# --- joint statements -----------------------------------------------------------------------------
+
+
+def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int = 0) -> Joint:
+    """Of n draws of one number for each of N photographs, (N, n), and its truth, (N,).
+
+    Equal numbers are common: the truth takes its rank among them at random, by keyed noise. Raises
+    DataError for shapes that do not fit, fewer than two draws, or a value that is not finite.
+    """
+    samples, truth = np.asarray(samples, np.float64), np.asarray(truth, np.float64)
+    if samples.ndim != 2 or truth.shape != samples.shape[:1] or samples.shape[1] < 2:
+        raise DataError(f"samples {samples.shape}, truth {truth.shape}: give (N, n >= 2) and (N,)")
+    if not (np.isfinite(samples).all() and np.isfinite(truth).all()):
+        raise DataError("a sample or a truth is not finite: leave its photograph out")
+    n = samples.shape[1]
+    keyed = noise.keyed(seed, [0], uncertainty.TIES_DRAW)
+    ranks = uncertainty.rank(torch.from_numpy(truth), torch.from_numpy(samples.T.copy()), keyed)
+    ranks = ranks.numpy()
+    counts = np.eye(n + 1)[ranks]
+    coverage = jackknife(counts, lambda sums: uncertainty.coverage_at(sums, level))
+    pairs = np.stack([samples.mean(1), truth], 1)
+    ratio = jackknife(pairs, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
+    group = np.arange(n + 1) * GROUPS // (n + 1)
+    expected = len(truth) * np.bincount(group, minlength=GROUPS) / (n + 1)
+    found = np.bincount(group[ranks], minlength=GROUPS)
+    filled = expected > 0
+    chi2 = float((np.square(found - expected)[filled] / expected[filled]).sum())
+    p_value = float(scipy.stats.chi2.sf(chi2, filled.sum() - 1))
+    return Joint(*coverage, *ratio, chi2, p_value, ranks)
+
+
+def interval(samples: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+    """The central interval of the draws, along the last axis: their quantiles."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail], axis=-1)
+    return low, high

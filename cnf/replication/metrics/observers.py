@@ -1,0 +1,244 @@
+"""What people drew on the photographs of a vessel set, and where two of them differ.
+
+`python -m cnf.replication.metrics.observers` writes `results/eyes/observers.json`, the numbers of
+every set and split that is there, and `results/eyes/chasedb1.png`, a photograph of CHASE_DB1 with
+what its two observers drew. Nothing of DRIVE and STARE is kept but numbers.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.ndimage import distance_transform_edt
+from scipy.special import entr
+from skimage.morphology import skeletonize
+
+from cnf.errors import DataError
+from cnf.replication import plotting
+from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.metrics import mean_se
+from cnf.replication.metrics.shapes import shape
+
+FOLDER = Path(__file__).resolve().parents[3] / "results" / "eyes"
+SETS = (
+    ("embedded-vessels", "test"),
+    *(("drive", split) for split in ("train", "valid", "test")),
+    *(("chasedb1-all", "test"), ("stare", "test")),
+)
+TOLERANCES = (0, 1, 2, 3)  # pixels
+NEAR = 4  # pixels: farther from the other's contour all pixels are alike
+SHOWN, PLACE = "chasedb1-08L", (420, 420, 240)  # of the figure: an eye; row, column and side
+BOTH, FIRST, SECOND = (40, 40, 40), (0, 114, 178), (213, 94, 0)  # black, blue and orange
+
+
+def bits(rate: float | np.ndarray) -> float | np.ndarray:
+    """Entropy of a Bernoulli variable with this rate, bits, :eq:`eq-structures-coin`."""
+    rate = np.asarray(rate, np.float64)
+    total = (entr(rate) + entr(1 - rate)) / np.log(2)
+    return float(total) if total.ndim == 0 else total
+
+
+def bits_given(y: np.ndarray, context: np.ndarray) -> float:
+    """Bits that binary y, (N,), still costs a pixel to someone who knows its context, integers >= 0
+    of shape (N,), and the rate of y in each: the conditional entropy of the counts,
+    :eq:`eq-retina-conditional`."""
+    ones, count = np.bincount(context, weights=y), np.bincount(context)
+    there = count > 0
+    return float((count[there] * bits(ones[there] / count[there])).sum() / len(y))
+
+
+def contour_distance(mask: np.ndarray) -> np.ndarray:
+    """Pixels to the nearest pixel of the other kind, bool (H,W) -> int (H,W), rounded down:
+    positive in the mask, negative outside, cut at NEAR; all -NEAR where the mask is empty."""
+    if not mask.any():
+        return np.full(mask.shape, -NEAR)
+    signed = np.where(mask, distance_transform_edt(mask), -distance_transform_edt(~mask))
+    return np.clip(np.trunc(signed), -NEAR, NEAR).astype(int)
+
+
+def f_score(drawn: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """(F, precision, recall) of a mask, bool, against another: see `f_within` at 0 pixels."""
+    return _f(_share(drawn, truth), _share(truth, drawn))
+
+
+def f_within(
+    drawn: np.ndarray, truth: np.ndarray, tolerances: Sequence[float]
+) -> list[tuple[float, float, float]]:
+    """(F, precision, recall) of a mask, bool (H,W), against another, a tolerance in pixels each: a
+    pixel is right where the other mask has one at most so far away.
+
+    Precision and recall are 1 where there is nothing to be wrong about; F is their harmonic mean.
+    """
+    far = [_far(truth), _far(drawn)]
+    return [_f(_share(drawn, far[0] <= t), _share(truth, far[1] <= t)) for t in tolerances]
+
+
+def _far(mask: np.ndarray) -> np.ndarray:
+    """Pixels to the nearest one of the mask."""
+    return distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
+
+
+def _share(of: np.ndarray, within: np.ndarray) -> float:
+    return float((of & within).sum() / of.sum()) if of.any() else 1.0
+
+
+def _f(precision: float, recall: float) -> tuple[float, float, float]:
+    total = precision + recall
+    return (2 * precision * recall / total if total else 0.0), precision, recall
+
+
+def facts(images: ImageSet) -> dict:
+    """The numbers of one set and split, see `results/eyes/observers.json`.
+
+    fov_share: of the frame's pixels. vessel_share: of the pixels in view, all images together;
+    vessel_shares: by image. outside: label pixels out of view. bits, bits_frame: what the best rate
+    that knows the field of view costs a pixel, over the pixels in view and over all. colours: mean
+    grey levels (R,G,B) in view, by image. contrast: 1 - green of vessels / green of the rest.
+    width: vessel pixels over pixels of their centre lines. components: pieces of a label, mean.
+    second: the second observer against the first, where there is one.
+    """
+    eyes = [_Eye(example) for example in images]
+    seen, frame = sum(int(e.fov.sum()) for e in eyes), sum(e.fov.size for e in eyes)
+    vessel = sum(int(e.y.sum()) for e in eyes)
+    found = {
+        "set": images.name,
+        "split": images.split,
+        "sha256": images.sha256,
+        "num_images": len(images),
+        "size": list(images[0].y.shape[-2:]),
+        "fov_share": seen / frame,
+        "vessel_share": vessel / seen,
+        "vessel_shares": [float(e.y.sum() / e.fov.sum()) for e in eyes],
+        "outside": sum(e.outside for e in eyes),
+        "bits": bits(vessel / seen),
+        "bits_frame": bits(vessel / seen) * seen / frame,
+        "names": [e.name for e in images],
+        "colours": [e.x[:, e.fov].mean(1).tolist() for e in eyes],
+        "contrast": float(np.mean([e.contrast() for e in eyes])),
+        "width": vessel / sum(int(skeletonize(e.y).sum()) for e in eyes),
+        "components": float(np.mean([shape(e.y, e.fov).components for e in eyes])),
+    }
+    if all(e.second is not None for e in eyes):
+        found["second"] = against(eyes, frame)
+    return _rounded(found)
+
+
+def against(eyes: Sequence["_Eye"], frame: int) -> dict:
+    """The second observer against the first.
+
+    f, precision, recall: all images together. f_images: by image; f_mean, f_standard_error over
+    them. f_tolerance: mean by image, with TOLERANCES of pixels. bits: what the first observer's
+    label costs a pixel in view to one who knows the second's label of that pixel; bits_near: to one
+    who knows the distance to the second's contour; *_frame: over all pixels.
+    """
+    y, other = (np.concatenate([getattr(e, k)[e.fov] for e in eyes]) for k in ("y", "second"))
+    near = np.concatenate([contour_distance(e.second)[e.fov] for e in eyes]) + NEAR
+    f, precision, recall = f_score(other, y)
+    within = np.array([[f for f, *_ in f_within(e.second, e.y, TOLERANCES)] for e in eyes])
+    mean, error = mean_se(within[:, 0])
+    seen = len(y) / frame
+    alone, contour = bits_given(y, other.astype(int)), bits_given(y, near)
+    return {
+        "vessel_share": float(other.mean()),
+        "f": f,
+        "precision": precision,
+        "recall": recall,
+        "f_images": within[:, 0].tolist(),
+        "f_mean": mean,
+        "f_standard_error": error,
+        "f_tolerance": within.mean(0).tolist(),
+        "bits": alone,
+        "bits_frame": alone * seen,
+        "bits_near": contour,
+        "bits_near_frame": contour * seen,
+        "width": float(other.sum() / sum(int(skeletonize(e.second).sum()) for e in eyes)),
+        "components": float(np.mean([shape(e.second, e.fov).components for e in eyes])),
+    }
+
+
+def draw_observers(images: ImageSet) -> Figure:
+    """An eye of CHASE_DB1, a place of it, and there what both, one and the other observer drew."""
+    if not images.name.startswith("chasedb1"):
+        raise DataError(f"photographs of {images.name} are not ours to show: draw chasedb1-all")
+    eye = _Eye(next(e for e in images if e.name == SHOWN))
+    top, left, side = PLACE
+    place = (slice(top, top + side), slice(left, left + side))
+    photograph = eye.x.transpose(1, 2, 0)
+    drawn = np.full((*eye.fov.shape, 3), 255, np.uint8)
+    for mask, colour in (
+        (eye.y & eye.second, BOTH),
+        (eye.y & ~eye.second, FIRST),
+        (eye.second & ~eye.y, SECOND),
+    ):
+        drawn[mask] = colour
+    with plt.rc_context(plotting.STYLE):
+        figure, axes = plt.subplots(1, 3, figsize=(9, 3.1))
+        for axis, pixels in zip(axes, (photograph, photograph[place], drawn[place]), strict=True):
+            axis.imshow(pixels, interpolation="antialiased")
+            axis.set_axis_off()
+        axes[0].add_patch(plt.Rectangle((left, top), side, side, fill=False, color="white", lw=1.2))
+        names = (
+            "CHASE_DB1 08L (CC BY 4.0)",
+            "the place in the frame",
+            "both black, 1st blue, 2nd orange",
+        )
+        for axis, title in zip(axes, names, strict=True):
+            axis.set_title(title, fontsize=10)
+    return figure
+
+
+class _Eye:
+    """The parts of an example as arrays: x (3,H,W), labels and field of view bool (H,W), labels
+    without what lies out of view."""
+
+    def __init__(self, example: Example):
+        self.x = example.x.numpy()
+        self.fov = example.fov.numpy()
+        label = example.y[0].numpy() > 0
+        self.outside = int((label & ~self.fov).sum())
+        self.y = label & self.fov
+        self.second = None if example.second is None else (example.second[0].numpy() > 0) & self.fov
+
+    def contrast(self) -> float:
+        green = self.x[1].astype(np.float64)
+        return float(1 - green[self.y].mean() / green[self.fov & ~self.y].mean())
+
+
+def _rounded(value):
+    """Six digits: enough for every table, and the same on every machine."""
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def main() -> None:
+    """Write the numbers of the sets that are there; those of the others stay as they are."""
+    path = FOLDER / "observers.json"
+    known = json.loads(path.read_text()) if path.is_file() else []
+    by_set = {(f["set"], f["split"]): f for f in known}
+    for name, split in SETS:
+        try:
+            by_set[name, split] = facts(load(name, split))
+        except DataError as error:
+            print(f"{name} {split} stays as it is: {error}")
+    rows = [by_set[key] for key in SETS if key in by_set]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+    print(f"{path}: {len(rows)} sets and splits")
+    try:
+        print(
+            plotting.save_figure(
+                draw_observers(load("chasedb1-all", "test")), FOLDER / "chasedb1.png"
+            )
+        )
+    except DataError as error:
+        print(f"no figure: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+r"""How far is the bound from log P(y|x)? Importance weights on pictures small enough to tell.
+
+log w = log p(v|x) - log q(v|y,x) is one draw of the bound; log of the mean of M weights is a bound
+that rises with M to log P(y|x) (Burda et al. 2016). How fast depends on the spread of log w: where
+its deviation is well above 1 a few weights are the whole sum. On a photograph of 330,000 pixels it
+is dozens, and 64 draws come no nearer; on a crop of 8x8 it is small, and 1024 draws get there.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnf import noise
+from cnf.errors import DataError
+from cnf.flow import ConditionalFlow
+from cnf.noise import Generator
+from cnf.replication.data import ImageSet
+
+SIZES = (1, 4, 16, 64, 256, 1024)
+SIDE = 8  # pixels a side of a crop
+ENTRIES = 400_000  # of y at once
+
+
+class MCurve(NamedTuple):
+    """Bits per pixel by M, of B pictures.
+
+    sizes: M, (S,). bits: mean over pictures, (S,). errors: its standard error over pictures, (S,).
+    gains, gain_errors: what M draws gain over one on the same pictures, mean and standard error
+    over pictures, (S,) each. spread: deviation of the log-weights of a picture, nats, mean over
+    pictures. effective: share of the draws that count, (sum w)^2 / (n sum w^2), mean over pictures.
+    """
+
+    sizes: np.ndarray
+    bits: np.ndarray
+    errors: np.ndarray
+    gains: np.ndarray
+    gain_errors: np.ndarray
+    spread: float
+    effective: float
+
+
+def m_curve(
+    model: ConditionalFlow,
+    y: Tensor,
+    x: Tensor,
+    sizes: Sequence[int] = SIZES,
+    generator: Generator = None,
+) -> MCurve:
+    """The importance-weighted bound of y given x, (B,C,H,W) each, for every M in `sizes`.
+
+    All are made of the same max(sizes) draws: that for M is the mean over disjoint groups of M.
+    Raises ValueError for sizes that are not whole numbers above 0.
+    """
+    return curve(log_weights(model, y, x, max(sizes), generator), y[0].numel(), sizes)
+
+
+@torch.no_grad()
+def log_weights(
+    model: ConditionalFlow, y: Tensor, x: Tensor, num: int, generator: Generator = None
+) -> np.ndarray:
+    """`num` draws of log p(v|x) - log q(v|y,x) for each y, nats, float64 (B, num).
+
+    The features of x are computed once. A keyed generator gives every picture its own noise, in
+    order of draws. Raises ValueError for num < 1.
+    """
+    if num < 1:
+        raise ValueError(f"num = {num}: draw at least one weight")
+    h, found = model.condition(x), []
+    at_once = max(1, ENTRIES // y.numel())
+    for start in range(0, num, at_once):
+        n = min(at_once, num - start)
+        many = [level.repeat(n, 1, 1, 1) for level in h]
+        terms = model.encode(y.repeat(n, 1, 1, 1), many, _repeated(generator, n))[1]
+        found.append(terms.double().unflatten(0, (n, len(y))))
+    return torch.cat(found).T.cpu().numpy()
+
+
+def curve(log_w: np.ndarray, dims: int, sizes: Sequence[int] = SIZES) -> MCurve:
+    """`m_curve` of given log-weights, (B, n), nats, of pictures with `dims` entries. It falls with
+    M, :eq:`eq-bits-iw`; what is left after many is Var(w) / (2 M P^2), :eq:`eq-deq-rate`.
+
+    Raises ValueError for an M that is not in 1..n.
+    """
+    number, n = log_w.shape
+    bad = [m for m in sizes if not 1 <= m <= n or m != int(m)]
+    if bad or not len(sizes):
+        raise ValueError(f"M = {bad}: choose whole numbers from 1 to the {n} draws there are")
+    by_size = np.stack([_bound(log_w, int(m)) for m in sizes], 1)  # (B, S), nats
+    bits = -by_size / (dims * math.log(2))
+    gains = (by_size - log_w.mean(1, keepdims=True)) / (dims * math.log(2))
+    root = math.sqrt(number)
+
+    def error(values: np.ndarray) -> np.ndarray:
+        return values.std(0, ddof=1) / root if number > 1 else np.full(len(sizes), np.nan)
+
+    return MCurve(
+        np.array(sizes),
+        bits.mean(0),
+        error(bits),
+        gains.mean(0),
+        error(gains),
+        float(log_w.std(1, ddof=1).mean()) if n > 1 else math.nan,
+        float(effective(log_w).mean()),
+    )
+
+
+def effective(log_w: np.ndarray) -> np.ndarray:
+    """(sum w)^2 / (n sum w^2) along the last axis: 1 if all weights are equal, 1/n if one is all
+    (Kong 1992)."""
+    w = np.exp(log_w - log_w.max(-1, keepdims=True))
+    return np.square(w.sum(-1)) / (w.shape[-1] * np.square(w).sum(-1))
+
+
+def normal_gain(spread: float, num: int) -> float:
+    r"""Nats that the log of the mean of `num` weights gains over the mean of their logs, if the
+    logs are normal with deviation `spread`: expected value, from 1000 draws with a fixed seed.
+
+    Never more than spread^2 / 2, what infinitely many would gain, nor than the expected largest of
+    `num` logs, about spread sqrt(2 log num): where the spread is large the second is far smaller,
+    :eq:`eq-connected-gain`.
+    """
+    rng = np.random.default_rng(0)
+    logs = spread * rng.standard_normal((1000, num))
+    return float(np.mean(np.logaddexp.reduce(logs, 1) - math.log(num) - logs.mean(1)))
+
+
+@torch.no_grad()
+def frequency(
+    model: ConditionalFlow, y: Tensor, x: Tensor, num: int, generator: Generator = None
+) -> np.ndarray:
+    """The share of `num` samples given x that are y, entry for entry, (B,): log P(y|x) without a
+    bound, for y that are likely enough to be drawn."""
+    h, found = model.condition(x), torch.zeros(len(y))
+    at_once = max(1, ENTRIES // y.numel())
+    for start in range(0, num, at_once):
+        n = min(at_once, num - start)
+        drawn = model.labels(model.sample_v(h, n, 1.0, _repeated(generator, n)))
+        same = (drawn.unflatten(0, (n, len(y))) == y).flatten(2).all(2)
+        found += same.sum(0).cpu()
+    return (found / num).double().numpy()
+
+
+def crops(
+    images: ImageSet, count: int, side: int = SIDE, seed: int = 0
+) -> tuple[Tensor, Tensor, list[int]]:
+    """`count` crops of side x side that lie inside the field of view, anywhere in it, from each
+    picture in turn: y float (B,1,side,side), x float (B,3,side,side), and the picture of each.
+
+    Raises DataError if there is no room for one.
+    """
+    rng = np.random.default_rng(seed)
+    places, ys, xs, which = {}, [], [], []
+    for k in range(count):
+        index = k % len(images)
+        example = images[index]
+        if index not in places:
+            fov = np.ones(example.y.shape[-2:], bool) if example.fov is None else example.fov
+            places[index] = _corners(np.asarray(fov) > 0, side)
+        if not len(places[index]):
+            raise DataError(f"no crop of {side}x{side} fits into the view of '{example.name}'")
+        top, left = places[index][rng.integers(len(places[index]))]
+        window = np.s_[:, top : top + side, left : left + side]
+        ys.append(example.y[window].float())
+        xs.append(example.x[window].float())
+        which.append(index)
+    return torch.stack(ys), torch.stack(xs), which
+
+
+def _corners(fov: np.ndarray, side: int) -> np.ndarray:
+    """Upper left corners of all squares inside, (n,2)."""
+    total = np.pad(fov.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = total[side:, side:] - total[side:, :-side] - total[:-side, side:]
+    return np.argwhere(inside + total[:-side, :-side] == side**2)
+
+
+def _bound(log_w: np.ndarray, m: int) -> np.ndarray:
+    """log of the mean of m weights, averaged over disjoint groups of them, (B,)."""
+    groups = log_w[:, : log_w.shape[1] // m * m].reshape(len(log_w), -1, m)
+    return (np.logaddexp.reduce(groups, 2) - math.log(m)).mean(1)
+
+
+def _repeated(generator: Generator, n: int) -> Generator:
+    """A keyed generator for n pictures each, sample-major, in one stream a picture."""
+    if isinstance(generator, (list, tuple)):
+        return [g for _ in range(n) for g in generator]
+    if isinstance(generator, noise.Window | noise.Rows):
+        raise ValueError(f"{type(generator).__name__}: give one generator, or one a picture")
+    return generator
