@@ -12,34 +12,14 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from cnf.errors import LedgerError
-from cnf.replication.ledger import (
-    RESULTS,
-    Paper,
-    Row,
-    Text,
-    described,
-    fits,
-    one,
-    read,
-    select,
-    valued,
-)
+from cnf.replication.results import RESULTS, Row, described, fits, one, read, select, valued
 
 Verdict = Literal["same", "different", "could not", "open"]
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-Wanted = str | dict[str, Any]  # the id of a row, or the fields that `one` finds it by
+Text = Annotated[str, Field(min_length=1)]
+Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
-
-
-@dataclass(frozen=True, config=_strict)
-class Compare:
-    """Which of our rows stand beside a number of the paper."""
-
-    experiment: Literal["sr", "vessels"]
-    model: str
-    metric: str
-    data: str | tuple[str, ...]
 
 
 @dataclass(frozen=True, config=_strict)
@@ -52,8 +32,7 @@ class Claim:
         tag: "confirmed" if a readable copy says so, else "unconfirmed". `source` says which copy.
         verdict: ours against theirs, and the `cause` in a sentence. `would_change`: the data, the
             run or the sentence of the paper that would change it.
-        ours: our rows: ids, or fields as for `one` (split "test" if they do not say). The newest
-            row stands for those that it supersedes.
+        ours: our rows, by fields as for `one` (split "test" if they do not say).
         holds: what has to be true of these rows for the verdict to stand: "#0 + 1 < #1" says that
             the second of them is more than 1 above the first.
     """
@@ -70,7 +49,6 @@ class Claim:
     unit: str | None = None
     ours: tuple[Wanted, ...] = ()
     holds: tuple[Text, ...] = ()
-    compare: Compare | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self):
@@ -108,7 +86,7 @@ def claims(results: Path = RESULTS) -> Claims:
     for claim in found.claims:
         if ids.count(claim.id) > 1:
             raise LedgerError(f"{path.name}: claim '{claim.id}' is there twice")
-        ours = [_newest(wanted, rows, claim) for wanted in claim.ours]
+        ours = [_row(wanted, rows, claim) for wanted in claim.ours]
         if None in ours:
             if claim.verdict in ("same", "different"):
                 missing = claim.ours[ours.index(None)]
@@ -140,20 +118,9 @@ def _parse(text: str, name: str, form: type) -> Any:
         raise LedgerError(f"{name} does not fit: {error}") from None
 
 
-def _newest(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
-    """The row that a claim names, or the newest that stands for it; None if its fields have none.
-
-    Raises LedgerError for an id that is no row, and for fields that fit several.
-    """
+def _row(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
+    """The row that a claim means; None if no row has its fields. Raises LedgerError for several."""
     try:
-        if isinstance(wanted, str):
-            newer = {row.supersedes: row.id for row in rows if row.supersedes}
-            by_id = {row.id: row for row in rows}
-            if wanted not in by_id:
-                raise LedgerError(f"names no row '{wanted}'")
-            while wanted in newer:
-                wanted = newer[wanted]
-            return by_id[wanted]
         wanted = {"split": "test"} | wanted
         return one(rows, **wanted) if select(rows, **wanted) else None
     except LedgerError as error:
@@ -170,8 +137,8 @@ def _sum(side: str, rows: Sequence[Row]) -> float:
 
 
 def beside(claim: Claim, rows: Sequence[Row]) -> list[Row]:
-    """Our rows that stand beside a claim, the newest of each; what is not there is left out."""
-    return [row for wanted in claim.ours if (row := _newest(wanted, rows, claim))]
+    """Our rows that stand beside a claim; what is not there is left out."""
+    return [row for wanted in claim.ours if (row := _row(wanted, rows, claim))]
 
 
 def told(claim: Claim) -> str:
@@ -193,23 +160,6 @@ def claims_text(results: Path = RESULTS) -> str:
         lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]
         parts.setdefault(claim.place, []).append("\n".join(lines))
     return "\n\n".join(f"## {part}\n\n" + "\n".join(of) for part, of in parts.items())
-
-
-def paper_figure(
-    experiment: str, model: str, metric: str, data: str, results: Path
-) -> Paper | None:
-    """The paper's figure for such a row, if claims.yml has one."""
-    if not (results / "claims.yml").exists():
-        return None
-    for claim in _read_yaml(results / "claims.yml", Claims).claims:
-        c = claim.compare
-        if c is None or claim.value is None:
-            continue
-        sets = [c.data] if isinstance(c.data, str) else c.data
-        same = (c.experiment, c.model, c.metric) == (experiment, model, metric)
-        if same and any(fits(data, wanted) for wanted in sets):
-            return Paper(claim.place, claim.value, claim.tag)
-    return None
 
 
 # --- what others have published -------------------------------------------------------------------

@@ -1,378 +1,293 @@
-"""Every number that is reported: from a run folder and an image set to rows of the ledger.
+"""Every number that is reported: from a run folder and an image set to rows.
 
-What the numbers are is said in `metrics`, one file a kind; `scored_model` computes what they are
-made of.
+What the numbers are is said in `metrics`; `scored_model` computes what they are made of.
 """
 
+import csv
 import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cnf import build
-from cnf.baselines import Factorised
 from cnf.errors import ConfigError, DataError
 from cnf.replication import publishing, run_folder
-from cnf.replication import results as ledger
+from cnf.replication import results as store
 from cnf.replication.data import load
 from cnf.replication.figures import draw_figures
-from cnf.replication.metrics import Score, survey, vessel_survey
-from cnf.replication.metrics.likelihood import likelihoods
-from cnf.replication.metrics.pictures import bicubic_scores, picture_scores, quality
-from cnf.replication.metrics.vessels import counts, f_score, observer_scores, vessel_scores
-from cnf.replication.results import RESULTS, Row
-from cnf.replication.scored_model import SAMPLES, SAMPLES_FULL, Options, Subject, choose_device
+from cnf.replication.metrics import METRICS, Metric, Setting, superresolution, vessels
+from cnf.replication.metrics.stress import TEMPERATURES, per_picture
+from cnf.replication.results import REFERENCES, RESULTS, Row
+from cnf.replication.scored_model import Options, ScoredModel, choose_device
+
+FAR = ("embedded", "far")  # what is stressed where no set is named
 
 
 def evaluate(
-    run: Path,
-    on: str,
+    run: Path | str,
+    on: str | None = None,
     split: str = "test",
     *,
     full: bool = False,
+    stress: bool = False,
     figures: bool = False,
     publish: bool = False,
     name: str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    draws: int = 1,
-    samples: int | None = None,
-    importance: int = 0,
-    temperature: float | None = None,
-    round_x: bool | None = None,
-    threshold: float | None = None,
-    threshold_from: Path | None = None,
-    keep: Path | None = None,
-    part: str | None = None,
     batch_size: int = 50,
     device: str = "auto",
     root: Path | None = None,
-    supersede: bool = False,
-    deviation: str | None = None,
     results: Path = RESULTS,
+    **options,
 ) -> list[Row]:
-    """Score the weights in the folder `run` on an image set; append the rows and return them.
+    """Score the weights in the folder `run` on an image set; write the rows beside them, into
+    `evaluations/`, and return them, with those of what needs no model (bicubic interpolation, the
+    second observer, the truth), which are written by `publish` alone.
 
     Args:
         run: a run folder, or one of `results/`.
-        on, split: the image set, as for `data.load`; `root` is the folder that holds the sets.
-        full: everything of `scores.survey`, for x rounded and not unless `round_x` says which; of
-            vessels everything of `scores.vessel_survey`; and curves for plots into `scores/` of
-            the folder that was evaluated. Rows that are there, of the same weights, pictures and
-            samples, are left as they are.
-        figures: write pictures into `figures/` of the folder that was evaluated.
+        on, split: the image set, as for `data.load`, by default the embedded one; `root` is the
+            folder that holds the sets.
+        full: every metric, for x rounded and not unless `round_x` says which; and what curves are
+            drawn from.
+        stress: instead, count what is not finite or out of range, by default also on a set far from
+            all data.
+        figures: write pictures into `figures/` beside.
         publish: copy the run to `results/<name>/` first, weights as float16, and evaluate those.
-        name: of the run in the ledger; default: the name of its folder.
+            Without it nothing in `results/` changes: of a run in there, the rows are written into
+            runs/<name>.
+        name: of the run in `results/`; default: the name of its folder.
         batch_size: for pictures of one size; changes no number. `device`: "auto", "cpu" or "cuda".
-        keep: a folder; with `full` what is drawn of a vessel picture is kept there, and not drawn
-            again by a later call for the same weights, so that a call that was ended goes on.
-            `part`: "1/2" draws the first of two such parts and writes no rows.
-        supersede: append although there are such rows; the new rows name those they supersede.
-        deviation: how the run departs from the paper, in words, kept in the row.
-        Others: see `Options`.
+        options: see `scored_model.Options`.
 
-    Raises DataError, CheckpointError, ConfigError, LedgerError (rows already there).
+    Raises DataError, CheckpointError, ConfigError, LedgerError.
     """
-    sister = None if threshold_from is None else Path(threshold_from).as_posix()
-    options = Options(
-        *(limit, seed, draws, samples, importance, temperature, round_x, full, threshold, sister)
+    if stress and (full or figures or publish and figures):
+        raise ConfigError("--stress has metrics of its own: leave --full and --figures out")
+    sister = options.pop("threshold_from", None)
+    asked = Options(
+        full=full, threshold_from=None if sister is None else Path(sister).as_posix(), **options
     )
-    if not full and (keep, part) != (None, None):
-        raise ConfigError("--keep and --part are for --full: leave them out")
     run = Path(run)
-    images = load(on, split, root)
     name = name or run.resolve().name
     publishing.check_name(name)
     if publish:
         run = publishing.publish(run, results / name)
     model, config, _ = build.load_model(run / "weights.safetensors")
     model.to(choose_device(device))
-    subject = Subject(model, config, images, options, batch_size)
-    if full:
-        valid = validation(subject, root)
-        if keep is not None:
-            _keep(keep, run, subject)
-            _keep(keep, threshold_from or run, valid)
-        if part is not None:
-            vessel_survey.draw_part(subject, valid, part)
-            return []
-        rows = _survey(subject, name, run, supersede, deviation, results, valid)
-    else:
-        scores = list(score(subject, validation(subject, root)))
-        rows = record(scores, subject, name, run, supersede, deviation, results)
-    if figures:
-        draw_figures(subject, run / "figures")
+    target, inside = run.parent, run.resolve().is_relative_to(results.resolve())
+    if inside and not publish:
+        target = Path("runs")
+        print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
+    kinds = FAR if stress and on is None else ("embedded",)
+    rows = []
+    for one in [on] if on else [f"{kind}-{config.experiment}" for kind in kinds]:
+        m = ScoredModel(model, config, load(one, split, root), asked, batch_size)
+        m.valid = validation(m, root)
+        tags = ("stress",) if stress else ("basic", "full") if full else ("basic",)
+        found, beside = _score(m, tags, run, name, results)
+        store.write([row for row in found if publish or row.model not in REFERENCES], target)
+        if not stress and asked.limit is None:
+            write_beside(target / name, m, beside, found[0].weights_sha256)
+        if figures:
+            draw_figures(m, target / name / "figures")
+        rows += found
+    if publish:
+        store.write_text(run / "card.md", publishing.card(run, results))
     return rows
 
 
-def _survey(
-    subject: Subject,
-    name: str,
-    run: Path,
-    supersede: bool,
-    deviation: str | None,
-    results: Path,
-    valid: Subject | None = None,
-) -> list[Row]:
-    """Rows and curves of `full`: for the x of `subject`, then (super-resolution) the other one."""
-    images, options = subject.images, subject.options
-    vessels = subject.experiment == "vessels"
-    found = vessel_survey.scores(subject, valid) if vessels else survey.scores(subject)
-    rows = record(list(found), subject, name, run, supersede, deviation, results)
-    if subject.samples and options.limit is None:
-        weights = run_folder.file_sha256(run / "weights.safetensors")
-        curves = {"weights_sha256": weights, "data_sha256": images.sha256}
-        curves |= (vessel_survey if vessels else survey).curves(subject)
-        path = publishing.scores_path(run, images, "-curves.json")
-        ledger.write_text(path, json.dumps(curves) + "\n")
-    if options.round_x is None and not vessels:
-        options = dataclasses.replace(options, round_x=not subject.rounded_x)
-        other = Subject(subject.model, subject.config, images, options, subject.batch_size)
-        found = list(survey.scores(other, textured=False))
-        beside = per_image(subject) if options.limit is None else None
-        rows += record(found, other, name, run, supersede, deviation, results, beside)
-    return rows
+def _score(
+    m: ScoredModel, tags: tuple[str, ...], run: Path, name: str, results: Path
+) -> tuple[list[Row], dict[str, np.ndarray]]:
+    """Rows of a model and of the references on its pictures, and values an image; with --full for
+    the other kind of x, too."""
+    maker = Maker(run, name, results)
+    if m.options.full and m.samples and not m.task.rounds_x:
+        vessels.prepare(m)
+        if m.valid is not None and m.options.threshold is None:
+            vessels.prepare(m.valid)
+    scored = [m, *references(m)]
+    beside = per_image(m) if tags != ("stress",) else {}
+    rows = [row for one in scored for row in maker.rows(one, tags)]
+    if m.options.full and m.task.rounds_x and m.options.round_x is None:
+        options = dataclasses.replace(m.options, round_x=not m.rounded_x)
+        other = ScoredModel(m.model, m.config, m.images, options, m.batch_size)
+        rows += [row for one in (other, *references(other)) for row in maker.rows(one, tags, True)]
+        beside |= per_image(other)
+    return rows, beside
 
 
-def _keep(folder: Path, run: Path, subject: Subject | None) -> None:
-    """Have what is drawn kept in a folder that is named by the weights of the run."""
-    if subject is not None:
-        if subject.experiment != "vessels":
-            raise ConfigError("--keep and --part are for vessels: leave them out")
-        sha256 = run_folder.file_sha256(Path(run) / "weights.safetensors")
-        subject.keep = folder / sha256[:16]
+def references(m: ScoredModel) -> list[ScoredModel]:
+    """What answers without a model, on the same pictures."""
+    options = dataclasses.replace(
+        m.options, round_x=m.rounded_x, threshold=None, threshold_from=None
+    )
+    return [ScoredModel(None, None, m.images, options, reference=r) for r in REFERENCES]
 
 
-def validation(subject: Subject, root: Path | None) -> Subject | None:
+def validation(m: ScoredModel, root: Path | None) -> ScoredModel | None:
     """The same model on the validation split, to choose a threshold on; None without such a split,
     or if the model was trained on it. With `threshold_from` the model of that run, on the
     validation split of what it was trained on."""
-    options = subject.options
-    if subject.experiment != "vessels" or subject.images.split != "test":
+    options = dataclasses.replace(m.options, limit=None, threshold_from=None)
+    if m.task.rounds_x or m.images.split != "test":
         return None
-    if options.threshold_from is not None:
-        return _sister(subject, root)
-    if subject.config.data.use_valid or options.threshold is not None:
+    if m.options.threshold_from is not None:
+        return _sister(m, options, root)
+    if m.config.data.use_valid or m.options.threshold is not None:
         return None
     try:
-        images = load(subject.images.name, "valid", root)
+        images = load(m.images.name, "valid", root)
     except DataError:
         return None
-    options = dataclasses.replace(options, limit=None)
-    return Subject(subject.model, subject.config, images, options, subject.batch_size)
+    return ScoredModel(m.model, m.config, images, options, m.batch_size)
 
 
-def _sister(subject: Subject, root: Path | None) -> Subject:
+def _sister(m: ScoredModel, options: Options, root: Path | None) -> ScoredModel:
     """The model of `threshold_from` on its validation split. Raises ConfigError for one of another
     kind, or one that trained on that split as well."""
-    folder = Path(subject.options.threshold_from)
+    folder = Path(m.options.threshold_from)
     model, config, _ = build.load_model(folder / "weights.safetensors")
-    if config.experiment != "vessels" or config.model.kind != subject.config.model.kind:
+    if config.experiment != "vessels" or config.model.kind != m.config.model.kind:
         raise ConfigError(
             f"--threshold-from {folder} is a {config.experiment} {config.model.kind}, the run a "
-            f"vessels {subject.config.model.kind}: name one of the same kind"
+            f"vessels {m.config.model.kind}: name one of the same kind"
         )
     if config.data.use_valid:
         raise ConfigError(
             f"--threshold-from {folder} trained on the validation split: name a run that did not"
         )
-    options = dataclasses.replace(subject.options, limit=None, threshold_from=None)
     images = load(config.data.train, "valid", root)
-    return Subject(model.to(subject.device), config, images, options, subject.batch_size)
+    return ScoredModel(model.to(m.device), config, images, options, m.batch_size)
 
 
-def score(subject: Subject, valid: Subject | None = None, only: str = "") -> Iterator[Score]:
-    """Every metric of a model on a set, or the one named `only`.
-
-    `valid` is the model on the validation split, where the threshold of vessels is chosen.
-    """
-    yield from likelihoods(subject, only)
-    if subject.experiment == "sr":
-        yield from picture_scores(subject, only)
-    else:
-        yield from vessel_scores(subject, valid, only)
-    yield from reference_scores(subject, only)
-
-
-def reference_scores(subject: Subject, only: str = "") -> Iterator[Score]:
-    """Bicubic interpolation, or the second observer; the model is not looked at."""
-    references = bicubic_scores if subject.experiment == "sr" else observer_scores
-    yield from references(subject, only)
-
-
-def per_image(subject: Subject) -> dict[str, np.ndarray]:
-    """What was computed, an image: {metric: (N,)}. Written beside the weights."""
-    found = {}
-    if ("log_probs", subject.options.draws) in subject._cache:
-        bits = -subject.log_probs(subject.options.draws) / (subject.sizes() * math.log(2))
-        name = "bits_per_dim" if subject.experiment == "sr" else "bits_per_pixel"
-        rounded = subject.options.round_x
-        end = "" if rounded is None else "_xrounded" if rounded else "_xfloat"
-        found[name + end] = bits
-    if subject.options.full:
-        return found | (survey if subject.experiment == "sr" else vessel_survey).per_image(subject)
-    key = ("means", 0 if isinstance(subject.model, Factorised) else subject.samples)
-    if key in subject._cache:
-        if subject.experiment == "sr":
-            found["psnr"], found["ssim"] = quality(subject, subject._cache[key])
-        else:
-            found["f_half"] = f_score(counts(subject, subject._cache[key], 0.5))
-    return found
+def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
+    """How a metric is taken in an evaluation."""
+    o, task = m.options, m.task
+    protocol = None
+    if o.full and metric.each_x and metric.of != "bits":
+        protocol = superresolution.protocol(m)
+    if m.reference is not None:
+        if m.reference in metric.references and (m.samples or not task.rounds_x):
+            yield Setting(protocol=protocol)
+        return
+    temperatures = task.temperatures if o.full else (task.temperature,)
+    if o.temperature is not None:
+        temperatures = (o.temperature,)
+    match metric.of:
+        case "bits":
+            for divided_by in task.divisors:
+                yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
+                if o.importance and not m.model.exact:
+                    weighted = {"draws": o.importance, "importance": True}
+                    yield Setting(**weighted, divided_by=divided_by)
+        case "mean" if m.samples or m.has_mean and not o.full:
+            if m.has_mean or m.samples > 1:
+                yield Setting(1.0, 0 if m.has_mean else m.samples, protocol=protocol)
+        case "sample" | "one" if m.samples or not (o.full or task.rounds_x):
+            yield from (Setting(t, 1, protocol=protocol) for t in temperatures)
+        case "samples" if m.samples > 1:  # at temperature 0 all samples are one
+            yield from (Setting(t, m.samples) for t in temperatures if t)
+        case "stress" | "heat":
+            each = per_picture(m) * len(m.indices)
+            if metric.of == "stress":
+                yield Setting(samples=each * len(TEMPERATURES))
+            else:
+                yield from (Setting(t, each) for t in TEMPERATURES)
+        case "pass":
+            yield Setting(draws=1)
 
 
-# --- rows -----------------------------------------------------------------------------------------
+class Maker:
+    """Makes rows of the weights in the folder `run`."""
 
+    def __init__(self, run: Path, name: str, results: Path):
+        self.run, self.name, self.results = run, name, results
+        self.git, self.dirty = store.git_state(results.parent)
+        path = run / "weights.safetensors"
+        self.sha256 = run_folder.file_sha256(path)
+        inside = run.resolve().is_relative_to(results.resolve())
+        self.weights = f"results/{run.resolve().name}/{path.name}" if inside else None
 
-def record(
-    scores: Sequence[Score],
-    subject: Subject,
-    name: str,
-    run: Path,
-    supersede: bool,
-    deviation: str | None,
-    results: Path,
-    beside: Mapping[str, np.ndarray] | None = None,
-) -> list[Row]:
-    """Append scores to the ledger, and write the card of a committed run and what was computed an
-    image again, `beside` what else is known of them; returns the rows."""
-    rows = _rows(scores, subject, name, run, supersede, deviation, results)
-    ledger.append(rows, results)
-    if run.resolve().is_relative_to(results.resolve()):
-        if subject.options.limit is None:
-            publishing.write_scores(run, subject.images, {**(beside or {}), **per_image(subject)})
-        ledger.write_text(run / "card.md", publishing.card(run, results))
-    return rows
+    def rows(self, m: ScoredModel, tags: tuple[str, ...], each_x: bool = False) -> list[Row]:
+        """Every value of a model, or of a reference, on a set; with `each_x` only of those metrics
+        that are told for both kinds of x."""
+        head, found = self.head(m), []
+        for metric in METRICS.values():
+            told = metric.tag in tags and m.task.name in metric.tasks
+            for s in settings(metric, m) if told and (metric.each_x or not each_x) else ():
+                value = metric.function(m, s)
+                if value is None:
+                    continue
+                taken = {k: v for k, v in dataclasses.asdict(s).items() if k != "importance"}
+                if metric.name.startswith("f_valid"):
+                    taken["threshold_from"] = self.threshold_from(m)
+                row = head | taken | value.also
+                row |= {"metric": metric.name, "version": metric.version}
+                found.append(Row(**row, value=value.value, standard_error=value.standard_error))
+        return found
 
+    def threshold_from(self, m: ScoredModel) -> str:
+        """Where the threshold of f_valid comes from."""
+        if m.options.threshold_from:
+            return "/".join(Path(m.options.threshold_from).resolve().parts[-2:])
+        return "validation" if m.options.threshold is None else "given"
 
-def _rows(
-    scores: Iterable[Score],
-    subject: Subject,
-    name: str,
-    run: Path,
-    supersede: bool,
-    deviation: str | None,
-    results: Path,
-) -> list[Row]:
-    taken = {row.id: row for row in ledger.read(results)}
-    commit, dirty = ledger.git_state(results.parent)
-    record = publishing.training_record(run, subject.config)
-    inside = run.resolve().is_relative_to(results.resolve())
-    path = run / "weights.safetensors"
-    weights = str(path.resolve().relative_to(results.resolve().parent)) if inside else None
-    folder = f"results/{run.name}" if inside else f"runs/{name}"
-    images, kind = subject.images, subject.config.model.kind
-    data = images.name
-    if data.startswith("folder:"):  # a reader's path is no business of the ledger
-        data = f"folder:{Path(data.removeprefix('folder:')).name}"
-    sha256 = run_folder.file_sha256(path)
-
-    def known(row: Row, samples: int | None) -> bool:
-        same = (row.weights_sha256, row.data_sha256) == (sha256, images.sha256)
-        return subject.options.full and same and row.samples == samples
-
-    rows = []
-    for s in scores:
-        reference = s.model is not None
-        owner = s.model.replace(" ", "-") if reference else name
-        row_id = _row_id(owner, data, images.split, subject, s)
-        newest, version = None, 1
-        if row_id in taken:
-            newest = row_id
-            while f"{row_id}-v{version + 1}" in taken:
-                version += 1
-                newest = f"{row_id}-v{version}"
-            if reference or (known(taken[newest], s.samples) and not supersede):
-                continue
-            if supersede:
-                row_id = f"{row_id}-v{version + 1}"
-        values = s._asdict() | {
-            "id": row_id,
-            "run": owner,
-            "experiment": subject.experiment,
-            "model": s.model or kind,
-            "preset": None if reference else subject.config.preset,
-            "num_images": len(subject.indices),
-            "unit": ledger.METRICS[s.metric].unit,
-            "rounded_x": subject.rounded_x,
+    def head(self, m: ScoredModel) -> dict:
+        """What all rows of a model on a set share."""
+        is_model, data = m.reference is None, m.images.name
+        if data.startswith("folder:"):  # a reader's path is no business of a number
+            data = f"folder:{Path(data.removeprefix('folder:')).name}"
+        trained = dict.fromkeys(("config_sha256", "seed", "steps", "wall_s", "hardware"))
+        if is_model:
+            trained = publishing.training_record(self.run, m.config)
+        return trained | {
+            "run": self.name if is_model else m.reference.replace(" ", "-"),
+            "experiment": m.task.name,
+            "model": m.config.model.kind if is_model else m.reference,
             "data": data,
-            "stand_in": images.stand_in,
-            "split": images.split,
-            "data_sha256": images.sha256,
-            "noise_seed": subject.options.seed,
+            "split": m.images.split,
+            "stand_in": m.images.stand_in,
+            "num_images": len(m.indices),
+            "limit": m.options.limit,
+            "rounded_x": m.rounded_x,
+            "noise_seed": m.options.seed if is_model else 0,
+            "data_sha256": m.images.sha256,
+            "weights": self.weights if is_model else None,
+            "weights_sha256": self.sha256 if is_model else None,
+            "preset": m.config.preset if is_model else None,
+            "git": self.git,
+            "dirty": self.dirty,
             "torch": torch.__version__,
-            "git": commit,
-            "dirty": dirty,
-            "weights": None if reference else weights,
-            "weights_sha256": None if reference else sha256,
-            "command": _command(folder, data, subject) + " --stress" * (s.metric in ledger.STRESS),
             "date": datetime.date.today().isoformat(),
-            "deviation": None if reference else deviation,
-            "supersedes": newest if supersede else None,
-            "paper": ledger.paper_figure(
-                subject.experiment, s.model or kind, s.metric, data, results
-            ),
         }
-        values |= {key: None if reference else known for key, known in record.items()}
-        rows.append(ledger.make_row(values))
-    return rows
 
 
-def _row_id(owner: str, data: str, split: str, subject: Subject, s: Score) -> str:
-    """<run>-<set>-<split>-<metric>, and what is not at its default."""
-    options = subject.options
-    parts = [owner, data, split, s.metric]
-    if s.divided_by == "field of view":
-        parts.append("fov")
-    if s.bound and "importance" in s.bound:
-        parts.append(f"iw{s.draws}")
-    elif s.draws not in (None, 0, 1):
-        parts.append(f"d{s.draws}")
-    vessels = subject.experiment == "vessels"
-    usual = {SAMPLES[subject.experiment]} | ({SAMPLES_FULL["vessels"]} if vessels else set())
-    if s.samples not in (None, 0, 1, *usual) and s.metric not in vessel_survey.OF_LIKELIEST:
-        parts.append(f"s{s.samples}")
-    several = options.full and not vessels  # temperatures
-    if s.temperature is not None and (
-        s.metric in ledger.STRESS
-        or (s.samples == 1 and (several or options.temperature is not None))
-        or (several and s.temperature != 1)
-    ):
-        parts.append(f"t{s.temperature:g}")
-    if s.protocol:
-        parts.append(s.protocol)
-    elif subject.rounded_x is not None and (s.model or options.round_x is not None):
-        parts.append("xrounded" if subject.rounded_x else "xfloat")
-    if options.limit is not None:
-        parts.append(f"n{len(subject.indices)}")
-    if options.seed and s.model is None:
-        parts.append(f"noise{options.seed}")
-    text = "-".join(parts).lower().replace("_", "-")
-    return "".join(c if c.isalnum() or c in ".-" else "-" for c in text)
+def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
+    """Values an image: {metric: (N,)}."""
+    bits = -m.log_probs(m.options.draws) / (m.sizes() * math.log(2))
+    end = {None: "", True: "_xrounded", False: "_xfloat"}[m.options.round_x]
+    of_task = superresolution if m.task.rounds_x else vessels
+    return {m.task.bits + end: bits} | of_task.per_image(m)
 
 
-def _command(folder: str, data: str, subject: Subject) -> str:
-    """The command that gives the row again."""
-    options = subject.options
-    words = [f"python -m cnf evaluate {folder} --on {data}"]
-    if subject.images.split != "test":
-        words.append(f"--split {subject.images.split}")
-    for field in dataclasses.fields(Options):
-        given = getattr(options, field.name)
-        if given != field.default and not isinstance(given, bool):
-            text = _short(given) if isinstance(given, str) else f"{given:.9g}"
-            words.append(f"--{field.name.replace('_', '-')} {text}")
-    if options.full:
-        words.append("--full")
-    if options.round_x is not None:
-        words.append("--round-x" if options.round_x else "--no-round-x")
-    return " ".join(words)
-
-
-def _short(folder: str) -> str:
-    """results/NAME or runs/NAME: what lies above is no business of the ledger."""
-    return "/".join(Path(folder).resolve().parts[-2:])
+def write_beside(folder: Path, m: ScoredModel, values: dict[str, np.ndarray], weights: str) -> None:
+    """`evaluations/<set>-<split>.csv`, a line an image, so that any mean and error can be had
+    again; with --full also what curves are drawn from."""
+    stem = m.images.name.rsplit("/", 1)[-1].replace(":", "-") + f"-{m.images.split}"
+    path = folder / "evaluations" / f"{stem}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", *values])
+        for i, one in enumerate(zip(*values.values(), strict=True)):
+            writer.writerow([m.images[i].name, *(f"{value:.6f}" for value in one)])
+    if m.options.full and m.samples:
+        curves = {"weights_sha256": weights, "data_sha256": m.images.sha256}
+        curves |= (superresolution if m.task.rounds_x else vessels).curves(m)
+        store.write_text(path.with_suffix(".curves.json"), json.dumps(curves) + "\n")

@@ -21,8 +21,8 @@ from cnf.errors import DataError
 from cnf.flow import ConditionalModel
 from cnf.replication import plotting
 from cnf.replication.data.batches import make_batch
-from cnf.replication.metrics.survey import TEMPERATURES
-from cnf.replication.scored_model import SAMPLES_DRAW, Subject, pad, sample
+from cnf.replication.scored_model import SAMPLES_DRAW, ScoredModel, pad, sample
+from cnf.replication.task import SR
 from cnf.resample import imresize_double, imresize_half
 
 PHOTOGRAPHS = ("set5", "set14", "bsd100", "urban100", "embedded-sr")
@@ -45,7 +45,7 @@ EYES, EYE_CROP = 2, 128  # whole pictures of vessels; pixels a side of a place
 EYE_PANEL, EYE_CROP_PANEL = 320, 256  # dots a side
 
 
-def draw_figures(subject: Subject, folder: Path) -> list[Path]:
+def draw_figures(subject: ScoredModel, folder: Path) -> list[Path]:
     """Write the figures of a set into `folder`, which lies in the folder of the run.
 
     Super-resolution: crops of three pictures, with the mean of the run's baseline where that lies
@@ -106,14 +106,14 @@ class Deviation:
 Panel = Tensor | Deviation  # Tensor: (3,H,W) or (1,H,W) in grey levels
 
 
-def choose(subject: Subject) -> list[Crop]:
+def choose(subject: ScoredModel) -> list[Crop]:
     """Of each third of the pictures the crop with most detail."""
     thirds = np.array_split(list(subject.indices), FIGURE_PICTURES)
     crops = [[finest(subject, int(index)) for index in third] for third in thirds if len(third)]
     return [max(some, key=lambda crop: crop.detail) for some in crops]
 
 
-def finest(subject: Subject, index: int) -> Crop:
+def finest(subject: ScoredModel, index: int) -> Crop:
     """The crop of a picture with most detail."""
     example = subject.images[index]
     y = example.y[None].double()
@@ -126,7 +126,7 @@ def finest(subject: Subject, index: int) -> Crop:
 
 
 def panels_of(
-    subject: Subject, crop: Crop, baseline: ConditionalModel | None = None
+    subject: ScoredModel, crop: Crop, baseline: ConditionalModel | None = None
 ) -> dict[str, Panel]:
     """{title: what is shown} of one crop."""
     y, x, inside = around(subject, crop)
@@ -144,14 +144,14 @@ def panels_of(
     return panels | {"truth": y[0][inside]}
 
 
-def temperatures_of(subject: Subject, crop: Crop) -> dict[str, Panel]:
+def temperatures_of(subject: ScoredModel, crop: Crop) -> dict[str, Panel]:
     """{title: what is shown}: the first sample at each temperature, from the same noise."""
-    panels = {f"τ = {tau:g}": draw(subject, crop, 1, tau)[0] for tau in TEMPERATURES}
+    panels = {f"τ = {tau:g}": draw(subject, crop, 1, tau)[0] for tau in SR.temperatures}
     y, _, inside = around(subject, crop)
     return panels | {"truth": y[0][inside]}
 
 
-def around(subject: Subject, crop: Crop) -> tuple[Tensor, Tensor, tuple]:
+def around(subject: ScoredModel, crop: Crop) -> tuple[Tensor, Tensor, tuple]:
     """y and x of a crop and what is around it, and the index of the crop in a picture of it."""
     y, x = make_batch(subject.images, [crop.index], subject.data_config)
     starts = [max(0, start - AROUND) for start in (crop.top, crop.left)]
@@ -166,7 +166,7 @@ def around(subject: Subject, crop: Crop) -> tuple[Tensor, Tensor, tuple]:
     return y[..., rows, columns], x[..., *half], inside
 
 
-def draw(subject: Subject, crop: Crop, n: int, temperature: float) -> Tensor:
+def draw(subject: ScoredModel, crop: Crop, n: int, temperature: float) -> Tensor:
     """n samples of a crop, (n,3,H,W)."""
     y, x, inside = around(subject, crop)
     y, x = (t.to(subject.device) for t in pad(y, x, subject.model))
@@ -184,7 +184,7 @@ def own_mean(model: ConditionalModel, y: Tensor, x: Tensor) -> Tensor:
     return mean[:, : y.shape[-2], : y.shape[-1]]
 
 
-def sibling(run: Path, subject: Subject) -> ConditionalModel | None:
+def sibling(run: Path, subject: ScoredModel) -> ConditionalModel | None:
     """The baseline of a flow, from the folder of that name beside the run's; None without one."""
     path = run.parent / run.name.replace("flow", "baseline") / "weights.safetensors"
     if isinstance(subject.model, Factorised) or "flow" not in run.name or not path.exists():
@@ -259,7 +259,7 @@ class Eye:
 
 
 @torch.no_grad()
-def draw_eye(subject: Subject, index: int, baseline: ConditionalModel | None = None) -> Eye:
+def draw_eye(subject: ScoredModel, index: int, baseline: ConditionalModel | None = None) -> Eye:
     """Samples of a whole picture. Draws of the baseline have the same noise, keyed."""
     example, allowed = subject.images[index], VESSELS[subject.images.name]
     y, x = make_batch(subject.images, [index], subject.data_config)

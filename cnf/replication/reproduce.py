@@ -1,38 +1,36 @@
-"""From a number to the command that gives it again: `python -m cnf results how ID`, and the page
-"Reproduce a number"."""
+"""From a number to the command that gives it again (`results how`), and numbers computed again from
+the weights and pictures that they name (`results audit`)."""
 
 import difflib
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from cnf.config import config_sha256, load_config
-from cnf.errors import LedgerError
-from cnf.replication import audit, run_folder, stress
-from cnf.replication import results as ledger
-from cnf.replication.data import oddities, registry
-from cnf.replication.results import Row
+from cnf import build
+from cnf.errors import CnfError, DataError, LedgerError
+from cnf.replication import run_folder
+from cnf.replication.data import ImageSet, load
+from cnf.replication.evaluate import validation
+from cnf.replication.metrics import METRICS
+from cnf.replication.results import (
+    REFERENCES,
+    RESULTS,
+    Row,
+    described,
+    find,
+    read,
+    value,
+    valued,
+)
+from cnf.replication.scored_model import Options, ScoredModel
 
 ROOT = Path("$CNF_DATA")  # as a reader writes it
+MINUTES = 10.0  # of an audit that was not told how long
 
-# Values of y in a picture, on average: what a pass over a set costs, told without the set.
-ENTRIES = {
-    **dict.fromkeys(("embedded-sr", "tinyimagenet32", "imagenetbox32", "imagenet32"), 3 * 32**2),
-    **dict.fromkeys(("embedded-sr64", "tinyimagenet64", "imagenetbox64", "imagenet64"), 3 * 64**2),
-    **dict.fromkeys(oddities.NAMES, 3 * 32**2),
-    **dict.fromkeys((n for n, odd in oddities.ODD_EYES.items() if odd.of != "drive"), 192**2),
-    **dict.fromkeys((n for n, odd in oddities.ODD_EYES.items() if odd.of == "drive"), 584 * 565),
-    **{"embedded-vessels": 192**2, "far-sr": 3 * 64**2, "far-vessels": 64**2},
-    **{"drive": 584 * 565, "stare": 605 * 700, "chasedb1": 960 * 999, "chasedb1-all": 960 * 999},
-    **{"set5": 340_474, "set14": 690_289, "bsd100": 463_203, "urban100": 2_300_000},
-}
-
-# What ablations of the preset changed: the one whose hash is that of the row is shown.
-CHANGES = (
-    *((), ("model.scale=additive",), ("model.couplings_see_x=false",)),
-    *(("model.prior=blind",), ("model.prior=fixed",)),
-)
+# -- how -------------------------------------------------------------------------------------------
 
 
 class How(NamedTuple):
@@ -42,94 +40,54 @@ class How(NamedTuple):
         row: the row; `what` it is in words.
         expect: the value, and how far from it another machine may land.
         audit: the command that derives it again from the committed weights; None without weights.
-        seconds: of one core that it takes, about; None without `audit`.
         data: the set that it needs, where it belongs and how to get it; None if it is embedded.
-        evaluate: the command that made the row.
-        train: the commands that made the weights, in their order; None if none is known to.
+        train: the commands that made the weights, in their order; None if there are none.
     """
 
     row: Row
     what: str
     expect: str
     audit: str | None
-    seconds: float | None
     data: str | None
-    evaluate: str
     train: tuple[str, ...] | None
 
 
-def how(row: Row, results: Path = ledger.RESULTS) -> How:
+def how(row: Row, results: Path = RESULTS) -> How:
     """All that it takes to have a row again."""
-    metric = ledger.METRICS[row.metric]
+    metric = METRICS[row.metric]
     number = metric.write(row.value) if metric.digits in (None, 0) else f"{row.value:.6f}"
     within = [f"within {metric.tolerance:g}"] if metric.tolerance else []
     within += [f"within a factor of {metric.factor:g}"] if metric.factor > 1 else []
-    expect = f"{number}, {' or '.join(within) or 'exactly'}"
-    can = row.model in ledger.REFERENCES or row.weights is not None
+    can = row.model in REFERENCES or row.weights is not None
     return How(
         row,
-        ledger.described(row),
-        expect,
+        described(row),
+        f"{number}, {' or '.join(within) or 'exactly'}",
         f"python -m cnf results audit {row.id}" if can else None,
-        seconds(row) if can else None,
-        needs(row),
-        row.command,
+        None,
         training(row, results),
     )
 
 
-def seconds(row: Row) -> float:
-    """About how long an audit of one row computes: values of y, over samples or draws."""
-    entries = ENTRIES[row.data]
-    if row.metric in ledger.STRESS:
-        entries = min(entries, 3 * stress.SIDE**2)
-    return entries * row.num_images * audit.times(row) / audit.SPEED
-
-
-def needs(row: Row) -> str | None:
-    """The set of a row, where it belongs and how it is had; None if it comes with the package."""
-    name = oddities.ODD_EYES[row.data].of if row.data in oddities.ODD_EYES else row.data
-    if name.startswith(("embedded", "far-")) or name in oddities.NAMES:
+def training(row: Row, results: Path = RESULTS) -> tuple[str, ...] | None:
+    """The commands that train the weights of a row, in their order; None for a reference, and where
+    the record of the run is not here."""
+    path = results / row.run / "config.json"
+    if row.model in REFERENCES or not path.exists():
         return None
-    return f"{registry.folder_of(name, ROOT)}: {registry.how_to_get(name, ROOT)}"
+    record = run_folder.read_record(path.parent)
+    if "start" not in record:
+        return (record["command"],) if record["command"] else None
+    begun = run_folder.read_record(results / record["start"]["run"])
+    return begun["command"], record["command"]
 
 
-def training(row: Row, results: Path = ledger.RESULTS) -> tuple[str, ...] | None:
-    """The commands that train the weights of a row, in their order. None for a reference, and for
-    a run of which neither its record is here nor a preset gives its configuration."""
-    if row.model in ledger.REFERENCES:
-        return None
-    folder = results / row.run
-    if (folder / "config.json").exists():
-        record, config = run_folder.read_record(folder), run_folder.read_config(folder)
-        if config_sha256(config) == row.config_sha256:
-            line = run_folder.command(config, record["steps"], record["seed"], record["processes"])
-            if "start" not in record:
-                return (line,) if line else None
-            first = record["start"]["run"]
-            begin = run_folder.read_record(results / first)["command"]
-            return begin, f"{line} --start runs/{first}"
-    model = "flow" if row.model == "flow" else "baseline"
-    for change in CHANGES:
-        config = load_config(row.experiment, model, row.preset, list(change))
-        config = replace(config, training=replace(config.training, steps=row.steps, minutes=None))
-        if config_sha256(config) == row.config_sha256:
-            return (run_folder.command(config, row.steps, row.seed),)
-    return None
-
-
-def find(text: str, rows: Iterable[Row]) -> list[Row]:
-    """The rows that a reader means by an id, or by a number as it is printed: "0.0551". For a row
-    that was superseded, the newest. Raises LedgerError naming the nearest ids."""
+def rows_of(text: str, rows: Iterable[Row]) -> list[Row]:
+    """The rows that a reader means by an id, or by a number as it is printed: "0.0551". Raises
+    LedgerError naming the nearest ids."""
     rows = list(rows)
-    by_id = {row.id: row for row in rows}
-    if text in by_id:
-        newer = {row.supersedes: row.id for row in rows if row.supersedes}
-        while text in newer:
-            text = newer[text]
-        return [by_id[text]]
-    rows = ledger.current(rows)
-    found = [row for row in rows if ledger.METRICS[row.metric].write(row.value) == text]
+    found = [row for row in rows if row.id == text]
+    found = found or [row for row in rows if METRICS[row.metric].write(row.value) == text]
     if found:
         return found
     near = difflib.get_close_matches(text, [row.id for row in rows], 3, 0.5)
@@ -140,33 +98,166 @@ def find(text: str, rows: Iterable[Row]) -> list[Row]:
     )
 
 
-def text(found: Sequence[Row], results: Path = ledger.RESULTS) -> str:
+def text(found: Sequence[Row], results: Path = RESULTS) -> str:
     """How one row is had again, a line each; of several rows a line each, to choose from."""
     if len(found) > 1:
-        lines = [f"{row.id}: {ledger.valued(row)}; {ledger.described(row)}" for row in found]
+        lines = [f"{row.id}: {valued(row)}; {described(row)}" for row in found]
         return "\n".join([f"{len(found)} rows are printed so; ask for one by its id:", *lines])
     told, (row,) = how(found[0], results), found
-    lines = [row.id, f"{ledger.valued(row)}; {told.what}", ""]
-    lines += [f"{name:>9}  {line}" for name, line in facts(told)]
-    return "\n".join(lines)
+    lines = [row.id, f"{valued(row)}; {told.what}", ""]
+    return "\n".join([*lines, *(f"{name:>10}  {line}" for name, line in facts(told))])
 
 
 def facts(told: How) -> list[tuple[str, str]]:
     """What a reader needs, as pairs of a name and a line."""
-    row, lines = told.row, []
+    row = told.row
     if told.audit:
-        lines += [("command", told.audit), ("expect", told.expect)]
-        lines += [("takes", f"about {audit.about(told.seconds)} of one core")]
+        lines = [("command", told.audit), ("expect", told.expect)]
     else:
-        lines += [("weights", "not in the repository: train them, then score them")]
-        lines += [("expect", f"{ledger.value(row)}, but other weights on another machine")]
-    lines += [("needs", told.data or "no data set: the pictures come with the package")]
-    for line in told.train or ():
-        lines += [("trained by", line)]
-    if told.train:
-        lines += [
-            ("that took", f"{row.steps:,} steps, {audit.about(row.wall_s)} on {row.hardware}")
+        lines = [
+            ("weights", "not in the repository: train them, then score them"),
+            ("expect", f"{value(row)}, but other weights on another machine"),
         ]
+    lines += [("needs", told.data or "no data set: the pictures come with the package")]
+    lines += [("trained by", line) for line in told.train or ()]
+    if told.train and row.wall_s:
+        lines += [("that took", f"{row.steps:,} steps, {about(row.wall_s)} on {row.hardware}")]
     lines += [("scored by", row.command)]
     commit = f"commit {row.git[:8]}, " if row.git else ""
     return [*lines, ("with", f"{commit}torch {row.torch}, {row.date}")]
+
+
+def about(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+
+
+# -- audit -----------------------------------------------------------------------------------------
+
+
+class Check(NamedTuple):
+    """What the audit found for one row."""
+
+    row: Row
+    status: Literal["same", "differs", "not checked"]
+    reason: str
+
+
+def audit(
+    root: Path | None = None,
+    results: Path = RESULTS,
+    only: Sequence[str] = (),
+    minutes: float | None = None,
+) -> list[Check]:
+    """Compute rows again whose weights are in the repository and whose data are there.
+
+    Args:
+        root: folder of the image sets, as for `data.load`.
+        only: ids to look at; all if empty.
+        minutes: of the processor; no value is begun after that. Values of embedded pictures come
+            first, then those of few samples. None, or `only`: no limit.
+
+    A row "differs" if its value lands outside the metric's tolerance, or if its weights or its data
+    are not those it names. A row that was not computed says why.
+    """
+    asked = [find(i, results) for i in only] if only else read(results)
+    end = float("inf") if only or minutes is None else time.process_time() + 60 * minutes
+    models: dict[tuple, ScoredModel] = {}  # by file; what a pass computed is forgotten after it
+    found = {}
+    for (key, _), rows in _passes(asked):
+        for row in rows:
+            if row.model not in REFERENCES and row.weights is None:
+                found[row.id] = Check(row, "not checked", "its weights are not in the repository")
+                continue
+            if time.process_time() > end:
+                found[row.id] = Check(row, "not checked", "no time left: --minutes, or --all")
+                continue
+            try:
+                if key not in models:
+                    models[key] = _scored(row, root, results.parent)
+                found[row.id] = _check(row, models[key])
+            except DataError as error:
+                found[row.id] = Check(row, "not checked", f"its data are not here: {error}")
+            except CnfError as error:
+                found[row.id] = Check(row, "differs", str(error))
+        if key in models:
+            models[key].forget()
+    return [found[row.id] for row in asked]
+
+
+def _passes(rows: Iterable[Row]) -> list[tuple[tuple, list[Row]]]:
+    """Rows by (their file, what is drawn for them): embedded pictures first, then passes of few
+    samples of few pictures."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        drawn = METRICS[row.metric].tag == "stress", row.samples, row.draws, row.temperature
+        groups.setdefault(((row.run, row.file), drawn), []).append(row)
+
+    def cost(group: tuple) -> tuple:
+        (_, (is_stress, samples, draws, _)), (row, *_) = group
+        times = 1 if is_stress else max(samples or 1, draws or 1)
+        return not row.data.startswith("embedded"), times * row.num_images
+
+    return sorted(groups.items(), key=cost)
+
+
+def _scored(row: Row, root: Path | None, repository: Path) -> ScoredModel:
+    """The model of a row on its pictures. Raises DataError if the data are not there, LedgerError
+    if weights or data are others."""
+    images = _images(row.data, row.split, root)
+    if images.sha256 != row.data_sha256:
+        raise LedgerError(f"{row.data} {row.split} holds other pictures than the row names")
+    options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True)
+    if row.model in REFERENCES:
+        return ScoredModel(None, None, images, options, reference=row.model)
+    path = repository / row.weights
+    if not path.exists():
+        raise LedgerError(f"{row.weights} is named but not there")
+    if run_folder.file_sha256(path) != row.weights_sha256:
+        raise LedgerError(f"{row.weights} holds other weights than the row names")
+    model, config, _ = build.load_model(path)
+    scored = ScoredModel(model, config, images, options)
+    if row.experiment == "vessels":
+        scored.valid = validation(scored, root)
+    return scored
+
+
+@lru_cache(maxsize=4)
+def _images(name: str, split: str, root: Path | None) -> ImageSet:
+    return load(name, split, root)
+
+
+def _check(row: Row, scored: ScoredModel) -> Check:
+    """Call the metric again."""
+    if len(scored.indices) != row.num_images:
+        reason = f"{row.data} {row.split} has {len(scored.indices)} pictures"
+        return Check(row, "differs", reason)
+    metric = METRICS[row.metric]
+    found = metric.function(scored, row.setting)
+    if found is None:
+        return Check(row, "differs", f"this code computes no {row.metric} on {row.data}")
+    reason = f"{row.value:.6f} written, {found.value:.6f} now, tolerance {metric.tolerance:g}"
+    reason += f" or a factor of {metric.factor:g}" * (metric.factor > 1)
+    return Check(row, "same" if metric.agree(found.value, row.value) else "differs", reason)
+
+
+def report(checks: Sequence[Check], named: bool = False) -> str:
+    """The audit as text: a line a row for rows that differ, or for all if they were `named`; else
+    how many of each run and set, and why rows were not checked."""
+    kinds = ("same", "differs", "not checked")
+
+    def counted(checks: Iterable[Check]) -> str:
+        counts = Counter(check.status for check in checks)
+        return ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
+
+    shown = [check for check in checks if named or check.status == "differs"]
+    lines = [f"{check.status:>11}  {check.row.id}: {check.reason}" for check in shown]
+    groups = {} if named else Counter((c.row.run, c.row.data, c.row.split) for c in checks)
+    for key in groups:
+        of_key = [c for c in checks if (c.row.run, c.row.data, c.row.split) == key]
+        lines.append(f"{' '.join(key)}: {counted(of_key)}")
+        why = Counter(check.reason for check in of_key if check.status == "not checked")
+        lines += [f"{count:>11} {reason}" for reason, count in why.items()]
+    return "\n".join([*lines, counted(checks)])

@@ -1,4 +1,4 @@
-"""A model on an image set: everything that scores are made of, each computed once.
+"""A model on an image set: everything that metrics are made of, each computed once.
 
 All noise is keyed by (seed, image index, draw) and drawn on the CPU: batch size, device and number
 of processes change no number beyond float rounding.
@@ -7,7 +7,7 @@ of processes change no number beyond float rounding.
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,23 +17,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnf import noise
-from cnf.baselines import (
-    Bernoulli,
-    DiscretisedLogistic,
-    Factorised,
-    discretised_logistic,
-    draws,
-)
-from cnf.config import Config
+from cnf.baselines import Bernoulli, DiscretisedLogistic, Factorised, discretised_logistic, draws
+from cnf.config import Config, DataConfig
 from cnf.errors import ConfigError, DataError, LedgerError, TrainingError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
+from cnf.replication.metrics import Setting
+from cnf.replication.task import TASKS
 from cnf.resample import imresize_double
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
-SAMPLES = {"sr": 16, "vessels": 32}  # for the mean, for the marginals
-SAMPLES_FULL = {"sr": 32, "vessels": 64}  # for everything that `full` asks for
 CHUNK = 1_500_000  # entries of y at once, pictures times samples: under 1.5 GB
 
 
@@ -55,8 +49,7 @@ class Options:
         temperature: of the single sample; default 0.8 for super-resolution, 1 for vessels. Means
             and marginals are of samples at temperature 1.
         round_x: whether x is rounded to 8 bits; default: as in training, "mixed" not rounded.
-        full: whether everything is told that `scores.survey`, of vessels `scores.vessel_survey`,
-            knows.
+        full: whether every metric is told.
         threshold: of probabilities, for the F of vessels that is reported as that of the validation
             threshold; default: the best on the validation split, if the model did not train on it.
             A model that trained on all pictures needs the one that a sister run, trained without
@@ -75,12 +68,11 @@ class Options:
     threshold_from: str | None = None
 
     def __post_init__(self):
-        for name, least in (("limit", 1), ("seed", 0), ("draws", 1), ("samples", 0)):
+        least = {"limit": 1, "seed": 0, "draws": 1, "samples": 0, "importance": 0}
+        for name, value in least.items():
             given = getattr(self, name)
-            if given is not None and given < least:
-                raise ConfigError(f"--{name} {given}: give {least} or more")
-        if self.importance < 0:
-            raise ConfigError(f"--importance {self.importance}: give 0 or more")
+            if given is not None and given < value:
+                raise ConfigError(f"--{name} {given}: give {value} or more")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
         if self.threshold is not None and self.threshold_from is not None:
@@ -91,56 +83,64 @@ class Options:
                 raise ConfigError("--full has temperatures of its own: leave --temperature out")
 
 
-class Subject:
-    """A model on an image set: everything the metrics are made of, each computed once."""
+class ScoredModel:
+    """A model on an image set. `valid` is the same model, or a sister of it, on the validation
+    split, where a threshold is chosen; None where there is neither.
+
+    A `reference` in the place of the model answers without one: "bicubic" interpolation, the
+    "second observer", the "truth" itself.
+    """
 
     def __init__(
         self,
-        model: ConditionalModel,
-        config: Config,
+        model: ConditionalModel | None,
+        config: Config | None,
         images: ImageSet,
         options: Options | None = None,
         batch_size: int = 50,
+        valid: "ScoredModel | None" = None,
+        reference: str | None = None,
     ):
+        self.model, self.config, self.images = model, config, images
+        self.options, self.batch_size = options or Options(), batch_size
+        self.valid, self.reference, self.task = valid, reference, TASKS[images.experiment]
+        self.indices = range(min(self.options.limit or len(images), len(images)))
+        round_x = bool(self.options.round_x)
+        self._cache: dict[tuple, Any] = {}
+        if model is None:
+            self.data_config = DataConfig(round_x=round_x)
+            return
         if images.experiment != config.experiment:
             raise ConfigError(
                 f"'{images.name}' is a set for {images.experiment}, the run is one of "
                 f"{config.experiment}: see `python -m cnf data list`"
             )
-        self.model, self.config, self.images = model.eval(), config, images
-        self.options, self.batch_size = options or Options(), batch_size
-        self.experiment = config.experiment
+        model.eval()
         self.device = next(model.parameters()).device
-        self.indices = range(min(self.options.limit or len(images), len(images)))
-        round_x = self.options.round_x
-        round_x = config.data.round_x is True if round_x is None else round_x
+        if self.options.round_x is None:
+            round_x = config.data.round_x is True
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
         given = (self.options.threshold, self.options.threshold_from)
-        if given != (None, None) and self.experiment != "vessels":
+        if given != (None, None) and self.task.rounds_x:
             raise ConfigError("thresholds are for vessels: leave --threshold out")
-        self.keep: Path | None = None  # where what was drawn is kept for a later call
-        self._cache: dict[tuple, Any] = {}
 
     @property
     def rounded_x(self) -> bool | None:
-        return self.data_config.round_x if self.experiment == "sr" else None
+        return self.data_config.round_x if self.task.rounds_x else None
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether the model says its mean itself; else it is that of samples."""
+        return self.reference is not None or isinstance(self.model, Factorised)
 
     @property
     def samples(self) -> int:
-        """How many samples for means and marginals."""
+        """How many samples for means and marginals; 0: nothing is drawn."""
         if self.options.samples is not None:
             return self.options.samples
         if self.options.full:
-            return SAMPLES_FULL[self.experiment]
-        if self.experiment == "sr" and not self.images.is_photographs:
-            return 0
-        return SAMPLES[self.experiment]
-
-    @property
-    def temperature(self) -> float:
-        """Of the single sample."""
-        given = self.options.temperature
-        return (0.8 if self.experiment == "sr" else 1.0) if given is None else given
+            return self.task.full_samples
+        return 0 if self.task.rounds_x and not self.images.is_photographs else self.task.samples
 
     @property
     def bound(self) -> str:
@@ -173,6 +173,12 @@ class Subject:
                 self._cache[key] = compute()
         return self._cache[key]
 
+    def forget(self) -> None:
+        """Free what was computed."""
+        self._cache.clear()
+
+    # -- likelihoods -------------------------------------------------------------------------------
+
     def log_probs(self, draws: int = 1) -> np.ndarray:
         """log P(y|x) an image, nats, (N,): the mean over noise draws 0 .. draws - 1."""
 
@@ -198,7 +204,7 @@ class Subject:
         keyed = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
         size, found = per_pass(y[0].numel()), []
         with torch.no_grad():
-            h = None if isinstance(self.model, Factorised) else self.model.condition(x)
+            h = None if self.has_mean else self.model.condition(x)
             for start in range(0, len(y), size):
                 part, generator = y[start : start + size], keyed[start : start + size]
                 if h is None:
@@ -233,6 +239,8 @@ class Subject:
                 )
         return values
 
+    # -- pictures ----------------------------------------------------------------------------------
+
     def sizes(self, fov: bool = False) -> np.ndarray:
         """D an image: entries of y, or its pixels inside the field of view, (N,)."""
         if fov:
@@ -246,13 +254,44 @@ class Subject:
             return np.ones(example.y.shape[-2:], bool)
         return example.fov.numpy()
 
+    def mask(self, index: int) -> np.ndarray:
+        """Vessels: the first observer's mask, bool (H,W)."""
+        return self.images[index].y[0].numpy() > 0
+
+    @cached_property
+    def has_vessels(self) -> bool:
+        """Whether any mask of the set has a vessel: else F and ROC are undefined."""
+        return any(self.mask(i).any() for i in self.indices)
+
+    @property
+    def seconds(self) -> list[Tensor] | None:
+        """Masks of the second observer, (1,H,W), where all pictures have one."""
+        found = [self.images[i].second for i in self.indices]
+        return None if any(mask is None for mask in found) else found
+
+    def x(self, index: int) -> Tensor:
+        """The input of a picture, (3,H,W)."""
+        return make_batch(self.images, [index], self.data_config)[1][0]
+
+    def maps(self, s: Setting) -> list[Tensor]:
+        """The answer that a setting asks for, (C,H,W) an image: a reference's, one sample, the
+        model's own mean (0 samples) or that of samples."""
+        if self.reference == "bicubic":
+            compute = lambda: [imresize_double(self.x(i)[None])[0] for i in self.indices]  # noqa: E731
+            return self.once(("bicubic",), compute)
+        if self.reference == "second observer":
+            return self.seconds
+        if self.reference == "truth":
+            return [self.images[i].y for i in self.indices]
+        return self.singles(s.temperature) if s.samples == 1 else self.means(s.samples)
+
     def means(self, samples: int) -> list[Tensor]:
         """The point estimate an image, (C,H,W): the model's own mean, or that of samples."""
 
         def compute():
             found = []
             for indices, y, x, (height, width) in self.batches("mean"):
-                if isinstance(self.model, Factorised):
+                if self.has_mean:
                     mean = self.model.mean(x)
                 else:
                     generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
@@ -286,18 +325,6 @@ class Subject:
             samples = [s[..., :height, :width].to(torch.uint8).cpu() for s in one_by_one]
             x = x[..., : height // self.model.factor, : width // self.model.factor].cpu()
             yield from zip(indices, x, torch.stack(samples, 1), strict=True)
-
-    def bicubic(self) -> list[Tensor]:
-        """The low-resolution input doubled by the cubic kernel, (3,H,W)."""
-
-        def compute():
-            found = []
-            for index in self.indices:
-                _, x = make_batch(self.images, [index], self.data_config)
-                found.append(imresize_double(x)[0])
-            return found
-
-        return self.once(("bicubic",), compute)
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,26 +1,119 @@
-"""What is said about a model on an image set: one file a kind of score."""
+"""What is said about a model on an image set: a metric is one decorated function.
+
+    @metric("Brier score of marginals", "1", digits=4, tolerance=1e-4, task="vessels", of="mean")
+    def brier(m: ScoredModel, s: Setting) -> Value | None: ...
+
+`evaluate` calls it for every setting of its kind and leaves out what is None (undefined on this set
+or for this model), the audit calls it for the setting of a row, tables take its title and digits.
+A change that changes its values raises its `version`; rows of an older version say so.
+"""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from cnf.replication.scored_model import ScoredModel
 
-class Score(NamedTuple):
-    """One metric. `model` names a reference; None is the model evaluated."""
+# bits: of y itself. mean: the point estimate. sample, one: one sample. samples: many together.
+# stress, heat: samples of a set at all temperatures, at each. pass: y and a sample, there and back
+Of = Literal["bits", "mean", "sample", "one", "samples", "stress", "heat", "pass"]
+ENDS = {"mean": ("", " of the point estimate"), "sample": ("_sample", " of one sample")}
 
-    metric: str
+
+@dataclass(frozen=True)
+class Setting:
+    """How one value was taken; None where it does not matter.
+
+    temperature, samples: of the samples looked at; 0 samples: the model's own mean. draws: noise
+    draws an image for likelihoods, averaged, or with `importance` the samples of that bound.
+    divided_by: what bits are divided by. threshold: of probabilities. protocol: of PSNR and SSIM.
+    """
+
+    temperature: float | None = None
+    samples: int | None = None
+    draws: int | None = None
+    importance: bool = False
+    divided_by: str | None = None
+    threshold: float | None = None
+    protocol: str | None = None
+
+
+class Value(NamedTuple):
+    """A value, its standard error over images, and what else a row says: `threshold`, `bound`."""
+
     value: float
     standard_error: float | None = None
-    bound: str | None = None
-    divided_by: str | None = None
-    temperature: float | None = None
-    draws: int | None = None
-    samples: int | None = None
-    threshold: float | None = None
-    model: str | None = None
-    protocol: str | None = None
+    also: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`tolerance` is how far the audit may land from a row on another machine, or else within
+    `factor`. `digits` after the point; None: two, and a power of ten. `of`: the kind of settings it
+    is taken at. `tag`: the evaluation it belongs to. `references`: what else than a model it is
+    told of. `each_x`: whether it is told for x rounded and not."""
+
+    name: str
+    title: str
+    unit: str
+    digits: int | None
+    tolerance: float
+    factor: float
+    tasks: tuple[str, ...]
+    of: Of
+    tag: Literal["basic", "full", "stress"]
+    references: tuple[str, ...]
+    each_x: bool
+    version: int
+    function: Callable[["ScoredModel", Setting], Value | None]
+
+    def agree(self, a: float, b: float) -> bool:
+        """Whether two values are the same, on different machines."""
+        low, high = sorted((a, b))
+        return high - low <= self.tolerance or 0 < low and high <= self.factor * low
+
+    def write(self, value: float) -> str:
+        return f"{value:.1e}" if self.digits is None else f"{value:.{self.digits}f}"
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    title: str,
+    unit: str,
+    digits: int | None,
+    tolerance: float,
+    *,
+    task: str | tuple[str, ...],
+    of: Of | tuple[Of, ...],
+    tag: str = "full",
+    factor: float = 1.0,
+    references: Sequence[str] = (),
+    each_x: bool = False,
+    version: int = 1,
+    name: str | None = None,
+) -> Callable:
+    """Register a function as a metric under its own name, or `name`. With of=("mean", "sample") it
+    is two: NAME of the point estimate, and NAME_sample of one sample."""
+    tasks = (task,) if isinstance(task, str) else task
+
+    def register(function: Callable) -> Callable:
+        for kind in (of,) if isinstance(of, str) else of:
+            end, words = ENDS[kind] if not isinstance(of, str) else ("", "")
+            key = (name or function.__name__) + end
+            told = tuple(references) if end == "" else ()
+            METRICS[key] = Metric(
+                *(key, title + words, unit, digits, tolerance, factor, tasks, kind, tag),
+                *(told, each_x, version, function),
+            )
+        return function
+
+    return register
 
 
 def mean_se(values: np.ndarray) -> tuple[float, float | None]:

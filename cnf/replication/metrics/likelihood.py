@@ -1,41 +1,53 @@
 """Bits: -log P(y|x) / (D log 2), D the entries of y, or the pixels in the field of view.
 
-Padding never counts in D; a factorised model leaves it out of log P too, a flow pays for it, so
-that its figure stays an upper bound.
+Padding never counts in D; a factorised model leaves it out of log P too, a flow cannot, so that its
+figure stays an upper bound. Means are over images.
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
+from torch import Tensor
 
-from cnf.replication.metrics import Score, mean_se
-from cnf.replication.scored_model import Subject
-
-
-def bits(
-    subject: Subject, metric: str, log_p: np.ndarray, draws: int, bound: str | None = None
-) -> Iterator[Score]:
-    """Of log-probabilities (N,), nats: bits divided by each D. Mean over images."""
-    sr = subject.experiment == "sr"
-    divisors = {"sub-pixels": False} if sr else {"all pixels": False, "field of view": True}
-    for divided_by, fov in divisors.items():
-        found = mean_se(-log_p / (subject.sizes(fov) * math.log(2)))
-        yield Score(metric, *found, bound or subject.bound, divided_by, draws=draws)
+from cnf.replication.metrics import Setting, Value, mean_se, metric
+from cnf.replication.scored_model import ScoredModel
 
 
-def likelihoods(subject: Subject, only: str = "") -> Iterator[Score]:
-    """Bits, plain and importance-weighted, divided by each D. Mean over images."""
-    options = subject.options
-    sr = subject.experiment == "sr"
-    metric = "bits_per_dim" if sr else "bits_per_pixel"
-    if only not in ("", metric):
-        return
-    draws = 0 if subject.model.exact else options.draws
-    passes = [(subject.bound, draws, subject.log_probs(options.draws))]
-    if options.importance and not subject.model.exact:
-        bound = f"{subject.bound}, importance-weighted"
-        log_p = subject.importance_log_probs(options.importance)
-        passes.append((bound, options.importance, log_p))
-    for bound, number, log_p in passes:
-        yield from bits(subject, metric, log_p, number, bound)
+def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
+    """Of log-probabilities (N,), nats: bits divided by each D."""
+    bound = m.bound + ", importance-weighted" * s.importance
+    found = -log_p / (m.sizes(s.divided_by == "field of view") * math.log(2))
+    return Value(*mean_se(found), {"bound": bound})
+
+
+@metric("bits/dim", "bits/dim", 3, 1e-4, task="sr", of="bits", tag="basic", each_x=True)
+def bits_per_dim(m: ScoredModel, s: Setting) -> Value:
+    log_p = m.importance_log_probs(s.draws) if s.importance else m.log_probs(s.draws or 1)
+    return bits(m, s, log_p)
+
+
+@metric("bits/pixel", "bits/pixel", 4, 1e-4, task="vessels", of="bits", tag="basic")
+def bits_per_pixel(m: ScoredModel, s: Setting) -> Value:
+    return bits_per_dim(m, s)
+
+
+@metric(
+    "bits/pixel of the second observer's mask", "bits/pixel", 4, 1e-4, task="vessels", of="bits"
+)
+def second_bits(m: ScoredModel, s: Setting) -> Value | None:
+    log_p = second_log_probs(m)
+    return None if log_p is None or s.importance else bits(m, s, log_p)
+
+
+def second_log_probs(m: ScoredModel) -> np.ndarray | None:
+    """log P(second observer's mask | x), nats, (N,), with the noise of the first's."""
+    masks: list[Tensor] | None = m.seconds
+    if masks is None:
+        return None
+    pairs = list(zip(m.indices, masks, strict=True))
+    return m.once(
+        ("second",), lambda: np.array([m.mask_log_probs(i, mask[None])[0] for i, mask in pairs])
+    )
+
+
+BITS = ("bits_per_dim", "bits_per_pixel", "second_bits")

@@ -13,7 +13,6 @@ On Y, or jointly on the three channels of RGB. SSIM has an 11x11 Gaussian window
 averaged where the window lies inside the picture.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,37 +20,10 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from cnf.baselines import Factorised
 from cnf.replication import plotting
-from cnf.replication.metrics import Score, mean_se
-from cnf.replication.scored_model import Subject
 
 SCALE = 2  # of the super-resolution; so many border pixels are removed
 MAX_PSNR = 100.0  # dB, of pictures that are equal
-
-
-def picture_scores(subject: Subject, only: str = "") -> Iterator[Score]:
-    """PSNR and SSIM of the point estimate and of one sample."""
-    samples = 0 if isinstance(subject.model, Factorised) else subject.samples
-    if not subject.samples:
-        return
-    if only in ("", "psnr", "ssim"):
-        db, similar = quality(subject, subject.means(samples))
-        yield Score("psnr", *mean_se(db), temperature=1.0, samples=samples)
-        yield Score("ssim", *mean_se(similar), temperature=1.0, samples=samples)
-    if only in ("", "psnr_sample", "ssim_sample"):
-        tau = subject.temperature
-        db, similar = quality(subject, subject.singles(tau))
-        yield Score("psnr_sample", *mean_se(db), temperature=tau, samples=1)
-        yield Score("ssim_sample", *mean_se(similar), temperature=tau, samples=1)
-
-
-def bicubic_scores(subject: Subject, only: str = "") -> Iterator[Score]:
-    """Bicubic interpolation; the model is not looked at."""
-    if subject.samples and only in ("", "psnr", "ssim"):
-        db, similar = quality(subject, subject.bicubic())
-        yield Score("psnr", *mean_se(db), model="bicubic")
-        yield Score("ssim", *mean_se(similar), model="bicubic")
 
 
 def luma(image: Tensor) -> np.ndarray:
@@ -61,16 +33,6 @@ def luma(image: Tensor) -> np.ndarray:
     alone: Y rounded, halved unrounded, doubled, rounded.
     """
     return rgb2ycbcr(plotting.to_uint8(image))[..., 0]
-
-
-def quality(subject: Subject, pictures: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """(PSNR in dB, SSIM) on Y an image, scored as the standard protocol does, whatever x was."""
-    found = []
-    for index, picture in zip(subject.indices, pictures, strict=True):
-        truth, ours = (inside(luma(p)) for p in (subject.images[index].y, picture))
-        found.append((psnr(truth, ours, 255), ssim(truth, ours, 255)))
-    a, b = zip(*found, strict=True)
-    return np.array(a), np.array(b)
 
 
 Protocol = Literal["standard", "released"]

@@ -1,0 +1,63 @@
+"""F, area under the ROC curve and average precision, as functions of counts.
+
+F = 2 TP / (2 TP + FP + FN); a pixel is vessel where its probability is at least the threshold.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve
+
+from cnf.replication.metrics import jackknife
+
+BINS = 4096  # of probabilities, for the errors of areas under curves
+
+
+def f_score(found: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN), :eq:`eq-retina-f`, along the last axis; 1 where there is no vessel
+    and none is found."""
+    tp, fp, fn = np.moveaxis(found, -1, 0)
+    total = 2 * tp + fp + fn
+    return np.where(total == 0, 1.0, 2 * tp / np.maximum(total, 1))
+
+
+def pooled_f(found: np.ndarray) -> tuple[float, float | None]:
+    """F of all pixels together; its standard error by leaving out one image at a time."""
+    return jackknife(found, f_score)
+
+
+def histogram(labels: Sequence[np.ndarray], p: Sequence[np.ndarray]) -> np.ndarray:
+    """Counts of p by bin and label, (N, 2 BINS): those of label 0 first. One value a bin where
+    there are few values, as in marginals of samples; else bins of equal count."""
+    every = np.concatenate(p)
+    edges = np.unique(every)
+    if len(edges) > BINS:
+        edges = np.unique(np.quantile(every, np.linspace(0, 1, BINS, endpoint=False)))
+    found = []
+    for y, values in zip(labels, p, strict=True):
+        place = np.searchsorted(edges, values, side="right") - 1
+        found.append([np.bincount(place[y == label], minlength=BINS) for label in (0, 1)])
+    return np.array(found, float).reshape(len(found), -1)
+
+
+def roc_area(bins: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of sums of rows of `histogram`, along the last axis: the chance
+    that a pixel of label 1 has the larger p; half of it where both share a bin."""
+    negative, positive = np.split(bins, 2, -1)
+    below = negative.cumsum(-1) - negative / 2
+    return (positive * below).sum(-1) / (negative.sum(-1) * positive.sum(-1))
+
+
+def pr_area(bins: np.ndarray) -> np.ndarray:
+    """Average precision of such sums: precision at each threshold, weighed by its recall."""
+    negative, positive = (part[..., ::-1] for part in np.split(bins, 2, -1))
+    found = positive.cumsum(-1)
+    precision = found / np.maximum(found + negative.cumsum(-1), 1)
+    return (positive * precision).sum(-1) / positive.sum(-1)
+
+
+def best_threshold(labels: np.ndarray, p: np.ndarray) -> float:
+    """The probability that, as threshold, gives the largest F."""
+    precision, recall, thresholds = precision_recall_curve(labels, p, drop_intermediate=True)
+    f = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(thresholds[np.argmax(f[:-1])])
