@@ -133,29 +133,27 @@ def evaluate(
     no_round_x: Flag = False,
     threshold: Real = None,
     threshold_from: Folder = None,
-    keep: Folder = None,
-    part: Annotated[str | None, _option("K/N")] = None,
     batch_size: Annotated[int, _option("N")] = 50,
-    supersede: Flag = False,
-    deviation: Text = None,
     device: Device = "auto",
     threads: Number = None,
 ) -> None:
-    """Score a trained model on an image set and append the rows to results/ledger.jsonl.
+    """Score a trained model on an image set and write the values into its folder.
 
     Args:
-        run: a run folder, or one of results/.
+        run: a run folder, or one of results/; or what needs no model: bicubic, second-observer,
+            truth.
         on: the image set, see `python -m cnf data list`; by default the embedded one.
         split: train, valid or test (the default).
         full: super-resolution: for x rounded and not, bits, PSNR and SSIM under two protocols at
             five temperatures; power spectra, gradients, consistency, and how far samples can be
             trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
-            and crossings, the second observer. In minutes a set, and curves into scores/.
+            and crossings, the second observer. In minutes a set, with what curves are drawn from.
         stress: instead of scores, count what is not finite or out of range over many samples, on
             the embedded pictures and on pictures far from all data.
         figures: write pictures into the folder too.
-        publish: copy the run into results/ first, weights as float16, and score those.
-        name: of the run in the ledger; by default that of its folder.
+        publish: copy the run into results/ first, weights as float16, score those, and write there;
+            without it nothing in results/ changes.
+        name: of the run in results/; by default that of its folder.
         limit: only the first N pictures.
         seed: of the noise; 0 by default.
         draws: noise draws a picture; 1 by default.
@@ -170,50 +168,22 @@ def evaluate(
             that of the set, unless the model trained on it.
         threshold_from: a run that did not train on the validation split, of the same kind: its
             best threshold there is used.
-        keep: with --full, keep what is drawn of each vessel picture there: the same call goes on.
-        part: draw that part of the pictures, such as 1/2, into --keep and write no rows.
         batch_size: changes no number; 50 by default.
-        supersede: replace rows that are there: the new ones name the old ones.
-        deviation: how the run departs from the paper, in words.
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.
     """
     _one_process("evaluate")
     _threads(threads, device)
-    from cnf import build
     from cnf.replication import evaluate, results
 
     if round_x and no_round_x:
         raise ConfigError("--round-x and --no-round-x contradict each other: give one")
-    if stress:
-        if full or figures or publish or importance or draws != 1 or temperature is not None:
-            raise ConfigError(
-                "--stress has draws and temperatures of its own and publishes nothing: leave "
-                "--full, --figures, --publish, --importance, --draws and --temperature out"
-            )
-        from cnf.replication.stress import stress as stressed
-
-        rows = stressed(
-            run,
-            on,
-            split,
-            name=name,
-            limit=limit,
-            seed=seed,
-            samples=samples,
-            device=device,
-            supersede=supersede,
-        )
-        print(results.table(rows))
-        return
-    if on is None:
-        on = f"embedded-{build.load_model(run / 'weights.safetensors')[1].experiment}"
-        print(f"no image set named: using {on}")
     rows = evaluate.evaluate(
         run,
         on,
         split,
         full=full,
+        stress=stress,
         figures=figures,
         publish=publish,
         name=name,
@@ -226,11 +196,7 @@ def evaluate(
         round_x=round_x if round_x or no_round_x else None,
         threshold=threshold,
         threshold_from=threshold_from,
-        keep=keep,
-        part=part,
         batch_size=batch_size,
-        supersede=supersede,
-        deviation=deviation,
         device=device,
     )
     print(results.table(rows))
@@ -333,7 +299,7 @@ def data(
     print("\n".join(lines))
 
 
-def results(
+def results_(
     action: Annotated[
         Literal["table", "show", "how", "claims", "audit", "readme"], tyro.conf.Positional
     ],
@@ -343,13 +309,13 @@ def results(
         bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="all", help_behavior_hint="")
     ] = False,
 ) -> int:
-    """The ledger of results.
+    """The numbers in results/.
 
     Args:
-        action: table prints it; show prints rows; how says which command gives a number again, what
-            to expect, how long it takes and which pictures it needs; claims prints the paper's
-            numbers beside ours;
-            audit computes rows again and exits with 1 if one differs; readme rewrites its tables.
+        action: table prints rows; show prints all that one says; how says which command gives a
+            number again, what to expect, and which pictures it needs; claims prints the paper's
+            numbers beside ours; audit computes rows again and exits with 1 if one differs; readme
+            rewrites the tables of README.md, and the model cards.
         words: table: show rows that have them all in run, set, metric or id, such as sr-flow set5
             psnr. show, audit: ids of rows; all rows by default. how: ids, or numbers as they are
             printed, such as 0.0551.
@@ -357,7 +323,7 @@ def results(
             are named are computed however long they take.
         everything: audit: every row, however long it takes.
     """
-    from cnf.replication import results as ledger
+    from cnf.replication import claims, report, reproduce, results
 
     if action in ("claims", "readme") and words:
         raise ConfigError(f"results {action} takes no row: leave '{words[0]}' out")
@@ -371,25 +337,22 @@ def results(
         raise ConfigError(f"--minutes {minutes}: give 0 or more")
     match action:
         case "table":
-            print(ledger.table(ledger.matching(ledger.read(), words)))
+            print(results.table(results.matching(results.read(), words)))
         case "show":
-            print("\n\n".join(ledger.show(i) for i in words or [r.id for r in ledger.read()]))
+            print("\n\n".join(results.show(i) for i in words or [r.id for r in results.read()]))
         case "how":
-            from cnf.replication import reproduce
-
-            rows = ledger.read()
-            print("\n\n".join(reproduce.text(reproduce.find(word, rows)) for word in words))
+            rows = results.read()
+            print("\n\n".join(reproduce.text(reproduce.rows_of(word, rows)) for word in words))
         case "claims":
-            print(ledger.claims_text())
+            print(claims.text())
         case "readme":
-            ledger.readme()
+            report.readme()
+            report.write_cards()
         case "audit":
-            from cnf.replication import audit
-
             _threads(None, "cpu")
-            limit = None if everything else audit.MINUTES if minutes is None else minutes
-            checks = audit.audit(only=words, minutes=limit)
-            print(audit.report(checks, named=bool(words)))
+            limit = None if everything else reproduce.MINUTES if minutes is None else minutes
+            checks = reproduce.audit(only=words, minutes=limit)
+            print(reproduce.report(checks, named=bool(words)))
             return int(any(check.status == "differs" for check in checks))
     return 0
 
@@ -421,7 +384,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "sample": sample,
     "data": data,
-    "results": results,
+    "results": results_,
 }
 
 

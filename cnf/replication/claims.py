@@ -148,7 +148,7 @@ def told(claim: Claim) -> str:
     return "(recalled, unconfirmed) " * (claim.tag == "unconfirmed") + claim.says + number
 
 
-def claims_text(results: Path = RESULTS) -> str:
+def text(results: Path = RESULTS) -> str:
     """The claims as Markdown, by the part of the paper."""
     rows, parts = read(results), {}
     for claim in claims(results).claims:

@@ -16,7 +16,7 @@ import torch
 
 from cnf import build
 from cnf.errors import ConfigError, DataError
-from cnf.replication import publishing, run_folder
+from cnf.replication import publishing, report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
 from cnf.replication.figures import draw_figures
@@ -24,8 +24,6 @@ from cnf.replication.metrics import METRICS, Metric, Setting, superresolution, v
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import REFERENCES, RESULTS, Row
 from cnf.replication.scored_model import Options, ScoredModel, choose_device
-
-FAR = ("embedded", "far")  # what is stressed where no set is named
 
 
 def evaluate(
@@ -49,7 +47,7 @@ def evaluate(
     second observer, the truth), which are written by `publish` alone.
 
     Args:
-        run: a run folder, or one of `results/`.
+        run: a run folder, or one of `results/`; or "bicubic", "second-observer", "truth".
         on, split: the image set, as for `data.load`, by default the embedded one; `root` is the
             folder that holds the sets.
         full: every metric, for x rounded and not unless `round_x` says which; and what curves are
@@ -66,12 +64,20 @@ def evaluate(
 
     Raises DataError, CheckpointError, ConfigError, LedgerError.
     """
-    if stress and (full or figures or publish and figures):
+    if stress and (full or figures):
         raise ConfigError("--stress has metrics of its own: leave --full and --figures out")
     sister = options.pop("threshold_from", None)
     asked = Options(
         full=full, threshold_from=None if sister is None else Path(sister).as_posix(), **options
     )
+    tags = ("stress",) if stress else ("basic", "full") if full else ("basic",)
+    if (reference := str(run).replace("-", " ")) in REFERENCES:
+        if on is None:
+            raise ConfigError(f"{run} answers on any image set: name one with --on")
+        m = ScoredModel(None, None, load(on, split, root), asked, reference=reference)
+        rows = Maker(None, "", results).rows(m, tags)
+        store.write(rows, results if publish else Path("runs"))
+        return rows
     run = Path(run)
     name = name or run.resolve().name
     publishing.check_name(name)
@@ -79,47 +85,51 @@ def evaluate(
         run = publishing.publish(run, results / name)
     model, config, _ = build.load_model(run / "weights.safetensors")
     model.to(choose_device(device))
-    target, inside = run.parent, run.resolve().is_relative_to(results.resolve())
-    if inside and not publish:
+    target = run.parent
+    if run.resolve().is_relative_to(results.resolve()) and not publish:
         target = Path("runs")
         print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
-    kinds = FAR if stress and on is None else ("embedded",)
-    rows = []
-    for one in [on] if on else [f"{kind}-{config.experiment}" for kind in kinds]:
+    maker, rows = Maker(run, name, results), []
+    kinds = ("embedded", "far") if stress else ("embedded",)
+    sets = [on] if on else [f"{kind}-{config.experiment}" for kind in kinds]
+    if on is None:
+        print(f"no image set named: using {' and '.join(sets)}")
+    for one in sets:
         m = ScoredModel(model, config, load(one, split, root), asked, batch_size)
         m.valid = validation(m, root)
-        tags = ("stress",) if stress else ("basic", "full") if full else ("basic",)
-        found, beside = _score(m, tags, run, name, results)
+        found = _score(m, tags, maker)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
         if not stress and asked.limit is None:
-            write_beside(target / name, m, beside, found[0].weights_sha256)
+            write_beside(target / name / "evaluations", m, maker.sha256)
         if figures:
             draw_figures(m, target / name / "figures")
         rows += found
     if publish:
-        store.write_text(run / "card.md", publishing.card(run, results))
+        store.write_text(run / "card.md", report.card(run, results))
     return rows
 
 
-def _score(
-    m: ScoredModel, tags: tuple[str, ...], run: Path, name: str, results: Path
-) -> tuple[list[Row], dict[str, np.ndarray]]:
-    """Rows of a model and of the references on its pictures, and values an image; with --full for
-    the other kind of x, too."""
-    maker = Maker(run, name, results)
+def _score(m: ScoredModel, tags: tuple[str, ...], maker: "Maker") -> list[Row]:
+    """Rows of a model and of the references on its pictures; with --full for the other kind of x,
+    too."""
     if m.options.full and m.samples and not m.task.rounds_x:
         vessels.prepare(m)
         if m.valid is not None and m.options.threshold is None:
             vessels.prepare(m.valid)
-    scored = [m, *references(m)]
-    beside = per_image(m) if tags != ("stress",) else {}
-    rows = [row for one in scored for row in maker.rows(one, tags)]
-    if m.options.full and m.task.rounds_x and m.options.round_x is None:
-        options = dataclasses.replace(m.options, round_x=not m.rounded_x)
-        other = ScoredModel(m.model, m.config, m.images, options, m.batch_size)
+    rows = [row for one in (m, *references(m)) for row in maker.rows(one, tags)]
+    if (other := other_x(m)) is not None:
         rows += [row for one in (other, *references(other)) for row in maker.rows(one, tags, True)]
-        beside |= per_image(other)
-    return rows, beside
+    return rows
+
+
+def other_x(m: ScoredModel) -> ScoredModel | None:
+    """The same with x rounded if it is not, and the other way round; None if not wanted."""
+    if not (m.options.full and m.task.rounds_x and m.options.round_x is None):
+        return None
+    options = dataclasses.replace(m.options, round_x=not m.rounded_x)
+    return m.once(
+        ("other x",), lambda: ScoredModel(m.model, m.config, m.images, options, m.batch_size)
+    )
 
 
 def references(m: ScoredModel) -> list[ScoredModel]:
@@ -204,15 +214,16 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
 
 
 class Maker:
-    """Makes rows of the weights in the folder `run`."""
+    """Makes rows of the weights in the folder `run`, or of references alone."""
 
-    def __init__(self, run: Path, name: str, results: Path):
-        self.run, self.name, self.results = run, name, results
+    def __init__(self, run: Path | None, name: str, results: Path):
+        self.run, self.name = run, name
         self.git, self.dirty = store.git_state(results.parent)
-        path = run / "weights.safetensors"
-        self.sha256 = run_folder.file_sha256(path)
-        inside = run.resolve().is_relative_to(results.resolve())
-        self.weights = f"results/{run.resolve().name}/{path.name}" if inside else None
+        self.sha256, self.weights = None, None
+        if run is not None:
+            self.sha256 = run_folder.file_sha256(run / "weights.safetensors")
+            if run.resolve().is_relative_to(results.resolve()):
+                self.weights = f"results/{run.resolve().name}/weights.safetensors"
 
     def rows(self, m: ScoredModel, tags: tuple[str, ...], each_x: bool = False) -> list[Row]:
         """Every value of a model, or of a reference, on a set; with `each_x` only of those metrics
@@ -276,11 +287,14 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     return {m.task.bits + end: bits} | of_task.per_image(m)
 
 
-def write_beside(folder: Path, m: ScoredModel, values: dict[str, np.ndarray], weights: str) -> None:
-    """`evaluations/<set>-<split>.csv`, a line an image, so that any mean and error can be had
-    again; with --full also what curves are drawn from."""
+def write_beside(folder: Path, m: ScoredModel, weights: str) -> None:
+    """`<set>-<split>.csv`, a line an image, so that any mean and error can be had again; with full
+    also what curves are drawn from."""
+    values = per_image(m)
+    if (other := other_x(m)) is not None:
+        values |= per_image(other)
     stem = m.images.name.rsplit("/", 1)[-1].replace(":", "-") + f"-{m.images.split}"
-    path = folder / "evaluations" / f"{stem}.csv"
+    path = folder / f"{stem}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
