@@ -1,4 +1,4 @@
-// "Reproduce a number": every row of the ledger is in the page, and a box finds it. Nothing is loaded.
+// "Reproduce a number": every row of the results is in the page, and a box finds it. Nothing is loaded.
 //
 //   <div class="finder"> and <script type="application/json" id="finder-rows">
 //

@@ -12,7 +12,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from cnf.errors import LedgerError
-from cnf.replication.results import RESULTS, Row, described, fits, one, read, select, valued
+from cnf.replication.results import RESULTS, Row, described, fits, one, select, valued
+from cnf.replication.results import read as read_rows
 
 Verdict = Literal["same", "different", "could not", "open"]
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -75,15 +76,15 @@ class Claims:
     claims: tuple[Claim, ...]
 
 
-def claims(results: Path = RESULTS) -> Claims:
-    """Read and validate claims.yml against the ledger.
+def read(results: Path = RESULTS) -> tuple[Claim, ...]:
+    """The claims of claims.yml, validated against our rows.
 
     Raises LedgerError, also if a claim that was judged misses a row or if what it `holds` does not.
     """
     path = results / "claims.yml"
-    found, rows = _read_yaml(path, Claims), read(results)
-    ids = [claim.id for claim in found.claims]
-    for claim in found.claims:
+    found, rows = _read_yaml(path, Claims).claims, read_rows(results)
+    ids = [claim.id for claim in found]
+    for claim in found:
         if ids.count(claim.id) > 1:
             raise LedgerError(f"{path.name}: claim '{claim.id}' is there twice")
         ours = [_row(wanted, rows, claim) for wanted in claim.ours]
@@ -150,8 +151,8 @@ def told(claim: Claim) -> str:
 
 def text(results: Path = RESULTS) -> str:
     """The claims as Markdown, by the part of the paper."""
-    rows, parts = read(results), {}
-    for claim in claims(results).claims:
+    rows, parts = read_rows(results), {}
+    for claim in read(results):
         lines = [f"- **{claim.verdict}**: {told(claim)}"]
         lines += [
             f"  - ours: {valued(row)}; {described(row)} (row `{row.id}`)"

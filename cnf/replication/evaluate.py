@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from cnf.replication import publishing, report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
 from cnf.replication.figures import draw_figures
-from cnf.replication.metrics import METRICS, Metric, Setting, superresolution, vessels
+from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import REFERENCES, RESULTS, Row
 from cnf.replication.scored_model import Options, ScoredModel, choose_device
@@ -39,6 +39,7 @@ def evaluate(
     batch_size: int = 50,
     device: str = "auto",
     root: Path | None = None,
+    out: Path | None = None,
     results: Path = RESULTS,
     **options,
 ) -> list[Row]:
@@ -57,7 +58,7 @@ def evaluate(
         figures: write pictures into `figures/` beside.
         publish: copy the run to `results/<name>/` first, weights as float16, and evaluate those.
             Without it nothing in `results/` changes: of a run in there, the rows are written into
-            runs/<name>.
+            runs/<name>. `out`: a folder to write into <name>/ of, whatever the run is.
         name: of the run in `results/`; default: the name of its folder.
         batch_size: for pictures of one size; changes no number. `device`: "auto", "cpu" or "cuda".
         options: see `scored_model.Options`.
@@ -85,8 +86,8 @@ def evaluate(
         run = publishing.publish(run, results / name)
     model, config, _ = build.load_model(run / "weights.safetensors")
     model.to(choose_device(device))
-    target = run.parent
-    if run.resolve().is_relative_to(results.resolve()) and not publish:
+    target, committed = out or run.parent, (results.resolve(), RESULTS.resolve())
+    if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
         print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
     maker, rows = Maker(run, name, results), []
@@ -213,6 +214,18 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
             yield Setting(draws=1)
 
 
+def values(
+    m: ScoredModel, tags: Sequence[str], each_x: bool = False
+) -> Iterator[tuple[Metric, Setting, Value]]:
+    """Every metric with one of the tags, at every setting, with its value where it has one; with
+    `each_x` only those that are told for both kinds of x."""
+    for metric in METRICS.values():
+        told = metric.tag in tags and m.task.name in metric.tasks
+        for s in settings(metric, m) if told and (metric.each_x or not each_x) else ():
+            if (value := metric.function(m, s)) is not None:
+                yield metric, s, value
+
+
 class Maker:
     """Makes rows of the weights in the folder `run`, or of references alone."""
 
@@ -226,21 +239,15 @@ class Maker:
                 self.weights = f"results/{run.resolve().name}/weights.safetensors"
 
     def rows(self, m: ScoredModel, tags: tuple[str, ...], each_x: bool = False) -> list[Row]:
-        """Every value of a model, or of a reference, on a set; with `each_x` only of those metrics
-        that are told for both kinds of x."""
+        """The `values` of a model, or of a reference, on a set."""
         head, found = self.head(m), []
-        for metric in METRICS.values():
-            told = metric.tag in tags and m.task.name in metric.tasks
-            for s in settings(metric, m) if told and (metric.each_x or not each_x) else ():
-                value = metric.function(m, s)
-                if value is None:
-                    continue
-                taken = {k: v for k, v in dataclasses.asdict(s).items() if k != "importance"}
-                if metric.name.startswith("f_valid"):
-                    taken["threshold_from"] = self.threshold_from(m)
-                row = head | taken | value.also
-                row |= {"metric": metric.name, "version": metric.version}
-                found.append(Row(**row, value=value.value, standard_error=value.standard_error))
+        for metric, s, value in values(m, tags, each_x):
+            taken = {k: v for k, v in dataclasses.asdict(s).items() if k != "importance"}
+            if metric.name.startswith("f_valid"):
+                taken["threshold_from"] = self.threshold_from(m)
+            row = head | taken | value.also
+            row |= {"metric": metric.name, "version": metric.version}
+            found.append(Row(**row, value=value.value, standard_error=value.standard_error))
         return found
 
     def threshold_from(self, m: ScoredModel) -> str:

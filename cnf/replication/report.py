@@ -11,8 +11,7 @@ import jinja2
 from cnf import build, releases
 from cnf.config import Config
 from cnf.errors import LedgerError
-from cnf.replication import publishing, run_folder
-from cnf.replication.claims import Verdict, claims
+from cnf.replication import claims, publishing, run_folder
 from cnf.replication.metrics import METRICS
 from cnf.replication.publishing import terms
 from cnf.replication.results import (
@@ -181,8 +180,8 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
     tables = [text for text in (grid.write(rows) for grid in GRIDS) if text]
     body = "\n\n".join(tables) or "No run has been evaluated yet."
     if (results / "claims.yml").exists():
-        judged = [claim.verdict for claim in claims(results).claims]
-        counts = ", ".join(f"{judged.count(v)} {v}" for v in get_args(Verdict))
+        judged = [claim.verdict for claim in claims.read(results)]
+        counts = ", ".join(f"{judged.count(v)} {v}" for v in get_args(claims.Verdict))
         body += f"\n\nClaims and numbers of the paper beside ours, by verdict: {counts}."
     new = re.sub(
         f"{re.escape(BEGIN)}.*{re.escape(END)}",
