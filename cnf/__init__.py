@@ -1,50 +1,44 @@
-"""Conditional normalizing flows: layers with tested likelihoods, and a replication on them."""
+"""Conditional normalizing flows: layers with tested likelihoods, and models of p(y|x) made of them.
 
-from __future__ import annotations
+>>> import cnf, torch
+>>> y, x = torch.rand(8, 1, 16, 16), torch.rand(8, 2, 16, 16)
+>>> flow = cnf.glow(channels=1, context=2, levels=1, steps=4, width=32)
+>>> loss = -flow.log_prob(y, x).mean()
+>>> loss.backward()
+>>> samples = flow.sample(x[:2], n=16, temperature=0.8)
+>>> samples.shape
+torch.Size([16, 2, 1, 16, 16])
+>>> flow.save("mine.safetensors")
+>>> flow = cnf.load("mine.safetensors")
 
-from typing import TYPE_CHECKING
+The replication of the paper, `cnf.replication`, is built on this library; `python -m cnf` runs it.
+"""
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from cnf.config import Config
-    from cnf.flow import ConditionalModel
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
+_PLACES = {
+    "cnf.baselines": "Bernoulli ClassWeighted DiscretisedLogistic WeightedBernoulli",
+    "cnf.build": "glow load",
+    "cnf.features": "NoFeatures RawFeatures",
+    "cnf.flow": "ConditionalFlow ConditionalModel",
+    "cnf.layers": "ActNorm AffineCoupling Bijection BinaryDequantization CheckerboardCoupling "
+    "ConditionalAffine Conv1x1 Dequantization GaussianPrior Prior Residual Split Squeeze Squeezed "
+    "Subbands UniformDequantization VariationalDequantization",
+    "cnf.nets": "CouplingNet",
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
+__all__ = [*sorted(_MODULES), "__version__"]
 
-def load(name: str | Path = "sr") -> tuple[ConditionalModel, Config]:
-    """A trained model in evaluation mode, on the CPU, and its configuration.
 
-    Args:
-        name: "sr" (whole photographs, x2), "vessels", "sr-baseline" or "vessels-baseline", see
-            `cnf.releases`; a folder of `results/`, such as "sr-flow-cpu-s0"; or a run folder.
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import cnf` itself takes no time."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cnf' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)
 
-    Grey levels are 0 to 255 in and out; x (B,3,H,W), samples (n,B,3,2H,2W):
 
-    >>> import cnf, torch
-    >>> model, config = cnf.load("sr-flow-cpu-s0")
-    >>> x = torch.full((1, 3, 24, 32), 128.0)
-    >>> with torch.no_grad():
-    ...     y = model.sample(x, n=2, temperature=0.8)
-    >>> y.shape
-    torch.Size([2, 1, 3, 48, 64])
-
-    Vessels: x is the photograph, sides multiples of `model.multiple`, samples are masks of 0 and 1
-    of its size, and their mean is the probability of a vessel:
-
-    >>> model, config = cnf.load("vessels")
-    >>> x = torch.full((1, 3, 64, 96), 128.0)
-    >>> with torch.no_grad():
-    ...     masks = model.sample(x, n=4)
-    >>> masks.shape
-    torch.Size([4, 1, 1, 64, 96])
-    >>> masks.mean(0).shape
-    torch.Size([1, 1, 64, 96])
-
-    Nothing but this function is imported before it is called. Raises CheckpointError, naming what
-    is there, for another name, or a file that cannot be read.
-    """
-    from cnf import build, releases
-
-    return build.load_model(releases.find(name) / releases.WEIGHTS)[:2]
+def __dir__() -> list[str]:
+    return __all__

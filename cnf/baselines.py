@@ -2,13 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnf import noise
 from cnf.errors import DataError
-from cnf.features import Features
+from cnf.features import channels_of
 from cnf.flow import ConditionalModel, check_temperature
-from cnf.layers.base import log_scale, sum_except_batch
+from cnf.layers.base import log_scale, may_look, sum_except_batch
 from cnf.layers.uniform import check_levels
 from cnf.nets import ZeroConv
 from cnf.noise import Generator
@@ -19,34 +19,51 @@ HALF_WIDTH = 1 / 512  # half a grey level, on the scale of v
 
 class Factorised(ConditionalModel):
     """A feature network and one 3x3 convolution that gives every entry its own distribution; the
-    probability of y is their product, :eq:`eq-fact-product`."""
+    probability of y is their product, :eq:`eq-fact-product`.
+
+    Args:
+        features: any module; h[0], at the resolution of y, is what is read.
+        out_channels: of the convolution.
+    """
 
     exact = True
+    has_mean = True
 
-    def __init__(self, features: Features, out_channels: int):
+    def __init__(self, features: nn.Module, out_channels: int):
         super().__init__()
         self.features = features
-        self.multiple, self.factor = features.multiple, features.factor
-        self.head = ZeroConv(features.channels[0], out_channels)
+        self.multiple = getattr(features, "multiple", 1)
+        self.factor = getattr(features, "factor", 1)
+        self.head = ZeroConv(channels_of(features)[0], out_channels)
 
     def params(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(h[0], output of the head), both at y's resolution."""
         self.check_input(x)
-        h = self.features(x.to(self.dtype))[0].to(self.dtype)
-        return h, self.head(h)
+        h = self.features(x.to(self.dtype))
+        first = (h if isinstance(h, Tensor) else h[0]).to(self.dtype)
+        return first, self.head(first)
 
-    def mean(self, x: Tensor) -> Tensor:
-        """E[y|x], (B, C, H, W)."""
+    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
+        """log P of every entry of y given h = `condition(x)`, nats, (B, C, H, W)."""
         raise NotImplementedError
 
-    def sample_v(
-        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
-    ) -> Tensor:
-        """n draws for each x before they are rounded to labels, (n, B, C, H, W)."""
-        raise NotImplementedError
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        return sum_except_batch(self.entries(y, h))
+
+    def target(self, y: Tensor, levels: int, like: Tensor) -> Tensor:
+        """y in the type of `like`. Raises DataError if it is of another shape, which would
+        broadcast, or holds anything but 0 .. levels - 1 (in training mode: on the CPU only)."""
+        y = y.to(like.dtype)
+        if may_look(self, y):
+            check_levels(y, levels)
+        if y.shape[1:] != like.shape[1:]:
+            raise DataError(
+                f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)"
+            )
+        return y
 
 
-def draws(
+def logistic_draws(
     mu: Tensor, scale: Tensor | float, n: int, temperature: float, generator: Generator
 ) -> Tensor:
     """n logistic draws of every entry, mu + temperature scale eps, (n, B, C, H, W); above 0 with
@@ -56,15 +73,6 @@ def draws(
     generator = noise.repeated(generator, n, batch)
     eps = noise.logistic((n * batch, *mu.shape[1:]), generator, mu)
     return mu + temperature * scale * eps.unflatten(0, (n, batch))
-
-
-def target(y: Tensor, levels: int, like: Tensor) -> Tensor:
-    """y in the type of `like`. Raises DataError if its shape is another, which would broadcast."""
-    y = y.to(like.dtype)
-    check_levels(y, levels)
-    if y.shape[1:] != like.shape[1:]:
-        raise DataError(f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)")
-    return y
 
 
 class DiscretisedLogistic(Factorised):
@@ -79,13 +87,15 @@ class DiscretisedLogistic(Factorised):
         features: h[0] carries the upsampled input in its first 3 channels: mu starts there.
     """
 
-    def __init__(self, features: Features):
+    def __init__(self, features: nn.Module):
         super().__init__(features, 6)
 
-    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        mu, log_s = self.logistic(x)
-        y = target(y, LEVELS, like=mu)
-        return sum_except_batch(discretised_logistic(y, mu, log_s))
+    def condition(self, x: Tensor) -> list[Tensor]:
+        return [*self.logistic(x)]
+
+    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
+        mu, log_s = h
+        return discretised_logistic(self.target(y, LEVELS, like=mu), mu, log_s)
 
     def logistic(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(mu, log s), each (B, 3, H, W), on the scale of k/256."""
@@ -93,23 +103,22 @@ class DiscretisedLogistic(Factorised):
         mu, raw = out.chunk(2, dim=1)
         return h[:, :3] - HALF_WIDTH + mu, log_scale(raw, "bounded", 6.0) - 4.0
 
-    def mean(self, x: Tensor) -> Tensor:
+    @torch.no_grad()
+    def mean(self, x: Tensor, n: int = 1, generator: Generator = None) -> Tensor:
+        """E[y|x], (B, 3, H, W), exactly; n and generator are not used."""
         mu, log_s = self.logistic(x)
         inverse = (-log_s).exp()  # E[y] = sum_k P(y > k)
         thresholds = ((k + 0.5) / LEVELS for k in range(LEVELS - 1))
         return sum(torch.sigmoid((mu - t) * inverse) for t in thresholds)
 
-    def sample(
-        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    def draw(
+        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        v = self.sample_v(x, n, temperature, generator)
-        return (LEVELS * v).round().clamp(0, LEVELS - 1)
+        mu, log_s = h
+        return logistic_draws(mu, log_s.exp(), n, temperature, generator)
 
-    def sample_v(
-        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
-    ) -> Tensor:
-        mu, log_s = self.logistic(x)
-        return draws(mu, log_s.exp(), n, temperature, generator)
+    def labels(self, v: Tensor) -> Tensor:
+        return (LEVELS * v).round().clamp(0, LEVELS - 1)
 
 
 def discretised_logistic(
@@ -132,13 +141,15 @@ class Bernoulli(Factorised):
     """P(y = 1) = q = sigmoid(a), a from the network: plain cross-entropy as a likelihood,
     :eq:`eq-fact-bernoulli`."""
 
-    def __init__(self, features: Features):
+    def __init__(self, features: nn.Module):
         super().__init__(features, 1)
 
-    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        logit = self.logit(x)
-        y = target(y, 2, like=logit)
-        return sum_except_batch(F.logsigmoid((2 * y - 1) * logit))
+    def condition(self, x: Tensor) -> list[Tensor]:
+        return [self.logit(x)]
+
+    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
+        (logit,) = h
+        return F.logsigmoid((2 * self.target(y, 2, like=logit) - 1) * logit)
 
     def logit(self, x: Tensor) -> Tensor:
         """logit of q, (B, 1, H, W)."""
@@ -149,20 +160,20 @@ class Bernoulli(Factorised):
         model's probability q only where there are no weights; thresholded at 1/2 it is a mask."""
         return torch.sigmoid(self.params(x)[1])
 
-    def mean(self, x: Tensor) -> Tensor:
+    @torch.no_grad()
+    def mean(self, x: Tensor, n: int = 1, generator: Generator = None) -> Tensor:
+        """P(y = 1|x), (B, 1, H, W), exactly; n and generator are not used."""
         return torch.sigmoid(self.logit(x))
 
-    def sample(
-        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    def draw(
+        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """Independent draws; the logit is divided by the temperature (0: the most likely label)."""
-        v = self.sample_v(x, n, temperature, generator)
-        return (v > 0).to(v.dtype)
+        (logit,) = h
+        return logistic_draws(logit, 1.0, n, temperature, generator)
 
-    def sample_v(
-        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
-    ) -> Tensor:
-        return draws(self.logit(x), 1.0, n, temperature, generator)
+    def labels(self, v: Tensor) -> Tensor:
+        return (v > 0).to(v.dtype)
 
 
 class WeightedBernoulli(Bernoulli):
@@ -177,7 +188,7 @@ class WeightedBernoulli(Bernoulli):
         beta: in (0, 1); near 1 it weighs vessel pixels more.
     """
 
-    def __init__(self, features: Features, beta: float):
+    def __init__(self, features: nn.Module, beta: float):
         super().__init__(features)
         self.beta = check_beta(beta)
 
@@ -199,7 +210,7 @@ class ClassWeighted(Bernoulli):
         beta: in (0, 1); above 1/2 vessel pixels count more.
     """
 
-    def __init__(self, features: Features, beta: float):
+    def __init__(self, features: nn.Module, beta: float):
         super().__init__(features)
         self.beta = check_beta(beta)
 
@@ -207,7 +218,7 @@ class ClassWeighted(Bernoulli):
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         a = self.logit(x)
-        y = target(y, 2, like=a)
+        y = self.target(y, 2, like=a)
         weights = y * self.beta + (1 - y) * (1 - self.beta)
         log_p = F.logsigmoid((2 * y - 1) * a)
         return -(weights * log_p).mean(), {"nats": -log_p.detach().mean()}

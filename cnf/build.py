@@ -1,19 +1,38 @@
 """The paper's two flows and their factorised baselines, built from a configuration; their files."""
 
 import json
-import os
+from dataclasses import asdict
+from importlib import metadata as installed
 from pathlib import Path
+from typing import Any
 
 import safetensors
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from cnf.baselines import Bernoulli, ClassWeighted, DiscretisedLogistic, WeightedBernoulli
-from cnf.config import BaselineConfig, Config, FeaturesConfig, FlowConfig, from_dict, to_dict
+from cnf.config import (
+    BaselineConfig,
+    Config,
+    FeaturesConfig,
+    FlowConfig,
+    GlowConfig,
+    from_dict,
+    glow_config,
+)
 from cnf.errors import CheckpointError, ConfigError
-from cnf.features import Features, ResidualFeatures, RRDBFeatures, UNetFeatures, VGGFeatures
-from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.features import (
+    Features,
+    NoFeatures,
+    RawFeatures,
+    ResidualFeatures,
+    RRDBFeatures,
+    UNetFeatures,
+    VGGFeatures,
+    channels_of,
+)
+from cnf.flow import ConditionalFlow, ConditionalModel, Layer
 from cnf.layers import (
     ActNorm,
     AffineCoupling,
@@ -41,11 +60,13 @@ def build(config: Config) -> ConditionalModel:
     Weights of convolutions lie in channels-last order, and so then do activations: the same values,
     sooner (see the chapter on speed).
     """
-    target_channels, bins = {"sr": (3, 256), "vessels": (1, 2)}[config.experiment]
+    channels, bins = {"sr": (3, 256), "vessels": (1, 2)}[config.experiment]
     if isinstance(config.model, FlowConfig):
-        model = build_flow(config.model, target_channels, bins)
+        features = flow_features(config.model)
+        model: ConditionalModel = build_flow(config.model, channels, features, bins)
     else:
         model = build_baseline(config.model)
+    model.config = config
     return model.to(memory_format=torch.channels_last)
 
 
@@ -58,6 +79,14 @@ def begin(model: ConditionalModel) -> str:
     if isinstance(features, VGGFeatures) and features.pretrained:
         return features.load_pretrained()
     return ""
+
+
+def flow_features(config: FlowConfig) -> Features:
+    """The feature network of a flow, with channels at y's resolution where something works there:
+    a variational q, or the steps of a flow without levels."""
+    has_full = config.dequantization == "variational" or not config.levels
+    full = config.features.channels // 4 if has_full else 0
+    return build_features(config.features, config.levels, full, config.residual is not None)
 
 
 def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) -> Features:
@@ -79,17 +108,62 @@ def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) 
             return VGGFeatures(levels, config.channels, config.scales, config.pretrained)
 
 
-def build_flow(config: FlowConfig, target_channels: int, bins: int) -> ConditionalFlow:
+def glow(
+    channels: int,
+    context: int = 0,
+    *,
+    features: nn.Module | None = None,
+    bins: int = 256,
+    **options: Any,
+) -> ConditionalFlow:
+    """A conditional Glow of p(y|x), with untrained weights: L levels of K steps.
+
+    Args:
+        channels: of y.
+        context: channels of x, which is at the resolution of y and read as it is, averaged over 2x2
+            blocks at every further level. 0: an unconditional p(y), where x gives only the size.
+        features: instead of that, any module h = features(x): it returns one map a level, at the
+            resolution of y and then half as large each time, L + 1 in all, and says their
+            `channels`, such as [16, 32]; also `multiple` and `factor` (see `Features`) where they
+            are not 1.
+        bins: grey levels of y, 0 .. bins - 1, for "uniform" and "variational" dequantization.
+        options: `levels`, `steps`, `width`, `dequantization` and the other fields of `GlowConfig`.
+            By default 2 levels of 8 steps and a continuous y (dequantization=None).
+
+    Shapes: y (B, channels, H, W), H and W multiples of the flow's `multiple`; x (B, context, H, W).
+    Raises ConfigError for an option that does not fit, ValueError for features that do not.
+
+    >>> flow = glow(channels=1, context=2, levels=1, steps=4, width=32)
+    >>> y, x = torch.rand(8, 1, 6, 6), torch.rand(8, 2, 6, 6)
+    >>> flow.log_prob(y, x).shape, flow.sample(x, n=3).shape
+    (torch.Size([8]), torch.Size([3, 8, 1, 6, 6]))
+    """
+    config = glow_config(options)
+    arguments = {"channels": channels, "context": context, "bins": bins, **asdict(config)}
+    if features is not None:
+        arguments["features"] = type(features).__name__
+    elif context:
+        features = RawFeatures(context, config.levels)
+    else:
+        features = NoFeatures(config.levels)
+    flow = build_flow(config, channels, features, bins)
+    flow.arguments = arguments
+    return flow
+
+
+def build_flow(
+    config: GlowConfig, channels: int, features: nn.Module, bins: int
+) -> ConditionalFlow:
     """Dequantization of `bins` levels; L times squeeze, K steps, split prior; conditional prior.
 
     Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`.
     """
-    # what works at the resolution of y: this q, and the steps of a flow without levels
-    has_full = config.dequantization == "variational" or not config.levels
-    full = config.features.channels // 4 if has_full else 0
-    features = build_features(config.features, config.levels, full, config.residual is not None)
-    h, c = features.channels, target_channels
-    layers: list = [dequantization(config, c, h[0], bins)]
+    h, c = channels_of(features), channels
+    if len(h) <= config.levels:
+        raise ValueError(f"levels = {config.levels} needs {config.levels + 1} maps of the features")
+    layers: list[Layer] = []
+    if config.dequantization is not None:
+        layers.append(dequantization(config, c, h[0], bins))
     if config.residual is not None:
         layers.append(Residual(config.residual))
     for k in range(0 if config.levels else config.steps):
@@ -100,9 +174,9 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
         if config.subbands and level == 1:
             for k in range(config.low_steps):
                 layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
-            low = split(config, c, h[level], 3 * target_channels, config.low_width)
+            low = split(config, c, h[level], 3 * channels, config.low_width)
             layers += [ActNorm(c), low]
-            c = 3 * target_channels
+            c = 3 * channels
         for k in range(config.steps):
             layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
         if level < config.levels:
@@ -110,12 +184,13 @@ def build_flow(config: FlowConfig, target_channels: int, bins: int) -> Condition
             c -= c // 2
     net = None
     if config.prior != "fixed":
-        net = CouplingNet(0, h[-1], 2 * c, config.prior_width, gain=config.gain, norm=config.norm)
+        last = h[config.levels]
+        net = CouplingNet(0, last, 2 * c, config.prior_width, gain=config.gain, norm=config.norm)
     layers.append(GaussianPrior(c, net, config.prior_scale))
     return ConditionalFlow(layers, features, config.auxiliary)
 
 
-def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
+def step(config: GlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     """Activation normalization, invertible 1x1 convolution, conditional coupling."""
     kept, changed = c - c // 2, c // 2
     out = changed if config.scale == "additive" else 2 * changed
@@ -126,7 +201,7 @@ def step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     return [ActNorm(c), Conv1x1(c, config.lu), coupling]
 
 
-def flat_step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
+def flat_step(config: GlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
     """A step of a flow without levels: nothing is squeezed, so a target of one channel has no half
     of its channels to condition on. The two colours of a checkerboard take that part."""
     out = c if config.scale == "additive" else 2 * c
@@ -136,13 +211,13 @@ def flat_step(config: FlowConfig, c: int, h: int, flip: bool) -> list[Bijection]
     return [ActNorm(c), *mixing, coupling]
 
 
-def coupling_net(config: FlowConfig, y: int, h: int, out: int) -> CouplingNet:
+def coupling_net(config: GlowConfig, y: int, h: int, out: int) -> CouplingNet:
     """The network inside a coupling, of y and h channels."""
     options = (config.h_kernel, config.gain, config.clip, config.norm)
     return CouplingNet(y, h, out, config.width, *options)
 
 
-def split(config: FlowConfig, c: int, h: int, num_kept: int, width: int) -> Split:
+def split(config: GlowConfig, c: int, h: int, num_kept: int, width: int) -> Split:
     """A conditional split prior; width 0: its network is one convolution."""
     if config.prior == "fixed":
         return Split(c, None, config.prior_scale, num_kept)
@@ -151,7 +226,7 @@ def split(config: FlowConfig, c: int, h: int, num_kept: int, width: int) -> Spli
     return Split(c, net, config.prior_scale, num_kept)
 
 
-def dequantization(config: FlowConfig, c: int, h: int, bins: int) -> Dequantization:
+def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantization:
     """The dequantization; q sees the features at y's resolution and y itself."""
     if config.dequantization == "uniform":
         return UniformDequantization(bins)
@@ -182,49 +257,141 @@ def build_baseline(config: BaselineConfig) -> ConditionalModel:
 
 # -- files -----------------------------------------------------------------------------------------
 
+# A name means the first of its folders of results/ that is there. "sr" is not the flow of 64x64
+# patches: it needs fewer bits for photographs, but has learned the noise of its JPEG files, and
+# draws it.
+RELEASES = {
+    "sr": ("sr-flow-cpu-s0", "sr-flow-photos-s0"),
+    "sr-baseline": ("sr-baseline-cpu-s0", "sr-baseline-photos-s0"),
+    "vessels": ("vessels-flow-cpu-s0",),
+    "vessels-baseline": ("vessels-baseline-cpu-s0",),
+}
+# of their weights, for those who installed the package without the repository
+SHA256 = {
+    "sr-baseline-cpu-s0": "6e579f430e4604232bafa9f0a16125c34faa213ef981827fda2fcf09e5217859",
+    "sr-baseline-photos-s0": "c4dcc1e67844daf3dcd0df738a762161e654a0dbfab79e96c31c711553535453",
+    "sr-flow-cpu-s0": "e6f1cf43bc2bb98be655d6a9f68f5a8cc267b5fb1245cbebe308c99742dddcc7",
+    "sr-flow-photos-s0": "8ff13e0e40a590ff79bc11c87c86322ac50624201b31719e237d5474e415ea64",
+    "vessels-baseline-cpu-s0": "976b2d84c3b3fa50050a8d961de7d2e9533108faf60e0eb92395ae9cdbef4961",
+    "vessels-flow-cpu-s0": "07a3bb95a47f1c17cc806a5a3a80bf7aef852377b16335fe1b2cf02e8c2893bc",
+}
+WEIGHTS = "weights.safetensors"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
-def save_model(
-    path: Path,
-    model: ConditionalModel,
-    config: Config,
-    metadata: dict[str, str] | None = None,
-    half: bool = False,
-) -> None:
-    """Write weights as safetensors with the configuration inside, atomically.
 
-    half: store floating-point weights as float16; what is loaded then is those rounded weights.
+def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> ConditionalModel:
+    """A trained model in evaluation mode, on the CPU; its `config` and `metadata` say what it is.
+
+    Args:
+        name: a file that `save` wrote; a run folder; a folder of `results/`, such as
+            "sr-flow-cpu-s0"; or "sr" (whole photographs, x2), "vessels", "sr-baseline",
+            "vessels-baseline". Away from the repository the last five are downloaded once.
+        into: a model that takes the weights, where the file cannot say how to build it: one with
+            layers or a feature network of your own. It is returned.
+
+    Grey levels are 0 to 255 in and out; x (B,3,H,W), samples (n,B,3,2H,2W):
+
+    >>> import cnf, torch
+    >>> model = cnf.load("sr-flow-cpu-s0")
+    >>> x = torch.full((1, 3, 24, 32), 128.0)
+    >>> model.sample(x, n=2, temperature=0.8).shape
+    torch.Size([2, 1, 3, 48, 64])
+
+    Vessels: x is the photograph, sides multiples of `model.multiple`, samples are masks of 0 and 1
+    of its size, and their mean is the probability of a vessel:
+
+    >>> model = cnf.load("vessels")
+    >>> x = torch.full((1, 3, 64, 96), 128.0)
+    >>> model.sample(x, n=4).shape
+    torch.Size([4, 1, 1, 64, 96])
+    >>> model.mean(x, n=4).shape
+    torch.Size([1, 1, 64, 96])
+
+    Raises CheckpointError, naming what is there, for another name, or for a file that is missing,
+    cut short, or of another model.
     """
-    tensors = {
-        name: t.half() if half and t.is_floating_point() else t
-        for name, t in ((k, v.detach().cpu().contiguous()) for k, v in model.state_dict().items())
-    }
-    partial = path.with_name(path.name + ".tmp")
-    inside = {**(metadata or {}), "config": json.dumps(to_dict(config))}
-    safetensors.torch.save_file(tensors, partial, metadata=inside)
-    os.replace(partial, path)
-
-
-def load_model(path: Path) -> tuple[ConditionalModel, Config, dict[str, str]]:
-    """Read what `save_model` wrote: (model in evaluation mode, its configuration, metadata).
-
-    Raises CheckpointError if the file is missing, cut short, or of another model.
-    """
+    path = Path(name) if Path(name).suffix == ".safetensors" else find(name)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights ({error})") from None
-    if "config" not in metadata:
-        raise CheckpointError(f"{path} holds no configuration: it was not written by this package")
-    config = from_dict(json.loads(metadata.pop("config")))
-    model = build(config)
+    model = _described(path, metadata) if into is None else into
+    if any(t.dtype == torch.float64 for t in tensors.values()):
+        model.double()
     target = model.state_dict()
     try:
         model.load_state_dict({k: t.to(target[k].dtype) for k, t in tensors.items()})
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} holds weights of another model ({error})") from None
-    return model.eval(), config, metadata
+    model.metadata = {k: v for k, v in metadata.items() if k not in ("config", "glow")}
+    return model.eval()
+
+
+def _described(path: Path, metadata: dict[str, str]) -> ConditionalModel:
+    """The model that a file of weights describes, untrained."""
+    if "config" in metadata:
+        return build(from_dict(json.loads(metadata["config"])))
+    arguments = json.loads(metadata.get("glow", "{}"))
+    if not arguments or "features" in arguments:
+        own = f"its feature network {arguments['features']}" if arguments else "its layers"
+        raise CheckpointError(
+            f"{path} does not say how to build {own}: build the model again and give it as "
+            "cnf.load(path, into=model)"
+        )
+    return glow(**arguments)
+
+
+def find(name: Path | str, results: Path = RESULTS) -> Path:
+    """The weights of a model: of a name of RELEASES, of a run of `results/`, or of a run folder.
+
+    Says so if a name does not mean the first of its folders. Without `results/`, which only the
+    repository has, released weights are downloaded. Raises CheckpointError, naming what is there,
+    if there are no weights.
+    """
+    folders = RELEASES.get(str(name), (str(name),))
+    for folder in folders:
+        for path in (results / folder / WEIGHTS, Path(folder) / WEIGHTS):
+            if path.exists():
+                if folder != folders[0]:
+                    print(f"{name}: {folders[0]} is not here, using {folder}")
+                return path
+    if folders[0] in SHA256 and not results.exists():
+        return _download(folders[0])
+    if name in RELEASES:
+        raise CheckpointError(
+            f"'{name}' is {' or '.join(folders)}, not in {results.name}/: train a model "
+            f"with `python -m cnf train {str(name).split('-')[0]}` and give its folder"
+        )
+    there = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
+    raise CheckpointError(
+        f"{name} holds no {WEIGHTS}: give a run folder, or one of {', '.join([*RELEASES, *there])}"
+    )
+
+
+def _download(run: str) -> Path:
+    """Released weights from the repository that the package's metadata names, kept in the user's
+    cache. Raises CheckpointError if it names none, or if they do not come."""
+    import pooch  # only here
+
+    urls = installed.metadata("cnf").get_all("Project-URL") or []
+    address = next((u.split(",")[1].strip() for u in urls if u.startswith("Repository,")), "")
+    if not address:
+        raise CheckpointError(
+            f"the weights of {run} are in the results/ of the repository, and this installation "
+            "does not know its address: clone it, and give cnf.load the folder of the run"
+        )
+    url = f"{address.rstrip('/')}/raw/v{installed.version('cnf')}/results/{run}/{WEIGHTS}"
+    try:
+        file = pooch.retrieve(
+            url, f"sha256:{SHA256[run]}", f"{run}.safetensors", pooch.os_cache("cnf")
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{url} could not be downloaded ({error}): clone the repository"
+        ) from None
+    return Path(file)
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -48,8 +48,17 @@ class FeaturesConfig:
 
 
 @dataclass(frozen=True, config=_strict)
-class FlowConfig:
-    """A conditional flow: dequantization, L levels of K steps, split priors, a prior.
+class GlowConfig:
+    """The layers of a conditional flow: dequantization, L levels of K steps, split priors, a prior.
+    What `cnf.glow` takes as keywords.
+
+    Each step is activation normalization, an invertible 1x1 convolution (`lu`: in its P L U form)
+    and a conditional coupling (its second half changes; with `flip` the halves take turns), whose
+    network has `width` channels and reads h by convolutions of size `h_kernel`; its log s is
+    "bounded" by `max_log_scale`, that of a "softplus", or 0 ("additive"). The networks of priors
+    have `prior_width` channels (0: one convolution), those of q `q_width`, and q has `q_steps`
+    steps beside its affine map. `gain`: the last convolutions have a learned gain, as released.
+    With `residual` the upsampled input in h[0] is subtracted and the rest magnified so much.
 
     With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior
     of width `low_width`. The networks of couplings read y_a clipped to (-`clip`, `clip`): what they
@@ -60,8 +69,6 @@ class FlowConfig:
     from seeing x.
     """
 
-    kind: Literal["flow"] = "flow"
-    features: FeaturesConfig = FeaturesConfig()
     levels: Count = 2
     steps: Positive = 8
     width: Positive = 64
@@ -80,12 +87,21 @@ class FlowConfig:
     clip: Annotated[float, Field(gt=0)] | None = None
     prior: Literal["conditional", "blind", "fixed"] = "conditional"
     couplings_see_x: bool = True
-    dequantization: Literal["uniform", "variational", "binary"] = "uniform"
+    dequantization: Literal["uniform", "variational", "binary"] | None = None
     noise: Literal["logistic", "gaussian"] = "logistic"
     q_width: Positive = 32
     q_steps: Count = 0
     auxiliary: Annotated[float, Field(ge=0)] = 0.0
     norm: Literal["none", "instance"] = "none"
+
+
+@dataclass(frozen=True, config=_strict)
+class FlowConfig(GlowConfig):
+    """A flow of the paper's kind: layers as in `GlowConfig`, on a feature network."""
+
+    kind: Literal["flow"] = "flow"
+    features: FeaturesConfig = FeaturesConfig()
+    dequantization: Literal["uniform", "variational", "binary"] = "uniform"
 
 
 @dataclass(frozen=True, config=_strict)
@@ -157,21 +173,31 @@ class Config:
 
 
 _adapter = TypeAdapter(Config)
+_glow = TypeAdapter(GlowConfig)
 
 
 def from_dict(values: dict[str, Any]) -> Config:
     """Validate a nested dictionary. Raises ConfigError with one line per wrong key or value."""
+    return _validated(_adapter, values)
+
+
+def glow_config(values: dict[str, Any]) -> GlowConfig:
+    """The keywords of `cnf.glow`, validated. Raises ConfigError as `from_dict`."""
+    return _validated(_glow, values)
+
+
+def _validated(adapter: TypeAdapter, values: dict[str, Any]) -> Any:
     try:
-        return _adapter.validate_python(values)
+        return adapter.validate_python(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from None
 
 
-def _sentence(error: dict[str, Any]) -> str:
+def _sentence(error: Any) -> str:
     kinds = {"flow", "logistic", "bernoulli", "weighted", "class_weighted"}
     key = ".".join(str(part) for part in error["loc"] if part not in kinds)
     if error["type"] == "unexpected_keyword_argument":
-        return f"unknown configuration key '{key}': the presets in cnf/presets/ show the keys"
+        return f"unknown configuration key '{key}': cnf/config.py and cnf/presets/ show the keys"
     return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
 
 

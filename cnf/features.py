@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnf.errors import ConfigError
+from cnf.errors import ConfigError, DataError
 from cnf.nets import Network
 from cnf.resample import consistent_double
 
@@ -19,6 +19,17 @@ class Features(Network):
     channels: list[int]
     multiple = 1
     factor = 1
+
+
+def channels_of(features: nn.Module) -> list[int]:
+    """The channels of h at each level, as the network says. Raises ValueError if it does not."""
+    channels = getattr(features, "channels", None)
+    if channels is None:
+        raise ValueError(
+            f"{type(features).__name__} does not say how many channels its maps have: set its "
+            "attribute `channels`, such as [16, 32] for h[0] and h[1]"
+        )
+    return [channels] if isinstance(channels, int) else list(channels)
 
 
 class NoFeatures(Features):
@@ -34,13 +45,18 @@ class NoFeatures(Features):
 
 
 class RawFeatures(Features):
-    """x itself, averaged over 2x2 blocks once a level: for toy problems without a network."""
+    """x itself, averaged over 2x2 blocks once a level: for an x of few channels that needs no
+    network. Raises DataError if x has another number of channels."""
 
     def __init__(self, channels: int, levels: int = 0):
         super().__init__()
         self.channels = [channels] * (levels + 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        if x.shape[1] != self.channels[0]:
+            raise DataError(
+                f"x has {x.shape[1]} channels, but the model is given {self.channels[0]}"
+            )
         h = [x]
         for _ in self.channels[1:]:
             h.append(F.avg_pool2d(h[-1], 2))

@@ -1,50 +1,124 @@
 """What every model of p(y|x) can do, and `ConditionalFlow`: the fold over layers."""
 
+import json
 import math
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf import noise
+from cnf.config import Config, to_dict
 from cnf.errors import DataError
-from cnf.features import Features
-from cnf.fused import Chain, chained
-from cnf.layers.base import Bijection, Dequantization, Prior, constant
+from cnf.features import channels_of
+from cnf.fused import FusedSteps, fuse
+from cnf.layers.base import Bijection, Dequantization, Prior, constant, may_look
 from cnf.layers.checkerboard import CheckerboardCoupling
 from cnf.layers.squeeze import Squeeze
 from cnf.noise import Generator
 
 Layer = Bijection | Prior | Dequantization
-Part = Layer | Chain
+Part = Layer | FusedSteps
+AT_ONCE = 1_500_000  # numbers of y that `draws` makes in one pass: under 1.5 GB
 
 
 class ConditionalModel(nn.Module):
-    """p(y|x). `exact` says whether `log_prob` is exact or a lower bound.
+    """p(y|x). A kind of model says what it makes of x alone (`condition`), and given that, how it
+    scores y (`score`) and draws v (`draw`); everything else follows.
 
     Attributes:
         exact: False if `log_prob` is a lower bound on log P(y|x), by one draw of noise.
+        has_mean: whether `mean` is the model's own E[y|x], exactly; else it is that of samples.
         multiple: the sizes of y must be multiples of this.
         factor: the size of y over the size of x.
+        config: the configuration of the run, of a model that `cnf.build.build` made of one.
+        arguments: those of `cnf.glow`, of a model that it made.
+        metadata: what the file says beside, of a model that was loaded.
 
     Shapes: y (B, C, H, W), x (B, C_x, H / factor, W / factor); terms (B,) in nats.
     """
 
     exact: bool
+    has_mean = False
     multiple: int = 1
     factor: int = 1
+    config: Config | None = None
+    arguments: dict[str, Any] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metadata: dict[str, str] = {}
+
+    # -- what a kind of model says -----------------------------------------------------------------
+
+    def condition(self, x: Tensor) -> list[Tensor]:
+        """What depends on x alone: maps of B samples. Raises DataError if x is not finite, or its
+        size does not fit."""
+        raise NotImplementedError
+
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        """log p(y|x), (B,), nats, given h = `condition(x)`. Raises DataError if y is not in its
+        range."""
+        raise NotImplementedError
+
+    def draw(
+        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """n draws of v, before it is rounded to y, for each of the B samples of h, (n, B, C, H, W).
+        Raises DataError if temperature < 0."""
+        raise NotImplementedError
+
+    def labels(self, v: Tensor) -> Tensor:
+        """y of v, of the same shape."""
+        raise NotImplementedError
+
+    # -- what follows ------------------------------------------------------------------------------
 
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
         """log p(y|x), (B,), nats. Raises DataError if x is not finite, y not in its range, or the
         sizes do not fit."""
-        raise NotImplementedError
+        return self.score(y, self.condition(x), generator)
 
+    @torch.no_grad()
     def sample(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """n draws of y for each x, (n, B, C, H, W). Raises ValueError if temperature < 0."""
-        raise NotImplementedError
+        """n draws of y for each x, (n, B, C, H, W), without a graph for gradients.
+
+        temperature: of the noise, >= 0; 1 samples the model. Raises DataError if it is not, if x is
+        not finite, or if its size does not fit."""
+        return self.labels(self.sample_v(x, n, temperature, generator))
+
+    @torch.no_grad()
+    def sample_v(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """The draws of `sample` before they are rounded to y, (n, B, C, H, W)."""
+        return self.draw(self.condition(x), n, temperature, generator)
+
+    @torch.no_grad()
+    def draws(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Iterator[Tensor]:
+        """The samples one after the other, each (B, C, H, W): few in memory at once."""
+        h, batch, start, size = self.condition(x), len(x), 0, 1
+        generator = noise.repeated(generator, n, batch)
+        while start < n:
+            size = min(size, n - start)
+            part = noise.part(generator, start * batch, (start + size) * batch)
+            v = self.draw(h, size, temperature, part)
+            yield from self.labels(v)
+            start, size = start + size, max(1, AT_ONCE // v[0].numel())
+
+    def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
+        """E[y|x], (B, C, H, W): that of the model if it `has_mean`, else of n samples at temperature
+        1."""
+        return sum(self.draws(x, n, 1.0, generator), torch.zeros(())) / n
 
     def importance_log_prob(
         self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
@@ -52,7 +126,11 @@ class ConditionalModel(nn.Module):
         """log (1/M) sum_m p(v_m|x) / q(v_m|y, x), (B,), nats; for an exact model log p(y|x).
         The weights have mean P(y|x), :eq:`eq-binary-weight`; in expectation the log of their mean
         rises with M and stays below log P(y|x), :eq:`eq-binary-importance`."""
-        return self.log_prob(y, x, generator)
+        h = self.condition(x)
+        if self.exact:
+            return self.score(y, h, generator)
+        terms = torch.stack([self.score(y, h, generator) for _ in range(num_samples)])
+        return terms.logsumexp(0) - math.log(num_samples)
 
     def bits_per_dim(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
         """-log p(y|x) / (D log 2), (B,), D the number of entries of one y, :eq:`eq-why-bpd`. An
@@ -77,8 +155,34 @@ class ConditionalModel(nn.Module):
         """Of the weights; PyTorch's default for a model that has none."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
+    def save(
+        self, path: Path | str, metadata: dict[str, str] | None = None, half: bool = False
+    ) -> None:
+        """Write the weights as safetensors, atomically, with what `cnf.load` needs to build the
+        model again: its configuration, or the arguments of `cnf.glow`.
+
+        Args:
+            metadata: what the file says beside; by default what `self.metadata` holds.
+            half: store floating-point weights as float16; what is loaded then is those rounded
+                weights.
+        """
+        tensors = {k: t.detach().cpu().contiguous() for k, t in self.state_dict().items()}
+        if half:
+            tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
+        inside = dict(self.metadata if metadata is None else metadata)
+        if self.config is not None:
+            inside["config"] = json.dumps(to_dict(self.config))
+        if self.arguments is not None:
+            inside["glow"] = json.dumps(self.arguments)
+        path = Path(path)
+        partial = path.with_name(path.name + ".tmp")
+        safetensors.torch.save_file(tensors, partial, metadata=inside)
+        os.replace(partial, path)
+
     def check_input(self, x: Tensor) -> None:
-        if not torch.isfinite(x).all():
+        """Raise DataError if x is not finite (in training mode: on the CPU only), or its size does
+        not fit."""
+        if may_look(self, x) and not torch.isfinite(x).all():
             raise DataError(
                 f"x holds {x[~torch.isfinite(x)][0].item()}: pictures must be finite grey levels"
             )
@@ -105,37 +209,42 @@ class ConditionalFlow(ConditionalModel):
     of v integrates to one, :eq:`eq-given-normalised`.
 
     Args:
-        layers: in the order from y to z; a `Prior` that keeps nothing comes last.
-        features: h = features(x), one map a level; each layer is handed that of its level, which
-            rises at every `Squeeze`.
+        layers: in the order from y to z; a `Dequantization`, if any, comes first, and the one
+            `Prior` that keeps nothing last.
+        features: h = features(x), one map a level, or a tensor for a flow of one level; each layer
+            is handed the map of its level, which rises at every `Squeeze`. Any module: `multiple`
+            and `factor` are 1 if it does not have them.
         auxiliary: weight of a per-pixel cross-entropy on h[0] that is added to the training loss,
             in nats per pixel, :eq:`eq-vflow-auxiliary`; it never enters a likelihood. 0: none.
 
     Attributes:
-        fast: run the steps of a level together, see `Chain`; False: layer by layer, the readable
+        fast: run the steps of a level together, see `FusedSteps`; False: layer by layer, the readable
             definition. The same numbers, to rounding.
         recompute: in training, keep no activation of the steps and rebuild them through the inverse
             in backward: little memory for a third more time. Only where `fast`.
+
+    Raises: ValueError if the layers are in another order, or the features have too few levels.
     """
 
     fast = True
     recompute = False
 
-    def __init__(self, layers: Iterable[Layer], features: Features, auxiliary: float = 0.0):
+    def __init__(self, layers: Iterable[Layer], features: nn.Module, auxiliary: float = 0.0):
         super().__init__()
+        layers = list(layers)
+        check_order(layers)
         self.layers = nn.ModuleList(layers)
         self.features = features
         self.auxiliary = auxiliary
-        self.head = nn.Conv2d(features.channels[0], 1, 1) if auxiliary else None
-        self.exact = all(layer.exact for layer in self.layers)
-        squeezes = sum(isinstance(layer, Squeeze) for layer in self.layers)
+        self.head = nn.Conv2d(channels_of(features)[0], 1, 1) if auxiliary else None
+        self.exact = all(layer.exact for layer in layers)
+        self.num_squeezes = sum(isinstance(layer, Squeeze) for layer in layers)
+        if hasattr(features, "channels"):
+            self.check_maps(len(channels_of(features)))
         # a part of a picture must keep its colours, so it starts at an even position
-        colours = 2 if any(isinstance(layer, CheckerboardCoupling) for layer in self.layers) else 1
-        self.multiple = math.lcm(2**squeezes, features.multiple, colours)
-        self.factor = features.factor
-
-    def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        return self.encode(y, self.condition(x), generator)[1]
+        colours = 2 if any(isinstance(layer, CheckerboardCoupling) for layer in layers) else 1
+        self.multiple = math.lcm(2**self.num_squeezes, getattr(features, "multiple", 1), colours)
+        self.factor = getattr(features, "factor", 1)
 
     def loss(
         self, y: Tensor, x: Tensor, generator: Generator = None
@@ -149,29 +258,21 @@ class ConditionalFlow(ConditionalModel):
         logs = {"nats": nats.detach(), "cross_entropy": cross_entropy.detach()}
         return nats + self.auxiliary * cross_entropy, logs
 
-    def sample(
-        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
-    ) -> Tensor:
-        v = self.sample_v(self.condition(x), n, temperature, generator)
-        return self.labels(v).unflatten(0, (n, -1))
-
     def labels(self, v: Tensor) -> Tensor:
         """y of v: the cell of the dequantization in which it lies."""
-        for layer in self.layers:
-            if isinstance(layer, Dequantization):
-                v = layer.inverse(v)
-        return v
+        first = self.layers[0]
+        return first.inverse(v) if isinstance(first, Dequantization) else v
 
-    def sample_v(
+    def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """n draws of v for each of the B features, before the dequantization takes its cell,
-        (n B, C, H, W), sample-major. What depends on h alone is computed once for the n,
+        (n, B, C, H, W). What depends on h alone is computed once for the n,
         :eq:`eq-features-once`."""
         check_temperature(temperature)
         generator, v = noise.repeated(generator, n, len(h[0])), None
         for part, level in reversed(self._parts()):
-            if isinstance(part, Chain):
+            if isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])
                 continue
             many = h[level].repeat(n, 1, 1, 1) if n > 1 else h[level]
@@ -179,21 +280,29 @@ class ConditionalFlow(ConditionalModel):
                 v = part.sample(v, many, temperature, generator)
             elif isinstance(part, Bijection):
                 v = part.inverse(v, many)[0]
-        return v
+        return v.unflatten(0, (n, -1))
 
-    def importance_log_prob(
-        self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
-    ) -> Tensor:
-        h = self.condition(x)
-        terms = torch.stack([self.encode(y, h, generator)[1] for _ in range(num_samples)])
-        return terms.logsumexp(0) - math.log(num_samples)
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        return self.encode(y, h, generator)[1]
 
     # -- the two directions ------------------------------------------------------------------------
 
     def condition(self, x: Tensor) -> list[Tensor]:
         """h = g(x): one feature map a level, :eq:`eq-features-list`."""
         self.check_input(x)
-        return self.features(x.to(self.dtype))
+        h = self.features(x.to(self.dtype))
+        h = [h] if isinstance(h, Tensor) else list(h)
+        self.check_maps(len(h))
+        return h
+
+    def check_maps(self, num_maps: int) -> None:
+        """Raise ValueError unless the features have a map for every level."""
+        if num_maps <= self.num_squeezes:
+            raise ValueError(
+                f"the features have {num_maps} map(s), but the layers squeeze {self.num_squeezes} "
+                f"time(s): give {self.num_squeezes + 1} maps, the first at the resolution of y, "
+                "each further one half as large"
+            )
 
     def encode(
         self, y: Tensor, h: list[Tensor], generator: Generator = None
@@ -221,7 +330,7 @@ class ConditionalFlow(ConditionalModel):
         """(part, its input, its term) from y to z."""
         y = y.to(self.dtype)
         for part, level in parts:
-            if isinstance(part, Chain):
+            if isinstance(part, FusedSteps):
                 out, term = part(y, h[level], self.recompute)
             else:
                 drawn = (generator,) if isinstance(part, Dequantization) else ()
@@ -239,7 +348,7 @@ class ConditionalFlow(ConditionalModel):
         for part, level in reversed(self._parts()):
             if isinstance(part, Prior):
                 v = part.restore(v, latents.pop())
-            elif isinstance(part, Chain):
+            elif isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])
             elif isinstance(part, Bijection):
                 v = part.inverse(v, h[level])[0]
@@ -264,11 +373,11 @@ class ConditionalFlow(ConditionalModel):
         return with_levels(self.layers)
 
     def _parts(self) -> list[tuple[Part, int]]:
-        """The layers, with chains in the place of steps where those may run together."""
+        """The layers, with the steps fused where those may run together."""
         if not self.fast:
             return self._levels()
-        parts = chained(self.layers)
-        if self.training and not all(p.is_initialised for p in parts if isinstance(p, Chain)):
+        parts = fuse(self.layers)
+        if self.training and not all(p.is_initialised for p in parts if isinstance(p, FusedSteps)):
             return self._levels()  # activation norms start one after the other
         return with_levels(parts)
 
@@ -280,3 +389,20 @@ def with_levels(parts: Iterable[Part]) -> list[tuple[Part, int]]:
         found.append((part, level))
         level += isinstance(part, Squeeze)
     return found
+
+
+def check_order(layers: Sequence[nn.Module]) -> None:
+    """Raise ValueError unless dequantization, bijections and priors stand where they belong."""
+    for place, layer in enumerate(layers):
+        name = f"layers[{place}] is a {type(layer).__name__}"
+        if not isinstance(layer, Layer):
+            raise ValueError(f"{name}: give bijections, priors and a dequantization of cnf.layers")
+        if isinstance(layer, Dequantization) and place:
+            raise ValueError(f"{name}: a dequantization comes first, and there is only one")
+        if isinstance(layer, Prior) and not layer.keeps and place < len(layers) - 1:
+            raise ValueError(f"{name}, which keeps nothing of y for the layers after it: end there")
+    if not layers or not isinstance(layers[-1], Prior) or layers[-1].keeps:
+        last = type(layers[-1]).__name__ if layers else "missing"
+        raise ValueError(
+            f"the last layer is {last}: end with a prior that keeps nothing, such as GaussianPrior"
+        )

@@ -1,7 +1,7 @@
 """The steps of one level run together: the same likelihood in fewer passes over memory.
 
 The readable definition of a step is its three layers, one after the other (`ConditionalFlow.terms`
-always walks them). A `Chain` holds the same layers and computes the same map:
+always walks them). A `FusedSteps` holds the same layers and computes the same map:
 
 - activation normalization folded into the 1x1 convolution: z = (W e^l) y + W e^l b, one pass;
 - the log-determinants of the level in one batched call;
@@ -37,7 +37,7 @@ class Step(NamedTuple):
     coupling: AffineCoupling
 
 
-class Chain:
+class FusedSteps:
     """K consecutive steps of one level.
 
     Shapes: y (B, C, H, W), h (B, C_h, H, W) or None -> z (B, C, H, W), log_det (B,) in nats. y may
@@ -51,7 +51,7 @@ class Chain:
     @property
     def is_initialised(self) -> bool:
         """Whether every activation norm has seen its first batch."""
-        return bool(torch.stack([step.actnorm.initialised for step in self.steps]).all())
+        return all(step.actnorm.is_initialised for step in self.steps)
 
     def __call__(
         self, y: Tensor, h: Tensor | None, recompute: bool = False
@@ -112,13 +112,15 @@ class Chain:
 
 def unfolded(weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
     """The inverses of z = W y + b, (K, C, C) and (K, C): y = W^-1 z - W^-1 b."""
-    inverses = torch.linalg.inv(weights.double())  # C x C: exactness is free
+    # C x C: exactness is free. Not `inv`, which makes a GPU wait to see whether W is singular:
+    # then log|det W| is -inf, and there is no finite loss
+    inverses = torch.linalg.inv_ex(weights.double())[0]
     origins = -(inverses @ biases.double()[..., None])[..., 0]
     return inverses.to(weights.dtype), origins.to(weights.dtype)
 
 
-def chained(layers: Iterable[nn.Module]) -> list[nn.Module | Chain]:
-    """The layers, with every run of steps of the same width replaced by a `Chain`."""
+def fuse(layers: Iterable[nn.Module]) -> list[nn.Module | FusedSteps]:
+    """The layers, with every run of steps of the same width replaced by a `FusedSteps`."""
     layers, parts, steps = list(layers), [], []
     while layers:
         if is_step(layers[:3]):
@@ -126,7 +128,7 @@ def chained(layers: Iterable[nn.Module]) -> list[nn.Module | Chain]:
             del layers[:3]
             if layers and is_step(layers[:3]):
                 continue
-            parts.append(Chain(steps))
+            parts.append(FusedSteps(steps))
             steps = []
         else:
             parts.append(layers.pop(0))
@@ -144,15 +146,15 @@ def is_step(layers: Sequence[nn.Module]) -> bool:
 
 
 class _Rebuilt(torch.autograd.Function):
-    """A chain that keeps its output only, however many steps it has, :eq:`eq-memory-rebuilt`.
+    """Steps that keep their output only, however many there are, :eq:`eq-memory-rebuilt`.
     Backward goes step by step: rebuild the step's input, :eq:`eq-memory-rebuild`, then apply the
     chain rule to the step: to the coupling, :eq:`eq-memory-coupling`, its network,
     :eq:`eq-memory-net`, and the matrix, :eq:`eq-memory-matrix`."""
 
     @staticmethod
-    def forward(ctx, chain: Chain, y: Tensor, h: Tensor | None, *parameters: Tensor):
-        z, log_det = chain.forward(y, h)
-        ctx.chain = chain
+    def forward(ctx, fused: FusedSteps, y: Tensor, h: Tensor | None, *parameters: Tensor):
+        z, log_det = fused.forward(y, h)
+        ctx.fused = fused
         ctx.save_for_backward(z, h, *parameters)
         return z, log_det
 
@@ -164,11 +166,11 @@ class _Rebuilt(torch.autograd.Function):
             h = h.detach().requires_grad_(ctx.needs_input_grad[2])
         dh = torch.zeros_like(h) if ctx.needs_input_grad[2] else None
         with torch.enable_grad():
-            folded = ctx.chain.folded()
+            folded = ctx.fused.folded()
         weights, biases, _ = (t.detach() for t in folded)
         inverses, origins = unfolded(weights, biases)
         dweights, dbiases = torch.empty_like(weights), torch.empty_like(biases)
-        for k, step in reversed(list(enumerate(ctx.chain.steps))):
+        for k, step in reversed(list(enumerate(ctx.fused.steps))):
             net = [p for p in step.coupling.net.parameters() if p.requires_grad]
             z_a, z_b = step.coupling.split(z)
             dz_a, dz_b = step.coupling.split(dz)

@@ -83,6 +83,13 @@ def repeated(generator: Generator, n: int, batch: int | None = None) -> Generato
     return [*generator, *(_seeded(f"{state}/{i}") for i in range(1, n) for state in states)]
 
 
+def part(generator: Generator, start: int, stop: int) -> Generator:
+    """The keyed noise of the samples `start` to `stop` of a batch; other noise as it comes."""
+    if isinstance(generator, Window):
+        return replace(generator, generator=generator.generator[start:stop])
+    return generator[start:stop] if isinstance(generator, Sequence) else generator
+
+
 def _seeded(key: str) -> torch.Generator:
     digest = hashlib.sha256(key.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

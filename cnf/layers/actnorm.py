@@ -15,7 +15,7 @@ class ActNorm(Bijection):
         channels: number of channels C.
 
     The start happens at the first forward in training mode. ``initialised`` is a buffer, so a model
-    that was saved and loaded is not started again.
+    that was saved and loaded is not started again; `is_initialised` is what it says.
 
     Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
     """
@@ -24,10 +24,12 @@ class ActNorm(Bijection):
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.initialised: Tensor
         self.register_buffer("initialised", torch.tensor(False))
+        self._read: tuple[Tensor, int, bool] | None = None
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.training and not self.initialised:
+        if self.training and not self.is_initialised:
             self.initialise(y)
         return (y + self.bias) * self.log_scale.exp(), self.log_det(y)
 
@@ -36,6 +38,14 @@ class ActNorm(Bijection):
 
     def log_det(self, y: Tensor) -> Tensor:
         return constant(y, y.shape[-2] * y.shape[-1] * self.log_scale.sum())
+
+    @property
+    def is_initialised(self) -> bool:
+        """Read from the buffer again only if that was written or moved: a read makes a GPU wait."""
+        flag, version = self.initialised, self.initialised._version
+        if self._read is None or self._read[0] is not flag or self._read[1] != version:
+            self._read = flag, version, bool(flag)
+        return self._read[2]
 
     @torch.no_grad()
     def initialise(self, y: Tensor) -> None:

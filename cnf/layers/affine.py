@@ -1,6 +1,6 @@
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, check_features, log_scale, sum_except_batch
+from cnf.layers.base import Bijection, check_features, halves, log_scale, sum_except_batch
 
 
 class ConditionalAffine(Bijection):
@@ -39,5 +39,5 @@ class ConditionalAffine(Bijection):
         if h is None:
             raise ValueError("ConditionalAffine needs features h: s and t come from them")
         check_features(y, h)
-        raw, t = self.net(None, h).chunk(2, dim=1)
+        raw, t = halves(self.net(None, h), self.channels)
         return log_scale(raw, "bounded", self.max_log_scale), t

@@ -43,9 +43,11 @@ class Bijection(nn.Module):
 
 class Prior(nn.Module):
     """Scores a part of y and keeps the rest. Laws: log_p is that of `torch.distributions`;
-    ``restore(kept, latent(y))`` is y exactly."""
+    ``restore(kept, latent(y))`` is y exactly. `keeps`: whether there is a rest; a flow ends with
+    the one prior that keeps nothing."""
 
     exact = True
+    keeps = False
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
         raise NotImplementedError
@@ -118,6 +120,25 @@ def run(layers: Iterable[Bijection], y: Tensor, h: Tensor | None) -> tuple[Tenso
         y, log_det = layer(y, h)
         total = total + log_det
     return y, total
+
+
+def halves(out: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """The two parameters that a network returned for each of `channels`, each (B, channels, H, W).
+
+    Raises ValueError if it returned another number: fewer would broadcast."""
+    if out.shape[1] != 2 * channels:
+        raise ValueError(
+            f"the network returns {out.shape[1]} channels where {2 * channels} are needed: two "
+            f"parameters for each of {channels}"
+        )
+    first, second = out.chunk(2, dim=1)
+    return first, second
+
+
+def may_look(module: nn.Module, t: Tensor) -> bool:
+    """Whether a check may look at the values of t: in a training step on an accelerator it would
+    make the host wait."""
+    return not module.training or t.device.type == "cpu"
 
 
 def check_features(y: Tensor, h: Tensor | None) -> None:

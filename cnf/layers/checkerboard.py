@@ -1,7 +1,14 @@
 import torch
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, Scale, check_features, log_scale, sum_except_batch
+from cnf.layers.base import (
+    Bijection,
+    Scale,
+    check_features,
+    halves,
+    log_scale,
+    sum_except_batch,
+)
 
 
 class CheckerboardCoupling(Bijection):
@@ -50,7 +57,7 @@ class CheckerboardCoupling(Bijection):
         out = self.net(y.masked_fill(changed, 0.0), h).masked_fill(~changed, 0.0)
         if self.scale == "additive":
             return torch.zeros_like(out), out
-        raw, t = out.chunk(2, dim=1)
+        raw, t = halves(out, y.shape[1])
         return log_scale(raw, self.scale, self.max_log_scale).masked_fill(~changed, 0.0), t
 
     def changed(self, y: Tensor) -> Tensor:

@@ -1,7 +1,14 @@
 import torch
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, Scale, check_features, log_scale, sum_except_batch
+from cnf.layers.base import (
+    Bijection,
+    Scale,
+    check_features,
+    halves,
+    log_scale,
+    sum_except_batch,
+)
 
 
 class AffineCoupling(Bijection):
@@ -63,7 +70,7 @@ class AffineCoupling(Bijection):
         out = self.net(y_a, h)
         if self.scale == "additive":
             return torch.zeros_like(out), out
-        raw, t = out.chunk(2, dim=1)
+        raw, t = halves(out, self.num_b)
         return log_scale(raw, self.scale, self.max_log_scale), t
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.layers.base import Prior, check_features, gaussian_log_prob, log_scale
+from cnf.layers.base import Prior, check_features, gaussian_log_prob, halves, log_scale
 from cnf.noise import Generator
 
 MAX_LOG_SIGMA = 6.0  # bounds sigma to (e^-6, e^6): wide enough to never bind, finite in float32
@@ -25,7 +25,8 @@ class GaussianPrior(Prior):
         scale: "bounded": log sigma in (-6, 6). "softplus": sigma = softplus, as released.
 
     Shapes: y (B, C, H, W), h (B, C_h, H, W) -> None, log_p (B,) in nats.
-    Raises: ValueError if h is missing when sampling (it gives the shape) or at another resolution.
+    Raises: ValueError if y has another number of channels, if h is at another resolution, or if it
+        is missing when sampling (it gives the shape).
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class GaussianPrior(Prior):
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[None, Tensor]:
         check_features(y, h)
+        if y.shape[1] != self.channels:
+            raise ValueError(f"y has {y.shape[1]} channels, but this prior is of {self.channels}")
         mu, log_sigma = self.params(h, like=y)
         return None, gaussian_log_prob(y, mu, log_sigma)
 
@@ -66,5 +69,5 @@ class GaussianPrior(Prior):
         """(mu, log sigma), each of the shape of `like`."""
         if self.net is None:
             return torch.zeros_like(like), torch.zeros_like(like)
-        mu, raw = self.net(None, h).chunk(2, dim=1)
+        mu, raw = halves(self.net(None, h), self.channels)
         return mu, log_scale(raw, self.scale, MAX_LOG_SIGMA)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.layers.base import Prior, check_features, gaussian_log_prob, log_scale
+from cnf.layers.base import Prior, check_features, gaussian_log_prob, halves, log_scale
 from cnf.layers.prior import MAX_LOG_SIGMA
 from cnf.noise import Generator
 
@@ -30,6 +30,8 @@ class Split(Prior):
     Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z0 (B, C_0, H, W), log_p (B,) in nats.
     Raises: ValueError unless 1 <= C_0 < C, or if h is not at the resolution of y.
     """
+
+    keeps = True
 
     def __init__(
         self,
@@ -75,5 +77,5 @@ class Split(Prior):
         if self.net is None:
             zero = torch.zeros_like(kept[:, :1]).expand(-1, self.num_left, -1, -1)
             return zero, zero
-        mu, raw = self.net(kept, h).chunk(2, dim=1)
+        mu, raw = halves(self.net(kept, h), self.num_left)
         return mu, log_scale(raw, self.scale, MAX_LOG_SIGMA)

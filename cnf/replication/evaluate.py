@@ -75,7 +75,7 @@ def evaluate(
     if (reference := str(run).replace("-", " ")) in REFERENCES:
         if on is None:
             raise ConfigError(f"{run} answers on any image set: name one with --on")
-        m = ScoredModel(None, None, load(on, split, root), asked, reference=reference)
+        m = ScoredModel(None, load(on, split, root), asked, reference=reference)
         rows = Maker(None, "", results).rows(m, tags)
         store.write(rows, results if publish else Path("runs"))
         return rows
@@ -84,19 +84,18 @@ def evaluate(
     publishing.check_name(name)
     if publish:
         run = publishing.publish(run, results / name)
-    model, config, _ = build.load_model(run / "weights.safetensors")
-    model.to(choose_device(device))
+    model = build.load(run / "weights.safetensors").to(choose_device(device))
     target, committed = out or run.parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
         print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
     maker, rows = Maker(run, name, results), []
     kinds = ("embedded", "far") if stress else ("embedded",)
-    sets = [on] if on else [f"{kind}-{config.experiment}" for kind in kinds]
+    sets = [on] if on else [f"{kind}-{model.config.experiment}" for kind in kinds]
     if on is None:
         print(f"no image set named: using {' and '.join(sets)}")
     for one in sets:
-        m = ScoredModel(model, config, load(one, split, root), asked, batch_size)
+        m = ScoredModel(model, load(one, split, root), asked, batch_size)
         m.valid = validation(m, root)
         found = _score(m, tags, maker)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
@@ -128,9 +127,7 @@ def other_x(m: ScoredModel) -> ScoredModel | None:
     if not (m.options.full and m.task.rounds_x and m.options.round_x is None):
         return None
     options = dataclasses.replace(m.options, round_x=not m.rounded_x)
-    return m.once(
-        ("other x",), lambda: ScoredModel(m.model, m.config, m.images, options, m.batch_size)
-    )
+    return m.once(("other x",), lambda: ScoredModel(m.model, m.images, options, m.batch_size))
 
 
 def references(m: ScoredModel) -> list[ScoredModel]:
@@ -138,7 +135,7 @@ def references(m: ScoredModel) -> list[ScoredModel]:
     options = dataclasses.replace(
         m.options, round_x=m.rounded_x, threshold=None, threshold_from=None
     )
-    return [ScoredModel(None, None, m.images, options, reference=r) for r in REFERENCES]
+    return [ScoredModel(None, m.images, options, reference=r) for r in REFERENCES]
 
 
 def validation(m: ScoredModel, root: Path | None) -> ScoredModel | None:
@@ -156,14 +153,15 @@ def validation(m: ScoredModel, root: Path | None) -> ScoredModel | None:
         images = load(m.images.name, "valid", root)
     except DataError:
         return None
-    return ScoredModel(m.model, m.config, images, options, m.batch_size)
+    return ScoredModel(m.model, images, options, m.batch_size)
 
 
 def _sister(m: ScoredModel, options: Options, root: Path | None) -> ScoredModel:
     """The model of `threshold_from` on its validation split. Raises ConfigError for one of another
     kind, or one that trained on that split as well."""
     folder = Path(m.options.threshold_from)
-    model, config, _ = build.load_model(folder / "weights.safetensors")
+    model = build.load(folder / "weights.safetensors")
+    config = model.config
     if config.experiment != "vessels" or config.model.kind != m.config.model.kind:
         raise ConfigError(
             f"--threshold-from {folder} is a {config.experiment} {config.model.kind}, the run a "
@@ -174,7 +172,7 @@ def _sister(m: ScoredModel, options: Options, root: Path | None) -> ScoredModel:
             f"--threshold-from {folder} trained on the validation split: name a run that did not"
         )
     images = load(config.data.train, "valid", root)
-    return ScoredModel(model.to(m.device), config, images, options, m.batch_size)
+    return ScoredModel(model.to(m.device), images, options, m.batch_size)
 
 
 def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:

@@ -37,11 +37,11 @@ def publish(run: Path, folder: Path) -> Path:
     if run.resolve() == folder.resolve():
         return folder
     weights = folder / "weights.safetensors"
-    model, config, metadata = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
     record = read_record(run)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "weights.new"
-    build.save_model(partial, model, config, metadata, half=True)
+    model.save(partial, half=True)
     try:
         if partial.stat().st_size > MAX_BYTES:
             raise LedgerError(
@@ -56,7 +56,7 @@ def publish(run: Path, folder: Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     if record:
-        record["hardware"] = training_record(run, config)["hardware"]
+        record["hardware"] = training_record(run, model.config)["hardware"]
         write_text(folder / "config.json", without_paths(json.dumps(record, indent=1)) + "\n")
     history = run / "history.jsonl"
     if history.exists():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 import jinja2
 
-from cnf import build, releases
+from cnf import build
 from cnf.config import Config
 from cnf.errors import LedgerError
 from cnf.replication import claims, publishing, run_folder
@@ -225,7 +225,8 @@ CARD = {
 
 def card(folder: Path, results: Path = RESULTS) -> str:
     """The model card of a committed run, from its files and its evaluations."""
-    model, config, _ = build.load_model(folder / "weights.safetensors")
+    model = build.load(folder / "weights.safetensors")
+    config = model.config
     record = publishing.read_record(folder)
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
@@ -236,7 +237,7 @@ def card(folder: Path, results: Path = RESULTS) -> str:
         name=folder.name,
         task=TASKS[config.experiment],
         config=config,
-        names=[name for name, folders in releases.RELEASES.items() if folders[0] == folder.name],
+        names=[name for name, folders in build.RELEASES.items() if folders[0] == folder.name],
         model=describe_model(config),
         parameters=build.count_parameters(model),
         training=publishing.training_record(folder, config),

@@ -211,14 +211,13 @@ def _scored(row: Row, root: Path | None, repository: Path) -> ScoredModel:
         raise LedgerError(f"{row.data} {row.split} holds other pictures than the row names")
     options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True)
     if row.model in REFERENCES:
-        return ScoredModel(None, None, images, options, reference=row.model)
+        return ScoredModel(None, images, options, reference=row.model)
     path = repository / row.weights
     if not path.exists():
         raise LedgerError(f"{row.weights} is named but not there")
     if run_folder.file_sha256(path) != row.weights_sha256:
         raise LedgerError(f"{row.weights} holds other weights than the row names")
-    model, config, _ = build.load_model(path)
-    scored = ScoredModel(model, config, images, options)
+    scored = ScoredModel(build.load(path), images, options)
     if row.experiment == "vessels":
         scored.valid = validation(scored, root)
     return scored

@@ -17,8 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnf import noise
-from cnf.baselines import Bernoulli, DiscretisedLogistic, Factorised, discretised_logistic, draws
-from cnf.config import Config, DataConfig
+from cnf.baselines import Factorised
+from cnf.config import DataConfig
 from cnf.errors import ConfigError, DataError, LedgerError, TrainingError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.replication.data import ImageSet
@@ -94,22 +94,23 @@ class ScoredModel:
     def __init__(
         self,
         model: ConditionalModel | None,
-        config: Config | None,
         images: ImageSet,
         options: Options | None = None,
         batch_size: int = 50,
         valid: "ScoredModel | None" = None,
         reference: str | None = None,
     ):
-        self.model, self.config, self.images = model, config, images
+        self.model, self.images = model, images
         self.options, self.batch_size = options or Options(), batch_size
         self.valid, self.reference, self.task = valid, reference, TASKS[images.experiment]
         self.indices = range(min(self.options.limit or len(images), len(images)))
         round_x = bool(self.options.round_x)
         self._cache: dict[tuple, Any] = {}
         if model is None:
+            self.config = None
             self.data_config = DataConfig(round_x=round_x)
             return
+        self.config = config = model.config
         if images.experiment != config.experiment:
             raise ConfigError(
                 f"'{images.name}' is a set for {images.experiment}, the run is one of "
@@ -131,7 +132,7 @@ class ScoredModel:
     @property
     def has_mean(self) -> bool:
         """Whether the model says its mean itself; else it is that of samples."""
-        return self.reference is not None or isinstance(self.model, Factorised)
+        return self.reference is not None or self.model.has_mean
 
     @property
     def samples(self) -> int:
@@ -186,8 +187,9 @@ class ScoredModel:
             found = []
             for indices, y, x, size in self.batches("likelihood"):
                 repeats = 1 if self.model.exact else draws
+                h = self.model.condition(x)
                 total = sum(
-                    log_prob(self.model, y, x, size, noise.keyed(self.options.seed, indices, d))
+                    score(self.model, y, h, size, noise.keyed(self.options.seed, indices, d))
                     for d in range(repeats)
                 )
                 found += self._finite(total / repeats, indices)
@@ -204,14 +206,11 @@ class ScoredModel:
         keyed = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
         size, found = per_pass(y[0].numel()), []
         with torch.no_grad():
-            h = None if self.has_mean else self.model.condition(x)
+            h = self.model.condition(x)
             for start in range(0, len(y), size):
                 part, generator = y[start : start + size], keyed[start : start + size]
-                if h is None:
-                    log_p = log_prob(self.model, part, x, (height, width), generator)
-                else:
-                    many = [maps.repeat(len(part), 1, 1, 1) for maps in h]
-                    log_p = self.model.encode(part, many, generator)[1]
+                many = [maps.repeat(len(part), 1, 1, 1) for maps in h]
+                log_p = score(self.model, part, many, (height, width), generator)
                 found += self._finite(log_p, [index] * len(part))
         return np.array(found)
 
@@ -291,11 +290,8 @@ class ScoredModel:
         def compute():
             found = []
             for indices, y, x, (height, width) in self.batches("mean"):
-                if self.has_mean:
-                    mean = self.model.mean(x)
-                else:
-                    generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
-                    mean = sum(sample(self.model, x, samples, 1.0, generator, y)) / samples
+                generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
+                mean = self.model.mean(x, samples, generator)
                 found += list(mean[..., :height, :width].cpu())
             return found
 
@@ -321,7 +317,7 @@ class ScoredModel:
         """
         for indices, y, x, (height, width) in self.batches(f"{n} x temperature {temperature:g}"):
             generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
-            one_by_one = sample(self.model, x, n, temperature, generator, y)
+            one_by_one = self.model.draws(x, n, temperature, generator)
             samples = [s[..., :height, :width].to(torch.uint8).cpu() for s in one_by_one]
             x = x[..., : height // self.model.factor, : width // self.model.factor].cpu()
             yield from zip(indices, x, torch.stack(samples, 1), strict=True)
@@ -362,41 +358,16 @@ def extend(t: Tensor, bottom: int, right: int, mirror: bool) -> Tensor:
     return t
 
 
-def log_prob(
-    model: ConditionalModel, y: Tensor, x: Tensor, size: tuple[int, int], generator: noise.Generator
-) -> Tensor:
-    """log P(y|x), (B,), nats, of pictures of `size` padded to y: see the top of this file."""
-    height, width = size
-    if tuple(y.shape[-2:]) == (height, width) or not isinstance(model, Factorised):
-        return model.log_prob(y, x, generator)
-    if isinstance(model, DiscretisedLogistic):
-        terms = discretised_logistic(y, *model.logistic(x))
-    else:
-        terms = F.logsigmoid((2 * y - 1) * model.logit(x))
-    return terms[..., :height, :width].flatten(1).sum(1)
-
-
-def sample(
+def score(
     model: ConditionalModel,
-    x: Tensor,
-    samples: int,
-    temperature: float,
-    generator: Sequence[torch.Generator],
-    like: Tensor,
-) -> Iterator[Tensor]:
-    """Samples one after the other, (B,C,H,W), a few in memory at once; y is `like` this tensor."""
-    chunk, batch = per_pass(like.numel()), len(x)
-    keyed = noise.repeated(generator, samples)  # once: how many are drawn at once is no matter
-    h = None if isinstance(model, Factorised) else model.condition(x)
-    logit = model.logit(x) if isinstance(model, Bernoulli) else None
-    for start in range(0, samples, chunk):
-        stop = min(start + chunk, samples)
-        part = keyed[start * batch : stop * batch]
-        if logit is not None:  # once for all samples, as h
-            v = draws(logit, 1.0, stop - start, temperature, part)
-            yield from (v > 0).to(v.dtype)
-        elif h is None:
-            yield from model.sample(x, stop - start, temperature, part)
-        else:
-            v = model.sample_v(h, stop - start, temperature, part)
-            yield from model.labels(v).unflatten(0, (stop - start, -1))
+    y: Tensor,
+    h: list[Tensor],
+    size: tuple[int, int],
+    generator: noise.Generator,
+) -> Tensor:
+    """log P(y|x), (B,), nats, of pictures of `size` padded to y: a factorised model leaves the
+    padding out, a flow cannot, so that its figure stays a bound."""
+    height, width = size
+    if isinstance(model, Factorised):
+        return model.entries(y, h)[..., :height, :width].flatten(1).sum(1)
+    return model.score(y, h, generator)

@@ -91,7 +91,7 @@ def sampled(m: ScoredModel, temperature: float, each: int) -> dict[str, float]:
         for indices, y, x, _ in m.batches(f"temperature {temperature:g}"):
             y, x = middle(model, y, x)
             keyed = noise.keyed(m.options.seed, indices, draw)
-            for v in draws(m, x, each, temperature, keyed, y.numel()):
+            for v in draws(model, x, each, temperature, keyed, y.numel()):
                 finite = v.isfinite()
                 bad += int((~finite.flatten(1).all(1)).sum())
                 low = -HALF_WIDTH if isinstance(model, DiscretisedLogistic) else 0.0  # it rounds
@@ -108,7 +108,7 @@ def sampled(m: ScoredModel, temperature: float, each: int) -> dict[str, float]:
 
 
 def draws(
-    m: ScoredModel,
+    model: ConditionalModel,
     x: Tensor,
     n: int,
     temperature: float,
@@ -116,15 +116,12 @@ def draws(
     entries: int,
 ) -> Iterator[Tensor]:
     """n samples of v for each x, (B or more, C, H, W), a few in memory at once; `entries` of y."""
-    batch, chunk, model = len(x), per_pass(entries), m.model
+    batch, chunk, h = len(x), per_pass(entries), model.condition(x)
     keyed = noise.repeated(keyed, n)
     for start in range(0, n, chunk):
         stop = min(start + chunk, n)
         part = keyed[start * batch : stop * batch]
-        if m.has_mean:
-            yield model.sample_v(x, stop - start, temperature, part).flatten(0, 1)
-        else:
-            yield model.sample_v(model.condition(x), stop - start, temperature, part)
+        yield model.draw(h, stop - start, temperature, part).flatten(0, 1)
 
 
 def there_and_back(m: ScoredModel) -> dict[str, float]:
