@@ -19,7 +19,6 @@ from cnf.errors import ConfigError, DataError
 from cnf.replication import publishing, report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
-from cnf.replication.figures import draw_figures
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import REFERENCES, RESULTS, Row
@@ -102,6 +101,8 @@ def evaluate(
         if not stress and asked.limit is None:
             write_beside(target / name / "evaluations", m, maker.sha256)
         if figures:
+            from cnf.replication.figures import draw_figures  # takes a second
+
             draw_figures(m, target / name / "figures")
         rows += found
     if publish:

@@ -289,7 +289,7 @@ class ScoredModel:
 
         def compute():
             found = []
-            for indices, y, x, (height, width) in self.batches("mean"):
+            for indices, _, x, (height, width) in self.batches("mean"):
                 generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
                 mean = self.model.mean(x, samples, generator)
                 found += list(mean[..., :height, :width].cpu())
@@ -315,7 +315,7 @@ class ScoredModel:
 
         Not kept: the samples of a set may not fit into memory.
         """
-        for indices, y, x, (height, width) in self.batches(f"{n} x temperature {temperature:g}"):
+        for indices, _, x, (height, width) in self.batches(f"{n} x temperature {temperature:g}"):
             generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
             one_by_one = self.model.draws(x, n, temperature, generator)
             samples = [s[..., :height, :width].to(torch.uint8).cpu() for s in one_by_one]
