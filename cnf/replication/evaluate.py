@@ -89,7 +89,7 @@ def evaluate(
     name = name or run.resolve().name
     publishing.check_name(name)
     if publish:
-        run = publishing.publish(run, results / name)
+        run = run_folder.publish(run, results / name)
     model, config, _ = build.load_model(run / "weights.safetensors")
     model.to(choose_device(device))
     subject = Subject(model, config, images, options, batch_size)
@@ -259,8 +259,8 @@ def _rows(
     results: Path,
 ) -> list[Row]:
     taken = {row.id: row for row in ledger.read(results)}
-    commit, dirty = ledger.git_state(results.parent)
-    record = publishing.training_record(run, subject.config)
+    commit, dirty = run_folder.git_state(results.parent)
+    record = run_folder.training_record(run, subject.config)
     inside = run.resolve().is_relative_to(results.resolve())
     path = run / "weights.safetensors"
     weights = str(path.resolve().relative_to(results.resolve().parent)) if inside else None

@@ -9,7 +9,6 @@ import fnmatch
 import itertools
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -363,24 +362,6 @@ def find(row_id: str, results: Path = RESULTS) -> Row:
 def show(row_id: str, results: Path = RESULTS) -> str:
     """Every field of one row, one a line, as text."""
     return "\n".join(f"{k:>15}  {v}" for k, v in to_dict(find(row_id, results)).items())
-
-
-def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
-    """(commit, whether `cnf/` differs from it); (None, True) outside a repository."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
-        )
-
-    try:
-        head = git("rev-parse", "HEAD")
-    except FileNotFoundError:  # git is not installed
-        return None, True
-    if head.returncode:
-        return None, True
-    changes = git("status", "--porcelain", "--", "cnf").stdout
-    return head.stdout.strip(), bool(changes.strip())
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -36,7 +36,6 @@ from cnf.replication.ledger import (  # noqa: F401
     current,
     described,
     find,
-    git_state,
     make_row,
     markdown,
     matching,
