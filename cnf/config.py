@@ -23,7 +23,7 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 # fields that came after runs were hashed, at the value that leaves a model as it was
-LATER = {"norm": "none", "pretrained": False}
+LATER = {"norm": "none", "pretrained": False, "optimizer": "adamw", "cool": 0.0, "keep": []}
 
 _strict = ConfigDict(extra="forbid")
 
@@ -139,13 +139,16 @@ class TrainingConfig:
 
     `batch_size` counts the pictures of a step over all processes; `accumulate` cuts each process's
     share of them into so many micro-batches, one after the other, to save memory. With `recompute`
-    a flow keeps no activation of its steps and rebuilds them in backward.
+    a flow keeps no activation of its steps and rebuilds them in backward. `cool` is the share of
+    the steps, at the end, over which the rate falls to 0; a checkpoint is kept after each share of
+    the steps in `keep`. With optimizer "muon" hidden filters learn by Muon, the rest by AdamW.
     """
 
     minutes: Annotated[float, Field(gt=0)] | None = None
     steps: Positive | None = None
     batch_size: Positive = 64
     accumulate: Positive = 1
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     amsgrad: bool = False
@@ -153,6 +156,8 @@ class TrainingConfig:
     warmup: Count = 100
     schedule: Literal["cosine", "halving", "constant"] = "cosine"
     halve_every: Positive = 200_000
+    cool: Annotated[float, Field(ge=0, le=1)] = 0.0
+    keep: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16"] = "fp32"

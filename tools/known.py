@@ -162,7 +162,7 @@ def main(*kinds: str) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     for kind in kinds or FIELDS:
         found = measure(kind)
-        commit, dirty = results.git_state()
+        commit, dirty = run_folder.git_state()
         found["made"] = {
             "git": commit,
             "dirty": dirty,

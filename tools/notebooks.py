@@ -39,7 +39,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from PIL import Image
 
-from cnf.replication import ledger, run_folder
+from cnf.replication import run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
@@ -238,7 +238,7 @@ def keep_times(seconds: dict[str, float], jobs: int, total: float) -> None:
     """
     path = ROOT / TIMES
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    commit, _ = ledger.git_state(ROOT)
+    commit, _ = run_folder.git_state(ROOT)
     made = {
         "jobs": jobs,
         "date": datetime.date.today().isoformat(),

@@ -24,8 +24,9 @@ import psutil
 import torch
 import tyro
 
+from cnf import build
 from cnf.config import Config, load_config
-from cnf.replication import cost, distributed, results, run_folder, training
+from cnf.replication import cost, distributed, run_folder, training
 
 BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
 # set-up -> (processes, pictures a step over the batch B of the preset), of P processes; `part` is
@@ -50,7 +51,7 @@ def worker(pipe, config: Config, rank: int, count: int, port: int) -> None:
         os.environ |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     run = training.Run.build(config, 0, "cpu")
     run.steps = 10**9  # as if the run were long
-    pipe.send(run.num_parameters)
+    pipe.send(build.count_parameters(run.model))
     while steps := pipe.recv():
         before = time.perf_counter()
         for _ in range(steps):
@@ -92,7 +93,7 @@ class Setup:
 @contextmanager
 def recorded(values: dict) -> Iterator[None]:
     """Add to `values` where and when the work inside was done, and the cores others used."""
-    commit, dirty = results.git_state()
+    commit, dirty = run_folder.git_state()
     wall, others = time.monotonic(), _busy() - _ours()
     yield
     others, wall = _busy() - _ours() - others, time.monotonic() - wall

@@ -370,7 +370,7 @@ def _threads(threads: int | None, device: str) -> None:
     """Set the number of CPU threads; complain about a device that is not there."""
     import torch
 
-    from cnf.replication.training import check_device
+    from cnf.replication.distributed import check_device
 
     check_device(device)
     if threads is not None and threads < 1:

@@ -1,18 +1,19 @@
 """What a run costs, before it is begun: parameters, arithmetic, memory and time.
 
-A fresh process does what a run does, for a few steps, in a temporary folder: so nothing that the
-caller has allocated counts, and a checkpoint costs what it costs. Where the whole batch is too much
-for that, smaller ones are measured and a line through them is followed.
+A fresh process does what a run does, for a few steps, so that nothing that the caller has
+allocated counts. Where the whole batch is too much for that, smaller ones are measured and a line
+through them is followed.
 """
 
 import copy
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,16 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnf import build, errors
+from cnf import build
 from cnf.config import Config, from_dict, to_dict
-from cnf.errors import CnfError, TrainingError
+from cnf.errors import TrainingError
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import run_folder, training
 
 SECONDS = 20.0  # for the steps of a probe
 LIMIT = 8 * 2**30  # bytes that no probe on a CPU may take
-UPDATES, UPDATES_OF_ALL = 3, 10  # of a smaller batch; of the whole one, its validation included
-ON_GPUS = Path(__file__).resolve().parents[2] / "results" / "bench" / "presets.json"
+UPDATES = 3  # of each batch
+ON_GPUS = run_folder.REPOSITORY / "results" / "bench" / "presets.json"
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,11 @@ class Cost:
     Attributes:
         shape: (C, H, W) of one y in training.
         flops_log_prob, flops_training: of one such y, see `flops`.
-        batches: sizes that were measured. Without the run's own among them, `step`, `validation`
-            and `memory` are extrapolated, linear in the batch.
-        start: seconds from the start of the process to the first step.
-        step, validation, checkpoint, end: of one update, one validation with all its pictures, one
-            checkpoint with the weights that are kept, and the plot at the end.
+        batches: sizes that were measured. Without the run's own among them, `step` and `memory` are
+            extrapolated, linear in the batch.
+        step, validation: of one update, of one validation with all its pictures.
         memory: the peak. On a CPU that of the resident memory of the whole process; on a GPU that
             of what PyTorch allocated there.
-        libraries: the part of `memory` that was there before data and model: Python and its
-            libraries.
     """
 
     data: str
@@ -58,19 +55,13 @@ class Cost:
     flops_log_prob: int
     flops_training: int
     batches: tuple[int, ...]
-    start: float
     step: float
     validation: float
-    checkpoint: float
-    end: float
     memory: int
-    libraries: int
 
     def seconds(self, steps: int, validate_every: int) -> float:
-        """Of a whole run, from the command to its end."""
-        validations = -(-steps // validate_every)
-        saved = self.validation + self.checkpoint
-        return self.start + steps * self.step + validations * saved + self.end
+        """Of a whole run: its updates and validations."""
+        return steps * self.step + -(-steps // validate_every) * self.validation
 
 
 def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
@@ -80,26 +71,20 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
     steps = options.steps or training.steps_in(options.minutes, (cost.step, cost.validation), every)
     how = ""
     if options.batch_size not in cost.batches:
-        how = f", extrapolated from batches of {_listed(cost.batches)}"
-    memory = f"{_bytes(cost.memory)} at the peak"
-    if cost.libraries:
-        memory += f", {_bytes(cost.libraries)} of them Python and its libraries"
-    else:
-        memory += ", allocated by PyTorch on the GPU"
-    size = "x".join(map(str, cost.shape))
+        how = f", extrapolated from batches of {', '.join(map(str, cost.batches))}"
     lines = [
         f"model        {config.experiment} {config.model.kind}, preset {config.preset}",
         f"data         {cost.data}",
         f"parameters   {cost.parameters:,}",
-        f"arithmetic   {_count(cost.flops_log_prob)}FLOP a picture of {size} for log_prob, "
-        f"{_count(cost.flops_training)}FLOP in training (convolutions and matrix products)",
+        f"arithmetic   {cost.flops_log_prob / 1e9:.3g} GFLOP a picture of "
+        f"{'x'.join(map(str, cost.shape))} for log_prob, {cost.flops_training / 1e9:.3g} GFLOP in "
+        "training (convolutions and matrix products)",
         f"device       {cost.device}, {cost.threads} CPU thread(s)",
-        f"memory       {memory}{how}",
+        f"memory       {_bytes(cost.memory)} at the peak{how}",
         f"one step     {cost.step:.3g} s for a batch of {options.batch_size}{how}",
-        f"validation   {cost.validation:.3g} s, and {cost.checkpoint:.2g} s for a checkpoint, "
-        f"every {every} steps",
+        f"validation   {cost.validation:.3g} s, every {every} steps",
         f"steps        {steps:,} ({steps * options.batch_size:,} pictures)",
-        f"time         {_duration(cost.seconds(steps, every) / 60)} on this machine",
+        f"time         {_duration(cost.seconds(steps, every))} on this machine",
     ]
     if config.preset in ("gpu", "paper"):
         lines.append(f"one H100     {on_gpu(config, 'H100', steps)}")
@@ -112,12 +97,11 @@ def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
     `path` is a list of {"config": ..., "cost": ...}, as `measured` gives them. A measurement counts
     if model, batch, crop and precision are those of `config`.
     """
-    rows = json.loads(path.read_text()) if path.exists() else []
-    for row in rows:
+    for row in json.loads(path.read_text()) if path.exists() else []:
         cost = Cost(**row["cost"])
         if card in cost.device and _work(from_dict(row["config"])) == _work(config):
-            minutes = cost.seconds(steps, config.training.validate_every) / 60
-            return f"{_duration(minutes)}, {cost.step:.3g} s a step, {_bytes(cost.memory)}"
+            seconds = cost.seconds(steps, config.training.validate_every)
+            return f"{_duration(seconds)}, {cost.step:.3g} s a step, {_bytes(cost.memory)}"
     return "not measured yet"
 
 
@@ -157,111 +141,56 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
     return scoring.get_total_flops(), training_pass.get_total_flops()
 
 
-# -- in a process of its own -----------------------------------------------------------------------
-
-
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     """Build the model in a fresh process, do a few steps there and say what they took.
 
     Raises what a run would raise; TrainingError if the process dies, as it does without memory.
     """
-    training.check_device(device)
-    asked = {
-        "config": to_dict(config),
-        "seed": seed,
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "started": time.monotonic(),
-    }
-    here = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", "from cnf import cost; cost.answer()"],
-        input=json.dumps(asked),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    if done.returncode:
-        raise TrainingError(
-            f"the probe ended with exit status {done.returncode}; -9 means that memory ran out: "
-            "lower training.batch_size or the model"
-        )
-    found = json.loads(done.stdout.splitlines()[-1])
-    if "error" in found:
-        raise getattr(errors, found["error"])(found["message"])
-    return Cost(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+        try:
+            return fresh.submit(_probe, config, seed, device, torch.get_num_threads()).result()
+        except BrokenProcessPool:
+            raise TrainingError(
+                "the probe ended before its time, as it does when memory runs out: lower "
+                "training.batch_size or the model"
+            ) from None
 
 
-def answer() -> None:
-    """What the fresh process does: read a question from standard input, write the answer."""
-    asked = json.load(sys.stdin)
-    torch.set_num_threads(asked["threads"])
-    try:
-        found = asdict(
-            _probe(from_dict(asked["config"]), asked["seed"], asked["device"], asked["started"])
-        )
-    except CnfError as error:
-        found = {"error": type(error).__name__, "message": str(error)}
-    print(json.dumps(found))
-
-
-def _probe(config: Config, seed: int, device: str, started: float) -> Cost:
-    libraries = peak_memory(torch.device("cpu"))
+def _probe(config: Config, seed: int, device: str, threads: int) -> Cost:
+    torch.set_num_threads(threads)
     run = training.Run.build(_with_batch(config, 1), seed, device)
     run.steps = 10**9  # as if the run were long: the probe does not come to its end
-    cuda = run.device.type == "cuda"
-    libraries = 0 if cuda else libraries
-    start = time.monotonic() - started
-    wanted, batch = config.training.batch_size, 1
+    wanted, began = config.training.batch_size, time.monotonic()
     share = -(-wanted // config.training.accumulate)  # passes at a time: memory depends on it alone
+    sizes = [2**n for n in range(share.bit_length()) if 2**n < share]
     steps: dict[int, float] = {}
-    peaks: dict[int, int] = {}
-    began = time.monotonic()
-    while batch:
+    peaks: dict[int, float] = {}
+    for batch in (*sizes, wanted):
+        left = SECONDS - (time.monotonic() - began)
+        over = UPDATES * _at(batch, steps) > left or _at(min(batch, share), peaks) > _limit(run)
+        if len(steps) > 1 and over:
+            break
         run.config = config if batch == wanted else _with_batch(config, batch)
         steps[batch] = min(_timed(run.update) for _ in range(UPDATES))
-        peaks[min(batch, share)] = peak_memory(run.device) - libraries
-        left = SECONDS - (time.monotonic() - began)
-        batch = _next(wanted, share, steps, peaks, left, _limit(run.device) - libraries)
-    memory, step, validation = _at(share, peaks), steps.get(wanted), None
-    if wanted in steps:
-        step, validation = run.probe()
+        peaks[min(batch, share)] = peak_memory(run.device)
+    run.config = config
+    validation = run.seconds_a_validation()  # whole pictures may take more than a batch of crops
     with tempfile.TemporaryDirectory() as folder:
-        # whole pictures may take more memory than a batch of crops, and so may a checkpoint
-        count = min(config.training.validate_images, len(run.valid))
-        group = next(training._groups(run.valid, count, run.config))
-        options = replace(run.config.training, validate_images=len(group))
-        run.config = replace(run.config, training=options)
-        before = time.monotonic()
-        line, _ = run.validate()
-        seconds = time.monotonic() - before
-        if validation is None:
-            step, validation = _at(wanted, steps), seconds * count / len(group)
-        out = Path(folder)
-        checkpoint = _timed(lambda: run.save(out / "last.pt"))
-        checkpoint += _timed(lambda: run.save_weights(out / "weights.safetensors"))
-        run_folder.append(out / "history.jsonl", line)
-        end = _timed(lambda: training._plot_history(out))
-    memory = libraries + max(memory, peak_memory(run.device) - libraries)
-    y, x = run.batch(0)
-    scored, trained = flops(run.model, y[:1], x[:1])
+        run.save(Path(folder) / "last.pt")  # and so may a checkpoint
+    y, x = run.batch(0, size=1)
+    scored, trained = flops(run.model, y, x)
     return Cost(
         data=run.data.describe(),
-        device=training._device_name(run.device),
-        threads=torch.get_num_threads(),
+        device=run_folder.device_name(run.device),
+        threads=threads,
         parameters=build.count_parameters(run.model),
         shape=tuple(y.shape[1:]),
         flops_log_prob=scored,
         flops_training=trained,
         batches=tuple(steps),
-        start=start,
-        step=step,
+        step=_at(wanted, steps),
         validation=validation,
-        checkpoint=checkpoint,
-        end=end,
-        memory=memory,
-        libraries=libraries,
+        memory=round(max(_at(share, peaks), peak_memory(run.device))),
     )
 
 
@@ -277,45 +206,21 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
-def _limit(device: torch.device) -> int:
+def _limit(run: training.Run) -> float:
     """Bytes that a probe may take: half of what there is; on a CPU at most `LIMIT`."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1] // 2
-    return min(LIMIT, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    if run.device.type == "cuda":
+        return torch.cuda.mem_get_info(run.device)[1] / 2
+    return min(LIMIT, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2)
 
 
 def _with_batch(config: Config, size: int) -> Config:
     return replace(config, training=replace(config.training, batch_size=size, accumulate=1))
 
 
-def _next(
-    wanted: int,
-    share: int,
-    steps: dict[int, float],
-    peaks: dict[int, int],
-    seconds: float,
-    room: int,
-) -> int:
-    """The batch to measure next: the run's own if that is predicted to fit, else twice the last.
-    0: neither does, or there is nothing left to measure.
-
-    share: how many of the run's own batch pass at a time; no smaller batch is larger than that.
-    """
-    last = max(steps)
-    for batch, updates in ((wanted, UPDATES_OF_ALL), (min(2 * last, share), UPDATES)):
-        fits = updates * _at(batch, steps) < seconds and _at(min(batch, share), peaks) < room
-        if batch > last and fits:
-            return batch
-    return 0
-
-
 def _at(batch: int, values: dict[int, float]) -> float:
-    """Follow the line through values by batch; through one value and the origin if it is alone."""
-    if batch in values:
-        return values[batch]
-    if len(values) == 1:
-        ((only, value),) = values.items()
-        return value * batch / only
+    """Follow the line through values by batch; 0 where there are fewer than two."""
+    if batch in values or len(values) < 2:
+        return values.get(batch, 0.0)
     slope, start = np.polyfit(list(values), list(values.values()), 1)
     return max(start + slope * batch, *values.values())
 
@@ -332,28 +237,12 @@ def _work(config: Config) -> tuple:
     return config.model, config.data.crop, options.batch_size, options.precision
 
 
-# -- words -----------------------------------------------------------------------------------------
-
-
-def _listed(batches: tuple[int, ...]) -> str:
-    *front, last = map(str, batches)
-    return f"{', '.join(front)} and {last}" if front else last
-
-
 def _bytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def _count(number: float) -> str:
-    """1.23e9 -> "1.23 G", to be followed by a unit."""
-    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if number >= size:
-            return f"{number / size:.3g} {prefix}"
-    return f"{number / 1e3:.3g} k"
-
-
-def _duration(minutes: float) -> str:
-    for size, unit in ((1440, "days"), (60, "hours"), (1, "minutes")):
-        if minutes >= 2 * size:
-            return f"{minutes / size:.1f} {unit}"
-    return f"{60 * minutes:.0f} seconds"
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,9 +1,10 @@
-"""Several processes that act as one, as `torchrun` and `accelerate launch` start them.
+"""Several processes that act as one, as `torchrun` and other launchers start them.
 
 In a single process every function here does nothing, or the obvious. In several, each of them must
 be called by all processes, in the same order.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -16,6 +17,27 @@ from torch import Tensor
 from cnf.errors import CnfError, TrainingError
 
 Error = TypeVar("Error", bound=BaseException)
+
+
+def check_device(device: str) -> None:
+    """Raise TrainingError unless `device` is auto, cpu, or a cuda that is there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise TrainingError(f"--device {device}: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: there is no CUDA GPU here: use --device cpu")
+
+
+def start(device: str) -> torch.device:
+    """Join the group of processes, if several were started; where this one computes: with "auto"
+    on a GPU if there is one. Raises TrainingError."""
+    check_device(device)
+    cuda = device != "cpu" and torch.cuda.is_available()
+    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else "cpu"
+    if cuda:
+        torch.cuda.set_device(chosen)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not _started():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    return torch.device(chosen)
 
 
 def count() -> int:
@@ -36,7 +58,7 @@ def is_main() -> bool:
 def mean(values: Tensor) -> Tensor:
     """The mean over processes, bit for bit the same on each."""
     if count() > 1:
-        values = values.to(_device(), copy=True)
+        values = values.clone()
         dist.all_reduce(values)
         values /= count()
     return values
@@ -44,7 +66,7 @@ def mean(values: Tensor) -> Tensor:
 
 def any_of(flag: bool) -> bool:
     """Whether the flag of any process is set."""
-    return bool(mean(torch.tensor(float(flag))))
+    return flag if count() == 1 else bool(mean(torch.tensor(float(flag))))
 
 
 def gathered(value: Any) -> list[Any]:
@@ -54,11 +76,6 @@ def gathered(value: Any) -> list[Any]:
         found = [None] * count()
         dist.all_gather_object(found, value)
     return found
-
-
-def of_main(value: Any) -> Any:
-    """The main process's value."""
-    return gathered(value)[0]
 
 
 def divided(items: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
@@ -111,10 +128,3 @@ def speaks(error: BaseException) -> bool:
 
 def _started() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-def _device() -> torch.device:
-    """Where the group can reduce tensors."""
-    if dist.get_backend() == "nccl":
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")

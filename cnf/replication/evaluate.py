@@ -16,7 +16,7 @@ import torch
 
 from cnf import build
 from cnf.errors import ConfigError, DataError
-from cnf.replication import publishing, report, run_folder
+from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
@@ -80,9 +80,9 @@ def evaluate(
         return rows
     run = Path(run)
     name = name or run.resolve().name
-    publishing.check_name(name)
+    run_folder.check_name(name)
     if publish:
-        run = publishing.publish(run, results / name)
+        run = run_folder.publish(run, results / name)
     model = build.load(run / "weights.safetensors").to(choose_device(device))
     target, committed = out or run.parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
@@ -230,7 +230,7 @@ class Maker:
 
     def __init__(self, run: Path | None, name: str, results: Path):
         self.run, self.name = run, name
-        self.git, self.dirty = store.git_state(results.parent)
+        self.git, self.dirty = run_folder.git_state(results.parent)
         self.sha256, self.weights = None, None
         if run is not None:
             self.sha256 = run_folder.file_sha256(run / "weights.safetensors")
@@ -262,7 +262,7 @@ class Maker:
             data = f"folder:{Path(data.removeprefix('folder:')).name}"
         trained = dict.fromkeys(("config_sha256", "seed", "steps", "wall_s", "hardware"))
         if is_model:
-            trained = publishing.training_record(self.run, m.config)
+            trained = run_folder.training_record(self.run, m.config)
         return trained | {
             "run": self.name if is_model else m.reference.replace(" ", "-"),
             "experiment": m.task.name,

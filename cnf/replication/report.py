@@ -11,7 +11,7 @@ import jinja2
 from cnf import build
 from cnf.config import Config
 from cnf.errors import LedgerError
-from cnf.replication import claims, publishing, run_folder
+from cnf.replication import claims, run_folder
 from cnf.replication.metrics import METRICS
 from cnf.replication.publishing import terms
 from cnf.replication.results import (
@@ -227,7 +227,7 @@ def card(folder: Path, results: Path = RESULTS) -> str:
     """The model card of a committed run, from its files and its evaluations."""
     model = build.load(folder / "weights.safetensors")
     config = model.config
-    record = publishing.read_record(folder)
+    record = run_folder.read_record(folder, needed=False)
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=loader, keep_trailing_newline=True).get_template(
@@ -240,7 +240,7 @@ def card(folder: Path, results: Path = RESULTS) -> str:
         names=[name for name, folders in build.RELEASES.items() if folders[0] == folder.name],
         model=describe_model(config),
         parameters=build.count_parameters(model),
-        training=publishing.training_record(folder, config),
+        training=run_folder.training_record(folder, config),
         sha256=run_folder.file_sha256(folder / "weights.safetensors"),
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),

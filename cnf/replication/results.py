@@ -11,7 +11,6 @@ import fnmatch
 import itertools
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,23 +240,6 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".tmp")
     partial.write_text(text)
     os.replace(partial, path)
-
-
-def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
-    """(commit, whether `cnf/` differs from it); (None, True) outside a repository."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
-        )
-
-    try:
-        head = git("rev-parse", "HEAD")
-    except FileNotFoundError:  # git is not installed
-        return None, True
-    if head.returncode:
-        return None, True
-    return head.stdout.strip(), bool(git("status", "--porcelain", "--", "cnf").stdout.strip())
 
 
 # -- looking rows up -------------------------------------------------------------------------------

@@ -1,25 +1,45 @@
-"""The files of a run folder: its lock, its record, its history, and how a file is replaced."""
+"""The files of a run folder, and how they are written, read and published:
+
+config.json          configuration, seed, hashes of the data, budget in steps, hardware, commit
+history.jsonl, .png  one line a validation, and the plot of it
+last.pt, step-N.pt   everything needed to go on, or to branch off
+weights.safetensors  averaged weights of the best validation, for `cnf.load`
+"""
 
 import hashlib
+import io
 import json
 import os
 import platform
+import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from cnf.config import Config, from_dict, load_config, to_dict
-from cnf.errors import CheckpointError, ConfigError, TrainingError
+from cnf import build
+from cnf.config import Config, config_sha256, from_dict, load_config, to_dict
+from cnf.errors import CheckpointError, ConfigError, LedgerError, TrainingError
 
-FILES = ("config.json", "history.jsonl", "history.png", "last.pt", "weights.safetensors")
+REPOSITORY = Path(__file__).resolve().parents[2]
+MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
+MAX_LINES = 300  # of a published history
+FILES = ("config.json", "history.jsonl", "history.png", "*.pt", "weights.safetensors")
 # ours, and the names under which safetensors writes before it renames
 HALF_WRITTEN = (*(f"{name}.tmp*" for name in FILES), ".tmp??????")
+# torch.load raises a different one of these for each way in which a file can be damaged
+DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError)
 
 
 @contextmanager
@@ -44,10 +64,15 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_record(out: Path) -> dict[str, Any]:
-    """config.json of a run folder. Raises CheckpointError if it is missing or damaged."""
+def read_record(out: Path, needed: bool = True) -> dict[str, Any]:
+    """config.json of a run folder; {} if it has none and it is not `needed`.
+
+    Raises CheckpointError if it is missing or damaged.
+    """
     path = Path(out) / "config.json"
     if not path.exists():
+        if not needed:
+            return {}
         raise CheckpointError(
             f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
             f"began starts again with --out {out}"
@@ -56,6 +81,11 @@ def read_record(out: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except ValueError as error:
         raise CheckpointError(f"{path}: not valid JSON ({error}): restore a copy") from error
+
+
+def write_record(out: Path, record: dict[str, Any]) -> None:
+    """Replace config.json."""
+    write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
 
 
 def read_config(out: Path) -> Config:
@@ -125,6 +155,30 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         part.write_bytes(content)
 
 
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replace a checkpoint, see `atomic`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getbuffer())
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
+    """What was written, and the configuration in it. Raises CheckpointError."""
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: no such checkpoint. A run that was killed before its first one starts "
+            f"again with --out {path.parent}"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state, from_dict(json.loads(state["config"]))
+    except DAMAGED as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({first_line(error)}): it was cut short or is not a "
+            "checkpoint; restore a copy or train again"
+        ) from error
+
+
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """One phrase for every key whose value differs between two nested dictionaries."""
     old, new = _flat(there), _flat(here)
@@ -189,6 +243,119 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+# -- publishing ------------------------------------------------------------------------------------
+
+
+def check_name(name: str) -> None:
+    """Raise LedgerError unless `name` can be a folder of `results/`."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise LedgerError(f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; give --name")
+
+
+def publish(run: Path, folder: Path) -> Path:
+    """Copy the run folder `run` into `folder`, weights as float16; returns `folder`.
+
+    Raises LedgerError if the weights are larger than 4 MB, or if `folder` holds another run.
+    """
+    if run.resolve() == folder.resolve():
+        return folder
+    weights = folder / "weights.safetensors"
+    model = build.load(run / "weights.safetensors")
+    record = read_record(run, needed=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "weights.new"
+    model.save(partial, half=True)
+    try:
+        if partial.stat().st_size > MAX_BYTES:
+            raise LedgerError(
+                f"the weights of {run.name} take {partial.stat().st_size / 1e6:.1f} MB, more than "
+                f"{MAX_BYTES / 1e6:.0f}: evaluate without --publish: the rows keep their hash"
+            )
+        if not weights.exists():
+            partial.chmod(0o644)
+            partial.replace(weights)
+        elif not _same_weights(weights, partial):
+            raise LedgerError(f"results/{folder.name} holds other weights: give another --name")
+    finally:
+        partial.unlink(missing_ok=True)
+    if record:
+        record["hardware"] = training_record(run, model.config)["hardware"]
+        text = without_paths(json.dumps(record, indent=1)) + "\n"
+        write_atomically(folder / "config.json", text.encode())
+    if history := read_history(run):
+        text = "".join(json.dumps(line) + "\n" for line in thin(history))
+        write_atomically(folder / "history.jsonl", text.encode())
+    if (run / "history.png").exists():
+        shutil.copyfile(run / "history.png", folder / "history.png")
+    return folder
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    """Whether two files hold the same arrays; the bytes of their metadata may differ in order."""
+    a, b = (safetensors.numpy.load_file(path) for path in (one, other))
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def thin(lines: list[Any], most: int = MAX_LINES) -> list[Any]:
+    """At most `most` lines, evenly spread, first and last kept."""
+    if len(lines) <= most:
+        return lines
+    return [lines[i] for i in np.linspace(0, len(lines) - 1, most).round().astype(int)]
+
+
+def without_paths(text: str) -> str:
+    """Shorten absolute paths to their last part: a committed file names no machine."""
+    return re.sub(r"(?<![\w./-])/(?:[\w.~+-]+/)+", "", text)
+
+
+def training_record(run: Path, config: Config) -> dict[str, Any]:
+    """What is known of a training: hash of the configuration, seed, steps, wall_s, hardware.
+
+    None where the run folder does not say. The hash is the one taken when training began: the
+    configuration may since have gained fields.
+    """
+    record, history = read_record(run, needed=False), read_history(run)
+    last = history[-1] if history else {}
+    hardware = record.get("hardware", record.get("device"))
+    if hardware == "cpu":
+        hardware = f"{processor()}, {record.get('threads', '?')} threads"
+    return {
+        "config_sha256": record.get("config_sha256", config_sha256(config)),
+        "seed": record.get("seed"),
+        "steps": last.get("step", record.get("steps")),
+        "wall_s": last.get("seconds"),
+        "hardware": hardware,
+    }
+
+
+# -- where and with what ---------------------------------------------------------------------------
+
+
+def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
+    """(commit, whether `cnf/` differs from it); (None, True) where `cnf` is not in a checkout."""
+    if not (repository / ".git").exists():
+        return None, True
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+        )
+
+    try:
+        head = git("rev-parse", "HEAD")
+    except FileNotFoundError:  # git is not installed
+        return None, True
+    if head.returncode:
+        return None, True
+    changes = git("status", "--porcelain", "--", "cnf").stdout
+    return head.stdout.strip(), bool(changes.strip())
+
+
+def device_name(device: torch.device) -> str:
+    """The card, or the model of this machine's processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def file_sha256(path: Path) -> str:

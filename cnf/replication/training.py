@@ -6,20 +6,14 @@ order), the noise by (seed, step). So a run needs no stored random state, and on
 interrupted goes on exactly as if it had not been (bit for bit on a CPU with the same number of
 threads).
 
-Started by `torchrun` or `accelerate launch`, every process takes its share of a step's pictures;
-gradients, and with them the run, are those of one process up to rounding. `training.accumulate`
-cuts a share into micro-batches that pass one after the other. Batch norm sees the joined batch of
-all processes, but each micro-batch by itself. The main process alone writes and prints.
-
-A run folder holds
-    config.json          configuration, seed, hashes of the data, budget in steps
-    history.jsonl, .png  one line a validation, and the plot of it
-    last.pt              everything needed to go on
-    weights.safetensors  averaged weights of the best validation, for `build.load_model`
+Started by `torchrun`, every process takes its share of a step's pictures; gradients, and with them
+the run, are those of one process up to rounding. `training.accumulate` cuts a share into
+micro-batches that pass one after the other. Batch norm sees the joined batch of all GPUs, but on
+CPUs that of its own process, and each micro-batch by itself. The main process alone writes and
+prints.
 """
 
 import copy
-import io
 import json
 import math
 import shlex
@@ -27,40 +21,40 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from pickle import UnpicklingError
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from cnf import build, noise
-from cnf.config import Config, TrainingConfig, config_sha256, from_dict, to_dict
+from cnf.config import Config, TrainingConfig, config_sha256, to_dict
 from cnf.errors import CheckpointError, ConfigError, DataError, TrainingError
 from cnf.flow import ConditionalFlow
 from cnf.nets import set_precision
-from cnf.replication import distributed, run_folder
+from cnf.replication import distributed, optimizers, run_folder
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.diagnose import first_non_finite
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
-# torch.load raises a different one of these for each way in which a file can be damaged
-DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError)
 # with `recompute`: how often the reconstruction error is measured, and where it stops the run, in
 # units of v. Trained flows have 1e-7 to 1e-5 in float32 and 1e-4 to 1e-2 in bfloat16, and their
 # gradients then change by 1e-6 and 1e-2 of themselves; at these bounds they are no longer right.
 GUARD_EVERY = 100
 MAX_RECONSTRUCTION_ERROR = {"fp32": 1e-3, "bf16": 0.1}
+# what a checkpoint holds of a run
+COUNTED = ("steps", "step", "best", "seconds", "cpu_seconds", "sums")
+LEARNED = ("model", "average", "optimizer")
 PROBE_WARM_UP, PROBE_STEPS, PROBE_SECONDS = 3, 20, 20.0
 
 
@@ -84,16 +78,18 @@ def train(
             steps once, from a short probe; schedules follow steps.
         max_minutes: end this slice with a checkpoint after so many minutes.
         resume: go on from `out`/last.pt.
-        seed: weights, order, augmentation and noise; 0 if None and not resumed.
-        start: begin with the weights of this run folder instead of untrained ones.
+        seed: weights, order, augmentation and noise; if None 0, or that of what it goes on from.
+        start: a run folder, to begin with its averaged weights instead of untrained ones; or a
+            checkpoint in one (last.pt, step-N.pt), to branch off with all it holds: weights,
+            average, optimizer and the steps done, which count in the budget.
         device: "auto" (CUDA if there is one), "cpu" or "cuda".
 
     Raises TrainingError (no such device, folder in use, non-finite loss or gradient, disk full),
-    CheckpointError (what is in `out` does not fit), ConfigError, DataError. On SIGINT and SIGTERM
-    writes a checkpoint, then raises KeyboardInterrupt.
+    CheckpointError (what is in `out` or `start` does not fit), ConfigError, DataError. On SIGINT
+    and SIGTERM writes a checkpoint, then raises KeyboardInterrupt.
     """
     out = Path(out)
-    _accelerator(device)  # from here on, several processes are one
+    distributed.start(device)  # from here on, several processes are one
     with ExitStack() as held:
         with distributed.together():
             if distributed.is_main():
@@ -101,9 +97,9 @@ def train(
         with distributed.together():
             if resume:
                 record = run_folder.read_record(out)
-                config = run_folder.same_run(
-                    record, run_folder.read_config(out), config, minutes, steps, seed
-                )
+                stored = run_folder.read_config(out)
+                config = run_folder.same_run(record, stored, config, minutes, steps, seed)
+                seed = record["seed"]
             else:
                 config = with_budget(config, minutes, steps)
                 if (out / "last.pt").exists():
@@ -111,23 +107,25 @@ def train(
                         f"{out} already holds a run: go on with --resume {out}, or choose another "
                         "--out"
                     )
-        fresh = not resume and start is None
-        run = Run.build(config, record["seed"] if resume else seed or 0, device, fresh)
-        if resume:
-            with distributed.together():
-                run.load(out / "last.pt", record)
-        else:
+                if seed is None and start is not None and start.suffix == ".pt":
+                    seed = run_folder.read_checkpoint(start)[0]["seed"]
+        run = Run.build(config, seed or 0, device, not resume and start is None)
+        if not resume:
             _say(run.data.describe())
-            record = run.record() if start is None else run.started_from(start)
-            run.steps = record["steps"]
+            record = run.record(start)
+        if run.own_batch_norms():
+            _say(
+                f"batch norm: on CPUs each of the {distributed.count()} processes takes the "
+                "statistics of its own pictures, so this is not quite the run of one process"
+            )
         with distributed.together():
+            if resume:
+                run.load(out / "last.pt", record)
             if distributed.is_main() and resume:
                 run_folder.rewind_history(out, run.step)
             elif distributed.is_main():
                 (out / "history.jsonl").unlink(missing_ok=True)
-                run_folder.write_atomically(
-                    out / "config.json", json.dumps(record, indent=1).encode()
-                )
+                run_folder.write_record(out, record)
                 run.save(out / "last.pt")
         _loop(run, out, max_minutes)
     return out
@@ -136,14 +134,10 @@ def train(
 def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
     """From `run.step` to `run.steps`, unless time or a signal ends it before."""
     options = run.config.training
+    kept = {max(1, round(share * run.steps)) for share in options.keep}
     end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-    bar = tqdm(
-        total=run.steps,
-        initial=run.step,
-        unit="step",
-        disable=None if distributed.is_main() else True,
-        dynamic_ncols=True,
-    )
+    hidden = None if distributed.is_main() else True  # None: where there is no terminal
+    bar = tqdm(total=run.steps, initial=run.step, unit="step", disable=hidden, dynamic_ncols=True)
     with _signals() as stop, bar:
         while run.step < run.steps and not distributed.any_of(
             bool(stop) or time.monotonic() >= end
@@ -155,21 +149,24 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
                 f"{nats / math.log(2):.3f} bits/dim, {run.images_per_second():.0f} images/s",
                 refresh=False,
             )
-            if run.step % options.validate_every == 0 or run.step == run.steps:
+            validated = run.step % options.validate_every == 0 or run.step == run.steps
+            if validated:
                 with run.timed():
                     line, is_best = run.validate()
+            if validated or run.step in kept:
                 with distributed.together():
-                    if distributed.is_main():
+                    if distributed.is_main() and validated:
                         run_folder.append(out / "history.jsonl", line)
                         if is_best:
                             run.save_weights(out / "weights.safetensors")
                         run.save(out / "last.pt")
+                    if distributed.is_main() and run.step in kept:
+                        run.save(out / f"step-{run.step}.pt")
+            if validated:
                 _say(_sentence(line, run.steps))
         with distributed.together():
             if distributed.is_main():
-                if run.step % options.validate_every and run.step < run.steps:
-                    run.save(out / "last.pt")
-                _plot_history(out)
+                _finish(run, out)
     if distributed.any_of(bool(stop)):
         text = f"stopped at step {run.step}: go on with --resume {out}"
         raise distributed.by_all(KeyboardInterrupt(text))
@@ -177,6 +174,16 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
         _say(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
     else:
         _say(f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`")
+
+
+def _finish(run: "Run", out: Path) -> None:
+    """Leave a checkpoint or, of a run that is done, what it took; draw history.jsonl."""
+    if run.step == run.steps:
+        took = {"seconds": round(run.seconds, 1), "cpu_seconds": round(run.cpu_seconds, 1)}
+        run_folder.write_record(out, run_folder.read_record(out) | {"took": took})
+    elif run.step % run.config.training.validate_every:
+        run.save(out / "last.pt")
+    plot_history(out)
 
 
 @dataclass
@@ -188,12 +195,10 @@ class Run:
     device: torch.device
     data: ImageSet
     valid: ImageSet
-    accelerator: Accelerator
     model: nn.Module
-    # the model; with several processes, one that also averages their gradients
-    wrapped: nn.Module = field(init=False)
+    wrapped: nn.Module = field(init=False)  # the model; it averages the gradients of processes
     average: nn.Module = field(init=False)  # exponential moving average of the model's weights
-    optimizer: torch.optim.Optimizer = field(init=False)
+    optimizer: torch.optim.Optimizer | optimizers.Together = field(init=False)
     steps: int = 0  # the budget
     step: int = 0  # updates done
     best: float = math.inf  # bits/dim of the weights that are kept, the best by validation
@@ -209,7 +214,7 @@ class Run:
         pretrained features; the weights of others are loaded next. Raises ConfigError, DataError,
         TrainingError.
         """
-        accelerator = _accelerator(device)
+        place = distributed.start(device)
         with distributed.together():
             if seed < 0:
                 raise ConfigError(f"seed = {seed}: choose 0 or more")
@@ -232,8 +237,8 @@ class Run:
                 if not isinstance(model, ConditionalFlow):
                     raise ConfigError("training.recompute = true: only a flow can be inverted")
                 model.recompute = True
-            model.to(accelerator.device)
-            run = cls(config, seed, accelerator.device, data, valid, accelerator, model)
+            model.to(place)
+            run = cls(config, seed, place, data, valid, model)
             with torch.no_grad():
                 model.train()
                 model.loss(*run.batch(0), run.generator(0))
@@ -243,13 +248,17 @@ class Run:
     def _wrap(self) -> None:
         """Make several processes train `model` as one, by the mean of their gradients,
         :eq:`eq-many-mean`; begin its average and its optimizer."""
-        if distributed.count() > 1 and self.device.type == "cuda":  # on CPUs there is no such layer
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        with warnings.catch_warnings():  # torch is about to rename broadcast_buffers
-            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
-            self.wrapped = self.accelerator.prepare_model(self.model)
+        self.wrapped = self.model
+        if distributed.count() > 1:
+            if self.device.type == "cuda":  # on CPUs there is no such layer
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            with warnings.catch_warnings():  # torch is about to rename broadcast_buffers
+                warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+                self.wrapped = DistributedDataParallel(
+                    self.model, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = _optimizer(self.model, self.config.training)
+        self.optimizer = optimizers.make(self.model, self.config.training)
 
     def batch(self, step: int, start: int = 0, size: int | None = None) -> tuple[Tensor, Tensor]:
         """y (B,C,H,W) and x of one step, augmented: all pictures, or `size` from `start` on."""
@@ -288,7 +297,7 @@ class Run:
         """
         options, step = self.config.training, self.step
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(options, step, self.steps)
+            group["lr"] = optimizers.learning_rate(options, step, self.steps)
         with distributed.together():
             parts = self.parts(step)
         if options.recompute and step % GUARD_EVERY == 0:
@@ -296,10 +305,10 @@ class Run:
         self.model.train()
         sums: dict[str, Tensor] = {}
         for number, part in enumerate(parts, start=1):
-            last = number == len(parts)  # gradients of the others wait here for its own
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+            waits = number < len(parts) and distributed.count() > 1  # with its gradients for others
+            with self.wrapped.no_sync() if waits else nullcontext():
                 loss, logs = self.wrapped(*part)
-                self.accelerator.backward(loss / len(parts))
+                (loss / len(parts)).backward()
             for name, value in ({"nats": loss} | logs | {"loss": loss}).items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float() / len(parts)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm or math.inf)
@@ -316,7 +325,8 @@ class Run:
                 )
             )
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
+        self._join_statistics()
         self._update_average(min(options.ema, (1 + step) / (10 + step)))
         self.step += 1
         for name, value in (logs | {"updates": 1}).items():
@@ -349,6 +359,19 @@ class Run:
         return next(
             (f for all_of in distributed.gathered(found) for f in all_of if f), "the loss itself"
         )
+
+    def own_batch_norms(self) -> list[nn.BatchNorm2d]:
+        """Batch norms that see the pictures of their own process only."""
+        parts = self.model.modules() if distributed.count() > 1 else ()
+        return [part for part in parts if isinstance(part, nn.BatchNorm2d)]
+
+    @torch.no_grad()
+    def _join_statistics(self) -> None:
+        """Running statistics of such a batch norm become their mean over processes."""
+        for part in self.own_batch_norms():
+            joined = distributed.mean(torch.stack([part.running_mean, part.running_var]))
+            part.running_mean.copy_(joined[0])
+            part.running_var.copy_(joined[1])
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
@@ -386,7 +409,7 @@ class Run:
         line = {
             "step": self.step,
             "epoch": round(self.step * self.config.training.batch_size / len(self.data), 3),
-            "lr": learning_rate(self.config.training, self.step - 1, self.steps),
+            "lr": optimizers.learning_rate(self.config.training, self.step - 1, self.steps),
             "bits_per_dim": means.pop("nats") / math.log(2),
             **means,
             **largest,
@@ -422,27 +445,37 @@ class Run:
         options = {"device": self.device, "memory_format": torch.channels_last}
         return y.to(**options), x.to(**options)
 
-    @property
-    def num_parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
-
-    def record(self) -> dict[str, Any]:
-        """What config.json holds. Turns a budget in minutes into steps."""
+    def record(self, start: Path | None = None) -> dict[str, Any]:
+        """What config.json holds. Begins from `start`; turns a budget in minutes into steps."""
         options = self.config.training
+        began = {} if start is None else self._begin_from(start)
         budget: dict[str, Any] = {"steps": options.steps}
         if options.steps is None:
-            seconds = distributed.of_main(self.probe())
+            seconds = distributed.gathered(self.probe())[0]
             budget = {
                 "steps": steps_in(options.minutes, seconds, options.validate_every),
                 "minutes": options.minutes,
                 "seconds_a_step": seconds[0],
                 "seconds_a_validation": seconds[1],
             }
+        self.steps, count, commit = budget["steps"], distributed.count(), run_folder.git_state()
+        if self.step >= self.steps:
+            raise ConfigError(
+                f"a budget of {self.steps} steps, and {start} has done {self.step}: give more"
+            )
+        command = run_folder.command(self.config, self.steps, self.seed, count)
+        if command and start is not None:
+            place = start.resolve()  # whose place in this machine is nobody's business
+            parts = place.parts[-3:] if start.suffix == ".pt" else place.parts[-2:]
+            command += f" --start {shlex.quote('/'.join(parts))}"
+        one = run_folder.device_name(self.device)
+        if self.device.type == "cpu":
+            one += f", {torch.get_num_threads()} threads"
         return {
             "config": to_dict(self.config),
             "config_sha256": config_sha256(self.config),
             "seed": self.seed,
-            "steps": budget["steps"],
+            "steps": self.steps,
             "budget": budget,
             "data": {
                 "name": self.data.name,
@@ -450,44 +483,49 @@ class Run:
                 "train": {"images": len(self.data), "sha256": self.data.sha256},
                 "valid": {"images": len(self.valid), "sha256": self.valid.sha256},
             },
-            "command": run_folder.command(
-                self.config, budget["steps"], self.seed, distributed.count()
-            ),
-            "parameters": self.num_parameters,
-            "device": _device_name(self.device),
-            "hardware": _hardware(self.device),
-            "processes": distributed.count(),
+            "command": command,
+            "parameters": build.count_parameters(self.model),
+            "device": run_folder.device_name(self.device),
+            "hardware": one if count == 1 else f"{count} processes, each on {one}",
+            "processes": count,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
+            "commit": commit[0],
+            "dirty": commit[1],
+            **began,
         }
+
+    def _begin_from(self, start: Path) -> dict[str, Any]:
+        """Take the averaged weights of a run folder, or all that a checkpoint of one holds; where
+        from. Raises CheckpointError if there are none, or if they are of another model."""
+        branch = start.suffix == ".pt"
+        path = start if branch else start / "weights.safetensors"
+        with distributed.together():
+            if branch:
+                self.load(path)
+                self.best = math.inf  # of the weights in this folder
+            else:
+                model = build.load(path)
+                config = model.config
+                self._check_same(to_dict(config), start, ("model.",))
+                for own in (self.model, self.average):
+                    own.load_state_dict(model.state_dict())
+        found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
+        return {"start": found | ({"checkpoint": path.name} if branch else {})}
+
+    def _check_same(self, there: dict[str, Any], path: Path, sections: tuple[str, ...]) -> None:
+        """Raise CheckpointError if the configuration `there` differs in one of the sections."""
+        different = run_folder.differences(there, to_dict(self.config))
+        if different := [phrase for phrase in different if phrase.startswith(sections)]:
+            raise CheckpointError(
+                f"{path} belongs to another run: {'; '.join(different)}: make them the same"
+            )
 
     def copied(self) -> "Run":
         """A run that begins at these weights: what it does leaves `self` alone."""
-        accelerator = _accelerator(self.device.type)
-        trial = replace(self, accelerator=accelerator, model=copy.deepcopy(self.model), sums={})
+        trial = replace(self, model=copy.deepcopy(self.model), sums={})
         trial._wrap()
         return trial
-
-    def started_from(self, start: Path) -> dict[str, Any]:
-        """Take the weights of another run before the first step; what config.json then holds.
-
-        Raises CheckpointError if there are none, or if they are of another model.
-        """
-        with distributed.together():
-            model, config, _ = build.load_model(start / "weights.safetensors")
-            there, here = to_dict(config)["model"], to_dict(self.config)["model"]
-            if different := run_folder.differences(there, here):
-                raise CheckpointError(
-                    f"{start} holds another model ({'; '.join(different)}): start from a run whose "
-                    "model section is the same"
-                )
-            for own in (self.model, self.average):
-                own.load_state_dict(model.state_dict())
-        record, weights = self.record(), run_folder.file_sha256(start / "weights.safetensors")
-        if record["command"]:
-            folder = start.resolve()  # whose place in this machine is nobody's business
-            record["command"] += f" --start {shlex.quote(f'{folder.parent.name}/{folder.name}')}"
-        return record | {"start": {"run": start.resolve().name, "weights_sha256": weights}}
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change.
@@ -495,7 +533,7 @@ class Run:
         alone = self.device.type == "cpu" and torch.get_num_threads() == 1
         clock = time.process_time if alone else time.monotonic
         trial = self.copied()
-        trial.steps = PROBE_WARM_UP + PROBE_STEPS
+        trial.step, trial.steps = 0, PROBE_WARM_UP + PROBE_STEPS
         times, started = [], time.monotonic()
         while trial.step < trial.steps:
             before = clock()
@@ -504,63 +542,41 @@ class Run:
             enough = len(times) > PROBE_WARM_UP + 1
             if distributed.any_of(enough and time.monotonic() - started > PROBE_SECONDS):
                 break
+        return median(times[PROBE_WARM_UP:]), trial.seconds_a_validation(clock)
+
+    @torch.no_grad()
+    def seconds_a_validation(self, clock: Callable[[], float] = time.monotonic) -> float:
+        """By the time that one group of pictures takes, the second time."""
         count = min(self.config.training.validate_images, len(self.valid))
-        groups = list(_groups(self.valid, count, self.config))
-        with torch.no_grad():
-            trial._bits_per_dim(groups[0])
-            before = clock()
-            trial._bits_per_dim(groups[0])
-            validation = (clock() - before) * count / len(groups[0])
-        return median(times[PROBE_WARM_UP:]), validation
+        group = next(_groups(self.valid, count, self.config))
+        self._bits_per_dim(group)
+        before = clock()
+        self._bits_per_dim(group)
+        return (clock() - before) * count / len(group)
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on."""
-        state = {
-            "config": json.dumps(to_dict(self.config), sort_keys=True),
-            "seed": self.seed,
-            "steps": self.steps,
-            "step": self.step,
-            "best": self.best,
-            "seconds": self.seconds,
-            "cpu_seconds": self.cpu_seconds,
-            "sums": self.sums,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        run_folder.write_atomically(path, buffer.getbuffer())
+        state = {name: getattr(self, name) for name in (*COUNTED, "seed")}
+        state |= {name: getattr(self, name).state_dict() for name in LEARNED}
+        config = json.dumps(to_dict(self.config), sort_keys=True)
+        run_folder.write_checkpoint(path, state | {"config": config})
 
-    def load(self, path: Path, record: dict[str, Any]) -> None:
-        """Take the state `save` wrote. Raises CheckpointError if it is damaged or another run's."""
-        if not path.exists():
-            raise CheckpointError(
-                f"{path}: no such checkpoint. A run that was killed before its first one starts "
-                f"again with --out {path.parent}"
-            )
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            stored = from_dict(json.loads(state["config"]))
-        except DAMAGED as error:
-            raise CheckpointError(
-                f"{path}: cannot be read ({run_folder.first_line(error)}): it was cut "
-                "short or is not a checkpoint; restore a copy or train again"
-            ) from error
-        different = run_folder.differences(to_dict(stored), to_dict(self.config))
-        if different:
-            raise CheckpointError(f"{path} belongs to another run: {'; '.join(different)}")
-        for split, images in (("train", self.data), ("valid", self.valid)):
+    def load(self, path: Path, record: dict[str, Any] | None = None) -> None:
+        """Take the state `save` wrote: of this run, whose config.json is `record`, or of one to
+        branch off. Raises CheckpointError if it is damaged or does not fit."""
+        state, stored = run_folder.read_checkpoint(path)
+        same = ("",) if record else ("model.", "training.optimizer")
+        self._check_same(to_dict(stored), path, same)
+        for split, images in (("train", self.data), ("valid", self.valid)) if record else ():
             if record["data"][split]["sha256"] != images.sha256:
                 raise CheckpointError(
                     f"{path.parent} was trained on other {split} pictures than {images.name} now "
                     "holds: restore the set (`python -m cnf data verify`) or train again"
                 )
         try:
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            for name in ("steps", "step", "best", "seconds", "cpu_seconds", "sums"):
+            for name in LEARNED:
+                getattr(self, name).load_state_dict(state[name])
+            for name in COUNTED:
                 setattr(self, name, state[name])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
@@ -569,7 +585,7 @@ class Run:
             ) from error
 
     def save_weights(self, path: Path) -> None:
-        """Write the averaged weights for `build.load_model`."""
+        """Write the averaged weights for `cnf.load`."""
         metadata = {
             "seed": str(self.seed),
             "step": str(self.step),
@@ -579,38 +595,13 @@ class Run:
             "data_sha256": self.data.sha256,
         }
         with run_folder.atomic(path) as part:
-            build.save_model(part, self.average, self.config, metadata)
-
-
-def learning_rate(options: TrainingConfig, step: int, steps: int) -> float:
-    """Learning rate of update number `step` (from 0) of `steps`.
-
-    Linear warm-up over `options.warmup` updates, times a schedule: "cosine" falls from 1 to 0 at
-    `steps`; "halving" halves every `options.halve_every` updates; "constant" is 1.
-    """
-    warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
-    match options.schedule:
-        case "cosine":
-            factor = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
-        case "halving":
-            factor = 0.5 ** (step // options.halve_every)
-        case _:
-            factor = 1.0
-    return options.lr * warm * factor
+            self.average.save(part, metadata)
 
 
 def steps_in(minutes: float, seconds: tuple[float, float], validate_every: int) -> int:
     """Updates that fit in `minutes`, given the seconds of an update and of a validation."""
     step, validation = seconds
     return max(1, round(60 * minutes / (step + validation / validate_every)))
-
-
-def check_device(device: str) -> None:
-    """Raise TrainingError unless `device` is auto, cpu, or a cuda that is there."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise TrainingError(f"--device {device}: choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: there is no CUDA GPU here: use --device cpu")
 
 
 def with_budget(config: Config, minutes: float | None, steps: int | None) -> Config:
@@ -654,7 +645,7 @@ def whole_batch(
     return y, x, dims
 
 
-def _plot_history(out: Path) -> None:
+def plot_history(out: Path) -> None:
     """Draw history.jsonl as history.png."""
     from cnf.replication import plotting
 
@@ -686,18 +677,6 @@ def _signals() -> Iterator[list[int]]:
         restore()
 
 
-def _accelerator(device: str) -> Accelerator:
-    """Start the group of processes, if there are several; the threads of each stay as they are."""
-    check_device(device)
-    cpu = device == "cpu" or not torch.cuda.is_available()
-    threads = torch.get_num_threads()
-    # buffers agree without being sent: statistics are joined, flags set before
-    options = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[options])
-    torch.set_num_threads(threads)
-    return accelerator
-
-
 def _check_batch(options: TrainingConfig) -> None:
     """Raise ConfigError unless every micro-batch of every process has as many pictures."""
     parts = distributed.count() * options.accumulate
@@ -709,32 +688,9 @@ def _check_batch(options: TrainingConfig) -> None:
         )
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else run_folder.processor()
-
-
-def _hardware(device: torch.device) -> str:
-    """The processor with its threads or the card, and how many processes have one each."""
-    one = _device_name(device)
-    if device.type == "cpu":
-        one += f", {torch.get_num_threads()} threads"
-    return one if distributed.count() == 1 else f"{distributed.count()} processes, each on {one}"
-
-
 def _say(text: str) -> None:
     if distributed.is_main():
         tqdm.write(text)
-
-
-def _optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        model.parameters(),
-        lr=options.lr,
-        betas=options.betas,
-        weight_decay=options.weight_decay,
-        amsgrad=options.amsgrad,
-        fused=True,
-    )
 
 
 @lru_cache(maxsize=2)

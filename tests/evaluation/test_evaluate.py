@@ -161,7 +161,7 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
     assert (row.seed, row.steps, row.wall_s) == (3, 999, 499.5)
     assert row.hardware == f"{run_folder.processor()}, 1 threads"
     history = (results / "mine" / "history.jsonl").read_text().splitlines()
-    assert len(history) == publishing.MAX_LINES and history[0] == lines[0]
+    assert len(history) == run_folder.MAX_LINES and history[0] == lines[0]
     assert history[-1] == lines[-1]
     card = (results / "mine" / "card.md").read_text()
     assert card == publishing.card(results / "mine", results)

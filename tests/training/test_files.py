@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cnf import build
 from cnf.errors import CheckpointError, TrainingError
 from cnf.replication import run_folder, training
 
@@ -160,7 +161,7 @@ def test_weights_of_another_model_are_refused(started, configure):
     content = torch.load(started / "last.pt", weights_only=True)
     wide = configure()
     wide = replace(wide, model=replace(wide.model, width=8))
-    content["model"] = training.models.build(wide).state_dict()
+    content["model"] = build.build(wide).state_dict()
     torch.save(content, started / "last.pt")
     refuse(started, "holds another model than its configuration builds")
 

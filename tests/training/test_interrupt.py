@@ -147,12 +147,14 @@ def content(out):
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     for line in history:
         del line["seconds"], line["cpu_seconds"], line["images_per_second"]
+    record = run_folder.read_record(out)
+    del record["took"]
     with safe_open(out / "weights.safetensors", framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata()
     return {
         "files": sorted(path.name for path in out.iterdir()),
-        "config.json": (out / "config.json").read_bytes(),
+        "config.json": record,
         "history": history,
         "history.png": (out / "history.png").read_bytes(),
         "weights": weights,

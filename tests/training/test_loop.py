@@ -6,20 +6,27 @@ import os
 import shlex
 import shutil
 import signal
+import traceback
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import cnf
 from cnf import build
 from cnf.config import load_config
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
-from cnf.replication import run_folder, training
+from cnf.replication import data as sets
+from cnf.replication import optimizers, run_folder, training
 from cnf.replication.data import Example, ImageSet
 from cnf.replication.diagnose import first_non_finite
+
+PACKAGE = Path(cnf.__file__).parent
 
 
 def test_overfits_the_pictures_it_sees(tmp_path, configure, history):
@@ -161,9 +168,16 @@ def test_every_step_has_its_own_noise_and_augmentation(configure, monkeypatch):
 def test_learning_rate_follows_the_schedule(configure, schedule, step, expected):
     options = configure(lr=2.0, warmup=4, schedule=schedule, halve_every=30).training
     # exact up to the rounding of a cosine
-    assert training.learning_rate(options, step, steps=100) == pytest.approx(
+    assert optimizers.learning_rate(options, step, steps=100) == pytest.approx(
         2 * expected, abs=1e-12
     )
+
+
+def test_a_constant_rate_cools_at_the_end_and_only_there(configure):
+    options = configure(lr=2.0, warmup=0, schedule="constant", cool=0.2).training
+    rates = [optimizers.learning_rate(options, step, steps=100) for step in (0, 80, 85, 95, 100)]
+    # 1 - sqrt of the share of the cooling that is done
+    assert rates == pytest.approx([2.0, 2.0, 1.0, 2 * (1 - 0.75**0.5), 0.0], abs=1e-12)
 
 
 def test_the_average_follows_its_recursion(configure):
@@ -179,6 +193,53 @@ def test_the_average_follows_its_recursion(configure):
     assert not torch.equal(found, run.model.state_dict()[name])
     # eight float32 roundings of numbers below 10
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_the_average_holds_the_statistics_of_batch_norm(monkeypatch):
+    """Weights averaged without them would be validated, kept and published beside those of the
+    first batch."""
+    monkeypatch.setattr(training, "load", sets.load)
+    options = ["training.ema=0.5", "training.batch_size=2", "data.crop=16"]
+    run = training.Run.build(load_config("vessels", "flow", "smoke", options), seed=0)
+    run.steps = 4
+    names = [n for n, _ in run.model.named_buffers() if n.endswith(("running_mean", "running_var"))]
+    expected = {name: run.model.state_dict()[name].double().clone() for name in names}
+    begun = dict(expected)
+    for step in range(4):
+        run.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        for name in names:
+            now = run.model.state_dict()[name].double()
+            expected[name] = decay * expected[name] + (1 - decay) * now
+    found = run.average.state_dict()
+    assert names and not any(torch.equal(found[name].double(), begun[name]) for name in names)
+    for name in names:  # four roundings in float32
+        torch.testing.assert_close(found[name].double(), expected[name], atol=1e-5, rtol=1e-5)
+    counters = [name for name in found if name.endswith("num_batches_tracked")]
+    assert {found[name].item() for name in counters} == {5}  # the first batch, and four steps
+
+
+class Waits(TorchDispatchMode):
+    """Counts the places of `cnf.replication` where Python waits for a number of the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            files = [Path(frame.filename) for frame in traceback.extract_stack()]
+            ours = [file for file in files if file.is_relative_to(PACKAGE)]
+            self.count += ours[-1].parent.name == "replication"
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_the_device_once(configure, monkeypatch):
+    run = training.Run.build(configure(), seed=0)
+    run.steps, lists = 2, []
+    real = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda t: lists.append(t) or real(t))
+    with Waits() as waits:
+        run.update()
+    assert (waits.count, len(lists)) == (0, 1)
 
 
 def test_the_gradient_is_clipped_and_its_norm_logged_unclipped(configure, monkeypatch):
@@ -202,7 +263,7 @@ def test_the_fused_optimizer_is_adam_on_channels_last_weights(configure):
     fused = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
     plain = nn.Conv2d(3, 5, 3)
     plain.load_state_dict(fused.state_dict())
-    ours = training._optimizer(fused, options)
+    ours = optimizers.make(fused, options)
     theirs = torch.optim.Adam(
         plain.parameters(), lr=options.lr, betas=options.betas, amsgrad=True, foreach=False
     )
@@ -337,6 +398,113 @@ def test_the_command_of_a_run_gives_its_configuration_again():
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert load_config("sr", "flow", "smoke", overrides) == config
     assert words[-4:] == ["--steps", "7", "--seed", "3"]
+
+
+def test_the_record_says_what_a_number_needs(tmp_path, configure):
+    training.train(configure(), tmp_path)
+    record = run_folder.read_record(tmp_path)
+    last = run_folder.read_history(tmp_path)[-1]
+    assert record["took"] == {name: last[name] for name in ("seconds", "cpu_seconds")}
+    assert (record["commit"], record["dirty"]) == run_folder.git_state()
+    assert record["data"]["name"] == "embedded-sr" and len(record["data"]["train"]["sha256"]) == 64
+    assert {"hardware", "threads", "processes", "torch", "config_sha256"} <= record.keys()
+
+
+def test_outside_of_a_checkout_there_is_no_commit(tmp_path):
+    assert run_folder.git_state(tmp_path) == (None, True)
+
+
+# -- longer, shorter and other runs ----------------------------------------------------------------
+
+
+def test_a_branch_is_its_trunk_until_it_cools(tmp_path, configure, state, history, same):
+    """Both have a constant rate; the branch ends, cooled, where the trunk still goes on."""
+    options = {"schedule": "constant", "cool": 0.5, "keep": [0.25, 0.1], "validate_every": 2}
+    trunk = training.train(configure(steps=16, **options), tmp_path / "trunk", seed=3)
+    assert sorted(path.name for path in trunk.glob("step-*.pt")) == ["step-2.pt", "step-4.pt"]
+    whole = training.train(configure(steps=8, **options), tmp_path / "whole", seed=3)
+    branch = training.train(
+        configure(steps=8, **options), tmp_path / "branch", start=trunk / "step-4.pt"
+    )
+    assert same(state(branch), state(whole))
+    assert history(branch) == [line for line in history(whole) if line["step"] > 4]
+    assert history(whole)[:2] == history(trunk)[:2] and history(whole)[2] != history(trunk)[2]
+    record = run_folder.read_record(branch)
+    sha256 = run_folder.file_sha256(trunk / "step-4.pt")
+    assert record["start"] == {
+        "run": "trunk",
+        "weights_sha256": sha256,
+        "checkpoint": "step-4.pt",
+    }
+    assert record["seed"] == 3
+
+
+def test_a_branch_goes_on_after_a_signal(tmp_path, configure, at_step, state, same):
+    config = configure(keep=[0.5])
+    trunk = training.train(config, tmp_path / "trunk")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    training.train(config, whole, start=trunk / "step-5.pt")
+    at_step(6, lambda run: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, cut, start=trunk / "step-5.pt")
+    training.train(None, cut, resume=True)
+    assert same(state(cut), state(whole))
+
+
+def test_a_branch_needs_steps_left_and_the_same_model_and_optimizer(tmp_path, configure):
+    start = training.train(configure(steps=4), tmp_path / "trunk") / "last.pt"
+    with pytest.raises(ConfigError, match="a budget of 3 steps, and .*last.pt has done 4"):
+        training.train(configure(steps=3), tmp_path / "short", start=start)
+    with pytest.raises(CheckpointError, match="optimizer was 'adamw' and is now 'muon'"):
+        training.train(configure(optimizer="muon"), tmp_path / "muon", start=start)
+    wider = replace(configure(), model=replace(configure().model, width=8))
+    with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
+        training.train(wider, tmp_path / "wider", start=start)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        training.train(configure(), tmp_path / "none", start=tmp_path / "none.pt")
+
+
+@pytest.fixture
+def muon(configure):
+    """A flow with hidden filters, of which Muon takes care."""
+    config = configure(optimizer="muon", lr=1e-2, weight_decay=0.1)
+    features = replace(config.model.features, channels=8)
+    return replace(config, model=replace(config.model, width=8, features=features))
+
+
+def test_muon_trains_the_hidden_filters_and_adam_the_rest(muon):
+    run = training.Run.build(muon, seed=0)
+    hidden = {id(weight) for weight in optimizers.hidden_filters(run.model)}
+    names = {name for name, weight in run.model.named_parameters() if id(weight) in hidden}
+    assert "features.body.0.first.weight" in names and any("middle.weight" in n for n in names)
+    rest = {n: p for n, p in run.model.named_parameters() if n not in names}
+    for part in ("features.head.weight", "matrix", "from_y", "last.weight", "bias", "log_scale"):
+        assert any(part in name for name in rest), part
+    adam, muons = run.optimizer.parts
+    assert len(adam.param_groups[0]["params"]) == len(rest)
+    assert len(muons.param_groups[0]["params"]) == len(names)
+
+
+def test_muon_makes_the_singular_values_of_a_step_alike():
+    weight = nn.Parameter(torch.randn(8, 4, 3, 3))
+    before = weight.detach().clone()
+    weight.grad = torch.randn(8, 4, 3, 3) * torch.logspace(-2, 0, 8)[:, None, None, None]
+    optimizers.Muon([weight], lr=1.0, weight_decay=0.0).step()
+    values = torch.linalg.svdvals((weight.detach() - before).flatten(1) / (0.2 * 36**0.5))
+    assert values.min() > 0.5 and values.max() < 1.5  # as five iterations leave them
+    assert torch.linalg.cond(weight.grad.flatten(1)) > 10
+
+
+def test_a_run_with_muon_resumes_bit_for_bit(tmp_path, muon, at_step, state, same):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    training.train(muon, whole)
+    at_step(5, lambda run: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        training.train(muon, cut)
+    training.train(None, cut, resume=True)
+    assert same(state(cut), state(whole))
+    first = build.build(muon).state_dict()["features.body.0.first.weight"]
+    assert not torch.equal(state(whole)["model"]["features.body.0.first.weight"], first)
 
 
 # -- what must stop a run --------------------------------------------------------------------------

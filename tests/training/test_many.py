@@ -33,7 +33,7 @@ SIZES = {"train": 12, "valid": 5}
 TIMEOUT = 180  # seconds; what does not hang takes one or two where nothing else runs
 context = multiprocessing.get_context("forkserver")
 # imported once; the package itself is not among them: each process imports what is tested here
-slow = ["torch", "torchvision.models.vgg", "accelerate", "pydantic", "pytest", "seaborn", "tyro"]
+slow = ["torch", "torchvision.models.vgg", "pydantic", "pytest", "seaborn", "tyro"]
 context.set_forkserver_preload(slow)
 
 
@@ -50,14 +50,15 @@ def load(name: str, split: str) -> ImageSet:
     return ImageSet(name, split, name.split("-")[1], examples, "test pictures")
 
 
-def configure(experiment: str = "sr", **options):
-    """A tiny flow; x is rounded, so that no sum over the batch can round it otherwise."""
+def configure(experiment: str = "sr", features: str = "vgg", **options):
+    """A tiny flow; x is rounded, so that no sum over the batch can round it otherwise. Of the
+    features for vessels, "unet" has batch norm and "vgg" has not."""
     options = {"steps": 8, "batch_size": 4, "warmup": 0, "validate_every": 4} | options
     model = {"kind": "flow", "levels": 1, "steps": 2, "width": 4}
     if experiment == "sr":
         model |= {"features": {"channels": 4, "blocks": 1}, "residual": 8.0}
     else:
-        model |= {"features": {"kind": "unet", "channels": 4, "scales": 2}, "auxiliary": 0.5}
+        model |= {"features": {"kind": features, "channels": 4, "scales": 2}, "auxiliary": 0.5}
         model |= {"dequantization": "binary"}
     data = {"train": f"embedded-{experiment}", "round_x": True, "crop": 8}
     values = {"experiment": experiment, "preset": "test", "model": model, "data": data}
@@ -170,6 +171,19 @@ def test_micro_batches_of_one_process_give_the_gradient_of_the_batch():
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
 
+def test_batch_norm_on_cpus_sees_its_own_pictures_and_keeps_the_mean_of_what_all_saw():
+    config = configure("vessels", "unet", clip_norm=None)
+    ((expected, _),) = start(1, gradients, config)
+    (found, _), (other, _) = start(2, gradients, config)
+    assert all(torch.equal(found[name], other[name]) for name in expected)
+    # what the first batch norm sees depends on no statistics yet
+    mean, variance = (f"features.down.0.1.running_{name}" for name in ("mean", "var"))
+    torch.testing.assert_close(found[mean], expected[mean], atol=1e-10, rtol=1e-10)
+    # how much the parts' means differ is missing, and a little by n / (n - 1) is too much
+    assert (found[variance] < 1.01 * expected[variance]).all()
+    assert not torch.allclose(found[variance], expected[variance], rtol=1e-4)
+
+
 # -- the data --------------------------------------------------------------------------------------
 
 
@@ -275,6 +289,17 @@ def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, experim
     assert run_folder.read_record(tmp_path / "two")["processes"] == 2
 
 
+def test_with_batch_norm_on_cpus_all_processes_hold_the_same_run_but_another_one(tmp_path):
+    config = configure("vessels", "unet", ema=0.5)
+    (one,) = start(1, trained, config, tmp_path / "one", False, None, True)
+    first, second = start(2, trained, config, tmp_path / "two", False, None, True)
+    assert equal(first["first"], one["first"])
+    assert equal(first["last"], second["last"]) and first["best"] == second["best"]
+    assert all(torch.isfinite(t).all() for t in first["last"].values())
+    moved = [(first["last"][k].double() - t.double()).abs().max() for k, t in one["last"].items()]
+    assert max(moved) > 1e-3
+
+
 @pytest.mark.parametrize("before, after", [(2, 1), (1, 2)])
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after):
     (whole,) = start(1, trained, configure(), tmp_path / "whole", False, None, True)
@@ -298,7 +323,7 @@ def validated(config):
 
 @pytest.mark.parametrize("experiment", ["sr", "vessels"])
 def test_validation_is_bit_for_bit_that_of_one_process(experiment):
-    config = configure(experiment, batch_size=2)  # 5 pictures: groups of 2, 2 and 1
+    config = configure(experiment, "unet", batch_size=2)  # 5 pictures: groups of 2, 2 and 1
     (expected,) = start(1, validated, config)
     assert start(2, validated, config) == [expected, expected]
 
@@ -422,6 +447,7 @@ def launch(folder, *words):
 
 
 def test_torchrun_begins_a_run_and_accelerate_goes_on_with_it(tmp_path):
+    pytest.importorskip("accelerate", reason="accelerate is not installed: its launcher")
     words = ["-m", "cnf", "train", "sr"]
     begin = ["--steps", "4", "--set", "training.validate_every=2", "--max-minutes", "1e-6"]
     code, said, _ = launch(
@@ -438,6 +464,18 @@ def test_torchrun_begins_a_run_and_accelerate_goes_on_with_it(tmp_path):
     assert code == 0, errors
     assert [line.split()[0] for line in said.splitlines()] == ["step", "step", "run:"]
     assert [line["step"] for line in run_folder.read_history(tmp_path / "run")] == [2, 4]
+
+
+def test_batch_norm_on_cpus_is_announced(tmp_path):
+    words = ["torchrun", "--nproc-per-node", "2", "-m", "cnf", "train", "vessels"]
+    small = ["--steps", "1", "--set", "training.batch_size=2", "--max-minutes", "1e-6"]
+    code, said, errors = launch(tmp_path, *words, *small, "--out", "run")
+    assert code == 0, errors
+    assert [line.split(":")[0] for line in said.splitlines()] == [
+        "embedded-vessels train",
+        "batch norm",
+        "slice ended at step 0 of 1",
+    ]
 
 
 @pytest.mark.parametrize("command", ["evaluate run", "sample run", "train sr --dry-run"])
