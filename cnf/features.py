@@ -54,7 +54,9 @@ class RawFeatures(Features):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         if x.shape[1] != self.channels[0]:
-            raise DataError(f"x has {x.shape[1]} channels, but the model is given {self.channels[0]}")
+            raise DataError(
+                f"x has {x.shape[1]} channels, but the model is given {self.channels[0]}"
+            )
         h = [x]
         for _ in self.channels[1:]:
             h.append(F.avg_pool2d(h[-1], 2))

@@ -265,7 +265,8 @@ def _subject(
             config = load_config(row.experiment, "baseline")
             model = build.build(config)
         else:
-            model, config, _ = _once(cache, (weights,), lambda: build.load_model(weights))
+            model = _once(cache, (weights,), lambda: build.load(weights))
+            config = model.config
         options = Options(row.num_images, row.noise_seed, round_x=row.rounded_x)
         subject = Subject(model, config, images, options)
         cache[key] = subject, None if reference else evaluate.validation(subject, root)

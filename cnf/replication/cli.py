@@ -207,7 +207,7 @@ def evaluate(
         print(results.table(rows))
         return
     if on is None:
-        on = f"embedded-{build.load_model(run / 'weights.safetensors')[1].experiment}"
+        on = f"embedded-{build.load(run / 'weights.safetensors').config.experiment}"
         print(f"no image set named: using {on}")
     rows = evaluate.evaluate(
         run,
@@ -259,7 +259,7 @@ def sample(
     for vessels also their probability, deviation, an overlay, and a table of area and components.
 
     Args:
-        run: sr or vessels, for the trained flow of the repository (see cnf/releases.py); the name
+        run: sr or vessels, for the trained flow of the repository (see cnf/build.py); the name
             of another run of results/; or a run folder.
         pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
             Transparency, grey and colour profile are kept, EXIF orientation is respected.

@@ -90,7 +90,8 @@ def evaluate(
     publishing.check_name(name)
     if publish:
         run = publishing.publish(run, results / name)
-    model, config, _ = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
+    config = model.config
     model.to(choose_device(device))
     subject = Subject(model, config, images, options, batch_size)
     if full:
@@ -171,7 +172,8 @@ def _sister(subject: Subject, root: Path | None) -> Subject:
     """The model of `threshold_from` on its validation split. Raises ConfigError for one of another
     kind, or one that trained on that split as well."""
     folder = Path(subject.options.threshold_from)
-    model, config, _ = build.load_model(folder / "weights.safetensors")
+    model = build.load(folder / "weights.safetensors")
+    config = model.config
     if config.experiment != "vessels" or config.model.kind != subject.config.model.kind:
         raise ConfigError(
             f"--threshold-from {folder} is a {config.experiment} {config.model.kind}, the run a "

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from cnf import build, releases
+from cnf import build
 from cnf.config import Config, config_sha256
 from cnf.errors import CheckpointError, LedgerError
 from cnf.replication import results as ledger
@@ -41,11 +41,11 @@ def publish(run: Path, folder: Path) -> Path:
     if run.resolve() == folder.resolve():
         return folder
     weights = folder / "weights.safetensors"
-    model, config, metadata = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
     record = read_record(run)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "weights.new"
-    build.save_model(partial, model, config, metadata, half=True)
+    model.save(partial, half=True)
     try:
         if partial.stat().st_size > MAX_BYTES:
             raise LedgerError(
@@ -60,7 +60,7 @@ def publish(run: Path, folder: Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     if record:
-        record["hardware"] = training_record(run, config)["hardware"]
+        record["hardware"] = training_record(run, model.config)["hardware"]
         ledger.write_text(
             folder / "config.json", without_paths(json.dumps(record, indent=1)) + "\n"
         )
@@ -228,7 +228,8 @@ WORST += ("bits_per_dim_xrounded", "bits_per_dim_xfloat")
 
 def card(folder: Path, results: Path = ledger.RESULTS) -> str:
     """The model card of a committed run, generated from its files and the ledger."""
-    model, config, _ = build.load_model(folder / "weights.safetensors")
+    model = build.load(folder / "weights.safetensors")
+    config = model.config
     record, training = read_record(folder), training_record(folder, config)
     rows = [r for r in ledger.current(ledger.read(results)) if r.split == "test"]
     mine = [row for row in rows if row.run == folder.name]
@@ -283,10 +284,10 @@ def _use(name: str, config: Config) -> list[str]:
         sides = ", sides multiples of `model.multiple`"
     lines = [
         f"- `python -m cnf sample {name} {picture}`",
-        f'- `model, config = cnf.load("{name}")`, then `model.sample(x, {draw})`: '
+        f'- `model = cnf.load("{name}")`, then `model.sample(x, {draw})`: '
         f"x (B,3,H,W) in grey levels 0 to 255{sides}.",
     ]
-    for short, folders in releases.RELEASES.items():
+    for short, folders in build.RELEASES.items():
         if name == folders[0]:
             lines.append(f'- The name "{short}" means it.')
         elif name in folders:

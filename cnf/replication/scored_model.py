@@ -17,13 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnf import noise
-from cnf.baselines import (
-    Bernoulli,
-    DiscretisedLogistic,
-    Factorised,
-    discretised_logistic,
-    draws,
-)
+from cnf.baselines import Factorised
 from cnf.config import Config
 from cnf.errors import ConfigError, DataError, LedgerError, TrainingError
 from cnf.flow import ConditionalModel, check_temperature
@@ -342,10 +336,7 @@ def log_prob(
     height, width = size
     if tuple(y.shape[-2:]) == (height, width) or not isinstance(model, Factorised):
         return model.log_prob(y, x, generator)
-    if isinstance(model, DiscretisedLogistic):
-        terms = discretised_logistic(y, *model.logistic(x))
-    else:
-        terms = F.logsigmoid((2 * y - 1) * model.logit(x))
+    terms = model.entries(y, model.condition(x))
     return terms[..., :height, :width].flatten(1).sum(1)
 
 
@@ -360,16 +351,8 @@ def sample(
     """Samples one after the other, (B,C,H,W), a few in memory at once; y is `like` this tensor."""
     chunk, batch = per_pass(like.numel()), len(x)
     keyed = noise.repeated(generator, samples)  # once: how many are drawn at once is no matter
-    h = None if isinstance(model, Factorised) else model.condition(x)
-    logit = model.logit(x) if isinstance(model, Bernoulli) else None
+    h = model.condition(x)
     for start in range(0, samples, chunk):
         stop = min(start + chunk, samples)
         part = keyed[start * batch : stop * batch]
-        if logit is not None:  # once for all samples, as h
-            v = draws(logit, 1.0, stop - start, temperature, part)
-            yield from (v > 0).to(v.dtype)
-        elif h is None:
-            yield from model.sample(x, stop - start, temperature, part)
-        else:
-            v = model.sample_v(h, stop - start, temperature, part)
-            yield from model.labels(v).unflatten(0, (stop - start, -1))
+        yield from model.labels(model.draw(h, stop - start, temperature, part))

@@ -59,7 +59,8 @@ def stress(
     run = Path(run)
     name = name or run.resolve().name
     publishing.check_name(name)
-    model, config, _ = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
+    config = model.config
     model.to(choose_device(device))
     options = Options(limit, seed, samples=samples)
     kinds = [f"{kind}-{config.experiment}" for kind in ("embedded", "far")]
@@ -153,10 +154,7 @@ def draws(
     for start in range(0, n, chunk):
         stop = min(start + chunk, n)
         part = keyed[start * batch : stop * batch]
-        if isinstance(model, Factorised):
-            yield model.sample_v(x, stop - start, temperature, part).flatten(0, 1)
-        else:
-            yield model.sample_v(model.condition(x), stop - start, temperature, part)
+        yield model.draw(model.condition(x), stop - start, temperature, part).flatten(0, 1)
 
 
 def scored(subject: Subject) -> dict[str, float]:

@@ -15,7 +15,7 @@ A run folder holds
     config.json          configuration, seed, hashes of the data, budget in steps
     history.jsonl, .png  one line a validation, and the plot of it
     last.pt              everything needed to go on
-    weights.safetensors  averaged weights of the best validation, for `build.load_model`
+    weights.safetensors  averaged weights of the best validation, for `cnf.load`
 """
 
 import copy
@@ -474,7 +474,8 @@ class Run:
         Raises CheckpointError if there are none, or if they are of another model.
         """
         with distributed.together():
-            model, config, _ = build.load_model(start / "weights.safetensors")
+            model = build.load(start / "weights.safetensors")
+            config = model.config
             there, here = to_dict(config)["model"], to_dict(self.config)["model"]
             if different := run_folder.differences(there, here):
                 raise CheckpointError(
@@ -569,7 +570,7 @@ class Run:
             ) from error
 
     def save_weights(self, path: Path) -> None:
-        """Write the averaged weights for `build.load_model`."""
+        """Write the averaged weights for `cnf.load`."""
         metadata = {
             "seed": str(self.seed),
             "step": str(self.step),
@@ -579,7 +580,7 @@ class Run:
             "data_sha256": self.data.sha256,
         }
         with run_folder.atomic(path) as part:
-            build.save_model(part, self.average, self.config, metadata)
+            self.average.save(part, metadata)
 
 
 def learning_rate(options: TrainingConfig, step: int, steps: int) -> float:

@@ -148,7 +148,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 from cnf.replication import cost, training
-from cnf.__main__ import main
+from cnf.replication.cli import main
 import torch
 before = cost.peak_memory(torch.device("cpu"))
 code = main(sys.argv[1:])
