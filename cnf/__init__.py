@@ -15,7 +15,15 @@ The replication of the paper, `cnf.replication`, is built on this library; `pyth
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` below gives at run time
+    from cnf.baselines import Bernoulli, ClassWeighted, DiscretisedLogistic, WeightedBernoulli
+    from cnf.build import glow, load
+    from cnf.features import NoFeatures, RawFeatures
+    from cnf.flow import ConditionalFlow, ConditionalModel
+    from cnf.layers import *
+    from cnf.nets import CouplingNet
 
 __version__ = "0.1.0"
 

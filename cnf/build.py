@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from importlib import metadata as installed
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from cnf import __version__
 from cnf.baselines import Bernoulli, ClassWeighted, DiscretisedLogistic, WeightedBernoulli
 from cnf.config import (
     BaselineConfig,
@@ -313,11 +314,11 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
     path = Path(name) if Path(name).suffix == ".safetensors" else find(name)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            said = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights ({error})") from None
-    model = _described(path, metadata) if into is None else into
+    model = _described(path, said) if into is None else into
     if any(t.dtype == torch.float64 for t in tensors.values()):
         model.double()
     target = model.state_dict()
@@ -325,15 +326,15 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
         model.load_state_dict({k: t.to(target[k].dtype) for k, t in tensors.items()})
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} holds weights of another model ({error})") from None
-    model.metadata = {k: v for k, v in metadata.items() if k not in ("config", "glow")}
+    model.metadata = {k: v for k, v in said.items() if k not in ("config", "glow")}
     return model.eval()
 
 
-def _described(path: Path, metadata: dict[str, str]) -> ConditionalModel:
+def _described(path: Path, said: dict[str, str]) -> ConditionalModel:
     """The model that a file of weights describes, untrained."""
-    if "config" in metadata:
-        return build(from_dict(json.loads(metadata["config"])))
-    arguments = json.loads(metadata.get("glow", "{}"))
+    if "config" in said:
+        return build(from_dict(json.loads(said["config"])))
+    arguments = json.loads(said.get("glow", "{}"))
     if not arguments or "features" in arguments:
         own = f"its feature network {arguments['features']}" if arguments else "its layers"
         raise CheckpointError(
@@ -370,19 +371,24 @@ def find(name: Path | str, results: Path = RESULTS) -> Path:
     )
 
 
+def repository() -> str:
+    """The address of the repository, from the package's metadata; "" if it is not known."""
+    urls = metadata("cnf").get_all("Project-URL") or []
+    return next((u.split(",")[1].strip() for u in urls if u.startswith("Repository,")), "")
+
+
 def _download(run: str) -> Path:
     """Released weights from the repository that the package's metadata names, kept in the user's
     cache. Raises CheckpointError if it names none, or if they do not come."""
     import pooch  # only here
 
-    urls = installed.metadata("cnf").get_all("Project-URL") or []
-    address = next((u.split(",")[1].strip() for u in urls if u.startswith("Repository,")), "")
+    address = repository()
     if not address:
         raise CheckpointError(
             f"the weights of {run} are in the results/ of the repository, and this installation "
             "does not know its address: clone it, and give cnf.load the folder of the run"
         )
-    url = f"{address.rstrip('/')}/raw/v{installed.version('cnf')}/results/{run}/{WEIGHTS}"
+    url = f"{address}/raw/v{__version__}/results/{run}/{WEIGHTS}"
     try:
         file = pooch.retrieve(
             url, f"sha256:{SHA256[run]}", f"{run}.safetensors", pooch.os_cache("cnf")

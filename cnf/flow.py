@@ -116,8 +116,8 @@ class ConditionalModel(nn.Module):
             start, size = start + size, max(1, AT_ONCE // v[0].numel())
 
     def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
-        """E[y|x], (B, C, H, W): that of the model if it `has_mean`, else of n samples at temperature
-        1."""
+        """E[y|x], (B, C, H, W): the model's own if it `has_mean`, else the mean of n samples at
+        temperature 1."""
         return sum(self.draws(x, n, 1.0, generator), torch.zeros(())) / n
 
     def importance_log_prob(
@@ -218,8 +218,8 @@ class ConditionalFlow(ConditionalModel):
             in nats per pixel, :eq:`eq-vflow-auxiliary`; it never enters a likelihood. 0: none.
 
     Attributes:
-        fast: run the steps of a level together, see `FusedSteps`; False: layer by layer, the readable
-            definition. The same numbers, to rounding.
+        fast: run the steps of a level together, see `FusedSteps`; False: layer by layer, the
+            readable definition. The same numbers, to rounding.
         recompute: in training, keep no activation of the steps and rebuild them through the inverse
             in backward: little memory for a third more time. Only where `fast`.
 

@@ -26,7 +26,7 @@ TOLERANCE = 1e-5  # nats per dimension: float32 sums in the package, float64 in 
 COMMITTED = [
     p
     for p in sorted(RESULTS.glob("*/weights.safetensors"))
-    if build.load_model(p)[1].model.kind == "flow"
+    if build.load(p).config.model.kind == "flow"
 ]
 
 
@@ -54,7 +54,8 @@ def drawn(model, y, generator):
 
 
 def assert_agree(path):
-    model, config, _ = build.load_model(path)
+    model = build.load(path)
+    config = model.config
     y, x = pictures(config, model.multiple)
     with torch.no_grad():
         ours = model.log_prob(y, x, noise.keyed(0, range(2))).numpy()
@@ -93,7 +94,7 @@ def test_referee_agrees_on_randomised_weights(tmp_path, experiment, overrides):
             if name.endswith(("running_mean", "running_var")):
                 buffer.add_(0.3 * torch.rand_like(buffer))
     path = tmp_path / "weights.safetensors"
-    build.save_model(path, model, config)
+    model.save(path)
     assert_agree(path)
 
 
@@ -114,7 +115,7 @@ def test_referee_knows_neither_torch_nor_the_package():
 def test_referee_runs_as_a_script(tmp_path):
     config = load_config("sr", "flow", "smoke")
     model = build.build(config)
-    build.save_model(tmp_path / "w.safetensors", model, config)
+    model.save(tmp_path / "w.safetensors")
     y, x = pictures(config, model.multiple)
     u = np.full(y.shape, 0.25)
     np.savez(tmp_path / "p.npz", y=y.numpy(), x=x.numpy(), noise=u)
@@ -128,6 +129,6 @@ def test_referee_runs_as_a_script(tmp_path):
 
 def test_referee_refuses_what_it_does_not_know(tmp_path):
     config = load_config("sr", "baseline", "smoke")
-    build.save_model(tmp_path / "w.safetensors", build.build(config), config)
+    build.build(config).save(tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="the referee knows kind in .'flow'., not 'logistic'"):
         referee.read(tmp_path / "w.safetensors")

@@ -137,8 +137,8 @@ def measure(kind: str) -> dict:
         config = load_config(experiment, model, "smoke", overrides)
         trained, seconds = train(config, field)
         path = FOLDER / f"{kind}-{name}.safetensors"
-        build.save_model(path, trained, config, half=True)
-        scored = scores(kind, name, build.load_model(path)[0], y, x)
+        trained.save(path, half=True)
+        scored = scores(kind, name, build.load(path), y, x)
         for extra in ("curve", "spread", "leaning spread"):
             if extra in scored:
                 found[extra] = scored.pop(extra)

@@ -636,8 +636,8 @@ PLANTED: dict[str, list[tuple[str, str, str, str]]] = {
         ),
         (
             "the last weights are saved, not the averaged ones",
-            "models.save_model(part, self.average",
-            "models.save_model(part, self.model",
+            "self.average.save(part",
+            "self.model.save(part",
             f"{LOOP}::test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones",
         ),
         (

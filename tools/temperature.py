@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cnf.build import load_model
+from cnf import build
 from cnf.noise import keyed
 from cnf.replication.data.embedded import photograph
 from cnf.replication.metrics import pictures, textures
@@ -36,7 +36,7 @@ def high_power(picture: torch.Tensor) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    flow = load_model(ROOT / "results" / RUN / "weights.safetensors")[0].eval()
+    flow = build.load(ROOT / "results" / RUN / "weights.safetensors").eval()
     whole = torch.from_numpy(photograph("chelsea").copy()).permute(2, 0, 1)[None].float()
     y = whole[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE]
     x = low_resolution(y, round_x=False)

@@ -225,7 +225,7 @@ def sample(
     for vessels also their probability, deviation, an overlay, and a table of area and components.
 
     Args:
-        run: sr or vessels, for the trained flow of the repository (see cnf/releases.py); the name
+        run: sr or vessels, for the trained flow of the repository (see cnf/build.py); the name
             of another run of results/; or a run folder.
         pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
             Transparency, grey and colour profile are kept, EXIF orientation is respected.

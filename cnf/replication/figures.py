@@ -189,7 +189,7 @@ def sibling(run: Path, subject: ScoredModel) -> ConditionalModel | None:
     path = run.parent / run.name.replace("flow", "baseline") / "weights.safetensors"
     if isinstance(subject.model, Factorised) or "flow" not in run.name or not path.exists():
         return None
-    return build.load_model(path)[0].eval().to(subject.device)
+    return build.load(path).eval().to(subject.device)
 
 
 def show(blocks: list[tuple[str, dict[str, Panel]]], side: int = PANEL) -> Figure:

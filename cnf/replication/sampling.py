@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from cnf import build, noise, releases
+from cnf import build, noise
 from cnf.baselines import Factorised
 from cnf.config import Config
 from cnf.errors import ConfigError, DataError
@@ -71,7 +71,7 @@ def sample(
     the mean, the deviation, NAME-overlay.png and NAME-table.csv, always.
 
     Args:
-        run: a run folder, or a name of `releases`: "sr", "vessels".
+        run: a run folder, or a name of `build.RELEASES`: "sr", "vessels".
         pictures: files of any size. Super-resolution: the picture is x, and doubles in size.
         num: 4 by default, vessels 16.
         temperature: of the samples, >= 0; 1 samples the model, 0 is its centre. By default 0.8,
@@ -112,7 +112,8 @@ def sample(
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
-    model, config, _ = build.load_model(releases.find(run, results) / releases.WEIGHTS)
+    model = build.load(build.find(run, results))
+    config = model.config
     model.to(choose_device(device))
     set_precision(model, precision)
     vessels = config.experiment == "vessels"
@@ -437,14 +438,14 @@ def draws(
     """Samples 0 .. count - 1 for one picture x (1,3,H,W) of any size, one after the other: y
     (C, factor H, factor W) on the CPU. `tick` is called after every pass."""
     device, h = next(model.parameters()).device, None
-    if tiles is None and count and not isinstance(model, Factorised):
+    if tiles is None and count:
         h = model.condition(fitted(model, x).to(device))  # once for all samples
 
     def apply(part: Tensor, generator: noise.Generator) -> Tensor:
         if h is None:
             y = model.sample(part, 1, temperature, generator)[0]
         else:
-            y = model.labels(model.sample_v(h, 1, temperature, generator))
+            y = model.labels(model.draw(h, 1, temperature, generator))[0]
         tick()
         return y
 

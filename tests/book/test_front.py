@@ -2,7 +2,7 @@
 
 import json
 
-from cnf import releases
+from cnf import build
 from cnf.replication import results as ledger
 from tools import front
 
@@ -17,7 +17,7 @@ def test_each_model_was_trained_for_about_an_hour_on_one_core():
     assert "trained for about an hour on one CPU core" in page
     rows = ledger.current(ledger.read())
     for name in ("sr", "vessels"):
-        found = ledger.select(rows, run=releases.find(name).name)
+        found = ledger.select(rows, run=build.find(name).parent.name)
         trained = {(row.wall_s, row.hardware) for row in found}
         assert len(trained) == 1
         (seconds, hardware) = trained.pop()

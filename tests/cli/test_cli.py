@@ -13,10 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf import __main__ as cli
 from cnf import build
 from cnf.config import load_config
-from cnf.replication import cost, evaluate, run_folder, training
+from cnf.replication import cli, cost, evaluate, run_folder, training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -35,7 +34,7 @@ def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "sr"
     training.train(load_config("sr"), out, max_minutes=1e-9)
     config = load_config("sr")
-    build.save_model(out / "weights.safetensors", build.build(config), config)
+    build.build(config).save(out / "weights.safetensors")
     return out
 
 
@@ -118,7 +117,9 @@ def test_weights_cut_short_are_one_line(capsys, run):
 
 def test_weights_of_another_model_are_one_line(capsys, run):
     flow, other = load_config("sr"), load_config("sr", "baseline")
-    build.save_model(run / "weights.safetensors", build.build(flow), other)
+    model = build.build(flow)
+    model.config = other
+    model.save(run / "weights.safetensors")
     assert "holds weights of another model" in error_of(capsys, "evaluate", run)
 
 
@@ -262,7 +263,7 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, enviro
     history = run_folder.read_history(out)
     assert history[-1]["step"] == 200
     assert history[-1]["valid_bits_per_dim"] < history[0]["valid_bits_per_dim"]
-    assert build.load_model(out / "weights.safetensors")[1] == load_config("sr")
+    assert build.load(out / "weights.safetensors").config == load_config("sr")
     # off a terminal: what it learns from, a line a validation, how it ended; and no progress bar
     assert done.stdout.startswith("embedded-sr train: ")
     assert len(done.stdout.splitlines()) == 1 + len(history) + 1

@@ -17,7 +17,7 @@ from cnf.baselines import (
     DiscretisedLogistic,
     WeightedBernoulli,
     discretised_logistic,
-    draws,
+    logistic_draws,
     weighted_logit,
 )
 from cnf.features import RawFeatures
@@ -154,7 +154,7 @@ def test_the_likelihood_of_labels_is_that_of_torch_distributions():
 def test_temperature_divides_the_logit_of_a_draw(temperature):
     """P(a + temperature eps > 0) = sigmoid(a / temperature)."""
     n, logit = 20000, torch.linspace(-3, 3, 7).double().view(1, 1, 1, 7)
-    drawn = draws(logit, 1.0, n, temperature, torch.Generator().manual_seed(0))
+    drawn = logistic_draws(logit, 1.0, n, temperature, torch.Generator().manual_seed(0))
     p = torch.sigmoid(logit / temperature)[0]
     # 21 frequencies: 4.5 standard errors
     assert (((drawn > 0).double().mean((0, 1)) - p).abs() < 4.5 * (p * (1 - p) / n).sqrt()).all()

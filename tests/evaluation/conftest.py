@@ -29,7 +29,7 @@ def make_run(tmp_path_factory):
         folder = tmp_path_factory.mktemp("runs") / name
         folder.mkdir()
         metadata = {"seed": "0", "step": "0", "data": config.data.train}
-        build.save_model(folder / "weights.safetensors", model, config, metadata)
+        model.save(folder / "weights.safetensors", metadata)
         return folder
 
     return functools.cache(make)
@@ -38,7 +38,12 @@ def make_run(tmp_path_factory):
 @pytest.fixture
 def loaded(make_run):
     """(model, config) of such a run."""
-    return lambda name: build.load_model(make_run(name) / "weights.safetensors")[:2]
+
+    def load(name):
+        model = build.load(make_run(name) / "weights.safetensors")
+        return model, model.config
+
+    return load
 
 
 @pytest.fixture

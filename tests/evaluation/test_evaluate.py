@@ -60,7 +60,7 @@ def test_every_row_is_derived_again_from_the_published_weights(published, tmp_pa
 def test_rows_say_what_they_are(published, make_run, tmp_path):
     rows = {row.metric: row for row in published("sr-flow") if row.model == "flow"}
     row = rows["bits_per_dim"]
-    _, config, _ = build.load_model(make_run("sr-flow") / "weights.safetensors")
+    config = build.load(make_run("sr-flow") / "weights.safetensors").config
     weights = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     assert row.weights == "results/sr-flow/weights.safetensors"
     assert row.weights_sha256 == run_folder.file_sha256(weights)

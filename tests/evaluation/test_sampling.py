@@ -121,11 +121,11 @@ def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
     make_run, pixels, picture, tmp_path
 ):
     run = make_run("vessels-baseline")
-    model, config, metadata = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
     with torch.no_grad():
         model.head.weight.normal_(0, 5, generator=torch.manual_seed(0))  # it starts at zero
     (tmp_path / "run").mkdir()
-    build.save_model(tmp_path / "run" / "weights.safetensors", model, config, metadata)
+    model.save(tmp_path / "run" / "weights.safetensors")
     found = opened(sampling.sample(str(tmp_path / "run"), [picture], out=tmp_path / "out"))
     x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_a_resized_eye_comes_back_at_its_own_size(make_run, tmp_path, capsys):
 
 
 def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():
-    model, _ = cnf.load("vessels")
+    model = cnf.load("vessels")
     x = fundus.generate(1, 128).x[None].float()
     exact = torch.stack(list(sampling.draws(model, x, 4, 1.0)))
     sampling.set_precision(model, "bf16")
@@ -181,7 +181,7 @@ def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():
 
 
 def test_sixteen_samples_of_a_fundus_photograph_take_less_than_20_seconds_of_one_core():
-    model, _ = cnf.load("vessels")
+    model = cnf.load("vessels")
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 584, 565))).float()
     next(sampling.draws(model, x, 1, 1.0))  # fills the caches
     before = time.process_time()
@@ -214,7 +214,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
     found = opened(sampling.sample(str(run), [picture], **options))
     assert list(found) == ["mean", "deviation", "deviation-levels"]
     assert "cat-deviation.png: black 0, white 32 grey levels or more" in capsys.readouterr().out
-    model, _, _ = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     drawn = torch.stack(list(sampling.draws(model, x, 32, 1.0)))
     assert np.array_equal(found["mean"], to_uint8(drawn.mean(0)))
@@ -231,14 +231,14 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
 def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_path):
     run = make_run("sr-baseline")
     found = opened(sampling.sample(str(run), [picture], num=0, mean=True, out=tmp_path / "out"))
-    model, _, _ = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
     x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
         assert np.array_equal(found["mean"], to_uint8(model.mean(x)[0])[:38, :46])
 
 
 def test_a_sample_of_512x512_takes_less_than_three_seconds_of_one_core():
-    model, _ = cnf.load("sr")
+    model = cnf.load("sr")
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256))).float()
     for _ in range(2):  # the first fills the caches
         before = time.process_time()
@@ -282,7 +282,7 @@ def test_a_grey_picture_stays_grey_and_is_the_luma_of_what_is_drawn(make_run, pi
     out = tmp_path / "out"
     found = opened(sampling.sample(str(run), [tmp_path / "cat.png"], num=1, out=out))
     assert found["sample1"].shape == (38, 46)
-    model, _, _ = build.load_model(run / "weights.safetensors")
+    model = build.load(run / "weights.safetensors")
     x = torch.from_numpy(grey).float().expand(1, 3, -1, -1)
     red, green, blue = next(sampling.draws(model, x, 1, 0.8))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -337,7 +337,7 @@ def test_a_model_of_unrounded_inputs_says_that_files_are_rounded(
     picture, tmp_path, capsys, round_x, said
 ):
     config = load_config("sr", "flow", "smoke", [f"data.round_x={str(round_x).lower()}"])
-    build.save_model(tmp_path / "weights.safetensors", build.build(config), config)
+    build.build(config).save(tmp_path / "weights.safetensors")
     sampling.sample(str(tmp_path), [picture], num=1, out=tmp_path / "out")
     assert ("less to be trusted" in capsys.readouterr().out) == said
 

@@ -21,7 +21,7 @@ FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")
 
 
 def committed(name):
-    return build.load_model(RESULTS / name / "weights.safetensors")[0]
+    return build.load(RESULTS / name / "weights.safetensors")
 
 
 # -- how far a pixel sees --------------------------------------------------------------------------
@@ -50,8 +50,7 @@ def reach(model, side):
     for place in range(side // 2, side // 2 + grid(model), f):
         x = torch.zeros(1, 3, side // f, side // f)
         x[..., place // f, place // f] = math.nan
-        given = model.condition(x) if hasattr(model, "condition") else x
-        v = model.sample_v(given, 1, 1.0, noise.keyed(0, [0]))
+        v = model.sample_v(x, 1, 1.0, noise.keyed(0, [0]))
         rows = v.reshape(-1, side, side).isnan().any(0).any(1).nonzero().flatten()
         found = max(found, place - rows[0].item(), rows[-1].item() - place - f + 1)
         assert 0 < rows[0] and rows[-1] < side - 1, "the picture is too small to tell"
@@ -109,7 +108,7 @@ def drawn(model, x, tiles=None, label=False):
     def apply(part, generator):
         if label:
             return model.sample(part, 1, 0.8, generator)[0]
-        return model.sample_v(model.condition(part), 1, 0.8, generator)
+        return model.sample_v(part, 1, 0.8, generator)[0]
 
     return sampling.in_tiles(model, x, apply, lambda: noise.keyed(0, [7]), tiles)
 
@@ -152,7 +151,7 @@ def test_a_smaller_margin_or_noise_of_its_own_shows_a_seam(strip):
     assert (drawn(model, x, near) - whole).abs().max() > 0.02
 
     def own(part, generator):
-        return model.sample_v(model.condition(part), 1, 0.8, generator.generator)
+        return model.sample_v(part, 1, 0.8, generator.generator)[0]
 
     with torch.no_grad():
         fresh = sampling.in_tiles(model, x, own, lambda: noise.keyed(0, [7]), tiles)
@@ -206,7 +205,7 @@ import sys, torch
 from cnf import build, noise
 from cnf.replication.cost import peak_memory
 torch.set_num_threads(1)
-model = build.load_model(sys.argv[1])[0]
+model = build.load(sys.argv[1])
 cpu = torch.device("cpu")
 with torch.no_grad():
     for side in (64, 768):  # the first loads what is loaded once

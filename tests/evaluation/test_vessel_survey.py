@@ -72,7 +72,8 @@ def run_of(make_run, tmp_path):
         source = make_run("vessels-" + ("flow" if kind == "flow" else "baseline"))
         if name in ("flow", "baseline"):
             return source
-        model, config, _ = build.load_model(source / "weights.safetensors")
+        model = build.load(source / "weights.safetensors")
+        config = model.config
         if kind == "weighted":
             changes = ["model.kind=weighted", "model.beta=0.8"]
             config = load_config("vessels", "baseline", "smoke", changes)
@@ -85,7 +86,8 @@ def run_of(make_run, tmp_path):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"seed": "0", "step": "0", "data": config.data.train}
-        build.save_model(folder / "weights.safetensors", model, config, metadata)
+        model.config = config
+        model.save(folder / "weights.safetensors", metadata)
         return folder
 
     return make
@@ -305,7 +307,8 @@ def test_a_threshold_comes_from_where_it_is_said(surveyed, run_of, tmp_path):
     sister = run_of("flow")
     ours = surveyed("flow-all", name="sister", threshold_from=sister)
     (row,) = [r for r in ours if r.metric == "f_valid"]
-    model, config, _ = build.load_model(sister / "weights.safetensors")
+    model = build.load(sister / "weights.safetensors")
+    config = model.config
     valid = Subject(model, config, pictures("valid", 2), Options(samples=16))
     assert row.threshold == best_threshold(*pooled(valid, valid.means(16)))
     assert f"--threshold-from {sister.parent.name}/{sister.name} --full" in row.command

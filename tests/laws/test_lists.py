@@ -5,8 +5,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+import cnf.features
 import cnf.layers
-import cnf.nets
 from cnf.config import BaselineConfig, FeaturesConfig, FlowConfig
 from cnf.layers import Bijection, Dequantization, Prior
 from tests.laws.cases import (
@@ -33,7 +33,7 @@ def test_every_public_layer_is_in_the_list_of_its_kind(kind, cases):
 def test_every_feature_network_is_in_a_model():
     networks = {
         c
-        for _, c in inspect.getmembers(cnf.nets, inspect.isclass)
+        for _, c in inspect.getmembers(cnf.features, inspect.isclass)
         if issubclass(c, cnf.features.Features) and c is not cnf.features.Features
     }
     assert {type(case.build().features) for case in ALL_MODELS} == networks

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from cnf import build
 from cnf.baselines import ClassWeighted
-from cnf.build import load_model, save_model
 from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, Dequantization, GaussianPrior, Prior
@@ -347,9 +347,11 @@ def test_any_multiple_of_the_stated_sizes_fits(case):
 @built
 def test_a_saved_model_is_the_model(case, tmp_path):
     model, y, x = case.make(torch.float32)
-    save_model(tmp_path / "model.safetensors", model, case.config, {"note": "kept"})
-    loaded, config, metadata = load_model(tmp_path / "model.safetensors")
-    assert config == case.config and metadata == {"note": "kept"} and not loaded.training
+    model.save(tmp_path / "model.safetensors", {"note": "kept"})
+    loaded = build.load(tmp_path / "model.safetensors")
+    assert (
+        loaded.config == case.config and loaded.metadata == {"note": "kept"} and not loaded.training
+    )
     for mode in (loaded.eval(), loaded.train()):  # no activation norm starts again
         if any(isinstance(m, torch.nn.BatchNorm2d) for m in mode.modules()):
             mode.eval()  # batch norm does differ in training
@@ -360,8 +362,8 @@ def test_a_saved_model_is_the_model(case, tmp_path):
 @built
 def test_half_precision_weights_are_the_rounded_weights(case, tmp_path):
     model, y, x = case.make(torch.float32)
-    save_model(tmp_path / "model.safetensors", model, case.config, half=True)
-    loaded, _, _ = load_model(tmp_path / "model.safetensors")
+    model.save(tmp_path / "model.safetensors", half=True)
+    loaded = build.load(tmp_path / "model.safetensors")
     rounded = case.make(torch.float32)[0].half().float()
     log_prob = loaded.log_prob(y, x, noise_of(y))
     torch.testing.assert_close(log_prob, rounded.log_prob(y, x, noise_of(y)), **EXACT)

@@ -14,7 +14,7 @@ from cnf.resample import low_resolution
 
 @pytest.fixture(scope="module")
 def flow():
-    return build.load_model(RESULTS / "sr-flow-cpu-s0" / "weights.safetensors")[0].eval()
+    return build.load(RESULTS / "sr-flow-cpu-s0" / "weights.safetensors").eval()
 
 
 @pytest.fixture(scope="module")

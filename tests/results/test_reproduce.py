@@ -4,11 +4,11 @@ import shlex
 
 import pytest
 
-from cnf.__main__ import main
 from cnf.config import config_sha256, load_config
 from cnf.errors import DataError, LedgerError
 from cnf.replication import audit, reproduce
 from cnf.replication import results as ledger
+from cnf.replication.cli import main
 from cnf.replication.data import load
 from tests.results.rows import GOOD
 

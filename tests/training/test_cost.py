@@ -146,7 +146,7 @@ def test_counting_flops_changes_no_model():
 TRAIN = """
 import sys
 from cnf.replication import cost, run_folder, training
-from cnf.__main__ import main
+from cnf.replication.cli import main
 import torch
 code = main(sys.argv[1:])
 print(cost.peak_memory(torch.device("cpu")))

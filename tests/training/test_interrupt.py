@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from cnf.__main__ import main
 from cnf.replication import run_folder
+from cnf.replication.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, EVERY = 60, 2

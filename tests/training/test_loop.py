@@ -65,9 +65,9 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
     training.train(None, cut, resume=True)
     assert same(state(cut), state(whole))
     assert history(cut) == history(whole)
-    saved = [build.load_model(out / "weights.safetensors") for out in (cut, whole)]
-    assert same(*(dict(model.state_dict()) for model, _, _ in saved))
-    assert saved[0][2] == saved[1][2]
+    saved = [build.load(out / "weights.safetensors") for out in (cut, whole)]
+    assert same(*(dict(model.state_dict()) for model in saved))
+    assert saved[0].metadata == saved[1].metadata
 
 
 def test_another_seed_gives_another_run(tmp_path, configure, state, same):
@@ -289,7 +289,8 @@ def test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones(
 
     monkeypatch.setattr(training.Run, "_bits_per_dim", bits)
     training.train(configure(), tmp_path)
-    model, _, metadata = build.load_model(tmp_path / "weights.safetensors")
+    model = build.load(tmp_path / "weights.safetensors")
+    metadata = model.metadata
     assert metadata["step"] == "8"
     assert same(dict(model.state_dict()), averages[8])
     assert not same(averages[8], averages[10])
@@ -309,7 +310,7 @@ def test_a_run_that_trains_on_the_validation_split_keeps_its_last_weights(
     assert [e.name for e in run.data][-len(run.valid) :] == [e.name for e in run.valid]
     assert len(run.data) == len(training.Run.build(configure(), seed=0).data) + len(run.valid)
     training.train(config, tmp_path)
-    assert build.load_model(tmp_path / "weights.safetensors")[2]["step"] == "10"
+    assert build.load(tmp_path / "weights.safetensors").metadata["step"] == "10"
     assert [line["best"] for line in history(tmp_path)] == [True, True, True]
 
 
@@ -325,7 +326,7 @@ def test_the_best_validation_is_remembered_across_a_resume(
         training.train(configure(), tmp_path)
     training.train(None, tmp_path, resume=True)
     assert [line["best"] for line in history(tmp_path)] == [True, False, False]
-    assert build.load_model(tmp_path / "weights.safetensors")[2]["step"] == "4"
+    assert build.load(tmp_path / "weights.safetensors").metadata["step"] == "4"
 
 
 def test_a_run_that_trains_on_the_validation_pictures_keeps_its_last_weights(
@@ -338,7 +339,7 @@ def test_a_run_that_trains_on_the_validation_pictures_keeps_its_last_weights(
         training.Run, "_bits_per_dim", lambda run, indices: [values[run.step]] * len(indices)
     )
     training.train(config, tmp_path)
-    _, _, metadata = build.load_model(tmp_path / "weights.safetensors")
+    metadata = build.load(tmp_path / "weights.safetensors").metadata
     assert (metadata["step"], metadata["valid_bits_per_dim"]) == ("10", "3.0")
     assert run_folder.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
 
@@ -647,7 +648,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, configure, state):
     first = training.train(config, tmp_path / "first")
     again = training.train(config, tmp_path / "again", start=first, seed=1, max_minutes=1e-9)
     found = state(again)
-    weights = build.load_model(first / "weights.safetensors")[0].state_dict()
+    weights = build.load(first / "weights.safetensors").state_dict()
     for name, value in weights.items():
         assert torch.equal(found["model"][name], value) and torch.equal(
             found["average"][name], value

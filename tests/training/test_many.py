@@ -22,10 +22,9 @@ import pytest
 import torch
 
 import cnf.build
-from cnf import __main__ as cli
 from cnf.config import from_dict
 from cnf.errors import DataError
-from cnf.replication import distributed, run_folder, training
+from cnf.replication import cli, distributed, run_folder, training
 from cnf.replication.data import Example, ImageSet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -310,7 +309,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after)
         assert state["step"] == 8
         # float64; Adam divides rounding errors of 1e-16 by gradients down to its 1e-8
         torch.testing.assert_close(state["last"], whole["last"], atol=1e-6, rtol=1e-6)
-    model, _, _ = cnf.build.load_model(tmp_path / "cut" / "weights.safetensors")
+    model = cnf.build.load(tmp_path / "cut" / "weights.safetensors")
     assert model.state_dict().keys() == real_build(configure()).state_dict().keys()
 
 

@@ -104,7 +104,7 @@ def test_a_run_says_what_it_began_with_and_goes_on_without_the_file(cache, tmp_p
     assert "features begin with torchvision's VGG-16 weights" in capsys.readouterr().out
     cache[1].unlink()
     training.train(None, out, resume=True)
-    loaded = build.load_model(out / "weights.safetensors")[0]
+    loaded = build.load(out / "weights.safetensors")
     assert loaded.features.pretrained and torch.isfinite(loaded.mean(torch.zeros(1, 3, 4, 4))).all()
 
 

@@ -10,7 +10,7 @@ from tools.bench.work import Adapter, Work
 
 
 class Given(Features):
-    """Stands where the feature network would be: h is given to `encode` and `sample_v`."""
+    """Stands where the feature network would be: h is given to `encode` and `draw`."""
 
     def __init__(self, channels: Sequence[int]):
         super().__init__()
@@ -21,8 +21,8 @@ class Given(Features):
 
 
 class Ours(Adapter):
-    """This package. `fast` runs the chains, `recompute` rebuilds activations in backward, `bf16`
-    runs the networks in bfloat16.
+    """This package. `fast` runs the fused steps, `recompute` rebuilds activations in backward,
+    `bf16` runs the networks in bfloat16.
 
     The work is defined by this flow: nothing differs. The first convolution of a network is written
     as the sum of its parts for y_a and for h; without a gradient for h it therefore skips the
@@ -60,7 +60,7 @@ class Ours(Adapter):
         return self.sample_many(h, 1)
 
     def sample_many(self, h: list[Tensor], n: int) -> Tensor:
-        return self.flow.sample_v(self.all_levels(h), n, 1.0, None)
+        return self.flow.draw(self.all_levels(h), n, 1.0, None).flatten(0, 1)
 
     def all_levels(self, h: list[Tensor]) -> list[Tensor]:
         """Our h[0] belongs to the resolution of y, where this flow has no layer: no channels."""

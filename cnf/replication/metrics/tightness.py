@@ -138,8 +138,8 @@ def frequency(
     at_once = max(1, ENTRIES // y.numel())
     for start in range(0, num, at_once):
         n = min(at_once, num - start)
-        drawn = model.labels(model.sample_v(h, n, 1.0, _repeated(generator, n)))
-        same = (drawn.unflatten(0, (n, len(y))) == y).flatten(2).all(2)
+        drawn = model.labels(model.draw(h, n, 1.0, _repeated(generator, n)))
+        same = (drawn == y).flatten(2).all(2)
         found += same.sum(0).cpu()
     return (found / num).double().numpy()
 

@@ -1,4 +1,4 @@
-"""The fast paths are the layers: a `Chain` and its rebuilt activations against the plain list."""
+"""The fast paths are the layers: fused steps and rebuilt activations against the plain list."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from cnf import fused
 from cnf.build import build
 from cnf.flow import ConditionalFlow
-from cnf.fused import Chain, chained
+from cnf.fused import FusedSteps, fuse
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1
 from cnf.nets import set_precision
 from cnf.noise import keyed
@@ -36,10 +36,12 @@ def gradients(model: ConditionalFlow, y: Tensor, x: Tensor) -> dict[str, Tensor]
 @every_stepped
 def test_every_step_of_a_flow_is_in_a_chain(case):
     model, _, _ = case.make()
-    parts = chained(model.layers)
+    parts = fuse(model.layers)
     assert not any(isinstance(part, AffineCoupling) for part in parts)
-    alone = [part for part in parts if not isinstance(part, Chain)]
-    inside = [layer for part in parts if isinstance(part, Chain) for s in part.steps for layer in s]
+    alone = [part for part in parts if not isinstance(part, FusedSteps)]
+    inside = [
+        layer for part in parts if isinstance(part, FusedSteps) for s in part.steps for layer in s
+    ]
     assert len(alone) + len(inside) == len(model.layers)
 
 
@@ -63,9 +65,9 @@ def test_a_chain_samples_what_its_layers_sample(case):
     model, y, x = case.make()
     h = model.condition(x)
     model.fast = True
-    fast = model.sample_v(h, 1, 0.7, noise_of(y))
+    fast = model.draw(h, 1, 0.7, noise_of(y))
     model.fast = False
-    torch.testing.assert_close(fast, model.sample_v(h, 1, 0.7, noise_of(y)), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(fast, model.draw(h, 1, 0.7, noise_of(y)), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.equation(
@@ -184,9 +186,9 @@ def test_several_samples_are_those_of_repeated_x(case):
     model, _, x = case.make(batch=2)
     h = model.condition(x)
     generators = [g for n in range(3) for g in keyed(n, [5, 6])]
-    many = model.sample_v([t.repeat(3, 1, 1, 1) for t in h], 1, 0.8, generators)
+    many = model.draw([t.repeat(3, 1, 1, 1) for t in h], 1, 0.8, generators)[0]
     generators = [g for n in range(3) for g in keyed(n, [5, 6])]
-    shared = model.sample_v(h, 3, 0.8, generators)
+    shared = model.draw(h, 3, 0.8, generators).flatten(0, 1)
     torch.testing.assert_close(shared, many, rtol=1e-10, atol=1e-10)
 
 

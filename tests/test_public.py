@@ -1,0 +1,241 @@
+"""What `import cnf` offers, and trained models by name."""
+
+import doctest
+import hashlib
+import subprocess
+import sys
+
+import pooch
+import pytest
+import torch
+
+import cnf
+from cnf import build
+from cnf.build import RESULTS, WEIGHTS
+from cnf.config import load_config, to_dict
+from cnf.errors import CheckpointError
+from cnf.noise import keyed
+from tests.laws.cases import randomise
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """A folder of results that has these runs."""
+
+    def make(*names):
+        for name in names:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "weights.safetensors").touch()
+        return tmp_path
+
+    return make
+
+
+def test_a_name_is_the_first_of_its_folders_or_says_that_it_is_not(shelf, capsys):
+    results = shelf("sr-flow-photos-s0", "sr-flow-cpu-s0")
+    assert build.find("sr", results) == results / "sr-flow-cpu-s0" / WEIGHTS
+    assert capsys.readouterr().out == ""
+    (results / "sr-flow-cpu-s0" / "weights.safetensors").unlink()
+    assert build.find("sr", results) == results / "sr-flow-photos-s0" / WEIGHTS
+    assert "sr: sr-flow-cpu-s0 is not here, using sr-flow-photos-s0" in capsys.readouterr().out
+
+
+def test_runs_go_by_their_own_name_and_by_path(shelf):
+    results = shelf("other")
+    assert build.find("other", results) == results / "other" / WEIGHTS
+    assert build.find(str(results / "other"), RESULTS) == results / "other" / WEIGHTS
+    assert build.find(results / "other", RESULTS) == results / "other" / WEIGHTS
+
+
+def test_what_is_not_there_is_named_with_what_is(shelf):
+    results = shelf("mine")
+    with pytest.raises(CheckpointError, match="'sr' is sr-flow-cpu-s0 or sr-flow-photos-s0, not"):
+        build.find("sr", results)
+    with pytest.raises(CheckpointError, match="one of sr, sr-baseline, vessels, .*, mine$"):
+        build.find("yours", results)
+
+
+@pytest.mark.parametrize("name", build.RELEASES)
+def test_every_released_name_loads(name):
+    model = cnf.load(name)
+    config = model.config
+    assert not model.training and config.experiment == name.split("-")[0]
+    assert (config.model.kind == "flow") == (not name.endswith("baseline"))
+
+
+@pytest.mark.parametrize("thing", [cnf, cnf.glow, cnf.load], ids=["package", "glow", "load"])
+def test_the_examples_of_the_docstrings_run(thing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = doctest.DocTestFinder(recurse=False).find(thing, "it", globs={"torch": torch})
+    assert sum(len(test.examples) for test in found) >= 3
+    for test in found:
+        test.globs["glow"] = cnf.glow
+        assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_every_public_name_is_there_and_no_other():
+    layers = {name for name in cnf.layers.__all__ if name[0].isupper()}
+    wanted = {"glow", "load", "ConditionalFlow", "DiscretisedLogistic", "Bernoulli", "__version__"}
+    assert layers | wanted <= set(cnf.__all__) == set(dir(cnf))
+    assert all(getattr(cnf, name) is not None for name in cnf.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        cnf.nothing  # noqa: B018
+
+
+# -- glow, save and load ---------------------------------------------------------------------------
+
+FORMS = [
+    {},
+    {"levels": 0},
+    {"levels": 2, "flip": True, "lu": True, "prior_width": 8, "scale": "additive"},
+    {"dequantization": "uniform", "bins": 5},
+    {"dequantization": "variational", "bins": 5, "q_steps": 1},
+    {"dequantization": "binary", "noise": "gaussian", "norm": "instance"},
+    {"residual": 4.0, "subbands": True, "low_steps": 1},
+    {"context": 0, "prior": "fixed"},
+    {"auxiliary": 0.5, "dequantization": "binary"},
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_a_saved_glow_is_built_again_from_its_file(form, dtype, tmp_path):
+    made = {"channels": 2, "context": 2, "levels": 1, "steps": 2, "width": 8} | form
+    flow = randomise(cnf.glow(**made)).to(dtype)
+    y, x = torch.randint(2, (3, 2, 8, 8)), torch.rand(3, 2, 8, 8)
+    flow.save(tmp_path / "mine.safetensors", {"note": "kept"})
+    back = cnf.load(tmp_path / "mine.safetensors")
+    assert back.metadata == {"note": "kept"} and back.arguments == flow.arguments
+    assert torch.equal(
+        back.log_prob(y, x, keyed(0, range(3))), flow.log_prob(y, x, keyed(0, range(3)))
+    )
+    assert torch.equal(
+        back.sample(x, 2, 0.7, keyed(0, range(3))), flow.sample(x, 2, 0.7, keyed(0, range(3)))
+    )
+
+
+def test_a_glow_has_the_layers_of_the_paper_s_builders():
+    """`build` and `glow` make the same model of the same options."""
+    config = load_config("vessels")
+    options = {k: v for k, v in to_dict(config)["model"].items() if k not in ("kind", "features")}
+    features = build.flow_features(config.model)
+    one, other = build.build(config), cnf.glow(1, features=features, bins=2, **options)
+    assert [*one.state_dict()] == [*other.state_dict()]
+    assert [type(a) for a in one.modules()] == [type(a) for a in other.modules()]
+
+
+class Pyramid(torch.nn.Module):
+    """A feature network as a user writes it."""
+
+    channels = [3, 4]
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(1, 3, 1), torch.nn.Conv2d(3, 4, 2, stride=2)
+
+    def forward(self, x):
+        first = self.first(x)
+        return first, self.second(first)
+
+
+def test_any_module_serves_as_feature_network_and_load_asks_for_the_model(tmp_path):
+    def make():
+        return cnf.glow(2, features=Pyramid(), levels=1, steps=2, width=8)
+
+    flow, y, x = randomise(make()), torch.rand(3, 2, 4, 6), torch.rand(3, 1, 4, 6)
+    flow.save(tmp_path / "mine.safetensors")
+    with pytest.raises(CheckpointError, match="feature network Pyramid: .* cnf.load.path, into="):
+        cnf.load(tmp_path / "mine.safetensors")
+    back = make()
+    assert cnf.load(tmp_path / "mine.safetensors", into=back) is back and not back.training
+    assert torch.equal(back.log_prob(y, x), flow.log_prob(y, x))
+
+
+def test_a_flow_of_own_layers_is_loaded_into_another(tmp_path):
+    def make():
+        return cnf.ConditionalFlow([cnf.ActNorm(2), cnf.GaussianPrior(2)], cnf.NoFeatures())
+
+    randomise(make()).save(tmp_path / "mine.safetensors")
+    with pytest.raises(CheckpointError, match="how to build its layers: build the model again"):
+        cnf.load(tmp_path / "mine.safetensors")
+    assert cnf.load(tmp_path / "mine.safetensors", into=make()).layers[0].bias.any()
+    with pytest.raises(CheckpointError, match="holds weights of another model"):
+        cnf.load(tmp_path / "mine.safetensors", into=cnf.glow(2))
+
+
+def test_one_map_and_plain_networks_serve_where_there_is_no_squeeze():
+    """A feature network that returns a tensor, inner networks of two arguments."""
+
+    class Inner(torch.nn.Module):
+        def __init__(self, given, out):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(given, out, 3, padding=1)
+
+        def forward(self, y_a, h):
+            return self.conv(h if y_a is None else torch.cat([y_a, h], 1))
+
+    layers = [
+        cnf.AffineCoupling(4, Inner(2 + 5, 4)),
+        cnf.Split(4, Inner(2 + 5, 4)),
+        cnf.GaussianPrior(2, Inner(5, 4)),
+    ]
+    flow = cnf.ConditionalFlow(layers, torch.nn.Conv2d(1, 5, 1)).double()
+    y, x = torch.rand(3, 4, 4, 6).double(), torch.rand(3, 1, 4, 6)
+    latents, log_p = flow.encode(y, flow.condition(x))
+    torch.testing.assert_close(flow.decode(latents, flow.condition(x)), y)
+    assert log_p.shape == (3,) and flow.sample(x, 2).shape == (2, *y.shape)
+    baseline = cnf.Bernoulli(Pyramid())
+    assert baseline.sample(x, 2).shape == (2, 3, 1, 4, 6)
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: cnf.glow(1, 2, width=0), "width = 0 does not fit"),
+        (lambda: cnf.glow(1, 2, widht=8), "unknown configuration key 'widht'"),
+        (lambda: cnf.glow(1, features=torch.nn.Conv2d(1, 3, 1)), "Conv2d does not say how many"),
+        (lambda: cnf.glow(1, features=Pyramid()), "levels = 2 needs 3 maps of the features"),
+        (lambda: cnf.Bernoulli(torch.nn.Identity()), "Identity does not say how many channels"),
+        (
+            lambda: cnf.glow(1, 2)(torch.rand(1, 1, 4, 4), torch.rand(1, 3, 4, 4)),
+            "x has 3 channels",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_builder_is_said_in_one_line(make, said):
+    with pytest.raises(ValueError, match=said) as found:
+        make()
+    assert "\n" not in str(found.value)
+
+
+# -- released models -------------------------------------------------------------------------------
+
+
+def test_the_hashes_of_released_weights_are_those_of_the_repository():
+    assert {run for runs in build.RELEASES.values() for run in runs} == set(build.SHA256)
+    for run, sha256 in build.SHA256.items():
+        content = (RESULTS / run / WEIGHTS).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == sha256, run
+
+
+def test_away_from_the_repository_released_weights_are_downloaded(tmp_path, monkeypatch):
+    asked = []
+
+    def retrieve(url, known_hash, fname, path):
+        asked.append((url, known_hash))
+        return str(RESULTS / "sr-flow-cpu-s0" / WEIGHTS)
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    with pytest.raises(CheckpointError, match="does not know its address: clone it") as found:
+        build.find("sr", tmp_path / "nowhere")
+    assert "\n" not in str(found.value)
+    monkeypatch.setattr(build, "repository", lambda: "https://example.org/me/it")
+    assert build.find("sr", tmp_path / "nowhere") == RESULTS / "sr-flow-cpu-s0" / WEIGHTS
+    url = f"https://example.org/me/it/raw/v{cnf.__version__}/results/sr-flow-cpu-s0/{WEIGHTS}"
+    assert asked == [(url, f"sha256:{build.SHA256['sr-flow-cpu-s0']}")]
+
+
+def test_importing_the_package_imports_nothing_else():
+    code = "import sys, cnf; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
