@@ -28,7 +28,9 @@ ACROSS = {"drive": 540, "chasedb1": 920, "embedded-vessels": 243}
 TOLERATED = 1.25
 SURE = (0.1, 0.9)  # marginals at or above the second are sure vessels, below the first none
 COLOURS = {"sure": (86, 180, 233), "unsure": (230, 159, 0)}  # sky blue and orange: Okabe and Ito
+LEGEND = f"overlay: blue where the marginal is {SURE[1]:g} or more, orange from {SURE[0]:g} on"
 INTERVAL = (0.05, 0.95)
+QUANTITIES = ("vessel_area", "components")
 COLUMNS = ("picture", "quantity", "median", "low", "high", "samples", "field_of_view")
 
 
@@ -157,9 +159,8 @@ def across(fov: np.ndarray) -> int:
 
 def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> list[dict]:
     """A line a quantity: median and 90 % interval over the samples."""
-    areas, components = zip(*counts, strict=True)
     lines = []
-    for quantity, values in (("vessel_area", areas), ("components", components)):
+    for quantity, values in zip(QUANTITIES, zip(*counts, strict=True), strict=True):
         low, median, high = np.quantile(values, (INTERVAL[0], 0.5, INTERVAL[1]))
         values = (name, quantity, median, low, high, len(counts), int(fov.sum()))
         lines.append(dict(zip(COLUMNS, values, strict=True)))
@@ -171,27 +172,19 @@ def to_csv(lines: Sequence[dict]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for line in lines:
-        digits = 5 if line["quantity"] == "vessel_area" else 1
+    for line, digits in zip(lines, (5, 1), strict=True):
         rounded = {key: f"{line[key]:.{digits}f}" for key in ("median", "low", "high")}
         writer.writerow(line | rounded)
     return text.getvalue()
 
 
-def phrases(area: dict, components: dict) -> tuple[str, str]:
-    """The two lines of a picture: median, and in brackets the interval; areas in per cent."""
-    return tuple(
-        f"{by * line['median']:.{d}f} ({by * line['low']:.{d}f} to {by * line['high']:.{d}f})"
-        for line, by, d in ((area, 100, 2), (components, 1, 0))
-    )
-
-
 def to_text(lines: Sequence[dict]) -> str:
-    """The lines of `summary` of all pictures, to be printed: a line a picture."""
-    rows = [("", "vessel area, % of the field of view", "components")]
-    for area, components in zip(lines[::2], lines[1::2], strict=True):
-        rows.append((area["picture"], *phrases(area, components)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    table.append(f"median and 90 % interval over {lines[0]['samples']} samples at temperature 1")
-    return "\n".join(line.rstrip() for line in table)
+    """The lines of `summary` as a sentence, areas in per cent."""
+    area, components = (
+        f"{by * line['median']:.{d}f} ({by * line['low']:.{d}f} to {by * line['high']:.{d}f})"
+        for line, by, d in zip(lines, (100, 1), (2, 0), strict=True)
+    )
+    return (
+        f"vessels: {area} % of the field of view; components: {components}: median and 90 % "
+        f"interval over {lines[0]['samples']} samples at temperature 1"
+    )
