@@ -93,26 +93,25 @@ def view(
     if photo.is_grey:
         notes.append("grey: the model learned from colours, which say more")
     size = photo.pixels.shape[:2]
+    own = config.data.train.startswith("folder:")  # of anything: a dark border may mean nothing
+    how = "found"
     if mask is not None:
         file = partner(mask, path) if mask.is_dir() else mask
-        fov, has_edge = read_mask(file, size), True
+        fov, how = read_mask(file, size), f"given by {file.name}"
         if not fov.any():
             raise DataError(f"{file}: marks nothing: white is what counts")
-        how = f"given by {file.name}"
-    elif config.data.train.startswith("folder:"):  # of anything: a dark border may mean nothing
-        fov, has_edge = np.ones(size, bool), False
+    elif own:
+        fov = np.ones(size, bool)
     else:
         try:
             fov = field_of_view(photo.pixels)
         except DataError as error:
             raise DataError(f"{path}: {error} (--fov)") from None
-        has_edge = not fov.all()
-        how = "found"
-    wide = across(fov)
+    wide, has_edge = across(fov), mask is not None or not fov.all()
     if has_edge:
         share = f"{100 * fov.mean():.0f} % of the picture"
         notes.append(f"field of view {how}: {wide} pixels across, {share}")
-    elif not config.data.train.startswith("folder:"):
+    elif not own:
         notes.append("no field of view found (no dark border): all of the picture counts")
     known = ACROSS.get(config.data.train)
     if fit and known is None:
@@ -120,24 +119,21 @@ def view(
             f"--fit: nobody said how wide the field of view is in '{config.data.train}', on which "
             "the model was trained: resize the picture yourself"
         )
-    if known is None or not has_edge and not fit:
-        return View(fov, size, tuple(notes))
-    ratio = known / wide
-    differs = max(ratio, 1 / ratio) > TOLERATED
+    ratio = known / wide if known and (has_edge or fit) else 1.0
+    differs, seen = max(ratio, 1 / ratio) > TOLERATED, size
     if fit or (fit is None and differs):
-        small = tuple(max(1, round(ratio * side)) for side in size)
+        seen = tuple(max(1, round(ratio * side)) for side in size)
         notes.append(
             f"the model learned from eyes {known} pixels across: it sees this one at "
-            f"{small[1]}x{small[0]}, and its answers are brought back to {size[1]}x{size[0]}; with "
+            f"{seen[1]}x{seen[0]}, and its answers are brought back to {size[1]}x{size[0]}; with "
             "--no-fit: as it is"
         )
-        return View(fov, small, tuple(notes))
-    if differs:
+    elif differs:
         notes.append(
             f"the model learned from eyes {known} pixels across: do not trust it at this size "
             "(without --no-fit the picture is resized)"
         )
-    return View(fov, size, tuple(notes))
+    return View(fov, seen, tuple(notes))
 
 
 def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:
