@@ -215,7 +215,7 @@ def sample(
     no_fit: Flag = False,
     out: Annotated[Path, _option("DIR")] = Path("samples"),
     seed: Annotated[int, _option("N")] = 0,
-    memory: Annotated[float, _option("GB")] = 4.0,
+    tile: Annotated[int | None, _option("SIDE")] = None,
     precision: Annotated[Literal["fp32", "bf16"], tyro.conf.arg(help_behavior_hint="")] = "fp32",
     overwrite: Flag = False,
     device: Device = "auto",
@@ -244,7 +244,9 @@ def sample(
         no_fit: never resize it.
         out: folder for the files; samples by default.
         seed: of the noise; 0 by default.
-        memory: of one pass, in GB; 4 by default. A larger picture is drawn in tiles, which is said.
+        tile: draw in tiles of SIDE x SIDE pixels, which changes no sample and takes less memory; 0:
+            in one pass. By default, results of more than 4 million pixels are drawn in tiles of
+            1536, and a line says so.
         precision: fp32 (the default, as the scores are), or bf16: sooner on processors that have
             it, and the same samples but for a pixel in thousands.
         overwrite: replace files of an earlier call; else they stop this one before it draws.
@@ -269,7 +271,7 @@ def sample(
         fit=fit if fit or no_fit else None,
         out=out,
         seed=seed,
-        memory=memory,
+        tile=tile,
         device=device,
         precision=precision,
         overwrite=overwrite,

@@ -28,7 +28,9 @@ ACROSS = {"drive": 540, "chasedb1": 920, "embedded-vessels": 243}
 TOLERATED = 1.25
 SURE = (0.1, 0.9)  # marginals at or above the second are sure vessels, below the first none
 COLOURS = {"sure": (86, 180, 233), "unsure": (230, 159, 0)}  # sky blue and orange: Okabe and Ito
+LEGEND = f"overlay: blue where the marginal is {SURE[1]:g} or more, orange from {SURE[0]:g} on"
 INTERVAL = (0.05, 0.95)
+QUANTITIES = ("vessel_area", "components")
 COLUMNS = ("picture", "quantity", "median", "low", "high", "samples", "field_of_view")
 
 
@@ -91,26 +93,25 @@ def view(
     if photo.is_grey:
         notes.append("grey: the model learned from colours, which say more")
     size = photo.pixels.shape[:2]
+    own = config.data.train.startswith("folder:")  # of anything: a dark border may mean nothing
+    how = "found"
     if mask is not None:
         file = partner(mask, path) if mask.is_dir() else mask
-        fov, has_edge = read_mask(file, size), True
+        fov, how = read_mask(file, size), f"given by {file.name}"
         if not fov.any():
             raise DataError(f"{file}: marks nothing: white is what counts")
-        how = f"given by {file.name}"
-    elif config.data.train.startswith("folder:"):  # of anything: a dark border may mean nothing
-        fov, has_edge = np.ones(size, bool), False
+    elif own:
+        fov = np.ones(size, bool)
     else:
         try:
             fov = field_of_view(photo.pixels)
         except DataError as error:
             raise DataError(f"{path}: {error} (--fov)") from None
-        has_edge = not fov.all()
-        how = "found"
-    wide = across(fov)
+    wide, has_edge = across(fov), mask is not None or not fov.all()
     if has_edge:
         share = f"{100 * fov.mean():.0f} % of the picture"
         notes.append(f"field of view {how}: {wide} pixels across, {share}")
-    elif not config.data.train.startswith("folder:"):
+    elif not own:
         notes.append("no field of view found (no dark border): all of the picture counts")
     known = ACROSS.get(config.data.train)
     if fit and known is None:
@@ -118,24 +119,21 @@ def view(
             f"--fit: nobody said how wide the field of view is in '{config.data.train}', on which "
             "the model was trained: resize the picture yourself"
         )
-    if known is None or not has_edge and not fit:
-        return View(fov, size, tuple(notes))
-    ratio = known / wide
-    differs = max(ratio, 1 / ratio) > TOLERATED
+    ratio = known / wide if known and (has_edge or fit) else 1.0
+    differs, seen = max(ratio, 1 / ratio) > TOLERATED, size
     if fit or (fit is None and differs):
-        small = tuple(max(1, round(ratio * side)) for side in size)
+        seen = tuple(max(1, round(ratio * side)) for side in size)
         notes.append(
             f"the model learned from eyes {known} pixels across: it sees this one at "
-            f"{small[1]}x{small[0]}, and its answers are brought back to {size[1]}x{size[0]}; with "
+            f"{seen[1]}x{seen[0]}, and its answers are brought back to {size[1]}x{size[0]}; with "
             "--no-fit: as it is"
         )
-        return View(fov, small, tuple(notes))
-    if differs:
+    elif differs:
         notes.append(
             f"the model learned from eyes {known} pixels across: do not trust it at this size "
             "(without --no-fit the picture is resized)"
         )
-    return View(fov, size, tuple(notes))
+    return View(fov, seen, tuple(notes))
 
 
 def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:
@@ -157,9 +155,8 @@ def across(fov: np.ndarray) -> int:
 
 def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> list[dict]:
     """A line a quantity: median and 90 % interval over the samples."""
-    areas, components = zip(*counts, strict=True)
     lines = []
-    for quantity, values in (("vessel_area", areas), ("components", components)):
+    for quantity, values in zip(QUANTITIES, zip(*counts, strict=True), strict=True):
         low, median, high = np.quantile(values, (INTERVAL[0], 0.5, INTERVAL[1]))
         values = (name, quantity, median, low, high, len(counts), int(fov.sum()))
         lines.append(dict(zip(COLUMNS, values, strict=True)))
@@ -171,27 +168,19 @@ def to_csv(lines: Sequence[dict]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for line in lines:
-        digits = 5 if line["quantity"] == "vessel_area" else 1
+    for line, digits in zip(lines, (5, 1), strict=True):
         rounded = {key: f"{line[key]:.{digits}f}" for key in ("median", "low", "high")}
         writer.writerow(line | rounded)
     return text.getvalue()
 
 
-def phrases(area: dict, components: dict) -> tuple[str, str]:
-    """The two lines of a picture: median, and in brackets the interval; areas in per cent."""
-    return tuple(
-        f"{by * line['median']:.{d}f} ({by * line['low']:.{d}f} to {by * line['high']:.{d}f})"
-        for line, by, d in ((area, 100, 2), (components, 1, 0))
-    )
-
-
 def to_text(lines: Sequence[dict]) -> str:
-    """The lines of `summary` of all pictures, to be printed: a line a picture."""
-    rows = [("", "vessel area, % of the field of view", "components")]
-    for area, components in zip(lines[::2], lines[1::2], strict=True):
-        rows.append((area["picture"], *phrases(area, components)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    table.append(f"median and 90 % interval over {lines[0]['samples']} samples at temperature 1")
-    return "\n".join(line.rstrip() for line in table)
+    """The lines of `summary` as a sentence, areas in per cent."""
+    area, components = (
+        f"{by * line['median']:.{d}f} ({by * line['low']:.{d}f} to {by * line['high']:.{d}f})"
+        for line, by, d in zip(lines, (100, 1), (2, 0), strict=True)
+    )
+    return (
+        f"vessels: {area} % of the field of view; components: {components}: median and 90 % "
+        f"interval over {lines[0]['samples']} samples at temperature 1"
+    )

@@ -1,7 +1,8 @@
 """The book's figures, one style: white face, colours that colour-blind readers tell apart.
 
-Figures are drawn on white, so that they read the same on a light and on a dark page. `save_figure`
-and `save_image` write PNGs without metadata, and only when the pixels changed: git stays clean.
+Every page loads this file, so it imports nothing of the package. Figures are drawn on white, so
+that they read the same on a light and on a dark page. `save_figure` and `save_image` write PNGs
+without metadata, and only when the pixels changed: git stays clean.
 """
 
 import functools
@@ -16,13 +17,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from PIL import Image
-from torch import Tensor
 
 # of seaborn's colour-blind palette: blue, green, vermilion, pink, sky
-PALETTE = [seaborn.color_palette("colorblind").as_hex()[n] for n in (0, 2, 3, 4, 9)]
+PALETTE = ["#0173b2", "#029e73", "#d55e00", "#cc78bc", "#56b4e9"]
 STYLE = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
@@ -67,7 +67,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return wrapped
 
 
-def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
+def to_uint8(image: ArrayLike) -> np.ndarray:
     """Grey levels (3,H,W), (1,H,W) or (H,W), 0..255 -> uint8 (H,W,3) or (H,W), clipped, rounded."""
     array = np.asarray(image, dtype=np.float64)
     if array.ndim == 3:
@@ -77,7 +77,7 @@ def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
 
 @styled
 def show_grid(
-    images: Sequence[Tensor | np.ndarray],
+    images: Sequence[ArrayLike],
     titles: Sequence[str] | None = None,
     columns: int | None = None,
     size: float = 2.0,
@@ -101,27 +101,6 @@ def show_grid(
         axis.imshow(to_uint8(np.asarray(image, dtype=np.float64) * (255 / limit)), vmin=0, vmax=255)
         if titles is not None:
             axis.set_title(titles[index])
-    return figure
-
-
-@styled
-def curves(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    xlabel: str,
-    ylabel: str,
-    logx: bool = False,
-    logy: bool = False,
-) -> Figure:
-    """One line a name: {name: (x values, y values)}. Lines differ in colour and in dash."""
-    dashes = ["-", "--", "-.", ":"]
-    figure, axis = plt.subplots(figsize=(6.4, 3.6))
-    for index, (name, (x, y)) in enumerate(series.items()):
-        axis.plot(x, y, dashes[index % 4], color=PALETTE[index % len(PALETTE)], label=name)
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.set_xscale("log" if logx else "linear")
-    axis.set_yscale("log" if logy else "linear")
-    if len(series) > 1:
-        axis.legend()
     return figure
 
 

@@ -2,26 +2,39 @@
 
 from dataclasses import dataclass
 
+from cnf.config import Config
+
 
 @dataclass(frozen=True)
 class Task:
     """One experiment.
 
     Args:
+        num, temperature: of the samples that `sample` writes, and of a single sample. many: samples
+            at temperature 1 for its means and deviations.
+        mean: what the mean of samples is called, in titles and names of files. level: grey levels
+            of a unit of y. white, unit: where a map of deviations ends, in units of y, and their
+            name.
         bits: the metric of its likelihood. `divisors`: what its bits are divided by.
         samples: for means and marginals; `full_samples`: for everything that --full asks for.
-        temperature: of a single sample. `temperatures`: those of --full.
+        temperatures: those of --full.
         rounds_x: whether x is made from y, and may be rounded to 8 bits.
         title, example, reading, limits: what a model card says of it; worst: columns of the values
             an image that tell where a model fails, the first that is there.
     """
 
     name: str
+    num: int
+    temperature: float
+    many: int
+    mean: str
+    level: int
+    white: float
+    unit: str
     bits: str
     divisors: tuple[str, ...]
     samples: int
     full_samples: int
-    temperature: float
     temperatures: tuple[float, ...]
     rounds_x: bool
     title: str
@@ -33,11 +46,17 @@ class Task:
 
 SR = Task(
     name="sr",
+    num=4,
+    temperature=0.8,
+    many=32,
+    mean="mean",
+    level=1,
+    white=32.0,
+    unit=" grey levels",
     bits="bits_per_dim",
     divisors=("sub-pixels",),
     samples=16,
     full_samples=32,
-    temperature=0.8,
     temperatures=(0.0, 0.5, 0.7, 0.8, 1.0),
     rounds_x=True,
     title="x2 super-resolution: p(y|x) of a photograph y (8 bit RGB) given its half-size version x",
@@ -60,11 +79,17 @@ SR = Task(
 )
 VESSELS = Task(
     name="vessels",
+    num=16,
+    temperature=1.0,
+    many=16,
+    mean="marginal",
+    level=255,
+    white=0.5,
+    unit="",
     bits="bits_per_pixel",
     divisors=("all pixels", "field of view"),
     samples=32,
     full_samples=64,
-    temperature=1.0,
     temperatures=(1.0,),
     rounds_x=False,
     title="retinal vessels: p(y|x) of a vessel mask y given a fundus photograph x",
@@ -81,3 +106,8 @@ VESSELS = Task(
     worst=("f_half", "bits_per_pixel"),
 )
 TASKS = {task.name: task for task in (SR, VESSELS)}
+
+
+def of(config: Config) -> Task:
+    """The task of a run."""
+    return TASKS[config.experiment]

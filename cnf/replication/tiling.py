@@ -1,4 +1,4 @@
-"""Pictures larger than memory: how far a pixel of a sample sees, what a pass takes, how to cut.
+"""Pictures larger than memory: how far a pixel of a sample sees, and how to cut.
 
 A tile that sees `margin` pixels around its core, and the part of the picture's noise that lies
 there (`noise.Window`), gives the core what one pass over the picture gives.
@@ -6,23 +6,24 @@ there (`noise.Window`), gives the core what one pass over the picture gives.
 
 import itertools
 import math
-import weakref
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from tqdm import tqdm
 
 from cnf import noise
-from cnf.baselines import Factorised
 from cnf.errors import ConfigError
 from cnf.features import Features
-from cnf.flow import ConditionalModel, Layer, with_levels
+from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
 from cnf.nets import CouplingNet
+from cnf.replication.scored_model import extend
+
+# An answer of more pixels is drawn in tiles of so many pixels a side: a pass of the released models
+# then takes at most 0.9 kB for each of some 4 million pixels.
+WHOLE, TILE = 4_000_000, 1536
 
 # The bands of `Subbands` and the kernels of `consistent_double` reach over the whole picture, but
 # fall by a factor of 3 a pixel: beyond 32 pixels of y they are below 3e-8, the rounding of float32.
@@ -42,21 +43,19 @@ def margin(model: ConditionalModel) -> int:
 
     Raises ConfigError for a model with instance normalization: there is no such distance.
     """
-    if sees_everything(model):
-        raise ConfigError("instance normalization sees the whole picture: there is no margin")
+    if any(isinstance(part, nn.InstanceNorm2d) for part in model.modules()):
+        raise ConfigError(
+            "this model cannot draw in tiles, its instance normalization takes statistics over the "
+            "whole picture: use --tile 0, which draws in one pass, or a smaller picture"
+        )
     fade = FADE if model.factor > 1 else 0  # of the upsampled input, which h[0] carries
     deep = features_reach(model.features)
-    if isinstance(model, Factorised):
-        reach = max(deep, fade) + radius(model.head)
-    else:
+    if isinstance(model, ConditionalFlow):
         reach = flow_reach(with_levels(model.layers), 0, deep, fade)
+    else:
+        reach = max(deep, fade) + radius(model.head)
     step = grid(model)
     return -(-reach // step) * step
-
-
-def sees_everything(model: ConditionalModel) -> bool:
-    """Whether a network normalises over the whole picture: then every pixel depends on all."""
-    return any(isinstance(part, nn.InstanceNorm2d) for part in model.modules())
 
 
 def grid(model: ConditionalModel) -> int:
@@ -121,140 +120,85 @@ def features_reach(features: Features) -> int:
 
 @dataclass(frozen=True)
 class Tiles:
-    """A picture of `size` (H, W) pixels of y, cut into cores of `height` x `width`, each drawn with
+    """A picture of `size` (H, W) pixels of y, cut into cores of `side` x `side`, each drawn with
     `margin` pixels around it where there is picture. All are multiples of the model's grid."""
 
     size: tuple[int, int]
-    height: int
-    width: int
+    side: int
     margin: int
 
     def __iter__(self) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
         """(rows, columns) of every tile, margin included, and those of its core."""
-        for (tall, high), (wide, broad) in itertools.product(*self.sides()):
+        for (tall, high), (wide, broad) in itertools.product(*map(self._cut, self.size)):
             yield (tall, wide), (high, broad)
 
-    def sides(self) -> list[list[tuple[slice, slice]]]:
-        """For each axis the (tile, core) pairs."""
-        return [
-            [
-                (
-                    slice(max(0, start - self.margin), min(side, start + core + self.margin)),
-                    slice(start, min(side, start + core)),
-                )
-                for start in range(0, side, core)
-            ]
-            for side, core in zip(self.size, (self.height, self.width), strict=True)
-        ]
-
-    @property
-    def pixels(self) -> int:
-        """Drawn in all, margins included."""
-        rows, columns = ([tile.stop - tile.start for tile, _ in pairs] for pairs in self.sides())
-        return sum(rows) * sum(columns)
+    def __len__(self) -> int:
+        return math.prod(-(-side // self.side) for side in self.size)
 
     def __str__(self) -> str:
-        rows, columns = map(len, self.sides())
-        return f"{rows}x{columns} tiles of {self.height}x{self.width}, margin {self.margin}"
+        rows, columns = (-(-side // self.side) for side in self.size)
+        return f"{rows}x{columns} tiles of {self.side} pixels a side, margin {self.margin}"
+
+    def _cut(self, length: int) -> list[tuple[slice, slice]]:
+        """The (tile, core) pairs along a side of the picture."""
+        cores = (slice(a, min(length, a + self.side)) for a in range(0, length, self.side))
+        return [
+            (slice(max(0, c.start - self.margin), min(length, c.stop + self.margin)), c)
+            for c in cores
+        ]
 
 
-def plan(model: ConditionalModel, size: tuple[int, int], memory: float) -> Tiles | None:
-    """How to cut a picture of `size` (H, W) pixels of y, on the grid, so that a pass stays below
-    `memory` bytes: with the least to draw. None: it fits as it is.
+def plan(model: ConditionalModel, size: tuple[int, int], side: int | None = None) -> Tiles | None:
+    """How to cut a picture of `size` (H, W) pixels of y, on the grid. None: in one pass.
 
-    Raises ConfigError if not even the smallest tile fits, or if the model cannot be cut.
+    Args:
+        side: of the cores, in pixels of y, rounded up to the grid; 0: never cut. By default a
+            picture of more than WHOLE pixels is cut at TILE.
+
+    Raises ConfigError if the model cannot be cut, see `margin`.
     """
-    (height, width), step = size, grid(model)
-    needs = Footprint.of(model)
-    if needs.bytes(size, size) <= memory:
+    if side is None:
+        side = TILE if math.prod(size) > WHOLE else 0
+    if side == 0 or max(size) <= side:
         return None
-    if sees_everything(model):
-        raise ConfigError(
-            f"--memory {memory / 1e9:g}: a sample of {height}x{width} takes "
-            f"{needs.bytes(size, size) / 1e9:.2g} GB, and this model cannot be cut into tiles: its "
-            "instance normalization takes statistics over the whole picture; allow that much, or "
-            "use a smaller picture"
-        )
-    reach = margin(model)
-    found = []
-    for rows in range(1, height // step + 1):
-        core = -(-height // (rows * step)) * step
-        tall = min(height, core + 2 * reach)
-        widths = range(step, width + 1, step)
-        fit = bisect_right(widths, memory, key=lambda w, tall=tall: needs.bytes((tall, w), size))
-        most = width if fit == len(widths) else step * fit - 2 * reach
-        if most >= step:
-            columns = -(-width // most)
-            found.append(Tiles(size, core, -(-width // (columns * step)) * step, reach))
-    if not found:
-        least = tuple(min(side, step + 2 * reach) for side in size)
-        raise ConfigError(
-            f"--memory {memory / 1e9:g}: the smallest tile of a sample of {height}x{width} is "
-            f"{least[0]}x{least[1]}, {reach} pixels around its core, and takes "
-            f"{needs.bytes(least, size) / 1e9:.2g} GB: allow that, or use a smaller picture"
-        )
-    return min(found, key=lambda tiles: tiles.pixels)
+    return Tiles(size, -(-side // grid(model)) * grid(model), margin(model))
 
 
-# -- what a pass takes -----------------------------------------------------------------------------
+def fitted(model: ConditionalModel, x: Tensor) -> Tensor:
+    """x extended to the right and bottom to a size that the model takes, see `extend`."""
+    step = grid(model) // model.factor
+    bottom, right = (-side % step for side in x.shape[-2:])
+    return extend(x, bottom, right, model.factor > 1)
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes of a pass: `pixel` for each pixel of y drawn at once, `kept` for each of the whole
-    picture (x, y, and the field of noise in float64), `square` for height^2 + width^2 (the
-    resampling matrices of super-resolution)."""
+def in_tiles(
+    model: ConditionalModel,
+    x: Tensor,
+    apply: Callable[[Tensor, noise.Generator], Tensor],
+    keyed: Callable[[], Sequence[torch.Generator]],
+    tiles: Tiles | None = None,
+) -> Tensor:
+    """`apply`, which maps x (1,3,h,w) and noise to y, on a picture of any size, (C, factor H,
+    factor W): in one pass, or tile by tile; `keyed` makes the noise of the picture anew each time.
 
-    pixel: float
-    kept: float
-    square: float
-
-    @classmethod
-    def of(cls, model: ConditionalModel) -> "Footprint":
-        """Measured in a pass over a small picture; the larger, the less it takes a pixel."""
-        device = next(model.parameters()).device
-        side = grid(model) * -(-128 // grid(model))
-        x = torch.zeros(1, 3, *2 * [side // model.factor], device=device)
-        for peak in (Peak(), Peak()):  # the first fills the caches
-            with torch.no_grad(), peak:
-                y = model.sample(x, 1, 1.0, noise.keyed(0, [0]))[0]
-        channels = y.shape[1]
-        square = 48.0 if model.factor > 1 else 0.0  # six float64 matrices of (side, side)
-        return cls(peak.most / side**2, 20.0 * channels + 12, square)
-
-    def bytes(self, tile: tuple[int, int], size: tuple[int, int]) -> float:
-        """At the peak, for a tile (h, w) of a picture of `size`, margin included."""
-        (height, width), whole = tile, size[0] * size[1]
-        drawn = self.pixel * height * width + self.square * (height**2 + width**2)
-        return drawn + self.kept * whole
-
-
-class Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors that were made under it and live, `most` at the peak.
-
-    While a convolution runs, its input and output count twice: oneDNN reorders them.
+    Beyond the right and bottom of the picture there is what `extend` puts there. The two ways agree
+    up to rounding and up to what `FADE` leaves of the resampling kernels.
     """
-
-    def __init__(self):
-        super().__init__()
-        self.live = self.most = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            if id(storage) not in self.known:
-                self.known.add(id(storage))
-                self.live += storage.nbytes()
-                weakref.finalize(storage, self._freed, id(storage), storage.nbytes())
-        more = 0
-        if func is torch.ops.aten.convolution.default:
-            more = sum(t.numel() * t.element_size() for t in (args[0], out))
-        self.most = max(self.most, self.live + more)
-        return out
-
-    def _freed(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
+    height, width = (model.factor * side for side in x.shape[-2:])
+    device, factor = next(model.parameters()).device, model.factor
+    x = fitted(model, x)
+    if tiles is None:
+        return apply(x.to(device), keyed())[0, :, :height, :width].cpu()
+    whole = None
+    for (tall, wide), (high, broad) in tqdm(tiles, "tiles", disable=None, leave=False):
+        part = x[..., *(slice(s.start // factor, s.stop // factor) for s in (tall, wide))]
+        shape = tall.stop - tall.start, wide.stop - wide.start
+        window = noise.Window(keyed(), tiles.size, shape, tall.start, wide.start)
+        y = apply(part.to(device), window)[0].cpu()
+        whole = y.new_empty(len(y), *tiles.size) if whole is None else whole
+        inside = (
+            slice(core.start - tile.start, core.stop - tile.start)
+            for tile, core in ((tall, high), (wide, broad))
+        )
+        whole[:, high, broad] = y[:, *inside]
+    return whole[:, :height, :width]

@@ -137,13 +137,6 @@ def test_what_a_stress_test_does_not_do_is_one_line(capsys, run):
         assert "--stress has draws and temperatures of its own" in line
 
 
-@pytest.mark.parametrize("gigabytes, part", [("0", "above 0"), ("1e-6", "the smallest tile")])
-def test_memory_that_is_too_little_is_one_line(capsys, run, gigabytes, part):
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("photo.png")
-    line = error_of(capsys, "sample", run, "photo.png", "--memory", gigabytes)
-    assert f"--memory {float(gigabytes):g}" in line and part in line
-
-
 @pytest.mark.parametrize("command", [["evaluate"], ["sample"]], ids=lambda c: c[0])
 def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
     line = error_of(
@@ -160,6 +153,7 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
         (["sample", "sr"], "no picture given"),
         (["sample", "vessels", "a.png", "--fit", "--no-fit"], "contradict each other: give one"),
         (["sample", "sr", "a.png", "--fov", "b.png"], "--fov and --fit are for vessels"),
+        (["sample", "sr", "a.png", "--tile", "-1"], "--tile -1: give 0 or more"),
         (["data", "verify", "set9"], "no image set 'set9'"),
         (["data", "list", "set5"], "leave 'set5' out"),
         (["results", "show", "row9"], "no row 'row9'"),

@@ -11,8 +11,10 @@ from PIL import Image
 from cnf.errors import DataError
 from cnf.replication import figures
 from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.data.batches import make_batch
 from cnf.replication.evaluate import evaluate as score
 from cnf.replication.scored_model import Options, Subject
+from cnf.replication.task import SR, VESSELS
 
 
 @pytest.fixture
@@ -81,8 +83,12 @@ def test_crops_lie_where_the_detail_is(loaded, photographs, monkeypatch):
     crops = figures.choose(Subject(*loaded("sr-flow"), photographs()))
     # of each third, 0 1 | 2 | 3, the picture with the stronger noise; inside the noise
     assert [crop.index for crop in crops] == [1, 2, 3]
-    assert {(crop.top, crop.side) for crop in crops} <= {(24, 40), (32, 40), (40, 40)}
-    assert {crop.left for crop in crops} <= {8, 16}
+    assert {(c.box[0].start, c.box[0].stop - c.box[0].start) for c in crops} <= {
+        (24, 40),
+        (32, 40),
+        (40, 40),
+    }
+    assert {crop.box[1].start for crop in crops} <= {8, 16}
     assert len(figures.choose(Subject(*loaded("sr-flow"), photographs(2)))) == 2
 
 
@@ -90,7 +96,8 @@ def test_panels_are_of_one_place(loaded, photographs):
     """A crop at the corner of a picture, and one inside it: input and bicubic follow the truth."""
     subject = Subject(*loaded("sr-flow"), photographs())
     for top, left in ((0, 0), (16, 32), (40, 40)):
-        crop = figures.Crop("picture-1", 1, 40, top, left, 0.0)
+        box = slice(top, top + 40), slice(left, left + 40)
+        crop = figures.Crop("picture-1", 1, box, 0.0)
         panels = figures.panels_of(subject, crop)
         truth = subject.images[1].y[:, top : top + 40, left : left + 40].float()
         assert torch.equal(panels["truth"], truth)
@@ -107,17 +114,19 @@ def test_deviation_is_that_of_the_samples_shown_in_grey_levels(loaded, photograp
     monkeypatch.setattr(figures, "FIGURE_SAMPLES", 3)
     subject = Subject(*loaded("sr-flow"), photographs(), Options(seed=1))
     crop = figures.choose(subject)[0]
-    samples = figures.draw(subject, crop, 3, 1.0)
+    y, x = make_batch(subject.images, [crop.index], subject.data_config)
+    samples = figures.draw(subject, subject.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
     panels = figures.panels_of(subject, crop)
     torch.testing.assert_close(panels["mean of 3, τ = 1"], samples.mean(0))
     expected = (samples - samples.mean(0)).square().mean(0).sqrt().mean(0)
+    assert panels["deviation, τ = 1"].task is SR
     torch.testing.assert_close(panels["deviation, τ = 1"].values, expected)
 
 
 def test_temperatures_share_their_noise(loaded, photographs):
     subject = Subject(*loaded("sr-flow"), photographs())
     crop = figures.choose(subject)[0]
-    panels = figures.temperatures_of(subject, crop)
+    panels = figures.sweep(subject, crop)
     assert list(panels) == ["τ = 0", "τ = 0.5", "τ = 0.7", "τ = 0.8", "τ = 1", "truth"]
     assert torch.equal(panels["τ = 0.8"], figures.panels_of(subject, crop)["sample 1, τ = 0.8"])
     away = [(panels[f"τ = {tau}"] - panels["τ = 0"]).abs().mean() for tau in (0.5, 0.7, 0.8, 1)]
@@ -134,42 +143,52 @@ def eyes(vessels, name, second=False):
 @pytest.mark.parametrize("name", ["drive", "stare"])
 def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(loaded, vessels, name):
     subject = Subject(*loaded("vessels-flow"), eyes(vessels, name, second=True))
-    eye = figures.draw_eye(subject, 0, loaded("vessels-baseline")[0])
-    own = {"sample 1", "sample 2", "sample 3", "marginal", "deviation"}
-    assert set(figures.whole(eye)) == own | {"factorised, probability"}
-    assert eye.shown == {} and eye.title == "picture-0"
-    assert [title for title, _ in figures.joint(eye)] == [
+    title, shown = figures.draw_eye(subject, 0, loaded("vessels-baseline")[0])
+    own = {"sample 1", "sample 2", "sample 3", "marginal", "deviation", "factorised, probability"}
+    assert set(shown) == own | {"draw 1", "draw 2"} and title == "picture-0"
+    assert set(figures.whole(shown)) == own
+    blocks = figures.joint(title, shown)
+    assert [heading for heading, _ in blocks] == [
         "flow: all pixels together",
         "factorised: every pixel on its own",
     ]
+    assert all(set(panels) <= set(shown) for _, panels in blocks)
 
 
 def test_of_a_set_with_credit_photograph_and_both_observers_are_shown(loaded, vessels):
     images = eyes(vessels, "chasedb1", second=True)
-    eye = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 1)
-    assert eye.title == "picture-1 (CHASE_DB1, CC BY 4.0)" and eye.baseline is None
-    assert torch.equal(eye.shown["photograph"], images[1].x.float())
-    assert torch.equal(eye.shown["truth"], 255.0 * images[1].y)
-    assert torch.equal(eye.shown["second observer"], 255.0 * images[1].second)
-    eye = figures.draw_eye(Subject(*loaded("vessels-flow"), eyes(vessels, "embedded-vessels")), 0)
-    assert set(eye.shown) == {"photograph", "truth"}
+    title, shown = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 1)
+    assert title == "picture-1 (CHASE_DB1, CC BY 4.0)" and "draw 1" not in shown
+    assert torch.equal(shown["photograph"], images[1].x.float())
+    assert torch.equal(shown["truth"], 255.0 * images[1].y)
+    assert torch.equal(shown["second observer"], 255.0 * images[1].second)
+    subject = Subject(*loaded("vessels-flow"), eyes(vessels, "embedded-vessels"))
+    _, shown = figures.draw_eye(subject, 0)
+    assert {"photograph", "truth"} < set(shown) and "second observer" not in shown
 
 
 def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(loaded, vessels):
     images = eyes(vessels, "drive")  # 40x36: padded for the model, and cut back
-    eye = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 0)
-    assert eye.samples.shape == (16, 1, 40, 36)
-    torch.testing.assert_close(eye.marginal, eye.samples.mean(0))
-    p = eye.marginal
-    torch.testing.assert_close(eye.deviation, (p - p.square()).clamp(min=0).sqrt())
+    subject = Subject(*loaded("vessels-flow"), images)
+    y, x = make_batch(images, [0], subject.data_config)
+    samples = figures.draw(subject, subject.model, 0, y, x, 16, 1.0)
+    assert samples.shape == (16, 1, 40, 36)
     baseline = loaded("vessels-baseline")
-    own = figures.draw_eye(Subject(*baseline, images), 0)
+    _, shown = figures.draw_eye(subject, 0, baseline[0])
+    p = samples.mean(0)
+    torch.testing.assert_close(shown["marginal"], 255 * p)
+    torch.testing.assert_close(shown["deviation"], (p - p.square()).clamp(min=0).sqrt())
+    assert torch.equal(shown["sample 3"], 255 * samples[2])
+    _, own = figures.draw_eye(Subject(*baseline, images), 0)
     with torch.no_grad():
         q = baseline[0].eval().mean(images[0].x[None].float())[0]
-    torch.testing.assert_close(own.marginal, q)
-    beside = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 0, baseline[0]).baseline
-    assert torch.equal(beside[0], own.marginal)
-    assert torch.equal(beside[1], own.samples[:2])  # the noise is that of the picture
+    torch.testing.assert_close(own["marginal"], 255 * q)
+    torch.testing.assert_close(own["deviation"], (q * (1 - q)).sqrt())
+    assert torch.equal(shown["factorised, probability"], own["marginal"])
+    for n in (1, 2):  # the noise is that of the picture
+        assert torch.equal(shown[f"draw {n}"], own[f"sample {n}"])
+    deviation = figures.whole(shown)["deviation"]
+    assert torch.equal(deviation.values, shown["deviation"][0]) and deviation.task is VESSELS
 
 
 def test_all_panels_of_the_joint_figure_are_the_place_where_the_flow_is_least_sure():
@@ -177,27 +196,29 @@ def test_all_panels_of_the_joint_figure_are_the_place_where_the_flow_is_least_su
     p[:, 100:228, 64:192] = 0.5  # unsure here alone; at 0 and 1 it is sure
     p[:, :90] = 1
     numbers = torch.arange(300.0 * 260).view(1, 300, 260)
-    beside = numbers, torch.stack([numbers, numbers])
-    eye = figures.Eye(
-        "eye", torch.stack([numbers] * 2), p, p, beside, {"truth": numbers, "photograph": numbers}
-    )
-    at = figures.unsure(eye)
-    assert at[1:] in [(slice(top, top + 128), slice(64, 192)) for top in (96, 104)]
-    scales = {"marginal": None, "truth": 1, "photograph": 1}
-    panels = {k: v for _, some in figures.joint(eye) for k, v in some.items()}
-    assert len(panels) == 8
+    names = ("photograph", "truth", "second observer", "sample 1", "sample 2")
+    shown = dict.fromkeys((*names, "factorised, probability", "draw 1", "draw 2"), numbers)
+    panels = {
+        k: v
+        for _, some in figures.joint("eye", shown | {"marginal": 255 * p})
+        for k, v in some.items()
+    }
+    assert len(panels) == 9
+    top = int(panels["truth"][0, 0, 0]) // 260
+    assert top in (96, 104)
+    at = (slice(None), slice(top, top + 128), slice(64, 192))
     for title, panel in panels.items():
-        scale = scales.get(title, 255)
-        assert torch.equal(panel, 255 * p[at] if scale is None else scale * numbers[at]), title
-    small = dataclasses.replace(eye, marginal=p[:, 90:190, 60:180])
-    assert figures.unsure(small)[1:] == (slice(0, 100), slice(8, 108))
+        assert torch.equal(panel, 255 * p[at] if title == "marginal" else numbers[at]), title
+    small = {"marginal": p[:, 90:190, 60:180], "sample 1": numbers[:, 90:190, 60:180]}
+    [(_, panels)] = figures.joint("eye", small)
+    assert torch.equal(panels["sample 1"], small["sample 1"])  # all of it fits
 
 
 def test_a_picture_made_small_keeps_its_vessels():
     thin = torch.zeros(1, 960, 999)
     thin[:, :, 501] = 255  # one pixel wide: every third column would miss it
     small = figures.shrink(thin)
-    assert max(small.shape) == figures.EYE_PANEL and small.shape[1] == round(960 * 320 / 999)
+    assert max(small.shape) == figures.EYE_SIDE and small.shape[1] == round(960 * 320 / 999)
     # one column in 3.1 of a mean that is kept; and seen in every row
     assert small.mean() == pytest.approx(thin.mean().item(), rel=0.01)
     assert small.amax(-1).min() > 255 / 8
@@ -213,8 +234,8 @@ def test_the_joint_figure_needs_the_baseline_beside_the_flow(make_run, loaded, v
     assert [path.name for path in alone] == ["drive-test.png"]
     assert [path.name for path in both] == ["drive-test.png", "drive-test-joint.png"]
     with Image.open(both[1]) as image:
-        # two rows of a heading and three panels of 256 dots, gaps of 10
-        assert image.size == (808, 658) and image.info == {}
+        # two rows of a heading and three panels of 40 pixels in up to 256 dots, gaps of 10
+        assert image.size == (3 * 266 + 10, 2 * (44 + 24 + 6 * 40) + 10) and image.info == {}
     baseline = Subject(*loaded("vessels-baseline"), eyes(vessels, "drive"))
     assert len(figures.draw_figures(baseline, tmp_path / "vessels-baseline" / "figures")) == 1
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import time
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
     (tmp_path / "run").mkdir()
     model.save(tmp_path / "run" / "weights.safetensors")
     found = opened(sampling.sample(str(tmp_path / "run"), [picture], out=tmp_path / "out"))
-    x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
+    x = tiling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
         expected = to_uint8(255 * model.mean(x)[0])[:19, :23]
     assert np.array_equal(found["marginal"], expected) and len(np.unique(expected)) > 17
@@ -232,7 +233,7 @@ def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_pat
     run = make_run("sr-baseline")
     found = opened(sampling.sample(str(run), [picture], num=0, mean=True, out=tmp_path / "out"))
     model = build.load(run / "weights.safetensors")
-    x = sampling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
+    x = tiling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
         assert np.array_equal(found["mean"], to_uint8(model.mean(x)[0])[:38, :46])
 
@@ -316,17 +317,14 @@ def test_other_formats_are_read(make_run, pixels, tmp_path, suffix):
 # -- what is announced -----------------------------------------------------------------------------
 
 
-def test_too_little_memory_is_announced_and_changes_no_sample(
-    make_run, picture, tmp_path, monkeypatch, capsys
-):
+def test_tiles_are_announced_and_change_no_sample(make_run, picture, tmp_path, capsys):
     run = str(make_run("vessels-flow"))
     whole = opened(sampling.sample(run, [picture], num=1, out=tmp_path / "whole"))
     assert "tiles" not in capsys.readouterr().out
-    cut = tiling.Tiles((20, 24), 12, 8, 20)  # 19x23 is extended to 20x24
-    monkeypatch.setattr(sampling, "plan", lambda model, size, memory: cut)
-    tiled = sampling.sample(run, [picture], num=1, out=tmp_path / "tiles", memory=0.5)
-    line = "cat.png: 20x24 in 2x3 tiles of 12x8, margin 20, for --memory 0.5\n"
-    assert line in capsys.readouterr().out
+    tiled = sampling.sample(run, [picture], num=1, out=tmp_path / "tiles", tile=11)
+    # 19x23 is extended to 20x24, and 11 to 12
+    line = r"cat.png: 20x24 in 2x2 tiles of 12 pixels a side, margin \d+ \(--tile\)\n"
+    assert re.search(line, capsys.readouterr().out)
     for name, image in opened(tiled).items():
         # a label may flip where v is within rounding of the threshold, in one of 16 samples
         assert (image != whole[name]).mean() < (0.01 if name == "sample1" else 0.1)
@@ -400,11 +398,8 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
         sampling.sample(run, [picture], many=1, out=tmp_path)
     with pytest.raises(ConfigError, match="--num 0 alone draws nothing"):
         sampling.sample(run, [picture], num=0, out=tmp_path)
-    for memory in (0, -1, math.nan, math.inf):
-        with pytest.raises(ConfigError, match=f"--memory {memory}"):
-            sampling.sample(run, [picture], memory=memory, out=tmp_path)
-    with pytest.raises(ConfigError, match="--memory 1e-06: the smallest tile .* is 40x48"):
-        sampling.sample(run, [picture], memory=1e-6, out=tmp_path)
+    with pytest.raises(ConfigError, match="--tile -1: give 0 or more"):
+        sampling.sample(run, [picture], tile=-1, out=tmp_path)
     with pytest.raises(ConfigError, match="no picture given"):
         sampling.sample(run, [], out=tmp_path)
     with pytest.raises(ConfigError, match="two pictures are called 'cat'"):

@@ -1,8 +1,6 @@
-"""Tiles give what one pass gives, and a pass takes the memory that it is said to take."""
+"""Tiles give what one pass gives."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import skimage.data
@@ -12,9 +10,9 @@ from cnf import build, noise
 from cnf.config import load_config
 from cnf.errors import ConfigError
 from cnf.layers.subbands import bands
-from cnf.replication import sampling, tiling
+from cnf.replication import tiling
 from cnf.replication.results import RESULTS
-from cnf.replication.tiling import Footprint, Tiles, grid, margin, plan
+from cnf.replication.tiling import TILE, WHOLE, Tiles, fitted, grid, in_tiles, margin, plan
 from cnf.resample import _half_inverse
 
 FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")
@@ -83,12 +81,12 @@ NORMED = ["model.norm=instance", "model.levels=0"]
 
 def test_a_model_that_normalises_over_the_picture_is_not_cut():
     model = build.build(load_config("vessels", "flow", "smoke", NORMED)).eval()
-    with pytest.raises(ConfigError, match="sees the whole picture: there is no margin"):
-        margin(model)
-    assert plan(model, (64, 96), 1e9) is None  # it fits
-    sentence = "sample of 64x96 takes .* GB, and this model cannot be cut into tiles: .* statistics"
-    with pytest.raises(ConfigError, match=sentence):
-        plan(model, (64, 96), 1e4)
+    for call in (lambda: margin(model), lambda: plan(model, (64, 96), 32)):
+        with pytest.raises(ConfigError, match="cannot draw in tiles, .* statistics .* --tile 0"):
+            call()
+    assert plan(model, (64, 96)) is None and plan(model, (6400, 9600), 0) is None
+    with pytest.raises(ConfigError, match="cannot draw in tiles"):
+        plan(model, (6400, 9600))
 
 
 def test_the_colours_of_a_tile_are_those_of_the_picture():
@@ -110,7 +108,7 @@ def drawn(model, x, tiles=None, label=False):
             return model.sample(part, 1, 0.8, generator)[0]
         return model.sample_v(part, 1, 0.8, generator)[0]
 
-    return sampling.in_tiles(model, x, apply, lambda: noise.keyed(0, [7]), tiles)
+    return in_tiles(model, x, apply, lambda: noise.keyed(0, [7]), tiles)
 
 
 @pytest.fixture(scope="module", params=FLOWS)
@@ -118,16 +116,16 @@ def strip(request):
     """(model, x, tiles): a strip of a photograph, wider than a tile and not on the grid."""
     model = committed(request.param)
     pixels = torch.from_numpy(skimage.data.coffee().transpose(2, 0, 1).copy()).float()[None]
-    x = pixels[..., 200:231, 20:321] if model.factor > 1 else pixels[..., 200:253, 20:551]
-    size = tuple(model.factor * side for side in sampling.fitted(model, x).shape[-2:])
-    return model, x, Tiles(size, 32, 64, margin(model))
+    x = pixels[..., 200:243, 20:321] if model.factor > 1 else pixels[..., 200:285, 20:551]
+    size = tuple(model.factor * side for side in fitted(model, x).shape[-2:])
+    return model, x, Tiles(size, 64, margin(model))
 
 
 def test_tiles_give_what_one_pass_gives(strip):
     """At the committed weights, in v, everywhere."""
     model, x, tiles = strip
-    assert min(len(side) for side in tiles.sides()) >= 2
-    assert any(t.start > 0 and t.stop < tiles.size[1] for t, _ in tiles.sides()[1])
+    assert min(tiles.size) > tiles.side
+    assert any(t[1].start > 0 and t[1].stop < tiles.size[1] for t, _ in tiles)
     whole, tiled = drawn(model, x), drawn(model, x, tiles)
     # float32 through some 50 convolutions; the resampling kernels leave 3e-8 beyond FADE
     scale = whole.abs().max().item()
@@ -147,81 +145,42 @@ def test_grey_levels_and_labels_are_the_same_up_to_a_rounding(strip):
 def test_a_smaller_margin_or_noise_of_its_own_shows_a_seam(strip):
     model, x, tiles = strip
     whole = drawn(model, x)
-    near = Tiles(tiles.size, tiles.height, tiles.width, 0)
+    near = Tiles(tiles.size, tiles.side, 0)
     assert (drawn(model, x, near) - whole).abs().max() > 0.02
 
     def own(part, generator):
         return model.sample_v(part, 1, 0.8, generator.generator)[0]
 
     with torch.no_grad():
-        fresh = sampling.in_tiles(model, x, own, lambda: noise.keyed(0, [7]), tiles)
+        fresh = in_tiles(model, x, own, lambda: noise.keyed(0, [7]), tiles)
     assert (fresh - whole).abs().max() > 0.02
 
 
-# -- memory ----------------------------------------------------------------------------------------
+# -- how to cut ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def vessels():
-    return committed("vessels-flow-cpu-s0")
-
-
-@pytest.mark.parametrize("size", [(2000, 3000), (3000, 400), (640, 5000)])
-def test_a_plan_covers_the_picture_and_fits(vessels, size):
-    needs, memory = Footprint.of(vessels), 1e9  # none of the pictures fits
-    tiles = plan(vessels, size, memory)
+@pytest.mark.parametrize(
+    "size, side", [((2000, 3000), 900), ((3000, 400), 512), ((640, 5000), 333)]
+)
+def test_tiles_cover_the_picture_with_their_margins(size, side):
+    vessels = committed("vessels-flow-cpu-s0")
+    tiles = plan(vessels, size, side)
+    assert 0 <= tiles.side - side < grid(vessels) and tiles.margin == margin(vessels)
     covered = torch.zeros(size, dtype=torch.int8)
     for tile, core in tiles:
         covered[core] += 1
-        assert needs.bytes([s.stop - s.start for s in tile], size) <= memory
-        for side, outer, inner in zip(size, tile, core, strict=True):
+        for length, outer, inner in zip(size, tile, core, strict=True):
             assert inner.start - outer.start in (inner.start, tiles.margin)
-            assert outer.stop - inner.stop in (side - inner.stop, tiles.margin)
+            assert outer.stop - inner.stop in (length - inner.stop, tiles.margin)
             assert not any(n % grid(vessels) for n in (outer.start, outer.stop, inner.start))
     assert (covered == 1).all()
-    # less than twice the picture is drawn: the tiles are as large as fit
-    assert tiles.pixels < 2 * math.prod(size)
+    rows, columns = (-(-length // tiles.side) for length in size)
+    assert str(tiles).startswith(f"{rows}x{columns} tiles of {tiles.side} pixels a side, margin")
 
 
-def test_a_picture_that_fits_is_not_cut(vessels):
-    size, needs = (512, 640), Footprint.of(vessels)
-    memory = needs.bytes(size, size)
-    assert plan(vessels, size, memory) is None
-    assert plan(vessels, size, 0.99 * memory) is not None
-
-
-def test_the_smallest_tile_must_fit(vessels):
-    size, step = (2000, 3000), grid(vessels)
-    side = step + 2 * margin(vessels)
-    least = Footprint.of(vessels).bytes((side, side), size)
-    assert plan(vessels, size, 1.001 * least).height == step
-    message = f"the smallest tile of a sample of 2000x3000 is {side}x{side}, .* takes 0.2"
-    with pytest.raises(ConfigError, match=message):
-        plan(vessels, size, 0.999 * least)
-
-
-CHILD = """
-import sys, torch
-from cnf import build, noise
-from cnf.replication.cost import peak_memory
-torch.set_num_threads(1)
-model = build.load(sys.argv[1])
-cpu = torch.device("cpu")
-with torch.no_grad():
-    for side in (64, 768):  # the first loads what is loaded once
-        before = peak_memory(cpu)
-        x = torch.zeros(1, 3, side // model.factor, side // model.factor)
-        model.sample(x, 1, 1.0, noise.keyed(0, [0]))
-print(peak_memory(cpu) - before)
-"""
-
-
-@pytest.mark.parametrize("name", FLOWS)
-def test_a_pass_takes_the_memory_that_is_foreseen(name):
-    path = RESULTS / name / "weights.safetensors"
-    out = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=True
-    )
-    foreseen = Footprint.of(committed(name)).bytes((768, 768), (768, 768))
-    # resident memory also holds what the allocator keeps and what convolutions need inside
-    assert 0.6 * foreseen < int(out.stdout) < 1.25 * foreseen
+def test_only_large_pictures_are_cut_unless_asked_for():
+    vessels = committed("vessels-flow-cpu-s0")
+    assert plan(vessels, (2000, WHOLE // 2000)) is None
+    assert plan(vessels, (2004, WHOLE // 2000)).side == TILE
+    assert plan(vessels, (8000, 8000), 0) is None
+    assert plan(vessels, (400, 300), 400) is None and plan(vessels, (400, 300), 396) is not None

@@ -121,5 +121,6 @@ def test_a_table_gives_quantiles_of_area_and_components():
     assert head == "picture,quantity,median,low,high,samples,field_of_view"
     assert area == "eye.png,vessel_area,0.05000,0.00500,0.09500,101,20"
     assert components == "eye.png,components,50.0,5.0,95.0,101,20"
-    text = fundus_view.to_text(lines * 2).splitlines()
-    assert text[1] == text[2] and "5.00 (0.50 to 9.50)" in text[1] and "50 (5 to 95)" in text[1]
+    text = fundus_view.to_text(lines)
+    assert "5.00 (0.50 to 9.50) % of the field of view" in text and "50 (5 to 95)" in text
+    assert text.endswith("median and 90 % interval over 101 samples at temperature 1")

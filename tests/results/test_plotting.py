@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -29,7 +31,7 @@ def test_images_are_rewritten_only_if_their_pixels_change(tmp_path):
 
 
 def test_figures_are_white_and_carry_no_metadata(tmp_path):
-    figure = plotting.curves({"a": ([0, 1], [1, 0]), "b": ([0, 1], [0, 1])}, "steps", "bits/dim")
+    figure = plotting.show_grid([torch.zeros(3, 8, 8)], ["x"])
     with Image.open(plotting.save_figure(figure, tmp_path / "a.png")) as image:
         assert image.info == {} and image.getpixel((0, 0)) == (255, 255, 255)
 
@@ -57,3 +59,14 @@ def test_source_is_shown_with_its_labels_and_without_roles(monkeypatch):
     plotting.show_source(AffineCoupling)
     log_det = next(line for line in shown[0].data.splitlines() if "log|det|" in line)
     assert log_det.endswith(" eq-coupling-logdet")
+
+
+def test_the_style_of_pages_depends_on_no_other_module_of_the_laboratory():
+    """Every page loads it: what it imports makes all pages stale when it changes."""
+    code = (
+        "import sys, cnf; before = set(sys.modules); import cnf.replication.plotting; "
+        "heavy = ('cnf', 'torch', 'scipy', 'pandas', 'skimage'); "
+        "print(*sorted(m for m in set(sys.modules) - before if m.split('.')[0] in heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["cnf.replication", "cnf.replication.plotting"]

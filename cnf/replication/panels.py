@@ -1,0 +1,178 @@
+"""Pictures made of panels with titles, maps of deviations with their scale, and the places of a
+large picture where there is most to see.
+
+Pixels stay pixels: panels are enlarged by whole numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from cnf.replication.plotting import to_uint8
+from cnf.replication.task import Task
+
+SIDE, COLUMNS = 192, 3  # dots of a panel, panels side by side: what a phone shows
+SHEET_SIDE, SHEET_COLUMNS = 256, 4  # on a contact sheet
+DETAIL, DETAILS = 128, "ABC"  # pixels of y a side of a place in a large picture; their names
+OVERVIEW = 512  # dots, the height of a large picture shown whole
+GAP, TITLE, SCALE, HEADING = 10, 24, 22, 44  # dots
+CHECKERS = 8  # pixels a side of the squares behind what is transparent
+INK, MARK = "#222222", "#d55e00"
+
+Box = tuple[slice, slice]  # rows, columns
+
+
+@dataclass(frozen=True, eq=False)
+class Deviation:
+    """Of samples, (H,W), in units of y: shown in colours, up to the `white` of the task, with that
+    scale beneath."""
+
+    values: Tensor
+    task: Task
+
+    def __getitem__(self, box: Box) -> "Deviation":
+        return Deviation(self.values[box], self.task)
+
+
+# as in a file, uint8 (H,W), (H,W,3), with alpha (H,W,2), (H,W,4); grey levels (1,H,W), (3,H,W)
+Panel = np.ndarray | Tensor | Deviation
+
+
+def compose(
+    blocks: Sequence[tuple[str, Mapping[str, Panel]]],
+    side: int = SIDE,
+    columns: int = COLUMNS,
+    lines: Sequence[str] = (),
+) -> np.ndarray:
+    """Blocks of (heading, {title: panel}) below one another, panels of at most `side` dots side by
+    side, and lines of text at the end; uint8 (h,w,3)."""
+    columns = min(columns, max(len(panels) for _, panels in blocks))
+    texts = [GAP + int(_font().getlength(line)) for line in lines]
+    width = max([columns * (side + GAP), *texts]) + GAP
+    strips = []
+    for heading, panels in blocks:
+        if heading:
+            strips.append(_line(heading, width, HEADING, bold=True))
+        row = list(panels.items())
+        for start in range(0, len(row), columns):
+            strips.append(_row(row[start : start + columns], side, width))
+    strips += [_line(line, width, TITLE) for line in lines]
+    return np.concatenate([*strips, _line("", width, GAP)])
+
+
+def contact_sheet(
+    overview: np.ndarray,
+    panels: Mapping[str, Panel],
+    interest: Tensor,
+    why: str,
+    lines: Sequence[str],
+) -> np.ndarray:
+    """What a model made of one picture, uint8 (h,w,3): all of it, or of a large one the places
+    where there is most of `interest`.
+
+    Args:
+        overview: the whole picture, uint8, of any size.
+        panels: {title: uint8 or `Deviation`, of y's size (H,W)}.
+        interest: (H,W), >= 0. why: says what it is.
+        lines: of text, beneath.
+    """
+    if max(interest.shape) <= SHEET_SIDE:
+        return compose([("", panels)], SHEET_SIDE, SHEET_COLUMNS, lines)
+    places = dict(zip(DETAILS, busiest(interest, DETAIL, DETAIL // 4, len(DETAILS)), strict=False))
+    blocks = [(k, {title: p[box] for title, p in panels.items()}) for k, box in places.items()]
+    sheet = compose(blocks, SHEET_SIDE, SHEET_COLUMNS, lines)
+    heading = _line(f"{why}: {', '.join(places)}", sheet.shape[1], HEADING, bold=True)
+    marked = _marked(overview, places, interest.shape, sheet.shape[1])
+    return np.concatenate([heading, marked, sheet])
+
+
+def busiest(interest: Tensor, side: int, step: int, count: int = 1) -> list[Box]:
+    """Up to `count` windows of `side` pixels (or of the picture, if that is smaller) that do not
+    overlap and start at multiples of `step`, where the mean of `interest` (H,W), >= 0, is largest.
+    """
+    tall, wide = (min(side, length) for length in interest.shape)
+    means, found = F.avg_pool2d(interest[None].double(), (tall, wide), step)[0], []
+    down, across = (tall - 1) // step, (wide - 1) // step  # so many steps away windows overlap
+    while len(found) < count and means.max() >= 0:
+        row, column = divmod(int(means.argmax()), means.shape[1])
+        top, left = step * row, step * column
+        found.append((slice(top, top + tall), slice(left, left + wide)))
+        rows = slice(max(0, row - down), row + down + 1)
+        means[rows, max(0, column - across) : column + across + 1] = -1
+    return found
+
+
+def to_image(panel: Panel) -> Image.Image:
+    """What a panel shows, in RGB: alpha over a chequerboard."""
+    if isinstance(panel, Deviation):
+        colours = matplotlib.colormaps["inferno"](panel.values.double().numpy() / panel.task.white)
+        pixels = to_uint8(255 * colours[..., :3].transpose(2, 0, 1))
+    else:
+        pixels = to_uint8(panel) if isinstance(panel, Tensor) else panel
+    image = Image.fromarray(pixels)
+    squares = np.indices(pixels.shape[:2]) // CHECKERS
+    board = Image.fromarray(np.where(squares.sum(0) % 2, 204, 255).astype(np.uint8))
+    return Image.alpha_composite(board.convert("RGBA"), image.convert("RGBA")).convert("RGB")
+
+
+def _row(panels: Sequence[tuple[str, Panel]], side: int, width: int) -> np.ndarray:
+    """Panels side by side, titles above, scales of deviations beneath."""
+    images = [to_image(panel) for _, panel in panels]
+    zooms = [max(1, side // max(image.size)) for image in images]
+    height = TITLE + max(z * image.height for z, image in zip(zooms, images, strict=True))
+    maps = any(isinstance(panel, Deviation) for _, panel in panels)
+    strip = Image.new("RGB", (width, height + SCALE * maps), "white")
+    ink = ImageDraw.Draw(strip)
+    for place, ((title, panel), image, zoom) in enumerate(zip(panels, images, zooms, strict=True)):
+        left = GAP + place * (side + GAP)
+        ink.text((left + side / 2, TITLE / 2), title, INK, _font(), anchor="mm")
+        image = image.resize((zoom * image.width, zoom * image.height), Image.Resampling.NEAREST)
+        strip.paste(image, (left + (side - image.width) // 2, TITLE))
+        if isinstance(panel, Deviation):
+            end, middle = panel.task.white, height + SCALE / 2
+            ramp = torch.linspace(0, end, side).expand(SCALE, side)
+            strip.paste(to_image(Deviation(ramp, panel.task)), (left, height))
+            ink.text((left + 4, middle), "0", "white", _font(), anchor="lm")
+            text = f"{end:g}{panel.task.unit}"
+            ink.text((left + side - 4, middle), text, "black", _font(), anchor="rm")
+    return np.asarray(strip)
+
+
+def _marked(
+    picture: np.ndarray, places: Mapping[str, Box], size: tuple[int, int], width: int
+) -> np.ndarray:
+    """A picture made small where it does not fit, with the places of y, of `size`, marked."""
+    image = to_image(picture)
+    image.thumbnail((width - 2 * GAP, OVERVIEW), Image.Resampling.LANCZOS)
+    strip = Image.new("RGB", (width, image.height), "white")
+    strip.paste(image, (GAP, 0))
+    ink = ImageDraw.Draw(strip)
+    for name, (rows, columns) in places.items():
+        left, right = (GAP + n * image.width / size[1] for n in (columns.start, columns.stop))
+        top, bottom = (n * image.height / size[0] for n in (rows.start, rows.stop))
+        ink.rectangle((left, top, right - 1, bottom - 1), outline=MARK, width=2)
+        halo = {"stroke_width": 2, "stroke_fill": "white"}
+        ink.text((left + 4, top + 2), name, MARK, _font(), **halo)
+    return np.asarray(strip)
+
+
+def _line(text: str, width: int, height: int, bold: bool = False) -> np.ndarray:
+    strip = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(strip).text((GAP, height / 2), text, INK, _font(bold), anchor="lm")
+    return np.asarray(strip)
+
+
+@cache
+def _font(bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The fonts of the book's figures."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", name)
+    return ImageFont.truetype(str(path), 19 if bold else 16)
