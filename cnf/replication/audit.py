@@ -257,8 +257,7 @@ def _subject(
     reference, key = row.model in ledger.REFERENCES, _key(row)
     if key not in cache:
         weights = None if reference else _weights_of(row, repository)
-        read = stress.read if row.metric in ledger.STRESS else load
-        images = _once(cache, (read, row.data, row.split), lambda: read(row.data, row.split, root))
+        images = _once(cache, (load, row.data, row.split), lambda: load(row.data, row.split, root))
         if images.sha256 != row.data_sha256:
             raise LedgerError(f"{row.data} {row.split} holds other pictures than the row names")
         if reference:  # it needs no model: any will do

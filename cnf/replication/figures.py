@@ -21,20 +21,11 @@ from cnf.errors import DataError
 from cnf.flow import ConditionalModel
 from cnf.replication import plotting
 from cnf.replication.data.batches import make_batch
+from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.metrics.survey import TEMPERATURES
 from cnf.replication.scored_model import SAMPLES_DRAW, Subject, pad, sample
 from cnf.resample import imresize_double, imresize_half
 
-PHOTOGRAPHS = ("set5", "set14", "bsd100", "urban100", "embedded-sr")
-# what may be shown of vessels beside our own outputs, and what is then said; None: nothing else
-VESSELS = {
-    "embedded-vessels": "drawn by the package",
-    "chasedb1": "CHASE_DB1, CC BY 4.0",
-    "chasedb1-all": "CHASE_DB1, CC BY 4.0",
-    "drive": None,
-    "stare": None,
-}
-FIGURE_SETS = (*PHOTOGRAPHS, *VESSELS)
 FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
 TEMPERATURE = 0.8  # of single samples of photographs; means and deviations are of samples at 1
 CROP, STEP = 64, 8  # pixels of y a side; where a crop may start
@@ -56,10 +47,11 @@ def draw_figures(subject: Subject, folder: Path) -> list[Path]:
     Raises DataError for a set whose pictures may not be shown.
     """
     name = subject.images.name
-    if name not in FIGURE_SETS:
+    allowed = [entry.name for entry in CATALOGUE.values() if entry.shown != "nothing"]
+    if name not in allowed:
         raise DataError(
             f"no figures of '{name}': its pictures are not ours to show; use one of "
-            f"{', '.join(FIGURE_SETS)}"
+            f"{', '.join(allowed)}"
         )
     figures, baseline = {}, sibling(folder.parent, subject)
     if subject.experiment == "vessels":
@@ -261,7 +253,7 @@ class Eye:
 @torch.no_grad()
 def draw_eye(subject: Subject, index: int, baseline: ConditionalModel | None = None) -> Eye:
     """Samples of a whole picture. Draws of the baseline have the same noise, keyed."""
-    example, allowed = subject.images[index], VESSELS[subject.images.name]
+    example, entry = subject.images[index], CATALOGUE[subject.images.name]
     y, x = make_batch(subject.images, [index], subject.data_config)
     inside = ..., slice(y.shape[-2]), slice(y.shape[-1])
 
@@ -277,8 +269,8 @@ def draw_eye(subject: Subject, index: int, baseline: ConditionalModel | None = N
         deviation = (marginal * (1 - marginal)).sqrt()
     beside = None if baseline is None else (own_mean(baseline, y, x), drawn(baseline, 2))
     shown, title = {}, example.name
-    if allowed:
-        shown, title = {"photograph": x[0], "truth": 255 * y[0]}, f"{title} ({allowed})"
+    if entry.shown == "pictures":
+        shown, title = {"photograph": x[0], "truth": 255 * y[0]}, f"{title} ({entry.credit})"
         if example.second is not None:
             shown["second observer"] = 255.0 * example.second
     return Eye(title, samples, marginal, deviation, beside, shown)

@@ -11,22 +11,10 @@ from cnf.config import config_sha256, load_config
 from cnf.errors import LedgerError
 from cnf.replication import audit, run_folder, stress
 from cnf.replication import results as ledger
-from cnf.replication.data import oddities, registry
+from cnf.replication.data import catalogue
 from cnf.replication.results import Row
 
 ROOT = Path("$CNF_DATA")  # as a reader writes it
-
-# Values of y in a picture, on average: what a pass over a set costs, told without the set.
-ENTRIES = {
-    **dict.fromkeys(("embedded-sr", "tinyimagenet32", "imagenetbox32", "imagenet32"), 3 * 32**2),
-    **dict.fromkeys(("embedded-sr64", "tinyimagenet64", "imagenetbox64", "imagenet64"), 3 * 64**2),
-    **dict.fromkeys(oddities.NAMES, 3 * 32**2),
-    **dict.fromkeys((n for n, odd in oddities.ODD_EYES.items() if odd.of != "drive"), 192**2),
-    **dict.fromkeys((n for n, odd in oddities.ODD_EYES.items() if odd.of == "drive"), 584 * 565),
-    **{"embedded-vessels": 192**2, "far-sr": 3 * 64**2, "far-vessels": 64**2},
-    **{"drive": 584 * 565, "stare": 605 * 700, "chasedb1": 960 * 999, "chasedb1-all": 960 * 999},
-    **{"set5": 340_474, "set14": 690_289, "bsd100": 463_203, "urban100": 2_300_000},
-}
 
 # What ablations of the preset changed: the one whose hash is that of the row is shown.
 CHANGES = (
@@ -80,7 +68,7 @@ def how(row: Row, results: Path = ledger.RESULTS) -> How:
 
 def seconds(row: Row) -> float:
     """About how long an audit of one row computes: values of y, over samples or draws."""
-    entries = ENTRIES[row.data]
+    entries = catalogue.find(row.data).values
     if row.metric in ledger.STRESS:
         entries = min(entries, 3 * stress.SIDE**2)
     return entries * row.num_images * audit.times(row) / audit.SPEED
@@ -88,10 +76,9 @@ def seconds(row: Row) -> float:
 
 def needs(row: Row) -> str | None:
     """The set of a row, where it belongs and how it is had; None if it comes with the package."""
-    name = oddities.ODD_EYES[row.data].of if row.data in oddities.ODD_EYES else row.data
-    if name.startswith(("embedded", "far-")) or name in oddities.NAMES:
-        return None
-    return f"{registry.folder_of(name, ROOT)}: {registry.how_to_get(name, ROOT)}"
+    entry = catalogue.find(row.data)
+    where = entry.where(ROOT)
+    return None if where is None else f"{where}: {entry.how_to_get(ROOT)}"
 
 
 def training(row: Row, results: Path = ledger.RESULTS) -> tuple[str, ...] | None:

@@ -3,17 +3,12 @@
 A flow promises an inverse; float32 keeps the promise only as far as scales, shifts and matrices
 allow (derived in the chapter on why flows blow up). Nothing in a likelihood shows when it is
 broken: so it is counted here, before a floor, a threshold or a clip hides it.
-
-The sets `far-sr` and `far-vessels` hold pictures far from all data: black, white, noise, a
-checkerboard, and a picture of the other experiment.
 """
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import skimage.data
 import torch
 from torch import Tensor
 
@@ -22,8 +17,7 @@ from cnf.baselines import HALF_WIDTH, DiscretisedLogistic, Factorised
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel
 from cnf.replication import evaluate, publishing
-from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.data.embedded import embedded_vessels
+from cnf.replication.data import load
 from cnf.replication.metrics import Score
 from cnf.replication.results import RESULTS, Row
 from cnf.replication.scored_model import Options, Subject, choose_device, per_pass
@@ -52,7 +46,7 @@ def stress(
     """Stress the weights in the folder `run`; append the rows and return them.
 
     Args:
-        on: an image set, also "far-sr" or "far-vessels"; default: the embedded one and the far one.
+        on: an image set; default: the embedded one and the one far from all data.
         samples: of a set, at least, over all temperatures and pictures.
         Others: see `evaluate.evaluate`.
     """
@@ -65,7 +59,7 @@ def stress(
     kinds = [f"{kind}-{config.experiment}" for kind in ("embedded", "far")]
     rows = []
     for one in kinds if on is None else [on]:
-        subject = Subject(model, config, read(one, split, root), options)
+        subject = Subject(model, config, load(one, split, root), options)
         found = list(scores(subject, per_picture(subject)))
         rows += evaluate.record(found, subject, name, run, supersede, None, results)
     return rows
@@ -197,38 +191,3 @@ def middle(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[Tensor, Tenso
     y = y[..., top : top + height, left : left + width]
     (top, height), (left, width) = ((a // model.factor, b // model.factor) for a, b in sides)
     return y, x[..., top : top + height, left : left + width]
-
-
-# --- inputs far from the data ---------------------------------------------------------------------
-
-
-def read(name: str, split: str, root: Path | None = None) -> ImageSet:
-    """An image set as `cnf.replication.data.load` reads it, or a far one."""
-    far_sets = {f"far-{experiment}": experiment for experiment in ("sr", "vessels")}
-    return far(far_sets[name]) if name in far_sets else load(name, split, root)
-
-
-def far(experiment: str) -> ImageSet:
-    """Five pictures of 64x64. Super-resolution: as y, x is their half. Vessels: as x, and y says
-    where the picture is light."""
-    rng = np.random.default_rng(0)
-    board = np.indices((SIDE, SIDE)).sum(0) % 2 * 255
-    if experiment == "sr":
-        other = embedded_vessels("test")[0].x.numpy()
-    else:
-        other = skimage.data.chelsea().transpose(2, 0, 1)
-    top, left = ((s - SIDE) // 2 for s in other.shape[-2:])
-    pictures = {
-        "black": np.zeros((3, SIDE, SIDE)),
-        "white": np.full((3, SIDE, SIDE), 255),
-        "noise": rng.integers(0, 256, (3, SIDE, SIDE)),
-        "checkerboard": np.stack([board] * 3),
-        "other": other[:, top : top + SIDE, left : left + SIDE],
-    }
-    examples = []
-    for name, pixels in pictures.items():
-        pixels = torch.from_numpy(pixels.astype(np.uint8))
-        light = (pixels.float().mean(0, keepdim=True) >= 128).to(torch.uint8)
-        pair = (pixels, None) if experiment == "sr" else (light, pixels)
-        examples.append(Example(name, *pair))
-    return ImageSet(f"far-{experiment}", "test", experiment, examples, "far from all data")
