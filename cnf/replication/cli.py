@@ -290,14 +290,14 @@ def data(
             may be downloaded.
         name: only this set.
     """
-    from cnf.replication.data import registry
+    from cnf.replication.data import inventory
 
     if action == "list":
         if name is not None:
             raise ConfigError(f"data list shows every set: leave '{name}' out")
-        lines = registry.list_sets()
+        lines = inventory.list_sets()
     else:
-        lines = {"verify": registry.verify, "prepare": registry.prepare}[action](name)
+        lines = {"verify": inventory.verify, "prepare": inventory.prepare}[action](name)
     print("\n".join(lines))
 
 

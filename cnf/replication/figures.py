@@ -17,21 +17,13 @@ from cnf import build, noise
 from cnf.errors import DataError
 from cnf.flow import ConditionalModel
 from cnf.replication.data.batches import make_batch
+from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
 from cnf.replication.plotting import save_image
 from cnf.replication.scored_model import SAMPLES_DRAW, ScoredModel, pad
 from cnf.replication.task import SR, VESSELS
 from cnf.resample import imresize_double, imresize_half
 
-PHOTOGRAPHS = ("set5", "set14", "bsd100", "urban100", "embedded-sr")
-# what may be shown of vessels beside our own outputs, and what is then said; None: nothing else
-EYES = {
-    "embedded-vessels": "drawn by the package",
-    "chasedb1": "CHASE_DB1, CC BY 4.0",
-    "chasedb1-all": "CHASE_DB1, CC BY 4.0",
-    "drive": None,
-    "stare": None,
-}
 FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
 CROP, STEP = 64, 8  # pixels of y a side; where a crop may start
 NUM_EYES, EYE_CROP = 2, 128  # whole pictures of vessels; pixels a side of a place
@@ -49,13 +41,14 @@ def draw_figures(m: ScoredModel, folder: Path) -> list[Path]:
     Raises DataError for a set whose pictures may not be shown.
     """
     name = m.images.name
-    if name not in PHOTOGRAPHS and name not in EYES:
+    allowed = [entry.name for entry in CATALOGUE.values() if entry.shown != "nothing"]
+    if name not in allowed:
         raise DataError(
             f"no figures of '{name}': its pictures are not ours to show; use one of "
-            f"{', '.join((*PHOTOGRAPHS, *EYES))}"
+            f"{', '.join(allowed)}"
         )
     figures, baseline = {}, sibling(folder.parent, m)
-    if name in EYES:
+    if m.task is VESSELS:
         eyes = [draw_eye(m, index, baseline) for index in list(m.indices)[:NUM_EYES]]
         figures[""] = compose([(title, whole(shown)) for title, shown in eyes], EYE_SIDE)
         if baseline is not None:
@@ -168,7 +161,7 @@ def draw_eye(
 ) -> tuple[str, dict[str, Tensor]]:
     """Title and {title: grey levels (C,H,W)} of a whole picture; the deviation is in probability.
     Samples of the baseline have the same noise, keyed."""
-    example, credit = m.images[index], EYES[m.images.name]
+    example, entry = m.images[index], CATALOGUE[m.images.name]
     y, x = make_batch(m.images, [index], m.data_config)
     samples = draw(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
     marginal, deviation = samples.mean(0), samples.std(0, correction=0)
@@ -176,8 +169,8 @@ def draw_eye(
         marginal = own_mean(m.model, y, x)
         deviation = (marginal * (1 - marginal)).sqrt()
     title, shown = example.name, {}
-    if credit:
-        title, shown = f"{title} ({credit})", {"photograph": x[0], "truth": 255 * y[0]}
+    if entry.shown == "pictures":
+        title, shown = f"{title} ({entry.credit})", {"photograph": x[0], "truth": 255 * y[0]}
         if example.second is not None:
             shown["second observer"] = 255.0 * example.second
     shown |= {f"sample {n + 1}": 255 * samples[n] for n in range(3)}

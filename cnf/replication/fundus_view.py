@@ -15,13 +15,12 @@ from torch import Tensor
 
 from cnf.config import Config
 from cnf.errors import ConfigError, DataError
+from cnf.replication.data import catalogue
 from cnf.replication.data.field_of_view import field_of_view
 from cnf.replication.data.folders import partner
 from cnf.replication.data.images import LUMA, Photograph, read_mask
 from cnf.replication.metrics.shapes import shape
 
-# The diameter of the field of view in the photographs of a training set, in pixels.
-ACROSS = {"drive": 540, "chasedb1": 920, "embedded-vessels": 243}
 # A diameter that differs by more than this factor is fitted. On two pictures each, the flow trained
 # on DRIVE lost up to 0.04 of F when its own pictures were resized by that much, and on CHASE_DB1,
 # 1.7 times as wide, had F 0.65 fitted and 0.2 to 0.4 as they are.
@@ -113,7 +112,8 @@ def view(
         notes.append(f"field of view {how}: {wide} pixels across, {share}")
     elif not own:
         notes.append("no field of view found (no dark border): all of the picture counts")
-    known = ACROSS.get(config.data.train)
+    trained_on = catalogue.CATALOGUE.get(config.data.train)
+    known = trained_on and trained_on.across
     if fit and known is None:
         raise ConfigError(
             f"--fit: nobody said how wide the field of view is in '{config.data.train}', on which "

@@ -12,8 +12,8 @@ from cnf import build
 from cnf.config import Config
 from cnf.errors import LedgerError
 from cnf.replication import claims, run_folder
+from cnf.replication.data import catalogue
 from cnf.replication.metrics import METRICS
-from cnf.replication.publishing import terms
 from cnf.replication.results import (
     REPOSITORY,
     RESULTS,
@@ -248,7 +248,7 @@ def card(folder: Path, results: Path = RESULTS) -> str:
         table=_scores(mine, config.experiment),
         rows=len(mine),
         worst=_worst(folder, TASKS[config.experiment].worst),
-        terms=terms(config.data.train),
+        terms=catalogue.terms(config.data.train),
     )
 
 

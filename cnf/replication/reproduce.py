@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from cnf import build
 from cnf.errors import CnfError, DataError, LedgerError
 from cnf.replication import run_folder
-from cnf.replication.data import ImageSet, load
+from cnf.replication.data import ImageSet, catalogue, load
 from cnf.replication.evaluate import validation
 from cnf.replication.metrics import METRICS
 from cnf.replication.results import (
@@ -64,9 +64,16 @@ def how(row: Row, results: Path = RESULTS) -> How:
         described(row),
         f"{number}, {' or '.join(within) or 'exactly'}",
         f"python -m cnf results audit {row.id}" if can else None,
-        None,
+        needs(row),
         training(row, results),
     )
+
+
+def needs(row: Row) -> str | None:
+    """The set of a row, where it belongs and how it is had; None if it comes with the package."""
+    entry = catalogue.find(row.data)
+    where = entry.where(ROOT)
+    return None if where is None else f"{where}: {entry.how_to_get(ROOT)}"
 
 
 def training(row: Row, results: Path = RESULTS) -> tuple[str, ...] | None:

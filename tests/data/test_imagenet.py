@@ -10,7 +10,7 @@ import torch
 
 from cnf.config import DataConfig
 from cnf.errors import DataError
-from cnf.replication.data import imagenet, load, registry
+from cnf.replication.data import imagenet, inventory, load
 from cnf.replication.data.batches import make_batch
 
 TRAIN, VALID = 52, 7  # pictures; 5 training pictures are held out
@@ -75,7 +75,7 @@ def left_behind(root) -> list[str]:
 def test_every_form_gives_the_same_splits_which_part_the_pictures(own, form, size):
     root, train, valid = own(form, size)
     name, release = f"imagenet{size}", "vandenoord" if form == "png" else "chrabaszcz"
-    assert f"{TRAIN + VALID} pictures" in registry.prepare(name, root)[0]
+    assert f"{TRAIN + VALID} pictures" in inventory.prepare(name, root)[0]
     sets = {split: load(name, split, root) for split in ("train", "valid", "test")}
     held = imagenet.held_out(TRAIN)
     assert np.array_equal(sets["train"].stacked[0], train[~held])
@@ -93,7 +93,7 @@ def test_every_form_gives_the_same_splits_which_part_the_pictures(own, form, siz
 
 def test_the_description_says_which_release_and_that_the_other_cannot_be_compared(own):
     root, *_ = own("pickle", 32)
-    registry.prepare("imagenet32", root)
+    inventory.prepare("imagenet32", root)
     line = load("imagenet32", "train", root).describe()
     assert line.startswith("imagenet32-chrabaszcz train: 47 of 32x32")
     assert (
@@ -103,17 +103,17 @@ def test_the_description_says_which_release_and_that_the_other_cannot_be_compare
 
 def test_the_name_that_the_ledger_keeps_loads_the_same_set(own):
     root, *_ = own("png", 32)
-    registry.prepare("imagenet32", root)
+    inventory.prepare("imagenet32", root)
     images = load("imagenet32", "test", root)
     assert load(images.name, "test", root).sha256 == images.sha256
 
 
 def test_pictures_are_mapped_not_read_and_make_batches(own, monkeypatch):
     root, train, _ = own("npz", 32)
-    registry.prepare("imagenet32", root)
+    inventory.prepare("imagenet32", root)
     with monkeypatch.context() as patch:
         patch.setattr(imagenet.torch, "from_numpy", lambda array: array)
-        mapped = imagenet.load("imagenet32", "train", root).examples.y
+        mapped = load("imagenet32", "train", root).examples.y
     assert isinstance(mapped, np.memmap)
     images = load("imagenet32", "train", root)
     y, x = make_batch(images, [4, 0], DataConfig())
@@ -124,11 +124,12 @@ def test_pictures_are_mapped_not_read_and_make_batches(own, monkeypatch):
 def test_two_releases_in_one_folder_must_be_told_apart(own):
     root, *_ = own("npz", 32)
     own("png", 32)
-    assert len(registry.prepare("imagenet32", root)) == 2
+    assert len(inventory.prepare("imagenet32", root)) == 2
     message = message_of(load, "imagenet32", "test", root)
     assert "imagenet32-chrabaszcz or imagenet32-vandenoord" in message
     assert load("imagenet32-vandenoord", "test", root).name == "imagenet32-vandenoord"
-    assert "choose one of imagenet32" in message_of(load, "imagenet32-2016", "test", root)
+    message = message_of(load, "imagenet32-2016", "test", root)
+    assert "imagenet32-chrabaszcz" in message and "imagenet32-vandenoord" in message
 
 
 def test_held_out_pictures_are_ten_thousand_and_depend_on_the_number_alone():
@@ -142,23 +143,24 @@ def test_held_out_pictures_are_ten_thousand_and_depend_on_the_number_alone():
 
 def test_prepared_pictures_verify_until_they_change(own, monkeypatch):
     root, *_ = own("npz", 32)
-    registry.prepare("imagenet32", root)
-    assert "47 train, 5 valid, 7 test" in registry.verify("imagenet32", root)[0]
-    monkeypatch.setattr(registry, "NAMES", tuple(imagenet.SIZES))
-    assert len(registry.verify(None, root)) == 1
+    inventory.prepare("imagenet32", root)
+    assert "47 train, 5 valid, 7 test" in inventory.verify("imagenet32", root)[0]
+    only = {"imagenet32": inventory.CATALOGUE["imagenet32"]}
+    monkeypatch.setattr(inventory, "CATALOGUE", only)
+    assert len(inventory.verify(None, root)) == 1
     path = root / "imagenet32/prepared/chrabaszcz/valid.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert "the valid pictures" in message_of(registry.verify, "imagenet32", root)
+    assert "the valid pictures" in message_of(inventory.verify, "imagenet32", root)
 
 
 def test_preparing_twice_does_nothing(own):
     root, *_ = own("npz", 32)
-    registry.prepare("imagenet32", root)
+    inventory.prepare("imagenet32", root)
     record = root / "imagenet32/prepared/chrabaszcz/sha256.json"
     before = record.stat().st_mtime_ns
-    assert "already prepared" in registry.prepare("imagenet32", root)[0]
+    assert "already prepared" in inventory.prepare("imagenet32", root)[0]
     assert record.stat().st_mtime_ns == before
 
 
@@ -168,7 +170,7 @@ def test_a_killed_preparation_leaves_nothing_that_loads_and_can_be_done_again(ow
     part.mkdir(parents=True)
     (part / "train.npy").write_bytes(b"half")
     assert "prepare imagenet32" in message_of(load, "imagenet32", "train", root)
-    registry.prepare("imagenet32", root)
+    inventory.prepare("imagenet32", root)
     assert len(load("imagenet32", "train", root)) == 47 and left_behind(root) == ["chrabaszcz"]
 
 
@@ -182,7 +184,7 @@ def test_a_malicious_batch_is_refused_and_does_not_run(own, tmp_path):
 
     content = pickle.dumps({"data": pixels(5, 32, 0).reshape(5, -1), "labels": Payload()}, 3)
     (root / "imagenet32/train_data_batch_7").write_bytes(content)
-    message = message_of(registry.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, "imagenet32", root)
     assert "train_data_batch_7" in message and "mkdir" in message
     assert not witness.exists() and left_behind(root) == []
 
@@ -191,7 +193,7 @@ def test_pickled_objects_inside_an_npz_file_are_refused(own):
     root, *_ = own("npz", 32)
     path = root / "imagenet32/val_data.npz"
     np.savez(path, data=np.array([{}], object))
-    message = message_of(registry.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, "imagenet32", root)
     assert "val_data.npz" in message and left_behind(root) == []
 
 
@@ -203,10 +205,10 @@ def test_truncated_and_missing_files_are_named(own, form, file):
     root, *_ = own(form, 32)
     path = root / "imagenet32" / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    message = message_of(registry.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, "imagenet32", root)
     assert file in message and "get it again" in message and left_behind(root) == []
     path.unlink()
-    message = message_of(registry.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, "imagenet32", root)
     expected = "51 PNG files, but" if form == "png" else f"expected {file.removesuffix('.npz')}"
     assert expected in message and left_behind(root) == []
 
@@ -214,7 +216,7 @@ def test_truncated_and_missing_files_are_named(own, form, file):
 def test_a_batch_that_is_there_twice_is_refused(own):
     root, *_ = own("pickle", 32)
     own("npz", 32)
-    assert "found 2: keep one" in message_of(registry.prepare, "imagenet32", root)
+    assert "found 2: keep one" in message_of(inventory.prepare, "imagenet32", root)
 
 
 @pytest.mark.parametrize(
@@ -235,14 +237,14 @@ def test_pictures_of_another_shape_are_refused_with_their_shape(own, form, data,
         np.savez(path.with_suffix(".npz"), **content)
     else:
         path.write_bytes(pickle.dumps(content))
-    message = message_of(registry.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, "imagenet32", root)
     assert "val_data" in message and shown in message and left_behind(root) == []
 
 
 def test_a_png_of_another_size_is_refused(own, write):
     root, *_ = own("png", 32)
     write(root / "imagenet32/valid_32x32/00002.png", np.zeros((30, 32, 3), np.uint8))
-    assert "30x32 (HxW), not 32x32" in message_of(registry.prepare, "imagenet32", root)
+    assert "30x32 (HxW), not 32x32" in message_of(inventory.prepare, "imagenet32", root)
 
 
 @pytest.mark.parametrize("count, shown", [(1, "48 pictures"), (30, "more than the 52")])
@@ -251,13 +253,13 @@ def test_another_number_of_pictures_than_the_release_has_is_refused(own, count, 
     np.savez(
         root / "imagenet32/train_data_batch_10.npz", data=pixels(count, 32, 3).reshape(count, -1)
     )
-    message = message_of(registry.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, "imagenet32", root)
     assert shown in message and left_behind(root) == []
 
 
 def test_a_prepared_file_that_was_cut_is_refused(own):
     root, *_ = own("npz", 32)
-    registry.prepare("imagenet32", root)
+    inventory.prepare("imagenet32", root)
     path = root / "imagenet32/prepared/chrabaszcz/train.npy"
     path.write_bytes(path.read_bytes()[:-1])
     message = message_of(load, "imagenet32", "train", root)
@@ -273,7 +275,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(own, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(imagenet.np.lib.format, "write_array_header_1_0", full)
-    message = message_of(registry.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, "imagenet32", root)
     assert "No space left" in message and left_behind(root) == []
 
 
@@ -281,20 +283,20 @@ def test_what_is_not_there_or_not_prepared_is_said_with_the_next_step(own, tmp_p
     message = message_of(load, "imagenet64", "test", tmp_path)
     assert str(tmp_path) in message and "data prepare imagenet64" in message
     (tmp_path / "imagenet64").mkdir()
-    message = message_of(registry.prepare, "imagenet64", tmp_path)
+    message = message_of(inventory.prepare, "imagenet64", tmp_path)
     assert "neither train_data_batch_1 to 10" in message and "README" in message
     for read in (lambda: load("imagenet64", "test", tmp_path), lambda: verify64(tmp_path)):
         assert "prepare imagenet64` once" in message_of(read)
     own("npz", 64)
-    assert any("now `python -m cnf" in line for line in registry.prepare(None, tmp_path))
+    assert any("now `python -m cnf" in line for line in inventory.prepare(None, tmp_path))
 
 
 def verify64(root):
-    return registry.verify("imagenet64", root)
+    return inventory.verify("imagenet64", root)
 
 
 def test_the_record_holds_the_hash_of_each_split(own):
     root, *_ = own("npz", 32)
-    registry.prepare("imagenet32", root)
+    inventory.prepare("imagenet32", root)
     record = json.loads((root / "imagenet32/prepared/chrabaszcz/sha256.json").read_text())
     assert record == {s: load("imagenet32", s, root).sha256 for s in ("train", "valid", "test")}

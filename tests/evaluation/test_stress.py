@@ -38,7 +38,7 @@ def test_committed_models_stay_finite(name, kind):
     """A few of the samples whose rows are in the ledger."""
     model = build.load(RESULTS / name / "weights.safetensors")
     config = model.config
-    images = stress.read(f"{kind}-{config.experiment}", "test")
+    images = load(f"{kind}-{config.experiment}", "test")
     scores = found(model, config, images, limit=5)
     assert one(scores, "nonfinite_samples").value == 0
     assert one(scores, "nonfinite_samples").samples == 5 * 6
@@ -117,7 +117,7 @@ def test_counts_are_those_of_the_samples(loaded, name, monkeypatch):
 
 def test_samples_are_keyed_and_do_not_depend_on_how_many_are_drawn_at_once(loaded, monkeypatch):
     model, config = loaded("vessels-flow")
-    images = stress.far("vessels")
+    images = load("far-vessels", "test")
     together = found(model, config, images, each=5, limit=3)
     monkeypatch.setattr(subjects, "CHUNK", 3 * 2 * 64 * 64)
     apart = found(model, config, images, each=5, limit=3)
@@ -143,19 +143,6 @@ def test_rows_are_derived_again(make_run, tmp_path, name):
     assert [check.status for check in checks] == ["same"] * len(rows), audit.report(checks)
     assert all(row.command.endswith("--limit 2 --samples 20 --stress") for row in rows)
     assert "finite" in (run / "card.md").read_text()
-
-
-def test_far_pictures_are_what_they_are_called():
-    for experiment in ("sr", "vessels"):
-        images = stress.far(experiment)
-        pictures = {e.name: e.y if e.x is None else e.x for e in images}
-        assert list(pictures) == ["black", "white", "noise", "checkerboard", "other"]
-        assert all(p.shape == (3, 64, 64) for p in pictures.values())
-        assert pictures["black"].max() == 0 and pictures["white"].min() == 255
-        board = pictures["checkerboard"].int()
-        assert (board[:, :, 1:] - board[:, :, :-1]).abs().min() == 255
-        assert 40 < pictures["other"].float().std() + pictures["other"].float().mean() < 255
-    assert {e.y.max().item() for e in stress.far("vessels")} == {0, 1}
 
 
 def test_large_pictures_are_cut_to_their_middle(loaded):

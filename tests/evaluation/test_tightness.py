@@ -14,7 +14,7 @@ from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import BinaryDequantization, GaussianPrior
 from cnf.layers.base import Bijection
-from cnf.replication.data.embedded import embedded_vessels
+from cnf.replication.data import load
 from cnf.replication.data.examples import ImageSet
 from cnf.replication.data.known import ThresholdedField
 from cnf.replication.metrics import tightness
@@ -168,7 +168,7 @@ def test_sizes_must_fit_the_draws():
 
 
 def test_crops_lie_in_view_and_are_cut_from_both():
-    images = embedded_vessels("test")
+    images = load("embedded-vessels", "test")
     y, x, which = tightness.crops(images, 10, 8, seed=1)
     assert y.shape == (10, 1, 8, 8) and x.shape == (10, 3, 8, 8)
     assert which == [k % len(images) for k in range(10)]
@@ -190,7 +190,7 @@ def test_every_place_in_view_is_as_likely():
 
 
 def test_a_view_without_room_is_named():
-    example = embedded_vessels("test")[0]
+    example = load("embedded-vessels", "test")[0]
     images = ImageSet("one", "test", "vessels", [example], "a picture")
     with pytest.raises(DataError, match=f"200x200 .* '{example.name}'"):
         tightness.crops(images, 1, 200)

@@ -31,13 +31,13 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: write folder:PATH with the path of your pictures")
-    name = f"folder:{folder.name}"
+    name, source = f"folder:{folder.name}", "own pictures"
     parted = [s for s in ("train", "valid", "test") if (folder / s).is_dir()]
     if parted and split not in parted:
         raise DataError(f"{folder} has no {split}/ beside {', '.join(parted)}: add it")
     folder = folder / split if parted else folder
     vessels = (folder / "images").is_dir()
-    paths, source = pictures(folder / "images" if vessels else folder), "own pictures"
+    paths = pictures(folder / "images" if vessels else folder)
     if not parted:
         found = by_hash(paths)
         if not found["train"]:
@@ -47,16 +47,16 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
             )
         parts = ", ".join(f"{len(found[s])} {s}" for s in found)
         paths, source = found[split], f"own pictures, split by a hash of each file ({parts})"
-    read = _labelled if vessels else _target
-    examples = [read(folder, path) for path in paths]
-    if cropped := sum(odd for _, odd in examples):
-        source += f"; {cropped} cropped to even sides at the right and bottom"
     if vessels:
-        marked = sum(int(e.y.sum()) for e, _ in examples) / sum(e.y.numel() for e, _ in examples)
+        examples = [_labelled(folder, path) for path in paths]
+        marked = sum(int(e.y.sum()) for e in examples) / sum(e.y.numel() for e in examples)
         source += f"; {100 * marked:.2g} % of the pixels are marked"
         source += ", more than is not: are labels black on white?" * (marked > 0.5)
-    kind = "vessels" if vessels else "sr"
-    return ImageSet(name, split, kind, [example for example, _ in examples], source)
+        return ImageSet(name, split, "vessels", examples, source)
+    read = [whole(path) for path in paths]
+    if cropped := sum(odd for _, odd in read):
+        source += f"; {cropped} cropped to even sides at the right and bottom"
+    return ImageSet(name, split, "sr", [example for example, _ in read], source)
 
 
 def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -67,8 +67,7 @@ def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
     file stay together. In a small folder where none falls below, the lowest become test, then
     valid.
     """
-    digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
-    place = [int.from_bytes(digest[:6], "big") / 2**48 for digest in digests]
+    place = [uniform(path.read_bytes()) for path in paths]
     order, start, found = sorted(place), 0, {}
     for split, end in zip(("test", "valid"), np.cumsum(HELD_OUT), strict=True):
         least = bisect_right(order, order[start]) if start < len(order) else start
@@ -81,10 +80,19 @@ def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
     }
 
 
-def even(pixels: np.ndarray) -> np.ndarray:
-    """A picture (H,W,3) without an odd row at the bottom or column at the right: x is half of y."""
-    height, width = pixels.shape[:2]
-    return np.ascontiguousarray(pixels[: height - height % 2, : width - width % 2])
+def uniform(content: bytes) -> float:
+    """The hash of some bytes as a number in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:6], "big") / 2**48
+
+
+def whole(path: Path) -> tuple[Example, bool]:
+    """A photograph without an odd row at the bottom or column at the right, as x is half of y, and
+    whether there was any."""
+    pixels = read_image(path)
+    height, width = (side // 2 * 2 for side in pixels.shape[:2])
+    check_size(path, height, width)
+    cropped = (height, width) != pixels.shape[:2]
+    return Example(path.stem, to_tensor(pixels[:height, :width])), cropped
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -106,49 +114,33 @@ def find(folder: Path, prefix: str) -> Path:
     return found[0]
 
 
-def missing(name: str, where: Path) -> DataError:
-    """The error of a set that is not where it was looked for."""
-    return DataError(
-        f"{name}: nothing at {where}: see `python -m cnf data prepare {name}` for how to get it, "
-        "or set CNF_DATA to the folder that holds it"
-    )
-
-
 def to_tensor(pixels: np.ndarray) -> Tensor:
     """(H,W,3) or (H,W) -> uint8 (C,H,W)."""
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(pixels).astype(np.uint8, copy=False))
 
 
-def _target(folder: Path, path: Path) -> tuple[Example, bool]:
-    """The picture, and whether it lost a row or column."""
-    pixels = read_image(path)
-    whole = even(pixels)
-    check_size(path, *whole.shape[:2])
-    return Example(path.stem, to_tensor(whole)), whole.shape != pixels.shape
-
-
-def _labelled(folder: Path, path: Path) -> tuple[Example, bool]:
-    pixels = read_image(path)
-    size = pixels.shape[:2]
-    label = read_mask(partner(folder / "labels", path), size)
-    fov = None
+def _labelled(folder: Path, path: Path) -> Example:
+    pixels, fov = read_image(path), None
+    label = read_mask(partner(folder / "labels", path), pixels.shape[:2])
     if (folder / "masks").is_dir():
-        fov = torch.from_numpy(read_mask(partner(folder / "masks", path), size))
+        mask = partner(folder / "masks", path)
+        fov = torch.from_numpy(read_mask(mask, pixels.shape[:2]))
         if not fov.any():
-            raise DataError(f"{partner(folder / 'masks', path)}: marks nothing: white is in view")
-    return Example(path.stem, to_tensor(label), to_tensor(pixels), fov), False
+            raise DataError(f"{mask}: marks nothing: white is in view")
+    return Example(path.stem, to_tensor(label), to_tensor(pixels), fov)
 
 
 def partner(folder: Path, path: Path) -> Path:
     """The picture in `folder` that goes by the name of `path`, whatever its format."""
     there = [p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES]
-    found = [p for p in there if p.stem == path.stem]
+    found = sorted(p.name for p in there if p.stem == path.stem)
     if len(found) == 1:
-        return found[0]
+        return folder / found[0]
     if found:
-        names = " and ".join(sorted(p.name for p in found))
-        raise DataError(f"{path}: has {len(found)} in {folder.name}/: keep one of {names}")
+        raise DataError(
+            f"{path}: has {len(found)} in {folder.name}/: keep one of {' and '.join(found)}"
+        )
     names = ", ".join(sorted(p.name for p in there)[:2]) or "no picture"
     raise DataError(
         f"{path}: has none in {folder}: add {path.stem}.png (there: {names}{', ...' * bool(there)})"

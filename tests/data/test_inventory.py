@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from cnf.errors import DataError
-from cnf.replication.data import load, registry
-from cnf.replication.data.sets import NAMES
+from cnf.replication.data import inventory, load, packed, pixel_hash
+from cnf.replication.data.catalogue import CATALOGUE
 
+FILES = CATALOGUE["tinyimagenet64-72k"].pictures
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
 
 
@@ -19,22 +20,24 @@ def set5(tmp_path, write, picture, monkeypatch):
     pixels = {name: picture(8, 6, i) for i, name in enumerate(SET5)}
     for name in SET5:
         write(tmp_path / "sets" / "set5" / f"{name}.png", pixels[name])
-    hashes = {"set5": {name: registry.pixel_hash(pixels[name]) for name in SET5}}
+    hashes = {"set5": {name: pixel_hash(pixels[name]) for name in SET5}}
     (tmp_path / "registry.json").write_text(json.dumps(hashes))
-    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "registry.json")
+    monkeypatch.setattr(inventory, "REGISTRY", tmp_path / "registry.json")
     return tmp_path / "sets"
 
 
 def test_embedded_sets_agree_with_the_committed_registry(no_sets):
-    lines = registry.verify()
-    assert len(lines) == 3 and all("agree" in line for line in lines)
+    lines = inventory.verify()
+    names = {e.name for e in CATALOGUE.values() if e.folder is None and e.of is None}
+    assert {line.split(":")[0] for line in lines} == names and len(names) == 9
+    assert all("agree" in line for line in lines)
 
 
 def test_right_pixels_verify_whatever_the_format(set5, write, picture):
-    assert "5 parts" in registry.verify("set5", set5)[0]
+    assert "5 parts" in inventory.verify("set5", set5)[0]
     (set5 / "set5" / "bird.png").unlink()
     write(set5 / "set5" / "bird.bmp", picture(8, 6, 1))
-    assert "agree" in registry.verify("set5", set5)[0]
+    assert "agree" in inventory.verify("set5", set5)[0]
 
 
 def test_one_wrong_pixel_is_refused_naming_picture_and_hashes(set5, write, picture):
@@ -42,33 +45,33 @@ def test_one_wrong_pixel_is_refused_naming_picture_and_hashes(set5, write, pictu
     pixels[3, 3, 1] ^= 1
     write(set5 / "set5" / "bird.png", pixels)
     with pytest.raises(DataError) as error:
-        registry.verify("set5", set5)
+        inventory.verify("set5", set5)
     message = str(error.value)
     assert "\n" not in message
     assert "1 of 5" in message and "bird" in message and "get the set again" in message
-    assert registry.pixel_hash(pixels)[:12] in message
+    assert pixel_hash(pixels)[:12] in message
 
 
 def test_missing_picture_is_named(set5):
     (set5 / "set5" / "head.png").unlink()
     with pytest.raises(DataError, match=r"head\."):
-        registry.verify("set5", set5)
+        inventory.verify("set5", set5)
 
 
 def test_verify_of_a_missing_set_says_where_and_how(no_sets):
     with pytest.raises(DataError) as error:
-        registry.verify("drive")
+        inventory.verify("drive")
     assert str(no_sets / "drive") in str(error.value) and "prepare drive" in str(error.value)
 
 
 def test_unknown_set_is_refused_with_the_choices(no_sets):
-    for command in (registry.verify, registry.prepare):
+    for command in (inventory.verify, inventory.prepare):
         with pytest.raises(DataError, match="no image set 'mnist'.*embedded-sr"):
             command("mnist")
 
 
 def test_list_says_what_is_there_and_where_it_was_looked_for(set5):
-    lines = {line.split()[0]: line for line in registry.list_sets(set5)}
+    lines = {line.split()[0]: line for line in inventory.list_sets(set5)}
     assert "found" in lines["set5"] and str(set5 / "set5") in lines["set5"]
     assert "missing" in lines["drive"] and str(set5 / "drive") in lines["drive"]
     assert "ready" in lines["embedded-sr"]
@@ -78,10 +81,10 @@ def test_prepare_says_how_to_get_what_may_not_be_downloaded(no_sets, monkeypatch
     def refuse(*arguments, **options):
         raise AssertionError("nothing may be downloaded here")
 
-    monkeypatch.setattr(registry.pooch, "retrieve", refuse)
-    lines = "\n".join(registry.prepare())
+    monkeypatch.setattr(inventory.pooch, "retrieve", refuse)
+    lines = "\n".join(inventory.prepare())
     assert "grand-challenge" in lines and str(no_sets / "drive") in lines and "baby.png" in lines
-    assert "grand-challenge" in registry.prepare("drive")[0]
+    assert "grand-challenge" in inventory.prepare("drive")[0]
 
 
 @pytest.fixture
@@ -101,70 +104,74 @@ def archive(tmp_path, picture):
             if seed == 3:
                 first = np.asarray(Image.open(buffer))
     draw = tmp_path / "draw.npz"
-    train = {f"train_{i}": np.array([503 + 2 * i, 2 * i]) for i in range(4)}
+    train = {f"train_{i}": np.array([503 + 2 * (i % 4), 2 * (i % 4)]) for i in range(8)}
     np.savez(draw, classes=np.array(classes), val=[12, 11], test=[10], **train)
     return path, draw, first
 
 
 def test_tinyimagenet_is_cut_out_of_the_archive_in_the_order_of_the_draw(tmp_path, archive):
     path, draw, first = archive
-    registry.build_tinyimagenet(path, tmp_path / "sets" / "tinyimagenet", draw)
+    packed.build_tiny(path, tmp_path / "sets" / "tinyimagenet", FILES, draw)
     train = load("tinyimagenet64", "train", tmp_path / "sets")
     assert [e.name for e in train] == [
         f"n0{c}_{n}" for i in range(4) for c, n in ((2, 3 + 2 * i), (1, 2 * i))
     ]
     assert np.array_equal(train[0].y.permute(1, 2, 0).numpy(), first)
-    names = [e.name for e in load("tinyimagenet64", "valid", tmp_path / "sets")]
-    assert names == ["val_12", "val_11"]
+    for name in ("tinyimagenet64", "tinyimagenet32-72k"):
+        names = [e.name for e in load(name, "valid", tmp_path / "sets")]
+        assert names == ["val_12", "val_11"]
 
 
 def test_prepare_refuses_an_archive_with_other_pixels(tmp_path, archive, monkeypatch):
     path, draw, _ = archive
-    monkeypatch.setattr(registry.pooch, "retrieve", lambda *a, **k: str(path))
-    monkeypatch.setattr(registry.build_tinyimagenet, "__defaults__", (draw,))
-    with pytest.raises(DataError, match="6 of 6 parts .* differ from the registry"):
-        registry.prepare("tinyimagenet32", tmp_path / "sets")
+    monkeypatch.setattr(inventory.pooch, "retrieve", lambda *a, **k: str(path))
+    monkeypatch.setattr(inventory, "DRAW", draw)
+    for name, count in (("tinyimagenet32", 6), ("tinyimagenet64-72k", 10)):
+        with pytest.raises(
+            DataError, match=f"{count} of {count} parts .* differ from the registry"
+        ):
+            inventory.prepare(name, tmp_path / name)
 
 
 def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(registry.pooch, "retrieve", fail)
+    monkeypatch.setattr(inventory.pooch, "retrieve", fail)
     with pytest.raises(DataError, match="could not be downloaded.*no route to host.*try later"):
-        registry.prepare("tinyimagenet32", tmp_path / "sets")
+        inventory.prepare("tinyimagenet32", tmp_path / "sets")
 
 
 def test_a_broken_archive_is_refused(tmp_path):
     (tmp_path / "tiny.zip").write_bytes(b"PK cut short")
     with pytest.raises(DataError, match="cannot make tinyimagenet from"):
-        registry.build_tinyimagenet(tmp_path / "tiny.zip", tmp_path / "out")
+        packed.build_tiny(tmp_path / "tiny.zip", tmp_path / "out", FILES, inventory.DRAW)
 
 
 def test_the_committed_draw_is_class_balanced_and_disjoint():
-    with np.load(registry.DRAW) as draw:
-        train = np.concatenate([draw[f"train_{i}"] for i in range(4)])
+    with np.load(inventory.DRAW) as draw:
+        train = np.stack([draw[f"train_{i}"] for i in range(8)])
         held = np.concatenate([draw["val"], draw["test"]])
         assert len(draw["classes"]) == 200
-    assert len(np.unique(train)) == len(train) == 36_000
-    assert (np.bincount(train // 500) == 180).all()
+    for first, count in ((train[:4].ravel(), 36_000), (train.ravel(), 72_000)):
+        assert len(np.unique(first)) == len(first) == count
+        assert (np.bincount(first // 500) == count // 200).all()
     assert len(np.unique(held)) == len(held) == 4_000
 
 
 def test_pixels_are_hashed_as_they_are_used_with_even_sides(set5, write, picture):
     odd = np.pad(picture(8, 6, 1), ((0, 1), (0, 1), (0, 0)))
     write(set5 / "set5" / "bird.png", odd)
-    assert "agree" in registry.verify("set5", set5)[0]
+    assert "agree" in inventory.verify("set5", set5)[0]
 
 
 def test_every_set_is_in_the_committed_registry_but_those_we_never_had():
-    sets = {"tinyimagenet" if name.startswith("tiny") else name for name in NAMES}
-    absent = {"imagenet32", "imagenet64", "chasedb1-all"}  # the last is chasedb1
-    assert registry.registry().keys() == sets - absent
+    sets = {entry.registry or entry.name for entry in CATALOGUE.values() if entry.of is None}
+    assert inventory.registry().keys() == sets - {"imagenet32", "imagenet64"}
 
 
 def test_the_registry_has_every_part_of_every_eye():
-    hashes = registry.registry()
+    hashes = inventory.registry()
     kinds = {"image", "1st_manual", "mask"}
     assert {k.split("/")[1] for k in hashes["stare"]} == kinds and len(hashes["stare"]) == 60
     assert {k.split("/")[1] for k in hashes["chasedb1"]} == kinds | {"2nd_manual"}
@@ -181,18 +188,18 @@ def test_both_names_of_chase_verify_the_same_files_and_prepare_says_how(
         write(tmp_path / "chase_db1" / f"{name}.png", np.full((20, 20, 3), 90, np.uint8))
         for observer in ("1st", "2nd"):
             write(tmp_path / "chase_db1" / f"{name}_{observer}HO.png", label)
-    hashes = {k: registry.pixel_hash(d()) for k, d in registry.parts("chasedb1", tmp_path)}
+    hashes = {k: pixel_hash(d) for k, d in inventory.arrays(CATALOGUE["chasedb1"], tmp_path)}
     (tmp_path / "registry.json").write_text(json.dumps({"chasedb1": hashes}))
-    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "registry.json")
-    for name in ("chasedb1", "chasedb1-all"):
-        assert "80 parts" in registry.verify(name, tmp_path)[0]
+    monkeypatch.setattr(inventory, "REGISTRY", tmp_path / "registry.json")
+    for name in ("chasedb1", "chasedb1-all", "chasedb1-all@drive"):
+        assert "80 parts" in inventory.verify(name, tmp_path)[0]
     label[0, 0] ^= 255
     write(tmp_path / "chase_db1" / "Image_10R_2ndHO.png", label)
     with pytest.raises(DataError, match="chasedb1-all: 1 of 80 .* 10R/2nd_manual"):
-        registry.verify("chasedb1-all", tmp_path)
-    line = registry.prepare("chasedb1-all", tmp_path / "elsewhere")[0]
+        inventory.verify("chasedb1-all", tmp_path)
+    line = inventory.prepare("chasedb1-all", tmp_path / "elsewhere")[0]
     assert "CC BY 4.0" in line and str(tmp_path / "elsewhere" / "chase_db1") in line
-    assert "labels-ah.tar" in registry.prepare("stare", tmp_path / "elsewhere")[0]
+    assert "labels-ah.tar" in inventory.prepare("stare", tmp_path / "elsewhere")[0]
 
 
 def test_both_sizes_of_imagenet_box_verify_on_their_own(tmp_path, monkeypatch):
@@ -201,17 +208,17 @@ def test_both_sizes_of_imagenet_box_verify_on_their_own(tmp_path, monkeypatch):
     for size, x in pixels.items():
         path = tmp_path / "imagenet_box" / f"test{size}.npz"
         np.savez(path, x=x, name=np.full(600, b"n0"))
-    hashes = {f"imagenetbox{s}": {"x": registry.pixel_hash(pixels[s])} for s in (32, 64)}
+    hashes = {f"imagenetbox{s}": {"x": pixel_hash(pixels[s])} for s in (32, 64)}
     hashes["imagenetbox32"]["x"] = "0" * 64
     (tmp_path / "registry.json").write_text(json.dumps(hashes))
-    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "registry.json")
-    assert "agree" in registry.verify("imagenetbox64", tmp_path)[0]
+    monkeypatch.setattr(inventory, "REGISTRY", tmp_path / "registry.json")
+    assert "agree" in inventory.verify("imagenetbox64", tmp_path)[0]
     with pytest.raises(DataError, match="imagenetbox32: 1 of 1"):
-        registry.verify("imagenetbox32", tmp_path)
+        inventory.verify("imagenetbox32", tmp_path)
 
 
 def test_the_committed_names_of_imagenet_box_are_one_a_class():
-    names = (registry.DATA / "imagenetbox.txt").read_text().split()
+    names = (inventory.DATA / "imagenetbox.txt").read_text().split()
     assert len(names) == len({name.split("_")[0] for name in names}) == 600
 
 
@@ -220,6 +227,8 @@ REAL = (
     "set14",
     "bsd100",
     "urban100",
+    "bsd400-whole",
+    "t91-whole",
     "imagenetbox64",
     "imagenetbox32",
     "drive",
@@ -230,4 +239,4 @@ REAL = (
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_sets_agree_with_the_committed_registry(benchmark_root, name):
-    assert "agree" in registry.verify(name, benchmark_root)[0]
+    assert "agree" in inventory.verify(name, benchmark_root)[0]

@@ -7,7 +7,8 @@ from PIL import Image
 
 from cnf.errors import DataError
 from cnf.replication.data import Example, ImageSet, load, pixel_hash
-from cnf.replication.data.sets import PHOTOGRAPHS, half_mean
+from cnf.replication.data.catalogue import CATALOGUE
+from cnf.replication.data.packed import half_mean
 
 
 @pytest.fixture
@@ -274,7 +275,7 @@ def test_benchmarks_are_test_sets_and_never_trained_on(tmp_path, name, split):
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmark_photographs_come_whole_cropped_to_even_sides(tmp_path, write, picture, name):
-    pictures = PHOTOGRAPHS[name].pictures
+    pictures = CATALOGUE[name].pictures
     assert len(pictures) == BENCHMARKS[name] and list(pictures) == sorted(pictures)
     pixels = {p: picture(8 + i % 2, 6 + i % 3, i) for i, p in enumerate(pictures)}
     for p, array in pixels.items():
@@ -290,7 +291,7 @@ def test_benchmark_photographs_come_whole_cropped_to_even_sides(tmp_path, write,
 
 
 def test_greyscale_bridge_becomes_rgb_and_the_description_says_so(tmp_path, write, picture):
-    for i, name in enumerate(PHOTOGRAPHS["set14"].pictures):
+    for i, name in enumerate(CATALOGUE["set14"].pictures):
         write(
             tmp_path / "set14" / f"{name}.png", picture(8, 6, i), "L" if name == "bridge" else None
         )
@@ -301,12 +302,12 @@ def test_greyscale_bridge_becomes_rgb_and_the_description_says_so(tmp_path, writ
 
 
 def test_urban100_says_it_is_a_tenth_and_not_comparable(tmp_path, write, picture):
-    for i, name in enumerate(PHOTOGRAPHS["urban100"].pictures):
+    for i, name in enumerate(CATALOGUE["urban100"].pictures):
         write(tmp_path / "urban100" / f"{name}.png", picture(8, 6, i))
     photographs = load("urban100", "test", tmp_path)
     line = photographs.describe()
     assert "10 of the 100" in line and "not comparable with published Urban100" in line
-    assert photographs.stand_in and not PHOTOGRAPHS["set14"].stand_in
+    assert photographs.stand_in and not CATALOGUE["set14"].stand_in
 
 
 @pytest.fixture
@@ -352,7 +353,7 @@ def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, nam
 
 
 def test_without_cnf_data_sets_are_looked_for_in_the_repository(monkeypatch):
-    from cnf.replication.data.sets import default_root
+    from cnf.replication.data.catalogue import default_root
 
     monkeypatch.delenv("CNF_DATA", raising=False)
     assert default_root().name == "data" and (default_root() / "registry.json").is_file()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cnf.errors import DataError
-from cnf.replication.data import load, oddities, registry
+from cnf.replication.data import inventory, load
 
 # rows of the ledger name these
 HASHES = {
@@ -24,7 +24,7 @@ EYES = {
 }
 
 
-@pytest.mark.parametrize("name", oddities.NAMES)
+@pytest.mark.parametrize("name", HASHES)
 def test_pixels_are_those_of_the_ledger(name):
     images = load(name, "test")
     assert images.sha256.startswith(HASHES[name])
@@ -73,7 +73,7 @@ def test_odd_eyes_are_those_of_the_ledger_in_the_window_of_the_others(name):
     for odd, eye in zip(images, usual, strict=True):
         assert torch.equal(odd.fov, eye.fov)
         assert not torch.equal(odd.x, eye.x) and odd.x.dtype == torch.uint8
-        has_vessels = name.split("-")[2] in oddities.CHANGES
+        has_vessels = name.split("-")[2] in ("blur", "inverted", "colour")
         assert torch.equal(odd.y, eye.y) if has_vessels else not odd.y.any()
 
 
@@ -126,5 +126,18 @@ def test_they_are_test_sets_that_are_listed():
         load("odd-text", "train")
     with pytest.raises(DataError, match="odd-eye-none has no valid split: it is a test set"):
         load("odd-eye-none", "valid")
-    lines = "\n".join(registry.list_sets())
-    assert all(f"{name} " in lines for name in (*oddities.NAMES, *oddities.ODD_EYES))
+    lines = "\n".join(inventory.list_sets())
+    assert all(f"{name} " in lines for name in (*HASHES, *EYES, "odd-drive-none", "far-sr"))
+
+
+def test_far_pictures_are_what_they_are_called():
+    for experiment in ("sr", "vessels"):
+        images = load(f"far-{experiment}", "test")
+        pictures = {e.name: e.y if e.x is None else e.x for e in images}
+        assert list(pictures) == ["black", "white", "noise", "checkerboard", "other"]
+        assert all(p.shape == (3, 64, 64) for p in pictures.values())
+        assert pictures["black"].max() == 0 and pictures["white"].min() == 255
+        board = pictures["checkerboard"].int()
+        assert (board[:, :, 1:] - board[:, :, :-1]).abs().min() == 255
+        assert 40 < pictures["other"].float().std() + pictures["other"].float().mean() < 255
+    assert {e.y.max().item() for e in load("far-vessels", "test")} == {0, 1}

@@ -1,0 +1,152 @@
+"""Pictures unlike those that a model learned from: what it says of them. Test sets only.
+
+Patches of 32x32 (`odd-vessels` and others), to be compared with the test split of `embedded-sr`;
+the eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-...`), to be compared with
+that; and pictures far from all data (`far-...`). Made here, nothing more to download.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from scipy.ndimage import gaussian_filter
+
+from cnf.replication.data import fundus
+from cnf.replication.data.embedded import FUNDUS_SIZE, PICTURES, SEEDS, SIDE, photograph
+from cnf.replication.data.entry import Entry
+from cnf.replication.data.examples import Example, ImageSet, Split
+from cnf.replication.data.folders import to_tensor
+from cnf.replication.data.photographs import grid
+
+BLUR = 2.0  # pixels, standard deviation of the Gaussian
+PAGE = (288, 448)  # (height, width) of the pages of noise and text, cut into 126 patches
+LINE = 12  # pixels from a line of text to the next
+TEXT = (
+    "A picture is worth a thousand words, and a page of words is no picture of a thousand things: "
+    "its edges are sharp, its grounds are flat, and 0123456789 of its letters repeat (again). "
+)
+OUT_OF_FOCUS = 0.01  # of the photograph's width, standard deviation of the Gaussian
+# what is seen through the window of an eye in `scenes`; CC0 or public domain, in scikit-image
+SCENES = (
+    *("astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry", "hubble_deep_field"),
+    *("brick", "grass"),
+)
+FAR_SIDE = 64  # pixels a side of a picture far from all data
+
+Pages = Iterator[tuple[str, np.ndarray]]  # name, uint8 (H,W,3)
+
+
+@lru_cache(maxsize=4)
+def read_patches(
+    entry: Entry, split: Split, folder: Path | None, pages: Callable[[], Pages]
+) -> ImageSet:
+    """Patches of pages, side by side."""
+    return entry.images(split, grid(((name, pixels, SIDE) for name, pixels in pages()), SIDE))
+
+
+def vessels() -> Pages:
+    """The middle of fundus pictures, whose corners are black."""
+    low, high = FUNDUS_SIZE // 2 - 2 * SIDE, FUNDUS_SIZE // 2 + 2 * SIDE
+    for seed in SEEDS["test"]:
+        example = fundus.generate(seed, FUNDUS_SIZE)
+        yield example.name, example.x.numpy().transpose(1, 2, 0)[low:high, low:high]
+
+
+def noise() -> Pages:
+    """Independent uniform grey levels."""
+    yield "noise", np.random.default_rng(0).integers(0, 256, (*PAGE, 3), np.uint8)
+
+
+def text() -> Pages:
+    """A page of TEXT in Pillow's bitmap font, which looks the same on every machine."""
+    page = Image.new("L", PAGE[::-1], 255)
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default_imagefont()
+    for number, top in enumerate(range(0, PAGE[0], LINE)):
+        start = 7 * number % len(TEXT)  # no two lines begin alike
+        pen.text((0, top), (TEXT[start:] + TEXT)[:100], fill=0, font=font)
+    yield "text", np.stack([np.asarray(page)] * 3, -1)
+
+
+def blurred() -> Pages:
+    """The test photograph of embedded-sr, out of focus."""
+    for picture, _ in PICTURES["test"]:
+        pixels = photograph(picture).astype(np.float64)
+        pixels = gaussian_filter(pixels, (BLUR, BLUR, 0), mode="reflect")
+        yield picture, np.floor(pixels + 0.5).astype(np.uint8)
+
+
+# Eyes: outside the field of view nothing is changed; labels stay where the vessels do.
+
+
+def blur(eyes: Sequence[Example]) -> list[Example]:
+    """Out of focus within the field of view: the dark outside does not leak in."""
+
+    def change(eye: Example) -> np.ndarray:
+        x, fov = eye.x.numpy().astype(np.float64), eye.fov.numpy()
+        sigma = OUT_OF_FOCUS * x.shape[-1]
+        seen = gaussian_filter(fov.astype(np.float64), sigma)
+        return np.floor(gaussian_filter(x * fov, (0, sigma, sigma)) / np.maximum(seen, 1e-9) + 0.5)
+
+    return [_within(eye, change(eye)) for eye in eyes]
+
+
+def inverted(eyes: Sequence[Example]) -> list[Example]:
+    """As negatives, vessels bright."""
+    return [_within(eye, 255 - eye.x.numpy()) for eye in eyes]
+
+
+def colour(eyes: Sequence[Example]) -> list[Example]:
+    """Red and blue exchanged."""
+    return [_within(eye, eye.x.numpy()[::-1]) for eye in eyes]
+
+
+def bare(eyes: Sequence[Example]) -> list[Example]:
+    """The eyes of embedded-vessels without their vessels."""
+    return [fundus.generate(seed, FUNDUS_SIZE, vessels=False) for seed in SEEDS["test"]]
+
+
+def scenes(eyes: Sequence[Example]) -> list[Example]:
+    """SCENES, cut to the shape of the frame, where the eye was."""
+    found = []
+    for scene, eye in zip(SCENES, eyes, strict=False):
+        pixels = getattr(skimage.data, scene)()
+        pixels = Image.fromarray(pixels).convert("RGB")
+        size = eye.x.shape[:0:-1]  # (width, height), as Pillow has it
+        pixels = np.asarray(ImageOps.fit(pixels, size, Image.Resampling.BILINEAR))
+        eye = _within(eye, pixels.transpose(2, 0, 1))
+        found.append(Example(scene, torch.zeros_like(eye.y), eye.x, eye.fov))
+    return found
+
+
+def _within(eye: Example, new: np.ndarray) -> Example:
+    """An eye with other pixels (3,H,W) within its field of view."""
+    x = np.where(eye.fov.numpy(), new, eye.x.numpy())
+    return replace(eye, x=torch.from_numpy(x.astype(np.uint8)))
+
+
+def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
+    """Five pictures of 64x64. Super-resolution: as y, x is their half. Vessels: as x, and y says
+    where the picture is light."""
+    shape, vessels = (FAR_SIDE, FAR_SIDE, 3), entry.task == "vessels"
+    other = skimage.data.chelsea()
+    if not vessels:
+        other = fundus.generate(SEEDS["test"][0], FUNDUS_SIZE).x.numpy().transpose(1, 2, 0)
+    top, left = ((side - FAR_SIDE) // 2 for side in other.shape[:2])
+    pictures = {
+        "black": np.zeros(shape),
+        "white": np.full(shape, 255),
+        "noise": np.random.default_rng(0).integers(0, 256, (3, *shape[:2])).transpose(1, 2, 0),
+        "checkerboard": np.indices(shape)[:2].sum(0) % 2 * 255,
+        "other": other[top : top + FAR_SIDE, left : left + FAR_SIDE],
+    }
+    examples = []
+    for name, pixels in pictures.items():
+        pixels = to_tensor(pixels.astype(np.uint8))
+        light = (pixels.float().mean(0, keepdim=True) >= 128).to(torch.uint8)
+        examples.append(Example(name, light, pixels) if vessels else Example(name, pixels))
+    return entry.images(split, examples)
