@@ -62,8 +62,9 @@ def train(
         max_minutes: end this slice with a checkpoint after so many minutes.
         resume: go on with the run in this folder, with its configuration.
         start: begin with the weights of the run in this folder, to train on with other data or at
-            another rate: the model must be the same.
-        seed: of weights, order, augmentation and noise; 0 by default.
+            another rate; or branch off a checkpoint of it, DIR/last.pt or DIR/step-N.pt, with its
+            optimizer and its steps, which count in the budget. The model must be the same.
+        seed: of weights, order, augmentation and noise; 0 by default, or a checkpoint's own.
         out: the run folder; runs/EXPERIMENT-MODEL-PRESET-sSEED by default.
         device: auto (the default: CUDA if there is one), cpu or cuda.
         threads: CPU threads; 1 by default on a CPU.

@@ -1,19 +1,17 @@
 """What a run costs, before it is begun: parameters, arithmetic, memory and time.
 
-A fresh process does what a run does, for a few steps, so that nothing that the caller has
-allocated counts. Where the whole batch is too much for that, smaller ones are measured and a line
-through them is followed.
+This process does what a run does, for a few steps. Where the whole batch is too much for that,
+smaller ones are measured and a line through them is followed.
 """
 
 import copy
 import json
 import os
+import resource
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnf import build
-from cnf.config import Config, from_dict, to_dict
-from cnf.errors import TrainingError
+from cnf.config import Config, from_dict
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import run_folder, training
 
@@ -94,25 +91,16 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
 def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
     """What `path` holds on this work on `card`, or "not measured yet": never an estimate.
 
-    `path` is a list of {"config": ..., "cost": ...}, as `measured` gives them. A measurement counts
-    if model, batch, crop and precision are those of `config`.
+    `path` is a list of {"config": a configuration, "cost": a `Cost`} as dictionaries. A measurement
+    counts if it was of the whole batch, and model, batch, crop and precision are those of `config`.
     """
     for row in json.loads(path.read_text()) if path.exists() else []:
-        cost = Cost(**row["cost"])
-        if card in cost.device and _work(from_dict(row["config"])) == _work(config):
+        cost, there = Cost(**row["cost"]), from_dict(row["config"])
+        whole = there.training.batch_size in cost.batches
+        if whole and card in cost.device and _work(there) == _work(config):
             seconds = cost.seconds(steps, config.training.validate_every)
             return f"{_duration(seconds)}, {cost.step:.3g} s a step, {_bytes(cost.memory)}"
     return "not measured yet"
-
-
-def measured(config: Config, cost: Cost) -> dict:
-    """A measurement for `on_gpu`. Raises TrainingError for what was extrapolated."""
-    if config.training.batch_size not in cost.batches:
-        raise TrainingError(
-            f"a batch of {config.training.batch_size} was not measured, only {cost.batches}: "
-            "measure on a machine that can hold it"
-        )
-    return {"config": to_dict(config), "cost": asdict(cost)}
 
 
 def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
@@ -142,22 +130,7 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
 
 
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
-    """Build the model in a fresh process, do a few steps there and say what they took.
-
-    Raises what a run would raise; TrainingError if the process dies, as it does without memory.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-        try:
-            return fresh.submit(_probe, config, seed, device, torch.get_num_threads()).result()
-        except BrokenProcessPool:
-            raise TrainingError(
-                "the probe ended before its time, as it does when memory runs out: lower "
-                "training.batch_size or the model"
-            ) from None
-
-
-def _probe(config: Config, seed: int, device: str, threads: int) -> Cost:
-    torch.set_num_threads(threads)
+    """Build the model, do a few steps and say what they took. Raises what a run would raise."""
     run = training.Run.build(_with_batch(config, 1), seed, device)
     run.steps = 10**9  # as if the run were long: the probe does not come to its end
     wanted, began = config.training.batch_size, time.monotonic()
@@ -177,14 +150,13 @@ def _probe(config: Config, seed: int, device: str, threads: int) -> Cost:
     validation = run.seconds_a_validation()  # whole pictures may take more than a batch of crops
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "last.pt")  # and so may a checkpoint
-    y, x = run.batch(0, size=1)
-    scored, trained = flops(run.model, y, x)
+    scored, trained = flops(run.model, *run.batch(0, size=1))
     return Cost(
         data=run.data.describe(),
         device=run_folder.device_name(run.device),
-        threads=threads,
+        threads=torch.get_num_threads(),
         parameters=build.count_parameters(run.model),
-        shape=tuple(y.shape[1:]),
+        shape=tuple(run.batch(0, size=1)[0].shape[1:]),
         flops_log_prob=scored,
         flops_training=trained,
         batches=tuple(steps),
@@ -201,8 +173,6 @@ def peak_memory(device: torch.device) -> int:
     status = Path("/proc/self/status")
     if status.exists():  # of this program alone; getrusage also counts what forked it
         return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    import resource
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
@@ -225,7 +195,7 @@ def _at(batch: int, values: dict[int, float]) -> float:
     return max(start + slope * batch, *values.values())
 
 
-def _timed(action) -> float:
+def _timed(action: Callable[[], object]) -> float:
     before = time.monotonic()
     action()
     return time.monotonic() - before

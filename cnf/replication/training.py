@@ -317,12 +317,9 @@ class Run:
         logs = dict(zip(sums, values, strict=True))
         if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
             what = "gradient" if math.isfinite(logs["loss"]) else "loss"
-            raise distributed.by_all(
-                TrainingError(
-                    f"the {what} of step {step + 1} is not finite; first in {self._diagnose()}. "
-                    "The last good state is kept: lower training.lr, training.clip_norm or "
-                    "model.max_log_scale"
-                )
+            raise _stopped(
+                f"the {what} of step {step + 1} is not finite; first in {self._diagnose()}",
+                "lower training.lr, training.clip_norm or model.max_log_scale",
             )
         self.optimizer.step()
         self.model.zero_grad()
@@ -342,23 +339,19 @@ class Run:
         error = max(distributed.gathered(mine))
         bound = MAX_RECONSTRUCTION_ERROR[self.config.training.precision]
         if error > bound:
-            raise distributed.by_all(
-                TrainingError(
-                    f"before step {self.step + 1} the flow rebuilds v to within {error:.2g} only, "
-                    f"not {bound:g}: gradients from rebuilt activations would be wrong. The last "
-                    "good state is kept: set training.recompute=false, or lower training.lr or "
-                    "model.max_log_scale"
-                )
+            raise _stopped(
+                f"before step {self.step + 1} the flow rebuilds v to within {error:.2g} only, not "
+                f"{bound:g}: gradients from rebuilt activations would be wrong",
+                "set training.recompute=false, or lower training.lr or model.max_log_scale",
             )
         name = "reconstruction_error_max"
         self.sums[name] = max(self.sums.get(name, 0.0), error)
 
     def _diagnose(self) -> str:
         """Where in this step the first number that is not finite comes from."""
-        found = [first_non_finite(self.model, *part) for part in self.parts(self.step)]
-        return next(
-            (f for all_of in distributed.gathered(found) for f in all_of if f), "the loss itself"
-        )
+        mine = [first_non_finite(self.model, *part) for part in self.parts(self.step)]
+        found = [name for names in distributed.gathered(mine) for name in names if name]
+        return found[0] if found else "the loss itself"
 
     def own_batch_norms(self) -> list[nn.BatchNorm2d]:
         """Batch norms that see the pictures of their own process only."""
@@ -394,11 +387,9 @@ class Run:
         value = sum(bits) / len(bits)
         if not math.isfinite(value):
             bad = next(self.valid[i].name for i, b in enumerate(bits) if not math.isfinite(b))
-            raise distributed.by_all(
-                TrainingError(
-                    f"validation after step {self.step} is not finite on picture '{bad}'. The last "
-                    "good state is kept: lower training.lr or model.max_log_scale"
-                )
+            raise _stopped(
+                f"validation after step {self.step} is not finite on picture '{bad}'",
+                "lower training.lr or model.max_log_scale",
             )
         is_best = value < self.best or self.config.data.use_valid  # no choice: the last is kept
         self.best = value if is_best else self.best
@@ -659,19 +650,17 @@ def plot_history(out: Path) -> None:
 def _signals() -> Iterator[list[int]]:
     """The list yielded fills at the first SIGINT or SIGTERM; a second one acts at once."""
     received: list[int] = []
-    before = {}
+    here = threading.current_thread() is threading.main_thread()  # others may not listen
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if here}
 
-    def restore() -> None:
+    def restore(*signalled) -> None:
+        received.extend(signalled[:1])
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def note(number, frame) -> None:
-        received.append(number)
-        restore()
-
-    if threading.current_thread() is threading.main_thread():
-        before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, restore)
         yield received
     finally:
         restore()
@@ -686,6 +675,11 @@ def _check_batch(options: TrainingConfig) -> None:
             f"process(es) x training.accumulate = {options.accumulate}: choose a multiple of "
             f"{parts}"
         )
+
+
+def _stopped(what: str, remedy: str) -> TrainingError:
+    """What every process raises when numbers go wrong."""
+    return distributed.by_all(TrainingError(f"{what}. The last good state is kept: {remedy}"))
 
 
 def _say(text: str) -> None:

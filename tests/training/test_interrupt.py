@@ -148,7 +148,7 @@ def content(out):
     for line in history:
         del line["seconds"], line["cpu_seconds"], line["images_per_second"]
     record = run_folder.read_record(out)
-    del record["took"]
+    del record["took"], record["commit"], record["dirty"]  # and the state of this checkout
     with safe_open(out / "weights.safetensors", framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata()
