@@ -112,7 +112,7 @@ def train(
         run = Run.build(config, seed or 0, device, not resume and start is None)
         if not resume:
             _say(run.data.describe())
-            record = run.record(start)
+            record = run.begin(start)
         if run.own_batch_norms():
             _say(
                 f"batch norm: on CPUs each of the {distributed.count()} processes takes the "
@@ -432,14 +432,17 @@ class Run:
         """Pictures trained on a second, validations counted in."""
         return self.step * self.config.training.batch_size / max(self.seconds, 1e-9)
 
-    def _move(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        options = {"device": self.device, "memory_format": torch.channels_last}
-        return y.to(**options), x.to(**options)
+    def _move(self, *pictures: Tensor) -> tuple[Tensor, ...]:
+        if self.device.type == "cuda":  # from pinned memory, so that nothing waits for the copy
+            pictures = tuple(t.pin_memory() for t in pictures)
+        options = {"memory_format": torch.channels_last, "non_blocking": True}
+        return tuple(t.to(self.device, **options) for t in pictures)
 
-    def record(self, start: Path | None = None) -> dict[str, Any]:
-        """What config.json holds. Begins from `start`; turns a budget in minutes into steps."""
+    def begin(self, start: Path | None = None) -> dict[str, Any]:
+        """Begin, at the weights of `start` if it is given, and turn a budget in minutes into steps;
+        what config.json then holds."""
         options = self.config.training
-        began = {} if start is None else self._begin_from(start)
+        began = {} if start is None else {"start": self._take(start)}
         budget: dict[str, Any] = {"steps": options.steps}
         if options.steps is None:
             seconds = distributed.gathered(self.probe())[0]
@@ -486,7 +489,7 @@ class Run:
             **began,
         }
 
-    def _begin_from(self, start: Path) -> dict[str, Any]:
+    def _take(self, start: Path) -> dict[str, Any]:
         """Take the averaged weights of a run folder, or all that a checkpoint of one holds; where
         from. Raises CheckpointError if there are none, or if they are of another model."""
         branch = start.suffix == ".pt"
@@ -502,7 +505,7 @@ class Run:
                 for own in (self.model, self.average):
                     own.load_state_dict(model.state_dict())
         found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
-        return {"start": found | ({"checkpoint": path.name} if branch else {})}
+        return found | ({"checkpoint": path.name} if branch else {})
 
     def _check_same(self, there: dict[str, Any], path: Path, sections: tuple[str, ...]) -> None:
         """Raise CheckpointError if the configuration `there` differs in one of the sections."""

@@ -329,7 +329,7 @@ def test_validation_is_bit_for_bit_that_of_one_process(experiment):
 
 def budget(config):
     training.PROBE_STEPS = 2
-    return training.Run.build(config, seed=0, device="cpu").record()["steps"]
+    return training.Run.build(config, seed=0, device="cpu").begin()["steps"]
 
 
 def test_minutes_become_the_same_number_of_steps_everywhere():

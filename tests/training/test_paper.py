@@ -84,7 +84,7 @@ def test_a_paper_run_trains_every_weight_and_goes_on_bit_for_bit(tmp_path, kind,
     losses = [run.update(), run.update()]
     again = training.Run.build(config, seed=1, device="cpu")  # other weights: load replaces them
     again.seed = 0
-    again.load(tmp_path / "last.pt", run.record())
+    again.load(tmp_path / "last.pt", run.begin())
     (tmp_path / "last.pt").unlink()  # 0.8 GB
     assert (again.step, again.steps) == (1, 3)
     assert [again.update(), again.update()] == losses
