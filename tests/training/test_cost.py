@@ -16,6 +16,7 @@ from cnf.config import from_dict, load_config, to_dict
 from cnf.errors import ConfigError
 from cnf.replication import cost, run_folder, training
 from cnf.replication.cost import Cost
+from cnf.replication.data import load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -336,7 +337,8 @@ def test_only_a_micro_batch_has_to_fit(made_up):
 # -- errors ----------------------------------------------------------------------------------------
 
 
-def test_what_a_run_would_refuse_is_refused():
+def test_what_a_run_would_refuse_is_refused(monkeypatch):
+    monkeypatch.setattr(training, "load", load)
     config = load_config("sr", overrides=["data.train=embedded-vessels"])
     with pytest.raises(ConfigError, match="is a set for vessels"):
         cost.measure(config, device="cpu")
