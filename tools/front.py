@@ -19,6 +19,7 @@ from cnf.replication import run_folder, sampling
 from cnf.replication.data.embedded import photograph
 from cnf.replication.plotting import save_image, to_uint8
 from cnf.replication.results import write_text
+from cnf.replication.task import SR
 from cnf.resample import low_resolution
 
 OUT = Path(__file__).resolve().parents[1] / "book/_static/front"
@@ -38,7 +39,7 @@ def cat(folder: Path) -> dict[str, np.ndarray]:
     panels = {f"cat-{n}": read(folder / f"cat-sample{n}.png")[SHOWN, SHOWN] for n in (1, 2, 3)}
     small = x.repeat(2, axis=0).repeat(2, axis=1)
     deviation = np.load(folder / "cat-deviation.npy").astype(np.float64)[SHOWN, SHOWN]
-    colours = matplotlib.colormaps["inferno"](deviation / sampling.WHITE["sr"])[..., :3]
+    colours = matplotlib.colormaps["inferno"](deviation / SR.white)[..., :3]
     truth = to_uint8(y[0])
     panels |= {"cat-x": small[SHOWN, SHOWN], "cat-truth": truth[SHOWN, SHOWN]}
     panels["cat-deviation"] = np.floor(255 * colours + 0.5).astype(np.uint8)

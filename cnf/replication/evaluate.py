@@ -103,7 +103,7 @@ def evaluate(
         if figures:
             from cnf.replication.figures import draw_figures  # takes a second
 
-            draw_figures(m, target / name / "figures")
+            draw_figures(m, run, target / name / "figures")
         rows += found
     if publish:
         store.write_text(run / "card.md", report.card(run, results))

@@ -30,8 +30,8 @@ NUM_EYES, EYE_CROP = 2, 128  # whole pictures of vessels; pixels a side of a pla
 EYE_SIDE, EYE_CROP_SIDE = 320, 256  # dots of a panel
 
 
-def draw_figures(m: ScoredModel, folder: Path) -> list[Path]:
-    """Write the figures of a set into `folder`, which lies in the folder of the run.
+def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
+    """Write the figures of a model from the folder `run` on a set into `folder`.
 
     Super-resolution: crops of three pictures, with the mean of the run's baseline where that lies
     beside it ("flow" in the name of its folder replaced); the one with most detail once more alone,
@@ -47,7 +47,7 @@ def draw_figures(m: ScoredModel, folder: Path) -> list[Path]:
             f"no figures of '{name}': its pictures are not ours to show; use one of "
             f"{', '.join(allowed)}"
         )
-    figures, baseline = {}, sibling(folder.parent, m)
+    figures, baseline = {}, sibling(run, m)
     if m.task is VESSELS:
         eyes = [draw_eye(m, index, baseline) for index in list(m.indices)[:NUM_EYES]]
         figures[""] = compose([(title, whole(shown)) for title, shown in eyes], EYE_SIDE)

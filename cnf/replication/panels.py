@@ -137,12 +137,13 @@ def _row(panels: Sequence[tuple[str, Panel]], side: int, width: int) -> np.ndarr
         image = image.resize((zoom * image.width, zoom * image.height), Image.Resampling.NEAREST)
         strip.paste(image, (left + (side - image.width) // 2, TITLE))
         if isinstance(panel, Deviation):
-            end, middle = panel.task.white, height + SCALE / 2
-            ramp = torch.linspace(0, end, side).expand(SCALE, side)
-            strip.paste(to_image(Deviation(ramp, panel.task)), (left, height))
-            ink.text((left + 4, middle), "0", "white", _font(), anchor="lm")
+            end, long = panel.task.white, max(image.width, 3 * side // 4)
+            start, middle = left + (side - long) // 2, height + SCALE / 2
+            ramp = torch.linspace(0, end, long).expand(SCALE, long)
+            strip.paste(to_image(Deviation(ramp, panel.task)), (start, height))
+            ink.text((start + 4, middle), "0", "white", _font(), anchor="lm")
             text = f"{end:g}{panel.task.unit}"
-            ink.text((left + side - 4, middle), text, "black", _font(), anchor="rm")
+            ink.text((start + long - 4, middle), text, "black", _font(), anchor="rm")
     return np.asarray(strip)
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from cnf import build
 from cnf.errors import DataError
 from cnf.replication import figures
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.evaluate import evaluate as score
-from cnf.replication.scored_model import Options, Subject
+from cnf.replication.scored_model import Options, ScoredModel
 from cnf.replication.task import SR, VESSELS
 
 
@@ -34,15 +35,20 @@ def photographs():
 
 
 @pytest.fixture
+def model(make_run):
+    return lambda name: build.load(make_run(name) / "weights.safetensors")
+
+
+@pytest.fixture
 def evaluated(make_run, tmp_path):
     """Figures of a run, its baseline beside it or not; returns their paths."""
 
     def evaluate(with_baseline=True, **options):
         for name in ("sr-flow", "sr-baseline") if with_baseline else ("sr-flow",):
-            folder = tmp_path / "results" / name
+            folder = tmp_path / "runs" / name
             if not folder.exists():
                 shutil.copytree(make_run(name), folder)
-        folder = tmp_path / "results" / "sr-flow"
+        folder = tmp_path / "runs" / "sr-flow"
         options = {"limit": 3, "samples": 0, "figures": True} | options
         score(folder, "embedded-sr", results=tmp_path / "results", **options)
         ends = ("", "-one", "-temperature")
@@ -58,29 +64,29 @@ def test_figures_carry_no_metadata_and_are_rewritten_only_if_they_change(evaluat
             assert image.info == {}
             assert image.width < 640  # three panels side by side on a phone
     before = [path.stat().st_mtime_ns for path in paths]
-    evaluated(supersede=True)
+    evaluated()
     assert [path.stat().st_mtime_ns for path in paths] == before
-    evaluated(supersede=True, seed=1)
+    evaluated(seed=1)
     assert all(a < path.stat().st_mtime_ns for a, path in zip(before, paths, strict=True))
 
 
-def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, loaded, tmp_path):
-    subject = Subject(*loaded("sr-flow"), load("embedded-sr", "test"))
+def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, model, tmp_path):
+    m = ScoredModel(model("sr-flow"), load("embedded-sr", "test"))
     evaluated(with_baseline=False)
-    assert figures.sibling(tmp_path / "results" / "sr-flow", subject) is None
-    evaluated(with_baseline=True, supersede=True)
-    baseline = figures.sibling(tmp_path / "results" / "sr-flow", subject)
-    crop = figures.choose(subject)[0]
-    more, fewer = (figures.panels_of(subject, crop, b) for b in (baseline, None))
+    assert figures.sibling(tmp_path / "runs" / "sr-flow", m) is None
+    evaluated()
+    baseline = figures.sibling(tmp_path / "runs" / "sr-flow", m)
+    crop = figures.choose(m)[0]
+    more, fewer = (figures.panels_of(m, crop, b) for b in (baseline, None))
     assert set(more) - set(fewer) == {"mean of the baseline"}
-    own = Subject(*loaded("sr-baseline"), load("embedded-sr", "test"))
-    assert figures.sibling(tmp_path / "results" / "sr-baseline", own) is None
+    own = ScoredModel(model("sr-baseline"), load("embedded-sr", "test"))
+    assert figures.sibling(tmp_path / "runs" / "sr-baseline", own) is None
     assert torch.equal(figures.panels_of(own, crop)["mean"], more["mean of the baseline"])
 
 
-def test_crops_lie_where_the_detail_is(loaded, photographs, monkeypatch):
+def test_crops_lie_where_the_detail_is(model, photographs, monkeypatch):
     monkeypatch.setattr(figures, "CROP", 40)
-    crops = figures.choose(Subject(*loaded("sr-flow"), photographs()))
+    crops = figures.choose(ScoredModel(model("sr-flow"), photographs()))
     # of each third, 0 1 | 2 | 3, the picture with the stronger noise; inside the noise
     assert [crop.index for crop in crops] == [1, 2, 3]
     assert {(c.box[0].start, c.box[0].stop - c.box[0].start) for c in crops} <= {
@@ -89,17 +95,17 @@ def test_crops_lie_where_the_detail_is(loaded, photographs, monkeypatch):
         (40, 40),
     }
     assert {crop.box[1].start for crop in crops} <= {8, 16}
-    assert len(figures.choose(Subject(*loaded("sr-flow"), photographs(2)))) == 2
+    assert len(figures.choose(ScoredModel(model("sr-flow"), photographs(2)))) == 2
 
 
-def test_panels_are_of_one_place(loaded, photographs):
+def test_panels_are_of_one_place(model, photographs):
     """A crop at the corner of a picture, and one inside it: input and bicubic follow the truth."""
-    subject = Subject(*loaded("sr-flow"), photographs())
+    m = ScoredModel(model("sr-flow"), photographs())
     for top, left in ((0, 0), (16, 32), (40, 40)):
         box = slice(top, top + 40), slice(left, left + 40)
         crop = figures.Crop("picture-1", 1, box, 0.0)
-        panels = figures.panels_of(subject, crop)
-        truth = subject.images[1].y[:, top : top + 40, left : left + 40].float()
+        panels = figures.panels_of(m, crop)
+        truth = m.images[1].y[:, top : top + 40, left : left + 40].float()
         assert torch.equal(panels["truth"], truth)
         assert {tuple(panels[k].shape) for k in panels if "deviation" not in k} == {(3, 40, 40)}
         # a pixel of the input is near the mean of its 2x2 block of the truth; at another place it
@@ -110,25 +116,25 @@ def test_panels_are_of_one_place(loaded, photographs):
         assert together > 0.8
 
 
-def test_deviation_is_that_of_the_samples_shown_in_grey_levels(loaded, photographs, monkeypatch):
+def test_deviation_is_that_of_the_samples_shown_in_grey_levels(model, photographs, monkeypatch):
     monkeypatch.setattr(figures, "FIGURE_SAMPLES", 3)
-    subject = Subject(*loaded("sr-flow"), photographs(), Options(seed=1))
-    crop = figures.choose(subject)[0]
-    y, x = make_batch(subject.images, [crop.index], subject.data_config)
-    samples = figures.draw(subject, subject.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
-    panels = figures.panels_of(subject, crop)
+    m = ScoredModel(model("sr-flow"), photographs(), Options(seed=1))
+    crop = figures.choose(m)[0]
+    y, x = make_batch(m.images, [crop.index], m.data_config)
+    samples = figures.draw(m, m.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
+    panels = figures.panels_of(m, crop)
     torch.testing.assert_close(panels["mean of 3, τ = 1"], samples.mean(0))
     expected = (samples - samples.mean(0)).square().mean(0).sqrt().mean(0)
     assert panels["deviation, τ = 1"].task is SR
     torch.testing.assert_close(panels["deviation, τ = 1"].values, expected)
 
 
-def test_temperatures_share_their_noise(loaded, photographs):
-    subject = Subject(*loaded("sr-flow"), photographs())
-    crop = figures.choose(subject)[0]
-    panels = figures.sweep(subject, crop)
+def test_temperatures_share_their_noise(model, photographs):
+    m = ScoredModel(model("sr-flow"), photographs())
+    crop = figures.choose(m)[0]
+    panels = figures.sweep(m, crop)
     assert list(panels) == ["τ = 0", "τ = 0.5", "τ = 0.7", "τ = 0.8", "τ = 1", "truth"]
-    assert torch.equal(panels["τ = 0.8"], figures.panels_of(subject, crop)["sample 1, τ = 0.8"])
+    assert torch.equal(panels["τ = 0.8"], figures.panels_of(m, crop)["sample 1, τ = 0.8"])
     away = [(panels[f"τ = {tau}"] - panels["τ = 0"]).abs().mean() for tau in (0.5, 0.7, 0.8, 1)]
     assert away == sorted(away) and away[0] > 0
 
@@ -141,9 +147,9 @@ def eyes(vessels, name, second=False):
 
 
 @pytest.mark.parametrize("name", ["drive", "stare"])
-def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(loaded, vessels, name):
-    subject = Subject(*loaded("vessels-flow"), eyes(vessels, name, second=True))
-    title, shown = figures.draw_eye(subject, 0, loaded("vessels-baseline")[0])
+def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(model, vessels, name):
+    m = ScoredModel(model("vessels-flow"), eyes(vessels, name, second=True))
+    title, shown = figures.draw_eye(m, 0, model("vessels-baseline"))
     own = {"sample 1", "sample 2", "sample 3", "marginal", "deviation", "factorised, probability"}
     assert set(shown) == own | {"draw 1", "draw 2"} and title == "picture-0"
     assert set(figures.whole(shown)) == own
@@ -155,33 +161,33 @@ def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(loaded, ve
     assert all(set(panels) <= set(shown) for _, panels in blocks)
 
 
-def test_of_a_set_with_credit_photograph_and_both_observers_are_shown(loaded, vessels):
+def test_of_a_set_with_credit_photograph_and_both_observers_are_shown(model, vessels):
     images = eyes(vessels, "chasedb1", second=True)
-    title, shown = figures.draw_eye(Subject(*loaded("vessels-flow"), images), 1)
+    title, shown = figures.draw_eye(ScoredModel(model("vessels-flow"), images), 1)
     assert title == "picture-1 (CHASE_DB1, CC BY 4.0)" and "draw 1" not in shown
     assert torch.equal(shown["photograph"], images[1].x.float())
     assert torch.equal(shown["truth"], 255.0 * images[1].y)
     assert torch.equal(shown["second observer"], 255.0 * images[1].second)
-    subject = Subject(*loaded("vessels-flow"), eyes(vessels, "embedded-vessels"))
-    _, shown = figures.draw_eye(subject, 0)
+    m = ScoredModel(model("vessels-flow"), eyes(vessels, "embedded-vessels"))
+    _, shown = figures.draw_eye(m, 0)
     assert {"photograph", "truth"} < set(shown) and "second observer" not in shown
 
 
-def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(loaded, vessels):
+def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model, vessels):
     images = eyes(vessels, "drive")  # 40x36: padded for the model, and cut back
-    subject = Subject(*loaded("vessels-flow"), images)
-    y, x = make_batch(images, [0], subject.data_config)
-    samples = figures.draw(subject, subject.model, 0, y, x, 16, 1.0)
+    m = ScoredModel(model("vessels-flow"), images)
+    y, x = make_batch(images, [0], m.data_config)
+    samples = figures.draw(m, m.model, 0, y, x, 16, 1.0)
     assert samples.shape == (16, 1, 40, 36)
-    baseline = loaded("vessels-baseline")
-    _, shown = figures.draw_eye(subject, 0, baseline[0])
+    baseline = model("vessels-baseline")
+    _, shown = figures.draw_eye(m, 0, baseline)
     p = samples.mean(0)
     torch.testing.assert_close(shown["marginal"], 255 * p)
     torch.testing.assert_close(shown["deviation"], (p - p.square()).clamp(min=0).sqrt())
     assert torch.equal(shown["sample 3"], 255 * samples[2])
-    _, own = figures.draw_eye(Subject(*baseline, images), 0)
+    _, own = figures.draw_eye(ScoredModel(baseline, images), 0)
     with torch.no_grad():
-        q = baseline[0].eval().mean(images[0].x[None].float())[0]
+        q = baseline.eval().mean(images[0].x[None].float())[0]
     torch.testing.assert_close(own["marginal"], 255 * q)
     torch.testing.assert_close(own["deviation"], (q * (1 - q)).sqrt())
     assert torch.equal(shown["factorised, probability"], own["marginal"])
@@ -225,25 +231,25 @@ def test_a_picture_made_small_keeps_its_vessels():
     assert torch.equal(figures.shrink(thin[:, :64, :64]), thin[:, :64, :64])
 
 
-def test_the_joint_figure_needs_the_baseline_beside_the_flow(make_run, loaded, vessels, tmp_path):
-    subject = Subject(*loaded("vessels-flow"), eyes(vessels, "drive"))
-    folder = tmp_path / "vessels-flow" / "figures"
-    alone = figures.draw_figures(subject, folder)
+def test_the_joint_figure_needs_the_baseline_beside_the_flow(make_run, model, vessels, tmp_path):
+    m = ScoredModel(model("vessels-flow"), eyes(vessels, "drive"))
+    run, folder = tmp_path / "vessels-flow", tmp_path / "elsewhere"
+    alone = figures.draw_figures(m, run, folder)
     shutil.copytree(make_run("vessels-baseline"), tmp_path / "vessels-baseline")
-    both = figures.draw_figures(subject, folder)
+    both = figures.draw_figures(m, run, folder)
     assert [path.name for path in alone] == ["drive-test.png"]
     assert [path.name for path in both] == ["drive-test.png", "drive-test-joint.png"]
     with Image.open(both[1]) as image:
         # two rows of a heading and three panels of 40 pixels in up to 256 dots, gaps of 10
         assert image.size == (3 * 266 + 10, 2 * (44 + 24 + 6 * 40) + 10) and image.info == {}
-    baseline = Subject(*loaded("vessels-baseline"), eyes(vessels, "drive"))
-    assert len(figures.draw_figures(baseline, tmp_path / "vessels-baseline" / "figures")) == 1
+    baseline = ScoredModel(model("vessels-baseline"), eyes(vessels, "drive"))
+    assert len(figures.draw_figures(baseline, tmp_path / "vessels-baseline", folder)) == 1
 
 
-def test_sets_whose_pictures_are_not_ours_get_no_figures(loaded, vessels, photographs, tmp_path):
+def test_sets_whose_pictures_are_not_ours_get_no_figures(model, vessels, photographs, tmp_path):
     for images in (vessels(16, 20), photographs(name="tinyimagenet64")):
-        model = "vessels-flow" if images.experiment == "vessels" else "sr-flow"
-        subject = Subject(*loaded(model), images)
+        name = "vessels-flow" if images.experiment == "vessels" else "sr-flow"
+        m = ScoredModel(model(name), images)
         with pytest.raises(DataError, match=f"no figures of '{images.name}': its pictures are not"):
-            figures.draw_figures(subject, tmp_path)
+            figures.draw_figures(m, tmp_path, tmp_path)
     assert not list(tmp_path.iterdir())
