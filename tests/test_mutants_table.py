@@ -18,7 +18,7 @@ def test_every_mistake_can_be_planted():
 @pytest.mark.parametrize("tests", sorted({mutant.tests for mutant in MUTANTS}))
 def test_the_tests_that_see_a_mistake_are_there(tests):
     file, _, test = tests.partition("::")
-    assert f"def {test}" in (ROOT / "tests" / file).read_text("utf-8")
+    assert f"def {test.partition('[')[0]}" in (ROOT / "tests" / file).read_text("utf-8")
 
 
 def test_every_mistake_has_its_own_name():
