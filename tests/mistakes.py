@@ -230,10 +230,10 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("noise.repeated", "samples after the first share their noise over the batch", shared),
         ("noise.logistic", "logistic noise is 1 % too wide", lambda right, *a: 1.01 * right(*a)),
     ],
-    "laws/test_chain.py": [
-        ("fused.Chain.folded", "the folded bias is not multiplied",
+    "laws/test_fused.py": [
+        ("fused.FusedSteps.folded", "the folded bias is not multiplied",
          lambda right, self: (lambda w, b, d: (w, torch.linalg.solve(w, b), d))(*right(self))),
-        ("fused.Chain.folded", "the log-determinant forgets the norms", forgets_norms),
+        ("fused.FusedSteps.folded", "the log-determinant forgets the norms", forgets_norms),
         ("fused._Rebuilt.backward", "rebuilt gradients forget the log-determinant",
          lambda right, ctx, dz, dlog_det: right(ctx, dz, 0 * dlog_det)),
         ("fused.torch.autograd.grad", "the rebuilt gradient of t is scaled", gradients(
@@ -259,13 +259,13 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, *a: (lambda loss, logs: (loss, logs | {"nats": loss.detach()}))(*right(*a))),
     ],
     BOUNDS: [
-        ("flow.ConditionalFlow.importance_log_prob", "without - log M",
+        ("flow.ConditionalModel.importance_log_prob", "without - log M",
          lambda right, self, y, x, m, *a: right(self, y, x, m, *a) + math.log(m)),
-        ("flow.ConditionalFlow.importance_log_prob", "the mean of the logarithms",
+        ("flow.ConditionalModel.importance_log_prob", "the mean of the logarithms",
          lambda right, self, y, x, m, g=None: sum(right(self, y, x, 1, g) for _ in range(m)) / m),
     ],
     "densities/test_bounds.py::test_importance_samples_of_keyed_noise_differ": [
-        ("flow.ConditionalFlow.importance_log_prob", "keyed generators repeat one draw",
+        ("flow.ConditionalModel.importance_log_prob", "keyed generators repeat one draw",
          lambda right, self, y, x, m, g=None: right(self, y, x, m if g is None else 1, g)),
     ],
     "densities/test_factorised.py": [
@@ -273,13 +273,13 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, y, mu, log_s, half_width=None: right(y, mu, log_s, 1 / 256)),
         ("baselines.torch.where", "end bins are closed", lambda right, where, a, b: b),
         ("baselines.weighted_logit", "1 - beta for beta", lambda right, a, b: right(a, 1 - b)),
-        ("baselines.Bernoulli.mean", "p, not q", lambda right, self, x: self.p(x)),
-        ("baselines.Bernoulli.log_prob", "label 0 scored as label 1",
+        ("baselines.Bernoulli.mean", "p, not q", lambda right, self, x, *a: self.p(x)),
+        ("baselines.Bernoulli.entries", "label 0 scored as label 1",
          lambda right, self, y, *a: right(self, torch.ones_like(y), *a)),
     ],
     WEIGHTS: [
         ("baselines.ClassWeighted.loss", "class weights the wrong way round",
-         lambda right, self, *a: right(SimpleNamespace(beta=1 - self.beta, logit=self.logit), *a)),
+         lambda right, self, *a: right(altered(self, beta=1 - self.beta), *a)),
         ("baselines.ClassWeighted.loss", "divided by the mean weight", lambda right, self, y, *a: (
             lambda loss, logs: (loss / (y * self.beta + (1 - y) * (1 - self.beta)).mean(), logs)
         )(*right(self, y, *a))),
@@ -343,12 +343,12 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.training.Run.validate", "every validation is the best",
          lambda right, self: (setattr(self, "best", math.inf), right(self))[1]),
     ],
-    f"{LOOP}::test_the_average_follows_its_recursion": [
+    f"{LOOP}::test_the_average_holds_the_statistics_of_batch_norm": [
         ("replication.training.Run._update_average", "without the statistics of batch norm",
          average_of_parameters),
     ],
     f"{LOOP}::test_learning_rate_follows_the_schedule": [
-        ("replication.training.learning_rate", "no warm-up",
+        ("replication.optimizers.learning_rate", "no warm-up",
          lambda right, options, *a: right(replace(options, warmup=0), *a)),
     ],
     f"{LOOP}::test_padding_of_vessel_pictures_does_not_count_in_dims": [
@@ -416,7 +416,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.metrics.calibration.error_of", "bins weigh alike", bins_alike),
     ],
     "evaluation/test_vessel_survey.py::test_half_of_p_is_where_p_is_half": [
-        ("replication.metrics.vessel_survey.half_of_p", "of the other class",
+        ("replication.metrics.vessels.half_of_p", "of the other class",
          lambda right, beta: right(1 - beta)),
     ],
     "evaluation/test_tiling.py::test_the_margin_is_how_far_a_pixel_sees": [
