@@ -11,6 +11,7 @@ the weights lie beside it (float16; what is scored is what is stored). Tests re-
 
 import json
 import math
+import re
 import sys
 import time
 from datetime import date
@@ -32,27 +33,26 @@ FOLDER = results.RESULTS / "known"
 SEED = 0
 PICTURES, DRAWS = 64, 64  # of the test; its pictures are drawn from seed SEED + 1
 FIELDS = {"grey": FineField, "binary": RowField}
-PARAMETERS = {"grey": {"size": 16}, "binary": {"size": 16}}
-# kind -> model -> (experiment, model of the preset, overrides)
+PARAMETERS = {"size": 16}
+GREY = ["model.width=32", "model.steps=3", "model.flip=true"]
+BINARY = ["model.width=16", "model.steps=4", "model.q_width=16"]
+# kind -> model -> (experiment, model of the preset, steps, overrides)
 TRAINED = {
-    "grey": {
-        "flow": ("sr", "flow", ["model.width=32", "model.steps=3", "model.flip=true"]),
-        "factorised": ("sr", "baseline", []),
-    },
+    "grey": {"flow": ("sr", "flow", 700, GREY), "factorised": ("sr", "baseline", 300, [])},
     "binary": {
-        "flow": ("vessels", "flow", ["model.width=16", "model.steps=4", "model.q_width=16"]),
-        "factorised": ("vessels", "baseline", []),
+        "flow": ("vessels", "flow", 2000, BINARY),
+        "factorised": ("vessels", "baseline", 800, []),
     },
 }
-STEPS = {
-    "grey": {"flow": 700, "factorised": 300},
-    "binary": {"flow": 2000, "factorised": 800},
-}
-COMMON = ["training.batch_size=32"]
 
 
 def field_of(kind: str) -> FineField | RowField:
-    return FIELDS[kind](**PARAMETERS[kind])
+    return FIELDS[kind](**PARAMETERS)
+
+
+def bits(log_p: Tensor, dims: int) -> list[float]:
+    """-log2 P / D, five digits."""
+    return [round(b, 5) for b in (-log_p.double() / (dims * math.log(2))).tolist()]
 
 
 def test_pairs(kind: str, field: FineField | RowField) -> tuple[Tensor, Tensor]:
@@ -88,27 +88,21 @@ def train(config: Config, field: FineField | RowField) -> tuple[ConditionalModel
 def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) -> dict:
     """-log2 P(y|x) / D of each picture, under the names of the columns of known.json; for a flow
     also the mean over pictures with M importance samples, of disjoint groups of the DRAWS."""
-    y = y.float()
-
-    def bits(log_p: Tensor) -> list[float]:
-        return [round(b, 5) for b in (-log_p.double() / (y[0].numel() * math.log(2))).tolist()]
-
+    y, dims = y.float(), y[0].numel()
     if model.exact:
-        return {name: bits(model.log_prob(y, x))}
-    terms = torch.stack(
-        [model.log_prob(y, x, keyed(SEED, range(len(y)), m)).double() for m in range(DRAWS)]
-    )
-    found = {f"{name}, 1 draw": bits(terms.mean(0))}
-    found["curve"] = {
-        m: round(float(np.mean(bits(grouped(terms, m)))), 5)
-        for m in (2**k for k in range(DRAWS.bit_length()))
+        return {name: bits(model.log_prob(y, x), dims)}
+    draws = [model.log_prob(y, x, keyed(SEED, range(len(y)), m)).double() for m in range(DRAWS)]
+    terms = torch.stack(draws)
+    counts = [2**k for k in range(DRAWS.bit_length())]
+    found = {
+        f"{name}, 1 draw": bits(terms.mean(0), dims),
+        "curve": {m: round(float(np.mean(bits(grouped(terms, m), dims))), 5) for m in counts},
+        f"{name}, {DRAWS} draws": bits(grouped(terms, DRAWS), dims),
+        "spread": round(terms.std(0).mean().item(), 3),
     }
-    found[f"{name}, {DRAWS} draws"] = bits(grouped(terms, DRAWS))
-    found["spread"] = round(terms.std(0).mean().item(), 3)
     if kind == "grey":
-        noise = keyed(SEED, range(len(y)), DRAWS)
-        log_p, spread = leaning_log_prob(model, y, x, DRAWS, noise)
-        found[f"{name}, leaning"] = bits(log_p)
+        log_p, spread = leaning_log_prob(model, y, x, DRAWS, keyed(SEED, range(len(y)), DRAWS))
+        found[f"{name}, leaning"] = bits(log_p, dims)
         found["leaning spread"] = round(spread.mean().item(), 3)
     return found
 
@@ -123,17 +117,14 @@ def measure(kind: str) -> dict:
     """Everything known.json says of one kind of data."""
     field = field_of(kind)
     y, x = test_pairs(kind, field)
-
-    def bits(log_p: Tensor) -> list[float]:
-        return [round(b, 5) for b in (-log_p / (field.dims * math.log(2))).tolist()]
-
-    found: dict = {"field": type(field).__name__, "parameters": PARAMETERS[kind]}
-    found |= {"dims": field.dims, "seed": SEED, "pictures": PICTURES, "draws": DRAWS}
-    columns = {"truth": bits(field.log_prob(y, x))}
-    columns["best factorised"] = bits(field.factorised_log_prob(y, x))
-    found["trained"] = {}
-    for name, (experiment, model, overrides) in TRAINED[kind].items():
-        overrides = [*overrides, *COMMON, f"training.steps={STEPS[kind][name]}"]
+    columns = {
+        "truth": bits(field.log_prob(y, x), field.dims),
+        "best factorised": bits(field.factorised_log_prob(y, x), field.dims),
+    }
+    found: dict = {"field": type(field).__name__, "parameters": PARAMETERS}
+    found |= {"dims": field.dims, "seed": SEED, "pictures": PICTURES, "draws": DRAWS, "trained": {}}
+    for name, (experiment, model, steps, overrides) in TRAINED[kind].items():
+        overrides = [*overrides, "training.batch_size=32", f"training.steps={steps}"]
         config = load_config(experiment, model, "smoke", overrides)
         trained, seconds = train(config, field)
         path = FOLDER / f"{kind}-{name}.safetensors"
@@ -173,22 +164,10 @@ def main(*kinds: str) -> None:
             "command": f"python -m tools.known {kind}",
         }
         known = {k: (known | {kind: found})[k] for k in FIELDS if k in known or k == kind}
-        text = "\n".join(_joined(json.dumps(known, indent=1).split("\n")))
+        text = json.dumps(known, indent=1)
+        text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text)
+        text = text.replace("[ ", "[").replace(" ]", "]")  # a list on one line
         run_folder.write_atomically(path, (text + "\n").encode())
-
-
-def _joined(lines: list[str]) -> list[str]:
-    """Lists of numbers on one line each."""
-    out: list[str] = []
-    inside = False
-    for line in lines:
-        out = (
-            [*out[:-1], out[-1] + line.strip() + " " * line.endswith(",")]
-            if inside
-            else [*out, line]
-        )
-        inside = line.endswith("[") or inside and "]" not in line
-    return out
 
 
 if __name__ == "__main__":

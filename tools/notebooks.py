@@ -5,12 +5,13 @@
     python tools/notebooks.py check            refuse stale twins, naming the line to run
     python tools/notebooks.py address [URL]    where the repository is, for the twins' first cells
 
-The twin keeps in its metadata a digest of everything its outputs come from: the page, every Python
-file of `cnf/`, and the files that the page's front matter names under `cnf: reads:` (globs from
-the root of the repository). A twin whose digest differs is stale. Executing an unchanged page
-writes the same bytes: cell ids come from the cells' content, nothing holds a time, and a figure
-keeps its old bytes unless its pixels change. How long pages took is kept apart, in
-`results/pages.json`, which no page reads: the site shows it.
+The twin keeps in its metadata the modules of `cnf/` that its kernel had loaded in the end, and a
+digest of everything its outputs come from: the page, those modules (comments and blank lines do not
+count), and the files that the page's front matter names under `cnf: reads:` (globs from the root of
+the repository). A twin whose digest differs is stale. Executing an unchanged page writes the same
+bytes: cell ids come from the cells' content, nothing holds a time, and a figure keeps its old bytes
+unless its pixels change. How long pages took is kept apart, in `results/pages.json`, which no page
+reads: the site shows it.
 
 Once `_config.yml` has the repository's address, every twin begins with a cell that fetches the
 repository where the package is missing (on Colab), and does nothing elsewhere. It is no part of the
@@ -27,9 +28,12 @@ import os
 import re
 import sys
 import time
+import tokenize
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import jupytext
 import nbformat
@@ -62,6 +66,13 @@ if os.path.isdir("{name}/book"):
     os.chdir("{name}/book")"""
 
 
+# The last cell of every page while it runs: the files of what its kernel has loaded.
+LOADED = """\
+import json, sys
+json.dump([m.__file__ for m in [*sys.modules.values()] if getattr(m, "__file__", None)], sys.stdout)
+"""
+
+
 class PageError(ValueError):
     """A page that cannot be executed as it stands; the message says what to change."""
 
@@ -70,6 +81,26 @@ def pages() -> list[Path]:
     """The executable pages of the book, sorted: Markdown files whose front matter has a kernel."""
     found = sorted(p for p in (ROOT / "book").rglob("*.md") if "_build" not in p.parts)
     return [p for p in found if "kernelspec" in p.read_text("utf-8").split("\n---", 1)[0]]
+
+
+class Chapter(NamedTuple):
+    """A page of the table of contents: its number is that of its place there."""
+
+    name: str
+    part: str
+    number: int | None  # None in a part that is not numbered
+
+
+def chapters() -> list[Chapter]:
+    """The pages of `_toc.yml` at the top of its parts, in its order."""
+    toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text("utf-8"))
+    found, number = [], 0
+    for part in toc["parts"]:
+        for entry in part["chapters"]:
+            number += (is_numbered := part.get("numbered", False))
+            name = entry["file"].rpartition(".")[0]
+            found.append(Chapter(name, part["caption"], number if is_numbered else None))
+    return found
 
 
 def twin(page: Path) -> Path:
@@ -109,12 +140,13 @@ def read(page: Path) -> NotebookNode:
     return nb
 
 
-def sources(page: Path) -> list[Path]:
-    """The files that the outputs of a page come from, sorted.
+def sources(page: Path, modules: Iterable[str]) -> list[Path]:
+    """What the outputs of a page come from, sorted: the page, these modules (named from the root of
+    the repository), and the files that its front matter names.
 
     Raises: PageError if a glob under `cnf: reads:` matches no file.
     """
-    files = {page, *(ROOT / "cnf").rglob("*.py")}
+    files = {page, *(ROOT / name for name in modules)}
     for pattern in read(page).metadata.cnf.get("reads", []):
         matched = {p for p in ROOT.glob(pattern) if p.is_file()}
         if not matched:
@@ -123,13 +155,33 @@ def sources(page: Path) -> list[Path]:
     return sorted(files)
 
 
-def digest(page: Path) -> str:
-    """sha256 over the names and contents of a page's sources, blind to the kind of line ends."""
-    total = hashlib.sha256()
-    for path in sources(page):
-        content = path.read_bytes().replace(b"\r\n", b"\n")
-        total.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode() + content)
-    return total.hexdigest()
+def marked(path: Path) -> str:
+    """The name of a file and the sha256 of its content, blind to the kind of line ends."""
+    content = path.read_bytes().replace(b"\r\n", b"\n")
+    if path.suffix == ".py":
+        content = bare(content.decode()).encode()
+    return f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(content).hexdigest()}\n"
+
+
+def digest(marks: Iterable[str]) -> str:
+    """sha256 over the marks of a page's sources."""
+    return hashlib.sha256("".join(marks).encode()).hexdigest()
+
+
+def bare(source: str) -> str:
+    """A Python source without its comments and blank lines, the same in every version of Python;
+    one that is not Python as it is."""
+    lines, blank = source.splitlines(), set()
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            row, column = token.start
+            if token.type == tokenize.COMMENT:
+                lines[row - 1] = lines[row - 1][:column].rstrip()
+            elif token.type == tokenize.NL:  # of no line inside a string
+                blank.add(row)
+    except (SyntaxError, tokenize.TokenError):
+        return source
+    return "\n".join(line for row, line in enumerate(lines, 1) if line.strip() or row not in blank)
 
 
 def is_stale(page: Path) -> bool:
@@ -137,7 +189,10 @@ def is_stale(page: Path) -> bool:
     if not twin(page).exists():
         return True
     kept = nbformat.read(twin(page), as_version=4).metadata.get("cnf", {})
-    return kept.get("sha256") != digest(page)
+    modules = kept.get("modules", [])
+    if not all((ROOT / name).is_file() for name in modules):
+        return True
+    return kept.get("sha256") != digest(map(marked, sources(page, modules)))
 
 
 def pixels(png: bytes) -> tuple[str, bytes]:
@@ -179,15 +234,18 @@ def write(path: Path, text: str) -> bool:
 def execute(page: Path) -> tuple[str, float]:
     """Execute a page in a fresh kernel, write its twin if it differs: (what was done, seconds).
 
-    The kernel runs in the page's folder with one thread and with CNF_DATA unset: a page must give
-    the same output with and without benchmark data.
+    The kernel runs in the page's folder, on the package of this repository, with one thread and
+    with CNF_DATA unset: a page must give the same output with and without benchmark data.
 
     Raises: PageError if a cell fails, runs too long or writes to stderr.
     """
     started = time.monotonic()
-    nb, made_from = read(page), digest(page)
+    nb, own = read(page), sources(page, ())
+    before = {path: marked(path) for path in {*own, *(ROOT / "cnf").rglob("*.py")}}
+    nb.cells.append(nbformat.v4.new_code_cell(LOADED))
     env = {k: v for k, v in os.environ.items() if k != "CNF_DATA"}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
     client = NotebookClient(
         nb,
         timeout=CELL_TIMEOUT,
@@ -201,8 +259,13 @@ def execute(page: Path) -> tuple[str, float]:
         client.execute(env=env)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise PageError(f"{page.name}: {error}") from None
+    loaded = sorted(before.keys() & map(Path, json.loads(nb.cells.pop().outputs[0].text)))
+    made_from = {
+        "modules": [path.relative_to(ROOT).as_posix() for path in loaded],
+        "sha256": digest(before[path] for path in sorted({*own, *loaded})),
+    }
     nb.metadata = NotebookNode(
-        kernelspec=KERNEL, language_info=LANGUAGE, cnf=nb.metadata.cnf | {"sha256": made_from}
+        kernelspec=KERNEL, language_info=LANGUAGE, cnf=nb.metadata.cnf | made_from
     )
     for cell in nb.cells:
         cell.metadata.pop("execution", None)

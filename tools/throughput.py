@@ -13,8 +13,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -22,20 +21,20 @@ from statistics import median
 
 import psutil
 import torch
-import tyro
 
 from cnf import build
 from cnf.config import Config, load_config
 from cnf.replication import cost, distributed, run_folder, training
 
 BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
-# set-up -> (processes, pictures a step over the batch B of the preset), of P processes; `part` is
-# one process with the share of each in `strong`: what that takes more is the exchange
+PROCESSES, ROUNDS, SECONDS = 2, 9, 1.2  # of a turn of one process
+# set-up -> (processes, pictures a step over the batch of the preset); `part` is one process with
+# the share of each in `strong`: what that takes more is the exchange
 SETUPS = {
-    "one": lambda p: (1, 1),
-    "part": lambda p: (1, 1 / p),
-    "weak": lambda p: (p, p),
-    "strong": lambda p: (p, 1),
+    "one": (1, 1),
+    "part": (1, 1 / PROCESSES),
+    "weak": (PROCESSES, PROCESSES),
+    "strong": (PROCESSES, 1),
 }
 WARM_UP = 3  # steps
 context = multiprocessing.get_context("spawn")
@@ -69,12 +68,9 @@ class Setup:
             port = free.getsockname()[1]
         pairs = [context.Pipe() for _ in range(count)]
         self.pipes = [here for here, _ in pairs]
-        self.workers = [
-            context.Process(target=worker, args=(there, config, rank, count, port), daemon=True)
-            for rank, (_, there) in enumerate(pairs)
-        ]
-        for process, (_, there) in zip(self.workers, pairs, strict=True):
-            process.start()
+        for rank, (_, there) in enumerate(pairs):
+            arguments = (there, config, rank, count, port)
+            context.Process(target=worker, args=arguments, daemon=True).start()
             there.close()  # so that a worker that dies ends the wait for it
 
     def steps(self, number: int) -> float:
@@ -83,138 +79,86 @@ class Setup:
             pipe.send(number)
         return max(pipe.recv() for pipe in self.pipes) / number
 
-    def end(self) -> None:
-        for pipe in self.pipes:
-            pipe.send(0)
-        for process in self.workers:
-            process.join()
+
+def compare(experiment: str) -> dict:
+    """All set-ups of one experiment's cpu preset, in turns, one thread a process, on the pictures
+    that come with the package: a step takes the same time on any."""
+    options = [f"data.train=embedded-{experiment}", "training.minutes=null", "training.steps=1"]
+    config = load_config(experiment, "flow", "cpu", options)
+    setups, found = {}, {}
+    for name, (count, factor) in SETUPS.items():
+        size = round(factor * config.training.batch_size)
+        found[name] = {"processes": count, "batch": size, "seconds_a_step": []}
+        own = replace(config, training=replace(config.training, batch_size=size))
+        setups[name] = Setup(own, count)
+    parameters = [pipe.recv() for setup in setups.values() for pipe in setup.pipes][0]
+    for setup in setups.values():
+        setup.steps(WARM_UP)
+    steps = max(2, round(SECONDS / setups["one"].steps(2)))
+    order = list(setups)
+    for _ in range(ROUNDS):
+        for name in order:
+            found[name]["seconds_a_step"].append(round(setups[name].steps(steps), 5))
+        order = order[1:] + order[:1]
+    for pipe in (pipe for setup in setups.values() for pipe in setup.pipes):
+        pipe.send(0)
+    for name, setup in found.items():
+        print(f"{experiment} {name:7s}{median(setup['seconds_a_step']):.3f} s a step")
+    made = {"parameters": parameters, "precision": config.training.precision}
+    return made | {"steps_a_turn": steps, "setups": found}
 
 
-@contextmanager
-def recorded(values: dict) -> Iterator[None]:
-    """Add to `values` where and when the work inside was done, and the cores others used."""
+def processes() -> dict:
+    """One process and several."""
+    work = {f"{experiment} flow cpu": compare(experiment) for experiment in ("sr", "vessels")}
+    return {"rounds": ROUNDS, "work": work}
+
+
+def paper() -> dict:
+    """What `python -m cnf train sr --preset paper --dry-run` measures."""
+    found = cost.measure(load_config("sr", "flow", "paper"), device="cpu")
+    print(f"{found.step:.3g} s a step, from batches of {found.batches}, {found.threads} thread(s)")
+    return {"as": "python -m cnf train sr --preset paper --dry-run", "cost": asdict(found)}
+
+
+def others() -> float:
+    """CPU seconds of the machine that were neither idle nor of this process and its children."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0)
+    own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(times) - idle - sum(used.ru_utime + used.ru_stime for used in own)
+
+
+def main(name: str, measure: Callable[[], dict], file: str) -> None:
+    """Keep what is measured, where and when that was done, and the cores that others used."""
     commit, dirty = run_folder.git_state()
-    wall, others = time.monotonic(), _busy() - _ours()
-    yield
-    others, wall = _busy() - _ours() - others, time.monotonic() - wall
-    values |= {
+    wall, busy = time.monotonic(), others()
+    found = measure()
+    while multiprocessing.active_children():  # which count when they have ended
+        time.sleep(0.1)
+    wall = time.monotonic() - wall
+    values = {
         "hardware": run_folder.processor(),
         "cores": os.cpu_count(),
-        "cores_used_by_others": round(max(0.0, others / wall), 2),
+        "cores_used_by_others": round(max(0.0, (others() - busy) / wall), 2),
         "torch": torch.__version__,
         "date": str(date.today()),
         "git": commit,
         "dirty": dirty,
         "minutes": round(wall / 60, 1),
-        "command": f"python tools/throughput.py {' '.join(sys.argv[1:])}",
+        "command": f"python tools/throughput.py {name}",
     }
-
-
-def _busy() -> float:
-    """CPU seconds of the machine that were not idle."""
-    times = psutil.cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-
-
-def _ours() -> float:
-    """CPU seconds of this process and of its children that have ended."""
-    own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(used.ru_utime + used.ru_stime for used in own)
-
-
-def compare(experiment: str, processes: int, rounds: int, seconds: float) -> dict:
-    """All set-ups of one experiment's cpu preset, in turns, one thread a process, on the pictures
-    that come with the package: a step takes the same time on any."""
-    options = [f"data.train=embedded-{experiment}", "training.minutes=null", "training.steps=1"]
-    config = load_config(experiment, "flow", "cpu", options)
-    batch, setups, shapes = config.training.batch_size, {}, {}
-    for name, make in SETUPS.items():
-        count, factor = make(processes)
-        size = round(factor * batch)
-        shapes[name] = {"processes": count, "batch": size}
-        own = replace(config, training=replace(config.training, batch_size=size))
-        setups[name] = Setup(own, count)
-    parameters = [pipe.recv() for s in setups.values() for pipe in s.pipes][0]
-    for setup in setups.values():
-        setup.steps(WARM_UP)
-    steps = max(2, round(seconds / setups["one"].steps(2)))
-    times = {name: [] for name in setups}
-    order = list(setups)
-    for _ in range(rounds):
-        for name in order:
-            times[name].append(round(setups[name].steps(steps), 5))
-        order = order[1:] + order[:1]
-    for setup in setups.values():
-        setup.end()
-    return {
-        "parameters": parameters,
-        "precision": config.training.precision,
-        "steps_a_turn": steps,
-        "setups": {name: shapes[name] | {"seconds_a_step": times[name]} for name in setups},
-    }
-
-
-def measure_processes(
-    processes: int = 2,
-    rounds: int = 9,
-    seconds: float = 1.2,
-    out: Path = BENCH / "throughput.json",
-) -> None:
-    """Compare one process and several.
-
-    Args:
-        processes: how many.
-        rounds: in each, every set-up has one turn.
-        seconds: of a turn of one process.
-        out: where the times go.
-    """
-    work: dict = {}
-    values: dict = {}
-    with recorded(values):
-        for experiment in ("sr", "vessels"):
-            work[f"{experiment} flow cpu"] = compare(experiment, processes, rounds, seconds)
-    _write(out, values | {"rounds": rounds, "work": work})
-    for name, found in work.items():
-        one = found["setups"]["one"]
-        for kind, setup in found["setups"].items():
-            ratios = [
-                (a / one["batch"]) / (b / setup["batch"])
-                for a, b in zip(one["seconds_a_step"], setup["seconds_a_step"], strict=True)
-            ]
-            print(
-                f"{name:17s} {kind:7s}{setup['processes']} process(es), batch {setup['batch']:4d}: "
-                f"{median(setup['seconds_a_step']):.3f} s a step, {median(ratios):.2f} times the "
-                f"pictures a second of one ({min(ratios):.2f} to {max(ratios):.2f})"
-            )
-    _warn(values)
-
-
-def measure_paper(out: Path = BENCH / "paper-here.json") -> None:
-    """Keep what `python -m cnf train sr --preset paper --dry-run` measures.
-
-    Args:
-        out: where it goes.
-    """
-    values: dict = {}
-    with recorded(values):
-        found = cost.measure(load_config("sr", "flow", "paper"), device="cpu")
-    values["as"] = "python -m cnf train sr --preset paper --dry-run"
-    _write(out, values | {"cost": asdict(found)})
-    print(f"{found.step:.3g} s a step, from batches of {found.batches}, {found.threads} thread(s)")
-    _warn(values)
-
-
-def _write(out: Path, values: dict) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    run_folder.write_atomically(out, (json.dumps(values, indent=1) + "\n").encode())
-
-
-def _warn(values: dict) -> None:
-    others = values["cores_used_by_others"]
-    if others > 0.1:
-        print(f"others used {others:.2f} of the cores: measure again when the machine is idle")
+    BENCH.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(values | found, indent=1) + "\n"
+    run_folder.write_atomically(BENCH / file, text.encode())
+    if values["cores_used_by_others"] > 0.1:
+        print(
+            f"others used {values['cores_used_by_others']} cores: measure again on an idle machine"
+        )
 
 
 if __name__ == "__main__":
-    commands = {"processes": measure_processes, "paper": measure_paper}
-    tyro.extras.subcommand_cli_from_dict(commands)
+    COMMANDS = {"processes": (processes, "throughput.json"), "paper": (paper, "paper-here.json")}
+    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
+        sys.exit(f"give one of: {', '.join(COMMANDS)}")
+    main(sys.argv[1], *COMMANDS[sys.argv[1]])

@@ -10,7 +10,8 @@ equations that its docstrings cite, its signature, its docstring, and its method
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,7 @@ from book._ext import ties as tied
 from book._ext.equations import formula, link, number
 from book._ext.ties import METHODS, Definition, Equation, Source, Ties
 
-INLINE = re.compile(r":eq:`(?P<label>[\w-]+)`|``(?P<double>.+?)``|`(?P<single>[^`\n]+)`", re.DOTALL)
-FIELD = re.compile(rf"^({'|'.join(map(re.escape, METHODS))}|Shapes|Raises|Laws):\s+(.*)$")
-ITEMS = re.compile(r"^(Args|Attributes):$")
+INLINE = re.compile(r":eq:`(?P<label>[\w-]+)`|`{1,2}(?P<code>.+?)`{1,2}", re.DOTALL)
 DIRECTIVE = re.compile(r"^```\{api\} ([\w.]+)\n((?:[\w.]+\n)*)```$", re.MULTILINE)
 
 
@@ -50,69 +49,52 @@ def listed(root: Path) -> set[str]:
     return found
 
 
-# -- docstrings ------------------------------------------------------------------------------------
-
-
-def inline(text: str) -> Iterator[nodes.Node]:
+def said(text: str) -> nodes.paragraph:
     """Words, `code` and the numbers of equations."""
-    end = 0
+    line, end, text = nodes.paragraph(), 0, re.sub(r" {3,}", "  ", re.sub(r"\n\s*", " ", text))
     for match in INLINE.finditer(text):
-        yield nodes.Text(text[end : match.start()])
-        code = match["double"] or match["single"]
-        yield nodes.literal("", code) if code else number(match["label"])
+        line += nodes.Text(text[end : match.start()])
+        line += nodes.literal("", match["code"]) if match["code"] else number(match["label"])
         end = match.end()
-    yield nodes.Text(text[end:])
+    return line + nodes.Text(text[end:])
 
 
-def paragraph(lines: list[str]) -> nodes.paragraph:
-    return nodes.paragraph("", "", *inline(" ".join(line.strip() for line in lines)))
-
-
-def fields(pairs: list[tuple[str, list[str]]], code: bool, classes: str) -> nodes.field_list:
+def fields(pairs: Iterable[tuple[nodes.Node, str]], classes: str) -> nodes.field_list:
     """Names beside what is said of them."""
     found = nodes.field_list(classes=[classes])
-    for name, lines in pairs:
-        named = nodes.literal("", name) if code else nodes.Text(name)
-        said = [re.sub(r" {3,}", "  ", line) for line in lines]
+    for name, text in pairs:
         found += nodes.field(
-            "", nodes.field_name("", "", named), nodes.field_body("", paragraph(said))
+            "", nodes.field_name("", "", name), nodes.field_body("", said(text.strip()))
         )
     return found
 
 
-def grouped(lines: list[str], starts: re.Pattern[str]) -> list[tuple[str, list[str]]]:
-    """(name, its lines): a line that `starts` matches begins the next."""
-    found: list[tuple[str, list[str]]] = []
-    for line in lines:
-        if match := starts.match(line):
-            found.append((match[1], [match[2]]))
-        else:
-            found[-1][1].append(line)
-    return found
+def kind(entry: str) -> str:
+    """Of a line of a docstring with what is indented below it."""
+    name = entry.partition(":")[0].rstrip()
+    if entry.startswith(("Args:\n", "Attributes:\n")):
+        return name
+    recipe = "api-recipe" if name in METHODS else "text"
+    return "api-facts" if name in ("Shapes", "Raises", "Laws") else recipe
 
 
 def rendered(doc: str) -> Iterator[nodes.Node]:
     """The blocks of a docstring: recipe, arguments, paragraphs, tables and examples."""
     for block in re.split(r"\n\s*\n", inspect.cleandoc(doc)):
-        lines = block.split("\n")
-        if lines[0].startswith((" ", ">>>", "==")):
+        if block.startswith((" ", ">>>", "==")):
             yield nodes.literal_block(block, block, language="pycon" if ">>>" in block else "none")
             continue
-        while lines:
-            if match := ITEMS.match(lines[0]):
-                items = inspect.cleandoc("\n" + "\n".join(lines[1:])).split("\n")
-                yield nodes.rubric("", match[1])
-                yield fields(grouped(items, re.compile(r"^(\w[^:]*):\s*(.*)$")), True, "api-items")
-                break
-            end = next((n for n, line in enumerate(lines) if n and ITEMS.match(line)), len(lines))
-            start = next((n for n, line in enumerate(lines[:end]) if FIELD.match(line)), end)
-            if start:
-                yield paragraph(lines[:start])
-            for is_recipe, pairs in groupby(
-                grouped(lines[start:end], FIELD), lambda pair: pair[0] in METHODS
-            ):
-                yield fields(list(pairs), False, "api-recipe" if is_recipe else "api-facts")
-            lines = lines[end:]
+        for classes, group in groupby(re.split(r"\n(?! )", block), kind):
+            if classes == "text":
+                yield said(" ".join(group))
+            elif classes.startswith("api"):
+                pairs = (entry.split(":", 1) for entry in group)
+                yield fields(((nodes.Text(name.rstrip()), text) for name, text in pairs), classes)
+            else:
+                items = textwrap.dedent("\n".join(group).partition("\n")[2])
+                pairs = (item.split(":", 1) for item in re.split(r"\n(?! )", items))
+                yield nodes.rubric("", classes)
+                yield fields(((nodes.literal("", name), text) for name, text in pairs), "api-items")
 
 
 def signature(node: Definition, drop_self: bool = False) -> str:
@@ -130,9 +112,6 @@ def signature(node: Definition, drop_self: bool = False) -> str:
         text = re.sub(r"^(self|cls)(, |$)", "", text)
     back = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     return f"({text}){back}"
-
-
-# -- the directive ---------------------------------------------------------------------------------
 
 
 class Api(SphinxDirective):
@@ -154,7 +133,9 @@ class Api(SphinxDirective):
         ties, node, key = self.env.app.cnf_ties, source.definitions[name], f"{module}.{name}"
         section = nodes.section(ids=[key], names=[key], classes=["api"])
         section += nodes.title("", name)
-        methods = self.methods(source, name)
+        inside = re.compile(rf"{re.escape(name)}\.([^_.]\w*)")  # public
+        inner = ((inside.fullmatch(n), at) for n, at in source.definitions.items())
+        methods = [(n[1], at) for n, at in inner if n and ast.get_docstring(at)]
         docs = [ast.get_docstring(node) or "", *(ast.get_docstring(m) for _, m in methods)]
         section += self.head(source, name, module, signature(node))
         found = (ties.by_label.get(label) for label in tied.CITED.findall("\n".join(docs)))
@@ -172,14 +153,6 @@ class Api(SphinxDirective):
         if methods:
             section += listing
         return section
-
-    def methods(self, source: Source, name: str) -> list[tuple[str, Definition]]:
-        """The public methods that have a docstring."""
-        return [
-            (inner.removeprefix(f"{name}."), node)
-            for inner, node in source.definitions.items()
-            if re.fullmatch(rf"{re.escape(name)}\.[^_.]\w*", inner) and ast.get_docstring(node)
-        ]
 
     def head(self, source: Source, name: str, module: str, text: str) -> nodes.paragraph:
         """module.Name(arguments), the name a link to its lines."""

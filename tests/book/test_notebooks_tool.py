@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -34,7 +35,8 @@ cnf:
 def repository(tmp_path, monkeypatch):
     """An empty repository with a package of one file and a ledger of one row."""
     for name, text in {
-        "cnf/layers/a.py": "x = 1\n",
+        "cnf/__init__.py": "",
+        "cnf/a.py": "x = 1\n",
         "results/ledger.jsonl": '{"value": 1}\n',
         "_config.yml": 'title: A book\nrepository:\n  url: ""  # none yet\n  branch: main\n',
     }.items():
@@ -81,23 +83,107 @@ def test_kernel_runs_beside_the_page_without_benchmark_data_on_one_thread(reposi
     assert nb.cells[1].outputs[0].text == "True None 1 0\n"
 
 
-@pytest.mark.parametrize("name", ["cnf/layers/a.py", "results/ledger.jsonl", "book/01-page.md"])
-def test_change_in_a_source_makes_the_twin_stale(repository, name):
-    page = write(repository, "1")
+def test_change_in_a_source_makes_the_twin_stale(repository):
+    page = write(repository, "import cnf.a")
     assert notebooks.is_stale(page), "a page without a twin"
     notebooks.execute(page)
-    assert not notebooks.is_stale(page)
-    (repository / name).write_text((repository / name).read_text() + "\n")
-    assert notebooks.is_stale(page)
+    for name in ("cnf/a.py", "results/ledger.jsonl", "book/01-page.md"):
+        assert not notebooks.is_stale(page)
+        text = (repository / name).read_text()
+        (repository / name).write_text(text + "y = 2\n")
+        assert notebooks.is_stale(page), name
+        (repository / name).write_text(text)
 
 
-def test_new_module_makes_the_twin_stale_and_line_ends_do_not(repository):
-    page = write(repository, "1")
-    before = notebooks.digest(page)
+def test_only_loaded_modules_count_and_of_them_no_comments_and_line_ends(repository):
+    page = write(repository, "import cnf.a")
+    other = repository / "cnf" / "b.py"
+    other.write_text("")
+    notebooks.execute(page)
+    kept = nbformat.read(notebooks.twin(page), as_version=4).metadata.cnf
+    assert kept.modules == ["cnf/__init__.py", "cnf/a.py"]
+    other.write_text("x = 2\n")
+    (repository / "cnf/a.py").write_text("# why\n\nx = 1  # what\n")
     page.write_bytes(page.read_bytes().replace(b"\n", b"\r\n"))
-    assert notebooks.digest(page) == before
-    (repository / "cnf" / "b.py").write_text("")
-    assert notebooks.digest(page) != before
+    assert not notebooks.is_stale(page)
+    (repository / "cnf/a.py").unlink()
+    assert notebooks.is_stale(page), "a module that is gone"
+
+
+def test_a_source_is_bare_without_comments_and_blank_lines_outside_of_strings():
+    source = '''
+# a comment
+def f(x):  # another
+
+    """A docstring.
+
+    # not a comment
+    """
+    return f"{x} # nor this", [
+        1,  # but this
+
+    ]
+'''
+    assert notebooks.bare(source) == (
+        'def f(x):\n    """A docstring.\n\n    # not a comment\n    """\n'
+        '    return f"{x} # nor this", [\n        1,\n    ]'
+    )
+    assert notebooks.bare("def (  # not Python") == "def (  # not Python"
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """A copy of the repository with one page, which reads a file, executed."""
+    root, copy = notebooks.ROOT, tmp_path_factory.mktemp("copy")
+    shutil.copytree(root / "cnf", copy / "cnf", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "results/claims.yml"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / name, copy / name)
+    (copy / "book").mkdir()
+    lines = ["import cnf.replication.plotting as p", "from cnf.layers import AffineCoupling"]
+    page = write(copy, *lines, "assert 'copy' in p.__file__, p.__file__")
+    page.write_text(page.read_text().replace("results/*.jsonl", "results/claims.yml"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notebooks, "ROOT", copy)
+        notebooks.execute(page)
+    return page, copy
+
+
+@pytest.fixture
+def copied(executed, monkeypatch):
+    monkeypatch.setattr(notebooks, "ROOT", executed[1])
+    return executed
+
+
+@pytest.mark.parametrize(
+    ("name", "added", "stale"),
+    [
+        ("cnf/replication/sampling.py", "# a comment", False),
+        ("cnf/replication/sampling.py", "x = 1", False),
+        ("cnf/layers/coupling.py", "# a comment", False),
+        ("cnf/layers/coupling.py", "x = 1", True),
+        ("cnf/replication/plotting.py", "x = 1", True),
+        ("results/claims.yml", "# a comment", True),
+    ],
+)
+def test_a_page_is_stale_only_if_something_it_uses_changed(copied, name, added, stale):
+    page, copy = copied
+    text = (copy / name).read_text()
+    (copy / name).write_text(f"{text}{added}\n")
+    assert notebooks.is_stale(page) == stale
+    (copy / name).write_text(text)
+    assert not notebooks.is_stale(page)
+
+
+def test_lessons_load_no_more_of_the_laboratory_than_they_show():
+    """So a change in training, evaluation or sampling leaves Parts I and II fresh."""
+    for chapter in notebooks.chapters():
+        if chapter.part in ("I. Foundations", "II. Conditioning"):
+            twin = notebooks.ROOT / "book" / f"{chapter.name}.ipynb"
+            kept = nbformat.read(twin, as_version=4).metadata.cnf.modules
+            laboratory = {name.split("/")[2] for name in kept if "/replication/" in name}
+            shown = {"__init__.py", "plotting.py", "data", "results.py", "ledger.py", "claims.py"}
+            assert laboratory <= shown, chapter.name
 
 
 def test_check_names_the_stale_pages_and_the_line_to_run(repository, capsys):
@@ -134,7 +220,7 @@ def test_unknown_page_and_unknown_file_are_named(repository):
         notebooks.select(["03-x"])
     (repository / "results/ledger.jsonl").unlink()
     with pytest.raises(notebooks.PageError, match=r"01-page.md: .*'results/\*.jsonl'"):
-        notebooks.digest(page)
+        notebooks.sources(page, ())
 
 
 def test_figure_keeps_its_bytes_until_a_pixel_changes(repository):
@@ -175,7 +261,7 @@ def test_strict_comparison_sees_a_changed_number(repository):
 def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
     page = write(repository, "1 + 1")
     notebooks.execute(page)
-    before, digest = notebooks.twin(page).read_bytes(), notebooks.digest(page)
+    before = notebooks.twin(page).read_bytes()
 
     notebooks.move("https://github.com/someone/flows.git")
     assert "# none yet" in (repository / "_config.yml").read_text()
@@ -184,7 +270,7 @@ def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
     assert '"https://github.com/someone/flows", "flows"' in first.source
     assert {"remove-cell", "skip-execution", "nbval-skip"} == set(first.metadata.tags)
     assert [cell.get("execution_count") for cell in rest] == [None, 1]
-    assert notebooks.digest(page) == digest and notebooks.check() == 0
+    assert notebooks.check() == 0
     assert notebooks.execute(page)[0].startswith("unchanged")
 
     notebooks.move("")
@@ -227,8 +313,8 @@ def test_first_cell_fetches_and_installs_and_then_the_page_runs(tmp_path):
     script.write_text(
         f"{source}\n{source}\n"  # twice, as after a restart of the kernel
         "from pathlib import Path\n"
-        "from cnf import results\n"
-        "print(Path(results.__file__).parents[1].name, len(results.read(Path('../results'))) > 0)\n"
+        "from cnf.replication import results\n"
+        "print(Path(results.__file__).parents[2].name, len(results.read(Path('../results'))) > 0)\n"
         "print(Path('00-first-results.ipynb').exists(), Path('flows').exists())\n"
     )
     # libraries through PYTHONPATH: there an editable install, as ours may be, does not count

@@ -136,3 +136,10 @@ def test_consistent_double_halves_back_to_its_input():
     x = torch.rand(2, 3, 8, 6, dtype=torch.float64) * 255
     # Values up to 255 and a pseudo-inverse whose condition number is near 10: 1e-11 is rounding.
     torch.testing.assert_close(imresize_half(consistent_double(x)), x, rtol=0, atol=1e-11)
+
+
+def test_halves_are_rounded_up():
+    """As MATLAB does it; PyTorch's `round` goes to the even neighbour."""
+    for level in (2.5, 3.5):  # a constant picture is halved exactly
+        y = torch.full((1, 3, 8, 8), level)
+        assert (low_resolution(y, round_x=True) == level + 0.5).all()

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from cnf.baselines import DiscretisedLogistic
 from cnf.build import count_parameters
-from cnf.features import RRDBFeatures
+from cnf.features import ResidualFeatures, RRDBFeatures, UNetFeatures, upsampled
+from cnf.resample import consistent_double, imresize_half
 from tests.laws.cases import ALL_MODELS
 
 
@@ -27,3 +29,37 @@ def test_residual_in_residual_dense_blocks_have_the_weights_that_are_counted(c, 
     dense = sum(9 * (c + n * g) * g + g for n in range(4)) + 9 * (c + 4 * g) * c + c
     expected = 28 * c + 3 * blocks * dense + 2 * (9 * c**2 + c) + levels * (4 * c**2 + c)
     assert count_parameters(network) == expected
+
+
+@pytest.mark.parametrize(
+    ("network", "read"),
+    [
+        (UNetFeatures(0, 4, 2), lambda x: x / 128 - 1),
+        (ResidualFeatures(1, 4, 1), lambda x: x / 256 - 1 / 2),
+        (RRDBFeatures(1, 4, 1, 2), lambda x: x / 256),
+        (
+            ResidualFeatures(1, 4, 1, fractions=True),
+            lambda x: torch.cat([x / 256 - 1 / 2, 2 * (x - x.round()).abs()], 1),
+        ),
+    ],
+    ids=["unet", "residual", "rrdb", "fractions"],
+)
+def test_a_network_reads_grey_levels_on_the_scale_of_its_trained_weights(network, read):
+    """Another scale changes no size and no law, but what committed weights mean."""
+    first = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+    seen = []
+    first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x = 255 * torch.rand(2, 3, 8, 8)
+    network(x)
+    torch.testing.assert_close(seen[0], read(x))
+
+
+def test_the_upsampled_input_is_at_the_centre_of_the_cell_of_its_grey_level():
+    x = torch.randint(256, (2, 3, 6, 8)).double()
+    torch.testing.assert_close(imresize_half(256 * upsampled(x)), x + 0.5)
+
+
+def test_an_untrained_logistic_is_centred_on_the_grey_level_of_the_upsampled_input():
+    x = torch.randint(256, (2, 3, 6, 8)).double()
+    mu, _ = DiscretisedLogistic(ResidualFeatures(0, 4, 1)).double().logistic(x)
+    torch.testing.assert_close(256 * mu, consistent_double(x))

@@ -129,3 +129,15 @@ def test_a_part_of_many_samples_is_the_same_as_all():
     parts = [noise.repeated(made[2 * i : 2 * j], j - i, batch=2) for i, j in ((0, 1), (1, 3))]
     apart = [draw("normal", (len(part), 5), part) for part in parts]
     assert torch.equal(torch.cat(apart), together)
+
+
+def test_every_sample_of_every_picture_has_its_own_noise_whatever_else_is_in_the_batch():
+    together = draw("normal", (6, 5), noise.repeated(noise.keyed(0, [1, 2]), 3))
+    assert len(together.unique()) == together.numel()
+    alone = draw("normal", (3, 5), noise.repeated(noise.keyed(0, [2]), 3))
+    assert torch.equal(together[1::2], alone)
+
+
+def test_logistic_noise_is_the_logit_of_uniform_noise():
+    u, e = (draw(kind, (2, 50), noise.keyed(0, [0, 1])) for kind in ("uniform", "logistic"))
+    torch.testing.assert_close(e, (u / (1 - u)).log(), rtol=1e-12, atol=1e-12)

@@ -1,21 +1,27 @@
 import json
 import os
+import platform
+import re
 import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 import tyro  # noqa: E402
 
+from cnf.replication import run_folder  # noqa: E402
 from tools.notebooks import ROOT  # noqa: E402
 
 try:
-    from tools.bench import measure, report
+    from tools.bench import measure
 except ModuleNotFoundError as error:
     if error.name in ("FrEIA", "nflows", "normflows"):
         sys.exit(f"{error.name} is missing: pip install -c constraints.txt -e '.[bench]'")
@@ -36,9 +42,7 @@ class Options:
     """A few seconds of tiny work: every row, no number worth anything."""
     threads: int = 1
     out: Path | None = None
-    """Where <processor>.json and .png go: results/bench; with --quick nowhere unless named."""
-    show: Path | None = None
-    """Print the table of this file, draw its figure again, and measure nothing."""
+    """Where <processor>.json goes: results/bench; with --quick nowhere unless named."""
 
 
 def run(options: Options, say=lambda line: None) -> dict:
@@ -46,11 +50,16 @@ def run(options: Options, say=lambda line: None) -> dict:
     torch.set_num_threads(options.threads)
     if options.device == "cuda":
         torch.backends.cudnn.benchmark = True  # for every candidate
-    started = time.monotonic()
+    started, clock = time.monotonic(), int(options.device == "cuda")
     work = QUICK if options.quick else Work()
-    rounds = 3 if options.quick else None
-    machine = report.machine(options.device)
-    grown = measure.growth(work, options.device, factors(work, options), 3, say)
+    factors = dict(measure.FACTORS)
+    if options.quick:
+        factors = {
+            n: ((getattr(work, n), 2 * getattr(work, n)), e) for n, (_, e) in factors.items()
+        }
+    elif clock:
+        factors["side"] = ((16, 32, 64, 128), "2")
+    grown = measure.growth(work, options.device, factors, 3, say)
     runners = {}
     for candidate in measure.CANDIDATES:
         say(f"building {candidate.name}")
@@ -62,11 +71,12 @@ def run(options: Options, say=lambda line: None) -> dict:
     several = {name: runners[name] for name in measure.SEVERAL}
     many = measure.interleave(several, ["one", "many"], 0, 3 if options.quick else 10, say)
     left = options.minutes - (time.monotonic() - started) / 60
-    times = measure.interleave(runners, measure.TASKS, left, rounds, say)
-    clock = int(options.device == "cuda")
+    times = measure.interleave(
+        runners, list(measure.TASKS), left, 3 if options.quick else None, say
+    )
     stored = measure.summary(times, clock, reference="ours")
     return {
-        "machine": machine,
+        "machine": machine(options.device),
         "work": asdict(work),
         "rounds": len(times[measure.REFERENCE]["train"]),
         "cpu": measure.summary(times, 0),
@@ -78,31 +88,83 @@ def run(options: Options, say=lambda line: None) -> dict:
     }
 
 
-def factors(work: Work, options: Options) -> dict:
-    """Of each factor, the values to measure."""
-    if options.quick:
-        doubled = {name: getattr(work, name) for name in measure.FACTORS}
-        return {n: ((v, 2 * v), measure.FACTORS[n][1]) for n, v in doubled.items()}
-    found = dict(measure.FACTORS)
-    if options.device == "cuda":
-        values, expected = found["side"]
-        found["side"] = ((*values, 128), expected)
-    return found
+def machine(device: str) -> dict[str, str | int]:
+    """What the numbers depend on beside the work."""
+    commit, dirty = run_folder.git_state()
+    name, capability = run_folder.processor(), torch.backends.cpu.get_cpu_capability()
+    if device == "cuda":
+        name = torch.cuda.get_device_name()
+        capability = ".".join(map(str, torch.cuda.get_device_capability()))
+    return {
+        "name": name,
+        "device": device,
+        "capability": capability,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{library: version(library) for library in ("torch", "freia", "nflows", "normflows")},
+        "commit": commit[:10] + "+" * dirty if commit else "unknown",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def table(found: dict) -> str:
+    """The whole result as text, one line a candidate. CPU seconds say more on shared cores; on a
+    GPU they say nothing."""
+
+    def spread(quartiles: list[float]) -> str:
+        low, middle, high = quartiles
+        return f"{middle:.3f} ({low:.3f}-{high:.3f})"
+
+    clock = "wall" if found["machine"]["device"] == "cuda" else "cpu"
+    times, memory, growth = found[clock].items(), found["memory"], found["growth"]
+    columns = {
+        title: {n: f"{1000 * t[task]['seconds']:.1f}  {spread(t[task]['ratio'])}" for n, t in times}
+        for task, title in measure.TASKS.items()
+    }
+    parts = {
+        f"Milliseconds of {clock} time, and the ratio to {measure.REFERENCE} in the same round: "
+        f"median (quartiles) of {found['rounds']} rounds": columns,
+        f"{measure.MANY} samples of one x, per sample, against one sample": {
+            "median (quartiles)": {n: spread(q) for n, q in found["per_sample"].items()}
+        },
+        "MiB kept for backward": {t: {n: m[t] for n, m in memory.items()} for t in memory["ours"]},
+        "Growth of our training step: exponents, with standard errors": {
+            f"{kind}, {what}": {f: row[kind][f"{what}_exponent"] for f, row in growth.items()}
+            for what in ("seconds", "saved")
+            for kind in measure.GROWING
+        },
+    }
+    here = ", ".join(f"{key} {value}" for key, value in (found["machine"] | found["work"]).items())
+    tables = (f"{title}\n{pd.DataFrame(part).to_string()}" for title, part in parts.items())
+    return "\n\n".join([here, *tables])
+
+
+def write(found: dict, folder: Path) -> Path:
+    """<processor>.json, whole or not at all."""
+    name = re.sub(r"\((r|tm)\)", "", found["machine"]["name"].lower())
+    path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-')}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(rounded(found), indent=1, ensure_ascii=False)
+    run_folder.write_atomically(path, (text + "\n").encode())
+    return path
+
+
+def rounded(value):
+    """Four digits: more would be noise."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def main(options: Options) -> None:
     warnings.filterwarnings("ignore", "torch.triangular_solve is deprecated")  # nflows calls it
-    if options.show:
-        results = json.loads(options.show.read_text("utf-8"))
-        print(report.table(results))
-        report.save_figure(report.draw(results), options.show.with_suffix(".png"))
-        return
-    results = run(options, say=lambda line: print(line, file=sys.stderr, flush=True))
-    print(report.table(results))
+    found = rounded(run(options, say=lambda line: print(line, file=sys.stderr, flush=True)))
+    print(table(found))
     out = options.out or (None if options.quick else ROOT / "results" / "bench")
     if out:
-        for path in report.write(results, out):
-            print(f"wrote {path}")
+        print(f"wrote {write(found, out)}")
 
 
 if __name__ == "__main__":

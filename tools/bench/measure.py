@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import scipy.stats
 import torch
 from torch import Tensor
 
@@ -19,7 +20,12 @@ from tools.bench.ours import Ours
 from tools.bench.work import Adapter, Work
 
 REFERENCE = "FrEIA"
-TASKS = ("train", "train_h", "log_prob", "sample")  # train_h: features with gradient
+TASKS = {
+    "train": "training step",
+    "train_h": "the same, features with gradient",
+    "log_prob": "log_prob",
+    "sample": "sampling",
+}
 MANY = 32  # samples of one x
 
 
@@ -34,24 +40,30 @@ class Candidate:
     autocast: bool = False
 
 
-FAST = {"fast": True}
 CANDIDATES = (
     Candidate("FrEIA", Freia),
     Candidate("nflows", Nflows),
     Candidate("normflows", Normflows),
     Candidate("ours, layer by layer", Ours, {"fast": False}),
-    Candidate("ours", Ours, FAST),
-    Candidate("ours, channels-last", Ours, FAST, channels_last=True),
-    Candidate("ours, recompute", Ours, FAST | {"recompute": True}),
+    Candidate("ours", Ours),
+    Candidate("ours, channels-last", Ours, channels_last=True),
+    Candidate("ours, recompute", Ours, {"recompute": True}),
     Candidate("FrEIA, channels-last", Freia, channels_last=True),
-    Candidate("ours, bf16", Ours, FAST | {"bf16": True}),
-    Candidate("ours, bf16, channels-last", Ours, FAST | {"bf16": True}, channels_last=True),
+    Candidate("ours, bf16", Ours, {"bf16": True}),
+    Candidate("ours, bf16, channels-last", Ours, {"bf16": True}, channels_last=True),
     Candidate("FrEIA, autocast", Freia, autocast=True),
 )
-
-
 # asked for MANY samples of one x
 SEVERAL = (REFERENCE, "ours, layer by layer", "ours", "ours, channels-last", "ours, bf16")
+GROWING = {"stored": Candidate("", Ours), "recomputed": Candidate("", Ours, {"recompute": True})}
+# {factor: (values, the exponent to expect)}; the middle convolution is quadratic in the width, the
+# other two are linear
+FACTORS = {
+    "side": ((16, 32, 64), "2"),
+    "depth": ((2, 4, 8, 16), "1"),
+    "width": ((64, 128, 256), "1 to 2"),
+    "batch": ((8, 16, 32, 64), "1"),
+}
 
 
 class Runner:
@@ -63,10 +75,9 @@ class Runner:
         self.model = candidate.adapter(work, **candidate.options).to(device)
         self.y, self.h = work.inputs(device)
         if candidate.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)
-            self.y, *self.h = (
-                t.contiguous(memory_format=torch.channels_last) for t in (self.y, *self.h)
-            )
+            order = torch.channels_last
+            self.model = self.model.to(memory_format=order)
+            self.y, *self.h = (t.contiguous(memory_format=order) for t in (self.y, *self.h))
         self.model.start(self.y, self.h)
         self.one = [t[:1].clone(memory_format=torch.preserve_format) for t in self.h]
         # so small a step that the weights of the last round are those of the first
@@ -96,14 +107,15 @@ class Runner:
                 self.optimizer.step()
             return
         with torch.no_grad(), self.precision():
-            if task == "log_prob":
-                self.model.log_prob(self.y, self.h)
-            elif task == "sample":
-                self.model.sample(self.h)
-            elif task == "one":
-                self.model.sample(self.one)
-            elif task == "many":
-                self.model.sample_many(self.one, MANY)
+            match task:
+                case "log_prob":
+                    self.model.log_prob(self.y, self.h)
+                case "sample":
+                    self.model.sample(self.h)
+                case "one":
+                    self.model.sample(self.one)
+                case "many":
+                    self.model.sample_many(self.one, MANY)
 
     def time(self, task: str, repeats: int = 1) -> tuple[float, float]:
         """(CPU, wall) seconds of one run."""
@@ -112,10 +124,7 @@ class Runner:
         for _ in range(repeats):
             self.run(task)
         self.synchronize()
-        return (
-            (time.process_time() - cpu) / repeats,
-            (time.perf_counter() - wall) / repeats,
-        )
+        return (time.process_time() - cpu) / repeats, (time.perf_counter() - wall) / repeats
 
     def synchronize(self) -> None:
         if self.device == "cuda":
@@ -124,27 +133,24 @@ class Runner:
     def memory(self, gradient_of_features: bool = False) -> dict[str, float]:
         """MiB that autograd saves between forward and backward of a training step, each storage
         once, without parameters, y and h ("saved"); on a GPU also the most that a whole step had
-        allocated beyond what lay there before it ("peak").
-        """
+        allocated beyond what lay there before it ("peak")."""
         self.run("train")  # buffers of the optimizer exist from here on
         self.optimizer.zero_grad()
-        found = {}
-        known = {t.untyped_storage().data_ptr() for t in (self.y, *self.h)}
-        known |= {t.untyped_storage().data_ptr() for t in self.model.parameters()}
-        known |= {t.untyped_storage().data_ptr() for t in self.model.buffers()}
+        own = (self.y, *self.h, *self.model.parameters(), *self.model.buffers())
+        known = {t.untyped_storage().data_ptr() for t in own}
         saved: dict[int, Tensor] = {}  # holding a tensor keeps its address from a second use
 
         def pack(t: Tensor) -> Tensor:
             saved.setdefault(t.untyped_storage().data_ptr(), t)
             return t
 
-        with self.gradient_of_features(gradient_of_features):
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-                loss = self.loss()
-            sizes = {p: t.untyped_storage().nbytes() for p, t in saved.items() if p not in known}
-            found["saved"] = sum(sizes.values()) / 2**20
-            del loss
-            saved.clear()
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
+        with self.gradient_of_features(gradient_of_features), hooks:
+            loss = self.loss()
+        sizes = [t.untyped_storage().nbytes() for p, t in saved.items() if p not in known]
+        found = {"saved": sum(sizes) / 2**20}
+        del loss
+        saved.clear()
         if self.device == "cuda":
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
@@ -191,44 +197,21 @@ def quartiles(values: Sequence[float]) -> list[float]:
 def summary(times: Times, clock: int, reference: str = REFERENCE) -> dict[str, dict[str, dict]]:
     """candidate -> task -> median seconds, and the quartiles of the ratios to the reference in the
     same round. `clock`: 0 CPU, 1 wall."""
-    rows: dict[str, dict[str, dict]] = {}
-    for name, tasks in times.items():
-        rows[name] = {}
-        for task, pairs in tasks.items():
-            own = [pair[clock] for pair in pairs]
-            other = [pair[clock] for pair in times[reference][task]]
-            ratio = quartiles([a / b for a, b in zip(own, other, strict=True)])
-            rows[name][task] = {"seconds": quartiles(own)[1], "ratio": ratio}
-    return rows
+
+    def row(tasks: dict[str, list[tuple[float, float]]], task: str) -> dict:
+        own, other = ([pair[clock] for pair in of[task]] for of in (tasks, times[reference]))
+        return {"seconds": quartiles(own)[1], "ratio": quartiles(np.divide(own, other))}
+
+    return {name: {task: row(tasks, task) for task in tasks} for name, tasks in times.items()}
 
 
 def per_sample(times: Times, clock: int) -> dict[str, list[float]]:
     """candidate -> quartiles of (seconds for MANY samples of one x) / MANY / (seconds for one)."""
-    return {
-        name: quartiles(
-            [
-                many[clock] / MANY / one[clock]
-                for many, one in zip(tasks["many"], tasks["one"], strict=True)
-            ]
-        )
-        for name, tasks in times.items()
-    }
-
-
-# -- growth ----------------------------------------------------------------------------------------
-
-# {factor: (values, the exponent to expect)}; the middle convolution is quadratic in the width, the
-# other two are linear
-FACTORS = {
-    "side": ((16, 32, 64), "2"),
-    "depth": ((2, 4, 8, 16), "1"),
-    "width": ((64, 128, 256), "1 to 2"),
-    "batch": ((8, 16, 32, 64), "1"),
-}
-GROWING = {
-    "stored": Candidate("ours", Ours, FAST),
-    "recomputed": Candidate("ours, recompute", Ours, FAST | {"recompute": True}),
-}
+    found = {}
+    for name, tasks in times.items():
+        many, one = (np.array(tasks[task])[:, clock] for task in ("many", "one"))
+        found[name] = quartiles(many / MANY / one)
+    return found
 
 
 def growth(
@@ -250,27 +233,17 @@ def growth(
         memory = {name: runner.memory() for name, runner in runners.items()}
         times = interleave(runners, ["train"], 0, rounds)
         clock = int(device == "cuda")
-        row = {"values": list(values), "expected": expected}
+        found[factor] = row = {"values": list(values), "expected": expected}
         for kind in GROWING:
             names = [f"{kind} {value}" for value in values]
             seconds = [quartiles([t[clock] for t in times[n]["train"]])[1] for n in names]
             saved = [memory[name]["saved"] for name in names]
-            row[kind] = {
-                "seconds": seconds,
-                "seconds_exponent": exponent(values, seconds),
-                "saved": saved,
-                "saved_exponent": exponent(values, saved),
-            }
-        found[factor] = row
+            row[kind] = {"seconds": seconds, "seconds_exponent": exponent(values, seconds)}
+            row[kind] |= {"saved": saved, "saved_exponent": exponent(values, saved)}
     return found
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> list[float | None]:
     """Slope of log y over log x by least squares, and its standard error (None of two points)."""
-    a, b = np.log(x), np.log(y)
-    a = a - a.mean()
-    slope = float(a @ b / (a @ a))
-    if len(x) < 3:
-        return [slope, None]
-    residual = b - b.mean() - slope * a
-    return [slope, float(np.sqrt(residual @ residual / (len(x) - 2) / (a @ a)))]
+    line = scipy.stats.linregress(np.log(x), np.log(y))
+    return [float(line.slope), float(line.stderr) if len(x) > 2 else None]

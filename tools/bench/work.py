@@ -48,15 +48,16 @@ class Work:
 
 
 class Adapter(nn.Module):
-    """A conditional flow built from the parts of one library. log_prob is in nats, (B,)."""
+    """A conditional flow built from the parts of one library, with
+
+    last_convs() -> list: the last convolution of every network.
+    encode(y, h) -> list: y to its latents, each (B, ...); decode(latents, h) undoes it.
+    log_prob(y, h) -> (B,), nats. sample(h): one y for each row of h.
+    """
 
     def __init__(self, work: Work):
         super().__init__()
         self.work = work
-
-    def last_convs(self) -> list[nn.Conv2d]:
-        """The last convolution of every network."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def start(self, y: Tensor, h: list[Tensor]) -> None:
@@ -67,21 +68,6 @@ class Adapter(nn.Module):
             nn.init.normal_(conv.bias, std=0.01)
         self.train()
         self.log_prob(y, h)
-
-    def encode(self, y: Tensor, h: list[Tensor]) -> list[Tensor]:
-        """y to its latents; each (B, ...)."""
-        raise NotImplementedError
-
-    def decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
-        """Undo `encode`."""
-        raise NotImplementedError
-
-    def log_prob(self, y: Tensor, h: list[Tensor]) -> Tensor:
-        raise NotImplementedError
-
-    def sample(self, h: list[Tensor]) -> Tensor:
-        """One y for each row of h."""
-        raise NotImplementedError
 
     def sample_many(self, h: list[Tensor], n: int) -> Tensor:
         """n samples for each row of h, (n B, C, H, W); here: of h, repeated n times."""

@@ -1,0 +1,427 @@
+"""Mistakes that the tests must see, as formulas: `make mutants` plants them one at a time.
+
+A mistake names a function or method by its dotted path below `cnf` and says what it does instead,
+given what is right and the arguments; of a constant, its value. So the lines of the package may
+move. A library after a module (`fused.torch.autograd.grad`) is replaced in that module alone.
+"""
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+
+# -- words of the formulas -------------------------------------------------------------------------
+
+
+def negated(right, *a, **k):
+    return -right(*a, **k)
+
+
+def nothing(right, *a, **k):
+    return None
+
+
+def itself(right, argument, *a, **k):
+    return argument
+
+
+def term(change: Callable) -> Callable:
+    """What a layer returns, (output, term), with a change of the term, given it and y."""
+
+    def wrong(right, self, y, *a, **k):
+        out, value = right(self, y, *a, **k)
+        return out, change(value, y)
+
+    return wrong
+
+
+def then(**values) -> Callable:
+    """What is made, with these attributes changed."""
+    return lambda right, self, *a, **k: right(self, *a, **k) or self.__dict__.update(values)
+
+
+def altered(self, **values):
+    """A copy whose attributes are others."""
+    other = copy.copy(self)
+    other.__dict__ |= values
+    return other
+
+
+def total(t):
+    return t.flatten(1).sum(1)
+
+
+def area(y):
+    return y.shape[-2] * y.shape[-1]
+
+
+def slope(v):
+    """log sigmoid(w) of a binary v = 1/2 +- softplus(w), summed."""
+    return total((-(-(v - 0.5).abs()).expm1()).log())
+
+
+def shifts_late(right, self, z, h=None):
+    z_a, z_b = self.split(z)
+    log_s, t = self.params(z_a, h)
+    return self.join(z_a, z_b * (-log_s).exp() - t), -total(log_s)
+
+
+def scored_from_itself(right, self, y, h=None):
+    mu, log_sigma = self.params(y[:, -self.num_kept :], h)
+    normal = torch.distributions.Normal(mu, log_sigma.exp())
+    return y[:, : self.num_kept], total(normal.log_prob(self.latent(y)))
+
+
+def cut(right, self, kept, h, temperature=1.0, generator=None):
+    return right(self, kept, h, 1.0, generator)
+
+
+def squared(right, self, kept, h, temperature=1.0, generator=None):
+    return right(self, kept, h, temperature**2, generator)
+
+
+def reads(change: Callable) -> Callable:
+    """The fractions that `ResidualFeatures` reads beside x, x / 256 - 1/2, as `change` of x."""
+
+    def wrong(right, parts, dim=1):
+        first, second = parts[0], parts[-1]
+        same = len(parts) == 2 and first.shape == second.shape and first.shape[1] == 3
+        return right([first, change(256 * (first + 0.5))] if same else parts, dim)
+
+    return wrong
+
+
+def shared(right, generator, n, batch=None):
+    if n == 1 or not isinstance(generator, list) or len(generator) == n * (batch or 0):
+        return right(generator, n, batch)
+    return [*generator, *(torch.Generator().manual_seed(i) for i in range(1, n) for _ in generator)]
+
+
+def gradients(change: Callable) -> Callable:
+    """What autograd is asked for one step of a chain, with a change of (outputs, seeds, found)."""
+
+    def wrong(right, outputs, inputs, seeds, **k):
+        return change(right, outputs, inputs, seeds, k) if k else right(outputs, inputs, seeds)
+
+    return wrong
+
+
+def forgets_norms(right, self):
+    weights, biases, log_abs_det = right(self)
+    return weights, biases, log_abs_det - sum(s.actnorm.log_scale.sum() for s in self.steps)
+
+
+def sees(**forms: str) -> Callable:
+    """A split of one form of prior, built as if it were of another."""
+
+    def wrong(right, config, *a):
+        return right(replace(config, prior=forms.get(config.prior, config.prior)), *a)
+
+    return wrong
+
+
+def average_of_parameters(right, self, decay):
+    pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+    for mean, value in pairs:
+        mean.data.lerp_(value.data, 1 - decay)
+
+
+def bins_alike(right, sums):
+    count, p, y = np.split(sums, 3, -1)
+    return (np.abs(p - y) / np.maximum(count, 1)).mean(-1)
+
+
+# -- the mistakes ----------------------------------------------------------------------------------
+
+LAYERS, FORMULAS, FORMS = "laws/test_layers.py", "laws/test_formulas.py", "laws/test_forms.py"
+MODELS, LOOP, METRICS = "laws/test_models.py", "training/test_loop.py", "evaluation/test_metrics.py"
+BOUNDS = "densities/test_bounds.py::test_the_bound_rises_with_the_number_of_samples_and_stays_below"
+WEIGHTS = "densities/test_factorised.py::test_class_weights_are_those_of_scikit_learn"
+MANY, PROTOCOLS = "training/test_many.py", "evaluation/test_protocols.py"
+
+# fmt: off
+# {tests: [(target, name, wrong), ...]}
+PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
+    "laws/test_bijections.py": [
+        ("layers.ActNorm.log_det", "wrong sign", negated),
+        ("layers.ActNorm.log_det", "without H W", lambda right, self, y: right(self, y) / area(y)),
+        ("layers.ActNorm.forward", "the shift is not scaled",
+         lambda right, self, y, h=None: (y * self.log_scale.exp() + self.bias, self.log_det(y))),
+        ("layers.Conv1x1.log_det", "wrong sign", negated),
+        ("layers.Conv1x1.log_det", "without H W", lambda right, self, y: right(self, y) / area(y)),
+        ("layers.conv1x1.torch.linalg.inv", "the inverse is the transpose", lambda right, w: w.T),
+        ("layers.AffineCoupling.forward", "log|det| with the wrong sign", term(lambda t, y: -t)),
+        ("layers.AffineCoupling.inverse", "reads its channels backwards",
+         lambda right, self, z, h=None: right(self, z.flip(1), h)),
+        ("layers.AffineCoupling.inverse", "shifts after it divides", shifts_late),
+        ("layers.AffineCoupling.join", "halves come back unflipped",
+         lambda right, self, a, b: torch.cat([a, b], 1)),
+        ("layers.CheckerboardCoupling.params", "s and t see what they change",
+         lambda right, self, y, h: right(self, y + y.sum((1, 2, 3), keepdim=True), h)),
+        ("layers.Squeezed.forward", "folded steps have no determinant", term(lambda t, y: 0 * t)),
+        ("layers.Residual.log_det", "wrong sign", negated),
+        ("layers.Residual.log_det", "without C", lambda right, _, y: right(_, y) / y.shape[1]),
+        ("layers.subbands._inverse_root", "bands that are not orthonormal",
+         lambda right, m: 2**0.5 * torch.eye(len(m), dtype=m.dtype)),
+    ],
+    "laws/test_priors.py": [
+        ("layers.base.gaussian_log_prob", "log N without log sigma",
+         lambda right, z, mu, log_sigma: right(z, mu, log_sigma) + total(log_sigma)),
+        ("layers.base.gaussian_log_prob", "log N without (1/2) log 2 pi",
+         lambda right, z, *a: right(z, *a) + 0.5 * math.log(2 * math.pi) * z[0].numel()),
+        ("layers.Split.sample", "temperature is not applied", cut),
+        ("layers.Split.forward", "what leaves is scored from itself", scored_from_itself),
+        ("layers.GaussianPrior.sample", "temperature is not applied", cut),
+        ("layers.GaussianPrior.sample", "temperature is squared", squared),
+    ],
+    "laws/test_dequantizations.py": [
+        ("layers.UniformDequantization.forward", "D log N is dropped", term(lambda t, y: 0 * t)),
+        ("layers.UniformDequantization.forward", "D = H W", term(lambda t, y: t / y.shape[1])),
+        ("layers.uniform.into_cell", "v may be rounded into the next cell",
+         lambda right, y, u, bins: (y + u) / bins),
+        ("layers.variational.F.logsigmoid", "without the Jacobian", lambda right, w: 0 * w),
+        ("layers.variational.F.logsigmoid", "half the Jacobian", lambda right, w: right(w) / 2),
+        ("layers.variational.with_target", "q does not see y",
+         lambda right, y, h, bins: right(0 * y, h, bins)),
+        ("layers.BinaryDequantization.forward", "softplus without its Jacobian",
+         lambda right, *a: (lambda v, t: (v, t - slope(v)))(*right(*a))),
+        ("layers.BinaryDequantization.forward", "its Jacobian with the wrong sign",
+         lambda right, *a: (lambda v, t: (v, t - 2 * slope(v)))(*right(*a))),
+        ("layers.binary.torch.finfo", "a small distance may vanish in the threshold",
+         lambda right, dtype: SimpleNamespace(eps=0.0)),
+        ("layers.BinaryDequantization.inverse", "threshold at 0",
+         lambda right, self, v: right(self, v + 0.5)),
+        ("layers.BinaryDequantization.inverse", "1/2 itself counts as vessel",
+         lambda right, self, v: (v >= 0.5).to(v.dtype)),
+    ],
+    FORMULAS: [
+        ("layers.base.torch.tanh", "a bound that does not bound", lambda right, t: t.asinh()),
+        ("layers.AffineCoupling.__init__", "flip is ignored", then(flip=False)),
+        ("layers.CheckerboardCoupling.changed", "the other colour",
+         lambda right, *a: ~right(*a)),
+    ],
+    f"{LAYERS}::test_actnorm_does_not_start_in_evaluation_or_after_loading": [
+        ("layers.ActNorm.__init__", "'initialised' is not stored",
+         then(_non_persistent_buffers_set={"initialised"})),
+    ],
+    f"{LAYERS}::test_actnorm_starts_from_its_first_training_batch_only": [
+        ("layers.ActNorm.forward", "every training batch starts it again",
+         lambda right, self, *a: (self.initialised.mul_(not self.training), right(self, *a))[1]),
+    ],
+    f"{LAYERS}::test_features_are_used_where_the_layer_says_so_and_ignored_elsewhere": [
+        ("layers.AffineCoupling.params", "features are ignored",
+         lambda right, self, y_a, h: right(self, y_a, None if h is None else 0 * h)),
+    ],
+    "laws/test_noise.py": [
+        ("noise._field", "one draw for the whole batch",
+         lambda right, sampler, shape, *a: right(sampler, shape, *a)[:1].expand(shape)),
+        ("noise.keyed", "keys without the index",
+         lambda right, seed, indices, draw=0: right(seed, [0 for _ in indices], draw)),
+        ("noise.keyed", "keys without the draw",
+         lambda right, seed, indices, draw=0: right(seed, indices)),
+        ("noise.Window.parts", "every tile sees the noise of the first corner",
+         lambda right, self, *a: right(replace(self, top=0, left=0), *a)),
+        ("noise.repeated", "samples after the first share their noise over the batch", shared),
+        ("noise.logistic", "logistic noise is 1 % too wide", lambda right, *a: 1.01 * right(*a)),
+    ],
+    "laws/test_fused.py": [
+        ("fused.FusedSteps.folded", "the folded bias is not multiplied",
+         lambda right, self: (lambda w, b, d: (w, torch.linalg.solve(w, b), d))(*right(self))),
+        ("fused.FusedSteps.folded", "the log-determinant forgets the norms", forgets_norms),
+        ("fused._Rebuilt.backward", "rebuilt gradients forget the log-determinant",
+         lambda right, ctx, dz, dlog_det: right(ctx, dz, 0 * dlog_det)),
+        ("fused.torch.autograd.grad", "the rebuilt gradient of t is scaled", gradients(
+            lambda right, outs, ins, seeds, k: right(outs, ins, (2 * seeds[0], *seeds[1:]), **k))),
+        ("fused.torch.autograd.grad", "the rebuilt gradient skips the network's input", gradients(
+            lambda right, outs, ins, seeds, k: (None, *right(outs, ins, seeds, **k)[1:]))),
+        ("fused.torch.autograd.grad", "features receive no rebuilt gradient", gradients(
+            lambda right, outs, ins, seeds, k: (*right(outs, ins, seeds, **k)[:-1], None))),
+        ("fused.REBUILT", "small levels are rebuilt too", lambda right: 0),
+    ],
+    f"{MODELS}::test_log_prob_is_that_of_its_definition": [
+        ("flow.with_levels", "layers get the features of the level before",
+         lambda right, parts: [(part, max(level - 1, 0)) for part, level in right(parts)]),
+    ],
+    f"{MODELS}::test_bits_per_dim_divides_by_the_entries_of_y": [
+        ("flow.ConditionalModel.bits_per_dim", "D = H W",
+         lambda right, self, y, *a: right(self, y, *a) * y.shape[1]),
+        ("flow.ConditionalModel.bits_per_dim", "by log 10",
+         lambda right, *a: right(*a) * math.log(2) / math.log(10)),
+    ],
+    f"{MODELS}::test_the_loss_is_nats_per_dimension": [
+        ("flow.ConditionalFlow.loss", "the auxiliary loss inside the reported nats",
+         lambda right, *a: (lambda loss, logs: (loss, logs | {"nats": loss.detach()}))(*right(*a))),
+    ],
+    BOUNDS: [
+        ("flow.ConditionalModel.importance_log_prob", "without - log M",
+         lambda right, self, y, x, m, *a: right(self, y, x, m, *a) + math.log(m)),
+        ("flow.ConditionalModel.importance_log_prob", "the mean of the logarithms",
+         lambda right, self, y, x, m, g=None: sum(right(self, y, x, 1, g) for _ in range(m)) / m),
+    ],
+    "densities/test_bounds.py::test_importance_samples_of_keyed_noise_differ": [
+        ("flow.ConditionalModel.importance_log_prob", "keyed generators repeat one draw",
+         lambda right, self, y, x, m, g=None: right(self, y, x, m if g is None else 1, g)),
+    ],
+    "densities/test_factorised.py": [
+        ("baselines.discretised_logistic", "half-width 1/256: sums to 2",
+         lambda right, y, mu, log_s, half_width=None: right(y, mu, log_s, 1 / 256)),
+        ("baselines.torch.where", "end bins are closed", lambda right, where, a, b: b),
+        ("baselines.weighted_logit", "1 - beta for beta", lambda right, a, b: right(a, 1 - b)),
+        ("baselines.Bernoulli.mean", "p, not q", lambda right, self, x, *a: self.p(x)),
+        ("baselines.Bernoulli.entries", "label 0 scored as label 1",
+         lambda right, self, y, *a: right(self, torch.ones_like(y), *a)),
+    ],
+    WEIGHTS: [
+        ("baselines.ClassWeighted.loss", "class weights the wrong way round",
+         lambda right, self, *a: right(altered(self, beta=1 - self.beta), *a)),
+        ("baselines.ClassWeighted.loss", "divided by the mean weight", lambda right, self, y, *a: (
+            lambda loss, logs: (loss / (y * self.beta + (1 - y) * (1 - self.beta)).mean(), logs)
+        )(*right(self, y, *a))),
+    ],
+    "data/test_degrade.py": [
+        ("resample.half_matrix", "every other pixel",
+         lambda right, size: torch.eye(size).double()[::2]),
+        ("resample.low_resolution", "x always rounded", lambda right, y, round_x: right(y, True)),
+        ("resample.low_resolution", "x rounded half to even",
+         lambda right, y, up: right(y, False).clamp(0, 255).round() if up else right(y, up)),
+    ],
+    FORMS: [
+        ("build.split", "a blind split that sees x", sees(blind="conditional")),
+        ("build.split", "a fixed prior that is learned", sees(fixed="blind")),
+        ("build.step", "couplings always see x",
+         lambda right, config, *a, **k: right(replace(config, couplings_see_x=True), *a, **k)),
+        ("nets.CouplingNet.__init__", "coupling inputs not clipped", then(clip=None)),
+        ("features.ResidualFeatures.__init__", "features not clipped", then(clip=None)),
+        ("features.torch.cat", "fractions that are not seen", reads(lambda x: 0 * x)),
+    ],
+    "laws/test_features.py": [
+        ("features.torch.cat", "fractions with their sign", reads(lambda x: 2 * (x - x.round()))),
+        ("features.upsampled", "without half a level", lambda right, x: right(x) - 0.5 / 256),
+        ("features.UNetFeatures.forward", "x over 127.5",
+         lambda right, self, x: right(self, x * 128 / 127.5)),
+        ("baselines.DiscretisedLogistic.logistic", "starts without half a level",
+         lambda right, self, x: (lambda mu, log_s: (mu + 1 / 512, log_s))(*right(self, x))),
+    ],
+    "test_referee.py::test_referee_agrees_on_randomised_weights": [
+        ("nets.nn.InstanceNorm2d", "instance norm sees the whole batch",
+         lambda right, width, affine: nn.BatchNorm2d(width, track_running_stats=False)),
+    ],
+    # the laboratory
+    "data/test_batches.py": [
+        ("replication.data.batches._noisy", "no picture",
+         lambda right, y, rngs, share: right(y, rngs, 0)),
+        ("replication.data.batches._noisy", "every picture",
+         lambda right, y, rngs, share: right(y, rngs, 1)),
+        ("replication.data.batches._symmetries", "labels move without their picture",
+         lambda right, y, x, *a: (right(y, x, *a)[0], x)),
+    ],
+    "data/test_eye.py::test_the_largest_bright_region_is_found_with_its_holes_filled": [
+        ("replication.data.field_of_view.convex_hull_image", "dark vessels are holes", itself),
+    ],
+    "training/test_recompute.py": [
+        ("replication.training.Run._guard", "the guard never stops a run", nothing),
+    ],
+    f"{LOOP}::test_every_step_has_its_own_noise_and_augmentation": [
+        ("replication.training.Run.generator", "every step draws the noise of the first",
+         lambda right, self, step: right(self, 0)),
+        ("replication.training.np.random.default_rng", "every picture is augmented like the first",
+         lambda right, key: right(key if key[0] == 0 else [*key[:-1], 0])),
+    ],
+    f"{LOOP}::test_validation_is_the_mean_bits_per_dim_of_the_averaged_model": [
+        ("replication.training.Run._bits_per_dim", "of the last weights",
+         lambda right, self, indices: right(altered(self, average=self.model.eval()), indices)),
+    ],
+    f"{LOOP}::test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones": [
+        ("replication.training.Run.save_weights", "the last weights",
+         lambda right, self, path: right(altered(self, average=self.model), path)),
+        ("replication.training.Run.validate", "every validation is the best",
+         lambda right, self: (setattr(self, "best", math.inf), right(self))[1]),
+    ],
+    f"{LOOP}::test_the_average_holds_the_statistics_of_batch_norm": [
+        ("replication.training.Run._update_average", "without the statistics of batch norm",
+         average_of_parameters),
+    ],
+    f"{LOOP}::test_learning_rate_follows_the_schedule": [
+        ("replication.optimizers.learning_rate", "no warm-up",
+         lambda right, options, *a: right(replace(options, warmup=0), *a)),
+    ],
+    f"{LOOP}::test_padding_of_vessel_pictures_does_not_count_in_dims": [
+        ("replication.training.whole_batch", "padding counts in D",
+         lambda right, *a: (lambda y, x, dims: (y, x, y[0].numel()))(*right(*a))),
+    ],
+    f"{LOOP}::test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state": [
+        ("replication.training.math.isfinite", "a non-finite loss goes on", lambda *a: True),
+    ],
+    f"{MANY}::test_gradients_are_those_of_one_process_with_the_joined_batch[sr]": [
+        ("replication.training.Run.parts", "every process draws the noise of the first pictures",
+         lambda right, *a: [(y, x, replace(rows, start=0)) for y, x, rows in right(*a)]),
+    ],
+    f"{MANY}::test_an_epoch_shows_every_picture_once_whatever_the_number_of_processes": [
+        ("replication.training.Run.batch", "every process takes the same share",
+         lambda right, self, step, start=0, size=None: right(self, step, 0, size)),
+    ],
+    "training/test_files.py::test_a_write_cut_short_leaves_the_old_file": [
+        ("replication.run_folder.atomic", "a file is replaced before it is whole",
+         lambda right, path: contextlib.nullcontext(path)),
+    ],
+    "training/test_cost.py::test_the_last_validation_of_a_run_counts": [
+        ("replication.cost.Cost.seconds", "the last validation costs nothing",
+         lambda right, self, steps, every: right(self, steps // every * every, every)),
+    ],
+    f"{METRICS}::test_psnr_is_that_of_the_rounded_y_channel_without_border": [
+        ("replication.metrics.pictures.inside", "PSNR with the border", itself),
+    ],
+    "evaluation/test_ssim.py": [
+        ("replication.metrics.pictures.structural_similarity", "SSIM with a uniform window",
+         lambda right, *a, **k: right(*a, **k | {"gaussian_weights": False, "win_size": 11})),
+        ("replication.metrics.pictures.structural_similarity", "SSIM with sample covariance",
+         lambda right, *a, **k: right(*a, **k | {"use_sample_covariance": True})),
+    ],
+    f"{PROTOCOLS}::test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors": [
+        ("replication.metrics.pictures.psnr", "the released scale spans 255",
+         lambda right, truth, ours, peak: right(truth, ours, peak) - 0.034 * (peak == 1)),
+    ],
+    "evaluation/test_uncertainty.py": [
+        ("replication.metrics.uncertainty.rank", "ties always go below",
+         lambda right, y, samples, generator: (samples < y).sum(0)),
+        ("replication.metrics.uncertainty.coverage", "an interval is one sample too wide",
+         lambda right, ranks: (lambda c: np.r_["-1", c[..., :1], c[..., :-1]])(right(ranks))),
+        ("replication.metrics.uncertainty.spread_skill", "the mean of samples is the truth",
+         lambda right, moments, n: right(moments, n) * (n / (n + 1)) ** 0.5),
+    ],
+    "evaluation/test_textures.py": [
+        ("replication.metrics.textures.spectrum", "power with the window's loss",
+         lambda right, y: (lambda power, number: (power * 9 / 64, number))(*right(y))),
+        ("replication.metrics.textures.gradients", "gradients to the right alone",
+         lambda right, y: right(np.repeat(y.mean(0)[None], len(y), 0))),
+    ],
+    "evaluation/test_shapes.py": [
+        ("replication.metrics.shapes.measure.label", "pixels that touch by a corner are two pieces",
+         lambda right, mask, **k: right(mask, **k | {"connectivity": 1})),
+        ("replication.metrics.shapes.inside", "pixels outside the field of view count",
+         lambda right, mask, fov: right(mask, fov | True)),
+        ("replication.metrics.shapes.np.roll", "a run over the seam of the circle is two",
+         lambda right, values, n, *a: right(values, n, *a) if a else np.r_[False, values[:-1]]),
+        ("replication.metrics.shapes.skeletonize", "whole vessels for their centre lines", itself),
+    ],
+    "evaluation/test_calibration.py": [
+        ("replication.metrics.calibration.table", "pixels that are all but certain count",
+         lambda right, p, y, low=0, high=1, *a: right(p, y, 0, 1, *a)),
+        ("replication.metrics.calibration.error_of", "bins weigh alike", bins_alike),
+    ],
+    "evaluation/test_vessel_survey.py::test_half_of_p_is_where_p_is_half": [
+        ("replication.metrics.vessels.half_of_p", "of the other class",
+         lambda right, beta: right(1 - beta)),
+    ],
+    "evaluation/test_tiling.py::test_the_margin_is_how_far_a_pixel_sees": [
+        ("replication.tiling.flow_reach", "a coarse position counts as a pixel",
+         lambda right, layers, *a: right([(layer, 0) for layer, _ in layers], *a)),
+    ],
+}
+# fmt: on
