@@ -6,6 +6,7 @@ All weights are multiples of 1/256 and everything is computed in float64, where 
 8-bit pictures are exact: x never depends on the machine, the number of threads or the batch.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -29,7 +30,7 @@ def imresize_half(y: Tensor) -> Tensor:
             f"{LEAST} pixels: crop it to {max(height - height % 2, LEAST)}x"
             f"{max(width - width % 2, LEAST)} or larger"
         )
-    return _resample(y, half_matrix(height), half_matrix(width))
+    return _resample(y, half_matrix)
 
 
 def imresize_double(x: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def imresize_double(x: Tensor) -> Tensor:
     height, width = x.shape[-2:]
     if min(height, width) < LEAST // 2:
         raise ValueError(f"cannot double a picture of {height}x{width} (HxW): sides must be >= 2")
-    return _resample(x, _double_matrix(height), _double_matrix(width))
+    return _resample(x, _double_matrix)
 
 
 def consistent_double(x: Tensor) -> Tensor:
@@ -51,9 +52,8 @@ def consistent_double(x: Tensor) -> Tensor:
     x (B,C,H,W) -> (B,C,2H,2W).
     """
     doubled = imresize_double(x)
-    height, width = doubled.shape[-2:]
     missing = x - imresize_half(doubled)
-    return doubled + _resample(missing, _half_inverse(height), _half_inverse(width))
+    return doubled + _resample(missing, _half_inverse)
 
 
 def low_resolution(y: Tensor, round_x: bool) -> Tensor:
@@ -66,10 +66,24 @@ def low_resolution(y: Tensor, round_x: bool) -> Tensor:
     return x.clamp(0, 255).add(0.5).floor() if round_x else x
 
 
-def _resample(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _resample(image: Tensor, make: Callable[[int], Tensor]) -> Tensor:
     out = image.dtype if image.dtype.is_floating_point else torch.float32
-    rows, columns = rows.to(image.device), columns.to(image.device)
-    return (rows @ image.to(torch.float64) @ columns.T).to(out)
+    image = image.to(torch.float64)
+    rows, columns = (matrix_for(image, make, size) for size in image.shape[-2:])
+    return (rows @ image @ columns.T).to(out)
+
+
+def matrix_for(image: Tensor, make: Callable[[int], Tensor], size: int) -> Tensor:
+    """`make(size)` on the device and in the type of `image`, kept there: to copy it for every batch
+    would make a GPU wait."""
+    return _kept(make, size, image.device, image.dtype)
+
+
+@lru_cache(maxsize=64)
+def _kept(
+    make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    return make(size).to(device, dtype)
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:
@@ -88,7 +102,6 @@ def half_matrix(size: int) -> Tensor:
     return _matrix(0.5 * _cubic((source - centre) / 2), source, size)
 
 
-@lru_cache(maxsize=16)
 def _double_matrix(size: int) -> Tensor:
     """(2 size, size): output i lies at input position i/2 - 1/4."""
     centre = np.arange(2 * size)[:, None] / 2 - 0.25
@@ -96,10 +109,9 @@ def _double_matrix(size: int) -> Tensor:
     return _matrix(_cubic(source - centre), source, size)
 
 
-@lru_cache(maxsize=16)
 def _half_inverse(size: int) -> Tensor:
-    """(size, size/2): the pseudo-inverse of `half_matrix(size)`."""
-    return torch.linalg.pinv(half_matrix(size))
+    """(2 size, size): the pseudo-inverse of `half_matrix(2 size)`."""
+    return torch.linalg.pinv(half_matrix(2 * size))
 
 
 def _matrix(weights: np.ndarray, source: np.ndarray, size: int) -> Tensor:

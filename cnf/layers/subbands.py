@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cnf.layers.base import constant
 from cnf.layers.squeeze import Squeeze
-from cnf.resample import half_matrix
+from cnf.resample import half_matrix, matrix_for
 
 
 class Subbands(Squeeze):
@@ -26,7 +26,7 @@ class Subbands(Squeeze):
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_size(y)
-        rows, columns = (bands(size).to(y) for size in y.shape[-2:])
+        rows, columns = (matrix_for(y, bands, size) for size in y.shape[-2:])
         low, detail = (rows @ y @ columns.T).chunk(2, dim=-2)
         (low, detail_w), (detail_h, both) = low.chunk(2, dim=-1), detail.chunk(2, dim=-1)
         return torch.cat([detail_w, detail_h, both, low], dim=1), constant(y, 0.0)
@@ -35,7 +35,7 @@ class Subbands(Squeeze):
         detail_w, detail_h, both, low = z.chunk(4, dim=1)
         top, bottom = torch.cat([low, detail_w], dim=-1), torch.cat([detail_h, both], dim=-1)
         y = torch.cat([top, bottom], dim=-2)
-        rows, columns = (bands(size).to(y) for size in y.shape[-2:])
+        rows, columns = (matrix_for(y, bands, size) for size in y.shape[-2:])
         return rows.T @ y @ columns, constant(z, 0.0)
 
 

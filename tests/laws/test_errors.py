@@ -4,13 +4,17 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from cnf.baselines import ClassWeighted, WeightedBernoulli
 from cnf.errors import DataError
 from cnf.features import NoFeatures, RawFeatures, UNetFeatures, VGGFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
+    ActNorm,
     AffineCoupling,
+    BinaryDequantization,
+    CheckerboardCoupling,
     ConditionalAffine,
     GaussianPrior,
     Residual,
@@ -195,3 +199,83 @@ def test_a_flow_refuses_features_of_another_level():
     )
     with pytest.raises(ValueError, match="h is 4x4 but this level works at 2x2"):
         flow.log_prob(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 8, 8))
+
+
+# -- lists of layers -------------------------------------------------------------------------------
+
+END = GaussianPrior(4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([], "the last layer is missing: end with a prior that keeps nothing, such as Gauss"),
+        ([ActNorm(4)], "the last layer is ActNorm: end with a prior"),
+        ([Split(4)], "the last layer is Split: end with a prior"),
+        ([END, ActNorm(4)], r"layers\[0\] is a GaussianPrior, which keeps nothing .*: end there"),
+        ([ActNorm(4), END, END], r"layers\[1\] is a GaussianPrior, which keeps nothing"),
+        (
+            [ActNorm(4), UniformDequantization(), END],
+            r"layers\[1\] is a Uni.*: a deq.* comes first",
+        ),
+        ([BinaryDequantization(), UniformDequantization(), END], "there is only one"),
+        ([nn.Conv2d(4, 4, 1), END], r"layers\[0\] is a Conv2d: give bijections, priors and a deq"),
+        ([Squeeze(), Subbands(), END], r"2 map\(s\), .* squeeze 2 .*: give 3 maps"),
+    ],
+)
+def test_a_list_that_is_no_flow_is_refused_when_it_is_built(layers, said):
+    with pytest.raises(ValueError, match=said) as found:
+        ConditionalFlow(layers, RawFeatures(1, levels=1))
+    assert "\n" not in str(found.value)
+
+
+def test_a_network_that_gives_too_few_maps_is_found_when_it_is_used():
+    flow = ConditionalFlow([Squeeze(), END], nn.Conv2d(1, 1, 1))  # nothing says how many
+    with pytest.raises(ValueError, match=r"the features have 1 map\(s\), .*give 2 maps"):
+        flow.log_prob(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("layer", "needed"),
+    [
+        (AffineCoupling(4, net(2, 0, 2)), 4),
+        (CheckerboardCoupling(net(4, 0, 2)), 8),
+        (Split(4, net(2, 0, 2)), 4),
+        (GaussianPrior(4, net(0, 1, 4)), 8),
+        (ConditionalAffine(4, net(0, 1, 4)), 8),
+    ],
+)
+def test_a_network_of_too_few_channels_does_not_broadcast(layer, needed):
+    with pytest.raises(
+        ValueError, match=f"returns {needed // 2} channels where {needed} are needed"
+    ):
+        layer(torch.zeros(2, 4, 2, 2), torch.zeros(2, 1, 2, 2))
+
+
+def test_the_last_prior_refuses_other_channels():
+    with pytest.raises(ValueError, match="y has 3 channels, but this prior is of 4"):
+        END(torch.zeros(2, 3, 2, 2))
+
+
+@every_model
+def test_samples_carry_no_graph(case):
+    model, y, x = case.make()
+    drawn = [model.sample(x, 2), model.sample_v(x, 2), model.mean(x, 2), *model.draws(x, 2)]
+    assert not any(t.requires_grad for t in drawn)
+    assert model.log_prob(y, x).requires_grad
+
+
+@every_model
+def test_models_answer_by_the_same_names(case):
+    """Samples in one call, one after the other, and their mean; the model's own where it has one."""
+    model, y, x = case.make()
+    together = model.sample(x, 5, 1.0, noise_of(y))
+    assert torch.equal(torch.stack([*model.draws(x, 5, 1.0, noise_of(y))]), together)
+    assert torch.equal(model.labels(model.sample_v(x, 5, 1.0, noise_of(y))), together)
+    mean = model.mean(x, 5, noise_of(y))
+    assert mean.shape == y.shape
+    assert model.has_mean == (case not in ALL_FLOWS)
+    if not model.has_mean:
+        torch.testing.assert_close(mean, together.mean(0), rtol=1e-12, atol=1e-12)
+    h = model.condition(x)
+    assert torch.equal(model.score(y, h, noise_of(y)), model.log_prob(y, x, noise_of(y)))
