@@ -1,3 +1,4 @@
+import hashlib
 import io
 
 import numpy as np
@@ -7,8 +8,10 @@ from PIL import Image
 
 from cnf.errors import DataError
 from cnf.replication.data import Example, ImageSet, load, pixel_hash
-from cnf.replication.data.catalogue import CATALOGUE
+from cnf.replication.data.catalogue import CATALOGUE, FREE, terms
+from cnf.replication.data.eyes import scaled
 from cnf.replication.data.packed import half_mean
+from cnf.resample import low_resolution
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def tiny(tmp_path, picture):
     """Three greyscale or colour JPEG files a Tiny-ImageNet file, and their decoded pixels."""
     folder, decoded = tmp_path / "tinyimagenet", {}
     folder.mkdir()
-    for seed, file in enumerate(("train_0", "train_1", "train_2", "train_3", "val", "test")):
+    for seed, file in enumerate([*(f"train_{i}" for i in range(8)), "val", "test"]):
         blobs, decoded[file] = [], []
         for i, mode in enumerate(("RGB", "L", "RGB")):
             buffer = io.BytesIO()
@@ -230,6 +233,17 @@ def test_tinyimagenet_joins_its_files_in_order_and_decodes_greyscale(tiny):
     expected = np.concatenate([np.stack(decoded[f"train_{i}"]) for i in range(4)])
     assert np.array_equal(train.stacked[0].permute(0, 2, 3, 1).numpy(), expected)
     assert len(load("tinyimagenet64", "valid", root)) == 3
+    both = load("tinyimagenet64-72k", "train", root)
+    assert len(both) == 24 and torch.equal(both.stacked[0][:12], train.stacked[0])
+    assert np.array_equal(both[-1].y.permute(1, 2, 0).numpy(), decoded["train_7"][2])
+    assert len(load("tinyimagenet32-72k", "train", root)) == 24
+
+
+def test_the_first_draw_alone_is_read_without_the_second(tiny):
+    root, _ = tiny
+    (root / "tinyimagenet" / "train_5.npz").unlink()
+    assert len(load("tinyimagenet32", "train", root)) == 12
+    assert "train_5.npz" in message_of("tinyimagenet32-72k", "train", root)
 
 
 def test_tinyimagenet32_is_the_rounded_mean_of_2x2_blocks(tiny):
@@ -260,6 +274,115 @@ def test_corrupt_picture_inside_a_tinyimagenet_file_is_refused(tiny):
     parts["blob"][: parts["offsets"][1]] = 0
     np.savez(path, **parts)
     assert "val.npz" in message_of("tinyimagenet32", "valid", root)
+
+
+@pytest.fixture
+def bsd(tmp_path, write, picture):
+    """A BSD400 of noise, 120 training and 279 test photographs; most are as small as may be."""
+    for i in range(399):
+        size = (111, 173) if i < 10 else (65, 64)
+        name = f"{'train' if i < 120 else 'test'}_{i}"
+        write(tmp_path / "bsd400" / f"{name}.png", picture(*size, i))
+    return tmp_path
+
+
+def test_a_training_photograph_is_for_validation_by_its_name_alone(bsd):
+    sets = {s: [e.name for e in load("bsd400-whole", s, bsd)] for s in ("train", "valid")}
+    assert sorted(sets["train"] + sets["valid"]) == sorted(p.stem for p in bsd.glob("*/*"))
+    place = {
+        n: int(hashlib.sha256(n.encode()).hexdigest()[:12], 16) / 16**12
+        for n in sum(sets.values(), [])
+    }
+    assert (
+        all(place[n] < 0.05 for n in sets["valid"]) and min(map(place.get, sets["train"])) >= 0.05
+    )
+    assert 8 <= len(sets["valid"]) <= 32  # 20, standard deviation 4.4
+    for name in ("bsd400", "bsd200"):
+        for split, whole in sets.items():
+            photographs = {e.name.rsplit("-", 2)[0] for e in load(name, split, bsd)}
+            assert photographs <= set(whole), (name, split)
+    assert "for training: choose train or valid" in message_of("bsd400", "test", bsd)
+
+
+def test_patches_are_cut_from_the_photographs_on_a_grid(bsd, picture):
+    whole = {e.name: e.y for e in load("bsd400-whole", "train", bsd)}
+    patches = load("bsd400", "train", bsd)
+    name = next(n for n in whole if int(n.split("_")[1]) < 10)
+    pixels = picture(111, 173, int(name.split("_")[1]))[:110, :172]
+    assert np.array_equal(whole[name].permute(1, 2, 0), pixels)
+    found = {e.name.split("-", 1)[1]: e.y for e in patches if e.name.startswith(f"{name}-")}
+    assert list(found) == ["0-0", "0-45", "0-90", "45-0", "45-45", "45-90"]
+    assert torch.equal(found["45-90"], whole[name][:, 45:109, 90:154])
+    assert patches.stacked[0].shape[1:] == (3, 64, 64)
+    first = {e.name.split("_")[0] for e in load("bsd200", "train", bsd)}
+    assert first == {"train"} and len(load("bsd200", "train", bsd)) < len(patches)
+
+
+def test_patches_at_half_size_are_of_the_rounded_half(bsd, write, picture):
+    write(bsd / "bsd400" / "train_99.png", picture(130, 200, 7))
+    (whole,) = (e.y for e in load("bsd400-whole", "train", bsd) if e.name == "train_99")
+    half = low_resolution(whole[None].float(), True)[0]
+    found = {e.name: e.y for e in load("bsd400-half", "train", bsd)}
+    assert list(found) == ["train_99-0-0", "train_99-0-22"]
+    assert torch.equal(found["train_99-0-22"].float(), half[:, :64, 22:86])
+
+
+def test_a_training_set_of_another_number_of_photographs_is_refused(bsd):
+    (bsd / "bsd400" / "test_200.png").unlink()
+    assert "398 pictures, not the 399" in message_of("bsd400", "train", bsd)
+
+
+def test_real_training_photographs_have_the_documented_patches(benchmark_root):
+    counts = {"bsd400": 22_740, "bsd400-half": 17_055, "bsd200": 11_280, "t91": 1_711}
+    for name, count in counts.items():
+        assert len(load(name, "train", benchmark_root)) == count
+    assert [len(load(n, "valid", benchmark_root)) for n in ("bsd400-whole", "t91-whole")] == [20, 6]
+
+
+def test_an_eye_at_another_scale_keeps_its_vessels_and_its_field_of_view():
+    eyes = load("embedded-vessels", "test")
+    for small, large in zip(scaled(eyes, 2 / 3), eyes, strict=True):
+        assert small.x.shape == (3, 128, 128) and small.x.dtype == small.y.dtype == torch.uint8
+        assert small.y.shape == (1, 128, 128) and set(small.y.unique().tolist()) == {0, 1}
+        assert small.fov.dtype == torch.bool and small.second is None
+        shares = [e.fov.float().mean().item() for e in (small, large)]
+        assert shares[0] == pytest.approx(shares[1], rel=0.01)
+        # vessels of the embedded eyes are often one pixel wide
+        shares = [e.y.float().mean().item() for e in (small, large)]
+        assert shares[0] == pytest.approx(shares[1], rel=0.15)
+        assert abs(small.x.float().mean() - large.x.float().mean()) < 1
+
+
+@pytest.mark.parametrize("name", ["chasedb1", "chasedb1-all", "stare"])
+def test_eyes_of_other_cameras_come_at_the_scale_of_drive(benchmark_root, name):
+    large, small = (load(n, "test", benchmark_root) for n in (name, f"{name}@drive"))
+    wide = [np.ptp(np.flatnonzero(e.fov.numpy().any(0))) + 1 for e in small]
+    assert np.median(wide) == pytest.approx(CATALOGUE["drive"].across, abs=3)
+    area = [sum(int(e.y.sum()) for e in s) / sum(e.y.numel() for e in s) for s in (large, small)]
+    assert area[1] == pytest.approx(area[0], rel=0.01)
+    assert [e.name for e in small] == [e.name for e in large] and small.name == f"{name}@drive"
+    assert all((e.second is None) == (name == "stare") for e in small)
+
+
+def test_every_entry_has_the_facts_that_others_ask_for():
+    for name, entry in CATALOGUE.items():
+        assert name == entry.name and entry.source and entry.get and entry.values > 0
+        assert entry.terms or "train" not in entry.splits, name
+        assert entry.of is None or entry.of in CATALOGUE
+        assert entry.across or entry.task == "sr" or name == "far-vessels", name
+        assert entry.task == "sr" or entry.shown != "pictures" or entry.credit, name
+    for name, entry in CATALOGUE.items():
+        if entry.folder is None and "test" in entry.splits:
+            values = [e.y.numel() for e in load(name, "test")]
+            assert entry.values == pytest.approx(np.mean(values), rel=0.01), name
+
+
+def test_model_cards_name_the_terms_of_what_was_trained_on():
+    assert terms("embedded-sr") == [FREE] == terms("embedded-sr+embedded-sr64")
+    assert terms("embedded-sr64+tinyimagenet64") == [CATALOGUE["tinyimagenet64"].terms]
+    both = [CATALOGUE[n].terms for n in ("t91", "bsd200")]
+    assert terms("t91+bsd200") == both and "Yang" in both[0] and "BSDS500" in both[1]
+    assert "ImageNet" in terms("imagenet32-vandenoord")[0] and "owners" in terms("folder:a+b")[0]
 
 
 BENCHMARKS = {"set5": 5, "set14": 14, "bsd100": 100, "urban100": 10}
@@ -360,7 +483,8 @@ def test_without_cnf_data_sets_are_looked_for_in_the_repository(monkeypatch):
 
 
 def test_unknown_set_and_split_are_refused_with_the_choices(tmp_path):
-    assert "tinyimagenet32" in message_of("imagenet", "test", tmp_path)
+    assert "imagenet32-vandenoord, imagenet64" in message_of("imagenet", "test", tmp_path)
+    assert "embedded-sr, " in message_of("mnist", "test", tmp_path)
     assert "train, valid, test" in message_of("embedded-sr", "validation", tmp_path)
 
 

@@ -7,7 +7,6 @@ To add a set, add an `Entry` (and a reader if its layout is new), then its pixel
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,6 @@ PATCH, SMALL = 3 * 64**2, 3 * 32**2  # entries of y
 Change = Callable[[Sequence[Example]], Sequence[Example]]
 
 FREE = "Trained on data that are free of rights: use the weights as you like (MIT)."
-FORMULA = "Trained on data drawn from a formula: use the weights as you like (MIT)."
 OWN = (
     "Trained on pictures of a folder: what may be done with the weights is for their owners to say."
 )
@@ -345,10 +343,11 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
 def find(name: str) -> Entry:
     """The entry of a set. Raises DataError for an unknown name."""
     if name not in CATALOGUE:
-        near = get_close_matches(name, NAMES, 6, 0.5) or [e.name for e in ENTRIES if not e.of]
+        alike = [known for known in NAMES if known.startswith(name.split("-")[0])]
+        choices = alike or [entry.name for entry in ENTRIES if entry.of is None]
         raise DataError(
-            f"no image set '{name}': choose one of {', '.join(near)}, folder:PATH; `python -m cnf "
-            "data list` shows all"
+            f"no image set '{name}': choose one of {', '.join(choices)}, folder:PATH; all are shown "
+            "by `python -m cnf data list`"
         )
     return CATALOGUE[name]
 
@@ -361,12 +360,10 @@ def default_root() -> Path:
 def terms(train: str) -> list[str]:
     """What may be done with weights trained on a set, or on several joined by "+"; that a part is
     free goes without saying."""
-    found = []
-    for part in [train] if train.startswith("folder:") else train.split("+"):
-        other = {"folder": OWN, "known": FORMULA}.get(part.partition(":")[0])
-        found.append(CATALOGUE[part].terms if part in CATALOGUE else other)
-    bound = [text for text in dict.fromkeys(found) if text not in (FREE, FORMULA, None, "")]
-    return bound or [text for text in found if text][:1]
+    if train.startswith("folder:"):
+        return [OWN]
+    found = dict.fromkeys(find(part).terms for part in train.split("+"))
+    return [text for text in found if text != FREE] or [FREE]
 
 
 def together(sets: Sequence[ImageSet]) -> ImageSet:

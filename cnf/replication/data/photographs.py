@@ -14,7 +14,8 @@ from cnf.resample import low_resolution
 
 VALID = 0.05  # of the photographs of a training set, chosen by their names
 SIDE = 64  # pixels a side of a patch
-STEP = 45  # pixels from patch to patch; odd, so that the blocks of JPEG lie differently in each
+STEP = 45  # pixels from patch to patch, half of it at half size; odd, so that the blocks of JPEG
+# lie differently in each
 
 
 def read_benchmark(entry: Entry, split: Split, folder: Path) -> ImageSet:
@@ -40,8 +41,8 @@ def patches(photographs: Sequence[Example], half: bool = False, only: str = "") 
     photographs at half size, where the artefacts of JPEG are nearly gone."""
     chosen = [e for e in photographs if e.name.startswith(only)]
     ys = (low_resolution(e.y[None].float(), True)[0].byte() if half else e.y for e in chosen)
-    named = ((e.name, y.permute(1, 2, 0).numpy(), STEP) for e, y in zip(chosen, ys, strict=True))
-    return grid(named, SIDE)
+    pixels, step = (y.permute(1, 2, 0).numpy() for y in ys), STEP // 2 if half else STEP
+    return grid(((e.name, p, step) for e, p in zip(chosen, pixels, strict=True)), SIDE)
 
 
 def grid(pictures: Iterable[tuple[str, np.ndarray, int]], side: int) -> Stack:
