@@ -114,7 +114,7 @@ def sample(
         many = 0
     elif temperature == 1:
         many = max(num, many)
-    order = Order(model, num, temperature, many, mean, uncertainty, seed)
+    order = Order(model, num, temperature, many, mean, uncertainty, seed, tile, fov, fit)
     names = [f"{stem}-{name}" for stem in stems for name in order.names()]
     there = [] if overwrite else [name for name in names if (out / name).exists()]
     if there:
@@ -123,14 +123,14 @@ def sample(
             f"{out / there[0]}{more} would be replaced: give another --out, or --overwrite"
         )
     for path in pictures:
-        read(path, order, tile, fov, fit)  # raises before anything is drawn
+        order.read(path)  # raises before anything is drawn
     if task is tasks.SR and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
         )
     for index, path in enumerate(pictures):
-        picture = read(path, order, tile, fov, fit)
+        picture = order.read(path)
         for note in picture.notes:
             print(f"{path.name}: {note}")
         for name, content in order.answer(picture, index):
@@ -189,25 +189,6 @@ class Picture:
         return image
 
 
-def read(
-    path: Path, order: "Order", tile: int | None, fov: Path | None, fit: bool | None
-) -> Picture:
-    """A picture from a file, for the model of `order`; see `sample` for what is refused."""
-    photo, eye = read_photograph(path), None
-    check_size(path, *photo.pixels.shape[:2], multiple=1, least=LEAST)
-    x, notes = torch.from_numpy(photo.pixels.transpose(2, 0, 1).copy()).float()[None], photo.notes
-    if order.task is tasks.VESSELS:
-        if photo.alpha is not None:
-            raise DataError(f"{path}: has transparent pixels: give the photograph as it was taken")
-        eye = view(photo, order.model.config, path, fov and Path(fov), fit)
-        x, notes = eye.input(photo), notes + eye.notes
-    height, width = (order.model.factor * side for side in fitted(order.model, x).shape[-2:])
-    tiles = plan(order.model, (height, width), tile)
-    if tiles is not None:
-        notes += (f"{height}x{width} in {tiles} (--tile)",)
-    return Picture(path, photo, eye, x, tiles, notes)
-
-
 @dataclass(frozen=True)
 class Order:
     """What is wanted of every picture: `num` samples that are written, and what is made of `many`
@@ -220,10 +201,18 @@ class Order:
     mean: bool
     uncertainty: bool
     seed: int
+    tile: int | None
+    fov: Path | None
+    fit: bool | None
 
     @property
     def task(self) -> tasks.Task:
         return tasks.of(self.model.config)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the samples that are written are the first of the many."""
+        return self.temperature == 1 and self.many > 0
 
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `answer`."""
@@ -233,18 +222,40 @@ class Order:
         names += ["overlay.png", "table.csv"] * (self.task is tasks.VESSELS)
         return [*names, "sheet.png"]
 
+    def read(self, path: Path) -> Picture:
+        """A picture from a file; see `sample` for what is refused."""
+        photo, eye = read_photograph(path), None
+        check_size(path, *photo.pixels.shape[:2], multiple=1, least=LEAST)
+        x = torch.from_numpy(photo.pixels.transpose(2, 0, 1).copy()).float()[None]
+        notes = photo.notes
+        if self.task is tasks.VESSELS:
+            if photo.alpha is not None:
+                raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
+            eye = view(photo, self.model.config, path, self.fov and Path(self.fov), self.fit)
+            x, notes = eye.input(photo), notes + eye.notes
+        height, width = (self.model.factor * side for side in fitted(self.model, x).shape[-2:])
+        tiles = plan(self.model, (height, width), self.tile)
+        if tiles is not None:
+            notes += (f"{height}x{width} in {tiles} (--tile)",)
+        return Picture(path, photo, eye, x, tiles, notes)
+
+    def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
+        """The samples that are written, then the many; see `is_shared`."""
+        parts = [(self.num, self.temperature)] * (not self.is_shared) + [(self.many, 1.0)]
+        total = sum(count for count, _ in parts)
+        with tqdm(total=total, desc=picture.path.name, disable=None, leave=False) as bar:
+            for part in parts:
+                where = (self.seed, index, picture.tiles)
+                for y in draws(self.model, picture.x, *part, *where):
+                    bar.update()
+                    yield picture.seen(y)
+
     def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Content]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
         task, photo, eye, file = self.task, picture.photo, picture.view, picture.path.name
-        shared = self.temperature == 1 and self.many > 0  # those that are written are of the many
-        parts = [(self.many, 1.0)] if shared else [(self.num, self.temperature), (self.many, 1.0)]
-        bar = tqdm(total=sum(n for n, _ in parts), desc=file, disable=None, leave=False)
-        given, where = (self.model, picture.x), (self.seed, index, picture.tiles)
-        answers = (y for part in parts for y in draws(*given, *part, *where))
         moments, counts, panels, mean, deviation = Moments(), [], {}, None, None
-        for n, y in enumerate(map(picture.seen, answers)):
-            bar.update()
-            if shared or n >= self.num or not self.many:
+        for n, y in enumerate(self.draw(picture, index)):
+            if self.is_shared or n >= self.num or not self.many:
                 moments.add(y)
                 counts += [eye.count(y)] if eye else []
             if n < self.num:
@@ -252,7 +263,6 @@ class Order:
                 if n < SHOWN:
                     panels[f"sample {n + 1}, τ = {self.temperature:g}"] = np.asarray(image)
                 yield f"sample{n + 1}.png", image
-        bar.close()
         if self.mean and self.model.has_mean:
             mean, title = picture.seen(expectation(self.model, picture.x, picture.tiles)), task.mean
         elif self.mean:
