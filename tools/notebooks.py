@@ -59,7 +59,7 @@ if importlib.util.find_spec("cnf") is None:
     if not os.path.isdir("{name}"):
         clone = ["git", "clone", "--quiet", "--depth", "1", "{url}", "{name}"]
         subprocess.run(clone, check=True)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--editable", "{name}"]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--editable", "{name}[replication]"]
     subprocess.run(install, check=True)
     sys.path.insert(0, os.path.abspath("{name}"))  # an editable install is for the next start
 if os.path.isdir("{name}/book"):
@@ -364,7 +364,8 @@ def begins_right(page: Path) -> bool:
 
 
 def move(url: str | None) -> int:
-    """Write the repository's address to `_config.yml`, if one is given, and the twins' first cells.
+    """Write the repository's address, if one is given, to `_config.yml` and to the package's metadata,
+    and the twins' first cells.
 
     Raises: PageError for an address that is not of the form the buttons need.
     """
@@ -381,6 +382,9 @@ def move(url: str | None) -> int:
         if found != 1:
             raise PageError(f'_config.yml needs one line `  url: "..."`, and has {found}')
         write(path, text)
+        path, line = ROOT / "pyproject.toml", f'Repository = "{url}"\n' if url else ""
+        table = re.compile(r"^\[project\.urls\]\n(Repository = .*\n)?", re.MULTILINE)
+        write(path, table.sub(f"[project.urls]\n{line}", path.read_text("utf-8")))
     for page in pages():
         if twin(page).exists():
             nb = nbformat.read(twin(page), as_version=4)

@@ -39,6 +39,7 @@ def repository(tmp_path, monkeypatch):
         "cnf/a.py": "x = 1\n",
         "results/ledger.jsonl": '{"value": 1}\n',
         "_config.yml": 'title: A book\nrepository:\n  url: ""  # none yet\n  branch: main\n',
+        "pyproject.toml": '[project]\nname = "cnf"\n\n[project.urls]\n\n[tool]\n',
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -265,6 +266,10 @@ def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
 
     notebooks.move("https://github.com/someone/flows.git")
     assert "# none yet" in (repository / "_config.yml").read_text()
+    metadata = repository / "pyproject.toml"
+    assert '\n[project.urls]\nRepository = "https://github.com/someone/flows"\n\n[tool]' in (
+        metadata.read_text()
+    )
     assert notebooks.address() == "https://github.com/someone/flows"
     first, *rest = nbformat.read(notebooks.twin(page), as_version=4).cells
     assert '"https://github.com/someone/flows", "flows"' in first.source
@@ -275,6 +280,7 @@ def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
 
     notebooks.move("")
     assert notebooks.twin(page).read_bytes() == before
+    assert "[project.urls]\n\n[tool]" in metadata.read_text()
 
 
 def test_check_sees_a_first_cell_of_another_address(repository, capsys):
