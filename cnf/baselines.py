@@ -109,7 +109,8 @@ class DiscretisedLogistic(Factorised):
         mu, log_s = self.logistic(x)
         inverse = (-log_s).exp()  # E[y] = sum_k P(y > k)
         thresholds = ((k + 0.5) / LEVELS for k in range(LEVELS - 1))
-        return sum(torch.sigmoid((mu - t) * inverse) for t in thresholds)
+        above = (torch.sigmoid((mu - t) * inverse) for t in thresholds)
+        return sum(above, torch.zeros_like(mu))
 
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None

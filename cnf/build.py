@@ -68,7 +68,7 @@ def build(config: Config) -> ConditionalModel:
     else:
         model = build_baseline(config.model)
     model.config = config
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def begin(model: ConditionalModel) -> str:

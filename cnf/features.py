@@ -277,10 +277,11 @@ class VGGFeatures(Features):
                 c_in = c
             cuts.append(len(layers))
             layers.append(nn.MaxPool2d(2))
-        for layer in layers:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        for p in layers.parameters():
+            if p.dim() == 4:
+                nn.init.kaiming_normal_(p, mode="fan_out", nonlinearity="relu")
+            else:
+                nn.init.zeros_(p)
         self.stages = nn.ModuleList(layers[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
         self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)
@@ -306,7 +307,9 @@ class VGGFeatures(Features):
                 f"{path} has the sha256 {digest[:8]}, not {self.SHA256}: remove it and {remedy}"
             )
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        layers = [layer for stage in self.stages for layer in stage]  # torchvision's, in its order
+        layers = [
+            layer for stage in self.stages for layer in stage.children()
+        ]  # torchvision's, in its order
         for place, layer in enumerate(layers):
             for name, own in layer.state_dict().items():
                 own.copy_(weights[f"features.{place}.{name}"])

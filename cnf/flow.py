@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -23,7 +23,6 @@ from cnf.layers.squeeze import Squeeze
 from cnf.noise import Generator
 
 Layer = Bijection | Prior | Dequantization
-Part = Layer | FusedSteps
 AT_ONCE = 1_500_000  # numbers of y that `draws` makes in one pass: under 1.5 GB
 
 
@@ -270,7 +269,7 @@ class ConditionalFlow(ConditionalModel):
         (n, B, C, H, W). What depends on h alone is computed once for the n,
         :eq:`eq-features-once`."""
         check_temperature(temperature)
-        generator, v = noise.repeated(generator, n, len(h[0])), None
+        generator, v = noise.repeated(generator, n, len(h[0])), cast(Any, None)
         for part, level in reversed(self._parts()):
             if isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])
@@ -325,8 +324,8 @@ class ConditionalFlow(ConditionalModel):
         return [(layer, term) for layer, _, term in walk]
 
     def _forward(
-        self, parts: Iterable[tuple[Part, int]], y: Tensor, h: list[Tensor], generator: Generator
-    ) -> Iterator[tuple[Part, Tensor, Tensor]]:
+        self, parts: Iterable[tuple[Any, int]], y: Tensor, h: list[Tensor], generator: Generator
+    ) -> Iterator[tuple[Any, Tensor, Tensor]]:
         """(part, its input, its term) from y to z."""
         y = y.to(self.dtype)
         for part, level in parts:
@@ -344,7 +343,7 @@ class ConditionalFlow(ConditionalModel):
 
     def _decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
         """Latents to v."""
-        latents, v = list(latents), None
+        latents, v = list(latents), cast(Any, None)
         for part, level in reversed(self._parts()):
             if isinstance(part, Prior):
                 v = part.restore(v, latents.pop())
@@ -360,7 +359,7 @@ class ConditionalFlow(ConditionalModel):
 
         What rounding leaves of invertibility: the error that `recompute` hands to its gradients.
         """
-        h, latents, v = self.condition(x), [], None
+        h, latents, v = self.condition(x), [], cast(Any, None)
         for part, given, _ in self._forward(self._parts(), y, h, generator):
             if v is None and not isinstance(part, Dequantization):
                 v = given
@@ -369,10 +368,10 @@ class ConditionalFlow(ConditionalModel):
         error = (v - self._decode(latents, h)).abs()
         return error.max().item() if error.isfinite().all() else math.inf
 
-    def _levels(self) -> list[tuple[Layer, int]]:
+    def _levels(self) -> list[tuple[Any, int]]:
         return with_levels(self.layers)
 
-    def _parts(self) -> list[tuple[Part, int]]:
+    def _parts(self) -> list[tuple[Any, int]]:
         """The layers, with the steps fused where those may run together."""
         if not self.fast:
             return self._levels()
@@ -382,7 +381,7 @@ class ConditionalFlow(ConditionalModel):
         return with_levels(parts)
 
 
-def with_levels(parts: Iterable[Part]) -> list[tuple[Part, int]]:
+def with_levels(parts: Iterable[nn.Module | FusedSteps]) -> list[tuple[Any, int]]:
     """Each part with the level at which it works; it rises at every `Squeeze`."""
     found, level = [], 0
     for part in parts:

@@ -14,7 +14,7 @@ Tests hold it to the layers: 1e-10 in float64, for values and gradients.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,10 @@ class Step(NamedTuple):
     actnorm: ActNorm
     conv: Conv1x1
     coupling: AffineCoupling
+
+    @property
+    def net(self) -> CouplingNet:
+        return cast(CouplingNet, self.coupling.net)
 
 
 class FusedSteps:
@@ -77,12 +81,12 @@ class FusedSteps:
 
     def seen(self, h: Tensor | None) -> Tensor | None:
         """h as the couplings read it: cast once, None if they do not look at it."""
-        net = self.steps[0].coupling.net
+        net = self.steps[0].net
         return net.cast(h) if h is not None and net.h_channels else None
 
     def hidden_bytes(self, y: Tensor) -> int:
         """What the hidden maps of the couplings' networks take, two of `width` channels each."""
-        nets = [step.coupling.net for step in self.steps]
+        nets = [step.net for step in self.steps]
         channels = sum(2 * net.last.in_channels for net in nets)
         return channels * y[:, :1].numel() * nets[0].cast(y[:0]).element_size()
 
@@ -119,30 +123,30 @@ def unfolded(weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
     return inverses.to(weights.dtype), origins.to(weights.dtype)
 
 
-def fuse(layers: Iterable[nn.Module]) -> list[nn.Module | FusedSteps]:
-    """The layers, with every run of steps of the same width replaced by a `FusedSteps`."""
-    layers, parts, steps = list(layers), [], []
+def fuse(layers: Iterable[nn.Module]) -> list[Any]:
+    """The layers, with every run of steps of the same width replaced by `FusedSteps`."""
+    layers, steps = list(layers), []
+    parts: list[Any] = []
     while layers:
-        if is_step(layers[:3]):
-            steps.append(Step(*layers[:3]))
+        step = step_of(layers[:3])
+        if step is not None:
+            steps.append(step)
             del layers[:3]
-            if layers and is_step(layers[:3]):
-                continue
+        if steps and (step is None or not layers):
             parts.append(FusedSteps(steps))
             steps = []
-        else:
+        if step is None:
             parts.append(layers.pop(0))
     return parts
 
 
-def is_step(layers: Sequence[nn.Module]) -> bool:
+def step_of(layers: Sequence[nn.Module]) -> Step | None:
     """Activation normalization, 1x1 convolution, and a coupling whose network shares h."""
-    kinds = (ActNorm, Conv1x1, AffineCoupling)
-    return (
-        len(layers) == 3
-        and all(map(isinstance, layers, kinds))
-        and isinstance(layers[2].net, CouplingNet)
-    )
+    match layers:
+        case [ActNorm() as actnorm, Conv1x1() as conv, AffineCoupling() as coupling]:
+            if isinstance(coupling.net, CouplingNet):
+                return Step(actnorm, conv, coupling)
+    return None
 
 
 class _Rebuilt(torch.autograd.Function):

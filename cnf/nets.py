@@ -43,8 +43,8 @@ class ZeroConv(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, gain: bool = False):
         super().__init__(in_channels, out_channels, 3, padding=1)
-        nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
+        for p in self.parameters():
+            nn.init.zeros_(p)
         self.logs = nn.Parameter(torch.zeros(out_channels, 1, 1)) if gain else None
 
     def forward(self, t: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ if importlib.util.find_spec("cnf") is None:
     if not os.path.isdir("{name}"):
         clone = ["git", "clone", "--quiet", "--depth", "1", "{url}", "{name}"]
         subprocess.run(clone, check=True)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--editable", "{name}[replication]"]
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    install += ["--editable", "{name}[replication]"]
     subprocess.run(install, check=True)
     sys.path.insert(0, os.path.abspath("{name}"))  # an editable install is for the next start
 if os.path.isdir("{name}/book"):
@@ -364,8 +365,8 @@ def begins_right(page: Path) -> bool:
 
 
 def move(url: str | None) -> int:
-    """Write the repository's address, if one is given, to `_config.yml` and to the package's metadata,
-    and the twins' first cells.
+    """Write the repository's address, if one is given, to `_config.yml` and to the metadata of the
+    package, and the twins' first cells.
 
     Raises: PageError for an address that is not of the form the buttons need.
     """

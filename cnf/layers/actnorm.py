@@ -20,11 +20,12 @@ class ActNorm(Bijection):
     Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
     """
 
+    initialised: Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.initialised: Tensor
         self.register_buffer("initialised", torch.tensor(False))
         self._read: tuple[Tensor, int, bool] | None = None
 

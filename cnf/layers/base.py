@@ -16,7 +16,7 @@ log p(y|x) a lower bound.
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -56,12 +56,12 @@ class Prior(nn.Module):
         """The part of y that leaves the flow here."""
         raise NotImplementedError
 
-    def restore(self, kept: Tensor | None, latent: Tensor) -> Tensor:
+    def restore(self, kept: Any, latent: Tensor) -> Tensor:
         raise NotImplementedError
 
     def sample(
         self,
-        kept: Tensor | None,
+        kept: Any,
         h: Tensor | None,
         temperature: float = 1.0,
         generator: Generator = None,
@@ -113,7 +113,7 @@ def gaussian_log_prob(z: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
     return -sum_except_batch(0.5 * eps.square() + log_sigma + 0.5 * math.log(2 * math.pi))
 
 
-def run(layers: Iterable[Bijection], y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+def run(layers: Iterable[nn.Module], y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
     """Pass y through bijections of one level: (output, sum of log_det), :eq:`eq-change-chain`."""
     total = constant(y, 0.0)
     for layer in layers:

@@ -23,6 +23,9 @@ class Conv1x1(Bijection):
     Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
     """
 
+    p: Tensor
+    sign: Tensor
+
     def __init__(self, channels: int, lu: bool = False):
         super().__init__()
         self.lu = lu

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class Squeezed(Bijection):
 
     def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, h, total = self.squeeze(z)[0], self.fold(h), constant(z, 0.0)
-        for layer in reversed(self.layers):
+        for layer in reversed(cast(list[Bijection], [*self.layers])):
             y, log_det = layer.inverse(y, h)
             total = total + log_det
         return self.squeeze.inverse(y)[0], total
