@@ -288,7 +288,7 @@ class Order:
             table = summary(file, counts, eye.fov)
             yield "table.csv", to_csv(table)
             print(f"{file}: {to_text(table)}")
-            lines += [LEGEND, to_text(table)]
+            lines += [LEGEND, *to_text(table).split("; ")]
             panels = {"photograph": photo.pixels, "overlay": overview} | panels
         else:
             overview = np.asarray(picture.image(photo.pixels.transpose(2, 0, 1)))
