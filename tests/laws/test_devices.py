@@ -103,7 +103,7 @@ def test_a_wait_and_a_mix_are_seen():
 
 
 def test_only_a_changed_flag_is_read_again():
-    """`initialised` is a buffer; in training it is read when it was written or moved, and not else."""
+    """`initialised` is a buffer; training reads it only if it was written or moved."""
     norm = ActNorm(2).train()
     assert not norm.is_initialised
     norm(torch.randn(3, 2, 4, 4))

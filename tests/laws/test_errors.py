@@ -239,7 +239,7 @@ def test_a_network_that_gives_too_few_maps_is_found_when_it_is_used():
     ("layer", "needed"),
     [
         (AffineCoupling(4, net(2, 0, 2)), 4),
-        (CheckerboardCoupling(net(4, 0, 2)), 8),
+        (CheckerboardCoupling(net(4, 0, 4)), 8),
         (Split(4, net(2, 0, 2)), 4),
         (GaussianPrior(4, net(0, 1, 4)), 8),
         (ConditionalAffine(4, net(0, 1, 4)), 8),
@@ -267,7 +267,7 @@ def test_samples_carry_no_graph(case):
 
 @every_model
 def test_models_answer_by_the_same_names(case):
-    """Samples in one call, one after the other, and their mean; the model's own where it has one."""
+    """Samples in one call and one after the other, and the mean: the model's own if it has one."""
     model, y, x = case.make()
     together = model.sample(x, 5, 1.0, noise_of(y))
     assert torch.equal(torch.stack([*model.draws(x, 5, 1.0, noise_of(y))]), together)

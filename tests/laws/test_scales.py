@@ -1,4 +1,4 @@
-"""What committed weights mean: scales, offsets and roundings by hand, which no law of a layer sees."""
+"""What committed weights mean: scales, offsets and roundings that no law of a layer sees, by hand."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_the_upsampled_input_is_at_the_centre_of_its_cell():
 
 
 def test_an_untrained_logistic_is_centred_at_the_input_with_scale_e_to_the_minus_4():
-    """mu on the scale of k/256: the grey level itself, where the features hold its cell's centre."""
+    """mu on the scale of k/256: the grey level; the features hold its cell's centre."""
     model = DiscretisedLogistic(ResidualFeatures(0, 4, 1)).double()
     mu, log_s = model.logistic(torch.full((1, 3, 4, 4), 100.0, dtype=DOUBLE))
     torch.testing.assert_close(mu, torch.full_like(mu, 100 / 256))
