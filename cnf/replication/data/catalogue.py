@@ -346,8 +346,8 @@ def find(name: str) -> Entry:
         alike = [known for known in NAMES if known.startswith(name.split("-")[0])]
         choices = alike or [entry.name for entry in ENTRIES if entry.of is None]
         raise DataError(
-            f"no image set '{name}': choose one of {', '.join(choices)}, folder:PATH; all are shown "
-            "by `python -m cnf data list`"
+            f"no image set '{name}': choose one of {', '.join(choices)}, folder:PATH; `python -m "
+            "cnf data list` shows all"
         )
     return CATALOGUE[name]
 
