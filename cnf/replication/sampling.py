@@ -206,7 +206,7 @@ class Order:
 
 def _read(path: Path, vessels: bool) -> Photograph:
     photo = read_photograph(path)
-    check_size(path, *photo.pixels.shape[:2], multiple=1, least=LEAST)
+    check_size(path, *photo.pixels.shape[:2], least=LEAST)
     if vessels and photo.alpha is not None:
         raise DataError(f"{path}: has transparent pixels: give the photograph as it was taken")
     return photo

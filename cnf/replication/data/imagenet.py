@@ -23,7 +23,7 @@ from cnf.errors import DataError
 from cnf.replication.data.entry import Entry
 from cnf.replication.data.examples import ImageSet, Split, Stack
 from cnf.replication.data.images import read_image
-from cnf.replication.data.packed import BROKEN
+from cnf.replication.data.packed import BROKEN, undecodable
 from cnf.replication.data.pickles import read_arrays
 
 HELD_OUT = 10_000  # training pictures kept for validation; the paper kept about as many
@@ -273,9 +273,7 @@ def _read_batch(path: Path, side: int) -> np.ndarray:
             with np.load(path, allow_pickle=False) as file:
                 data = file["data"] if "data" in file else None
         except BROKEN as error:
-            raise DataError(
-                f"{path}: cannot be decoded ({error}): truncated? get it again"
-            ) from None
+            raise undecodable(path, error) from None
     else:
         data = read_arrays(path).get("data")
     if data is None:

@@ -154,10 +154,8 @@ class FineField:
     v | x would have no density, since x would fix a quarter of v's directions. All in grey levels.
 
     P(y|x) is the integral of v's density over a cell, :eq:`eq-known-cell`: the density of v + u, u
-    uniform on (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes the Gaussian of
-    the same mean and covariance, N(m(x), S(x) + I/12), for the density of v + u,
-    :eq:`eq-known-sheppard`. `error_bits` says how far off that is: 1e-6 bits/dim with the grain
-    given here.
+    uniform on (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes a Gaussian for
+    it, N(m(x), S(x) + I/12), :eq:`eq-known-sheppard`; `error_bits` says how far off that is.
 
     Args:
         size: height and width of y, even, at least 4. Setting up takes O(size^6): 64 is much.
