@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from tools.notebooks import in_order
+
 ROOT = Path(__file__).resolve().parents[2]
 CITED = re.compile(r":eq:`([\w-]+)`")
 EQUATION = re.compile(r"^\$\$\n((?:(?!\$\$).)+)\n\$\$ \((eq-[\w-]+)\)$", re.DOTALL | re.MULTILINE)
@@ -83,7 +85,7 @@ def sources(root: Path, folder: str) -> list[Source]:
 def equations(root: Path) -> list[Equation]:
     """Every labelled equation of the pages, in the order of the pages."""
     found = []
-    for page in sorted((root / "book").glob("*.md")):
+    for page in in_order((root / "book").glob("*.md")):
         text = page.read_text("utf-8")
         found += [Equation(label, page.stem, latex) for latex, label in EQUATION.findall(text)]
     return found
