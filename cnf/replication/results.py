@@ -147,7 +147,7 @@ class Row:
         metric, task = METRICS[self.metric], TASKS[self.experiment]
         if metric.tag == "stress":
             of_all = len(stress.TEMPERATURES) if metric.of == "heat" else 1
-            words += [f"--samples {of_all * self.samples}"] * (self.samples is not None)
+            words += [f"--samples {of_all * self.samples}"] if self.samples else []
             return " ".join([*words, "--stress"])
         full = metric.tag == "full" or self.protocol is not None
         full |= self.samples == task.full_samples and not task.rounds_x
