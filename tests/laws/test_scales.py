@@ -1,4 +1,4 @@
-"""What committed weights mean: scales, offsets and roundings that no law of a layer sees, by hand."""
+"""What committed weights mean: scales, offsets and roundings that no law of a layer sees."""
 
 import math
 
