@@ -154,7 +154,8 @@ def save(content: Content, path: Path) -> None:
                 np.save(file, content)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            part.unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
 
 
