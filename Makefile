@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint unit slow pages notebooks times audit mutants bench known browser address clean
+.PHONY: help install book test quick lint unit slow pages notebooks times audit mutants bench known browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -38,6 +38,9 @@ book: $(STAMP) ## build the site from the executed pages, into _build/html; exec
 	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going
 
 test: lint unit pages ## lint, unit tests, and every page executed and compared
+
+quick: lint ## lint, and the laws of layers and densities: two minutes
+	$(PY) -m pytest -q -n $(JOBS) tests/laws tests/densities tests/test_mutants_table.py
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

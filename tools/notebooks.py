@@ -33,7 +33,6 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import jupytext
 import nbformat
@@ -78,30 +77,18 @@ class PageError(ValueError):
     """A page that cannot be executed as it stands; the message says what to change."""
 
 
+def in_order(pages: Iterable[Path]) -> list[Path]:
+    """Pages of one book in the order of its `_toc.yml`; what that does not name comes last."""
+    found = sorted(pages)
+    toc = found[0].parent / "_toc.yml" if found else Path()
+    named = re.findall(r"file: ([\w-]+)", toc.read_text("utf-8")) if toc.is_file() else []
+    return sorted(found, key=lambda p: named.index(p.stem) if p.stem in named else len(named))
+
+
 def pages() -> list[Path]:
-    """The executable pages of the book, sorted: Markdown files whose front matter has a kernel."""
-    found = sorted(p for p in (ROOT / "book").rglob("*.md") if "_build" not in p.parts)
+    """The executable pages of the book, in order: Markdown whose front matter has a kernel."""
+    found = in_order((ROOT / "book").glob("*.md"))
     return [p for p in found if "kernelspec" in p.read_text("utf-8").split("\n---", 1)[0]]
-
-
-class Chapter(NamedTuple):
-    """A page of the table of contents: its number is that of its place there."""
-
-    name: str
-    part: str
-    number: int | None  # None in a part that is not numbered
-
-
-def chapters() -> list[Chapter]:
-    """The pages of `_toc.yml` at the top of its parts, in its order."""
-    toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text("utf-8"))
-    found, number = [], 0
-    for part in toc["parts"]:
-        for entry in part["chapters"]:
-            number += (is_numbered := part.get("numbered", False))
-            name = entry["file"].rpartition(".")[0]
-            found.append(Chapter(name, part["caption"], number if is_numbered else None))
-    return found
 
 
 def twin(page: Path) -> Path:
@@ -344,18 +331,17 @@ def run(names: list[str], jobs: int, times: bool = False) -> int:
 
 def check() -> int:
     """Name the stale pages and the line that executes them; returns how many there are."""
-    stale = [page.stem for page in pages() if is_stale(page)]
-    for name in stale:
-        print(f"stale: book/{name}.ipynb was not made from what is here now", file=sys.stderr)
-    if stale:
-        print(f"run: make notebooks PAGES='{' '.join(stale)}'", file=sys.stderr)
-        return len(stale)
-    astray = [page.stem for page in pages() if not begins_right(page)]
-    for name in astray:
-        print(f"book/{name}.ipynb does not begin as _config.yml asks", file=sys.stderr)
-    if astray:
-        print("run: make address", file=sys.stderr)
-    return len(astray)
+    every = pages()
+    bad = [page.stem for page in every if is_stale(page)]
+    said, remedy = "was not made from what is here now", f"notebooks PAGES='{' '.join(bad)}'"
+    if not bad:
+        bad = [page.stem for page in every if not begins_right(page)]
+        said, remedy = "does not begin as _config.yml asks", "address"
+    for name in bad:
+        print(f"book/{name}.ipynb {said}", file=sys.stderr)
+    if bad:
+        print(f"run: make {remedy}", file=sys.stderr)
+    return len(bad)
 
 
 def begins_right(page: Path) -> bool:
@@ -364,7 +350,7 @@ def begins_right(page: Path) -> bool:
     return [cell for cell in cells if cell.id == "launch"] == launch_cells(address())
 
 
-def move(url: str | None) -> int:
+def move(url: str | None) -> None:
     """Write the repository's address, if one is given, to `_config.yml` and to the metadata of the
     package, and the twins' first cells.
 
@@ -392,7 +378,6 @@ def move(url: str | None) -> int:
             nb.cells = launch_cells(address()) + [c for c in nb.cells if c.id != "launch"]
             if write(twin(page), nbformat.writes(nb) + "\n"):
                 print(f"rewrote  {twin(page).relative_to(ROOT)}")
-    return 0
 
 
 def main() -> int:
@@ -405,14 +390,12 @@ def main() -> int:
     commands.add_parser("check", help="refuse stale twins, naming the line to run")
     mover = commands.add_parser("address", help="set where the repository is, for the buttons")
     mover.add_argument("url", nargs="?", metavar="URL", help="https://github.com/OWNER/NAME, or ''")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     try:
-        if arguments.command == "check":
-            bad = check()
-        elif arguments.command == "address":
-            bad = move(arguments.url)
-        else:
-            bad = run(arguments.pages, arguments.jobs, arguments.times)
+        if given.command == "address":
+            move(given.url)
+            return 0
+        bad = check() if given.command == "check" else run(given.pages, given.jobs, given.times)
     except PageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

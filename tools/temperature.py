@@ -1,4 +1,4 @@
-"""Make the pictures that chapter 15's temperature slider shows, and the numbers it reads out.
+"""Make the pictures that the temperature slider of the book shows, and the numbers it reads out.
 
     python -m tools.temperature
 
@@ -22,7 +22,7 @@ from cnf.resample import low_resolution
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "sr-flow-cpu-s0"
-TOP, LEFT, SIDE = 40, 180, 96  # the crop of chapter 15: an eye and fur
+TOP, LEFT, SIDE = 40, 180, 96  # the crop of the page: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4
 SHEET = "book/_static/temperature.png"

@@ -56,7 +56,8 @@ def said(text: str) -> nodes.paragraph:
         line += nodes.Text(text[end : match.start()])
         line += nodes.literal("", match["code"]) if match["code"] else number(match["label"])
         end = match.end()
-    return line + nodes.Text(text[end:])
+    line += nodes.Text(text[end:])
+    return line
 
 
 def fields(pairs: Iterable[tuple[nodes.Node, str]], classes: str) -> nodes.field_list:

@@ -37,16 +37,13 @@ def lead_to_markdown(
     shutil.copyfile(markdown, sources / f"{page}.md")
     for group in context["header_buttons"]:
         for button in group.get("buttons", []):
+            there = button["url"].removesuffix(".ipynb") + ".md" if "url" in button else ""
             if button.get("label") == "source-edit-button":
-                button["url"] = button["url"].removesuffix(".ipynb") + ".md"
+                button["url"] = there
             elif button.get("label") == "download-source-button":
                 button["tooltip"] = "Download the executed notebook"
-                button_md = button | {
-                    "url": button["url"].removesuffix(".ipynb") + ".md",
-                    "text": ".md",
-                    "tooltip": "Download the page as people edit it",
-                    "label": "download-markdown-button",
-                }
+                said = {"text": ".md", "tooltip": "Download the page as people edit it"}
+                button_md = button | said | {"url": there, "label": "download-markdown-button"}
         if group.get("label") == "download-buttons":
             group["buttons"].insert(1, button_md)
 

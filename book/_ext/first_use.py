@@ -9,8 +9,7 @@ a page as it is.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from docutils import nodes
 from sphinx import addnodes
@@ -23,8 +22,7 @@ ALSO_A_VERB = "squeeze"  # in the plural, which is then no mention
 INLINE = (nodes.emphasis, nodes.strong)  # what is looked into inside a paragraph
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """Where a term is defined, and its definition where that is plain text."""
 
     docname: str
@@ -38,12 +36,10 @@ def defined(env: BuildEnvironment) -> dict[str, Term]:
     for docname in sorted({docname for docname, _ in env.get_domain("std")._terms.values()}):
         for item in env.get_doctree(docname).findall(nodes.definition_list_item):
             if isinstance(item.parent.parent, addnodes.glossary):
-                terms = list(item.findall(nodes.term))
-                body = next(iter(item.findall(nodes.paragraph)))
+                terms, body = list(item.findall(nodes.term)), next(item.findall(nodes.paragraph))
                 says = "" if any(body.findall(nodes.math)) else words(body)
-                for term in terms:
-                    name = " ".join(term.astext().lower().split())
-                    found[name] = Term(docname, terms[0]["ids"][0], says)
+                term = Term(docname, terms[0]["ids"][0], says)
+                found |= {" ".join(t.astext().lower().split()): term for t in terms}
     return found
 
 
@@ -59,13 +55,6 @@ def pattern(terms: dict[str, Term]) -> re.Pattern[str]:
     words = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in names)
     plural = rf"(?:(?<!{ALSO_A_VERB})(?:s|es))?"
     return re.compile(rf"(?<![\w/-])({words}){plural}(?![\w/-])", re.IGNORECASE)
-
-
-def running_text(doctree: nodes.document) -> Iterator[nodes.Text]:
-    """The pieces of text of a page in which a term may be linked, in order."""
-    for paragraph in doctree.findall(nodes.paragraph):
-        if not is_apart(paragraph):
-            yield from plain(paragraph)
 
 
 def plain(node: nodes.Element) -> Iterator[nodes.Text]:
@@ -99,7 +88,8 @@ def link_first_uses(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if not terms:
         return
     anywhere, used = pattern(terms), set()
-    for text in list(running_text(doctree)):
+    paragraphs = [p for p in doctree.findall(nodes.paragraph) if not is_apart(p)]
+    for text in [text for paragraph in paragraphs for text in plain(paragraph)]:
         pieces, end, string = [], 0, text.astext()
         for match in anywhere.finditer(string):
             term = terms[" ".join(match[1].lower().split())]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from tools.notebooks import in_order
+
 ROOT = Path(__file__).resolve().parents[2]
 CITED = re.compile(r":eq:`([\w-]+)`")
 EQUATION = re.compile(r"^\$\$\n((?:(?!\$\$).)+)\n\$\$ \((eq-[\w-]+)\)$", re.DOTALL | re.MULTILINE)
@@ -83,7 +85,7 @@ def sources(root: Path, folder: str) -> list[Source]:
 def equations(root: Path) -> list[Equation]:
     """Every labelled equation of the pages, in the order of the pages."""
     found = []
-    for page in sorted((root / "book").glob("*.md")):
+    for page in in_order((root / "book").glob("*.md")):
         text = page.read_text("utf-8")
         found += [Equation(label, page.stem, latex) for latex, label in EQUATION.findall(text)]
     return found
@@ -128,22 +130,20 @@ class Ties:
 
     def problems(self) -> list[str]:
         """What does not hold together, a sentence each."""
-        found, pages = [], {}
+        pages: dict[str, list[str]] = {}
         for equation in self.equations:
             pages.setdefault(equation.label, []).append(equation.page)
-        for label, where in pages.items():
-            if len(where) > 1:
-                found.append(f"{label} labels {len(where)} equations, in {', '.join(where)}")
-        for label in sorted({*self.code, *self.tests} - pages.keys()):
-            first = (self.code.get(label, []) + self.tests.get(label, []))[0]
-            found.append(f"{first.file}: {first.name} names {label}, which no page has")
-        for label in sorted(self.code.keys() - self.tests.keys()):
-            first = self.code[label][0]
-            found.append(f"{first.file}: {first.name} cites {label}, which no test is marked with")
-        for label in sorted(self.tests.keys() - self.code.keys()):
-            first = self.tests[label][0]
-            found.append(f"{first.file}: {first.name} checks {label}, which no docstring cites")
-        for place in sorted({p for places in self.tests.values() for p in places}, key=str):
+        twice = ((label, where) for label, where in pages.items() if len(where) > 1)
+        found = [f"{label} labels {len(w)} equations, in {', '.join(w)}" for label, w in twice]
+        code, tests = self.code, self.tests
+        for labels, said in (
+            ({*code, *tests} - pages.keys(), "names {}, which no page has"),
+            (code.keys() - tests.keys(), "cites {}, which no test is marked with"),
+            (tests.keys() - code.keys(), "checks {}, which no docstring cites"),
+        ):
+            firsts = ((label, (tests | code)[label][0]) for label in sorted(labels))
+            found += [f"{p.file}: {p.name} {said.format(label)}" for label, p in firsts]
+        for place in sorted({p for places in tests.values() for p in places}, key=str):
             if not place.name.rpartition(".")[2].startswith("test_"):
                 found.append(f"{place.file}: {place.name} is marked with an equation, but no test")
         return found
@@ -151,12 +151,9 @@ class Ties:
 
 def collect(root: Path = ROOT) -> Ties:
     package, tests = sources(root, "cnf"), sources(root, "tests")
-    files = {source.file: source for source in package + tests}
-    ties = Ties(root, equations(root), {}, {}, files)
+    ties = Ties(root, equations(root), {}, {}, {s.file: s for s in package + tests})
     for group, found, read in ((package, ties.code, cited), (tests, ties.tests, marked)):
         for source in group:
-            for label, name in read(source):
-                place = source.place(name)
-                if place not in found.setdefault(label, []):
-                    found[label].append(place)
+            for label, name in dict.fromkeys(read(source)):
+                found.setdefault(label, []).append(source.place(name))
     return ties

@@ -6,6 +6,7 @@ that `make times` kept; the directive `{run-times}` makes the table of them.
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,18 @@ WORDS_OF_AN_EQUATION = 20
 SHORTEST = 150  # a page of fewer words is no page to read
 LOOKED_UP = {"api", "bibliography", "equations", "glossary"}  # the first word of a page's name
 PAGE = "run-times"
+UNREAD = (solution_node, nodes.raw, nodes.comment, nodes.substitution_definition)
 
 
 def words(node: nodes.Node) -> int:
     """Words of what one reads from top to bottom."""
     if isinstance(node, nodes.Text):
         return len(node.split())
-    if isinstance(node, nodes.math_block):
-        return WORDS_OF_AN_EQUATION
-    if isinstance(node, nodes.math):
-        return 1
-    if isinstance(node, (solution_node, nodes.raw, nodes.comment, nodes.substitution_definition)):
-        return 0
+    if isinstance(node, (nodes.math_block, nodes.math)):
+        return WORDS_OF_AN_EQUATION if isinstance(node, nodes.math_block) else 1
     classes = node.get("classes", []) if isinstance(node, nodes.Element) else []
-    if "cell_output" in classes:
-        return 0
-    if "cell_input" in classes and "tag_hide-input" in node.parent["classes"]:
+    is_folded = "cell_input" in classes and "tag_hide-input" in node.parent["classes"]
+    if is_folded or "cell_output" in classes or isinstance(node, UNREAD):
         return 0
     return sum(map(words, node.children))
 
@@ -79,29 +76,24 @@ class RunTimes(SphinxDirective):
 
 
 def table(known: dict[str, Any]) -> str:
-    """The Markdown of the directive."""
+    """The Markdown of the directive: the budgets, on what and when pages were timed, and each."""
     pages = known["pages"]
     if not pages:
         return "No times are kept yet: `make times`."
-    seconds = [entry["seconds"] for entry in pages]
     slowest = max(pages, key=lambda entry: entry["seconds"])
-    lines = [
-        "| | seconds | budget |",
-        "|---|---:|---:|",
-        f"| slowest page, {{doc}}`{slowest['page']}` | {slowest['seconds']:.0f} "
-        f"| {notebooks.PAGE_BUDGET} |",
+    rows = [
+        (f"slowest page, {{doc}}`{slowest['page']}`", slowest["seconds"], notebooks.PAGE_BUDGET)
     ]
     if "book" in known:
         book = known["book"]
-        lines.append(
-            f"| the book, {book['pages']} pages, {book['jobs']} at a time "
-            f"| {book['seconds']:.0f} | {notebooks.BOOK_BUDGET} |"
-        )
-    lines += [f"| all pages, one after the other | {sum(seconds):.0f} | |", ""]
-    for group in dict.fromkeys(map(conditions, pages)):
-        number = sum(conditions(entry) == group for entry in pages)
-        lines += [f"{number} page{'s' if number > 1 else ''}: {group}.", ""]
-    lines += ["| page | seconds |", "|---|---:|"]
+        said = f"the book, {book['pages']} pages, {book['jobs']} at a time"
+        rows.append((said, book["seconds"], notebooks.BOOK_BUDGET))
+    rows.append(("all pages, one after the other", sum(entry["seconds"] for entry in pages), ""))
+    lines = ["| | seconds | budget |", "|---|---:|---:|"]
+    lines += [f"| {said} | {seconds:.0f} | {budget} |" for said, seconds, budget in rows]
+    for group, number in Counter(map(conditions, pages)).items():
+        lines += ["", f"{number} page{'s' if number > 1 else ''}: {group}."]
+    lines += ["", "| page | seconds |", "|---|---:|"]
     lines += [f"| {{doc}}`{entry['page']}` | {entry['seconds']:.1f} |" for entry in pages]
     return "\n".join(lines)
 
@@ -109,10 +101,8 @@ def table(known: dict[str, Any]) -> str:
 def conditions(entry: dict[str, Any]) -> str:
     """On what, with what and when a page was timed."""
     at_once = f"{entry['jobs']} at a time" if entry["jobs"] > 1 else "one at a time"
-    return (
-        f"{entry['hardware']}, {at_once}, PyTorch {entry['torch']}, "
-        f"commit `{entry['commit']}`, {entry['date']}"
-    )
+    made_with = f"PyTorch {entry['torch']}, commit `{entry['commit']}`, {entry['date']}"
+    return f"{entry['hardware']}, {at_once}, {made_with}"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -64,18 +64,25 @@ def evaluate(
 
     Raises DataError, CheckpointError, ConfigError, LedgerError.
     """
-    if stress and (full or figures):
-        raise ConfigError("--stress has metrics of its own: leave --full and --figures out")
     sister = options.pop("threshold_from", None)
     asked = Options(
         full=full, threshold_from=None if sister is None else Path(sister).as_posix(), **options
     )
+    if stress and (
+        full or figures or (asked.draws, asked.importance, asked.temperature) != (1, 0, None)
+    ):
+        raise ConfigError(
+            "--stress has metrics, draws and temperatures of its own: leave --full, --figures, "
+            "--draws, --importance and --temperature out"
+        )
     tags = ("stress",) if stress else ("basic", "full") if full else ("basic",)
     if (reference := str(run).replace("-", " ")) in REFERENCES:
         if on is None:
             raise ConfigError(f"{run} answers on any image set: name one with --on")
         m = ScoredModel(None, load(on, split, root), asked, reference=reference)
-        rows = Maker(None, "", results).rows(m, tags)
+        rows = _score(m, tags, Maker(None, "", results))
+        if not rows:
+            raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
         store.write(rows, results if publish else Path("runs"))
         return rows
     run = Path(run)
@@ -84,7 +91,7 @@ def evaluate(
     if publish:
         run = run_folder.publish(run, results / name)
     model = build.load(run / "weights.safetensors").to(choose_device(device))
-    target, committed = out or run.parent, (results.resolve(), RESULTS.resolve())
+    target, committed = out or run.resolve().parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
         print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
@@ -111,15 +118,18 @@ def evaluate(
 
 
 def _score(m: ScoredModel, tags: tuple[str, ...], maker: "Maker") -> list[Row]:
-    """Rows of a model and of the references on its pictures; with --full for the other kind of x,
-    too."""
-    if m.options.full and m.samples and not m.task.rounds_x:
+    """Rows of a model, or of a reference, and of the references on its pictures; with --full for
+    the other kind of x, too."""
+    if m.options.full and m.samples and m.reference is None and not m.task.rounds_x:
         vessels.prepare(m)
-        if m.valid is not None and m.options.threshold is None:
-            vessels.prepare(m.valid)
-    rows = [row for one in (m, *references(m)) for row in maker.rows(one, tags)]
-    if (other := other_x(m)) is not None:
-        rows += [row for one in (other, *references(other)) for row in maker.rows(one, tags, True)]
+        if m.valid is not None:
+            vessels.prepare(m.valid, scored=0)
+    rows = []
+    for one in (m, other_x(m)):
+        if one is not None:
+            names = REFERENCES if m.reference is None else ()
+            for answer in (one, *(one.reference_of(name) for name in names)):
+                rows += maker.rows(answer, tags, each_x=one is not m)
     return rows
 
 
@@ -128,15 +138,8 @@ def other_x(m: ScoredModel) -> ScoredModel | None:
     if not (m.options.full and m.task.rounds_x and m.options.round_x is None):
         return None
     options = dataclasses.replace(m.options, round_x=not m.rounded_x)
-    return m.once(("other x",), lambda: ScoredModel(m.model, m.images, options, m.batch_size))
-
-
-def references(m: ScoredModel) -> list[ScoredModel]:
-    """What answers without a model, on the same pictures."""
-    options = dataclasses.replace(
-        m.options, round_x=m.rounded_x, threshold=None, threshold_from=None
-    )
-    return [ScoredModel(None, m.images, options, reference=r) for r in REFERENCES]
+    arguments = m.model, m.images, options, m.batch_size
+    return m.once(("other x",), lambda: ScoredModel(*arguments, reference=m.reference))
 
 
 def validation(m: ScoredModel, root: Path | None) -> ScoredModel | None:
@@ -196,7 +199,7 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
                 if o.importance and not m.model.exact:
                     weighted = {"draws": o.importance, "importance": True}
                     yield Setting(**weighted, divided_by=divided_by)
-        case "mean" if m.samples or m.has_mean and not o.full:
+        case "mean" if m.samples or m.has_mean and not (o.full or task.rounds_x):
             if m.has_mean or m.samples > 1:
                 yield Setting(1.0, 0 if m.has_mean else m.samples, protocol=protocol)
         case "sample" | "one" if m.samples or not (o.full or task.rounds_x):
@@ -235,7 +238,8 @@ class Maker:
         if run is not None:
             self.sha256 = run_folder.file_sha256(run / "weights.safetensors")
             if run.resolve().is_relative_to(results.resolve()):
-                self.weights = f"results/{run.resolve().name}/weights.safetensors"
+                folder = run.resolve().relative_to(results.resolve().parent).as_posix()
+                self.weights = f"{folder}/weights.safetensors"
 
     def rows(self, m: ScoredModel, tags: tuple[str, ...], each_x: bool = False) -> list[Row]:
         """The `values` of a model, or of a reference, on a set."""
@@ -308,6 +312,6 @@ def write_beside(folder: Path, m: ScoredModel, weights: str) -> None:
         for i, one in enumerate(zip(*values.values(), strict=True)):
             writer.writerow([m.images[i].name, *(f"{value:.6f}" for value in one)])
     if m.options.full and m.samples:
-        curves = {"weights_sha256": weights, "data_sha256": m.images.sha256}
-        curves |= (superresolution if m.task.rounds_x else vessels).curves(m)
-        store.write_text(path.with_suffix(".curves.json"), json.dumps(curves) + "\n")
+        if found := (superresolution if m.task.rounds_x else vessels).curves(m):
+            curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | found
+            store.write_text(path.with_suffix(".curves.json"), json.dumps(curves) + "\n")

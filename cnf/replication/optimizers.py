@@ -26,7 +26,7 @@ class Muon(torch.optim.Muon):
     def step(self) -> None:
         for matrix, weight in self.pairs:
             matrix.copy_(weight.flatten(1))
-            matrix.grad = weight.grad.flatten(1)
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
         super().step()
         for matrix, weight in self.pairs:
             weight.copy_(matrix.view(weight.shape))

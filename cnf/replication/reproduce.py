@@ -4,7 +4,7 @@ the weights and pictures that they name (`results audit`)."""
 import difflib
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -172,23 +172,25 @@ def audit(
     asked = [find(i, results) for i in only] if only else read(results)
     end = float("inf") if only or minutes is None else time.process_time() + 60 * minutes
     models: dict[tuple, ScoredModel] = {}  # by file; what a pass computed is forgotten after it
+    images = lru_cache(maxsize=None)(lambda name, split: load(name, split, root))
     found = {}
     for (key, _), rows in _passes(asked):
         for row in rows:
             if row.model not in REFERENCES and row.weights is None:
                 found[row.id] = Check(row, "not checked", "its weights are not in the repository")
                 continue
-            if time.process_time() > end:
+            if time.process_time() >= end:
                 found[row.id] = Check(row, "not checked", "no time left: --minutes, or --all")
                 continue
             try:
                 if key not in models:
-                    models[key] = _scored(row, root, results.parent)
-                found[row.id] = _check(row, models[key])
+                    models[key] = _scored(row, images, root, results.parent)
             except DataError as error:
                 found[row.id] = Check(row, "not checked", f"its data are not here: {error}")
             except CnfError as error:
                 found[row.id] = Check(row, "differs", str(error))
+            else:
+                found[row.id] = _check(row, models[key])
         if key in models:
             models[key].forget()
     return [found[row.id] for row in asked]
@@ -210,10 +212,12 @@ def _passes(rows: Iterable[Row]) -> list[tuple[tuple, list[Row]]]:
     return sorted(groups.items(), key=cost)
 
 
-def _scored(row: Row, root: Path | None, repository: Path) -> ScoredModel:
+def _scored(
+    row: Row, read: Callable[[str, str], ImageSet], root: Path | None, repository: Path
+) -> ScoredModel:
     """The model of a row on its pictures. Raises DataError if the data are not there, LedgerError
     if weights or data are others."""
-    images = _images(row.data, row.split, root)
+    images = read(row.data, row.split)
     if images.sha256 != row.data_sha256:
         raise LedgerError(f"{row.data} {row.split} holds other pictures than the row names")
     options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True)
@@ -230,18 +234,16 @@ def _scored(row: Row, root: Path | None, repository: Path) -> ScoredModel:
     return scored
 
 
-@lru_cache(maxsize=4)
-def _images(name: str, split: str, root: Path | None) -> ImageSet:
-    return load(name, split, root)
-
-
 def _check(row: Row, scored: ScoredModel) -> Check:
     """Call the metric again."""
     if len(scored.indices) != row.num_images:
         reason = f"{row.data} {row.split} has {len(scored.indices)} pictures"
         return Check(row, "differs", reason)
     metric = METRICS[row.metric]
-    found = metric.function(scored, row.setting)
+    try:
+        found = metric.function(scored, row.setting)
+    except CnfError as error:
+        return Check(row, "differs", str(error))
     if found is None:
         return Check(row, "differs", f"this code computes no {row.metric} on {row.data}")
     reason = f"{row.value:.6f} written, {found.value:.6f} now, tolerance {metric.tolerance:g}"

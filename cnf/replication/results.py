@@ -10,6 +10,7 @@ import dataclasses
 import fnmatch
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,11 @@ class Row:
     protocol: str | None = None
     version: int = 1
 
+    def __post_init__(self):
+        if not math.isfinite(self.value):
+            where = f"{self.run} on {self.data} {self.split}"
+            raise LedgerError(f"{self.metric} of {where} is {self.value}: not written")
+
     @property
     def unit(self) -> str:
         return METRICS[self.metric].unit
@@ -131,15 +137,20 @@ class Row:
     @property
     def command(self) -> str:
         """The command that gives it again."""
-        folder = self.run if self.weights_sha256 is None else f"results/{self.run}"
+        folder = self.run if self.weights_sha256 is None else f"runs/{self.run}"
+        if self.weights is not None:
+            folder = Path(self.weights).parent.as_posix()
         words = ["python -m cnf evaluate", folder, "--on", self.data]
         words += [f"--split {self.split}"] * (self.split != "test")
         words += [f"--limit {self.limit}"] * (self.limit is not None)
         words += [f"--seed {self.noise_seed}"] * bool(self.noise_seed)
         metric, task = METRICS[self.metric], TASKS[self.experiment]
         if metric.tag == "stress":
+            of_all = len(stress.TEMPERATURES) if metric.of == "heat" else 1
+            words += [f"--samples {of_all * self.samples}"] if self.samples else []
             return " ".join([*words, "--stress"])
-        full = metric.tag == "full" or self.protocol or self.samples == task.full_samples
+        full = metric.tag == "full" or self.protocol is not None
+        full |= self.samples == task.full_samples and not task.rounds_x
         if self.samples not in (None, 0, 1, task.full_samples if full else task.samples):
             words.append(f"--samples {self.samples}")
         if self.bound and "importance" in self.bound:
@@ -154,7 +165,7 @@ class Row:
             words.append(f"--temperature {self.temperature:g}")
         if full:
             words.append("--full")
-        elif self.rounded_x is not None and self.weights_sha256 is not None:
+        elif self.rounded_x is not None:
             words.append("--round-x" if self.rounded_x else "--no-round-x")
         return " ".join(words)
 
@@ -183,8 +194,10 @@ def read_file(path: Path) -> list[Row]:
         rows = []
         for value in content.pop("values"):
             rows.append(Row(**content, **made[value.pop("made")], **value))
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise LedgerError(f"{path}: not an evaluation ({error}): restore it, or evaluate") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, LedgerError) as error:
+        raise LedgerError(
+            f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
+        ) from None
     for row in rows:
         if row.metric not in METRICS:
             raise LedgerError(f"{path}: unknown metric '{row.metric}': one of {', '.join(METRICS)}")

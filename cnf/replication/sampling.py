@@ -8,6 +8,7 @@ different for vessels is in `fundus_view`.
 """
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,16 +140,22 @@ def sample(
 
 
 def save(content: Content, path: Path) -> None:
-    """Write a file, text or a picture as PNG or an array as NumPy's."""
+    """Write a file, text or a picture as PNG or an array as NumPy's; `path` is replaced only when
+    all is on the disk."""
+    part = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, str):
-            path.write_text(content)
-        elif isinstance(content, Image.Image):
-            content.save(path)
-        else:
-            np.save(path, content)
+        with part.open("wb") as file:
+            if isinstance(content, str):
+                file.write(content.encode())
+            elif isinstance(content, Image.Image):
+                content.save(file, "png")
+            else:
+                np.save(file, content)
+        os.replace(part, path)
     except OSError as error:
+        if path.parent.is_dir():
+            part.unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
 
 
@@ -225,7 +232,7 @@ class Order:
     def read(self, path: Path) -> Picture:
         """A picture from a file; see `sample` for what is refused."""
         photo, eye = read_photograph(path), None
-        check_size(path, *photo.pixels.shape[:2], multiple=1, least=LEAST)
+        check_size(path, *photo.pixels.shape[:2], LEAST)
         x = torch.from_numpy(photo.pixels.transpose(2, 0, 1).copy()).float()[None]
         notes = photo.notes
         if self.task is tasks.VESSELS:
@@ -288,7 +295,7 @@ class Order:
             table = summary(file, counts, eye.fov)
             yield "table.csv", to_csv(table)
             print(f"{file}: {to_text(table)}")
-            lines += [LEGEND, to_text(table)]
+            lines += [LEGEND, *to_text(table).split("; ")]
             panels = {"photograph": photo.pixels, "overlay": overview} | panels
         else:
             overview = np.asarray(picture.image(photo.pixels.transpose(2, 0, 1)))

@@ -125,6 +125,13 @@ class ScoredModel:
         if given != (None, None) and self.task.rounds_x:
             raise ConfigError("thresholds are for vessels: leave --threshold out")
 
+    def reference_of(self, name: str) -> "ScoredModel":
+        """The reference on the same pictures."""
+        options = dataclasses.replace(
+            self.options, round_x=self.rounded_x, threshold=None, threshold_from=None
+        )
+        return ScoredModel(None, self.images, options, reference=name)
+
     @property
     def rounded_x(self) -> bool | None:
         return self.data_config.round_x if self.task.rounds_x else None

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import yaml
 from PIL import Image, PngImagePlugin
 
 from tools import notebooks
@@ -178,13 +180,34 @@ def test_a_page_is_stale_only_if_something_it_uses_changed(copied, name, added, 
 
 def test_lessons_load_no_more_of_the_laboratory_than_they_show():
     """So a change in training, evaluation or sampling leaves Parts I and II fresh."""
-    for chapter in notebooks.chapters():
-        if chapter.part in ("I. Foundations", "II. Conditioning"):
-            twin = notebooks.ROOT / "book" / f"{chapter.name}.ipynb"
-            kept = nbformat.read(twin, as_version=4).metadata.cnf.modules
-            laboratory = {name.split("/")[2] for name in kept if "/replication/" in name}
-            shown = {"__init__.py", "plotting.py", "data", "results.py", "ledger.py", "claims.py"}
-            assert laboratory <= shown, chapter.name
+    toc = yaml.safe_load((notebooks.ROOT / "book/_toc.yml").read_text("utf-8"))
+    lessons = [entry["file"] for part in toc["parts"][1:3] for entry in part["chapters"]]
+    assert len(lessons) > 9 and toc["parts"][1]["caption"].startswith("I. ")
+    others = {"training.py", "sampling.py", "evaluate.py", "report.py", "reproduce.py", "cli.py"}
+    for name in lessons:
+        kept = nbformat.read(notebooks.ROOT / "book" / name, as_version=4).metadata.cnf.modules
+        laboratory = {file.split("/")[2] for file in kept if "/replication/" in file}
+        assert not laboratory & others, name
+
+
+def test_pages_come_in_the_order_of_the_table_of_contents(repository):
+    pages = [write(repository, "1", name=name) for name in ("01-a", "02-b", "03-c")]
+    toc = "root: index\nchapters:\n  - file: 03-c.ipynb\n  - file: 01-a.ipynb\n"
+    (repository / "book/_toc.yml").write_text(toc)
+    assert notebooks.pages() == [pages[2], pages[0], pages[1]]
+
+
+def test_no_text_names_a_chapter_by_its_number():
+    """The number is that of its place in `_toc.yml`: `{ref}` and `{numref}` know it."""
+    root = notebooks.ROOT
+    files = [root / "README.md", *(root / "book").glob("*.md")]
+    files += [
+        p
+        for folder in ("cnf", "tests", "tools", "book/_ext")
+        for p in (root / folder).rglob("*.py")
+    ]
+    for file in files:
+        assert not re.search(r"\b[Cc]hapters? \d", file.read_text("utf-8")), file
 
 
 def test_check_names_the_stale_pages_and_the_line_to_run(repository, capsys):

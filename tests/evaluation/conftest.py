@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import numpy as np
@@ -8,16 +9,21 @@ from cnf import build
 from cnf.config import load_config
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
-
-RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
+from cnf.replication.scored_model import Options, ScoredModel
 
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory):
-    """A run folder with the smoke model of an experiment, weights moved away from their start."""
+    """A run folder with the smoke model of an experiment, weights moved away from their start.
+
+    "vessels-weighted" is the baseline with a weighted likelihood; a name that ends with "-all" is
+    the same model, trained on the validation split as well."""
 
     def make(name):
-        config = load_config(*name.split("-"), "smoke")
+        experiment, kind, *used_all = name.split("-")
+        changes = ["model.kind=weighted", "model.beta=0.8"] * (kind == "weighted")
+        kind = "baseline" if kind == "weighted" else kind
+        config = load_config(experiment, kind, "smoke", changes)
         torch.manual_seed(0)
         model = build.build(config)
         with torch.no_grad():
@@ -26,6 +32,9 @@ def make_run(tmp_path_factory):
             images = load(config.data.train, "train")
             rngs = [np.random.default_rng(place) for place in range(8)]
             model.train().loss(*make_batch(images, range(8), config.data, rngs))
+        if used_all:
+            data = dataclasses.replace(config.data, use_valid=True)
+            config = dataclasses.replace(config, data=data)
         folder = tmp_path_factory.mktemp("runs") / name
         folder.mkdir()
         metadata = {"seed": "0", "step": "0", "data": config.data.train}
@@ -44,6 +53,12 @@ def loaded(make_run):
         return model, model.config
 
     return load
+
+
+@pytest.fixture
+def scored(loaded):
+    """Such a run on an image set."""
+    return lambda name, images, **options: ScoredModel(*loaded(name), images, Options(**options))
 
 
 @pytest.fixture

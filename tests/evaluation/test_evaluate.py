@@ -1,5 +1,7 @@
 """From a run folder to rows, files and back: `evaluate`, `publish`, `audit`."""
 
+import collections
+import dataclasses
 import json
 import shutil
 
@@ -10,134 +12,453 @@ import torch
 
 from cnf import build
 from cnf.config import config_sha256
-from cnf.errors import CheckpointError, DataError, LedgerError, TrainingError
-from cnf.replication import audit, evaluate, publishing, run_folder
-from cnf.replication import results as ledger
+from cnf.errors import CheckpointError, ConfigError, DataError, LedgerError, TrainingError
+from cnf.replication import evaluate, publishing, report, reproduce, results, run_folder
 from cnf.replication.data import load
+from cnf.replication.evaluate import settings
+from cnf.replication.metrics import METRICS, Value, metric, vessels
+from cnf.replication.metrics.overlap import best_threshold
+from cnf.replication.results import REFERENCES
+from cnf.replication.scored_model import Options, ScoredModel
+from tests.evaluation.toys import eyes, patches, photographs
 
-RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
+SETS = {"embedded-sr": photographs, "patches": patches, "far-sr": patches}
+SETS |= {"embedded-vessels": eyes, "far-vessels": eyes}
+SETS |= {"bare": lambda name, split: eyes(name, split, bare=True)}
+
+
+def fake(name, split, root=None):
+    """Small sets under the names of those that come with the package."""
+    if name not in SETS:
+        return load(name, split, root)
+    return SETS[name](name, split)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (evaluate, reproduce):
+            patch.setattr(module, "load", fake)
+        patch.setattr(vessels, "CROPS", 4)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Run in an empty folder, without data sets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CNF_DATA", raising=False)
+
+
+# -- every metric ----------------------------------------------------------------------------------
+
+FULL = {"full": True, "samples": 16}
+EVALUATIONS = {  # run: set and options
+    "sr-flow": [
+        ("embedded-sr", {"full": True, "samples": 3}),
+        ("embedded-sr", {"samples": 2, "importance": 2, "draws": 2, "round_x": True, "seed": 1}),
+        ("embedded-sr", {"samples": 2, "limit": 2, "temperature": 0.5}),
+        ("patches", {}),
+        (None, {"stress": True, "samples": 20}),
+    ],
+    "sr-baseline": [
+        ("embedded-sr", {"full": True, "samples": 3}),
+        (None, {"stress": True, "samples": 20}),
+    ],
+    "vessels-flow": [
+        ("embedded-vessels", FULL),
+        ("embedded-vessels", {"samples": 2, "importance": 2, "seed": 2}),
+        ("bare", {"samples": 2}),
+        (None, {"stress": True, "samples": 20}),
+    ],
+    "vessels-baseline": [("embedded-vessels", {}), (None, {"stress": True, "samples": 20})],
+    "vessels-weighted": [("embedded-vessels", FULL)],
+    "vessels-flow-all": [("embedded-vessels", {"samples": 2, "threshold": 0.375})],
+}
+
+
+@pytest.fixture(scope="module")
+def everything(make_run, tmp_path_factory, small):
+    """(rows that were made, folder of results, their audit by id) of EVALUATIONS."""
+    folder, rows = tmp_path_factory.mktemp("all") / "results", []
+    for name, many in EVALUATIONS.items():
+        for on, options in many:
+            options = {"publish": True, "results": folder} | options
+            rows += evaluate.evaluate(make_run(name), on, **options)
+    checks = reproduce.audit(results=folder)
+    return rows, folder, {check.row.id: check for check in checks}
+
+
+def test_every_metric_is_evaluated_and_the_audit_gives_it_again(everything):
+    made, _, checks = everything
+    for name, of in METRICS.items():
+        rows = [row for row in made if row.metric == name]
+        assert {row.experiment for row in rows} == set(of.tasks), name
+        assert {row.model for row in rows} >= set(of.references), name
+        several = [row for row in rows if row.num_images > 1 and of.tag != "stress"]
+        assert all(row.standard_error is not None for row in several), name
+    differs = {i: check.reason for i, check in checks.items() if check.status != "same"}
+    assert differs == {} and {row.id for row in made} == set(checks)
+
+
+def test_files_hold_the_rows_that_were_returned(everything):
+    made, folder, _ = everything
+    kept = {row.id: row for row in results.read(folder)}
+    assert kept == {row.id: row for row in made}  # the last of an id, if it was made again
+    for row in made:
+        path = folder / row.run / "evaluations" / f"{row.file}.json"
+        assert row.id in {one.id for one in results.read_file(path)}
+        assert ".." not in row.file and "/" not in row.file
+
+
+def test_the_command_of_a_row_asks_for_it(everything, loaded):
+    """Its options, parsed, take the metric at the setting of the row."""
+    for row in everything[0]:
+        words = row.command.split()
+        folder, on = words[4], words[words.index("--on") + 1]
+        assert folder == (row.run if row.model in REFERENCES else f"results/{row.run}")
+        flags = {w.removeprefix("--").replace("-", "_") for w in words if w.startswith("--")}
+        given = dict(zip(words, words[1:], strict=False))
+        numbers = {
+            name: kind(given[f"--{name}"])
+            for name, kind in (
+                *((n, int) for n in ("limit", "seed", "draws", "samples", "importance")),
+                *((n, float) for n in ("temperature", "threshold")),
+            )
+            if f"--{name}" in given
+        }
+        x = {"round_x": "round_x" in flags} if flags & {"round_x", "no_round_x"} else {}
+        options = Options(full="full" in flags, **numbers, **x)
+        images = fake(on, "test")
+        if row.model in REFERENCES:
+            m = ScoredModel(None, None, images, options, reference=row.model)
+        else:
+            m = ScoredModel(*loaded(row.run), images, options)
+        asked = [m] + ([other] if (other := evaluate.other_x(m)) else [])
+        of_x = next(one for one in asked if one.rounded_x == row.rounded_x)
+        wanted = dataclasses.replace(row.setting, threshold=None)
+        found = list(settings(METRICS[row.metric], of_x))
+        if row.metric.startswith("f_likeliest"):  # among the first of more samples
+            wanted = found[0]
+        assert wanted in found, (row.id, row.command)
+        stress = METRICS[row.metric].tag == "stress"
+        assert ("stress" in flags) == stress
+        assert (len(of_x.indices), of_x.options.seed) == (row.num_images, row.noise_seed) or (
+            row.model in REFERENCES
+        )
+        assert of_x.options.threshold == (row.threshold if row.threshold_from == "given" else None)
+
+
+def test_x_is_told_both_ways_by_full_and_references_are_of_the_same_x(everything):
+    rows = [row for row in everything[0] if row.limit is None and row.noise_seed == 0]
+
+    def kinds(run, name):
+        found = [
+            row for row in rows if (row.run, row.data, row.metric) == (run, "embedded-sr", name)
+        ]
+        return {(row.rounded_x, row.protocol) for row in found}
+
+    for run in ("sr-baseline", "bicubic"):
+        assert kinds(run, "psnr") >= {(True, "standard"), (False, "released")}
+        assert kinds(run, "consistency") == {(False, None)}
+    assert kinds("sr-baseline", "bits_per_dim") == {(True, None), (False, None)}
+    assert kinds("truth", "gradient") == {(False, None)}
+
+
+def test_adding_a_metric_is_one_function(make_run, tmp_path):
+    try:
+
+        @metric("share of dark pixels", "1", digits=2, tolerance=1e-6, task="sr", of="sample")
+        def darkness(m: ScoredModel, s) -> Value:
+            found = [(one < 128).double().mean().item() for one in m.singles(s.temperature)]
+            return Value(*evaluate.vessels.mean_se(np.array(found)))
+
+        options = {"full": True, "samples": 2, "publish": True, "results": tmp_path / "results"}
+        rows = evaluate.evaluate(make_run("sr-flow"), "embedded-sr", **options)
+        rows = [row for row in rows if row.metric == "darkness"]
+        assert [row.temperature for row in rows] == [0.0, 0.5, 0.7, 0.8, 1.0]
+        assert all(0 <= row.value <= 1 and row.version == 1 for row in rows)
+        checks = reproduce.audit(results=tmp_path / "results", only=[row.id for row in rows])
+        assert {check.status for check in checks} == {"same"}
+        assert "| share of dark pixels |" in results.table(rows)
+        assert results.described(rows[0]).startswith(
+            "share of dark pixels, x not rounded, 1 sample"
+        )
+        assert reproduce.how(rows[0]).expect.endswith("within 1e-06")
+        with pytest.raises(ValueError, match="there is a metric 'darkness' already"):
+            metric("again", "1", 2, 0, task="sr", of="sample", name="darkness")(darkness)
+    finally:
+        METRICS.pop("darkness")
+
+
+def test_a_number_of_an_older_version_of_its_metric_says_so(everything, monkeypatch, tmp_path):
+    old = next(row for row in everything[0] if row.metric == "bits_per_dim")
+    newer = dataclasses.replace(METRICS["bits_per_dim"], version=2)
+    assert "†" not in results.value(old) and "version" not in results.described(old)
+    monkeypatch.setitem(METRICS, "bits_per_dim", newer)
+    assert "†" in results.value(old)
+    assert "version 1 of the metric" in results.described(old)
+    options = {"results": tmp_path / "results", "limit": 1}
+    (row,) = evaluate.evaluate(everything[1] / "sr-flow", "patches", publish=True, **options)
+    (kept,) = results.read(tmp_path / "results")
+    assert (row.version, kept) == (2, row) and not row.is_old
+
+
+# -- audit -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def small(monkeypatch, vessels):
-    """Embedded vessels replaced by three small random pictures: nothing else is slow."""
+def published(make_run, tmp_path):
+    """The rows of a run that is published into an empty folder of results."""
 
-    def fake(name, split, root=None):
-        images = vessels(16, 20, 3 if split == "test" else 2, split)
-        images.name = name
-        return images if name == "embedded-vessels" else load(name, split, root)
-
-    for module in (audit, evaluate):
-        monkeypatch.setattr(module, "load", fake)
-
-
-@pytest.fixture
-def published(make_run, small, tmp_path):
-    """Evaluate and publish a run into an empty results folder."""
-
-    def publish(run, **options):
-        data = "embedded-sr" if run.startswith("sr") else "embedded-vessels"
-        options = {"limit": 3, "samples": 2, "publish": True} | options
-        return evaluate.evaluate(make_run(run), data, results=tmp_path / "results", **options)
+    def publish(run="sr-flow", on=None, **options):
+        on = on or ("patches" if run.startswith("sr") else "embedded-vessels")
+        options = {"publish": True, "results": tmp_path / "results"} | options
+        return evaluate.evaluate(make_run(run), on, **options)
 
     return publish
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_every_row_is_derived_again_from_the_published_weights(published, tmp_path, name):
-    rows = published(name, importance=2)
-    results = tmp_path / "results"
-    assert ledger.read(results) == rows
-    checks = audit.audit(results=results)
-    assert [c.status for c in checks] == ["same"] * len(rows), audit.report(checks)
-    metrics = {row.metric for row in rows}
-    if name.startswith("sr"):
-        assert metrics == {"bits_per_dim", "psnr", "ssim", "psnr_sample", "ssim_sample"}
-    else:
-        assert metrics >= {"bits_per_pixel", "f_half", "f_valid", "f_best", "f_sample", "auc", "ap"}
+def test_audit_sees_another_value_other_weights_and_other_data(published, tmp_path):
+    published()
+    path = tmp_path / "results" / "sr-flow" / "evaluations" / "patches-test.json"
+    content = json.loads(path.read_text())
+
+    def audited(more=0.0, **changes):
+        values = [v | {"value": v["value"] + more} for v in content["values"]]
+        path.write_text(json.dumps(content | changes | {"values": values}))
+        (check,) = reproduce.audit(results=tmp_path / "results")
+        return check.status, check.reason
+
+    assert audited()[0] == "same"
+    # 2e-4 is twice the tolerance of bits: the smallest change that must be seen
+    assert audited(2e-4)[0] == "differs"
+    for changes, why in (
+        ({"weights_sha256": "0" * 64}, "other weights"),
+        ({"data_sha256": "0" * 64}, "other pictures"),
+        ({"weights": "results/sr-flow/none.safetensors"}, "named but not there"),
+        ({"num_images": 2}, "has 1 pictures"),
+    ):
+        status, reason = audited(**changes)
+        assert status == "differs" and why in reason
+    status, reason = audited(data="set5")
+    assert status == "not checked" and reason.startswith("its data are not here: set5")
+    assert audited(weights=None) == ("not checked", "its weights are not in the repository")
+    value = content["values"][0] | {"metric": "psnr", "bound": None, "divided_by": None}
+    content["values"] = [value | {"draws": None, "samples": 0}]
+    assert audited() == ("differs", "this code computes no psnr on patches")
+
+
+def test_an_error_of_a_metric_is_no_lack_of_data(published, tmp_path, monkeypatch):
+    (row,) = published()
+
+    def broken(*_):
+        raise DataError("labels are all alike")
+
+    changed = dataclasses.replace(METRICS[row.metric], function=broken)
+    monkeypatch.setitem(METRICS, row.metric, changed)
+    (check,) = reproduce.audit(results=tmp_path / "results")
+    assert (check.status, check.reason) == ("differs", "labels are all alike")
+
+
+def test_without_time_nothing_is_checked_unless_it_is_named(everything):
+    made, folder, _ = everything
+    checks = reproduce.audit(results=folder, minutes=0)
+    late = {("not checked", "no time left: --minutes, or --all")}
+    assert {(check.status, check.reason) for check in checks} == late
+    ours = sum(check.row.run == "vessels-weighted" for check in checks)
+    text = reproduce.report(checks)
+    assert f"vessels-weighted embedded-vessels test: {ours} not checked" in text
+    assert text.endswith(f"\n{len(checks)} not checked")
+    (check,) = reproduce.audit(results=folder, only=[made[0].id], minutes=0)
+    assert check.status == "same"
+    assert f"same  {made[0].id}: " in reproduce.report([check], named=True)
+
+
+def test_embedded_pictures_come_first_then_passes_of_few_samples(everything):
+    made, _, _ = everything
+    far = [dataclasses.replace(row, data="set5") for row in made if row.data == "embedded-sr"]
+    order = [rows for _, rows in reproduce._passes([*far, *made])]
+    assert {row.id for rows in order for row in rows} == {row.id for row in [*far, *made]}
+    kinds = [rows[0].data.startswith("embedded") for rows in order]
+    assert kinds == sorted(kinds, reverse=True)
+    cost = [
+        (rows[0].samples or 1) * rows[0].num_images
+        for rows in order
+        if rows[0].data == "embedded-vessels" and METRICS[rows[0].metric].tag != "stress"
+    ]
+    assert cost == sorted(cost) and len(set(cost)) > 2
+    for rows in order:
+        assert len({(row.run, row.file, row.samples, row.temperature) for row in rows}) == 1
+
+
+# -- rows and files --------------------------------------------------------------------------------
 
 
 def test_rows_say_what_they_are(published, make_run, tmp_path):
-    rows = {row.metric: row for row in published("sr-flow") if row.model == "flow"}
-    row = rows["bits_per_dim"]
-    config = build.load(make_run("sr-flow") / "weights.safetensors").config
+    rows = published(on="embedded-sr", samples=2, limit=2)
+    of = {row.metric: row for row in rows if row.model == "flow"}
+    row = of["bits_per_dim"]
+    _, config, _ = build.load_model(make_run("sr-flow") / "weights.safetensors")
     weights = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     assert row.weights == "results/sr-flow/weights.safetensors"
     assert row.weights_sha256 == run_folder.file_sha256(weights)
     assert row.weights_sha256 != run_folder.file_sha256(make_run("sr-flow") / weights.name)
     assert row.config_sha256 == config_sha256(config)
-    assert row.data_sha256 == load("embedded-sr", "test").sha256
+    assert row.data_sha256 == photographs().sha256
     assert (row.bound, row.divided_by) == ("uniform dequantization", "sub-pixels")
-    assert (row.num_images, row.stand_in, row.rounded_x) == (3, True, False)
-    assert row.command.startswith(
-        "python -m cnf evaluate results/sr-flow --on embedded-sr --limit 3"
-    )
-    assert (rows["psnr"].samples, rows["psnr"].temperature) == (2, 1.0)
-    assert (rows["psnr_sample"].samples, rows["psnr_sample"].temperature) == (1, 0.8)
-
-
-def test_audit_sees_another_value_other_weights_and_other_data(published, tmp_path, monkeypatch):
-    published("sr-flow", samples=0)
-    results = tmp_path / "results"
-    path = results / "ledger.jsonl"
-    (line,) = path.read_text().splitlines()
-    row = json.loads(line)
-
-    def audited(**changes):
-        path.write_text(json.dumps(row | changes) + "\n")
-        (check,) = audit.audit(results=results)
-        return check
-
-    assert audited().status == "same"
-    # 2e-4 is twice the tolerance of bits: the smallest change that must be seen
-    assert audited(value=row["value"] + 2e-4).status == "differs"
-    assert "other weights" in audited(weights_sha256="0" * 64).reason
-    check = audited(data_sha256="0" * 64)
-    assert check.status == "differs" and "other pictures" in check.reason
-    check = audited(weights="results/sr-flow/none.safetensors")
-    assert check.status == "differs" and "named but not there" in check.reason
-
-
-def test_audit_says_why_it_could_not(published, make_run, small, tmp_path, monkeypatch):
-    results = tmp_path / "results"
-    monkeypatch.delenv("CNF_DATA", raising=False)
-    published("sr-flow", samples=0)
-    evaluate.evaluate(
-        make_run("sr-flow"), "embedded-sr", name="elsewhere", limit=2, results=results
-    )
-    (first, second) = ledger.read(results)
-    assert second.weights is None
-    missing = json.loads(json.dumps(ledger.to_dict(first))) | {"id": "set5", "data": "set5"}
-    newer = ledger.to_dict(first) | {"id": "newer", "supersedes": first.id}
-    with (results / "ledger.jsonl").open("a") as file:
-        file.write(json.dumps(missing) + "\n" + json.dumps(newer) + "\n")
-    reasons = {c.row.id: (c.status, c.reason) for c in audit.audit(tmp_path, results)}
-    assert reasons[first.id] == ("not checked", "superseded by newer")
-    assert reasons[second.id] == ("not checked", "its weights are not in the repository")
-    status, reason = reasons["set5"]
-    assert status == "not checked" and reason.startswith("its data are not here: set5")
-    assert reasons["newer"][0] == "same"
-
-
-def test_second_evaluation_needs_supersede(published, tmp_path):
-    (first,) = published("sr-flow", samples=0)
-    with pytest.raises(LedgerError, match="already in the ledger and rows are never edited"):
-        published("sr-flow", samples=0)
-    (second,) = published("sr-flow", samples=0, supersede=True)
-    (third,) = published("sr-flow", samples=0, supersede=True)
-    assert (second.id, second.supersedes) == (f"{first.id}-v2", first.id)
-    assert (third.id, third.supersedes) == (f"{first.id}-v3", second.id)
-    assert ledger.current(ledger.read(tmp_path / "results")) == [third]
-
-
-def test_reference_rows_are_written_once(published, tmp_path):
-    first, second = published("sr-flow"), published("sr-baseline")
-    assert [r.id for r in first if r.model == "bicubic"] == [
-        "bicubic-embedded-sr-test-psnr-xfloat-n3",
-        "bicubic-embedded-sr-test-ssim-xfloat-n3",
+    assert (row.num_images, row.limit, row.stand_in, row.rounded_x) == (2, 2, True, False)
+    assert (of["psnr"].samples, of["psnr"].temperature, of["psnr"].protocol) == (2, 1.0, None)
+    assert (of["psnr_sample"].samples, of["psnr_sample"].temperature) == (1, 0.8)
+    assert [row.id for row in rows if row.model == "bicubic"] == [
+        "bicubic/embedded-sr-test-n2/psnr",
+        "bicubic/embedded-sr-test-n2/ssim",
     ]
-    assert not [r for r in second if r.model == "bicubic"]
-    assert all(r.weights is None and r.config_sha256 is None for r in first if r.model == "bicubic")
+    for row in rows:
+        if row.model in REFERENCES:
+            nothing = {"weights", "weights_sha256", "config_sha256", "seed", "steps", "preset"}
+            assert all(getattr(row, name) is None for name in nothing)
+
+
+def test_another_evaluation_takes_the_place_of_the_first_and_keeps_what_it_does_not_make(
+    published, tmp_path
+):
+    (first,) = published()
+    (weighted,) = [r for r in published(importance=2) if r.draws == 2]
+    again, _ = published(importance=3)
+    assert again.value == first.value
+    ids = [row.id for row in results.read(tmp_path / "results")]
+    base = "sr-flow/patches-test/bits_per_dim"
+    assert ids == [base, f"{base}-iw2", f"{base}-iw3"]
+    assert published(importance=2)[1].value == weighted.value
+
+
+def test_values_of_other_weights_go(make_run, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(make_run("sr-flow"), runs / "mine")
+    evaluate.evaluate(runs / "mine", "patches", importance=2)
+    path = runs / "mine" / "evaluations" / "patches-test.json"
+    assert len(results.read_file(path)) == 2
+    shutil.copyfile(
+        make_run("sr-baseline") / "weights.safetensors", runs / "mine" / "weights.safetensors"
+    )
+    rows = evaluate.evaluate(runs / "mine", "patches")
+    assert results.read_file(path) == rows and rows[0].model == "logistic"
+
+
+def test_only_publish_writes_into_results(published, make_run, tmp_path, capsys):
+    published()
+    folder = tmp_path / "results"
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    rows = evaluate.evaluate(folder / "sr-flow", "patches", results=folder, seed=3)
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert "results/ is left as it is: written to runs/sr-flow" in capsys.readouterr().out
+    written = results.read(tmp_path / "runs")
+    assert written == rows and rows[0].weights == "results/sr-flow/weights.safetensors"
+    # a run elsewhere keeps its rows itself, without those of references
+    run = tmp_path / "deep" / "mine"
+    shutil.copytree(make_run("sr-flow"), run)
+    rows = evaluate.evaluate(run, "embedded-sr", samples=2, results=folder)
+    assert results.read(run.parent) == [row for row in rows if row.model == "flow"]
+    assert {row.model for row in rows} == {"flow", "bicubic"}
+    assert {row.weights for row in rows} == {None}
+    assert rows[0].command.startswith("python -m cnf evaluate runs/mine --on embedded-sr ")
+
+
+def test_a_run_is_evaluated_where_one_stands(make_run, tmp_path, monkeypatch):
+    shutil.copytree(make_run("sr-flow"), tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    (row,) = evaluate.evaluate(".", "patches")
+    assert row.run == "mine"
+    assert (tmp_path / "mine" / "evaluations" / "patches-test.json").exists()
+
+
+def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
+    folder = tmp_path / "results"
+    rows = evaluate.evaluate("bicubic", "embedded-sr", full=True, publish=True, results=folder)
+    assert {(r.metric, r.protocol) for r in rows} >= {("psnr", "standard"), ("psnr", "released")}
+    assert {row.id for row in results.read(folder)} == {row.id for row in rows}
+    checks = reproduce.audit(results=folder)
+    assert {check.status for check in checks} == {"same"}
+    rows = evaluate.evaluate("second-observer", "embedded-vessels", results=folder)
+    assert [row.metric for row in rows] == ["f_half", "f_half_image"]
+    assert results.read(tmp_path / "runs") == rows
+    with pytest.raises(ConfigError, match="second-observer answers on any image set: name one"):
+        evaluate.evaluate("second-observer")
+    with pytest.raises(ConfigError, match="nothing is told of truth on patches"):
+        evaluate.evaluate("truth", "patches")
+
+
+def test_a_folder_of_pictures_leaves_its_last_part_alone(make_run, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "secret" / "mine" / "test"
+    folder.mkdir(parents=True)
+    Image.fromarray(photographs()[0].y.permute(1, 2, 0).numpy()).save(folder / "a.png")
+    run = tmp_path / "runs" / "mine"
+    shutil.copytree(make_run("sr-flow"), run)
+    rows = evaluate.evaluate(run, f"folder:{folder.parent}", samples=0)
+    assert {row.data for row in rows} == {"folder:mine"}
+    files = sorted((run / "evaluations").iterdir())
+    assert [path.name for path in files] == ["folder-mine-test.csv", "folder-mine-test.json"]
+    assert all("secret" not in path.read_text() for path in files)
+
+
+def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
+    def f_valid(run, **options):
+        rows = published(run, samples=2, **options)
+        return [row for row in rows if row.metric == "f_valid"]
+
+    assert f_valid("vessels-flow-all") == []
+    (own,) = f_valid("vessels-flow")
+    assert own.threshold_from == "validation" and "--threshold" not in own.command
+    (given,) = f_valid("vessels-flow-all", threshold=0.4375)
+    assert (given.threshold, given.threshold_from) == (0.4375, "given")
+    assert given.command.endswith("--samples 2 --threshold 0.4375")
+    sister = make_run("vessels-flow")
+    (row,) = f_valid("vessels-flow-all", threshold_from=sister)
+    model, config, _ = build.load_model(sister / "weights.safetensors")
+    valid = ScoredModel(model, config, eyes(split="valid"), Options(samples=2))
+    assert row.threshold == best_threshold(*vessels.pooled(valid, valid.means(2)))
+    assert row.threshold_from == f"{sister.parent.name}/vessels-flow"
+    assert row.command.endswith(f"--threshold-from {row.threshold_from}")
+    checks = reproduce.audit(results=tmp_path / "results")
+    assert {check.status for check in checks} == {"same"}
+
+
+def test_values_an_image_give_the_mean_again_and_curves_lie_beside(published, tmp_path):
+    for run, on, head in (
+        ("vessels-baseline", "embedded-vessels", "bits_per_pixel,f_half"),
+        ("sr-baseline", "patches", "bits_per_dim"),
+        ("sr-baseline", "embedded-sr", "bits_per_dim,psnr,ssim"),
+    ):
+        row = published(run, on)[0]
+        path = tmp_path / "results" / run / "evaluations" / f"{on}-test.csv"
+        first, *lines = path.read_text().splitlines()
+        assert first == f"image,{head}"
+        mean = np.mean([float(line.split(",")[1]) for line in lines])
+        assert mean == pytest.approx(row.value, abs=1e-6)  # six printed digits
+        assert not path.with_suffix(".curves.json").exists()
+        assert "it does worst on `" in (tmp_path / "results" / run / "card.md").read_text()
+
+
+def test_full_writes_what_curves_are_drawn_from(everything):
+    _, folder, _ = everything
+    heads = {
+        "sr-baseline/evaluations/embedded-sr-test": "image,bits_per_dim,psnr_released,ssim_released"
+        ",bits_per_dim_xrounded,psnr_standard,ssim_standard",
+        "vessels-weighted/evaluations/embedded-vessels-test": "image,bits_per_pixel,f_half,f_sample"
+        ",f_likeliest",
+    }
+    for stem, head in heads.items():
+        assert (folder / f"{stem}.csv").read_text().splitlines()[0] == head
+        curves = json.loads((folder / f"{stem}.curves.json").read_text())
+        row = results.read_file(folder / f"{stem}.json")[0]
+        assert curves["weights_sha256"] == row.weights_sha256
+        assert curves["data_sha256"] == row.data_sha256
+
+
+# -- publishing ------------------------------------------------------------------------------------
 
 
 def test_published_folder_names_no_machine(make_run, tmp_path):
@@ -154,76 +475,85 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
     (run / "config.json").write_text(json.dumps(record))
     lines = [json.dumps({"step": n, "seconds": n / 2.0}) for n in range(1000)]
     (run / "history.jsonl").write_text("\n".join(lines) + "\n")
-    results = tmp_path / "results"
-    (row,) = evaluate.evaluate(run, "embedded-sr", limit=1, publish=True, results=results)
-    text = (results / "mine" / "config.json").read_text()
-    assert "/home" not in text and "--out mine --preset a/b" in text
+    folder = tmp_path / "results"
+    (row,) = evaluate.evaluate(run, "patches", publish=True, results=folder)
+    text = (folder / "mine" / "config.json").read_text()
+    assert "/srv" not in text and "--out mine --preset a/b" in text
     assert (row.seed, row.steps, row.wall_s) == (3, 999, 499.5)
     assert row.hardware == f"{run_folder.processor()}, 1 threads"
-    history = (results / "mine" / "history.jsonl").read_text().splitlines()
-    assert len(history) == run_folder.MAX_LINES and history[0] == lines[0]
-    assert history[-1] == lines[-1]
-    card = (results / "mine" / "card.md").read_text()
-    assert card == publishing.card(results / "mine", results)
-    for text in (ledger.value(row), "5 pictures of `embedded-sr`", "stand-in"):
+    history = (folder / "mine" / "history.jsonl").read_text().splitlines()
+    assert len(history) == publishing.MAX_LINES
+    assert (history[0], history[-1]) == (lines[0], lines[-1])
+    card = (folder / "mine" / "card.md").read_text()
+    assert card == report.card(folder / "mine", folder)
+    for text in (results.value(row), "5 pictures of `embedded-sr`", "stand-in", "999 steps"):
         assert text in card
-    for heading in ("What it saw", "How it scores", "Where it fails", "Licence"):
-        assert f"## {heading}" in card
 
 
 def test_published_weights_are_half_precision_and_score_alike(published, make_run, tmp_path):
-    (half,) = published("sr-flow", samples=0)
+    (half,) = published()
     path = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     tensors = safetensors.torch.load_file(path)
     assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
-    (full,) = evaluate.evaluate(
-        make_run("sr-flow"), "embedded-sr", name="full", limit=3, results=tmp_path / "other"
-    )
+    shutil.copytree(make_run("sr-flow"), tmp_path / "whole")
+    (whole,) = evaluate.evaluate(tmp_path / "whole", "patches")
     # rounding 16 thousand weights to 11 bits moves the bits a little, and never by nothing
-    assert 0 < abs(half.value - full.value) < 0.02
+    assert 0 < abs(half.value - whole.value) < 0.02
 
 
-def test_publishing_refuses_large_weights_and_another_run(
-    published, make_run, tmp_path, monkeypatch
-):
-    published("sr-flow", samples=0)
-    results = tmp_path / "results"
+def test_publishing_refuses_large_weights_and_another_run(published, tmp_path, monkeypatch):
+    published()
     with pytest.raises(LedgerError, match="holds other weights: give another --name"):
         published("sr-baseline", name="sr-flow")
     monkeypatch.setattr(publishing, "MAX_BYTES", 1000)
     with pytest.raises(LedgerError, match="MB, more than 0: evaluate without --publish"):
         published("sr-baseline")
-    assert not (results / "sr-baseline" / "weights.safetensors").exists()
-    assert not list(results.rglob("*.new")) and not list(results.rglob("*.tmp"))
+    folder = tmp_path / "results"
+    assert not (folder / "sr-baseline" / "weights.safetensors").exists()
+    assert not list(folder.rglob("*.new")) and not list(folder.rglob("*.tmp"))
 
 
-def test_bad_names_are_refused(make_run, tmp_path):
-    with pytest.raises(LedgerError, match="'My Run' cannot name a run"):
-        evaluate.evaluate(
-            make_run("sr-flow"), "embedded-sr", name="My Run", results=tmp_path / "results"
-        )
-
-
-def test_missing_run_set_and_device_are_named(make_run, tmp_path):
-    run, results = make_run("sr-flow"), tmp_path / "results"
-    with pytest.raises(CheckpointError, match="nowhere"):
-        evaluate.evaluate(tmp_path / "nowhere", "embedded-sr", results=results)
-    with pytest.raises(DataError, match="set5: nothing at"):
-        evaluate.evaluate(run, "set5", root=tmp_path, results=results)
+def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
+    folder = tmp_path / "results"
+    wrong = [
+        (LedgerError, "'My Run' cannot name a run", {"name": "My Run"}),
+        (DataError, "set5: nothing at", {"on": "set5", "root": tmp_path}),
+        (DataError, "temperature = -1", {"temperature": -1}),
+        (ConfigError, "'embedded-vessels' is a set for vessels", {"on": "embedded-vessels"}),
+        (ConfigError, "--samples 0: --stress needs 1 or more", {"samples": 0, "stress": True}),
+        *(
+            (ConfigError, "--stress has metrics, draws and temp", {"stress": True} | more)
+            for more in (
+                *({"full": True}, {"figures": True}, {"draws": 2}, {"importance": 2}),
+                {"temperature": 0.0},
+            )
+        ),
+    ]
     if not torch.cuda.is_available():
-        with pytest.raises(TrainingError, match="no CUDA GPU here"):
-            evaluate.evaluate(run, "embedded-sr", device="cuda", results=results)
-    with pytest.raises(DataError, match="temperature = -1"):
-        evaluate.evaluate(run, "embedded-sr", temperature=-1, results=results)
-    assert not results.exists()
+        wrong.append((TrainingError, "no CUDA GPU here", {"device": "cuda"}))
+    for kind, message, options in wrong:
+        options = {"on": "patches", "results": folder} | options
+        with pytest.raises(kind, match=message):
+            evaluate.evaluate(make_run("sr-flow"), **options)
+    with pytest.raises(CheckpointError, match="nowhere"):
+        evaluate.evaluate(tmp_path / "nowhere", "patches", results=folder)
+    assert list(tmp_path.iterdir()) == []
+    assert not (make_run("sr-flow") / "evaluations" / "set5-test.json").exists()
 
 
-def test_scores_file_gives_the_mean_again(published, tmp_path):
-    rows = published("vessels-baseline", limit=None)
-    path = tmp_path / "results" / "vessels-baseline" / "scores" / "embedded-vessels-test.csv"
-    head, *lines = (line.split(",") for line in path.read_text().splitlines())
-    assert head == ["image", "bits_per_pixel", "f_half"]
-    mean = np.mean([float(line[1]) for line in lines])
-    bits = next(r for r in rows if r.metric == "bits_per_pixel" and r.divided_by == "all pixels")
-    assert mean == pytest.approx(bits.value, abs=1e-6)  # six printed digits
-    assert "it does worst on `picture-" in (path.parent.parent / "card.md").read_text()
+def test_a_value_that_is_not_finite_is_not_written(published, monkeypatch):
+    bad = dataclasses.replace(METRICS["bits_per_dim"], function=lambda *_: Value(float("nan")))
+    monkeypatch.setitem(METRICS, "bits_per_dim", bad)
+    with pytest.raises(LedgerError, match="bits_per_dim of sr-flow on patches test is nan"):
+        published()
+
+
+def test_default_sets_come_with_the_package(everything):
+    counted = collections.Counter(
+        (row.run, row.data)
+        for row in everything[0]
+        if METRICS[row.metric].tag == "stress" and row.metric == "nonfinite_samples"
+    )
+    for run in ("sr-flow", "vessels-baseline"):
+        experiment = run.split("-")[0]
+        assert counted[run, f"embedded-{experiment}"] == counted[run, f"far-{experiment}"] == 1

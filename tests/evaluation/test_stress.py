@@ -8,141 +8,137 @@ import torch
 from cnf import build, noise
 from cnf.errors import ConfigError, DataError
 from cnf.layers import AffineCoupling
-from cnf.replication import audit, stress
-from cnf.replication import results as ledger
-from cnf.replication import scored_model as subjects
+from cnf.replication import scored_model
 from cnf.replication.data import load
+from cnf.replication.metrics import METRICS, Setting, stress
 from cnf.replication.results import RESULTS
-from cnf.replication.scored_model import Options, Subject
+from cnf.replication.scored_model import Options, ScoredModel
+from tests.evaluation.toys import eyes, patches, told
 
 COMMITTED = sorted(p.parent.name for p in RESULTS.glob("*/weights.safetensors"))
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
 
 
-def found(model, config, images, each=1, **options):
-    return list(stress.scores(Subject(model, config, images, Options(**options)), each))
+def value(m, name, each=1, temperature=None):
+    """Of `each` samples of each picture at each temperature."""
+    samples = each * len(m.indices) * (len(stress.TEMPERATURES) if temperature is None else 1)
+    return METRICS[name].function(m, Setting(temperature, samples)).value
 
 
-def one(scores, metric, **fields):
-    (score,) = [
-        s
-        for s in scores
-        if s.metric == metric and all(getattr(s, k) == v for k, v in fields.items())
-    ]
-    return score
+def far(experiment):
+    try:
+        return load(f"far-{experiment}", "test")
+    except DataError:
+        pytest.skip(f"far-{experiment} is not there")
 
 
 @pytest.mark.parametrize("kind", ["embedded", "far"])
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_models_stay_finite(name, kind):
-    """A few of the samples whose rows are in the ledger."""
-    model = build.load(RESULTS / name / "weights.safetensors")
-    config = model.config
-    images = load(f"{kind}-{config.experiment}", "test")
-    scores = found(model, config, images, limit=5)
-    assert one(scores, "nonfinite_samples").value == 0
-    assert one(scores, "nonfinite_samples").samples == 5 * 6
-    assert one(scores, "nonfinite_log_probs").value == 0
+    """A few of the samples that their evaluations are made of."""
+    model, config, _ = build.load_model(RESULTS / name / "weights.safetensors")
+    images = load(f"embedded-{config.experiment}", "test")
+    images = images if kind == "embedded" else far(config.experiment)
+    m = ScoredModel(model, config, images, Options(limit=5))
+    assert value(m, "nonfinite_samples") == value(m, "nonfinite_log_probs") == 0
     if "flow" in name:
         # six digits of float32 on data; far from them a digit or two less
-        assert one(scores, "reconstruction_error").value < {"embedded": 1e-4, "far": 1e-2}[kind]
+        assert value(m, "reconstruction_error") < {"embedded": 1e-4, "far": 1e-2}[kind]
     if config.experiment == "sr":
-        share = [one(scores, "outside_range", temperature=t).value for t in stress.TEMPERATURES]
+        share = [value(m, "outside_range", temperature=t) for t in stress.TEMPERATURES]
         assert all(0 <= s < {"embedded": 0.02, "far": 0.6}[kind] for s in share)
 
 
 @pytest.fixture
-def blown_up(loaded):
+def blown_up(scored):
     """A flow that looks sound to a likelihood and cannot be inverted in float32."""
 
-    def make(scale):
-        model, config = loaded("sr-flow")
+    def make(scale, bound=1e6):  # exp, as good as without a bound
+        m = scored("sr-flow", load("embedded-sr", "test"), limit=4)
         torch.manual_seed(0)
-        for layer in model.layers:
+        for layer in m.model.layers:
             if isinstance(layer, AffineCoupling):
                 layer.scale = "softplus" if scale == "softplus" else "bounded"
-                layer.max_log_scale = 1e6  # exp, as good as without a bound
+                layer.max_log_scale = bound
                 torch.nn.init.normal_(layer.net.last.weight, std=3.0)
-        return model, config
+        return m
 
     return make
 
 
 @pytest.mark.parametrize("scale", ["softplus", "exp"])
 def test_an_unbounded_scale_is_found_out_and_nothing_crashes(blown_up, scale):
-    model, config = blown_up(scale)
-    scores = found(model, config, load("embedded-sr", "test"), limit=4)
-    assert one(scores, "nonfinite_samples").value > 0
-    assert one(scores, "outside_range", temperature=1.0).value > 0.3
-    assert one(scores, "nonfinite_log_probs").value > 0
-    assert one(scores, "reconstruction_error").value == stress.LOST
+    m = blown_up(scale)
+    assert value(m, "nonfinite_samples") > 0 and value(m, "nonfinite_log_probs") > 0
+    assert value(m, "outside_range", temperature=1.0) > 0.3
+    assert value(m, "reconstruction_error") == stress.LOST
 
 
 def test_the_same_weights_with_a_bound_stay_finite(blown_up):
-    model, config = blown_up("exp")
-    for layer in model.layers:
-        if isinstance(layer, AffineCoupling):
-            layer.max_log_scale = 1.5
-    scores = found(model, config, load("embedded-sr", "test"), limit=4)
-    assert one(scores, "nonfinite_samples").value == 0
+    m = blown_up("exp", 1.5)
+    assert value(m, "nonfinite_samples") == 0
     # but a bound alone does not keep the inverse: networks this steep amplify every rounding
-    assert one(scores, "reconstruction_error").value > 0.01
+    assert value(m, "reconstruction_error") > 0.01
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_counts_are_those_of_the_samples(loaded, name, monkeypatch):
+def test_counts_are_those_of_the_samples(scored, name, monkeypatch):
     """By hand, from planted values of v, before floor or threshold."""
-    model, config = loaded(name)
-    images = load(f"embedded-{config.experiment}", "test")
-    shape = (2, 3, 32, 32) if name.startswith("sr") else (2, 1, 64, 64)
+    is_sr = name.startswith("sr")
+    m = scored(name, load("embedded-sr", "test") if is_sr else eyes(size=(64, 64)), limit=2)
+    shape = (2, 3, 32, 32) if is_sr else (2, 1, 64, 64)
 
     def planted(given, n=1, temperature=1.0, generator=None):
         v = torch.full((n, *shape), 0.5)
         v[0, 0, 0, 0, :2], v[0, 0, 0, 1, :3] = 1.0, -7.0
         if temperature == 1.2:
             v[:, 1, 0, 0, 0] = math.nan
-        return v
+        return v if name.endswith("baseline") else v.flatten(0, 1)
 
-    monkeypatch.setattr(model, "draw", planted)
-    monkeypatch.setattr(model, "sample", lambda x, *_: torch.zeros(1, len(x), *shape[1:]))
-    scores = found(model, config, images, each=3, limit=2)
-    assert one(scores, "nonfinite_samples").value == 3  # one picture of two, three samples
-    assert one(scores, "nonfinite_samples").samples == 2 * 3 * 6
-    if name.startswith("sr"):
-        size = 3 * torch.Size(shape).numel()
-        assert one(scores, "outside_range", temperature=0.5).value == 5 / size
-        assert one(scores, "outside_range", temperature=1.2).value == 8 / size
-    assert one(scores, "largest_value", temperature=1.2).value == 7.0
+    monkeypatch.setattr(m.model, "sample_v", planted)
+    monkeypatch.setattr(m.model, "sample", lambda x, *_: torch.zeros(1, len(x), *shape[1:]))
+    assert value(m, "nonfinite_samples", 3) == 3  # one picture of two, three samples
+    size = 3 * torch.Size(shape).numel()
+    assert value(m, "outside_range", 3, temperature=0.5) == 5 / size
+    assert value(m, "outside_range", 3, temperature=1.2) == 8 / size
+    assert value(m, "largest_value", 3, temperature=1.2) == 7.0
 
 
-def test_samples_are_keyed_and_do_not_depend_on_how_many_are_drawn_at_once(loaded, monkeypatch):
-    model, config = loaded("vessels-flow")
-    images = load("far-vessels", "test")
-    together = found(model, config, images, each=5, limit=3)
-    monkeypatch.setattr(subjects, "CHUNK", 3 * 2 * 64 * 64)
-    apart = found(model, config, images, each=5, limit=3)
-    for a, b in zip(together, apart, strict=True):
-        assert ledger.METRICS[a.metric].agree(a.value, b.value)
-    assert found(model, config, images, each=5, limit=3, seed=1) != together
+def test_samples_are_keyed_and_do_not_depend_on_how_many_are_drawn_at_once(scored, monkeypatch):
+    def found(**options):
+        m = scored("vessels-flow", eyes(), **options)
+        return [value(m, "largest_value", 5, temperature=t) for t in stress.TEMPERATURES]
+
+    together = found()
+    monkeypatch.setattr(scored_model, "CHUNK", 3 * 2 * 16 * 20)
+    assert found() == pytest.approx(together, rel=1e-5)  # float32, batches of other sizes
+    assert found(seed=1) != together
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_rows_are_derived_again(make_run, tmp_path, name):
-    results = tmp_path / "results"
-    run = results / name
-    run.mkdir(parents=True)
-    (run / "weights.safetensors").write_bytes((make_run(name) / "weights.safetensors").read_bytes())
-    rows = stress.stress(run, limit=2, samples=20, results=results)
-    experiment = name.split("-")[0]
-    assert {row.data for row in rows} == {f"embedded-{experiment}", f"far-{experiment}"}
-    assert len(rows) == 2 * (8 + name.endswith("flow") + 6 * name.startswith("sr"))
-    assert ledger.read(results) == rows and len({row.id for row in rows}) == len(rows)
-    # 2 samples of 2 pictures at 6 temperatures
-    assert {r.samples for r in rows if r.metric == "nonfinite_samples"} == {24}
-    checks = audit.audit(results=results)
-    assert [check.status for check in checks] == ["same"] * len(rows), audit.report(checks)
-    assert all(row.command.endswith("--limit 2 --samples 20 --stress") for row in rows)
-    assert "finite" in (run / "card.md").read_text()
+def test_a_stress_test_tells_this(scored, name):
+    m = scored(name, patches() if name.startswith("sr") else eyes(), samples=20)
+    expected = {"nonfinite_samples", "largest_value", "nonfinite_log_probs"}
+    expected |= {"reconstruction_error"} if name.endswith("flow") else set()
+    expected |= {"outside_range"} if name.startswith("sr") else set()
+    assert told(m, "stress") == expected
+    # 20 samples at least: 4 of the patch, 2 of the three eyes, at 6 temperatures
+    assert stress.per_picture(m) == (4 if name.startswith("sr") else 2)
+    with pytest.raises(ConfigError, match="--samples 0: --stress needs 1 or more"):
+        told(scored(name, m.images, samples=0), "stress")
+
+
+def test_far_pictures_are_what_they_are_called():
+    for experiment in ("sr", "vessels"):
+        images = far(experiment)
+        pictures = {e.name: e.y if e.x is None else e.x for e in images}
+        assert list(pictures) == ["black", "white", "noise", "checkerboard", "other"]
+        assert all(p.shape == (3, 64, 64) for p in pictures.values())
+        assert pictures["black"].max() == 0 and pictures["white"].min() == 255
+        board = pictures["checkerboard"].int()
+        assert (board[:, :, 1:] - board[:, :, :-1]).abs().min() == 255
+        assert 40 < pictures["other"].float().std() + pictures["other"].float().mean() < 255
+    assert {e.y.max().item() for e in far("vessels")} == {0, 1}
 
 
 def test_large_pictures_are_cut_to_their_middle(loaded):
@@ -153,17 +149,8 @@ def test_large_pictures_are_cut_to_their_middle(loaded):
     assert (cut[0, 0, 0, 0] // 72, cut[0, 0, 0, 0] % 72) == (16, 4)  # the grid is 4
 
 
-def test_bad_requests_are_named(make_run, tmp_path):
-    with pytest.raises(ConfigError, match="--samples 0: --stress needs 1 or more"):
-        stress.stress(make_run("sr-flow"), samples=0, results=tmp_path)
-    with pytest.raises(DataError, match="no image set 'near-sr'"):
-        stress.stress(make_run("sr-flow"), "near-sr", results=tmp_path)
-    with pytest.raises(ConfigError, match="'far-vessels' is a set for vessels"):
-        stress.stress(make_run("sr-flow"), "far-vessels", results=tmp_path)
-
-
 def test_metrics_agree_within_a_tolerance_or_a_factor():
-    errors, share = ledger.METRICS["reconstruction_error"], ledger.METRICS["outside_range"]
+    errors, share = METRICS["reconstruction_error"], METRICS["outside_range"]
     assert errors.agree(1e-3, 9e-3) and errors.agree(9e-3, 1e-3) and not errors.agree(1e-3, 2e-2)
     assert errors.agree(0.0, 5e-7) and not errors.agree(0.0, 1e-3)
     assert not errors.agree(math.nan, 1.0) and not errors.agree(1.0, math.nan)
@@ -171,10 +158,9 @@ def test_metrics_agree_within_a_tolerance_or_a_factor():
     assert (errors.write(0.00012345), share.write(0.00012345)) == ("1.2e-04", "0.00012")
 
 
-def test_a_flow_without_noise_of_its_own_is_drawn_with_that_of_the_seed(loaded):
-    """The v that is counted is the v that `sample` rounds."""
-    model, _ = loaded("sr-flow")
+def test_the_v_that_is_counted_is_the_v_that_sample_rounds(scored):
+    m = scored("sr-flow", patches())
     x = 255 * torch.rand(2, 3, 8, 8)
-    (v,) = stress.draws(model, x, 3, 1.0, noise.keyed(0, [0, 1]), 1)
-    y = model.sample(x, 3, 1.0, noise.keyed(0, [0, 1]))
+    (v,) = stress.draws(m, x, 3, 1.0, noise.keyed(0, [0, 1]), 1)
+    y = m.model.sample(x, 3, 1.0, noise.keyed(0, [0, 1]))
     assert torch.equal((v * 256).floor().clamp(0, 255), y.flatten(0, 1))

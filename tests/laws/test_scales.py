@@ -1,4 +1,4 @@
-"""What committed weights mean, by hand: scales, offsets, roundings that no law of a layer sees."""
+"""What committed weights mean: scales, offsets and roundings that no law of a layer sees."""
 
 import math
 

@@ -33,13 +33,11 @@ def make_batch(
     """The batch of the examples at `indices`: y (B,C,H,W) and x float32, in grey levels.
 
     Without `rngs` pictures come whole. In training, `rngs` holds one generator a picture, from
-    which everything random about that picture is drawn: so a picture comes out the same whatever
-    else is in its batch, and on whichever process. Super-resolution pictures are cropped where
-    `options.crop` is set and flipped, and a share of `options.noise` becomes noisy; vessels are
-    cropped to `options.crop` (96 by default), turned by the eight symmetries of the square and
-    jittered in colour; `options.augment` False leaves out flips, symmetries and jitter.
-    Of "mixed" inputs those of half the pictures are rounded: drawn in training, else by whether the
-    sum of the picture is odd.
+    which everything random about it is drawn, so that it does not depend on its batch or process:
+    crop and flip of super-resolution pictures, of which a share of `options.noise` becomes noisy;
+    crop, the eight symmetries of the square and jitter of colour of vessels. `options.augment`
+    False leaves out flips, symmetries and jitter. Of "mixed" inputs those of half the pictures are
+    rounded: drawn in training, else by whether the sum of the picture is odd.
     Raises DataError if pictures of one batch differ in size or are smaller than the crop.
     """
     vessels = examples[indices[0]].x is not None

@@ -70,7 +70,9 @@ ENTRIES = [
     Entry("embedded-sr", "sr", embedded.read_patches, values=SMALL, shown="pictures", **PHOTOS),
     Entry("embedded-sr64", "sr", partial(embedded.read_patches, side=64), values=PATCH, **PHOTOS),
     Entry(
-        *("embedded-vessels", "vessels", embedded.read_fundus),
+        name="embedded-vessels",
+        task="vessels",
+        read=embedded.read_fundus,
         source="procedural fundus pictures with exact vessel masks",
         get=GENERATED,
         values=192**2,
@@ -81,7 +83,9 @@ ENTRIES = [
     ),
     *(
         Entry(
-            *(f"tinyimagenet{side}{end}", "sr", partial(packed.read_tiny, halve=side == 32)),
+            name=f"tinyimagenet{side}{end}",
+            task="sr",
+            read=partial(packed.read_tiny, halve=side == 32),
             values=3 * side**2,
             of=f"tinyimagenet64{end}" if side == 32 else None,
             **TINY,
@@ -92,7 +96,9 @@ ENTRIES = [
     ),
     *(
         Entry(
-            *(f"imagenet{side}{end}", "sr", imagenet.read),
+            name=f"imagenet{side}{end}",
+            task="sr",
+            read=imagenet.read,
             source=f"ImageNet{side}",
             get="log in at https://image-net.org, accept its terms, download the downsampled "
             "pictures, unpack them into {folder}, then `python -m cnf data prepare {name}`",
@@ -105,7 +111,9 @@ ENTRIES = [
         for end in ("", *(f"-{release}" for release in imagenet.RELEASES))
     ),
     Entry(
-        *("set5", "sr", photographs.read_benchmark),
+        name="set5",
+        task="sr",
+        read=photographs.read_benchmark,
         source="Bevilacqua et al. 2012",
         get=UNSTATED,
         values=340_474,
@@ -114,7 +122,9 @@ ENTRIES = [
         **BENCHMARK,
     ),
     Entry(
-        *("set14", "sr", photographs.read_benchmark),
+        name="set14",
+        task="sr",
+        read=photographs.read_benchmark,
         source="Zeyde et al. 2010; bridge is greyscale, converted to RGB",
         get=UNSTATED,
         values=690_289,
@@ -126,7 +136,9 @@ ENTRIES = [
         **BENCHMARK,
     ),
     Entry(
-        *("bsd100", "sr", photographs.read_benchmark),
+        name="bsd100",
+        task="sr",
+        read=photographs.read_benchmark,
         source="the test pictures of BSDS300, Martin et al. 2001",
         get=f"BSDS300 is free for non-commercial research and education, from {BSDS}/bsds/: put "
         "its test pictures, numbered as super-resolution does, as {files} into {folder}",
@@ -136,7 +148,9 @@ ENTRIES = [
         **BENCHMARK,
     ),
     Entry(
-        *("urban100", "sr", photographs.read_benchmark),
+        name="urban100",
+        task="sr",
+        read=photographs.read_benchmark,
         source="10 of the 100 pictures of Urban100, Huang et al. 2015: averages are not "
         "comparable with published Urban100 numbers",
         get="pictures of Flickr under Creative Commons, for research, from "
@@ -148,7 +162,9 @@ ENTRIES = [
         **BENCHMARK,
     ),
     Entry(
-        *("bsd400-whole", "sr", partial(photographs.read_training, count=399)),
+        name="bsd400-whole",
+        task="sr",
+        read=partial(photographs.read_training, count=399),
         source="BSDS500, training and test, Arbelaez et al. 2011",
         get=f"BSDS500 is free for non-commercial research and education, from {BSDS}/grouping/"
         "resources.html: put its training and test pictures, but not 302003, which is in Set5, as "
@@ -160,7 +176,9 @@ ENTRIES = [
         f"education: {SAME_WAY}",
     ),
     Entry(
-        *("t91-whole", "sr", partial(photographs.read_training, count=91)),
+        name="t91-whole",
+        task="sr",
+        read=partial(photographs.read_training, count=91),
         source="the 91 pictures of Yang et al. 2010",
         get="no distributor states terms for it; if you have a copy, put its 91 pictures, t1.png "
         "to tt27.png, into {folder}",
@@ -172,7 +190,9 @@ ENTRIES = [
     ),
     *(
         Entry(
-            *(f"imagenetbox{side}", "sr", partial(packed.read_box, side=side)),
+            name=f"imagenetbox{side}",
+            task="sr",
+            read=partial(packed.read_box, side=side),
             source="600 ImageNet pictures, one a class, box-resized: a stand-in for the test split "
             f"of ImageNet{side}",
             get="made from ImageNet, whose terms allow non-commercial research and education: if "
@@ -187,7 +207,9 @@ ENTRIES = [
         for side in (64, 32)
     ),
     Entry(
-        *("drive", "vessels", partial(eyes.read, files=eyes.drive)),
+        name="drive",
+        task="vessels",
+        read=partial(eyes.read, files=eyes.drive),
         source="DRIVE, Staal et al. 2004",
         get="register at https://drive.grand-challenge.org, download, unpack so that {folder} "
         "holds training/ and test/",
@@ -199,7 +221,9 @@ ENTRIES = [
         across=540,
     ),
     Entry(
-        *("stare", "vessels", partial(eyes.read, files=eyes.stare)),
+        name="stare",
+        task="vessels",
+        read=partial(eyes.read, files=eyes.stare),
         source=f"STARE, Hoover et al. 2000, first observer; {FOUND}",
         get="no licence is stated, long shared for research; from "
         "https://cecas.clemson.edu/~ahoover/stare/probing/: unpack stare-images.tar into "
@@ -213,7 +237,9 @@ ENTRIES = [
         across=649,
     ),
     Entry(
-        *("chasedb1", "vessels", partial(eyes.read, files=eyes.chase)),
+        name="chasedb1",
+        task="vessels",
+        read=partial(eyes.read, files=eyes.chase),
         source="CHASE_DB1, Fraz et al. 2012, CC BY 4.0: subjects 01 to 10 of 14, split by "
         f"subject; {FOUND}",
         values=960 * 999,
@@ -221,7 +247,9 @@ ENTRIES = [
         **CHASE,
     ),
     Entry(
-        *("chasedb1-all", "vessels", partial(eyes.read, files=eyes.chase)),
+        name="chasedb1-all",
+        task="vessels",
+        read=partial(eyes.read, files=eyes.chase),
         source="CHASE_DB1, Fraz et al. 2012, CC BY 4.0: both eyes of subjects 01 to 10 of 14; "
         + FOUND,
         values=960 * 999,
@@ -232,7 +260,9 @@ ENTRIES = [
     ),
     *(
         Entry(
-            *(f"odd-{what}", "sr", partial(shifted.read_patches, pages=pages)),
+            name=f"odd-{what}",
+            task="sr",
+            read=partial(shifted.read_patches, pages=pages),
             source=source,
             get=GENERATED,
             values=SMALL,
@@ -251,7 +281,9 @@ ENTRIES = [
     ),
     *(
         Entry(
-            *(f"far-{task}", task, shifted.read_far),
+            name=f"far-{task}",
+            task=task,
+            read=shifted.read_far,
             source="far from all data",
             get=GENERATED,
             values=values,
@@ -346,8 +378,8 @@ def find(name: str) -> Entry:
         alike = [known for known in NAMES if known.startswith(name.split("-")[0])]
         choices = alike or [entry.name for entry in ENTRIES if entry.of is None]
         raise DataError(
-            f"no image set '{name}': choose one of {', '.join(choices)}, folder:PATH; all are shown "
-            "by `python -m cnf data list`"
+            f"no image set '{name}': choose one of {', '.join(choices)}, folder:PATH; `python -m "
+            "cnf data list` shows all"
         )
     return CATALOGUE[name]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -69,6 +69,7 @@ class Stack(Sequence[Example]):
             yield hashlib.sha256(f"y {digest.hexdigest()}".encode()).hexdigest()
 
 
+@dataclass(eq=False, repr=False)
 class ImageSet(Sequence[Example]):
     """A named, ordered set of examples of one experiment ("sr" or "vessels") and one split.
 
@@ -76,17 +77,12 @@ class ImageSet(Sequence[Example]):
     sentence where the pictures come from.
     """
 
-    def __init__(
-        self,
-        name: str,
-        split: Split,
-        experiment: Literal["sr", "vessels"],
-        examples: Sequence[Example],
-        source: str,
-        stand_in: bool = False,
-    ):
-        self.name, self.split, self.experiment = name, split, experiment
-        self.examples, self.source, self.stand_in = examples, source, stand_in
+    name: str
+    split: Split
+    experiment: Literal["sr", "vessels"]
+    examples: Sequence[Example]
+    source: str
+    stand_in: bool = False
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -102,11 +98,16 @@ class ImageSet(Sequence[Example]):
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """The sizes (H,W) that y has."""
+        some = self.examples[:1] if isinstance(self.examples, Stack) else self.examples
+        return sorted({tuple(example.y.shape[-2:]) for example in some})
+
+    @property
     def is_photographs(self) -> bool:
         """Whether these are whole photographs, of which PSNR is told: super-resolution, with a
         picture of more than PATCH pixels a side."""
-        some = self.examples[:1] if isinstance(self.examples, Stack) else self.examples
-        return self.experiment == "sr" and any(max(e.y.shape[-2:]) > PATCH for e in some)
+        return self.experiment == "sr" and any(max(size) > PATCH for size in self.sizes)
 
     @cached_property
     def stacked(self) -> tuple[Tensor, Tensor | None] | None:
@@ -121,16 +122,10 @@ class ImageSet(Sequence[Example]):
 
     def joined(self, other: "ImageSet") -> "ImageSet":
         """The examples of both, under the name and split of the first."""
-        examples = [*self.examples, *other.examples]
-        return ImageSet(
-            self.name, self.split, self.experiment, examples, self.source, self.stand_in
-        )
+        return replace(self, examples=[*self.examples, *other.examples])
 
     def describe(self) -> str:
         """One line: name, split, number and sizes of pictures, source."""
-        some = self.examples[:1] if isinstance(self.examples, Stack) else self.examples
-        sizes = sorted({tuple(e.y.shape[-2:]) for e in some})
-        size = f"{sizes[0][0]}x{sizes[0][1]}"
-        if len(sizes) > 1:
-            size += f" to {sizes[-1][0]}x{sizes[-1][1]}"
+        sizes = self.sizes
+        size = " to ".join(f"{h}x{w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
         return f"{self.name} {self.split}: {len(self)} of {size} (HxW), {self.source}"

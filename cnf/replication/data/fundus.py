@@ -2,15 +2,14 @@
 
 Vessels grow by space colonisation: points that want blood are scattered over the retina, a few at
 first, then more, and each pulls a vessel towards itself until it is reached. An arterial and a
-venous tree grow independently from the optic disc, along parabolic arcades around the fovea. Radii
-follow Murray's law, r^g = sum over children of r_child^g. The picture is Beer-Lambert absorption of
-light by the vessels' thickness over a coloured background; the mask is the same geometry, with
-vessels at least about a pixel wide. Everything is measured in units of the radius R of the field of
-view; only the camera knows pixels.
+venous tree grow from the optic disc, along parabolic arcades around the fovea. Radii follow
+Murray's law, r^g = sum over children of r_child^g. The picture is Beer-Lambert absorption of light
+by the vessels' thickness; the mask is the same geometry, with vessels at least about a pixel wide.
+All is in units of the radius R of the field of view; only the camera knows pixels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,16 +24,14 @@ WAVES = (14, 30, 60, 100)  # points that want blood, coarse to fine, in a pictur
 DISC = 0.145  # radius of the optic disc
 
 
-@dataclass(frozen=True)
-class Anatomy:
+class Anatomy(NamedTuple):
     """Where things are: x to the nasal side, y down, the field of view is the unit disc."""
 
     disc: np.ndarray
     fovea: np.ndarray
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """Vessel segments from `points[parent[i]]` to `points[i]` with radius `radius[i]`."""
 
     points: np.ndarray  # (N,2)
@@ -77,9 +74,6 @@ def generate(seed: int, size: int = 256, vessels: bool = True) -> Example:
     )
 
 
-# Geometry
-
-
 def _trunks(anatomy: Anatomy, rng: np.random.Generator) -> list[np.ndarray]:
     """The first course of a tree's large vessels, each (n,2) from the disc outwards."""
     start = anatomy.disc + rng.normal(0, 0.02, 2)
@@ -118,8 +112,8 @@ def _grow(anatomy: Anatomy, rng: np.random.Generator, thinnest: float, waves: li
     for wave in waves:
         wanting = rng.uniform(-1.05, 1.05, (4 * wave, 2))
         inside = np.linalg.norm(wanting, axis=1) < 1.05
-        inside &= np.linalg.norm(wanting - anatomy.fovea, axis=1) > avascular
-        inside &= np.linalg.norm(wanting - anatomy.disc, axis=1) > DISC
+        for empty, radius in ((anatomy.fovea, avascular), (anatomy.disc, DISC)):
+            inside &= np.linalg.norm(wanting - empty, axis=1) > radius
         points, parent = _colonise(points, parent, wanting[inside][:wave], rng)
     points = _smooth(points, parent)
     radius = _murray(parent, thinnest)
@@ -134,21 +128,19 @@ def _colonise(
     A point pulls where growing is cheap: near, and ahead of a vessel rather than beside it, which
     is why vessels branch at acute angles.
     """
-    heading = points - points[parent]
-    heading[parent < 0] = 0
-    heading = _unit(heading)
+    heading = _unit(np.where(parent[:, None] < 0, 0, points - points[parent]))
     gap, cost = _costs(wanting, points, heading)
     nearest, cost, gap = cost.argmin(1), cost.min(1), gap.min(1)
     for _ in range(80):
         alive = gap > REACHED
         if not alive.any():
             break
-        wanting, nearest, cost, gap = wanting[alive], nearest[alive], cost[alive], gap[alive]
+        wanting, nearest, cost, gap = (a[alive] for a in (wanting, nearest, cost, gap))
         pull = np.zeros_like(points)
         np.add.at(pull, nearest, _unit(wanting - points[nearest]))
         ends = np.unique(nearest)
-        going = _unit(pull[ends]) + 0.9 * heading[ends] + rng.normal(0, 0.15, (len(ends), 2))
-        going = _unit(going)
+        noise = rng.normal(0, 0.15, (len(ends), 2))
+        going = _unit(_unit(pull[ends]) + 0.9 * heading[ends] + noise)
         # Rounded, so that the last bit of a sum never decides on another machine where to grow.
         new = np.round(points[ends] + STEP * going, 9)
         first = len(points)
@@ -212,9 +204,6 @@ def _bend(points: np.ndarray, anatomy: Anatomy, rng: np.random.Generator) -> np.
     return points
 
 
-# Picture
-
-
 class _Camera:
     """Maps units of R to pixels: position = centre + scale * point, mirrored for left eyes."""
 
@@ -226,12 +215,11 @@ class _Camera:
         """Positions (2,n,n) of pixel centres in units of R; n = times * size."""
         at = (np.arange(self.size * times) + 0.5) / times
         xy = np.stack(np.meshgrid(at, at))
-        shape = (2, 1, 1)
-        return (xy - self.centre.reshape(shape)) / self.scale * self.flip.reshape(shape)
+        return (xy - self.centre[:, None, None]) / self.scale * self.flip[:, None, None]
 
     def distance(self, point: np.ndarray, times: int = 1) -> np.ndarray:
         """Distance of each pixel centre to `point`, in R."""
-        return np.linalg.norm(self.grid(times) - point.reshape(2, 1, 1), axis=0)
+        return np.linalg.norm(self.grid(times) - point[:, None, None], axis=0)
 
     def thickness(
         self, trees: list[Tree], times: int, least: float = 0.0
@@ -315,9 +303,8 @@ def _disc(
     image: np.ndarray, camera: _Camera, anatomy: Anatomy, rng: np.random.Generator
 ) -> np.ndarray:
     """The optic disc: a pale oval with a brighter cup and an uneven border."""
-    shape = (2, 1, 1)
-    oval = np.array([0.92, 1.05]).reshape(shape)
-    offset = (camera.grid() - anatomy.disc.reshape(shape)) / oval
+    oval = np.array([0.92, 1.05])[:, None, None]
+    offset = (camera.grid() - anatomy.disc[:, None, None]) / oval
     angle, far = np.arctan2(offset[1], offset[0]), np.linalg.norm(offset, axis=0) / DISC
     far = far * (1 + 0.05 * np.cos(2 * angle + rng.uniform(0, 6)) + 0.03 * np.cos(3 * angle))
     pale = 1 / (1 + np.exp((far - 1) * 14))

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from cnf.errors import DataError
 from cnf.replication.data.entry import Entry
 from cnf.replication.data.examples import ImageSet, Split, Stack
 from cnf.replication.data.images import read_image
-from cnf.replication.data.packed import BROKEN
+from cnf.replication.data.packed import BROKEN, undecodable
 from cnf.replication.data.pickles import read_arrays
 
 HELD_OUT = 10_000  # training pictures kept for validation; the paper kept about as many
@@ -37,16 +37,12 @@ class Release(NamedTuple):
 
     train: int
     valid: int
-    source: str
+    maker: str
 
 
-OTHER = "their bits/dim cannot be compared"
-CHRABASZCZ, VAN_DEN_OORD = "of Chrabaszcz et al. 2017", "of van den Oord et al. 2016"
 RELEASES = {
-    "chrabaszcz": Release(
-        1_281_167, 50_000, f"{CHRABASZCZ} (box-resized); not the one {VAN_DEN_OORD}, {OTHER}"
-    ),
-    "vandenoord": Release(1_281_149, 49_999, f"{VAN_DEN_OORD}; not the one {CHRABASZCZ}, {OTHER}"),
+    "chrabaszcz": Release(1_281_167, 50_000, "Chrabaszcz et al. 2017 (box-resized)"),
+    "vandenoord": Release(1_281_149, 49_999, "van den Oord et al. 2016"),
 }
 
 
@@ -72,18 +68,28 @@ def read(entry: Entry, split: Split, folder: Path) -> ImageSet:
     pictures, "train" the others. The set's name ends in its release.
     Raises DataError if the set is not prepared, or its file was cut or changed size.
     """
-    release = _prepared(entry, folder)
-    base, side, counts = folder.name, _side(folder), RELEASES[release]
-    held = held_out(counts.train)
-    places = {
-        "train": np.flatnonzero(~held),
-        "valid": np.flatnonzero(held),
-        "test": np.arange(counts.valid),
-    }[split]
-    y = _map(_record(folder, release).with_name(f"{split}.npy"), (len(places), 3, side, side))
+    there, base, side = prepared(entry, folder), folder.name, _side(folder)
+    if not there:
+        raise DataError(
+            f"{entry.name}: not prepared in {folder}: run `python -m cnf data prepare "
+            f"{entry.name}` once; it writes {side**2 // 256} GB beside what you have"
+        )
+    if len(there) > 1:
+        raise DataError(
+            f"{base}: two releases in {folder} that cannot be compared: write "
+            f"{' or '.join(f'{base}-{release}' for release in there)}"
+        )
+    (release,), (other,) = there, RELEASES.keys() - there
+    counts, held = RELEASES[release], held_out(RELEASES[release].train)
+    places = np.arange(counts.valid)
+    if split != "test":
+        places = np.flatnonzero(held if split == "valid" else ~held)
+    path = _record(folder, release).with_name(f"{split}.npy")
     names = Numbered(f"{base}-{'val' if split == 'test' else 'train'}", places)
-    named = replace(entry, name=f"{base}-{release}", source=f"ImageNet{side} {counts.source}")
-    return named.images(split, Stack(names, y))
+    source = f"ImageNet{side} of {counts.maker}; not the one of {RELEASES[other].maker}, their "
+    source += "bits/dim cannot be compared"
+    named = replace(entry, name=f"{base}-{release}", source=source)
+    return named.images(split, Stack(names, _map(path, (len(places), 3, side, side))))
 
 
 def held_out(count: int) -> np.ndarray:
@@ -125,45 +131,29 @@ def verify(entry: Entry, folder: Path) -> list[str]:
 
     There are no hashes in the registry: we never had these sets. Raises DataError if they differ.
     """
-    lines = []
-    for release in prepared(entry, folder) or [_prepared(entry, folder)]:
-        path = _record(folder, release)
-        expected, one = (
-            json.loads(path.read_text()),
-            replace(entry, name=f"{folder.name}-{release}"),
+    there = prepared(entry, folder)
+    if not there:
+        read(entry, "test", folder)  # says what is missing
+    return [_verify(replace(entry, name=f"{folder.name}-{r}"), folder, r) for r in there]
+
+
+def _verify(entry: Entry, folder: Path, release: str) -> str:
+    path = _record(folder, release)
+    expected = json.loads(path.read_text())
+    sets = {split: read(entry, split, folder) for split in expected}
+    wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]
+    if wrong:
+        raise DataError(
+            f"{entry.name}: the {' and '.join(wrong)} pictures in {path.parent} changed since they "
+            "were prepared: delete that folder and prepare them again"
         )
-        sets = {split: read(one, split, folder) for split in expected}
-        wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]
-        if wrong:
-            raise DataError(
-                f"{one.name}: the {' and '.join(wrong)} pictures in {path.parent} changed since "
-                "they were prepared: delete that folder and prepare them again"
-            )
-        counts = ", ".join(f"{len(images):,} {split}" for split, images in sets.items())
-        lines.append(f"{one.name}: {counts} in {path.parent} are as they were prepared")
-    return lines
+    counts = ", ".join(f"{len(images):,} {split}" for split, images in sets.items())
+    return f"{entry.name}: {counts} in {path.parent} are as they were prepared"
 
 
 def prepared(entry: Entry, folder: Path) -> list[str]:
-    """The releases that `read` finds."""
+    """The releases that are prepared, of those that the set's name allows."""
     return [r for r in _wanted(entry) if _record(folder, r).is_file()]
-
-
-def _prepared(entry: Entry, folder: Path) -> str:
-    """The one release that is there; DataError if there is none, or two."""
-    there = prepared(entry, folder)
-    if not there:
-        size = "16" if _side(folder) == 64 else "4"
-        raise DataError(
-            f"{entry.name}: not prepared in {folder}: run `python -m cnf data prepare "
-            f"{entry.name}` once; it writes {size} GB beside what you have"
-        )
-    if len(there) > 1:
-        raise DataError(
-            f"{entry.name}: two releases in {folder} that cannot be compared: write "
-            f"{' or '.join(f'{entry.name}-{r}' for r in there)}"
-        )
-    return there[0]
 
 
 def _wanted(entry: Entry) -> list[str]:
@@ -199,21 +189,25 @@ def _convert(train: Blocks, valid: Blocks, release: str, target: Path, side: int
     name, part = f"imagenet{side}-{release}", target.with_name(f"{release}.part")
     counts, held = RELEASES[release], held_out(RELEASES[release].train)
     sizes = {"train": counts.train - held.sum(), "valid": held.sum(), "test": counts.valid}
+    hashes = {}
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         with ExitStack() as files:
-            file = {
-                split: files.enter_context(_array_file(part / f"{split}.npy", size, side))
-                for split, size in sizes.items()
-            }
+            file = {s: files.enter_context((part / f"{s}.npy").open("wb")) for s in sizes}
+            for split, size in sizes.items():
+                header = {"descr": "|u1", "fortran_order": False}
+                header["shape"] = (int(size), 3, side, side)
+                np.lib.format.write_array_header_1_0(file[split], header)
             for place, block in _counted(train(), counts.train, f"{name} training"):
                 here = held[place : place + len(block)]
                 file["train"].write(block[~here])
                 file["valid"].write(block[here])
             for _, block in _counted(valid(), counts.valid, f"{name} validation"):
                 file["test"].write(np.ascontiguousarray(block))
-        hashes = {split: _hash(part / f"{split}.npy") for split in sizes}
+        for split, size in sizes.items():
+            y = _map(part / f"{split}.npy", (size, 3, side, side))
+            hashes[split] = ImageSet(name, split, "sr", Stack(range(size), y), "").sha256
         (part / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
@@ -225,19 +219,6 @@ def _convert(train: Blocks, valid: Blocks, release: str, target: Path, side: int
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return f"{name}: {counts.train + counts.valid:,} pictures written to {target}"
-
-
-def _array_file(path: Path, count: int, side: int) -> BinaryIO:
-    """An .npy file of uint8 (count,3,S,S) with its header written, open for the pictures."""
-    file = path.open("wb")
-    header = {"descr": "|u1", "fortran_order": False, "shape": (int(count), 3, side, side)}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file
-
-
-def _hash(path: Path) -> str:
-    y = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
-    return ImageSet(path.stem, path.stem, "sr", Stack(range(len(y)), y), "").sha256
 
 
 def _counted(
@@ -292,9 +273,7 @@ def _read_batch(path: Path, side: int) -> np.ndarray:
             with np.load(path, allow_pickle=False) as file:
                 data = file["data"] if "data" in file else None
         except BROKEN as error:
-            raise DataError(
-                f"{path}: cannot be decoded ({error}): truncated? get it again"
-            ) from None
+            raise undecodable(path, error) from None
     else:
         data = read_arrays(path).get("data")
     if data is None:

@@ -14,30 +14,23 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B; ITU-R BT.601
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # what undoes each EXIF orientation
+# what undoes each EXIF orientation
+_UPRIGHT = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_UPRIGHT = {n: Image.Transpose[name] for n, name in enumerate(_UPRIGHT.split(), start=2)}
 
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
     """One decoded 8-bit picture, upright.
 
-    pixels: RGB, uint8 (H,W,3). alpha: opacity, uint8 (H,W), 0 transparent to 255; None if every
-    pixel is opaque. is_grey: whether the file has one channel of colour. profile: its ICC profile.
-    notes: what was done to the file's content on the way, a phrase each.
+    `alpha` is None if every pixel is opaque; `notes` say what was done to the file's content on the
+    way, a phrase each.
     """
 
-    pixels: np.ndarray
-    alpha: np.ndarray | None
-    is_grey: bool
-    profile: bytes | None
+    pixels: np.ndarray  # RGB, uint8 (H,W,3)
+    alpha: np.ndarray | None  # opacity, uint8 (H,W), 0 transparent to 255
+    is_grey: bool  # one channel of colour
+    profile: bytes | None  # ICC
     notes: tuple[str, ...]
 
 
@@ -64,20 +57,15 @@ def read_photograph(path: Path) -> Photograph:
     if alpha is not None and (hidden := alpha == 0).any():
         if hidden.all():
             raise DataError(f"{path}: every pixel is transparent: there is nothing to see")
-        nearest = ndimage.distance_transform_edt(
-            hidden, return_distances=False, return_indices=True
-        )
-        pixels = pixels[tuple(nearest)]
+        pixels = pixels[tuple(ndimage.distance_transform_edt(hidden, None, False, True))]
         share = f"{100 * hidden.mean():.2g} %"
         notes.append(f"{share} fully transparent, coloured like the nearest visible pixel")
     return Photograph(pixels, alpha, is_grey, profile, tuple(notes))
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode an opaque 8-bit picture to RGB, uint8 (H,W,3), upright: see `read_photograph`.
-
-    An alpha channel is dropped if it is opaque everywhere. Raises DataError if it is not.
-    """
+    """RGB of an opaque 8-bit picture, uint8 (H,W,3), upright: see `read_photograph`. Raises
+    DataError for transparent pixels."""
     found = read_photograph(path)
     if found.alpha is not None:
         raise DataError(
@@ -87,11 +75,9 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Decode a label with two grey levels to bool (H,W); the larger level is True.
-
-    A constant label is all False at 0 and all True at 1 or 255.
-    Raises DataError if it has other than two levels or is not of the picture's `shape` (H,W).
-    """
+    """A label with two grey levels, bool (H,W); the larger level is True. A constant label is all
+    False at 0 and all True at 1 or 255. Raises DataError if it has other than two levels or is not
+    of the picture's `shape` (H,W)."""
     image, _ = _open(Path(path))
     rgb = np.asarray(image.convert("RGB"))
     grey = rgb[..., 0]
@@ -112,20 +98,14 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return grey > 0 if len(levels) == 1 else grey == levels[1]
 
 
-def check_size(name: object, height: int, width: int, multiple: int = 2, least: int = 4) -> None:
-    """Raise DataError unless both sides are multiples of `multiple` and at least `least`."""
+def check_size(name: object, height: int, width: int, least: int = 4) -> None:
+    """Raise DataError unless both sides have at least `least` pixels."""
     if height < least or width < least:
         raise DataError(f"{name} is {height}x{width} (HxW): sides must be at least {least} pixels")
-    if height % multiple or width % multiple:
-        raise DataError(
-            f"{name} is {height}x{width} (HxW): sides must be multiples of {multiple}: crop it to "
-            f"{height - height % multiple}x{width - width % multiple}"
-        )
 
 
 def _open(path: Path) -> tuple[Image.Image, list[str]]:
-    """Open, fully decode and turn upright, refusing what Pillow would silently cut to 8 bits; and
-    what there is to say of it."""
+    """Decode and turn upright, refusing what Pillow would silently cut to 8 bits; and notes."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     size = path.stat().st_size

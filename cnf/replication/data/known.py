@@ -4,9 +4,8 @@ A latent picture is Gaussian, v | x ~ N(m(x), S), with neighbouring entries corr
 is v cut into cells. P(y|x) is then the probability of a box (grey levels) or an orthant (binary,
 the multivariate probit model of paper section 3). Two kinds, small and of realistic size:
 
-`GaussianField`, `ThresholdedField`: up to four entries, by quadrature. The input x is one of a few
-fixed fields, so that the entropy and the best that a model without correlations can reach are
-finite sums over all y and x, not estimates. Tests compare the quadrature with SciPy's estimates.
+`GaussianField`, `ThresholdedField`: up to four entries, by quadrature; the input x is one of a few
+fixed fields, so that entropies are finite sums over all y and x, not estimates.
 
 `FineField`, `RowField`: pictures of any size, by linear algebra and by a sum along each row; y and
 x are what the models of super-resolution and of vessels take. Derived in "Known likelihoods".
@@ -53,10 +52,7 @@ class CutGaussian:
         size = int(np.prod(shape))
         if len(shape) != 3 or not 1 <= size <= 4:
             raise ValueError(f"shape {shape} must be (C,H,W) with one to four entries, not {size}")
-        if not 0 <= correlation < 1 or deviation <= 0:
-            raise ValueError(
-                f"correlation = {correlation} must lie in [0, 1), deviation = {deviation} above 0"
-            )
+        _check(correlation, deviation=deviation)
         self.shape, self.levels, self.num_inputs = tuple(shape), len(edges) + 1, num_inputs
         self.cuts = np.concatenate([[-np.inf], edges, [np.inf]])
         place = np.stack(np.unravel_index(np.arange(size), shape), 1)
@@ -104,8 +100,7 @@ class CutGaussian:
     @cached_property
     def table(self) -> np.ndarray:
         """P(y|x) for every input and every y in the order of `values`: (num_inputs, levels^D)."""
-        boxes = [_boxes(self.cuts, mean, self.covariance).ravel() for mean in self.means]
-        return np.array(boxes)
+        return np.array([_boxes(self.cuts, m, self.covariance).ravel() for m in self.means])
 
     @cached_property
     def marginals(self) -> np.ndarray:
@@ -135,8 +130,8 @@ class GaussianField(CutGaussian):
 
 
 class ThresholdedField(CutGaussian):
-    """Binary pictures: a correlated Gaussian picture above 1/2 or not (paper section 3). For two
-    entries with both means at 1/2 the textbook has P(y|x): :eq:`eq-binary-arcsin`."""
+    """Binary pictures: a correlated Gaussian picture above 1/2 or not (paper section 3). P(y|x) of
+    two entries with both means at 1/2 is known in closed form: :eq:`eq-binary-arcsin`."""
 
     def __init__(
         self,
@@ -159,10 +154,8 @@ class FineField:
     v | x would have no density, since x would fix a quarter of v's directions. All in grey levels.
 
     P(y|x) is the integral of v's density over a cell, :eq:`eq-known-cell`: the density of v + u, u
-    uniform on (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes the Gaussian of
-    the same mean and covariance, N(m(x), S(x) + I/12), for the density of v + u,
-    :eq:`eq-known-sheppard`. `error_bits` says how far off that is: 1e-6 bits/dim with the grain
-    given here.
+    uniform on (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes a Gaussian for
+    it, N(m(x), S(x) + I/12), :eq:`eq-known-sheppard`; `error_bits` says how far off that is.
 
     Args:
         size: height and width of y, even, at least 4. Setting up takes O(size^6): 64 is much.
@@ -183,11 +176,8 @@ class FineField:
     ):
         if size % 2 or size < 4:
             raise ValueError(f"size = {size}: pictures that are halved need even sides >= 4")
-        if not (0 <= correlation < 1 and 0 <= channel_correlation < 1):
-            raise ValueError(
-                f"correlation = {correlation} and channel_correlation = {channel_correlation} must "
-                "lie in [0, 1)"
-            )
+        _check(correlation)
+        _check(channel_correlation)
         if not (1 <= grain <= deviation <= 20 and noise >= 1):
             raise ValueError(
                 f"grain = {grain}, deviation = {deviation}, noise = {noise}: choose 1 <= grain <= "
@@ -335,10 +325,7 @@ class RowField:
         level: float = 150.0,
         contrast: float = 30.0,
     ):
-        if not (0 <= correlation < 1 and contrast > 0):
-            raise ValueError(
-                f"correlation = {correlation} must lie in [0, 1), contrast = {contrast} above 0"
-            )
+        _check(correlation, contrast=contrast)
         self.size, self.correlation = size, correlation
         self.level, self.contrast = level, contrast
 
@@ -394,8 +381,7 @@ class RowField:
         return torch.special.ndtr(-self.thresholds(x))
 
     def factorised_log_prob(self, y: Tensor, x: Tensor) -> Tensor:
-        """log of the product of the true P(y_j|x), in nats, float64 (B,): no model with independent
-        entries has a higher average."""
+        """As of `FineField`."""
         sign = 2 * y.double() - 1
         return torch.special.log_ndtr(-sign * self.thresholds(x)).sum((1, 2, 3))
 
@@ -414,13 +400,18 @@ class RowField:
         return self.size**2
 
 
+def _check(correlation: float, **positive: float) -> None:
+    if not (0 <= correlation < 1 and all(value > 0 for value in positive.values())):
+        others = "".join(f", {name} = {value} above 0" for name, value in positive.items())
+        raise ValueError(f"correlation = {correlation} must lie in [0, 1){others}")
+
+
 def _boxes(cuts: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     r"""P(v in each box) of v ~ N(mean, covariance), an array with an axis of cells an entry.
 
     The chain rule v_1, v_2 | v_1, ... with Gauss-Legendre nodes in every cell of all entries but
-    the last, whose conditional cell probabilities are differences of the normal distribution
-    function. The integrand is analytic within a cell, so that the error falls exponentially with
-    the number of nodes: below 1e-9 with these.
+    the last, which has the normal distribution function. The integrand is analytic within a cell:
+    the error falls exponentially with the number of nodes, and is below 1e-9 with these.
     """
     root = np.linalg.cholesky(covariance)
     sharpest = 1 / np.sqrt(np.diag(np.linalg.inv(covariance)))  # deviation given all others

@@ -41,8 +41,13 @@ def read_jpegs(path: Path) -> tuple[list[str], np.ndarray]:
             with Image.open(io.BytesIO(blob[start:end])) as image:
                 pixels[i] = np.asarray(image.convert("RGB"))
     except BROKEN as error:
-        raise DataError(f"{path}: cannot be decoded ({error}): truncated? get it again") from None
+        raise undecodable(path, error) from None
     return [name.decode() for name in names], pixels
+
+
+def undecodable(path: Path, error: Exception) -> DataError:
+    """The error of a file that was cut or damaged."""
+    return DataError(f"{path}: cannot be decoded ({error}): truncated? get it again")
 
 
 def half_mean(pixels: np.ndarray) -> np.ndarray:
@@ -61,7 +66,7 @@ def read_box(entry: Entry, split: Split, folder: Path, side: int) -> ImageSet:
         with np.load(path, allow_pickle=False) as content:
             names, pixels = [str(name, "ascii") for name in content["name"]], content["x"]
     except BROKEN as error:
-        raise DataError(f"{path}: cannot be decoded ({error}): truncated? get it again") from None
+        raise undecodable(path, error) from None
     shape = (BOX_COUNT, side, side, 3)
     if pixels.dtype != np.uint8 or pixels.shape != shape or len(names) != BOX_COUNT:
         raise DataError(

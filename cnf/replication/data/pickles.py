@@ -12,6 +12,9 @@ import numpy as np
 from cnf.errors import DataError
 
 KINDS = ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")
+# What the unpickler and the stand-ins raise on a file that was cut or does not add up.
+BROKEN = (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError)
+BROKEN += (LookupError, OverflowError, MemoryError)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -32,7 +35,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             f"{path}: refused, nothing was run: it asks for {error} where a pickle of pictures "
             "needs plain NumPy arrays only: get it from its distributor"
         ) from None
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(f"{path}: cannot be read ({reason}): truncated? get it again") from None
 
@@ -52,9 +55,6 @@ class _Kind:
     def __setstate__(self, state):
         self.order = {"|": "|", "<": "<", ">": ">"}[state[1]]
 
-    def dtype(self) -> np.dtype:
-        return np.dtype(self.order + self.code)
-
 
 class _Array:
     """Stands in for numpy.ndarray and the function that makes an empty one."""
@@ -66,54 +66,31 @@ class _Array:
         _, self.shape, self.kind, self.fortran, self.data = state
 
     def array(self) -> np.ndarray:
-        flat = np.frombuffer(self.data, self.kind.dtype())
+        flat = np.frombuffer(self.data, np.dtype(self.kind.order + self.kind.code))
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
-class _Buffer(_Array):
-    """Stands in for how protocol 5 writes an array."""
+def _from_buffer(data, kind, shape, order) -> _Array:
+    """How protocol 5 writes an array."""
+    found = _Array()
+    found.__setstate__((1, shape, kind, order == "F", data))
+    return found
 
-    def __init__(self, data, kind, shape, order):
-        self.__setstate__((1, shape, kind, order == "F", data))
 
-
-class _Scalar:
-    """Stands in for a NumPy number. Labels may be such; they are not read."""
-
-    def __init__(self, *_):
-        pass
-
-    def __setstate__(self, state):
-        raise _Refused("a number with a state")
+def _scalar(*_) -> None:
+    """A NumPy number. Labels may be such; they are not read."""
 
 
 # NumPy 2 moved numpy.core to numpy._core; files name the one that wrote them.
-_STAND_INS = {("numpy", "dtype"): _Kind, ("numpy", "ndarray"): _Array} | {
-    (f"numpy.{core}.{module}", name): stand_in
-    for core in ("core", "_core")
-    for module, name, stand_in in (
-        ("multiarray", "_reconstruct", _Array),
-        ("multiarray", "scalar", _Scalar),
-        ("numeric", "_frombuffer", _Buffer),
-    )
-}
-
-# What the unpickler and the stand-ins raise on a file that was cut or does not add up.
-_BROKEN = (
-    OSError,
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    OverflowError,
-    MemoryError,
-)
+STAND_INS = {("numpy", "dtype"): _Kind, ("numpy", "ndarray"): _Array}
+for core in ("numpy.core", "numpy._core"):
+    STAND_INS[f"{core}.multiarray", "_reconstruct"] = _Array
+    STAND_INS[f"{core}.multiarray", "scalar"] = _scalar
+    STAND_INS[f"{core}.numeric", "_frombuffer"] = _from_buffer
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        if (module, name) not in _STAND_INS:
+        if (module, name) not in STAND_INS:
             raise _Refused(repr(f"{module}.{name}"[:80]))
-        return _STAND_INS[module, name]
+        return STAND_INS[module, name]

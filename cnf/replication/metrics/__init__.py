@@ -107,6 +107,8 @@ def metric(
             end, words = ENDS[kind] if not isinstance(of, str) else ("", "")
             key = (name or function.__name__) + end
             told = tuple(references) if end == "" else ()
+            if key in METRICS:
+                raise ValueError(f"there is a metric '{key}' already: choose another name")
             METRICS[key] = Metric(
                 *(key, title + words, unit, digits, tolerance, factor, tasks, kind, tag),
                 *(told, each_x, version, function),

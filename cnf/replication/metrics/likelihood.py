@@ -35,19 +35,22 @@ def bits_per_pixel(m: ScoredModel, s: Setting) -> Value:
     "bits/pixel of the second observer's mask", "bits/pixel", 4, 1e-4, task="vessels", of="bits"
 )
 def second_bits(m: ScoredModel, s: Setting) -> Value | None:
-    log_p = second_log_probs(m)
-    return None if log_p is None or s.importance else bits(m, s, log_p)
+    log_p = None if s.importance else second_log_probs(m, s.draws or 1)
+    return None if log_p is None else bits(m, s, log_p)
 
 
-def second_log_probs(m: ScoredModel) -> np.ndarray | None:
+def second_log_probs(m: ScoredModel, draws: int = 1) -> np.ndarray | None:
     """log P(second observer's mask | x), nats, (N,), with the noise of the first's."""
     masks: list[Tensor] | None = m.seconds
     if masks is None:
         return None
-    pairs = list(zip(m.indices, masks, strict=True))
-    return m.once(
-        ("second",), lambda: np.array([m.mask_log_probs(i, mask[None])[0] for i, mask in pairs])
-    )
+
+    def compute():
+        pairs = zip(m.indices, masks, strict=True)
+        each = [[m.mask_log_probs(i, mask[None], d)[0] for d in range(draws)] for i, mask in pairs]
+        return np.mean(each, 1)
+
+    return m.once(("second", draws), compute)
 
 
 BITS = ("bits_per_dim", "bits_per_pixel", "second_bits")

@@ -245,7 +245,7 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
 def curves(m: ScoredModel) -> dict[str, Any]:
     """What plots need, as JSON holds it: mean spectra (dB) and histograms of gradients of each kind
     of picture, and for each temperature ranks, coverage, and error against deviation."""
-    bicubic = ScoredModel(None, m.images, m.options, reference="bicubic")
+    bicubic = m.reference_of("bicubic")
     mean = Setting(temperature=1.0, samples=0 if m.has_mean else m.samples)
     kinds = {"truth": truth(m), "bicubic": looks(bicubic, Setting()), "mean": looks(m, mean)}
     temperatures = m.task.temperatures

@@ -103,9 +103,9 @@ def look(m: ScoredModel, index: int, samples: Tensor, scored: int) -> Look:
     )
 
 
-def prepare(m: ScoredModel) -> None:
+def prepare(m: ScoredModel, scored: int = LIKELIEST) -> None:
     """Make the pass that all metrics of --full come out of, and from it marginals and samples."""
-    n, scored = m.samples, LIKELIEST if m.samples >= LIKELIEST else 0
+    n, scored = m.samples, scored if m.samples >= LIKELIEST else 0
     if m.has_mean and not scored:
         return
     found = looks(m, n, scored)
@@ -384,7 +384,7 @@ def _form(name: str, title: str, unit: str, digits: int, tolerance: float, facto
         tag="basic" if name == "area" else "full",
     )
     def of(m: ScoredModel, s: Setting) -> Value | None:
-        if name == "area" and m.has_vessels and not m.options.full:
+        if name == "area" and not m.options.full and (m.has_vessels or m.reference is not None):
             return None
         found = forms(m, s)
         if found is None:
@@ -428,7 +428,10 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
 
 
 def curves(m: ScoredModel) -> dict[str, Any]:
-    """What plots need, as JSON holds it. Lists over images are in the order of `images`."""
+    """What plots need, as JSON holds it; {} without a vessel. Lists over images are in the order of
+    `images`."""
+    if not m.has_vessels:
+        return {}
     mean = Setting(temperature=1.0, samples=0 if m.has_mean else m.samples)
     one = Setting(temperature=1.0, samples=1)
     labels, p = pooled(m, m.maps(mean))
@@ -437,7 +440,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     wide = calibration.reliability_of(table(m, mean).sum(0))
     all_p = calibration.reliability_of(table(m, mean, low=0.0, high=1.0).sum(0))
     found = looks(m, m.samples, LIKELIEST if m.samples >= LIKELIEST else 0)
-    sizes = m.sizes() * math.log(2)
+    sizes, draws = m.sizes() * math.log(2), 1 if m.model.exact else m.options.draws
     kinds = {"truth": truth(m), "sample": forms(m, one), "half": forms(m, mean)}
     if m.seconds is not None:
         kinds["second observer"] = forms_of(m, "second", lambda: m.seconds)
@@ -453,7 +456,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
             name: {key: numbers(part) for key, part in bins._asdict().items()}
             for name, bins in (("middle", wide), ("all", all_p))
         },
-        "bits_per_pixel": numbers(-m.log_probs(m.options.draws) / sizes),
+        "bits_per_pixel": numbers(-m.log_probs(draws) / sizes),
         **{name: numbers(values) for name, values in per_image(m).items()},
         # of the first samples of each picture: bits, and F of each
         "sample_bits": [numbers(-f.log_probs / d) for f, d in zip(found, sizes, strict=True)],
@@ -478,7 +481,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     if m.seconds is not None:
         result["second_observer"] = {
             "f": numbers(f_score(counts(m, m.seconds, 0.5))),
-            "bits_per_pixel": numbers(-second_log_probs(m) / sizes),
+            "bits_per_pixel": numbers(-second_log_probs(m, draws) / sizes),
         }
     if not m.model.exact:
         result["m_curve"] = m_curve(m)

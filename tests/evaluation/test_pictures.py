@@ -1,4 +1,4 @@
-"""PSNR and SSIM under both protocols: pairs whose difference is known."""
+"""PSNR and SSIM under both protocols: formulas by hand, pairs whose difference is known."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
-from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.metrics import survey
+from cnf.replication.data import load
 from cnf.replication.metrics.pictures import MAX_PSNR, fidelity, inside, luma, psnr, ssim
-from cnf.replication.scored_model import Options, Subject
+from cnf.replication.metrics.superresolution import protocol
 from cnf.resample import imresize_double, imresize_half
+from tests.evaluation.toys import photographs, value
 
 
 @pytest.fixture
@@ -25,11 +26,58 @@ def pair():
     return y, ours.float()
 
 
+def ssim_by_hand(a, b, peak):
+    """Wang et al. 2004 on (H,W): 11x11 Gaussian window, moments of the population, K1 = 0.01,
+    K2 = 0.03, the mean over all places where the window lies inside."""
+    g = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(g, g) / g.sum() ** 2
+
+    def mean(values):
+        return (sliding_window_view(values, (11, 11)) * window).sum((-1, -2))
+
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+    return np.mean((2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2)))
+
+
+def test_ssim_has_a_gaussian_window_and_the_covariance_of_the_population():
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 256, (17, 15)).astype(float)
+    b = np.clip(a + rng.normal(0, 40, a.shape), 0, 255)
+    # a uniform window moves it by 1e-2, a sample covariance by 1e-3
+    assert ssim(a, b, 255.0) == pytest.approx(ssim_by_hand(a, b, 255.0), abs=1e-9)
+    rgb = [np.stack([p, p[::-1], p.T[:15, :15].repeat(2, 0)[:17]], -1) for p in (a, b)]
+    channels = [ssim_by_hand(*(p[..., k] for p in rgb), 255.0) for k in range(3)]
+    assert ssim(*rgb, 255.0) == pytest.approx(np.mean(channels), abs=1e-9)
+
+
+def test_psnr_is_that_of_the_rounded_y_channel_without_border():
+    y = torch.full((3, 20, 20), 100, dtype=torch.uint8)
+    shifted = y.float() + 10.4  # is rounded to 10
+    shifted[:, :2] = 255  # the border does not count
+    # Y weighs equal channels with (65.481 + 128.553 + 24.966) / 255 = 219 / 255
+    expected = 20 * np.log10(255 / (10 * 219 / 255))
+    assert fidelity(y, shifted, "standard")["psnr"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_equal_pictures_have_finite_psnr_and_ssim_one(pair):
+    found = fidelity(pair[0], pair[0].float(), "standard")
+    assert found == pytest.approx(
+        {"psnr": MAX_PSNR, "psnr_rgb": MAX_PSNR, "ssim": 1, "ssim_rgb": 1}
+    )
+
+
+def test_ssim_falls_with_blur_more_than_with_brightness(pair):
+    y = pair[0].float()
+    blurred = torch.nn.functional.avg_pool2d(y, 5, 1, 2)
+    blur, bright = (fidelity(pair[0], p, "standard")["ssim"] for p in (blurred, y + 4))
+    assert blur < bright < 1
+
+
 @pytest.mark.parametrize("metric", ["psnr", "psnr_rgb"])
 def test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors(pair, metric):
-    standard, released = (
-        fidelity(*pair, protocol)[metric] for protocol in ("standard", "released")
-    )
+    standard, released = (fidelity(*pair, name)[metric] for name in ("standard", "released"))
     # the border holds no error: it only enters the number of pixels that is divided by
     border = 10 * np.log10(32**2 / 28**2)
     scale = 20 * np.log10(256 / 255)
@@ -53,8 +101,8 @@ def test_the_released_output_is_clipped_to_255_grey_levels():
     assert fidelity(255 - y, y.float() - 900, "released")["psnr_rgb"] == MAX_PSNR
 
 
-def test_the_missing_offset_moves_ssim_and_not_psnr():
-    y = load("embedded-sr", "test")[5].y[:, 2:-2, 2:-2]
+def test_the_missing_offset_moves_ssim_and_not_psnr(pair):
+    y = pair[0][:, 2:-2, 2:-2]
     framed = torch.nn.functional.pad(y.float()[None], (2, 2, 2, 2), "replicate")[0]
     brighter = framed.clone()
     brighter[:, 2:-2, 2:-2] += 9  # the border is the same, and what stays inside it is compared
@@ -74,11 +122,24 @@ def test_psnr_of_rgb_is_of_the_joint_error():
     assert found == pytest.approx(10 * np.log10(255**2 / 27), abs=1e-9)
 
 
-def test_protocol_follows_x(loaded):
-    images = ImageSet("toy", "test", "sr", [Example("one", load("embedded-sr", "test")[0].y)], "")
-    for rounded, name in ((True, "standard"), (False, "released")):
-        subject = Subject(*loaded("sr-baseline"), images, Options(round_x=rounded))
-        assert survey.protocol(subject) == name
+@pytest.mark.parametrize("round_x", [True, False])
+def test_protocol_follows_x_and_without_full_it_is_the_standard_one(scored, round_x):
+    images = photographs()
+    m = scored("sr-baseline", images, round_x=round_x)
+    assert protocol(m) == ("standard" if round_x else "released")
+    with torch.no_grad():
+        means = [m.model.mean(m.x(i)[None])[0] for i in range(3)]
+    pairs = zip(images, means, strict=True)
+    expected = [fidelity(e.y, mean, "standard")["psnr"] for e, mean in pairs]
+    assert value(m, "psnr").value == pytest.approx(np.mean(expected), abs=1e-4)  # float32
+
+
+@pytest.mark.skipif("CNF_DATA" not in os.environ, reason="Set5 is not here: CNF_DATA is not set")
+def test_bicubic_row_of_set5(scored):
+    m = scored("sr-baseline", load("set5", "test"), round_x=True).reference_of("bicubic")
+    # two printed digits; see `pictures.luma`
+    assert value(m, "psnr").value == pytest.approx(33.68, abs=0.005)
+    assert value(m, "ssim").value == pytest.approx(0.9305, abs=5e-5)
 
 
 @pytest.mark.skipif("CNF_DATA" not in os.environ, reason="benchmarks: CNF_DATA is not set")

@@ -1,0 +1,51 @@
+"""F, areas under curves and thresholds, by hand and by scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from cnf.replication.metrics.overlap import (
+    best_threshold,
+    f_score,
+    histogram,
+    pooled_f,
+    pr_area,
+    roc_area,
+)
+
+
+@pytest.mark.equation("eq-retina-f")
+def test_f_by_hand():
+    found = np.array([[3, 1, 2], [0, 0, 0], [0, 4, 0]])
+    np.testing.assert_allclose(f_score(found), [6 / 9, 1.0, 0.0])
+    assert pooled_f(found)[0] == pytest.approx(6 / 13)
+
+
+def test_error_of_pooled_f_is_the_jackknife():
+    found = np.array([[3, 1, 2], [5, 2, 1], [4, 0, 6]])
+    value, error = pooled_f(found)
+    without = [pooled_f(np.delete(found, i, 0))[0] for i in range(3)]
+    assert error == pytest.approx(np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2)))
+    assert pooled_f(found[:1])[1] is None
+
+
+def test_best_threshold_beats_every_other():
+    rng = np.random.default_rng(0)
+    labels = rng.random(100) < 0.2
+    p = np.clip(0.4 * labels + rng.normal(0.3, 0.2, 100), 0, 1).astype(np.float32)
+    f = f1_score(labels, p >= best_threshold(labels, p))
+    assert all(f >= f1_score(labels, p >= t) for t in p)
+
+
+@pytest.mark.parametrize("levels", [9, 10**6])
+def test_binned_areas_are_those_of_scikit_learn(levels):
+    rng = np.random.default_rng(levels)
+    y = rng.random(20_000) < 0.15
+    p = np.clip(0.5 * y + rng.normal(0.2, 0.2, len(y)), 0, 1)
+    p = np.round(p * levels) / levels
+    bins = histogram([y[:7000], y[7000:]], [p[:7000], p[7000:]])
+    assert bins.sum() == len(y)
+    # few values: the same; many: ties of bins of five pixels
+    error = 1e-12 if levels == 9 else 2e-3
+    assert roc_area(bins.sum(0)) == pytest.approx(roc_auc_score(y, p), abs=error)
+    assert pr_area(bins.sum(0)) == pytest.approx(average_precision_score(y, p), abs=error)

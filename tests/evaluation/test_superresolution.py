@@ -1,0 +1,180 @@
+"""`evaluate --full` of super-resolution: what it says, and of which pictures and samples."""
+
+import dataclasses
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from cnf import noise
+from cnf.replication import evaluate, scored_model
+from cnf.replication.data import load
+from cnf.replication.metrics import METRICS, pictures, superresolution, textures, uncertainty
+from cnf.replication.scored_model import ScoredModel
+from cnf.resample import imresize_half
+from tests.evaluation.toys import patches, photographs, told, value
+
+UNCERTAINTY = {"spread_skill", "deviation_correlation", "coverage_50", "coverage_90"}
+UNCERTAINTY |= {"coverage_error", "rank_distance"}
+OF_PICTURES = {name for name, metric in METRICS.items() if metric.of in ("mean", "sample")}
+OF_PICTURES = {name for name in OF_PICTURES if METRICS[name].tasks == ("sr",)}
+
+
+@pytest.fixture
+def m(scored):
+    return scored("sr-flow", photographs(), samples=3, full=True)
+
+
+def test_an_evaluation_tells_what_its_pictures_and_samples_allow(scored):
+    def of(images, *tags, name="sr-flow", **options):
+        return told(scored(name, images, full="full" in tags, **options), *tags)
+
+    whole, fidelity = photographs(), {"psnr", "ssim", "psnr_sample", "ssim_sample"}
+    assert of(whole, "basic", samples=2) == {"bits_per_dim"} | fidelity
+    assert of(whole, "basic", "full", samples=2) == {"bits_per_dim"} | OF_PICTURES | UNCERTAINTY
+    # patches have no PSNR, and all the rest
+    assert of(patches(), "basic") == {"bits_per_dim"}
+    of_patches = {n for n in OF_PICTURES if not n.startswith(("psnr", "ssim"))}
+    assert of(patches(), "basic", "full", samples=2) == {"bits_per_dim"} | of_patches | UNCERTAINTY
+    # no samples: bits alone, also of a model that has its own mean
+    for name in ("sr-flow", "sr-baseline"):
+        for tags in (["basic"], ["basic", "full"]):
+            assert of(whole, *tags, name=name, samples=0) == {"bits_per_dim"}
+    # a mean and a spread need two samples, unless the model has its own mean
+    ends = {n for n in OF_PICTURES if n.endswith("_sample")}
+    assert of(whole, "basic", "full", samples=1) == {"bits_per_dim"} | ends
+    alone = of(whole, "basic", "full", name="sr-baseline", samples=1)
+    assert alone == {"bits_per_dim"} | OF_PICTURES
+
+
+def test_references_are_bicubic_interpolation_and_gradients_of_the_truth(m):
+    both = "basic", "full"
+    ours = {n for n in OF_PICTURES if not n.endswith("_sample")}
+    assert told(m.reference_of("bicubic"), *both) == ours
+    assert told(m.reference_of("truth"), *both) == {"gradient", "gradient_kurtosis"}
+    assert told(m.reference_of("second observer"), *both) == set()
+
+
+def test_nothing_is_drawn_twice(m, monkeypatch):
+    passes = []
+    drawn = ScoredModel.drawn
+
+    def counted(self, temperature, n):
+        passes.append((temperature, n))
+        return drawn(self, temperature, n)
+
+    monkeypatch.setattr(ScoredModel, "drawn", counted)
+    told(m, "basic", "full")
+    superresolution.curves(m)
+    superresolution.per_image(m)
+    assert max(Counter(passes).values()) == 1
+    assert {p for p in passes if p[1] == 3} == {(0.5, 3), (0.7, 3), (0.8, 3), (1.0, 3)}
+
+
+@torch.no_grad()
+def test_looks_are_at_keyed_samples_and_their_mean(m):
+    y = m.images[1].y
+    x = imresize_half(y[None].float())
+    samples = m.model.sample(x, 3, 1.0, noise.keyed(0, [1], scored_model.SAMPLES_DRAW))[:, 0]
+    found = superresolution.drawn(m, 1.0, 3)
+    for looks, picture in ((found.first, samples[0]), (found.mean, samples.mean(0))):
+        for protocol, values in looks[1].fidelity.items():
+            expected = pictures.fidelity(y, picture, protocol)
+            assert values == pytest.approx(expected, abs=1e-6)
+    keyed = noise.keyed(0, [1], uncertainty.TIES_DRAW)
+    expected = uncertainty.spread(y, samples, keyed)
+    assert all(np.array_equal(a, b) for a, b in zip(found.spread[1], expected, strict=True))
+    alone = superresolution.drawn(m, 1.0, 1)
+    assert alone.first[1].fidelity == found.first[1].fidelity  # however many are drawn
+
+
+@pytest.mark.parametrize("name", ["sr-flow", "sr-baseline"])
+def test_the_mean_is_that_of_samples_or_the_model_s_own(scored, name):
+    m = scored(name, photographs(), samples=3)
+    with torch.no_grad():
+        means = m.means(3)
+    expected = [
+        pictures.fidelity(e.y, mean, "standard")["psnr"]
+        for e, mean in zip(m.images, means, strict=True)
+    ]
+    assert value(m, "psnr", samples=3 if name == "sr-flow" else 0).value == pytest.approx(
+        np.mean(expected), abs=1e-4
+    )
+    pairs = zip(m.images, m.singles(0.8), strict=True)
+    first = [pictures.fidelity(e.y, one, "standard")["ssim"] for e, one in pairs]
+    found = value(m, "ssim_sample", temperature=0.8, samples=1)
+    assert found.value == pytest.approx(np.mean(first), abs=1e-6)
+
+
+def test_consistency_of_a_shift_is_the_shift():
+    y = load("embedded-sr", "test")[5].y
+    x = imresize_half(y.double())
+    assert superresolution.consistency(y.float(), x) == pictures.MAX_PSNR
+    # the kernel sums to one; borders are not left out, nothing is rounded
+    shifted = superresolution.consistency(y.float() + 3, x)
+    assert shifted == pytest.approx(20 * math.log10(255 / 3))
+    rounded = superresolution.consistency(y.float(), x.round())
+    assert rounded == pytest.approx(10 * math.log10(255**2 * 12), abs=0.5)  # 768 uniform errors
+
+
+def test_what_is_like_the_truth_scores_like_the_truth(m):
+    bicubic = m.reference_of("bicubic")
+    bicubic.once(("bicubic",), lambda: [e.y.float() for e in m.images])
+    for name in ("psnr", "psnr_rgb", "consistency"):
+        assert value(bicubic, name).value == pictures.MAX_PSNR
+    assert value(bicubic, "ssim").value == pytest.approx(1)
+    for name in ("gradient_distance", *(f"power_{band}" for band in textures.BANDS)):
+        assert value(bicubic, name).value == 0
+
+
+def test_bicubic_lacks_what_halving_took(m):
+    low, mid, high = (
+        value(m.reference_of("bicubic"), f"power_{b}").value for b in ("low", "mid", "high")
+    )
+    assert high < mid < -0.1 and abs(low) < 0.5
+
+
+def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):
+    with torch.no_grad():
+        spread = superresolution.drawn(m, 0.8, 3).spread
+    ranks = np.array([one.ranks for one in spread])
+    found = value(m, "coverage_50", temperature=0.8)
+    assert found.value == pytest.approx(uncertainty.coverage_at(ranks.sum(0), 0.5))
+    without = [uncertainty.coverage_at(np.delete(ranks, i, 0).sum(0), 0.5) for i in range(3)]
+    error = np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
+    assert found.standard_error == pytest.approx(error)
+
+
+def test_curves_hold_what_plots_need(m):
+    curves = superresolution.curves(m)
+    assert len(curves["uncertainty"]["0.8"]["ranks"]) == 4
+    assert sum(curves["uncertainty"]["1"]["ranks"]) == pytest.approx(1, abs=1e-4)  # five digits
+    assert set(curves["spectrum_dB"]) >= {"truth", "bicubic", "mean", "sample 0", "sample 1"}
+    for kind in ("truth", "sample 0.8"):
+        share, edges = (curves["gradient_share"][k] for k in (kind, "edges"))
+        assert len(edges) == len(share) + 1 and sum(share) == pytest.approx(1, abs=1e-3)
+        middle = (np.array(edges[1:]) + edges[:-1]) / 2
+        # symmetric to first order: no side of the histogram was cut off or shifted
+        assert abs(np.sum(middle * share)) < 1
+
+
+def test_curves_of_bicubic_interpolation_are_of_the_same_x(loaded):
+    """Of a model that was trained with a rounded x, and not told to."""
+    model, config = loaded("sr-flow")
+    for rounded in (True, False):
+        data = dataclasses.replace(config.data, round_x=rounded)
+        m = ScoredModel(model, dataclasses.replace(config, data=data), photographs())
+        assert torch.equal(m.reference_of("bicubic").x(0), m.x(0))
+        assert torch.equal(m.x(0), m.x(0).round()) == rounded
+
+
+def test_x_is_told_both_ways_with_full_alone(m, scored):
+    other = evaluate.other_x(m)
+    assert (m.rounded_x, other.rounded_x) == (False, True)
+    bits = [value(one, "bits_per_dim").value for one in (m, other)]
+    alone = scored("sr-flow", photographs(), round_x=True)
+    assert bits[1] == value(alone, "bits_per_dim").value != bits[0]
+    assert evaluate.other_x(scored("sr-flow", photographs())) is None
+    assert evaluate.other_x(scored("sr-flow", photographs(), full=True, round_x=True)) is None

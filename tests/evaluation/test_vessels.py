@@ -1,0 +1,256 @@
+"""Metrics of vessels: what an evaluation says, from which samples, and by hand."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from cnf import noise
+from cnf.baselines import weighted_logit
+from cnf.errors import ConfigError
+from cnf.replication import evaluate, scored_model
+from cnf.replication.data import Example, ImageSet
+from cnf.replication.metrics import METRICS, Setting, shapes, vessels
+from cnf.replication.metrics.overlap import best_threshold, f_score
+from cnf.replication.metrics.vessels import counts, pooled
+from cnf.replication.scored_model import Options, ScoredModel
+from tests.evaluation.toys import eyes, told, value
+
+BITS = {"bits_per_pixel", "second_bits"}
+FORMS = {name + end for name in vessels.FORMS for end in ("", "_sample")}
+JOINT = {f"{name}_{end}" for name in vessels.JOINT for end in ("ratio", "coverage")}
+MARGINALS = {"f_half", "f_half_image", "f_best", "auc", "ap"}
+SAMPLE = {"f_sample", "f_sample_image"}
+LIKELIEST = {"f_likeliest", "f_likeliest_image"}
+CALIBRATION = {"calibration_error", "brier", "disagreement_auc"}
+
+
+@pytest.fixture
+def m(scored):
+    def make(name="flow", images=None, **options):
+        options = {"samples": 16, "full": True} | options
+        return scored(f"vessels-{name}", images or eyes(), **options)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def few_crops(monkeypatch):
+    monkeypatch.setattr(vessels, "CROPS", 4)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """How many samples were drawn, counted."""
+    found = []
+    sample = scored_model.sample
+
+    def counted(*arguments):
+        for one in sample(*arguments):
+            found.append(len(one))
+            yield one
+
+    monkeypatch.setattr(scored_model, "sample", counted)
+    return found
+
+
+@pytest.mark.parametrize("name", ["flow", "baseline", "weighted"])
+def test_an_evaluation_tells_what_its_pictures_and_samples_allow(m, name):
+    basic = {"bits_per_pixel"} | MARGINALS | SAMPLE
+    full = basic | {"second_bits"} | FORMS | {"components_ratio_sample"}
+    full |= JOINT | CALIBRATION | LIKELIEST
+    full |= {"f_p_half", "f_p_half_image"} if name == "weighted" else set()
+    both = "basic", "full"
+    assert told(m(name, full=False), "basic") == basic
+    assert told(m(name), *both) == full
+    assert told(m(name, samples=15), *both) == full - LIKELIEST
+    assert told(m(name, samples=0), *both) == BITS
+    # what one sample, and a model's own marginals, allow
+    few = {"bits_per_pixel"} | SAMPLE | (MARGINALS if name != "flow" else set())
+    assert told(m(name, samples=0, full=False), "basic") == few
+    alone = told(m(name, eyes(seconds=False)), *both)
+    assert alone == full - {"second_bits", "disagreement_auc"}
+
+
+@pytest.mark.parametrize("name", ["flow", "baseline"])
+def test_where_there_is_no_vessel_the_area_is_told(m, name):
+    """F and ROC are undefined there: 1 or 0 by convention, and of no use."""
+    one = m(name, eyes(bare=True), full=False)
+    assert told(one, "basic") == {"bits_per_pixel", "area", "area_sample"}
+    assert not any(told(one.reference_of(r), "basic") for r in ("truth", "second observer"))
+    for metric, maps in (("area", one.means(16)), ("area_sample", one.singles(1.0))):
+        pairs = zip(maps, one.images, strict=True)
+        by_hand = [float((p[0][e.fov] >= 0.5).float().mean()) for p, e in pairs]
+        assert value(one, metric).value == pytest.approx(np.mean(by_hand), abs=1e-9)
+    one = m(name, eyes(bare=True))
+    assert not {n for n in told(one, "basic", "full") if n.startswith(("f_", "auc", "ap"))}
+    assert vessels.curves(one) == vessels.per_image(one) == {}
+
+
+def test_references_are_the_second_observer_and_the_truth(m):
+    one, both = m(), ("basic", "full")
+    forms = set(vessels.FORMS)
+    plain = m(full=False).reference_of("second observer")
+    assert told(plain, "basic") == {"f_half", "f_half_image"}
+    assert told(one.reference_of("second observer"), *both) == forms | {"f_half", "f_half_image"}
+    assert told(one.reference_of("truth"), *both) == forms - {"cldice"}
+    assert told(one.reference_of("bicubic"), *both) == set()
+    assert told(m(images=eyes(seconds=False)).reference_of("second observer"), *both) == set()
+
+
+def test_all_comes_from_one_pass(m, drawn):
+    ours = m()
+    ours.valid = m(images=eyes(split="valid", count=2))
+    vessels.prepare(ours)
+    vessels.prepare(ours.valid, scored=0)
+    assert not any(look.log_probs.size for look in vessels.looks(ours.valid, 16))
+    told(ours, "basic", "full")
+    vessels.curves(ours)
+    vessels.per_image(ours)
+    assert sum(drawn) == 16 * 3 + 16 * 2
+
+
+# -- F ---------------------------------------------------------------------------------------------
+
+
+def test_pixels_outside_the_field_of_view_never_count(scored):
+    y = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    y[0, 0], y[0, 3] = 1, 1
+    fov = torch.ones(4, 4, dtype=torch.bool)
+    fov[3] = False
+    x = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    images = ImageSet("toy", "test", "vessels", [Example("one", y, x, fov, 0 * y)], "made up")
+    m = scored("vessels-flow", images)
+    p = torch.zeros(1, 4, 4)
+    p[0, 0, :3], p[0, 1, 0], p[0, 3] = 0.5, 0.9, 0.1
+    assert counts(m, [p], 0.5).tolist() == [[3, 1, 1]]  # at least 0.5 is vessel
+    labels, inside = pooled(m, [p])
+    assert labels.sum() == 4 and len(inside) == 12
+    assert value(m.reference_of("second observer"), "f_half").value == 0.0
+
+
+def test_validation_split_chooses_the_threshold(m, monkeypatch):
+    ours = m("baseline", full=False)
+    assert value(ours, "f_valid") is None
+    ours.valid = m("baseline", eyes(split="valid", count=2))
+    found = {name: value(ours, name) for name in ("f_valid", "f_half", "f_best")}
+    assert found["f_valid"].also["threshold"] == best_threshold(
+        *pooled(ours.valid, ours.valid.means(0))
+    )
+    assert found["f_half"].also["threshold"] == 0.5
+    assert found["f_best"].value >= max(found["f_valid"].value, found["f_half"].value)
+    # one that is given, by an option or by the setting of a row, goes before
+    given = METRICS["f_valid"].function(ours, Setting(1.0, 0, threshold=0.25))
+    assert given.also["threshold"] == 0.25
+    assert value(m("baseline", threshold=0.75), "f_valid").also["threshold"] == 0.75
+
+
+def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeypatch):
+    model, config = loaded("vessels-baseline")
+    monkeypatch.setattr(evaluate, "load", lambda name, split, root: eyes(name, split))
+    assert evaluate.validation(ScoredModel(model, config, eyes()), None) is not None
+    assert evaluate.validation(ScoredModel(model, config, eyes(split="valid")), None) is None
+    used = dataclasses.replace(config, data=dataclasses.replace(config.data, use_valid=True))
+    assert evaluate.validation(ScoredModel(model, used, eyes()), None) is None
+
+
+def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):
+    for name, message in (
+        ("vessels-baseline", "is a vessels bernoulli, the run a vessels flow"),
+        ("vessels-flow-all", "trained on the validation split"),
+    ):
+        options = Options(threshold_from=str(make_run(name)))
+        with pytest.raises(ConfigError, match=message):
+            evaluate.validation(ScoredModel(*loaded("vessels-flow"), eyes(), options), None)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["flow", "baseline"])
+def test_the_likeliest_sample_is_scored(m, name):
+    ours = m(name)
+    x = ours.images[1].x.float()[None]
+    samples = ours.model.sample(x, 16, 1.0, noise.keyed(0, [1], scored_model.SAMPLES_DRAW))
+    keyed = noise.repeated(noise.keyed(0, [1], vessels.LIKELIEST_DRAW), 16)
+    log_p = [ours.model.log_prob(samples[i], x, [keyed[i]]).item() for i in range(16)]
+    # float32 sums over 320 pixels (some 300 nats, 1e-6 of it a rounding), one by one and together
+    np.testing.assert_allclose(vessels.looks(ours, 16, 16)[1].log_probs, log_p, atol=1e-3)
+    found = vessels.likeliest(ours, 16)[1]
+    ours.indices = [1]
+    best = samples[int(np.argmax(log_p)), 0]
+    assert counts(ours, [best], 0.5).tolist() == [found.tolist()]
+
+
+@pytest.mark.parametrize("beta", [0.3, 0.5, 0.87])
+def test_half_of_p_is_where_p_is_half(beta):
+    q = torch.sigmoid(weighted_logit(torch.zeros(1, dtype=torch.float64), beta)).item()
+    assert vessels.half_of_p(beta) == pytest.approx(q)
+
+
+# -- marginals, joint statements -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["flow", "baseline"])
+def test_scores_of_marginals_by_hand(m, name):
+    ours = m(name)
+    labels, p = vessels.split(ours, ours.means(16))
+    every = np.concatenate(labels), np.concatenate(p)
+    for metric, area in (("auc", roc_auc_score), ("ap", average_precision_score)):
+        found = value(ours, metric)
+        assert found.value == pytest.approx(area(*every))
+        without = [
+            area(np.concatenate(np.delete(np.array(labels), i, 0)), np.delete(p, i, 0).ravel())
+            for i in range(3)
+        ]
+        # binned, where there are more than 4096 values
+        error = np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
+        assert found.standard_error == pytest.approx(error)
+    assert value(ours, "brier").value == pytest.approx(brier_score_loss(*every))
+    differ = np.concatenate([(e.y != e.second)[0].numpy()[e.fov.numpy()] for e in ours.images])
+    # the closer to 1/2, the larger the deviation
+    expected = roc_auc_score(differ, -np.abs(every[1] - 0.5).round(9))
+    assert value(ours, "disagreement_auc").value == pytest.approx(expected, abs=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["flow", "baseline"])
+def test_joint_scores_are_of_every_sample(m, name):
+    ours = m(name)
+    samples = [masks[:, 0].numpy() > 0 for _, _, masks in ours.drawn(1.0, 16)]
+    fov = ours.fov(0)
+    area = np.mean([[mask[fov].mean() for mask in masks] for masks in samples])
+    true = np.mean([ours.mask(i)[fov].mean() for i in range(3)])
+    pieces = [shapes.shape(masks[0], fov).components for masks in samples]
+    found = {
+        "area_ratio": area / true,
+        "components_sample": np.mean(pieces),
+        "components_ratio_sample": np.mean(pieces),  # the truth is one piece in each picture
+        "f_sample": f_score(
+            counts(ours, [torch.from_numpy(s[:1]).float() for s in samples], 0.5).sum(0)
+        ),
+    }
+    for metric, expected in found.items():
+        assert value(ours, metric).value == pytest.approx(expected), metric
+
+
+def test_curves_hold_what_plots_need(m):
+    ours = m()
+    found = json.loads(json.dumps(vessels.curves(ours)))
+    assert np.mean(found["f_half"]) == pytest.approx(value(ours, "f_half_image").value, abs=1e-4)
+    pairs = zip(found["sample_bits"], found["sample_f"], strict=True)
+    assert found["f_likeliest"] == [f[int(np.argmin(b))] for b, f in pairs]
+    pieces = np.array(found["drawn"]["components"])
+    assert pieces.shape == (3, 16)
+    assert pieces[:, 0].tolist() == found["forms"]["sample"]["components"]
+    assert found["forms"]["truth"]["components"] == [1, 1, 1]
+    assert set(found["forms"]) == {"truth", "sample", "half", "second observer"}
+    assert found["joint"]["components"]["ratio"] == pytest.approx(pieces.mean(), rel=1e-3)
+    curve = found["m_curve"]
+    assert curve["sizes"][0] == 1 and curve["bits"][-1] < curve["bits"][0]
+    recall = found["precision_recall"]["recall"]
+    assert recall == sorted(recall, reverse=True) and recall[0] == 1
+    assert len(found["reliability"]["all"]["p"]) == len(found["reliability"]["all"]["share"])
+    assert len(found["second_observer"]["bits_per_pixel"]) == 3
+    assert "second_observer" not in vessels.curves(m(images=eyes(seconds=False)))
