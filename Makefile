@@ -86,5 +86,5 @@ browser: $(STAMP) ## open every page of the built site in Chromium; screenshots 
 	$(PY) -m pytest -q -n $(JOBS) tests/browser
 
 clean: ## delete what was built, .venv included; runs/ and data/ stay
-	rm -rf $(VENV) _build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) _build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
