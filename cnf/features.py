@@ -269,19 +269,18 @@ class VGGFeatures(Features):
         super().__init__()
         if not levels < scales <= 5:
             raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
+        from torchvision.models import vgg  # takes a second, and few models need it
+
         widths = [64, 128, 256, 512, 512][:scales]
-        layers, cuts, c_in = nn.Sequential(), [0], 3  # of VGG-16, and where its stages end
-        for c, depth in zip(widths, (2, 2, 3, 3, 3), strict=False):
-            for _ in range(depth):
-                layers.extend([conv3x3(c_in, c), nn.ReLU(inplace=True)])
-                c_in = c
-            cuts.append(len(layers))
-            layers.append(nn.MaxPool2d(2))
+        config = vgg.cfgs["D"]  # vgg16() itself would also draw a classifier of 124 M weights
+        end = [n for n, width in enumerate(config) if width == "M"][scales - 1]
+        layers = vgg.make_layers(config[: end + 1])
         for p in layers.parameters():
             if p.dim() == 4:
                 nn.init.kaiming_normal_(p, mode="fan_out", nonlinearity="relu")
             else:
                 nn.init.zeros_(p)
+        cuts = [0, *(n for n, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))]
         self.stages = nn.ModuleList(layers[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
         self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)

@@ -140,10 +140,14 @@ def bins_alike(right, sums):
 # -- the mistakes ----------------------------------------------------------------------------------
 
 LAYERS, FORMULAS, FORMS = "laws/test_layers.py", "laws/test_formulas.py", "laws/test_forms.py"
-MODELS, LOOP, METRICS = "laws/test_models.py", "training/test_loop.py", "evaluation/test_metrics.py"
+MODELS, LOOP, PICTURES = (
+    "laws/test_models.py",
+    "training/test_loop.py",
+    "evaluation/test_pictures.py",
+)
 BOUNDS = "densities/test_bounds.py::test_the_bound_rises_with_the_number_of_samples_and_stays_below"
 WEIGHTS = "densities/test_factorised.py::test_class_weights_are_those_of_scikit_learn"
-MANY, PROTOCOLS = "training/test_many.py", "evaluation/test_protocols.py"
+MANY = "training/test_many.py"
 
 # fmt: off
 # {tests: [(target, name, wrong), ...]}
@@ -374,7 +378,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.cost.Cost.seconds", "the last validation costs nothing",
          lambda right, self, steps, every: right(self, steps // every * every, every)),
     ],
-    f"{METRICS}::test_psnr_is_that_of_the_rounded_y_channel_without_border": [
+    f"{PICTURES}::test_psnr_is_that_of_the_rounded_y_channel_without_border": [
         ("replication.metrics.pictures.inside", "PSNR with the border", itself),
     ],
     "evaluation/test_ssim.py": [
@@ -383,7 +387,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.metrics.pictures.structural_similarity", "SSIM with sample covariance",
          lambda right, *a, **k: right(*a, **k | {"use_sample_covariance": True})),
     ],
-    f"{PROTOCOLS}::test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors": [
+    f"{PICTURES}::test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors": [
         ("replication.metrics.pictures.psnr", "the released scale spans 255",
          lambda right, truth, ours, peak: right(truth, ours, peak) - 0.034 * (peak == 1)),
     ],
@@ -415,7 +419,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, p, y, low=0, high=1, *a: right(p, y, 0, 1, *a)),
         ("replication.metrics.calibration.error_of", "bins weigh alike", bins_alike),
     ],
-    "evaluation/test_vessel_survey.py::test_half_of_p_is_where_p_is_half": [
+    "evaluation/test_vessels.py::test_half_of_p_is_where_p_is_half": [
         ("replication.metrics.vessels.half_of_p", "of the other class",
          lambda right, beta: right(1 - beta)),
     ],

@@ -5,7 +5,8 @@
 A mistake is planted when the interpreter of the tests starts, and in every one that they start; no
 file changes. First the tests run on the package as it is, where they must pass. Then each mistake
 is planted alone, and its tests run until one fails. Exit status 1 if any survives, or breaks what
-it should only falsify (a test that cannot be collected is seen by everyone and proves nothing).
+it should only falsify (a test that cannot be collected, or a function that cannot be called, is
+seen by everyone and proves nothing).
 """
 
 import argparse
@@ -100,9 +101,11 @@ def attempt(tests: Sequence[str], number: int | None) -> Outcome:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
         command += [f"--basetemp={place}/tests", *(f"tests/{name}" for name in tests)]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=ROOT)
-    failed = re.search(r"^FAILED tests/(\S+)", done.stdout, re.MULTILINE)
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    broken = "" if done.returncode == 0 or failed else " ".join(lines[-1:])
+    failed = re.search(r"^FAILED tests/(\S+)(.*)", done.stdout, re.MULTILINE)
+    said = (done.stdout + done.stderr).strip().splitlines()[-1]
+    broken = "" if done.returncode == 0 or failed else said
+    if failed and re.search("TypeError|AttributeError|NameError", failed[2]):
+        broken = failed[0]
     return Outcome(failed[1] if failed else "", broken, time.monotonic() - started)
 
 
@@ -124,8 +127,8 @@ def run(numbers: Sequence[int], jobs: int) -> int:
         print("\nMistake, and the first test that sees it:", flush=True)
         outcomes = pool.map(attempt, ([MUTANTS[n].tests] for n in numbers), numbers)
         for number, outcome in zip(numbers, outcomes, strict=True):
-            bad += not outcome.failed
-            said = outcome.failed or outcome.broken and f"BROKEN: {outcome.broken}" or "SURVIVED"
+            bad += bool(outcome.broken or not outcome.failed)
+            said = outcome.broken and f"BROKEN: {outcome.broken}" or outcome.failed or "SURVIVED"
             print(f"{outcome.seconds:6.1f} s  {MUTANTS[number]}\n{'':10}{said}", flush=True)
     minutes = (time.monotonic() - started) / 60
     print(f"\n{len(numbers) - bad} of {len(numbers)} mistakes caught, in {minutes:.1f} min")

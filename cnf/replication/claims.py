@@ -123,7 +123,8 @@ def _row(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
     """The row that a claim means; None if no row has its fields. Raises LedgerError for several."""
     try:
         wanted = {"split": "test"} | wanted
-        return one(rows, **wanted) if select(rows, **wanted) else None
+        found = select(rows, **wanted)
+        return one(found, **wanted) if found else None
     except LedgerError as error:
         raise LedgerError(f"claims.yml: claim '{claim.id}': {error}") from None
 

@@ -373,9 +373,9 @@ def _threads(threads: int | None, device: str) -> None:
     """Set the number of CPU threads; complain about a device that is not there."""
     import torch
 
-    from cnf.replication.distributed import check_device
+    from cnf.replication.distributed import choose_device
 
-    check_device(device)
+    choose_device(device)
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads}: give 1 or more")
     if threads is not None or device == "cpu" or not torch.cuda.is_available():

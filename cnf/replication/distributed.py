@@ -19,25 +19,25 @@ from cnf.errors import CnfError, TrainingError
 Error = TypeVar("Error", bound=BaseException)
 
 
-def check_device(device: str) -> None:
-    """Raise TrainingError unless `device` is auto, cpu, or a cuda that is there."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise TrainingError(f"--device {device}: choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
+def choose_device(name: str) -> torch.device:
+    """ "auto" is CUDA if there is one. Raises TrainingError for a GPU that is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise TrainingError(f"--device {name}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: there is no CUDA GPU here: use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def start(device: str) -> torch.device:
-    """Join the group of processes, if several were started; where this one computes: with "auto"
-    on a GPU if there is one. Raises TrainingError."""
-    check_device(device)
-    cuda = device != "cpu" and torch.cuda.is_available()
-    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else "cpu"
-    if cuda:
+    """Join the group of processes, if several were started; the device of this one: with several
+    GPUs each has one. Raises TrainingError."""
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(chosen)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not _started():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-    return torch.device(chosen)
+        dist.init_process_group("gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl")
+    return chosen
 
 
 def count() -> int:

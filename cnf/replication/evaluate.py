@@ -19,10 +19,11 @@ from cnf.errors import ConfigError, DataError
 from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
+from cnf.replication.distributed import choose_device
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import REFERENCES, RESULTS, Row
-from cnf.replication.scored_model import Options, ScoredModel, choose_device
+from cnf.replication.scored_model import Options, ScoredModel
 
 
 def evaluate(

@@ -47,7 +47,8 @@ class Grid(NamedTuple):
         """As markdown; "" without rows. Raises LedgerError if several rows fit a cell."""
 
         def cell(wanted: dict[str, Any]) -> str:
-            return value(one(rows, **wanted)) if select(rows, **wanted) else ""
+            found = select(rows, **wanted)
+            return value(one(found, **wanted)) if found else ""
 
         of, columns = self.of, self.columns.items()
         cells = {

@@ -71,9 +71,11 @@ def how(row: Row, results: Path = RESULTS) -> How:
 
 def needs(row: Row) -> str | None:
     """The set of a row, where it belongs and how it is had; None if it comes with the package."""
-    entry = catalogue.find(row.data)
-    where = entry.where(ROOT)
-    return None if where is None else f"{where}: {entry.how_to_get(ROOT)}"
+    if row.data.startswith("folder:"):
+        return f"the pictures of {row.data}"
+    entries = [catalogue.find(name) for name in row.data.split("+")]
+    told = [f"{e.where(ROOT)}: {e.how_to_get(ROOT)}" for e in entries if e.where(ROOT) is not None]
+    return "; ".join(told) or None
 
 
 def training(row: Row, results: Path = RESULTS) -> tuple[str, ...] | None:

@@ -264,7 +264,7 @@ TELLING += ("draws", "samples", "rounded_x", "protocol", "num_images", "noise_se
 def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     """The rows whose fields are as `wanted` says: `run="sr-flow-*"`, `metric="psnr"`.
 
-    A text may hold the wildcards of `fnmatch`. A list holds alternatives, the most wanted first:
+    A text may hold "*" for any letters. A list holds alternatives, the most wanted first:
     the first of them that has rows counts. Raises LedgerError for a field that rows do not have.
     """
     unknown = [name for name in wanted if name not in FIELDS]
@@ -280,8 +280,8 @@ def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def fits(found: Any, wanted: Any) -> bool:
-    """Whether a field is as wanted: equal, or of the form of the wildcards."""
-    if isinstance(found, str) and isinstance(wanted, str):
+    """Whether a field is as wanted: equal, or of its form where that holds a "*"."""
+    if isinstance(found, str) and isinstance(wanted, str) and "*" in wanted:
         return fnmatch.fnmatchcase(found, wanted)
     return found == wanted
 

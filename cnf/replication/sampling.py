@@ -25,11 +25,12 @@ from cnf.flow import ConditionalModel, check_temperature
 from cnf.nets import set_precision
 from cnf.replication import task as tasks
 from cnf.replication.data.images import LUMA, Photograph, check_size, read_photograph
+from cnf.replication.distributed import choose_device
 from cnf.replication.fundus_view import LEGEND, View, overlay, summary, to_csv, to_text, view
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results import RESULTS
-from cnf.replication.scored_model import SAMPLES_DRAW, choose_device
+from cnf.replication.scored_model import SAMPLES_DRAW
 from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
 from cnf.resample import imresize_double
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cnf import noise
 from cnf.baselines import Factorised
 from cnf.config import DataConfig
-from cnf.errors import ConfigError, DataError, LedgerError, TrainingError
+from cnf.errors import ConfigError, DataError, LedgerError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
@@ -328,15 +328,6 @@ class ScoredModel:
             samples = [s[..., :height, :width].to(torch.uint8).cpu() for s in one_by_one]
             x = x[..., : height // self.model.factor, : width // self.model.factor].cpu()
             yield from zip(indices, x, torch.stack(samples, 1), strict=True)
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto" is CUDA if there is one. Raises TrainingError for a GPU that is not there."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise TrainingError(f"--device {name}: choose auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: there is no CUDA GPU here: use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def pad(y: Tensor, x: Tensor, model: ConditionalModel) -> tuple[Tensor, Tensor]:

@@ -351,6 +351,10 @@ def test_an_eye_at_another_scale_keeps_its_vessels_and_its_field_of_view():
         shares = [e.y.float().mean().item() for e in (small, large)]
         assert shares[0] == pytest.approx(shares[1], rel=0.15)
         assert abs(small.x.float().mean() - large.x.float().mean()) < 1
+        for part, least in (("y", 0.6), ("x", 0.98)):  # at the same places
+            there = torch.nn.functional.interpolate(getattr(small, part)[None].float(), 192)[0]
+            both = torch.stack([there.flatten(), getattr(large, part).flatten().float()])
+            assert torch.corrcoef(both)[0, 1] > least
 
 
 @pytest.mark.parametrize("name", ["chasedb1", "chasedb1-all", "stare"])

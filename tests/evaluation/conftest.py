@@ -34,7 +34,7 @@ def make_run(tmp_path_factory):
             model.train().loss(*make_batch(images, range(8), config.data, rngs))
         if used_all:
             data = dataclasses.replace(config.data, use_valid=True)
-            config = dataclasses.replace(config, data=data)
+            model.config = dataclasses.replace(config, data=data)
         folder = tmp_path_factory.mktemp("runs") / name
         folder.mkdir()
         metadata = {"seed": "0", "step": "0", "data": config.data.train}
@@ -58,7 +58,7 @@ def loaded(make_run):
 @pytest.fixture
 def scored(loaded):
     """Such a run on an image set."""
-    return lambda name, images, **options: ScoredModel(*loaded(name), images, Options(**options))
+    return lambda name, images, **options: ScoredModel(loaded(name)[0], images, Options(**options))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import json
 import shutil
 
@@ -13,7 +14,7 @@ import torch
 from cnf import build
 from cnf.config import config_sha256
 from cnf.errors import CheckpointError, ConfigError, DataError, LedgerError, TrainingError
-from cnf.replication import evaluate, publishing, report, reproduce, results, run_folder
+from cnf.replication import evaluate, report, reproduce, results, run_folder
 from cnf.replication.data import load
 from cnf.replication.evaluate import settings
 from cnf.replication.metrics import METRICS, Value, metric, vessels
@@ -111,42 +112,46 @@ def test_files_hold_the_rows_that_were_returned(everything):
         assert ".." not in row.file and "/" not in row.file
 
 
-def test_the_command_of_a_row_asks_for_it(everything, loaded):
-    """Its options, parsed, take the metric at the setting of the row."""
-    for row in everything[0]:
-        words = row.command.split()
-        folder, on = words[4], words[words.index("--on") + 1]
-        assert folder == (row.run if row.model in REFERENCES else f"results/{row.run}")
-        flags = {w.removeprefix("--").replace("-", "_") for w in words if w.startswith("--")}
-        given = dict(zip(words, words[1:], strict=False))
-        numbers = {
-            name: kind(given[f"--{name}"])
-            for name, kind in (
-                *((n, int) for n in ("limit", "seed", "draws", "samples", "importance")),
-                *((n, float) for n in ("temperature", "threshold")),
-            )
-            if f"--{name}" in given
-        }
-        x = {"round_x": "round_x" in flags} if flags & {"round_x", "no_round_x"} else {}
-        options = Options(full="full" in flags, **numbers, **x)
-        images = fake(on, "test")
-        if row.model in REFERENCES:
-            m = ScoredModel(None, None, images, options, reference=row.model)
-        else:
-            m = ScoredModel(*loaded(row.run), images, options)
-        asked = [m] + ([other] if (other := evaluate.other_x(m)) else [])
-        of_x = next(one for one in asked if one.rounded_x == row.rounded_x)
-        wanted = dataclasses.replace(row.setting, threshold=None)
-        found = list(settings(METRICS[row.metric], of_x))
-        if row.metric.startswith("f_likeliest"):  # among the first of more samples
-            wanted = found[0]
-        assert wanted in found, (row.id, row.command)
-        stress = METRICS[row.metric].tag == "stress"
-        assert ("stress" in flags) == stress
-        assert (len(of_x.indices), of_x.options.seed) == (row.num_images, row.noise_seed) or (
-            row.model in REFERENCES
+def asked(command, models):
+    """The models that a command scores, x as it was trained and the other kind, and its flags."""
+    words = command.split()
+    given = dict(zip(words, words[1:], strict=False))
+    flags = {word for word in words if word.startswith("--")}
+    numbers = {
+        name: kind(given[f"--{name}"])
+        for kind, names in (
+            (int, ("limit", "seed", "draws", "samples", "importance")),
+            (float, ("temperature", "threshold")),
         )
-        assert of_x.options.threshold == (row.threshold if row.threshold_from == "given" else None)
+        for name in names
+        if f"--{name}" in flags
+    }
+    round_x = {"--round-x": True, "--no-round-x": False}
+    round_x = next((round_x[flag] for flag in flags & round_x.keys()), None)
+    options = Options(full="--full" in flags, round_x=round_x, **numbers)
+    folder, images = words[4], fake(given["--on"], "test")
+    reference = folder.replace("-", " ") if folder.replace("-", " ") in REFERENCES else None
+    model = None if reference else models(folder.removeprefix("results/"))
+    m = ScoredModel(model, images, options, reference=reference)
+    return [one for one in (m, evaluate.other_x(m)) if one is not None], flags
+
+
+def test_the_command_of_a_row_asks_for_it(everything, loaded):
+    """Its options take the metric at the setting of the row, of these weights and pictures."""
+    models = functools.cache(lambda name: loaded(name)[0])
+    for row in everything[0]:
+        scored, flags = asked(row.command, models)
+        (m,) = (one for one in scored if one.rounded_x == row.rounded_x)
+        wanted = dataclasses.replace(row.setting, threshold=None)
+        found = list(settings(METRICS[row.metric], m))
+        if row.metric.startswith("f_likeliest"):  # of the first samples, however many are drawn
+            wanted = dataclasses.replace(wanted, samples=m.samples)
+        assert wanted in found, (row.id, row.command)
+        assert ("--stress" in flags) == (METRICS[row.metric].tag == "stress")
+        assert len(m.indices) == row.num_images
+        assert row.model == (m.reference or m.config.model.kind)
+        assert m.options.seed == row.noise_seed
+        assert m.options.threshold == (row.threshold if row.threshold_from == "given" else None)
 
 
 def test_x_is_told_both_ways_by_full_and_references_are_of_the_same_x(everything):
@@ -299,7 +304,7 @@ def test_rows_say_what_they_are(published, make_run, tmp_path):
     rows = published(on="embedded-sr", samples=2, limit=2)
     of = {row.metric: row for row in rows if row.model == "flow"}
     row = of["bits_per_dim"]
-    _, config, _ = build.load_model(make_run("sr-flow") / "weights.safetensors")
+    config = build.load(make_run("sr-flow") / "weights.safetensors").config
     weights = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     assert row.weights == "results/sr-flow/weights.safetensors"
     assert row.weights_sha256 == run_folder.file_sha256(weights)
@@ -417,8 +422,8 @@ def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
     assert given.command.endswith("--samples 2 --threshold 0.4375")
     sister = make_run("vessels-flow")
     (row,) = f_valid("vessels-flow-all", threshold_from=sister)
-    model, config, _ = build.load_model(sister / "weights.safetensors")
-    valid = ScoredModel(model, config, eyes(split="valid"), Options(samples=2))
+    model = build.load(sister / "weights.safetensors")
+    valid = ScoredModel(model, eyes(split="valid"), Options(samples=2))
     assert row.threshold == best_threshold(*vessels.pooled(valid, valid.means(2)))
     assert row.threshold_from == f"{sister.parent.name}/vessels-flow"
     assert row.command.endswith(f"--threshold-from {row.threshold_from}")
@@ -482,7 +487,7 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
     assert (row.seed, row.steps, row.wall_s) == (3, 999, 499.5)
     assert row.hardware == f"{run_folder.processor()}, 1 threads"
     history = (folder / "mine" / "history.jsonl").read_text().splitlines()
-    assert len(history) == publishing.MAX_LINES
+    assert len(history) == run_folder.MAX_LINES
     assert (history[0], history[-1]) == (lines[0], lines[-1])
     card = (folder / "mine" / "card.md").read_text()
     assert card == report.card(folder / "mine", folder)
@@ -505,7 +510,7 @@ def test_publishing_refuses_large_weights_and_another_run(published, tmp_path, m
     published()
     with pytest.raises(LedgerError, match="holds other weights: give another --name"):
         published("sr-baseline", name="sr-flow")
-    monkeypatch.setattr(publishing, "MAX_BYTES", 1000)
+    monkeypatch.setattr(run_folder, "MAX_BYTES", 1000)
     with pytest.raises(LedgerError, match="MB, more than 0: evaluate without --publish"):
         published("sr-baseline")
     folder = tmp_path / "results"

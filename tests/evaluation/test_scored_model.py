@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnf import noise
+from cnf import flow, noise
 from cnf.errors import ConfigError, DataError, LedgerError
 from cnf.replication import scored_model
 from cnf.replication.data import Example, ImageSet, load
@@ -37,7 +37,7 @@ def test_bits_per_dim_divide_by_all_sub_pixels(scored):
 @pytest.mark.parametrize("name", ["sr-flow", "sr-baseline"])
 def test_batch_size_changes_no_number(loaded, name):
     one, many = (
-        ScoredModel(*loaded(name), PATCHES, Options(limit=7), batch_size=size).log_probs()
+        ScoredModel(loaded(name)[0], PATCHES, Options(limit=7), batch_size=size).log_probs()
         for size in (1, 5)
     )
     np.testing.assert_allclose(one, many, rtol=1e-5)  # float32 sums in another order
@@ -161,7 +161,7 @@ def test_marginal_is_the_mean_of_keyed_samples(scored, vessels):
 
 def test_samples_come_a_few_at_a_time_and_stay_the_same(scored, monkeypatch):
     together = scored("sr-flow", PATCHES, limit=2).means(5)
-    monkeypatch.setattr(scored_model, "CHUNK", 2 * 2 * 3 * 32 * 32)
+    monkeypatch.setattr(flow, "AT_ONCE", 2 * 2 * 3 * 32 * 32)
     apart = scored("sr-flow", PATCHES, limit=2).means(5)
     torch.testing.assert_close(together, apart)
 

@@ -165,7 +165,8 @@ def test_curves_of_bicubic_interpolation_are_of_the_same_x(loaded):
     model, config = loaded("sr-flow")
     for rounded in (True, False):
         data = dataclasses.replace(config.data, round_x=rounded)
-        m = ScoredModel(model, dataclasses.replace(config, data=data), photographs())
+        model.config = dataclasses.replace(config, data=data)
+        m = ScoredModel(model, photographs())
         assert torch.equal(m.reference_of("bicubic").x(0), m.x(0))
         assert torch.equal(m.x(0), m.x(0).round()) == rounded
 

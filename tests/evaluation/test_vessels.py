@@ -43,18 +43,28 @@ def few_crops(monkeypatch):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
-    """How many samples were drawn, counted."""
+def passes(monkeypatch):
+    """(temperature, samples, pictures) of every pass over samples."""
     found = []
-    sample = scored_model.sample
+    drawn = ScoredModel.drawn
 
-    def counted(*arguments):
-        for one in sample(*arguments):
-            found.append(len(one))
-            yield one
+    def counted(self, temperature, n):
+        found.append((temperature, n, len(self.indices)))
+        return drawn(self, temperature, n)
 
-    monkeypatch.setattr(scored_model, "sample", counted)
+    monkeypatch.setattr(ScoredModel, "drawn", counted)
+    for name in ("means", "singles"):
+        monkeypatch.setattr(ScoredModel, name, only_kept(name))
     return found
+
+
+def only_kept(name):
+    def kept(self, given):
+        key = (name, given)
+        assert self.has(key), f"{name} are drawn again"
+        return self.once(key, None)
+
+    return kept
 
 
 @pytest.mark.parametrize("name", ["flow", "baseline", "weighted"])
@@ -101,7 +111,7 @@ def test_references_are_the_second_observer_and_the_truth(m):
     assert told(m(images=eyes(seconds=False)).reference_of("second observer"), *both) == set()
 
 
-def test_all_comes_from_one_pass(m, drawn):
+def test_all_comes_from_one_pass(m, passes):
     ours = m()
     ours.valid = m(images=eyes(split="valid", count=2))
     vessels.prepare(ours)
@@ -110,7 +120,7 @@ def test_all_comes_from_one_pass(m, drawn):
     told(ours, "basic", "full")
     vessels.curves(ours)
     vessels.per_image(ours)
-    assert sum(drawn) == 16 * 3 + 16 * 2
+    assert passes == [(1.0, 16, 3), (1.0, 16, 2)]
 
 
 # -- F ---------------------------------------------------------------------------------------------
@@ -151,10 +161,11 @@ def test_validation_split_chooses_the_threshold(m, monkeypatch):
 def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeypatch):
     model, config = loaded("vessels-baseline")
     monkeypatch.setattr(evaluate, "load", lambda name, split, root: eyes(name, split))
-    assert evaluate.validation(ScoredModel(model, config, eyes()), None) is not None
-    assert evaluate.validation(ScoredModel(model, config, eyes(split="valid")), None) is None
-    used = dataclasses.replace(config, data=dataclasses.replace(config.data, use_valid=True))
-    assert evaluate.validation(ScoredModel(model, used, eyes()), None) is None
+    assert evaluate.validation(ScoredModel(model, eyes()), None) is not None
+    assert evaluate.validation(ScoredModel(model, eyes(split="valid")), None) is None
+    data = dataclasses.replace(config.data, use_valid=True)
+    model.config = dataclasses.replace(config, data=data)
+    assert evaluate.validation(ScoredModel(model, eyes()), None) is None
 
 
 def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):
@@ -162,9 +173,9 @@ def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make
         ("vessels-baseline", "is a vessels bernoulli, the run a vessels flow"),
         ("vessels-flow-all", "trained on the validation split"),
     ):
-        options = Options(threshold_from=str(make_run(name)))
+        m = ScoredModel(loaded("vessels-flow")[0], eyes(), Options(threshold_from=make_run(name)))
         with pytest.raises(ConfigError, match=message):
-            evaluate.validation(ScoredModel(*loaded("vessels-flow"), eyes(), options), None)
+            evaluate.validation(m, None)
 
 
 @torch.no_grad()

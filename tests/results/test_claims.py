@@ -1,12 +1,11 @@
-"""Claims stand on rows of the ledger: a rule that does not hold voids a verdict."""
+"""Claims stand on rows: a rule that does not hold voids a verdict."""
 
 import pytest
 import yaml
 
 from cnf.errors import LedgerError
-from cnf.replication import claims
-from cnf.replication import results as ledger
-from tests.results.rows import GOOD
+from cnf.replication import claims, results
+from tests.results.rows import row
 
 CLAIM = {"id": "bits", "place": "a table", "says": "fewer bits", "tag": "confirmed"}
 CLAIM |= {"source": "a copy", "verdict": "same", "cause": "measured"}
@@ -17,19 +16,13 @@ BASE = {"run": "base", "metric": "bits_per_dim"}
 
 @pytest.fixture
 def judged(tmp_path):
-    """Claims of one claim with changes, beside a ledger in which flow has 2.5 and base 4 bits."""
+    """A claim with changes, beside rows in which flow has 2.5 and base 4 bits."""
     rows = [("flow", 2.5, "test"), ("base", 4.0, "test"), ("flow", 9.0, "valid")]
-    ledger.append(
-        [
-            ledger.make_row(GOOD | {"id": f"{r}-{s}", "run": r, "value": v, "split": s})
-            for r, v, s in rows
-        ],
-        tmp_path,
-    )
+    results.write([row(run=r, value=v, split=s) for r, v, s in rows], tmp_path)
 
     def read(**changes):
         (tmp_path / "claims.yml").write_text(yaml.safe_dump({"claims": [CLAIM | changes]}))
-        return ledger.claims(tmp_path).claims[0]
+        return claims.read(tmp_path)[0]
 
     return read
 
@@ -70,24 +63,64 @@ def test_a_verdict_needs_its_rows_and_one_that_could_not_be_given_does_not(judge
     assert judged(ours=[{"run": ["nobody", "flow"], "metric": "bits_per_dim"}], holds=["#0 < 3"])
 
 
-def test_the_newest_row_stands_for_those_it_supersedes(judged, tmp_path):
-    assert judged(ours=["flow-test"], holds=["#0 < 3"])
-    newer = GOOD | {"id": "newer", "run": "flow", "value": 3.5, "supersedes": "flow-test"}
-    ledger.append([ledger.make_row(newer)], tmp_path)
-    for wanted in (FLOW, "flow-test"):
-        with pytest.raises(LedgerError, match="'#0 < 3' is 3.5 < 3"):
-            judged(ours=[wanted], holds=["#0 < 3"])
-    judged(ours=["flow-test"], holds=["3 < #0"])
-    assert "row `newer`" in claims.claims_text(tmp_path)
+def test_a_row_that_is_made_again_is_judged_again(judged, tmp_path):
+    judged(ours=[FLOW], holds=["#0 < 3"])
+    assert "row `flow/tinyimagenet32-test/bits_per_dim`" in claims.text(tmp_path)
+    results.write([row(run="flow", value=3.5)], tmp_path)
+    with pytest.raises(LedgerError, match="'#0 < 3' is 3.5 < 3"):
+        judged(ours=[FLOW], holds=["#0 < 3"])
+    judged(ours=[FLOW], holds=["3 < #0"])
 
 
-def test_every_claim_says_what_would_change_its_verdict(judged, tmp_path):
-    assert judged().would_change == "a longer run"
-    for changes in ({"would_change": ""}, {"would_change": None}):
-        with pytest.raises(LedgerError, match="would_change"):
-            judged(**changes)
-    (tmp_path / "claims.yml").write_text(
-        yaml.safe_dump({"claims": [{k: v for k, v in CLAIM.items() if k != "would_change"}]})
-    )
-    with pytest.raises(LedgerError, match="would_change"):
-        claims.claims(tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tag": "probably"}, "tag"),
+        ({"verdict": "better"}, "verdict"),
+        ({"value": 1.0, "verdict": "open"}, "go together"),
+        ({"value": 1.0, "unit": "F", "verdict": "different"}, "needs a row of ours"),
+        ({"value": 1.0, "unit": "F", "tag": "unconfirmed", "ours": [FLOW]}, "confirm it first"),
+        ({"ours": ["nothing"]}, "ours"),
+        ({"ours": [{"colour": "red"}]}, "rows have no field 'colour'"),
+        ({"ours": [{"run": ["flow", "base"], "metric": "*", "split": "*"}]}, "2 rows have"),
+        ({"cause": ""}, "cause"),
+        ({"would_change": ""}, "would_change"),
+        ({"would_change": None}, "would_change"),
+        ({"certainty": 1}, "certainty"),
+    ],
+)
+def test_a_claim_that_does_not_fit_is_refused(judged, changes, message):
+    judged()
+    with pytest.raises(LedgerError, match=message):
+        judged(**changes)
+
+
+def test_claims_are_named_once_and_say_what_would_change_them(tmp_path):
+    short = {k: v for k, v in CLAIM.items() if k != "would_change"}
+    for many, message in (([CLAIM] * 2, "claim 'bits' is there twice"), ([short], "would_change")):
+        (tmp_path / "claims.yml").write_text(yaml.safe_dump({"claims": many}))
+        with pytest.raises(LedgerError, match=message):
+            claims.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"values": {"set5": {"psrn": 30.0}}}, "psrn"),
+        ({"values": {"set5": {"psnr": "high"}}}, "psnr"),
+        ({"values": {"set5": {"psnr": -1.0}}}, "psnr"),
+        ({"source": ""}, "source"),
+        ({"experiment": "faces"}, "experiment"),
+        ({"year": 2017}, "year"),
+    ],
+)
+def test_a_published_figure_that_does_not_fit_is_refused(tmp_path, changes, message):
+    work = {"method": "A", "experiment": "sr", "setting": "x2", "source": "a table"}
+    work |= {"values": {"set5": {"psnr": [30.0, 1.5]}}}
+    path = tmp_path / "published.yml"
+    path.write_text(yaml.safe_dump({"published": [work]}))
+    (figure,) = claims.published(tmp_path)
+    assert (figure.value, figure.deviation) == (30.0, 1.5)
+    path.write_text(yaml.safe_dump({"published": [work | changes]}))
+    with pytest.raises(LedgerError, match=message):
+        claims.published(tmp_path)

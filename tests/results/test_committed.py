@@ -1,86 +1,129 @@
-"""What is committed: the ledger, the claims, the README's table, the cards of the runs."""
+"""What is committed: the evaluations, the claims, the README's tables, the cards of the runs."""
 
+import csv
+import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
-import yaml
+from pydantic import ConfigDict, create_model
 
 from cnf.errors import LedgerError
-from cnf.replication import publishing, run_folder
-from cnf.replication import results as ledger
+from cnf.replication import claims, report, results, run_folder
+from cnf.replication.metrics import METRICS
+from cnf.replication.results import REFERENCES, REPOSITORY, RESULTS, Row
 
-RUNS = sorted(p.parent for p in ledger.RESULTS.glob("*/weights.safetensors"))
-
-
-def test_ledger_can_be_read():
-    ledger.read()
+RUNS = sorted(p.parent for p in RESULTS.glob("*/weights.safetensors"))
+ROWS = results.read()
 
 
-def test_readme_shows_the_ledger():
-    path = ledger.REPOSITORY / "README.md"
-    assert path.read_text() == _rewritten(path), "run `python -m cnf results readme`"
+def test_evaluations_are_well_formed():
+    types = {field.name: (field.type, ...) for field in dataclasses.fields(Row)}
+    strict = create_model("Row", __config__=ConfigDict(strict=True), **types)
+    for row in ROWS:
+        strict.model_validate(vars(row))
+        assert row.standard_error is None or 0 <= row.standard_error < np.inf, row.id
+        assert 0 < row.num_images <= (row.limit or row.num_images), row.id
+        hashes = [row.data_sha256, row.weights_sha256, row.config_sha256]
+        assert all(h is None or re.fullmatch("[0-9a-f]{64}", h) for h in hashes), row.id
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", row.date) and row.split in ("valid", "test"), row.id
+        assert row.experiment in METRICS[row.metric].tasks, row.id
+        assert (row.model in REFERENCES) == (row.weights_sha256 is None), row.id
+        if row.protocol is not None:  # the standard one rounds x
+            assert row.metric.startswith(("psnr", "ssim")), row.id
+            assert (row.protocol == "standard") == row.rounded_x, row.id
+        assert (row.rounded_x is None) == (row.experiment == "vessels"), row.id
+        if row.model in REFERENCES:
+            assert row.model in METRICS[row.metric].references, row.id
+    assert len({row.id for row in ROWS}) == len(ROWS)
 
 
-def _rewritten(path):
-    copy = path.read_text()
-    try:
-        return ledger.readme(path)
-    finally:
-        path.write_text(copy)
+def test_rows_lie_where_they_say():
+    paths = [p for p in RESULTS.glob("*/evaluations/*.json") if not p.stem.endswith(".curves")]
+    for path in paths:
+        for row in results.read_file(path):
+            assert path == RESULTS / row.run / "evaluations" / f"{row.file}.json"
+    assert len(ROWS) > 1000  # nobody lost them
 
 
 def test_rows_name_weights_that_are_there():
-    for row in ledger.current(ledger.read()):
-        if row.weights is not None:
-            assert run_folder.file_sha256(ledger.REPOSITORY / row.weights) == row.weights_sha256
+    named = {(row.weights, row.weights_sha256) for row in ROWS if row.weights is not None}
+    for path, sha256 in named:
+        assert run_folder.file_sha256(REPOSITORY / path) == sha256
+    assert {path for path, _ in named} == {
+        str((run / "weights.safetensors").relative_to(REPOSITORY)) for run in RUNS
+    }
+
+
+def test_curves_are_of_the_weights_beside_them():
+    for path in RESULTS.glob("*/evaluations/*.curves.json"):
+        found = json.loads(path.read_text())["weights_sha256"]
+        weights = path.parent.parent / "weights.safetensors"
+        assert found == run_folder.file_sha256(weights), f"evaluate {path} again with --full"
+
+
+def test_values_an_image_have_the_mean_of_their_row():
+    """Bits and F, whose rows are means over images, where the file holds all of them."""
+    checked = 0
+    for path in RESULTS.glob("*/evaluations/*.csv"):
+        with path.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        run, of = path.parent.parent.name, {}
+        for row in ROWS:
+            if row.run == run and row.file == path.stem and row.divided_by != "field of view":
+                of.setdefault(row.metric, row)
+        for column, metric in (("f_half", "f_half_image"), ("bits_per_pixel", "bits_per_pixel")):
+            if column in lines[0] and metric in of:
+                mean = np.mean([float(line[column]) for line in lines])
+                assert mean == pytest.approx(of[metric].value, abs=2e-6), (run, path.stem)
+                checked += 1
+    assert checked > 10
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda p: p.name)
 def test_committed_run_is_small_and_has_its_card(folder):
     assert (folder / "weights.safetensors").stat().st_size <= run_folder.MAX_BYTES
-    assert (folder / "card.md").read_text() == publishing.card(folder), (
-        'run python -c "from cnf import publishing; publishing.write_cards()"'
-    )
+    text = (folder / "card.md").read_text()
+    assert text == report.card(folder), "run `python -m cnf results readme`"
     assert {"config.json", "history.jsonl", "history.png"} <= {p.name for p in folder.iterdir()}
 
 
-def test_terms_of_weights_are_those_of_their_strictest_data():
-    (imagenet,) = publishing.terms("tinyimagenet32")
-    assert "non-commercial" in imagenet
-    assert publishing.terms("tinyimagenet64+embedded-sr64") == [imagenet]
-    assert publishing.terms("imagenet64-vandenoord+tinyimagenet64") == [imagenet]
-    assert len(publishing.terms("drive+folder:mine")) == 2
-    assert publishing.terms("embedded-sr+known-smooth") == publishing.terms("embedded-sr")
-    assert "as you like" in publishing.terms("embedded-sr")[0]
+def test_cards_say_which_names_mean_the_run_and_what_it_began_with():
+    cards = {run.name: (run / "card.md").read_text() for run in RUNS}
+    assert 'The name "vessels" means it.' in cards["vessels-flow-cpu-s0"]
+    assert "began with the weights of `sr-flow-cpu-s0`" in cards["sr-flow-photos-s0"]
+    assert "sample vessels-flow-cpu-s0 EYE.png" in cards["vessels-flow-cpu-s0"]
+    assert "oise was added" in cards["sr-flow-cpu-s0"]
 
 
-def test_curves_are_of_the_weights_beside_them():
-    for path in ledger.RESULTS.glob("*/scores/*-curves.json"):
-        weights = path.parent.parent / "weights.safetensors"
-        found = json.loads(path.read_text())["weights_sha256"]
-        assert found == run_folder.file_sha256(weights), f"evaluate {path} again with --full"
+def test_readme_shows_the_rows(tmp_path):
+    path = tmp_path / "README.md"
+    text = (REPOSITORY / "README.md").read_text()
+    path.write_text(text)
+    assert report.readme(path) == text, "run `python -m cnf results readme`"
 
 
 def test_committed_results_name_no_machine():
-    for path in ledger.RESULTS.rglob("*"):
+    for path in RESULTS.rglob("*"):
         if path.suffix in (".json", ".jsonl", ".md", ".yml", ".csv"):
-            assert not re.search(
-                r"(?<![\w.])/(?:home|root|work|tmp|opt|Users)/", path.read_text()
-            ), path
+            found = re.search(r"(?<![\w.])/(?:home|root|work|tmp|opt|Users)/", path.read_text())
+            assert not found, path
 
 
-def test_claims_are_valid():
-    found = ledger.claims()
-    tags = {claim.id: claim.tag for claim in found.claims}
+# -- claims ----------------------------------------------------------------------------------------
+
+
+def test_claims_hold():
+    found = {claim.id: claim for claim in claims.read()}
     # no readable copy of the tables was found: figures are recollections until someone confirms
-    assert all(c.tag == "unconfirmed" or "recollection" not in c.source for c in found.claims)
-    assert {"bits-imagenet32-flow", "bits-imagenet32-factorised"} <= tags.keys()
+    assert all(c.tag == "unconfirmed" or "recollection" not in c.source for c in found.values())
+    assert {"bits-imagenet32-flow", "bits-imagenet32-factorised"} <= found.keys()
 
 
 def test_open_is_only_what_a_holder_of_the_pdf_can_close():
     """A figure that is recalled, and rows of ours that were compared with it."""
-    for claim in ledger.claims().claims:
+    for claim in claims.read():
         if claim.verdict == "open":
             assert claim.tag == "unconfirmed" and claim.value is not None, claim.id
             assert claim.ours and claim.holds and "confirm" in claim.cause, claim.id
@@ -88,109 +131,36 @@ def test_open_is_only_what_a_holder_of_the_pdf_can_close():
 
 def test_what_a_cause_points_to_is_there():
     titles = set()
-    for page in (ledger.REPOSITORY / "book").glob("*.md"):
+    for page in (REPOSITORY / "book").glob("*.md"):
         titles |= set(re.findall(r"^# (.+)$", page.read_text(), re.MULTILINE))
-    for claim in ledger.claims().claims:
+    for claim in claims.read():
         for title in re.findall(r'chapter "([^"]+)"', claim.cause):
             assert title in titles, claim.id
         for path in re.findall(r"\b(?:tests|results|book)/[\w./-]*\w", claim.cause):
-            assert (ledger.REPOSITORY / path).exists(), claim.id
+            assert (REPOSITORY / path).exists(), claim.id
 
 
 def test_unconfirmed_claims_are_never_shown_as_facts():
-    found = ledger.claims().claims
-    lines = re.findall(r"^- \*\*.+$", ledger.claims_text(), re.MULTILINE)
+    text, found = claims.text(), claims.read()
+    lines = re.findall(r"^- \*\*.+$", text, re.MULTILINE)
     assert len(lines) == len(found)
     for claim in found:
-        line = f"- **{claim.verdict}**: {ledger.told(claim)}"
+        line = f"- **{claim.verdict}**: {claims.told(claim)}"
         assert line in lines
         assert ("(recalled, unconfirmed)" in line) == (claim.tag == "unconfirmed")
-
-
-def test_claims_show_rows_that_nothing_supersedes():
-    shown = set(re.findall(r"row `([^`]+)`", ledger.claims_text()))
-    assert shown and shown <= {row.id for row in ledger.current(ledger.read())}
+    shown = set(re.findall(r"row `([^`]+)`", text))
+    assert shown and shown <= {row.id for row in ROWS}
 
 
 def test_published_figures_are_well_formed():
-    found = ledger.published()
+    found = claims.published()
     assert len({(f.method, f.data, f.metric, f.setting) for f in found}) == len(found)
     assert {f.experiment for f in found} == {"sr", "vessels"}
-    (bicubic,) = ledger.published(method="bicubic", data="set5", metric="psnr")
+    (bicubic,) = claims.published(method="bicubic", data="set5", metric="psnr")
     # with MATLAB's kernel 33.69 or 33.66, as Y is made: another unit or set would be far away
     assert abs(bicubic.value - 33.67) < 0.02 and bicubic.incomparable is None
     # bits of p(y) say nothing about bits of p(y|x); the paper's own numbers are claims, not context
     assert all(f.incomparable for f in found if f.metric == "bits_per_dim" or f.data == "div2k")
     assert not any("winkler" in (f.method + f.source).lower() for f in found)
     with pytest.raises(LedgerError, match="no field 'colour'"):
-        ledger.published(colour="red")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"values": {"set5": {"psrn": 30.0}}}, "psrn"),
-        ({"values": {"set5": {"psnr": "high"}}}, "psnr"),
-        ({"values": {"set5": {"psnr": -1.0}}}, "psnr"),
-        ({"source": ""}, "source"),
-        ({"experiment": "faces"}, "experiment"),
-        ({"year": 2017}, "year"),
-    ],
-)
-def test_published_figure_that_does_not_fit_is_refused(tmp_path, changes, message):
-    work = {"method": "A", "experiment": "sr", "setting": "x2", "source": "a table"}
-    work |= {"values": {"set5": {"psnr": [30.0, 1.5]}}}
-    path = tmp_path / "published.yml"
-    path.write_text(yaml.safe_dump({"published": [work]}))
-    (figure,) = ledger.published(tmp_path)
-    assert (figure.value, figure.deviation) == (30.0, 1.5)
-    path.write_text(yaml.safe_dump({"published": [work | changes]}))
-    with pytest.raises(LedgerError, match=message):
-        ledger.published(tmp_path)
-
-
-def test_paper_figures_come_from_the_claims():
-    figure = ledger.paper_figure("sr", "flow", "bits_per_dim", "tinyimagenet32", ledger.RESULTS)
-    assert (figure.value, figure.tag) == (3.01, "unconfirmed")
-    assert ledger.paper_figure("sr", "flow", "psnr", "set5", ledger.RESULTS) is None
-
-
-CLAIM = {
-    "id": "one",
-    "place": "a table",
-    "says": "a number",
-    "tag": "unconfirmed",
-    "source": "recollection",
-    "verdict": "open",
-    "cause": "not judged",
-    "would_change": "a run",
-}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"tag": "probably"}, "tag"),
-        ({"verdict": "better"}, "verdict"),
-        ({"value": 1.0}, "go together"),
-        ({"value": 1.0, "unit": "F", "verdict": "different"}, "needs a row of ours"),
-        ({"value": 1.0, "unit": "F", "verdict": "same", "ours": ["x"]}, "confirm it first"),
-        ({"ours": ["nothing"]}, "names no row 'nothing'"),
-        ({"cause": ""}, "cause"),
-        ({"would_change": ""}, "would_change"),
-        ({"certainty": 1}, "certainty"),
-    ],
-)
-def test_claim_that_does_not_fit_is_refused(tmp_path, changes, message):
-    path = tmp_path / "claims.yml"
-    path.write_text(yaml.safe_dump({"claims": [CLAIM]}))
-    ledger.claims(tmp_path)
-    path.write_text(yaml.safe_dump({"claims": [CLAIM | changes]}))
-    with pytest.raises(LedgerError, match=message):
-        ledger.claims(tmp_path)
-
-
-def test_claims_are_named_once(tmp_path):
-    (tmp_path / "claims.yml").write_text(yaml.safe_dump({"claims": [CLAIM, CLAIM]}))
-    with pytest.raises(LedgerError, match="claim 'one' is there twice"):
-        ledger.claims(tmp_path)
+        claims.published(colour="red")

@@ -1,23 +1,9 @@
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from cnf.features import Features
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior, Split, Squeeze
 from cnf.nets import CouplingNet, set_precision
 from tools.bench.work import Adapter, Work
-
-
-class Given(Features):
-    """Stands where the feature network would be: h is given to `encode` and `draw`."""
-
-    def __init__(self, channels: Sequence[int]):
-        super().__init__()
-        self.channels = list(channels)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        raise NotImplementedError("h is given")
 
 
 class Ours(Adapter):
@@ -40,7 +26,9 @@ class Ours(Adapter):
                 layers += [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net)]
             last = level == work.levels - 1
             layers.append(GaussianPrior(channels) if last else Split(channels))
-        self.flow = ConditionalFlow(layers, Given([0, *[work.features] * work.levels]))
+        given = nn.Identity()  # where the feature network would be
+        given.channels = [0, *[work.features] * work.levels]
+        self.flow = ConditionalFlow(layers, given)
         self.flow.fast, self.flow.recompute = fast, recompute
         set_precision(self.flow, "bf16" if bf16 else "fp32")
 
@@ -56,11 +44,10 @@ class Ours(Adapter):
     def log_prob(self, y: Tensor, h: list[Tensor]) -> Tensor:
         return self.flow.encode(y, self.all_levels(h))[1]
 
-    def sample(self, h: list[Tensor]) -> Tensor:
-        return self.sample_many(h, 1)
-
-    def sample_many(self, h: list[Tensor], n: int) -> Tensor:
+    def sample_many(self, h: list[Tensor], n: int = 1) -> Tensor:
         return self.flow.draw(self.all_levels(h), n, 1.0, None).flatten(0, 1)
+
+    sample = sample_many
 
     def all_levels(self, h: list[Tensor]) -> list[Tensor]:
         """Our h[0] belongs to the resolution of y, where this flow has no layer: no channels."""

@@ -79,10 +79,8 @@ class Net(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, width: int):
         super().__init__(
-            nn.Conv2d(in_channels, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1),
-            nn.ReLU(),
+            *(nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(width, width, 1), nn.ReLU()),
             nn.Conv2d(width, out_channels, 3, padding=1),
         )
 

@@ -1,0 +1,354 @@
+"""Rows: how they are named, kept in files, looked up and printed."""
+
+import dataclasses
+import json
+
+import pandas
+import pytest
+
+from cnf.errors import LedgerError
+from cnf.replication import report, results
+from tests.results.rows import EYE, GOOD, PICTURE, reference, row
+
+WEIGHTED = {"bound": "uniform dequantization, importance-weighted", "draws": 8}
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "sr-flow-cpu/tinyimagenet32-test/bits_per_dim"),
+        (WEIGHTED, "sr-flow-cpu/tinyimagenet32-test/bits_per_dim-iw8"),
+        ({"draws": 4, "split": "valid"}, "sr-flow-cpu/tinyimagenet32-valid/bits_per_dim-d4"),
+        ({"rounded_x": True, "limit": 5}, "sr-flow-cpu/tinyimagenet32-test-x8-n5/bits_per_dim"),
+        ({"noise_seed": 3}, "sr-flow-cpu/tinyimagenet32-test-noise3/bits_per_dim"),
+        ({"data": "folder:mine"}, "sr-flow-cpu/folder-mine-test/bits_per_dim"),
+        (EYE, "sr-flow-cpu/drive-test/f_half-s64"),
+        (EYE | {"samples": 0}, "sr-flow-cpu/drive-test/f_half"),
+        (
+            EYE | {"metric": "bits_per_pixel", "divided_by": "field of view", "samples": None},
+            "sr-flow-cpu/drive-test/bits_per_pixel-view",
+        ),
+        (
+            PICTURE | {"samples": 1, "temperature": 0.8, "protocol": "released"},
+            "sr-flow-cpu/tinyimagenet32-test/psnr-t0.8-released",
+        ),
+    ],
+)
+def test_the_name_of_a_row_says_what_is_not_usual(changes, name):
+    assert row(**changes).id == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, "runs/sr-flow-cpu --on tinyimagenet32 --no-round-x"),
+        (
+            {"weights": "results/a/weights.safetensors"},
+            "results/a --on tinyimagenet32 --no-round-x",
+        ),
+        (
+            WEIGHTED | {"rounded_x": True, "noise_seed": 2, "limit": 9, "split": "valid"},
+            "runs/sr-flow-cpu --on tinyimagenet32 --split valid --limit 9 --seed 2 --importance 8 "
+            "--round-x",
+        ),
+        (
+            PICTURE | {"samples": 32, "temperature": 1.0},
+            "runs/sr-flow-cpu --on tinyimagenet32 --samples 32 --no-round-x",
+        ),
+        (
+            PICTURE | {"samples": 32, "temperature": 1.0, "protocol": "released"},
+            "runs/sr-flow-cpu --on tinyimagenet32 --full",
+        ),
+        (EYE, "runs/sr-flow-cpu --on drive --full"),
+        (EYE | {"samples": 32}, "runs/sr-flow-cpu --on drive"),
+        (
+            EYE | {"metric": "f_sample", "samples": 1, "temperature": 0.5},
+            "runs/sr-flow-cpu --on drive --temperature 0.5",
+        ),
+        (
+            EYE | {"metric": "f_valid", "threshold": 0.4375, "threshold_from": "given"},
+            "runs/sr-flow-cpu --on drive --threshold 0.4375 --full",
+        ),
+        (
+            EYE | {"metric": "f_valid", "threshold": 0.4, "threshold_from": "results/b"},
+            "runs/sr-flow-cpu --on drive --threshold-from results/b --full",
+        ),
+        (
+            EYE | {"metric": "largest_value", "samples": 40},
+            "runs/sr-flow-cpu --on drive --samples 240 --stress",
+        ),
+    ],
+)
+def test_the_command_of_a_row_gives_it_again(changes, command):
+    assert row(**changes).command == f"python -m cnf evaluate {command}"
+
+
+def test_the_command_of_a_reference_names_it():
+    bicubic = reference("bicubic", **PICTURE, rounded_x=True)
+    assert bicubic.command.endswith("evaluate bicubic --on tinyimagenet32 --round-x")
+    second = reference("second observer", **EYE | {"samples": None, "temperature": None})
+    assert second.command == "python -m cnf evaluate second-observer --on drive"
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_rows_survive_their_file_which_others_can_read(tmp_path):
+    rows = [row(), row(**WEIGHTED, git=None, dirty=True), row(**PICTURE, samples=0, version=3)]
+    (path,) = results.write(rows, tmp_path)
+    assert path == tmp_path / "sr-flow-cpu" / "evaluations" / "tinyimagenet32-test.json"
+    assert results.read(tmp_path) == results.read_file(path) == rows
+    content = json.loads(path.read_text())
+    assert content["run"] == "sr-flow-cpu" and content["made"][0]["git"] == "c" * 40
+    assert len(content["made"]) == 2
+    # what is shared is said once; what does not matter to a value is not there
+    assert content["values"][2].keys() == {"metric", "value", "standard_error", "samples"} | {
+        *("version", "made")
+    }
+    frame = pandas.DataFrame(content["values"])
+    assert list(frame.metric) == ["bits_per_dim", "bits_per_dim", "psnr"]
+    assert frame.value[0] == rows[0].value
+
+
+def test_a_run_has_a_file_for_each_set_and_each_way_to_look_at_it(tmp_path):
+    rows = [row(), row(rounded_x=True), row(run="other"), row(data="set5"), row(limit=2)]
+    assert len(results.write(rows, tmp_path)) == 5
+    assert {r.id for r in results.read(tmp_path)} == {r.id for r in rows}
+    (tmp_path / "other" / "evaluations" / "set5-test.curves.json").write_text("{}")
+    assert len(results.read(tmp_path)) == 5
+
+
+def test_values_of_the_same_weights_and_pictures_are_merged_and_others_replaced(tmp_path):
+    results.write([row(), row(**WEIGHTED)], tmp_path)
+    newer, more = row(value=2.4, date="2026-02-01"), row(**PICTURE, samples=0)
+    results.write([newer, more], tmp_path)
+    assert results.read(tmp_path) == [newer, row(**WEIGHTED), more]
+    for changed in ({"weights_sha256": "e" * 64}, {"data_sha256": "f" * 64}):
+        other = row(value=2.3, **changed)
+        results.write([other], tmp_path)
+        assert results.read(tmp_path) == [other]
+
+
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
+    (path,) = results.write([row(), row(**WEIGHTED)], tmp_path)
+    good = path.read_text()
+    content = json.loads(good)
+    first, second = content["values"]
+    bad = {
+        good[:-20]: "Expecting",
+        "null": "not an evaluation",
+        "[]": "not an evaluation",
+        json.dumps({k: v for k, v in content.items() if k != "run"}): "run",
+        json.dumps({k: v for k, v in content.items() if k != "made"}): "'made'",
+        json.dumps(content | {"colour": "red"}): "colour",
+        json.dumps(content | {"values": [first | {"hue": 1}]}): "hue",
+        json.dumps(content | {"values": [first | {"made": 7}]}): "range",
+        json.dumps(content | {"values": [first | {"value": "high"}]}): "not an evaluation",
+        json.dumps(content | {"values": [first | {"value": float("nan")}]}): "is nan",
+        json.dumps(content | {"values": [first, first]}): "bits_per_dim' is there twice",
+        json.dumps(content | {"values": [first | {"metric": "bpd"}]}): "unknown metric 'bpd'",
+        json.dumps(content | {"values": [first | {"bound": None}]}): "are a bound",
+        json.dumps(content | {"values": [second | {"metric": "psnr"}]}): "are a bound",
+    }
+    for text, message in bad.items():
+        path.write_text(text)
+        with pytest.raises(LedgerError) as error:
+            results.read(tmp_path)
+        assert str(path) in str(error.value) and message in str(error.value), text
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_refused(value):
+    with pytest.raises(LedgerError, match=f"bits_per_dim of sr-flow-cpu on .* is {value}"):
+        row(value=value)
+
+
+def test_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    (path,) = results.write([row()], tmp_path)
+    before = path.read_bytes()
+
+    def full(self, *_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        results.write([row(value=1.0)], tmp_path)
+    assert path.read_bytes() == before
+
+
+# -- words and tables ------------------------------------------------------------------------------
+
+
+def test_bounds_and_stand_ins_are_marked():
+    text = results.table([row()], ("model", "data", "value"))
+    assert text.splitlines()[-1] == "| flow | tinyimagenet32 test (stand-in) | ≤ 2.505 ± 0.012 |"
+    exact = row(model="logistic", bound="exact", stand_in=False, standard_error=None)
+    text = results.table([exact], ("model", "data", "value"))
+    assert text.splitlines()[-1] == "| logistic | tinyimagenet32 test | 2.505 |"
+
+
+def test_table_says_how_the_number_was_made():
+    how, metric = (results.COLUMNS[name][1] for name in ("how", "metric"))
+    assert how(row()) == "bound: uniform dequantization, x not rounded"
+    assert how(row(bound="exact", rounded_x=True)) == "exact, x rounded to 8 bits"
+    assert how(row(**PICTURE, samples=16, temperature=1.0)) == (
+        "x not rounded, 16 samples, temperature 1"
+    )
+    standard = row(**PICTURE, samples=1, temperature=0.8, rounded_x=True, protocol="standard")
+    assert how(standard) == "standard protocol, x rounded to 8 bits, 1 sample, temperature 0.8"
+    chosen = row(**EYE | {"metric": "f_valid", "threshold": 0.375})
+    assert how(chosen) == "64 samples, temperature 1, threshold 0.375"
+    assert metric(row(**WEIGHTED)) == "bits/dim (8 importance samples)"
+    inside = row(metric="bits_per_pixel", divided_by="field of view")
+    assert metric(inside) == "bits/pixel inside the field of view"
+    assert metric(standard) == "PSNR of the point estimate"
+
+
+def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings():
+    assert results.valued(row()) == "≤ 2.505 ± 0.012 bits/dim"
+    assert results.described(row()) == (
+        "bound: uniform dequantization, x not rounded; sr-flow-cpu after 6,000 steps; "
+        "2000 test pictures of tinyimagenet32, a stand-in"
+    )
+    short = row(steps=results.FEW - 1, stand_in=False, data="set5")
+    assert "sr-flow-cpu after only 1,999 steps; " in results.described(short)
+    assert "stand-in" not in results.described(short)
+    inside = row(metric="bits_per_pixel", divided_by="field of view")
+    assert results.described(inside).startswith("inside the field of view, bound: ")
+    assert "; bicubic; " in results.described(reference("bicubic", **PICTURE))
+    assert results.valued(row(**PICTURE | {"metric": "ssim"}, value=0.5)) == "0.5000 ± 0.0123"
+
+
+def test_unknown_columns_and_rows_are_named_and_a_row_is_shown_whole(tmp_path):
+    with pytest.raises(LedgerError, match="no column 'colour'"):
+        results.table([row()], ("colour",))
+    with pytest.raises(LedgerError, match="no row 'nothing'"):
+        results.show("nothing", tmp_path)
+    results.write([row()], tmp_path)
+    text = results.show(row().id, tmp_path)
+    assert all(field in text for field in (*GOOD, row().id, row().command))
+
+
+# -- looking rows up -------------------------------------------------------------------------------
+
+
+def test_select_finds_rows_by_their_fields():
+    usual, rounded, other = row(), row(rounded_x=True), row(run="sr-flow-cpu-s1")
+    picture = row(**PICTURE, data="set5", protocol="standard", rounded_x=True)
+    rows = [usual, rounded, other, picture]
+    assert results.select(rows, run="sr-flow-cpu", rounded_x=False) == [usual]
+    assert results.select(rows, run="sr-flow-cpu-*") == [other]
+    assert results.select(rows, protocol=None, rounded_x=True) == [rounded]
+    # alternatives: the first that has rows counts, not all of them
+    assert results.select(rows, data=["imagenet32-*", "set5", "tinyimagenet32"]) == [picture]
+    assert results.select(rows, metric="ssim") == []
+    with pytest.raises(LedgerError, match="no field 'colour'"):
+        results.select(rows, colour="red")
+
+
+def test_one_row_is_one_or_says_what_tells_them_apart():
+    rows = [row(), row(rounded_x=True), row(data="set5")]
+    part = row(data="set5", num_images=5)
+    assert results.one([part, *rows], data="set5") == rows[2]
+    assert results.one([part, *rows], data="set5", num_images=5) == part
+    with pytest.raises(LedgerError, match=r"2 rows .*-test/bits_per_dim, .*; choose by rounded_x$"):
+        results.one(rows, data="tinyimagenet32")
+    with pytest.raises(LedgerError, match="no row has data='set14'"):
+        results.one(rows, data="set14")
+
+
+def test_words_choose_rows_of_the_table():
+    bits, psnr = row(), row(**PICTURE, data="set5", protocol="standard")
+    assert results.matching([bits, psnr], ["PSNR", "set5", "Standard"]) == [psnr]
+    assert results.matching([bits, psnr], []) == [bits, psnr]
+    assert results.matching([bits, psnr], ["uniform"]) == [bits]
+    with pytest.raises(LedgerError, match="no row has 'set5' and 'bits'"):
+        results.matching([bits, psnr], ["set5", "bits"])
+
+
+# -- the tables of the README ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def readme(tmp_path):
+    """The text of a README of these rows."""
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+
+    def write(*rows):
+        results.write(rows, tmp_path)
+        text = report.readme(path, tmp_path)
+        assert path.read_text() == text
+        return text
+
+    return write
+
+
+def test_readme_is_rewritten_between_its_markers(readme, tmp_path):
+    ours = {"run": "sr-flow-cpu-s0"}
+    standard = {"data": "set5", "protocol": "standard", "rounded_x": True}
+    text = readme(
+        row(**ours),
+        row(**ours, split="valid", value=9.0),
+        row(**ours, limit=50, num_images=50, value=8.0),
+        row(**ours, rounded_x=True, value=2.775),
+        row(**ours | WEIGHTED, value=7.0),
+        row(**ours, **PICTURE, **standard, samples=32, temperature=1.0, value=37.2),
+    )
+    assert text.startswith(f"before\n{report.BEGIN}\n**Super-resolution x2, bits/dim")
+    assert text.endswith("\nafter\n") and "old" not in text
+    assert "| flow | ≤ 2.505 ± 0.012 | ≤ 2.775 ± 0.012 |" in text
+    # fewer pictures; another split; importance samples
+    assert not any(value in text for value in ("8.0", "9.0", "7.0"))
+    assert "| flow, mean of 8 samples or more | 37.20 ± 0.01 |" in text
+    assert "baseline" not in text and "DRIVE" not in text  # no row, no line
+    claim = {k: "a" for k in ("id", "place", "says", "source", "cause", "would_change")}
+    claims = {"claims": [claim | {"tag": "confirmed", "verdict": "could not"}]}
+    (tmp_path / "claims.yml").write_text(json.dumps(claims))  # which is YAML, too
+    assert "by verdict: 0 same, 0 different, 1 could not, 0 open." in readme()
+    (tmp_path / "README.md").write_text("no markers")
+    with pytest.raises(LedgerError, match="must hold"):
+        readme()
+
+
+def test_readme_tells_vessels_by_model_and_camera(readme):
+    flow, base = {"run": "vessels-flow-cpu-s0"}, {"run": "vessels-baseline-cpu-s0"}
+    pieces = {"metric": "components_ratio_sample", "samples": 1}
+    weighted = {"run": "vessels-weighted-087-s1", "model": "weighted"}
+    text = readme(
+        row(**EYE | flow | {"samples": 32}, value=0.5),
+        row(**EYE | flow, value=0.8301),
+        row(**EYE | flow | pieces, value=1.54),
+        row(**EYE | base | {"samples": 0}, model="bernoulli", value=0.8202),
+        row(**EYE | weighted),
+        row(**EYE | flow | {"data": "stare"}, value=0.7007),
+    )
+    assert "| flow | 6,000 | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
+    assert "| factorised baseline | 6,000 | 0.820 ± 0.012 |  |" in text
+    assert "| STARE, F at 0.5 |\n| --- | --- |\n| flow | 0.701 ± 0.012 |" in text
+    assert "weighted" not in text and "CHASE" not in text  # another seed; no row
+
+
+def test_readme_refuses_to_choose_between_rows(readme):
+    ours = {"run": "sr-flow-cpu-s0"}
+    with pytest.raises(LedgerError, match="2 rows .* choose by draws"):
+        readme(row(**ours), row(**ours, draws=8))
+
+
+def test_a_grid_says_how_long_a_model_was_trained():
+    """So that nobody compares a model that has learned with one that has not."""
+    rows = [row(steps=600), row(steps=13500, **PICTURE)]
+    lines = {"flow": {"run": GOOD["run"]}, "nobody": {"run": "no-run"}}
+    columns = {"bits": {"metric": "bits_per_dim"}}
+    written = report.Grid("Title", {}, lines, columns, steps=True).write(rows)
+    assert "| flow | 600 or 13,500 |" in written and "nobody" not in written
+    assert "steps" not in report.Grid("Title", {}, lines, columns).write(rows)
+
+
+def test_every_field_of_a_row_but_those_of_a_value_is_required():
+    needed = [f.name for f in dataclasses.fields(results.Row) if f.default is dataclasses.MISSING]
+    assert set(needed) == set(GOOD) - {"standard_error", "bound", "divided_by", "draws"}
