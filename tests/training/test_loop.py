@@ -405,7 +405,8 @@ def test_the_record_says_what_a_number_needs(tmp_path, configure):
     training.train(configure(), tmp_path)
     record = run_folder.read_record(tmp_path)
     last = run_folder.read_history(tmp_path)[-1]
-    assert record["took"] == {name: last[name] for name in ("seconds", "cpu_seconds")}
+    for name in ("seconds", "cpu_seconds"):  # the last validation counts
+        assert record["took"][name] >= last[name]
     assert (record["commit"], record["dirty"]) == run_folder.git_state()
     assert record["data"]["name"] == "embedded-sr" and len(record["data"]["train"]["sha256"]) == 64
     assert {"hardware", "threads", "processes", "torch", "config_sha256"} <= record.keys()
