@@ -1,8 +1,8 @@
 """Mistakes that the tests must see, as formulas: `make mutants` plants them one at a time.
 
 A mistake names a function or method by its dotted path below `cnf` and says what it does instead,
-given what is right and the arguments; of a constant, its value. So the lines of the package may
-move. A library after a module (`fused.torch.autograd.grad`) is replaced in that module alone.
+given what is right and the arguments. So the lines of the package may move. A library after a
+module (`fused.torch.autograd.grad`) is replaced in that module alone.
 """
 
 import contextlib
@@ -234,10 +234,12 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("noise.repeated", "samples after the first share their noise over the batch", shared),
         ("noise.logistic", "logistic noise is 1 % too wide", lambda right, *a: 1.01 * right(*a)),
     ],
-    "laws/test_fused.py": [
+    "laws/test_fused.py::test_a_chain_has_the_likelihood_of_its_layers": [
         ("fused.FusedSteps.folded", "the folded bias is not multiplied",
          lambda right, self: (lambda w, b, d: (w, torch.linalg.solve(w, b), d))(*right(self))),
         ("fused.FusedSteps.folded", "the log-determinant forgets the norms", forgets_norms),
+    ],
+    "laws/test_fused.py::test_a_chain_has_the_gradients_of_its_layers": [
         ("fused._Rebuilt.backward", "rebuilt gradients forget the log-determinant",
          lambda right, ctx, dz, dlog_det: right(ctx, dz, 0 * dlog_det)),
         ("fused.torch.autograd.grad", "the rebuilt gradient of t is scaled", gradients(
@@ -246,7 +248,9 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
             lambda right, outs, ins, seeds, k: (None, *right(outs, ins, seeds, **k)[1:]))),
         ("fused.torch.autograd.grad", "features receive no rebuilt gradient", gradients(
             lambda right, outs, ins, seeds, k: (*right(outs, ins, seeds, **k)[:-1], None))),
-        ("fused.REBUILT", "small levels are rebuilt too", lambda right: 0),
+    ],
+    "laws/test_fused.py::test_small_levels_keep_their_activations": [
+        ("fused.FusedSteps.hidden_bytes", "small levels are rebuilt too", lambda right, *a: 10**12),
     ],
     f"{MODELS}::test_log_prob_is_that_of_its_definition": [
         ("flow.with_levels", "layers get the features of the level before",

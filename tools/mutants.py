@@ -72,10 +72,7 @@ def plant(mutant: Mutant) -> None:
     """Replace the target, wherever the package has imported it."""
     (holder, name, found), wrong = find(mutant.target), mutant.wrong
     right = found.__func__ if isinstance(found, staticmethod) else found
-    if not callable(right):
-        planted = wrong(right)
-    else:
-        planted = functools.wraps(right, updated=())(lambda *a, **k: wrong(right, *a, **k))
+    planted = functools.wraps(right, updated=())(lambda *a, **k: wrong(right, *a, **k))
     setattr(holder, name, staticmethod(planted) if right is not found else planted)
     for module in [m for key, m in sys.modules.items() if key.split(".")[0] == "cnf"]:
         if vars(module).get(name) is right:
