@@ -132,9 +132,9 @@ def test_a_temperature_that_is_none_is_one_line(capsys, run, value):
 
 
 def test_what_a_stress_test_does_not_do_is_one_line(capsys, run):
-    for option in (["--figures"], ["--publish"], ["--draws", "2"], ["--temperature", "1"]):
+    for option in (["--figures"], ["--full"], ["--draws", "2"], ["--temperature", "1"]):
         line = error_of(capsys, "evaluate", run, "--stress", *option)
-        assert "--stress has draws and temperatures of its own" in line
+        assert "--stress has metrics, draws and temperatures of its own" in line
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["sample"]], ids=lambda c: c[0])
@@ -150,6 +150,8 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
     [
         (["sample", "nowhere", "a.png"], "nowhere holds no weights.safetensors"),
         (["evaluate", "nowhere"], "nowhere/weights.safetensors cannot be read"),
+        (["evaluate", "bicubic"], "bicubic answers on any image set: name one with --on"),
+        (["evaluate", "sr", "--round-x", "--no-round-x"], "contradict each other: give one"),
         (["sample", "sr"], "no picture given"),
         (["sample", "vessels", "a.png", "--fit", "--no-fit"], "contradict each other: give one"),
         (["sample", "sr", "a.png", "--fov", "b.png"], "--fov and --fit are for vessels"),
@@ -208,7 +210,7 @@ def test_dry_run_prints_an_estimate_and_writes_nothing(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_options_of_evaluate_arrive(run, monkeypatch, capsys):
+def test_options_of_evaluate_arrive(run, monkeypatch):
     got = {}
 
     def record(*arguments, **options):
@@ -220,17 +222,11 @@ def test_options_of_evaluate_arrive(run, monkeypatch, capsys):
         "--split valid --draws 3 --importance 8 --limit 5 --no-round-x --figures --publish --full"
     )
     assert cli.main(["evaluate", str(run), *words.split()]) == 0
-    assert got["arguments"] == (run, "embedded-sr", "valid")
-    assert "no image set named: using embedded-sr" in capsys.readouterr().out
-    expected = {
-        "draws": 3,
-        "importance": 8,
-        "limit": 5,
-        "round_x": False,
-        "figures": True,
-        "full": True,
-    }
-    assert {k: got[k] for k in expected} == expected and got["publish"] and not got["supersede"]
+    assert got["arguments"] == (run, None, "valid")
+    expected = {"draws": 3, "importance": 8, "limit": 5, "round_x": False, "seed": 0}
+    assert {k: got[k] for k in expected} == expected
+    assert got["figures"] and got["full"] and got["publish"] and not got["stress"]
+    assert got["samples"] is got["temperature"] is got["threshold"] is got["threshold_from"] is None
 
 
 @pytest.mark.parametrize("arguments", [["data", "list"], ["results", "table"]], ids=str)
