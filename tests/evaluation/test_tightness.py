@@ -115,6 +115,16 @@ def test_parts_of_a_pass_change_nothing(monkeypatch):
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
 
 
+def test_draws_of_keyed_noise_go_on_in_one_stream_a_picture():
+    model, y = probit(), every_y()[:3]
+    x = X.expand(3, -1, -1, -1)
+    found = tightness.log_weights(model, y, x, 4, noise.keyed(0, range(3)))
+    assert len(np.unique(found)) == found.size
+    keyed = noise.keyed(0, range(3))
+    apart = [model.log_prob(y, x, keyed).detach().numpy() for _ in range(4)]
+    np.testing.assert_allclose(found.T, apart, rtol=1e-12)
+
+
 def test_gaussian_noise_leaves_heavier_weights():
     """At the threshold p > 0 while normal q vanishes faster than any power: see the tail."""
     y = every_y()
