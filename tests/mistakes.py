@@ -8,8 +8,10 @@ module (`fused.torch.autograd.grad`) is replaced in that module alone.
 import contextlib
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +53,13 @@ def altered(self, **values):
     other = copy.copy(self)
     other.__dict__ |= values
     return other
+
+
+def uncounted(right, blocks, count, what):
+    place = 0
+    for block in blocks:
+        yield place, block
+        place += len(block)
 
 
 def total(t):
@@ -331,6 +340,32 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     ],
     "data/test_eye.py::test_the_largest_bright_region_is_found_with_its_holes_filled": [
         ("replication.data.field_of_view.convex_hull_image", "dark vessels are holes", itself),
+    ],
+    "data/test_catalogue.py": [
+        ("replication.data.eyes.DRIVE_IDS", "validation photographs in training",
+         lambda right: right | {"train": range(21, 41)}),
+        ("replication.data.photographs.uniform", "validation photographs by another hash",
+         lambda right, name: right(name[::-1])),
+        ("replication.data.folders.whole", "benchmarks mirrored",
+         lambda right, path: (lambda e, odd: (replace(e, y=e.y.flip(-1)), odd))(*right(path))),
+        ("replication.data.eyes.to_tensor", "labels beside their picture",
+         lambda right, pixels: right(pixels[:, ::-1] if pixels.ndim == 2 else pixels)),
+    ],
+    "data/test_pickles.py": [
+        ("replication.data.pickles._Unpickler.find_class", "a pickle may name anything",
+         lambda right, self, *names: right.__globals__["STAND_INS"].get(names)
+         or pickle.Unpickler.find_class(self, *names)),
+        ("replication.data.pickles.KINDS", "arrays of any dtype",
+         lambda right: (*right, "O", "V8", "U4", "M8")),
+    ],
+    "data/test_imagenet.py": [
+        ("replication.data.imagenet.held_out", "held-out pictures are others in every call",
+         lambda right, count: np.random.default_rng().permutation(right(count))),
+        ("replication.data.imagenet._counted", "an incomplete set passes", uncounted),
+    ],
+    "data/test_inventory.py::test_one_wrong_pixel_is_refused_naming_picture_and_hashes": [
+        ("replication.data.inventory.arrays", "only the first picture is verified",
+         lambda right, *a: islice(right(*a), 1)),
     ],
     "training/test_recompute.py": [
         ("replication.training.Run._guard", "the guard never stops a run", nothing),
