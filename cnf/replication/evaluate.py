@@ -107,7 +107,7 @@ def evaluate(
         found = _score(m, tags, maker)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
         if not stress and asked.limit is None:
-            write_beside(target / name / "evaluations", m, maker.sha256)
+            write_beside(target / name / "evaluations" / found[0].file, m, maker.sha256)
         if figures:
             from cnf.replication.figures import draw_figures  # takes a second
 
@@ -298,14 +298,13 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     return {m.task.bits + end: bits} | of_task.per_image(m)
 
 
-def write_beside(folder: Path, m: ScoredModel, weights: str) -> None:
-    """`<set>-<split>.csv`, a line an image, so that any mean and error can be had again; with full
-    also what curves are drawn from."""
+def write_beside(stem: Path, m: ScoredModel, weights: str) -> None:
+    """`<stem>.csv`, a line an image, so that any mean and error can be had again; with full also
+    what curves are drawn from."""
     values = per_image(m)
     if (other := other_x(m)) is not None:
         values |= per_image(other)
-    stem = m.images.name.rsplit("/", 1)[-1].replace(":", "-") + f"-{m.images.split}"
-    path = folder / f"{stem}.csv"
+    path = stem.with_name(f"{stem.name}.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
