@@ -1,8 +1,8 @@
 """Mistakes that the tests must see, as formulas: `make mutants` plants them one at a time.
 
 A mistake names a function or method by its dotted path below `cnf` and says what it does instead,
-given what is right and the arguments. So the lines of the package may move. A library after a
-module (`fused.torch.autograd.grad`) is replaced in that module alone.
+given what is right and the arguments; of a constant, its value. So the lines of the package may
+move. A library after a module (`fused.torch.autograd.grad`) is replaced in that module alone.
 """
 
 import contextlib
@@ -306,7 +306,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, size: torch.eye(size).double()[::2]),
         ("resample.low_resolution", "x always rounded", lambda right, y, round_x: right(y, True)),
         ("resample.low_resolution", "x rounded half to even",
-         lambda right, y, up: right(y, False).clamp(0, 255).round() if up else right(y, up)),
+         lambda right, y, round_x: right(y, 0).clamp(0, 255).round() if round_x else right(y, 0)),
     ],
     FORMS: [
         ("build.split", "a blind split that sees x", sees(blind="conditional")),
@@ -367,7 +367,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.data.inventory.arrays", "only the first picture is verified",
          lambda right, *a: islice(right(*a), 1)),
     ],
-    "training/test_recompute.py": [
+    "training/test_recompute.py::test_the_guard_stops_a_flow_that_cannot_be_rebuilt": [
         ("replication.training.Run._guard", "the guard never stops a run", nothing),
     ],
     f"{LOOP}::test_every_step_has_its_own_noise_and_augmentation": [
@@ -392,11 +392,11 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     ],
     f"{LOOP}::test_learning_rate_follows_the_schedule": [
         ("replication.optimizers.learning_rate", "no warm-up",
-         lambda right, options, *a: right(replace(options, warmup=0), *a)),
+         lambda right, options, *a, **k: right(replace(options, warmup=0), *a, **k)),
     ],
     f"{LOOP}::test_padding_of_vessel_pictures_does_not_count_in_dims": [
         ("replication.training.whole_batch", "padding counts in D",
-         lambda right, *a: (lambda y, x, dims: (y, x, y[0].numel()))(*right(*a))),
+         lambda right, *a, **k: (lambda y, x, dims: (y, x, y[0].numel()))(*right(*a, **k))),
     ],
     f"{LOOP}::test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state": [
         ("replication.training.math.isfinite", "a non-finite loss goes on", lambda *a: True),

@@ -72,7 +72,10 @@ def plant(mutant: Mutant) -> None:
     """Replace the target, wherever the package has imported it."""
     (holder, name, found), wrong = find(mutant.target), mutant.wrong
     right = found.__func__ if isinstance(found, staticmethod) else found
-    planted = functools.wraps(right, updated=())(lambda *a, **k: wrong(right, *a, **k))
+    if callable(right):
+        planted = functools.wraps(right, updated=())(lambda *a, **k: wrong(right, *a, **k))
+    else:
+        planted = wrong(right)
     setattr(holder, name, staticmethod(planted) if right is not found else planted)
     for module in [m for key, m in sys.modules.items() if key.split(".")[0] == "cnf"]:
         if vars(module).get(name) is right:
