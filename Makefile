@@ -66,7 +66,7 @@ times: $(STAMP) ## execute the pages (or PAGES) on an idle machine and keep how 
 address: $(STAMP) ## say where the repository is, for Colab, Binder and edits: REPOSITORY=https://github.com/OWNER/NAME
 	$(PY) tools/notebooks.py address $(if $(filter undefined,$(origin REPOSITORY)),,'$(REPOSITORY)')
 
-audit: $(STAMP) ## re-derive the ledger's rows from weights and data (CNF_DATA names the data): AUDIT='--minutes 30', or --all
+audit: $(STAMP) ## compute the rows of results/ again from weights and data (CNF_DATA names the data): AUDIT='--minutes 30', or --all
 	$(PY) -m cnf results audit $(AUDIT)
 
 mutants: $(STAMP) ## plant mistakes in the package one at a time; the tests must see each

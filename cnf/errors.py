@@ -21,5 +21,5 @@ class TrainingError(CnfError):
     """A training run that had to stop (non-finite loss, folder in use, no such device)."""
 
 
-class LedgerError(CnfError):
-    """A results row that does not fit the ledger."""
+class ResultsError(CnfError):
+    """A number, or a claim, that does not fit the others in `results/`."""

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from cnf.errors import LedgerError
+from cnf.errors import ResultsError
 from cnf.replication.results import RESULTS, Row, described, fits, one, select, valued
 from cnf.replication.results import read as read_rows
 
@@ -79,26 +79,26 @@ class Claims:
 def read(results: Path = RESULTS) -> tuple[Claim, ...]:
     """The claims of claims.yml, validated against our rows.
 
-    Raises LedgerError, also if a claim that was judged misses a row or if what it `holds` does not.
+    Raises ResultsError, also if a claim that was judged misses a row or if what it `holds` does not.
     """
     path = results / "claims.yml"
     found, rows = _read_yaml(path, Claims).claims, read_rows(results)
     ids = [claim.id for claim in found]
     for claim in found:
         if ids.count(claim.id) > 1:
-            raise LedgerError(f"{path.name}: claim '{claim.id}' is there twice")
+            raise ResultsError(f"{path.name}: claim '{claim.id}' is there twice")
         ours = [_row(wanted, rows, claim) for wanted in claim.ours]
         if None in ours:
             if claim.verdict in ("same", "different"):
                 missing = claim.ours[ours.index(None)]
-                raise LedgerError(
+                raise ResultsError(
                     f"{path.name}: claim '{claim.id}' is judged but there is no row {missing}"
                 )
             continue
         for rule in claim.holds:
             left, right = (_sum(side, ours) for side in rule.split("<"))
             if not left < right:
-                raise LedgerError(
+                raise ResultsError(
                     f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
                     "does not hold: judge the claim again"
                 )
@@ -107,7 +107,7 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
 
 def _read_yaml(path: Path, form: type) -> Any:
     if not path.exists():
-        raise LedgerError(f"{path.name} is missing from {path.parent.name}/")
+        raise ResultsError(f"{path.name} is missing from {path.parent.name}/")
     return _parse(path.read_text(), path.name, form)
 
 
@@ -116,17 +116,17 @@ def _parse(text: str, name: str, form: type) -> Any:
     try:
         return TypeAdapter(form).validate_python(yaml.safe_load(text))
     except (ValidationError, yaml.YAMLError) as error:
-        raise LedgerError(f"{name} does not fit: {error}") from None
+        raise ResultsError(f"{name} does not fit: {error}") from None
 
 
 def _row(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
-    """The row that a claim means; None if no row has its fields. Raises LedgerError for several."""
+    """The row that a claim means; None if no row has its fields. Raises ResultsError for several."""
     try:
         wanted = {"split": "test"} | wanted
         found = select(rows, **wanted)
         return one(found, **wanted) if found else None
-    except LedgerError as error:
-        raise LedgerError(f"claims.yml: claim '{claim.id}': {error}") from None
+    except ResultsError as error:
+        raise ResultsError(f"claims.yml: claim '{claim.id}': {error}") from None
 
 
 def _sum(side: str, rows: Sequence[Row]) -> float:
@@ -212,10 +212,10 @@ class _Works:
 
 def published(results: Path = RESULTS, **wanted: Any) -> list[Published]:
     """What `results/published.yml` holds, a number each, of those whose fields are as `wanted`
-    says: `published(data="set5", metric="psnr")`. Raises LedgerError."""
+    says: `published(data="set5", metric="psnr")`. Raises ResultsError."""
     unknown = [name for name in wanted if name not in Published.__dataclass_fields__]
     if unknown:
-        raise LedgerError(f"published figures have no field '{unknown[0]}'")
+        raise ResultsError(f"published figures have no field '{unknown[0]}'")
     found = []
     for work in _read_yaml(results / "published.yml", _Works).published:
         for data, values in work.values.items():
@@ -225,7 +225,7 @@ def published(results: Path = RESULTS, **wanted: Any) -> list[Published]:
                 try:
                     figure = Published(work.method, work.experiment, data, metric, *number, *about)
                 except ValidationError as error:
-                    raise LedgerError(f"published.yml: {work.method}: {error}") from None
+                    raise ResultsError(f"published.yml: {work.method}: {error}") from None
                 if all(fits(getattr(figure, k), v) for k, v in wanted.items()):
                     found.append(figure)
     return found

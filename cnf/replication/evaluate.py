@@ -63,7 +63,7 @@ def evaluate(
         batch_size: for pictures of one size; changes no number. `device`: "auto", "cpu" or "cuda".
         options: see `scored_model.Options`.
 
-    Raises DataError, CheckpointError, ConfigError, LedgerError.
+    Raises DataError, CheckpointError, ConfigError, ResultsError.
     """
     sister = options.pop("threshold_from", None)
     asked = Options(

@@ -10,7 +10,7 @@ import jinja2
 
 from cnf import build
 from cnf.config import Config
-from cnf.errors import LedgerError
+from cnf.errors import ResultsError
 from cnf.replication import claims, run_folder
 from cnf.replication.data import catalogue
 from cnf.replication.metrics import METRICS
@@ -44,7 +44,7 @@ class Grid(NamedTuple):
     steps: bool = False
 
     def write(self, rows: Sequence[Row]) -> str:
-        """As markdown; "" without rows. Raises LedgerError if several rows fit a cell."""
+        """As markdown; "" without rows. Raises ResultsError if several rows fit a cell."""
 
         def cell(wanted: dict[str, Any]) -> str:
             found = select(rows, **wanted)
@@ -172,11 +172,11 @@ GRIDS = (
 def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> str:
     """Rewrite the tables of numbers between the two markers of README.md; returns the new text.
 
-    Raises LedgerError if the markers are not there.
+    Raises ResultsError if the markers are not there.
     """
     text = path.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise LedgerError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
+        raise ResultsError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
     rows = read(results)
     tables = [text for text in (grid.write(rows) for grid in GRIDS) if text]
     body = "\n\n".join(tables) or "No run has been evaluated yet."

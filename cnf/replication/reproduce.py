@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cnf import build
-from cnf.errors import CnfError, DataError, LedgerError
+from cnf.errors import CnfError, DataError, ResultsError
 from cnf.replication import run_folder
 from cnf.replication.data import ImageSet, catalogue, load
 from cnf.replication.evaluate import validation
@@ -93,7 +93,7 @@ def training(row: Row, results: Path = RESULTS) -> tuple[str, ...] | None:
 
 def rows_of(text: str, rows: Iterable[Row]) -> list[Row]:
     """The rows that a reader means by an id, or by a number as it is printed: "0.0551". Raises
-    LedgerError naming the nearest ids."""
+    ResultsError naming the nearest ids."""
     rows = list(rows)
     found = [row for row in rows if row.id == text]
     found = found or [row for row in rows if METRICS[row.metric].write(row.value) == text]
@@ -101,7 +101,7 @@ def rows_of(text: str, rows: Iterable[Row]) -> list[Row]:
         return found
     near = difflib.get_close_matches(text, [row.id for row in rows], 3, 0.5)
     near = f"; the nearest are {', '.join(near)}" if near else ""
-    raise LedgerError(
+    raise ResultsError(
         f"no row has the id, or is printed as, '{text}'{near}: `python -m cnf results table WORD` "
         "lists rows by words"
     )
@@ -217,19 +217,19 @@ def _passes(rows: Iterable[Row]) -> list[tuple[tuple, list[Row]]]:
 def _scored(
     row: Row, read: Callable[[str, str], ImageSet], root: Path | None, repository: Path
 ) -> ScoredModel:
-    """The model of a row on its pictures. Raises DataError if the data are not there, LedgerError
+    """The model of a row on its pictures. Raises DataError if the data are not there, ResultsError
     if weights or data are others."""
     images = read(row.data, row.split)
     if images.sha256 != row.data_sha256:
-        raise LedgerError(f"{row.data} {row.split} holds other pictures than the row names")
+        raise ResultsError(f"{row.data} {row.split} holds other pictures than the row names")
     options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True)
     if row.model in REFERENCES:
         return ScoredModel(None, images, options, reference=row.model)
     path = repository / row.weights
     if not path.exists():
-        raise LedgerError(f"{row.weights} is named but not there")
+        raise ResultsError(f"{row.weights} is named but not there")
     if run_folder.file_sha256(path) != row.weights_sha256:
-        raise LedgerError(f"{row.weights} holds other weights than the row names")
+        raise ResultsError(f"{row.weights} holds other weights than the row names")
     scored = ScoredModel(build.load(path), images, options)
     if row.experiment == "vessels":
         scored.valid = validation(scored, root)

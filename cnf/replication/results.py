@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnf.errors import LedgerError
+from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.metrics.likelihood import BITS
 from cnf.replication.task import TASKS
@@ -86,7 +86,7 @@ class Row:
     def __post_init__(self):
         if not math.isfinite(self.value):
             where = f"{self.run} on {self.data} {self.split}"
-            raise LedgerError(f"{self.metric} of {where} is {self.value}: not written")
+            raise ResultsError(f"{self.metric} of {where} is {self.value}: not written")
 
     @property
     def unit(self) -> str:
@@ -180,32 +180,34 @@ HEADER = FIELDS[: FIELDS.index("git")]
 
 
 def read(results: Path = RESULTS) -> list[Row]:
-    """Every row of every run, in the order of files. Raises LedgerError naming the file that cannot
+    """Every row of every run, in the order of files. Raises ResultsError naming the file that cannot
     be read."""
     paths = sorted(results.glob("*/evaluations/*.json"))
     return [row for p in paths if not p.stem.endswith(".curves") for row in read_file(p)]
 
 
 def read_file(path: Path) -> list[Row]:
-    """The rows of one evaluation. Raises LedgerError."""
+    """The rows of one evaluation. Raises ResultsError."""
     try:
         content = json.loads(path.read_text())
         made = content.pop("made")
         rows = []
         for value in content.pop("values"):
             rows.append(Row(**content, **made[value.pop("made")], **value))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, LedgerError) as error:
-        raise LedgerError(
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ResultsError) as error:
+        raise ResultsError(
             f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
         ) from None
     for row in rows:
         if row.metric not in METRICS:
-            raise LedgerError(f"{path}: unknown metric '{row.metric}': one of {', '.join(METRICS)}")
+            raise ResultsError(
+                f"{path}: unknown metric '{row.metric}': one of {', '.join(METRICS)}"
+            )
         if (row.metric in BITS) != (row.bound is not None and row.divided_by is not None):
-            raise LedgerError(f"{path}: {row.metric}: bits, and only bits, are a bound")
+            raise ResultsError(f"{path}: {row.metric}: bits, and only bits, are a bound")
     ids = [row.id for row in rows]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
-        raise LedgerError(f"{path}: '{twice[0]}' is there twice")
+        raise ResultsError(f"{path}: '{twice[0]}' is there twice")
     return rows
 
 
@@ -265,11 +267,11 @@ def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     """The rows whose fields are as `wanted` says: `run="sr-flow-*"`, `metric="psnr"`.
 
     A text may hold "*" for any letters. A list holds alternatives, the most wanted first:
-    the first of them that has rows counts. Raises LedgerError for a field that rows do not have.
+    the first of them that has rows counts. Raises ResultsError for a field that rows do not have.
     """
     unknown = [name for name in wanted if name not in FIELDS]
     if unknown:
-        raise LedgerError(f"rows have no field '{unknown[0]}': choose from {', '.join(FIELDS)}")
+        raise ResultsError(f"rows have no field '{unknown[0]}': choose from {', '.join(FIELDS)}")
     rows = list(rows)
     choices = [v if isinstance(v, (list, tuple)) else [v] for v in wanted.values()]
     for values in itertools.product(*choices):
@@ -288,7 +290,7 @@ def fits(found: Any, wanted: Any) -> bool:
 
 def one(rows: Iterable[Row], **wanted: Any) -> Row:
     """The only row that `select` finds, of the most pictures: a row of a part of a set does not
-    stand for the set. Raises LedgerError if there is none, or several."""
+    stand for the set. Raises ResultsError if there is none, or several."""
     found = select(rows, **wanted)
     most = max((row.num_images for row in found), default=0)
     found = [row for row in found if row.num_images == most]
@@ -296,21 +298,21 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
         return found[0]
     asked = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
     if not found:
-        raise LedgerError(f"no row has {asked}")
+        raise ResultsError(f"no row has {asked}")
     differ = [f for f in TELLING if len({getattr(row, f) for row in found}) > 1]
     names = ", ".join(row.id for row in found[:3])
-    raise LedgerError(
+    raise ResultsError(
         f"{len(found)} rows have {asked}: {names}{', ...' * (len(found) > 3)}; choose by "
         f"{', '.join(differ)}"
     )
 
 
 def find(row_id: str, results: Path = RESULTS) -> Row:
-    """The row of that id. Raises LedgerError."""
+    """The row of that id. Raises ResultsError."""
     for row in read(results):
         if row.id == row_id:
             return row
-    raise LedgerError(f"no row '{row_id}': `python -m cnf results table` lists them")
+    raise ResultsError(f"no row '{row_id}': `python -m cnf results table` lists them")
 
 
 def show(row_id: str, results: Path = RESULTS) -> str:
@@ -322,14 +324,14 @@ def show(row_id: str, results: Path = RESULTS) -> str:
 
 def matching(rows: Iterable[Row], words: Sequence[str]) -> list[Row]:
     """The rows that have every word somewhere in id, model, metric, bound or protocol. Raises
-    LedgerError if none has."""
+    ResultsError if none has."""
 
     def text(row: Row) -> str:
         return f"{row.id} {row.model} {row.bound} {row.protocol}".lower()
 
     found = [row for row in rows if all(word.lower() in text(row) for word in words)]
     if words and not found:
-        raise LedgerError(f"no row has {' and '.join(map(repr, words))}")
+        raise ResultsError(f"no row has {' and '.join(map(repr, words))}")
     return found
 
 
@@ -406,7 +408,7 @@ def table(rows: Iterable[Row], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
     """A markdown table, a line a row, of the named COLUMNS."""
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown:
-        raise LedgerError(f"no column '{unknown[0]}': choose from {', '.join(COLUMNS)}")
+        raise ResultsError(f"no column '{unknown[0]}': choose from {', '.join(COLUMNS)}")
     lines = [[COLUMNS[name][1](row) for name in columns] for row in rows]
     return markdown([COLUMNS[name][0] for name in columns], lines)
 

@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 
 from cnf import build
 from cnf.config import Config, config_sha256, from_dict, load_config, to_dict
-from cnf.errors import CheckpointError, ConfigError, LedgerError, TrainingError
+from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
@@ -249,15 +249,15 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def check_name(name: str) -> None:
-    """Raise LedgerError unless `name` can be a folder of `results/`."""
+    """Raise ResultsError unless `name` can be a folder of `results/`."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
-        raise LedgerError(f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; give --name")
+        raise ResultsError(f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; give --name")
 
 
 def publish(run: Path, folder: Path) -> Path:
     """Copy the run folder `run` into `folder`, weights as float16; returns `folder`.
 
-    Raises LedgerError if the weights are larger than 4 MB, or if `folder` holds another run.
+    Raises ResultsError if the weights are larger than 4 MB, or if `folder` holds another run.
     """
     if run.resolve() == folder.resolve():
         return folder
@@ -269,7 +269,7 @@ def publish(run: Path, folder: Path) -> Path:
     model.save(partial, half=True)
     try:
         if partial.stat().st_size > MAX_BYTES:
-            raise LedgerError(
+            raise ResultsError(
                 f"the weights of {run.name} take {partial.stat().st_size / 1e6:.1f} MB, more than "
                 f"{MAX_BYTES / 1e6:.0f}: evaluate without --publish: the rows keep their hash"
             )
@@ -277,7 +277,7 @@ def publish(run: Path, folder: Path) -> Path:
             partial.chmod(0o644)
             partial.replace(weights)
         elif not _same_weights(weights, partial):
-            raise LedgerError(f"results/{folder.name} holds other weights: give another --name")
+            raise ResultsError(f"results/{folder.name} holds other weights: give another --name")
     finally:
         partial.unlink(missing_ok=True)
     if record:

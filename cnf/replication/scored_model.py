@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cnf import noise
 from cnf.baselines import Factorised
 from cnf.config import DataConfig
-from cnf.errors import ConfigError, DataError, LedgerError
+from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
@@ -239,7 +239,7 @@ class ScoredModel:
         values = log_probs.double().tolist()
         for index, found in zip(indices, values, strict=True):
             if not math.isfinite(found):
-                raise LedgerError(
+                raise ResultsError(
                     f"log P of picture '{self.images[index].name}' is {found}: not evaluated; "
                     "the weights or the picture hold values the model cannot take"
                 )

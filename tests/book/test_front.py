@@ -3,7 +3,7 @@
 import json
 
 from cnf import build
-from cnf.replication import results as ledger
+from cnf.replication import results
 from tools import front
 
 
@@ -13,11 +13,11 @@ def test_the_pictures_are_of_the_released_models():
 
 
 def test_each_model_was_trained_for_about_an_hour_on_one_core():
-    page = (ledger.REPOSITORY / "book/index.md").read_text("utf-8")
+    page = (results.REPOSITORY / "book/index.md").read_text("utf-8")
     assert "trained for about an hour on one CPU core" in page
-    rows = ledger.current(ledger.read())
+    rows = results.read()
     for name in ("sr", "vessels"):
-        found = ledger.select(rows, run=build.find(name).parent.name)
+        found = results.select(rows, run=build.find(name).parent.name)
         trained = {(row.wall_s, row.hardware) for row in found}
         assert len(trained) == 1
         (seconds, hardware) = trained.pop()

@@ -35,11 +35,11 @@ cnf:
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """An empty repository with a package of one file and a ledger of one row."""
+    """An empty repository with a package of one file and a file of results."""
     for name, text in {
         "cnf/__init__.py": "",
         "cnf/a.py": "x = 1\n",
-        "results/ledger.jsonl": '{"value": 1}\n',
+        "results/rows.jsonl": '{"value": 1}\n',
         "_config.yml": 'title: A book\nrepository:\n  url: ""  # none yet\n  branch: main\n',
         "pyproject.toml": '[project]\nname = "cnf"\n\n[project.urls]\n\n[tool]\n',
     }.items():
@@ -90,7 +90,7 @@ def test_change_in_a_source_makes_the_twin_stale(repository):
     page = write(repository, "import cnf.a")
     assert notebooks.is_stale(page), "a page without a twin"
     notebooks.execute(page)
-    for name in ("cnf/a.py", "results/ledger.jsonl", "book/01-page.md"):
+    for name in ("cnf/a.py", "results/rows.jsonl", "book/01-page.md"):
         assert not notebooks.is_stale(page)
         text = (repository / name).read_text()
         (repository / name).write_text(text + "y = 2\n")
@@ -242,7 +242,7 @@ def test_unknown_page_and_unknown_file_are_named(repository):
     page = write(repository, "1")
     with pytest.raises(notebooks.PageError, match="no page is named '03-x'; there are: 01-page"):
         notebooks.select(["03-x"])
-    (repository / "results/ledger.jsonl").unlink()
+    (repository / "results/rows.jsonl").unlink()
     with pytest.raises(notebooks.PageError, match=r"01-page.md: .*'results/\*.jsonl'"):
         notebooks.sources(page, ())
 

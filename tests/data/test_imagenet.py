@@ -101,7 +101,7 @@ def test_the_description_says_which_release_and_that_the_other_cannot_be_compare
     )
 
 
-def test_the_name_that_the_ledger_keeps_loads_the_same_set(own):
+def test_the_name_that_rows_keep_loads_the_same_set(own):
     root, *_ = own("png", 32)
     inventory.prepare("imagenet32", root)
     images = load("imagenet32", "test", root)

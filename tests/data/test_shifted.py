@@ -7,7 +7,7 @@ import torch
 from cnf.errors import DataError
 from cnf.replication.data import inventory, load
 
-# rows of the ledger name these
+# rows of results/ name these
 HASHES = {
     "odd-vessels": "43d6884001fe",
     "odd-noise": "f46bfc544c3e",
@@ -25,7 +25,7 @@ EYES = {
 
 
 @pytest.mark.parametrize("name", HASHES)
-def test_pixels_are_those_of_the_ledger(name):
+def test_pixels_are_those_of_the_rows(name):
     images = load(name, "test")
     assert images.sha256.startswith(HASHES[name])
     assert images.experiment == "sr" and images.stand_in and not images.is_photographs
@@ -66,7 +66,7 @@ def test_fundus_patches_come_from_the_middle():
 
 
 @pytest.mark.parametrize("name", EYES)
-def test_odd_eyes_are_those_of_the_ledger_in_the_window_of_the_others(name):
+def test_odd_eyes_are_those_of_the_rows_in_the_window_of_the_others(name):
     images, usual = load(name, "test"), load("embedded-vessels", "test")
     assert images.sha256.startswith(EYES[name])
     assert images.experiment == "vessels" and images.stand_in and len(images) == 8

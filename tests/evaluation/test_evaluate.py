@@ -13,7 +13,7 @@ import torch
 
 from cnf import build
 from cnf.config import config_sha256
-from cnf.errors import CheckpointError, ConfigError, DataError, LedgerError, TrainingError
+from cnf.errors import CheckpointError, ConfigError, DataError, ResultsError, TrainingError
 from cnf.replication import evaluate, report, reproduce, results, run_folder
 from cnf.replication.data import load
 from cnf.replication.evaluate import settings
@@ -517,10 +517,10 @@ def test_published_weights_are_half_precision_and_score_alike(published, make_ru
 
 def test_publishing_refuses_large_weights_and_another_run(published, tmp_path, monkeypatch):
     published()
-    with pytest.raises(LedgerError, match="holds other weights: give another --name"):
+    with pytest.raises(ResultsError, match="holds other weights: give another --name"):
         published("sr-baseline", name="sr-flow")
     monkeypatch.setattr(run_folder, "MAX_BYTES", 1000)
-    with pytest.raises(LedgerError, match="MB, more than 0: evaluate without --publish"):
+    with pytest.raises(ResultsError, match="MB, more than 0: evaluate without --publish"):
         published("sr-baseline")
     folder = tmp_path / "results"
     assert not (folder / "sr-baseline" / "weights.safetensors").exists()
@@ -530,7 +530,7 @@ def test_publishing_refuses_large_weights_and_another_run(published, tmp_path, m
 def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
     folder = tmp_path / "results"
     wrong = [
-        (LedgerError, "'My Run' cannot name a run", {"name": "My Run"}),
+        (ResultsError, "'My Run' cannot name a run", {"name": "My Run"}),
         (DataError, "set5: nothing at", {"on": "set5", "root": tmp_path}),
         (DataError, "temperature = -1", {"temperature": -1}),
         (ConfigError, "'embedded-vessels' is a set for vessels", {"on": "embedded-vessels"}),
@@ -558,7 +558,7 @@ def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
 def test_a_value_that_is_not_finite_is_not_written(published, monkeypatch):
     bad = dataclasses.replace(METRICS["bits_per_dim"], function=lambda *_: Value(float("nan")))
     monkeypatch.setitem(METRICS, "bits_per_dim", bad)
-    with pytest.raises(LedgerError, match="bits_per_dim of sr-flow on patches test is nan"):
+    with pytest.raises(ResultsError, match="bits_per_dim of sr-flow on patches test is nan"):
         published()
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from cnf import flow, noise
-from cnf.errors import ConfigError, DataError, LedgerError
+from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.replication import scored_model
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import mean_se
@@ -235,5 +235,5 @@ def test_picture_with_non_finite_likelihood_is_named(scored):
     m = scored("sr-flow", PATCHES, limit=2)
     with torch.no_grad():
         next(m.model.parameters()).fill_(math.nan)
-    with pytest.raises(LedgerError, match="log P of picture 'chelsea-0-0' is nan"):
+    with pytest.raises(ResultsError, match="log P of picture 'chelsea-0-0' is nan"):
         m.log_probs()

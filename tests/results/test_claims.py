@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from cnf.errors import LedgerError
+from cnf.errors import ResultsError
 from cnf.replication import claims, results
 from tests.results.rows import row
 
@@ -45,19 +45,19 @@ def test_a_rule_holds_for_the_rows_or_voids_the_verdict(judged, rule, holds):
         if holds:
             assert judged(ours=[FLOW, BASE], holds=[rule], verdict=verdict).holds == (rule,)
             continue
-        with pytest.raises(LedgerError, match="'bits': .* does not hold: judge the claim again"):
+        with pytest.raises(ResultsError, match="'bits': .* does not hold: judge the claim again"):
             judged(ours=[FLOW, BASE], holds=[rule], verdict=verdict)
 
 
 @pytest.mark.parametrize("rule", ["#0 < #2", "1 < 2", "#0 > #1", "#0 < #1 < 5", "flow < base"])
 def test_what_is_no_rule_is_refused(judged, rule):
-    with pytest.raises(LedgerError, match=f"'{rule}' (is no rule|needs rows)"):
+    with pytest.raises(ResultsError, match=f"'{rule}' (is no rule|needs rows)"):
         judged(ours=[FLOW, BASE], holds=[rule])
 
 
 def test_a_verdict_needs_its_rows_and_one_that_could_not_be_given_does_not(judged):
     missing = {"run": "nobody", "metric": "bits_per_dim"}
-    with pytest.raises(LedgerError, match="'bits' is judged but there is no row .*nobody"):
+    with pytest.raises(ResultsError, match="'bits' is judged but there is no row .*nobody"):
         judged(ours=[FLOW, missing], holds=["#1 < #0"])
     assert judged(ours=[FLOW, missing], holds=["#1 < #0"], verdict="could not").holds
     assert judged(ours=[{"run": ["nobody", "flow"], "metric": "bits_per_dim"}], holds=["#0 < 3"])
@@ -67,7 +67,7 @@ def test_a_row_that_is_made_again_is_judged_again(judged, tmp_path):
     judged(ours=[FLOW], holds=["#0 < 3"])
     assert "row `flow/tinyimagenet32-test/bits_per_dim`" in claims.text(tmp_path)
     results.write([row(run="flow", value=3.5)], tmp_path)
-    with pytest.raises(LedgerError, match="'#0 < 3' is 3.5 < 3"):
+    with pytest.raises(ResultsError, match="'#0 < 3' is 3.5 < 3"):
         judged(ours=[FLOW], holds=["#0 < 3"])
     judged(ours=[FLOW], holds=["3 < #0"])
 
@@ -91,7 +91,7 @@ def test_a_row_that_is_made_again_is_judged_again(judged, tmp_path):
 )
 def test_a_claim_that_does_not_fit_is_refused(judged, changes, message):
     judged()
-    with pytest.raises(LedgerError, match=message):
+    with pytest.raises(ResultsError, match=message):
         judged(**changes)
 
 
@@ -99,7 +99,7 @@ def test_claims_are_named_once_and_say_what_would_change_them(tmp_path):
     short = {k: v for k, v in CLAIM.items() if k != "would_change"}
     for many, message in (([CLAIM] * 2, "claim 'bits' is there twice"), ([short], "would_change")):
         (tmp_path / "claims.yml").write_text(yaml.safe_dump({"claims": many}))
-        with pytest.raises(LedgerError, match=message):
+        with pytest.raises(ResultsError, match=message):
             claims.read(tmp_path)
 
 
@@ -122,5 +122,5 @@ def test_a_published_figure_that_does_not_fit_is_refused(tmp_path, changes, mess
     (figure,) = claims.published(tmp_path)
     assert (figure.value, figure.deviation) == (30.0, 1.5)
     path.write_text(yaml.safe_dump({"published": [work | changes]}))
-    with pytest.raises(LedgerError, match=message):
+    with pytest.raises(ResultsError, match=message):
         claims.published(tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ConfigDict, create_model
 
-from cnf.errors import LedgerError
+from cnf.errors import ResultsError
 from cnf.replication import claims, report, results, run_folder
 from cnf.replication.metrics import METRICS
 from cnf.replication.results import REFERENCES, REPOSITORY, RESULTS, Row
@@ -162,5 +162,5 @@ def test_published_figures_are_well_formed():
     # bits of p(y) say nothing about bits of p(y|x); the paper's own numbers are claims, not context
     assert all(f.incomparable for f in found if f.metric == "bits_per_dim" or f.data == "div2k")
     assert not any("winkler" in (f.method + f.source).lower() for f in found)
-    with pytest.raises(LedgerError, match="no field 'colour'"):
+    with pytest.raises(ResultsError, match="no field 'colour'"):
         claims.published(colour="red")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cnf import build
-from cnf.replication import results as ledger
+from cnf.replication import results
 from tools.known import FIELDS, FOLDER, TRAINED, field_of, test_pairs
 
 KNOWN = json.loads((FOLDER / "known.json").read_text())
@@ -81,4 +81,4 @@ def test_more_importance_samples_never_lose(kind):
 def test_weights_are_small(kind):
     for name in TRAINED[kind]:
         assert (FOLDER / f"{kind}-{name}.safetensors").stat().st_size < 300_000
-    assert ledger.RESULTS / "known" == FOLDER
+    assert results.RESULTS / "known" == FOLDER

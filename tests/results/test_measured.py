@@ -1,4 +1,4 @@
-"""What `claims.yml` says was measured outside of the ledger."""
+"""What `claims.yml` says was measured outside of the evaluations."""
 
 import pytest
 import skimage.data

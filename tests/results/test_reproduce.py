@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from cnf.config import config_sha256, load_config
-from cnf.errors import LedgerError
+from cnf.errors import ResultsError
 from cnf.replication import reproduce, results
 from cnf.replication.cli import main
 from cnf.replication.data import load
@@ -58,9 +58,9 @@ def test_a_row_is_found_by_its_id_and_by_its_value():
     rows = [row(), row(rounded_x=True, value=2.4), row(data="set5", value=2.4004)]
     assert reproduce.rows_of(rows[2].id, rows) == [rows[2]]
     assert reproduce.rows_of("2.400", rows) == rows[1:]
-    with pytest.raises(LedgerError, match="set5-tost/bits_per_dim'; the nearest are .*set5-test"):
+    with pytest.raises(ResultsError, match="set5-tost/bits_per_dim'; the nearest are .*set5-test"):
         reproduce.rows_of("sr-flow-cpu/set5-tost/bits_per_dim", rows)
-    with pytest.raises(LedgerError, match="as, '9.505': `python"):
+    with pytest.raises(ResultsError, match="as, '9.505': `python"):
         reproduce.rows_of("9.505", rows)
 
 

@@ -6,7 +6,7 @@ import json
 import pandas
 import pytest
 
-from cnf.errors import LedgerError
+from cnf.errors import ResultsError
 from cnf.replication import report, results
 from tests.results.rows import EYE, GOOD, PICTURE, reference, row
 
@@ -155,7 +155,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
     }
     for text, message in bad.items():
         path.write_text(text)
-        with pytest.raises(LedgerError) as error:
+        with pytest.raises(ResultsError) as error:
             results.read(tmp_path)
         assert str(path) in str(error.value) and message in str(error.value), text
         assert "\n" not in str(error.value)
@@ -163,7 +163,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_not_finite_is_refused(value):
-    with pytest.raises(LedgerError, match=f"bits_per_dim of sr-flow-cpu on .* is {value}"):
+    with pytest.raises(ResultsError, match=f"bits_per_dim of sr-flow-cpu on .* is {value}"):
         row(value=value)
 
 
@@ -224,9 +224,9 @@ def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings():
 
 
 def test_unknown_columns_and_rows_are_named_and_a_row_is_shown_whole(tmp_path):
-    with pytest.raises(LedgerError, match="no column 'colour'"):
+    with pytest.raises(ResultsError, match="no column 'colour'"):
         results.table([row()], ("colour",))
-    with pytest.raises(LedgerError, match="no row 'nothing'"):
+    with pytest.raises(ResultsError, match="no row 'nothing'"):
         results.show("nothing", tmp_path)
     results.write([row()], tmp_path)
     text = results.show(row().id, tmp_path)
@@ -246,7 +246,7 @@ def test_select_finds_rows_by_their_fields():
     # alternatives: the first that has rows counts, not all of them
     assert results.select(rows, data=["imagenet32-*", "set5", "tinyimagenet32"]) == [picture]
     assert results.select(rows, metric="ssim") == []
-    with pytest.raises(LedgerError, match="no field 'colour'"):
+    with pytest.raises(ResultsError, match="no field 'colour'"):
         results.select(rows, colour="red")
 
 
@@ -255,9 +255,11 @@ def test_one_row_is_one_or_says_what_tells_them_apart():
     part = row(data="set5", num_images=5)
     assert results.one([part, *rows], data="set5") == rows[2]
     assert results.one([part, *rows], data="set5", num_images=5) == part
-    with pytest.raises(LedgerError, match=r"2 rows .*-test/bits_per_dim, .*; choose by rounded_x$"):
+    with pytest.raises(
+        ResultsError, match=r"2 rows .*-test/bits_per_dim, .*; choose by rounded_x$"
+    ):
         results.one(rows, data="tinyimagenet32")
-    with pytest.raises(LedgerError, match="no row has data='set14'"):
+    with pytest.raises(ResultsError, match="no row has data='set14'"):
         results.one(rows, data="set14")
 
 
@@ -266,7 +268,7 @@ def test_words_choose_rows_of_the_table():
     assert results.matching([bits, psnr], ["PSNR", "set5", "Standard"]) == [psnr]
     assert results.matching([bits, psnr], []) == [bits, psnr]
     assert results.matching([bits, psnr], ["uniform"]) == [bits]
-    with pytest.raises(LedgerError, match="no row has 'set5' and 'bits'"):
+    with pytest.raises(ResultsError, match="no row has 'set5' and 'bits'"):
         results.matching([bits, psnr], ["set5", "bits"])
 
 
@@ -311,7 +313,7 @@ def test_readme_is_rewritten_between_its_markers(readme, tmp_path):
     (tmp_path / "claims.yml").write_text(json.dumps(claims))  # which is YAML, too
     assert "by verdict: 0 same, 0 different, 1 could not, 0 open." in readme()
     (tmp_path / "README.md").write_text("no markers")
-    with pytest.raises(LedgerError, match="must hold"):
+    with pytest.raises(ResultsError, match="must hold"):
         readme()
 
 
@@ -335,7 +337,7 @@ def test_readme_tells_vessels_by_model_and_camera(readme):
 
 def test_readme_refuses_to_choose_between_rows(readme):
     ours = {"run": "sr-flow-cpu-s0"}
-    with pytest.raises(LedgerError, match="2 rows .* choose by draws"):
+    with pytest.raises(ResultsError, match="2 rows .* choose by draws"):
         readme(row(**ours), row(**ours, draws=8))
 
 
