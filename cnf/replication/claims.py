@@ -79,7 +79,7 @@ class Claims:
 def read(results: Path = RESULTS) -> tuple[Claim, ...]:
     """The claims of claims.yml, validated against our rows.
 
-    Raises ResultsError, also if a claim that was judged misses a row or if what it `holds` does not.
+    Raises ResultsError, also if a claim that was judged misses a row, or what it `holds` is false.
     """
     path = results / "claims.yml"
     found, rows = _read_yaml(path, Claims).claims, read_rows(results)
@@ -120,7 +120,7 @@ def _parse(text: str, name: str, form: type) -> Any:
 
 
 def _row(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
-    """The row that a claim means; None if no row has its fields. Raises ResultsError for several."""
+    """The row that a claim means; None if there is none. Raises ResultsError for several."""
     try:
         wanted = {"split": "test"} | wanted
         found = select(rows, **wanted)

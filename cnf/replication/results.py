@@ -180,7 +180,7 @@ HEADER = FIELDS[: FIELDS.index("git")]
 
 
 def read(results: Path = RESULTS) -> list[Row]:
-    """Every row of every run, in the order of files. Raises ResultsError naming the file that cannot
+    """Every row of every run, in the order of files. Raises ResultsError naming a file that cannot
     be read."""
     paths = sorted(results.glob("*/evaluations/*.json"))
     return [row for p in paths if not p.stem.endswith(".curves") for row in read_file(p)]
@@ -200,9 +200,7 @@ def read_file(path: Path) -> list[Row]:
         ) from None
     for row in rows:
         if row.metric not in METRICS:
-            raise ResultsError(
-                f"{path}: unknown metric '{row.metric}': one of {', '.join(METRICS)}"
-            )
+            raise ResultsError(f"{path}: no metric '{row.metric}': one of {', '.join(METRICS)}")
         if (row.metric in BITS) != (row.bound is not None and row.divided_by is not None):
             raise ResultsError(f"{path}: {row.metric}: bits, and only bits, are a bound")
     ids = [row.id for row in rows]
