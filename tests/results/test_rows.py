@@ -149,7 +149,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
         json.dumps(content | {"values": [first | {"value": "high"}]}): "not an evaluation",
         json.dumps(content | {"values": [first | {"value": float("nan")}]}): "is nan",
         json.dumps(content | {"values": [first, first]}): "bits_per_dim' is there twice",
-        json.dumps(content | {"values": [first | {"metric": "bpd"}]}): "unknown metric 'bpd'",
+        json.dumps(content | {"values": [first | {"metric": "bpd"}]}): "no metric 'bpd'",
         json.dumps(content | {"values": [first | {"bound": None}]}): "are a bound",
         json.dumps(content | {"values": [second | {"metric": "psnr"}]}): "are a bound",
     }
