@@ -16,10 +16,9 @@ from cnf.replication.scored_model import ScoredModel
 from cnf.resample import imresize_half
 from tests.evaluation.toys import patches, photographs, told, value
 
-UNCERTAINTY = {"spread_skill", "deviation_correlation", "coverage_50", "coverage_90"}
-UNCERTAINTY |= {"coverage_error", "rank_distance"}
-OF_PICTURES = {name for name, metric in METRICS.items() if metric.of in ("mean", "sample")}
-OF_PICTURES = {name for name in OF_PICTURES if METRICS[name].tasks == ("sr",)}
+OF = {name: metric.of for name, metric in METRICS.items() if metric.tasks == ("sr",)}
+UNCERTAINTY = {name for name, of in OF.items() if of == "samples"}
+OF_PICTURES = {name for name, of in OF.items() if of in ("mean", "sample")}
 
 
 @pytest.fixture
