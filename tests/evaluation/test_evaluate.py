@@ -553,21 +553,3 @@ def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
         evaluate.evaluate(tmp_path / "nowhere", "patches", results=folder)
     assert list(tmp_path.iterdir()) == []
     assert not (make_run("sr-flow") / "evaluations" / "set5-test.json").exists()
-
-
-def test_a_value_that_is_not_finite_is_not_written(published, monkeypatch):
-    bad = dataclasses.replace(METRICS["bits_per_dim"], function=lambda *_: Value(float("nan")))
-    monkeypatch.setitem(METRICS, "bits_per_dim", bad)
-    with pytest.raises(ResultsError, match="bits_per_dim of sr-flow on patches test is nan"):
-        published()
-
-
-def test_default_sets_come_with_the_package(everything):
-    counted = collections.Counter(
-        (row.run, row.data)
-        for row in everything[0]
-        if METRICS[row.metric].tag == "stress" and row.metric == "nonfinite_samples"
-    )
-    for run in ("sr-flow", "vessels-baseline"):
-        experiment = run.split("-")[0]
-        assert counted[run, f"embedded-{experiment}"] == counted[run, f"far-{experiment}"] == 1
