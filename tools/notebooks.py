@@ -183,16 +183,23 @@ def is_stale(page: Path) -> bool:
     return kept.get("sha256") != digest(map(marked, sources(page, modules)))
 
 
-def pixels(png: bytes) -> tuple[str, bytes]:
-    """A figure as (sha256 of its decoded pixels, the PNG re-encoded without metadata)."""
+def decoded(png: bytes) -> Image.Image:
+    """The picture of a PNG, without an alpha channel that says nothing."""
     image = Image.open(io.BytesIO(png)).convert("RGBA")
-    if image.getchannel("A").getextrema() == (255, 255):
-        image = image.convert("RGB")
-    key = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+    return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
+
+
+def pixel_key(image: Image.Image) -> str:
+    """sha256 of the pixels."""
+    return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+
+
+def encoded(image: Image.Image) -> bytes:
+    """The picture as a small PNG without metadata."""
     image.info.clear()
     clean = io.BytesIO()
     image.save(clean, "PNG", optimize=True)
-    return key, clean.getvalue()
+    return clean.getvalue()
 
 
 def figures(nb: NotebookNode) -> list[NotebookNode]:
@@ -205,10 +212,12 @@ def clean_figures(nb: NotebookNode, old: NotebookNode | None) -> None:
     """Strip the figures of `nb` in place; where `old` has the same pixels, take its bytes."""
     kept = {}
     for data in figures(old) if old else []:
-        kept[pixels(base64.b64decode(data["image/png"]))[0]] = data["image/png"]
+        kept[pixel_key(decoded(base64.b64decode(data["image/png"])))] = data["image/png"]
     for data in figures(nb):
-        key, png = pixels(base64.b64decode(data["image/png"]))
-        data["image/png"] = kept.get(key) or base64.b64encode(png).decode() + "\n"
+        image = decoded(base64.b64decode(data["image/png"]))
+        if (old_bytes := kept.get(pixel_key(image))) is None:
+            old_bytes = base64.b64encode(encoded(image)).decode() + "\n"
+        data["image/png"] = old_bytes
 
 
 def write(path: Path, text: str) -> bool:
