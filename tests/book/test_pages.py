@@ -51,7 +51,7 @@ def test_book_has_pages():
 def test_table_of_contents_names_every_twin_once():
     toc = yaml.safe_load((notebooks.ROOT / "book/_toc.yml").read_text("utf-8"))
     named = re.findall(r"'file': '([^']+\.ipynb)'", str(toc))
-    assert sorted(named) == [notebooks.twin(page).name for page in PAGES]
+    assert named == [notebooks.twin(page).name for page in PAGES]
 
 
 def test_every_notebook_has_a_page():
