@@ -18,7 +18,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` below gives at run time
-    from cnf.baselines import Bernoulli, ClassWeighted, DiscretisedLogistic, WeightedBernoulli
+    from cnf.baselines import (
+        Autoregressive,
+        Bernoulli,
+        ClassWeighted,
+        DiscretisedLogistic,
+        WeightedBernoulli,
+    )
     from cnf.build import glow, load
     from cnf.features import NoFeatures, RawFeatures
     from cnf.flow import ConditionalFlow, ConditionalModel
@@ -28,7 +34,7 @@ if TYPE_CHECKING:  # what `__getattr__` below gives at run time
 __version__ = "0.1.0"
 
 _PLACES = {
-    "cnf.baselines": "Bernoulli ClassWeighted DiscretisedLogistic WeightedBernoulli",
+    "cnf.baselines": "Autoregressive Bernoulli ClassWeighted DiscretisedLogistic WeightedBernoulli",
     "cnf.build": "glow load",
     "cnf.features": "NoFeatures RawFeatures",
     "cnf.flow": "ConditionalFlow ConditionalModel",

@@ -1,4 +1,8 @@
-"""The factorised baselines: every entry of y independent given x. Their likelihoods are exact."""
+"""Models that are no flows, with exact likelihoods: the factorised baselines, every entry of y
+independent given x, and a yardstick, every label given x and the labels before it."""
+
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +14,7 @@ from cnf.features import channels_of
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.layers.base import log_scale, may_look, sum_except_batch
 from cnf.layers.uniform import check_levels
-from cnf.nets import ZeroConv
+from cnf.nets import CausalNet, ZeroConv
 from cnf.noise import Generator
 
 LEVELS = 256
@@ -50,17 +54,16 @@ class Factorised(ConditionalModel):
     def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         return sum_except_batch(self.entries(y, h))
 
-    def target(self, y: Tensor, levels: int, like: Tensor) -> Tensor:
-        """y in the type of `like`. Raises DataError if it is of another shape, which would
-        broadcast, or holds anything but 0 .. levels - 1 (in training mode: on the CPU only)."""
-        y = y.to(like.dtype)
-        if may_look(self, y):
-            check_levels(y, levels)
-        if y.shape[1:] != like.shape[1:]:
-            raise DataError(
-                f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)"
-            )
-        return y
+
+def target(model: ConditionalModel, y: Tensor, levels: int, like: Tensor) -> Tensor:
+    """y in the type of `like`. Raises DataError if it is of another shape, which would broadcast,
+    or holds anything but 0 .. levels - 1 (in training mode: on the CPU only)."""
+    y = y.to(like.dtype)
+    if may_look(model, y):
+        check_levels(y, levels)
+    if y.shape[1:] != like.shape[1:]:
+        raise DataError(f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)")
+    return y
 
 
 def logistic_draws(
@@ -95,7 +98,7 @@ class DiscretisedLogistic(Factorised):
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
         mu, log_s = h
-        return discretised_logistic(self.target(y, LEVELS, like=mu), mu, log_s)
+        return discretised_logistic(target(self, y, LEVELS, like=mu), mu, log_s)
 
     def logistic(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(mu, log s), each (B, 3, H, W), on the scale of k/256."""
@@ -150,7 +153,7 @@ class Bernoulli(Factorised):
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
         (logit,) = h
-        return F.logsigmoid((2 * self.target(y, 2, like=logit) - 1) * logit)
+        return F.logsigmoid((2 * target(self, y, 2, like=logit) - 1) * logit)
 
     def logit(self, x: Tensor) -> Tensor:
         """logit of q, (B, 1, H, W)."""
@@ -219,7 +222,7 @@ class ClassWeighted(Bernoulli):
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         a = self.logit(x)
-        y = self.target(y, 2, like=a)
+        y = target(self, y, 2, like=a)
         weights = y * self.beta + (1 - y) * (1 - self.beta)
         log_p = F.logsigmoid((2 * y - 1) * a)
         return -(weights * log_p).mean(), {"nats": -log_p.detach().mean()}
@@ -234,3 +237,58 @@ def check_beta(beta: float) -> float:
 def weighted_logit(a: Tensor, beta: float) -> Tensor:
     """logit q from the logit a of p, :eq:`eq-fact-q`; it rises with a, :eq:`eq-fact-slope`."""
     return (1 - beta) * F.softplus(a) - beta * F.softplus(-a)
+
+
+class Autoregressive(ConditionalModel):
+    r"""A yardstick for joint models of labels, no flow: P(y|x) = prod_i P(y_i | y_<i, x), exact in
+    one pass, drawn label after label. Each factor is Bernoulli, its logit from masked convolutions
+    (van den Oord et al. 2016) of the labels before and of the features.
+
+    y is folded into blocks of 2x2: the blocks come in raster order, the four labels of a block in
+    turn, so that a label sees all blocks before its own and the labels before it there.
+
+    Args:
+        features: any module; h[0], at the resolution of y, is what is read.
+        width, blocks: of the masked network.
+
+    Shapes: y (B, 1, H, W) in {0, 1}, H and W even; v is -1 or 1. A label is 1 where its logit +
+    temperature eps, eps logistic, is above 0: temperature 0 takes the likelier one each time.
+    Raises DataError for other y.
+    """
+
+    exact = True
+
+    def __init__(self, features: nn.Module, width: int = 64, blocks: int = 3):
+        super().__init__()
+        self.features = features
+        self.multiple = math.lcm(2, getattr(features, "multiple", 1))
+        self.factor = getattr(features, "factor", 1)
+        self.net = CausalNet(4, 4 * channels_of(features)[0], width, blocks)
+
+    def condition(self, x: Tensor) -> list[Tensor]:
+        self.check_input(x)
+        h = self.features(x.to(self.dtype))
+        return [F.pixel_unshuffle(h if isinstance(h, Tensor) else h[0], 2)]
+
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        like = F.pixel_shuffle(h[0][:, :4], 2).to(self.dtype)
+        sign = F.pixel_unshuffle(2 * target(self, y, 2, like) - 1, 2)
+        return sum_except_batch(F.logsigmoid(sign * self.net(sign, h[0])))
+
+    def draw(
+        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        check_temperature(temperature)
+        many = h[0].to(self.dtype).repeat(n, 1, 1, 1)
+        generator = noise.repeated(generator, n, len(h[0]))
+        shape = (len(many), 4, *many.shape[-2:])
+        v = temperature * noise.logistic(shape, generator, many)
+
+        def choose(logit: Tensor, at: Any) -> Tensor:
+            return (logit + v[at][..., None] > 0).to(v.dtype) * 2 - 1
+
+        sign = self.net.sequentially(many, choose)
+        return F.pixel_shuffle(sign, 2).unflatten(0, (n, -1))
+
+    def labels(self, v: Tensor) -> Tensor:
+        return (v > 0).to(v.dtype)

@@ -12,8 +12,15 @@ from safetensors import SafetensorError
 from torch import nn
 
 from cnf import __version__
-from cnf.baselines import Bernoulli, ClassWeighted, DiscretisedLogistic, WeightedBernoulli
+from cnf.baselines import (
+    Autoregressive,
+    Bernoulli,
+    ClassWeighted,
+    DiscretisedLogistic,
+    WeightedBernoulli,
+)
 from cnf.config import (
+    AutoregressiveConfig,
     BaselineConfig,
     Config,
     FeaturesConfig,
@@ -65,6 +72,8 @@ def build(config: Config) -> ConditionalModel:
     if isinstance(config.model, FlowConfig):
         features = flow_features(config.model)
         model: ConditionalModel = build_flow(config.model, channels, features, bins)
+    elif isinstance(config.model, AutoregressiveConfig):
+        model = build_autoregressive(config.model, bins)
     else:
         model = build_baseline(config.model)
     model.config = config
@@ -254,6 +263,16 @@ def build_baseline(config: BaselineConfig) -> ConditionalModel:
             return WeightedBernoulli(features, config.beta)
         case "class_weighted":
             return ClassWeighted(features, config.beta)
+
+
+def build_autoregressive(config: AutoregressiveConfig, bins: int) -> Autoregressive:
+    """The yardstick of labels, on the feature network of the flow."""
+    if bins != 2:
+        raise ConfigError(
+            "model.kind = autoregressive: it is a model of labels, so of vessels only"
+        )
+    features = build_features(config.features, 0, 0, carry=False)
+    return Autoregressive(features, config.width, config.blocks)
 
 
 # -- files -----------------------------------------------------------------------------------------

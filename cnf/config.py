@@ -116,6 +116,16 @@ class BaselineConfig:
 
 
 @dataclass(frozen=True, config=_strict)
+class AutoregressiveConfig:
+    """The yardstick for joint models of labels: masked convolutions in raster order."""
+
+    kind: Literal["autoregressive"] = "autoregressive"
+    features: FeaturesConfig = FeaturesConfig()
+    width: Positive = 64
+    blocks: Positive = 3
+
+
+@dataclass(frozen=True, config=_strict)
 class DataConfig:
     """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
     "mixed" that of half the pictures, so that one model serves both kinds of input. To `noise` of
@@ -172,9 +182,17 @@ class Config:
 
     experiment: Experiment
     preset: str
-    model: Annotated[FlowConfig | BaselineConfig, Field(discriminator="kind")]
+    model: Annotated[
+        FlowConfig | BaselineConfig | AutoregressiveConfig, Field(discriminator="kind")
+    ]
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def family(self) -> str:
+        """What `train --model` calls its model: "flow", "baseline" or "autoregressive"."""
+        kind = self.model.kind
+        return kind if kind in ("flow", "autoregressive") else "baseline"
 
 
 _adapter = TypeAdapter(Config)
@@ -199,7 +217,7 @@ def _validated(adapter: TypeAdapter, values: dict[str, Any]) -> Any:
 
 
 def _sentence(error: Any) -> str:
-    kinds = {"flow", "logistic", "bernoulli", "weighted", "class_weighted"}
+    kinds = {"flow", "logistic", "bernoulli", "weighted", "class_weighted", "autoregressive"}
     key = ".".join(str(part) for part in error["loc"] if part not in kinds)
     if error["type"] == "unexpected_keyword_argument":
         return f"unknown configuration key '{key}': cnf/config.py and cnf/presets/ show the keys"

@@ -4,8 +4,9 @@ Nothing here has a likelihood term. A network may run in bfloat16 (`set_precisio
 to a layer is in the type of its weights, so z, log-determinants and priors stay in float32.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -120,6 +121,125 @@ class CouplingNet(Network):
                 t = F.relu(self.norms[1](self.middle(t)), inplace=True)
                 out = self.last(t)
         return out.to(self.last.weight.dtype)
+
+
+class CausalConv(nn.Conv2d):
+    """A convolution whose output at a position sees the `radius` rows above and, in its own row,
+    the positions before it; with `own` the position too. Rows below are not in the kernel."""
+
+    mask: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, radius: int, own: bool):
+        size = (radius + 1, 2 * radius + 1)
+        super().__init__(in_channels, out_channels, size, padding=(0, radius))
+        self.radius = radius
+        mask = torch.ones(size)
+        mask[-1, radius + own :] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        t = F.pad(t, (0, 0, self.radius, 0))
+        return F.conv2d(t, self.weight * self.mask, self.bias, padding=(0, self.radius))
+
+    def at(self, t: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """The output at P positions of a t that has `radius` or more zeros above, left and right:
+        (B, C, P). rows, columns: (P,), counted in t."""
+        down = rows[:, None, None] + torch.arange(-self.radius, 1, device=t.device)[:, None]
+        around = torch.arange(-self.radius, self.radius + 1, device=t.device)
+        across = columns[:, None, None] + around
+        patches = t[:, :, down, across]  # (B, C, P, radius + 1, 2 radius + 1)
+        out = torch.einsum("ocyx,bcpyx->bop", self.weight * self.mask, patches)
+        return out if self.bias is None else out + self.bias[:, None]
+
+
+class CausalBlock(nn.Module):
+    """t + conv1x1(ReLU(causal(ReLU(t)) + conv1x1(h))); the last convolution starts small."""
+
+    def __init__(self, width: int, h_channels: int, radius: int):
+        super().__init__()
+        self.causal = CausalConv(width, width, radius, own=True)
+        self.from_h = nn.Conv2d(h_channels, width, 1, bias=False)
+        self.out = nn.Conv2d(width, width, 1)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+
+    def forward(self, t: Tensor, h: Tensor) -> Tensor:
+        return t + self.out(F.relu(self.causal(F.relu(t)) + self.from_h(h)))
+
+
+class CausalNet(Network):
+    """One number for every channel of y at every position, from h everywhere, y at the positions
+    before in raster order, and the channels of y before it at its own position.
+
+    A causal convolution of y plus a 3x3 convolution of h, causal residual blocks, then for each
+    channel a small network that also reads the channels before it.
+
+    Shapes: y (B, channels, H, W), h (B, h_channels, H, W) -> (B, channels, H, W).
+    """
+
+    HIDDEN, RADIUS = 24, 2
+    before: Tensor
+
+    def __init__(self, channels: int, h_channels: int, width: int, blocks: int):
+        super().__init__()
+        self.channels = channels
+        self.from_y = CausalConv(channels, width, self.RADIUS + 1, own=False)
+        self.from_h = nn.Conv2d(h_channels, width, 3, padding=1, bias=False)
+        self.blocks = nn.ModuleList(
+            CausalBlock(width, h_channels, self.RADIUS) for _ in range(blocks)
+        )
+        self.own = nn.Conv2d(channels, channels * self.HIDDEN, 1, bias=False)
+        self.context = nn.Conv2d(width, channels * self.HIDDEN, 1)
+        self.last = nn.Conv2d(channels * self.HIDDEN, channels, 1, groups=channels)
+        for p in self.last.parameters():
+            nn.init.zeros_(p)
+        before = torch.ones(channels, channels).tril(-1).repeat_interleave(self.HIDDEN, 0)
+        self.register_buffer("before", before[:, :, None, None], persistent=False)
+
+    def forward(self, y: Tensor, h: Tensor) -> Tensor:
+        with self.autocast(y.device):
+            h = self.cast(h)
+            t = self.from_y(y) + self.from_h(h)
+            for block in self.blocks:
+                t = block(t, h)
+            out = self.head(y, t)
+        return out.to(self.last.weight.dtype)
+
+    def head(self, y: Tensor, t: Tensor) -> Tensor:
+        """What follows the blocks: all at one position."""
+        u = self.context(F.relu(t)) + F.conv2d(y, self.own.weight * self.before)
+        return self.last(F.relu(u))
+
+    @torch.no_grad()
+    def sequentially(self, h: Tensor, choose: Callable[[Tensor, Any], Tensor]) -> Tensor:
+        """y, (B, channels, H, W), position after position, what the layers made of the earlier
+        ones kept. A position sees r columns to the right in the row above, r the largest radius:
+        all of one front, with equal (r + 1) row + column, come together.
+
+        choose(out (B, channels, P, 1), index) gives y (B, channels, P, 1) at the P positions
+        [index] of a (B, channels, H, W); it is asked once a channel and need not look ahead.
+        """
+        r, (height, width) = self.RADIUS + 1, h.shape[-2:]
+        rest, given = self.from_h(h), [block.from_h(h) for block in self.blocks]
+        y = h.new_zeros(len(h), self.channels, height + r, width + 2 * r)
+        maps = [h.new_zeros(len(h), rest.shape[1], *y.shape[-2:]) for _ in self.blocks]
+        for front in range((r + 1) * (height - 1) + width):
+            first = max(0, -(-(front - width + 1) // (r + 1)))
+            rows = torch.arange(first, min(height, front // (r + 1) + 1), device=h.device)
+            columns = front - (r + 1) * rows
+            if not len(rows):
+                continue
+            at, padded = (..., rows, columns), (rows + r, columns + r)
+            t = self.from_y.at(y, *padded) + rest[at]
+            for block, seen, kept in zip(self.blocks, given, maps, strict=True):
+                kept[(..., *padded)] = F.relu(t)
+                u = F.relu(block.causal.at(kept, *padded) + seen[at])
+                t = t + block.out(u[..., None])[..., 0]
+            here = y[(..., *padded)][..., None]  # zeros, filled channel after channel
+            for channel in range(self.channels):
+                here[:, channel] = choose(self.head(here, t[..., None]), at)[:, channel]
+            y[(..., *padded)] = here[..., 0]
+        return y[..., r:, r : r + width]
 
 
 def add_(t: Tensor, part: Tensor) -> Tensor:

@@ -183,6 +183,14 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("layers.subbands._inverse_root", "bands that are not orthonormal",
          lambda right, m: 2**0.5 * torch.eye(len(m), dtype=m.dtype)),
     ],
+    "densities/test_autoregressive.py": [
+        ("nets.CausalConv.__init__", "the yardstick sees the label it predicts",
+         lambda right, self, a, b, radius, own: right(self, a, b, radius, True)),
+        ("nets.CausalConv.at", "a front sees the labels of a block turned round",
+         lambda right, self, t, *at: right(self, t.flip(1) if t.shape[1] == 4 else t, *at)),
+        ("nets.CausalNet.head", "a label does not see those of its own block",
+         lambda right, self, y, t: right(self, 0 * y, t)),
+    ],
     "laws/test_priors.py": [
         ("layers.base.gaussian_log_prob", "log N without log sigma",
          lambda right, z, mu, log_sigma: right(z, mu, log_sigma) + total(log_sigma)),

@@ -37,7 +37,7 @@ def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
         run.update()
     seconds = time.process_time() - start
     return {
-        "model": "flow" if config.model.kind == "flow" else "baseline",
+        "model": config.family,
         "parameters": build.count_parameters(run.model),
         "steps": run.steps,
         "pictures": run.steps * config.training.batch_size,
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("experiment", choices=["sr", "vessels"])
     parser.add_argument("name", help="what this trial is called")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--model", choices=["flow", "baseline"], default="flow")
+    parser.add_argument("--model", choices=["flow", "baseline", "autoregressive"], default="flow")
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--table", required=True, help="the file in results/trials to append to")
     parser.add_argument("--minutes", type=float, default=4.0, help="of one core")

@@ -36,7 +36,10 @@ Pairs = Annotated[
 
 def train(
     experiment: Experiment,
-    model: Annotated[Literal["flow", "baseline"] | None, _option("{flow,baseline}")] = None,
+    model: Annotated[
+        Literal["flow", "baseline", "autoregressive"] | None,
+        _option("{flow,baseline,autoregressive}"),
+    ] = None,
     preset: Text = None,
     overrides: Pairs = (),
     minutes: Minutes = None,
@@ -54,7 +57,7 @@ def train(
 
     Args:
         experiment: sr (super-resolution) or vessels (retinal vessels).
-        model: flow (the default), or its factorised baseline.
+        model: flow (the default), its factorised baseline, or autoregressive (vessels only).
         preset: smoke (the default), cpu, gpu or paper.
         overrides: one value, such as training.lr=1e-3 or data.train=drive; repeatable.
         minutes: budget in minutes; a short probe turns it into steps, once, at the start.
@@ -86,8 +89,9 @@ def train(
         if stored.experiment != experiment:
             raise ConfigError(f"{resume} is a run of {stored.experiment}, not of {experiment}")
         if model or preset or overrides:
-            own = "flow" if stored.model.kind == "flow" else "baseline"
-            config = load_config(experiment, model or own, preset or stored.preset, list(overrides))
+            config = load_config(
+                experiment, model or stored.family, preset or stored.preset, list(overrides)
+            )
         if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
             steps, minutes = config.training.steps, config.training.minutes
     else:

@@ -263,6 +263,8 @@ def describe_model(config: Config) -> str:
     """The model in a sentence."""
     m = config.model
     features = f"{m.features.kind} features with {m.features.channels} channels"
+    if m.kind == "autoregressive":
+        return f"Masked convolutions over the labels in raster order, no flow; {features}"
     if m.kind != "flow":
         return f"A factorised {m.kind} model, every entry of y independent given x; {features}"
     levels = f"{m.levels} level{'s' * (m.levels > 1)} of" if m.levels else "no levels,"

@@ -220,12 +220,11 @@ def same_run(
 
 def command(config: Config, steps: int, seed: int, processes: int = 1) -> str:
     """The command line that repeats a run; empty if its preset is not one of `cnf/presets/`."""
-    model = "flow" if config.model.kind == "flow" else "baseline"
     words = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
-    words += ["-m", "cnf", "train", config.experiment, "--model", model]
+    words += ["-m", "cnf", "train", config.experiment, "--model", config.family]
     words += ["--preset", config.preset]
     try:
-        preset = _flat(to_dict(load_config(config.experiment, model, config.preset)))
+        preset = _flat(to_dict(load_config(config.experiment, config.family, config.preset)))
     except ConfigError:
         return ""
     for key, value in _flat(to_dict(config)).items():

@@ -18,7 +18,7 @@ from cnf.errors import ConfigError
 from cnf.features import Features
 from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
-from cnf.nets import CouplingNet
+from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.scored_model import extend
 
 # An answer of more pixels is drawn in tiles of so many pixels a side: a pass of the released models
@@ -41,12 +41,13 @@ def margin(model: ConditionalModel) -> int:
     :eq:`eq-norms-reach`. Everything below is a reach beyond the own position: going to a finer
     level adds what the coarse position has more, going to a coarser one adds nothing.
 
-    Raises ConfigError for a model with instance normalization: there is no such distance.
+    Raises ConfigError for a model with instance normalization, or an autoregressive one: there is
+    no such distance.
     """
-    if any(isinstance(part, nn.InstanceNorm2d) for part in model.modules()):
+    if any(isinstance(part, nn.InstanceNorm2d | CausalNet) for part in model.modules()):
         raise ConfigError(
-            "this model cannot draw in tiles, its instance normalization takes statistics over the "
-            "whole picture: use --tile 0, which draws in one pass, or a smaller picture"
+            "this model cannot draw in tiles, as every pixel depends on the whole picture: use "
+            "--tile 0, which draws in one pass, or a smaller picture"
         )
     fade = FADE if model.factor > 1 else 0  # of the upsampled input, which h[0] carries
     deep = features_reach(model.features)

@@ -411,7 +411,8 @@ ALL_FACTORISED = [
     ),
 ]
 
-ALL_MODELS = ALL_FLOWS + ALL_FACTORISED
+AUTOREGRESSIVE = {"kind": "autoregressive", "features": UNET, "width": 8, "blocks": 1}
+ALL_MODELS = ALL_FLOWS + ALL_FACTORISED + [configured("autoregressive", "vessels", AUTOREGRESSIVE)]
 
 
 def noise_of(y: Tensor, seed: int = 0, draw: int = 0) -> list[torch.Generator]:
