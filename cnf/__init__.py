@@ -38,9 +38,9 @@ _PLACES = {
     "cnf.build": "glow load",
     "cnf.features": "NoFeatures RawFeatures",
     "cnf.flow": "ConditionalFlow ConditionalModel",
-    "cnf.layers": "ActNorm AffineCoupling Bijection BinaryDequantization CheckerboardCoupling "
-    "ConditionalAffine Conv1x1 Dequantization GaussianPrior Prior Residual Split Squeeze Squeezed "
-    "Subbands UniformDequantization VariationalDequantization",
+    "cnf.layers": "ActNorm AffineCoupling AutoregressivePrior Bijection BinaryDequantization "
+    "CheckerboardCoupling ConditionalAffine Conv1x1 Dequantization GaussianPrior Prior Residual "
+    "Split Squeeze Squeezed Subbands UniformDequantization VariationalDequantization",
     "cnf.nets": "CouplingNet",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}

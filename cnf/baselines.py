@@ -273,7 +273,7 @@ class Autoregressive(ConditionalModel):
     def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         like = F.pixel_shuffle(h[0][:, :4], 2).to(self.dtype)
         sign = F.pixel_unshuffle(2 * target(self, y, 2, like) - 1, 2)
-        return sum_except_batch(F.logsigmoid(sign * self.net(sign, h[0])))
+        return sum_except_batch(F.logsigmoid(sign * self.net(sign, h[0])[:, :, 0]))
 
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
@@ -285,7 +285,7 @@ class Autoregressive(ConditionalModel):
         v = temperature * noise.logistic(shape, generator, many)
 
         def choose(logit: Tensor, at: Any) -> Tensor:
-            return (logit + v[at][..., None] > 0).to(v.dtype) * 2 - 1
+            return (logit[:, :, 0] + v[at][..., None] > 0).to(v.dtype) * 2 - 1
 
         sign = self.net.sequentially(many, choose)
         return F.pixel_shuffle(sign, 2).unflatten(0, (n, -1))

@@ -44,6 +44,7 @@ from cnf.flow import ConditionalFlow, ConditionalModel, Layer
 from cnf.layers import (
     ActNorm,
     AffineCoupling,
+    AutoregressivePrior,
     Bijection,
     BinaryDequantization,
     CheckerboardCoupling,
@@ -59,7 +60,7 @@ from cnf.layers import (
     UniformDequantization,
     VariationalDequantization,
 )
-from cnf.nets import CouplingNet
+from cnf.nets import CausalNet, CouplingNet
 
 
 def build(config: Config) -> ConditionalModel:
@@ -190,8 +191,15 @@ def build_flow(
         for k in range(config.steps):
             layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
         if level < config.levels:
-            layers.append(split(config, c, h[level], c - c // 2, config.prior_width))
-            c -= c // 2
+            kept = c - c // 2
+            if config.ar_width:
+                layers.append(autoregressive(config, c, h[level], kept))
+            else:
+                layers.append(split(config, c, h[level], kept, config.prior_width))
+            c = kept
+    if config.ar_width:
+        layers.append(autoregressive(config, c, h[config.levels]))
+        return ConditionalFlow(layers, features, config.auxiliary)
     net = None
     if config.prior != "fixed":
         last = h[config.levels]
@@ -234,6 +242,12 @@ def split(config: GlowConfig, c: int, h: int, num_kept: int, width: int) -> Spli
     h = h if config.prior == "conditional" else 0
     net = CouplingNet(num_kept, h, 2 * (c - num_kept), width, gain=config.gain, norm=config.norm)
     return Split(c, net, config.prior_scale, num_kept)
+
+
+def autoregressive(config: GlowConfig, c: int, h: int, num_kept: int = 0) -> AutoregressivePrior:
+    """An autoregressive (split) prior of c channels."""
+    sizes = (h + num_kept, config.ar_width, config.ar_blocks, 3 * config.mixture)
+    return AutoregressivePrior(CausalNet(c - num_kept, *sizes), num_kept)
 
 
 def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantization:

@@ -23,7 +23,10 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 # fields that came after runs were hashed, at the value that leaves a model as it was
-LATER = {"norm": "none", "pretrained": False, "optimizer": "adamw", "cool": 0.0, "keep": []}
+LATER = {
+    **{"norm": "none", "pretrained": False, "optimizer": "adamw", "cool": 0.0, "keep": []},
+    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1},
+}
 
 _strict = ConfigDict(extra="forbid")
 
@@ -61,12 +64,13 @@ class GlowConfig:
     With `residual` the upsampled input in h[0] is subtracted and the rest magnified so much.
 
     With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior
-    of width `low_width`. The networks of couplings read y_a clipped to (-`clip`, `clip`): what they
-    answer to inputs far from all data is then bounded. Without levels nothing is squeezed: the
-    steps couple the colours of a checkerboard at the resolution of y. With norm "instance" hidden
-    maps of couplings and priors are normalised over the picture. For ablations: the split priors of
-    a `blind` prior do not see x, and all priors of a `fixed` one are N(0, I); couplings may be kept
-    from seeing x.
+    of width `low_width`. With `ar_width` splits and the last prior are autoregressive: mixtures of
+    `mixture` Gaussians from networks of `ar_blocks` blocks. The networks of couplings read y_a
+    clipped to (-`clip`, `clip`): what they answer to inputs far from all data is then bounded.
+    Without levels nothing is squeezed: the steps couple the colours of a checkerboard at the
+    resolution of y. With norm "instance" hidden maps of couplings and priors are normalised over
+    the picture. For ablations: the split priors of a `blind` prior do not see x, and all priors of
+    a `fixed` one are N(0, I); couplings may be kept from seeing x.
     """
 
     levels: Count = 2
@@ -93,6 +97,9 @@ class GlowConfig:
     q_steps: Count = 0
     auxiliary: Annotated[float, Field(ge=0)] = 0.0
     norm: Literal["none", "instance"] = "none"
+    ar_width: Count = 0
+    ar_blocks: Positive = 3
+    mixture: Positive = 1
 
 
 @dataclass(frozen=True, config=_strict)

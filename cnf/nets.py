@@ -6,7 +6,7 @@ to a layer is in the type of its weights, so z, log-determinants and priors stay
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -168,21 +168,21 @@ class CausalBlock(nn.Module):
 
 
 class CausalNet(Network):
-    """One number for every channel of y at every position, from h everywhere, y at the positions
-    before in raster order, and the channels of y before it at its own position.
+    """`outputs` numbers for every channel of y at every position, from h everywhere, y at the
+    positions before in raster order, and the channels of y before it at its own position.
 
     A causal convolution of y plus a 3x3 convolution of h, causal residual blocks, then for each
     channel a small network that also reads the channels before it.
 
-    Shapes: y (B, channels, H, W), h (B, h_channels, H, W) -> (B, channels, H, W).
+    Shapes: y (B, channels, H, W), h (B, h_channels, H, W) -> (B, channels, outputs, H, W).
     """
 
     HIDDEN, RADIUS = 24, 2
     before: Tensor
 
-    def __init__(self, channels: int, h_channels: int, width: int, blocks: int):
+    def __init__(self, channels: int, h_channels: int, width: int, blocks: int, outputs: int = 1):
         super().__init__()
-        self.channels = channels
+        self.channels, self.outputs = channels, outputs
         self.from_y = CausalConv(channels, width, self.RADIUS + 1, own=False)
         self.from_h = nn.Conv2d(h_channels, width, 3, padding=1, bias=False)
         self.blocks = nn.ModuleList(
@@ -190,7 +190,7 @@ class CausalNet(Network):
         )
         self.own = nn.Conv2d(channels, channels * self.HIDDEN, 1, bias=False)
         self.context = nn.Conv2d(width, channels * self.HIDDEN, 1)
-        self.last = nn.Conv2d(channels * self.HIDDEN, channels, 1, groups=channels)
+        self.last = nn.Conv2d(channels * self.HIDDEN, channels * outputs, 1, groups=channels)
         for p in self.last.parameters():
             nn.init.zeros_(p)
         before = torch.ones(channels, channels).tril(-1).repeat_interleave(self.HIDDEN, 0)
@@ -208,7 +208,7 @@ class CausalNet(Network):
     def head(self, y: Tensor, t: Tensor) -> Tensor:
         """What follows the blocks: all at one position."""
         u = self.context(F.relu(t)) + F.conv2d(y, self.own.weight * self.before)
-        return self.last(F.relu(u))
+        return self.last(F.relu(u)).unflatten(1, (self.channels, self.outputs))
 
     @torch.no_grad()
     def sequentially(self, h: Tensor, choose: Callable[[Tensor, Any], Tensor]) -> Tensor:
@@ -216,13 +216,14 @@ class CausalNet(Network):
         ones kept. A position sees r columns to the right in the row above, r the largest radius:
         all of one front, with equal (r + 1) row + column, come together.
 
-        choose(out (B, channels, P, 1), index) gives y (B, channels, P, 1) at the P positions
-        [index] of a (B, channels, H, W); it is asked once a channel and need not look ahead.
+        choose(out (B, channels, outputs, P, 1), index) gives y (B, channels, P, 1) at the P
+        positions [index] of a (B, channels, H, W); it is asked once a channel.
         """
         r, (height, width) = self.RADIUS + 1, h.shape[-2:]
-        rest, given = self.from_h(h), [block.from_h(h) for block in self.blocks]
+        blocks = cast(list[CausalBlock], [*self.blocks])
+        rest, given = self.from_h(h), [block.from_h(h) for block in blocks]
         y = h.new_zeros(len(h), self.channels, height + r, width + 2 * r)
-        maps = [h.new_zeros(len(h), rest.shape[1], *y.shape[-2:]) for _ in self.blocks]
+        maps = [h.new_zeros(len(h), rest.shape[1], *y.shape[-2:]) for _ in blocks]
         for front in range((r + 1) * (height - 1) + width):
             first = max(0, -(-(front - width + 1) // (r + 1)))
             rows = torch.arange(first, min(height, front // (r + 1) + 1), device=h.device)
@@ -231,7 +232,7 @@ class CausalNet(Network):
                 continue
             at, padded = (..., rows, columns), (rows + r, columns + r)
             t = self.from_y.at(y, *padded) + rest[at]
-            for block, seen, kept in zip(self.blocks, given, maps, strict=True):
+            for block, seen, kept in zip(blocks, given, maps, strict=True):
                 kept[(..., *padded)] = F.relu(t)
                 u = F.relu(block.causal.at(kept, *padded) + seen[at])
                 t = t + block.out(u[..., None])[..., 0]

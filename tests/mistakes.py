@@ -200,6 +200,9 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("layers.Split.forward", "what leaves is scored from itself", scored_from_itself),
         ("layers.GaussianPrior.sample", "temperature is not applied", cut),
         ("layers.GaussianPrior.sample", "temperature is squared", squared),
+        ("layers.AutoregressivePrior.sample", "temperature is not applied", cut),
+        ("layers.AutoregressivePrior.params", "weights of a mixture that do not sum to one",
+         lambda right, self, out: (out.chunk(3, 2)[0], *right(self, out)[1:])),
     ],
     "laws/test_dequantizations.py": [
         ("layers.UniformDequantization.forward", "D log N is dropped", term(lambda t, y: 0 * t)),

@@ -2,6 +2,7 @@
 
 from cnf.layers.actnorm import ActNorm
 from cnf.layers.affine import ConditionalAffine
+from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.layers.base import Bijection, Dequantization, Prior, sum_except_batch
 from cnf.layers.binary import BinaryDequantization
 from cnf.layers.checkerboard import CheckerboardCoupling
@@ -18,6 +19,7 @@ from cnf.layers.variational import VariationalDequantization
 __all__ = [
     "ActNorm",
     "AffineCoupling",
+    "AutoregressivePrior",
     "Bijection",
     "BinaryDequantization",
     "CheckerboardCoupling",

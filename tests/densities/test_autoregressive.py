@@ -63,7 +63,7 @@ def test_a_label_sees_all_before_it_and_none_after():
 
     def logits(flat: Tensor) -> Tensor:  # raster order of positions, channels within
         t = flat.view(1, 3, 4, 4).permute(0, 3, 1, 2)
-        return net(t, h).permute(0, 2, 3, 1).flatten()
+        return net(t, h)[:, :, 0].permute(0, 2, 3, 1).flatten()
 
     jacobian = torch.autograd.functional.jacobian(logits, y.permute(0, 2, 3, 1).flatten())
     assert torch.equal(jacobian.triu(), torch.zeros_like(jacobian))
@@ -81,7 +81,7 @@ def test_fronts_draw_what_one_label_after_the_other_gives(temperature):
     sign = torch.zeros(4, 4, 10, 7, dtype=torch.float64)
     with torch.no_grad():
         for i, j, c in itertools.product(range(10), range(7), range(4)):
-            logit = model.net(sign, h)[:, c, i, j]
+            logit = model.net(sign, h)[:, c, 0, i, j]
             sign[:, c, i, j] = (logit + temperature * eps[:, c, i, j] > 0).double() * 2 - 1
     assert torch.equal(drawn, model.labels(torch.pixel_shuffle(sign, 2)))
 

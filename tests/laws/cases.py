@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from cnf.build import build
 from cnf.config import Config, from_dict
@@ -19,6 +20,7 @@ from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.layers import (
     ActNorm,
     AffineCoupling,
+    AutoregressivePrior,
     BinaryDequantization,
     CheckerboardCoupling,
     ConditionalAffine,
@@ -34,7 +36,7 @@ from cnf.layers import (
     UniformDequantization,
     VariationalDequantization,
 )
-from cnf.nets import CouplingNet
+from cnf.nets import CausalNet, CouplingNet
 from cnf.noise import keyed
 
 FEATURES = 4  # channels of h in the layer cases
@@ -133,6 +135,11 @@ def split(channels: int, h: int, width: int = 8, gain: bool = False, **options) 
     return Split(channels, net(kept, h, 2 * (channels - kept), width, gain=gain), **options)
 
 
+def causal(channels: int, h: int, num_kept: int = 0, mixture: int = 1) -> AutoregressivePrior:
+    net = CausalNet(channels - num_kept, h + num_kept, 6, 1, 3 * mixture)
+    return AutoregressivePrior(net, num_kept)
+
+
 def affine(channels: int, h: int) -> ConditionalAffine:
     return ConditionalAffine(channels, net(0, h, 2 * channels))
 
@@ -179,7 +186,7 @@ ALL_BIJECTIONS = variants(
     Case("Residual", lambda h: Residual(8.0), needs_h=True),
 )
 
-ALL_PRIORS = variants(
+GAUSSIAN_PRIORS = variants(
     Case("GaussianPrior", lambda h: GaussianPrior(3, net(0, h, 6)), needs_h=True),
     Case(
         "GaussianPrior-released",
@@ -196,6 +203,14 @@ ALL_PRIORS = variants(
         "Split-released", lambda h: split(2, h, width=0, gain=True, scale="softplus"), 2, reach=10
     ),
 )
+
+AUTOREGRESSIVE_PRIORS = variants(
+    Case("Autoregressive", lambda h: causal(3, h), needs_h=True),
+    Case("Autoregressive-mixture", lambda h: causal(2, h, mixture=3), 2, needs_h=True),
+    Case("Autoregressive-split", lambda h: causal(5, h, num_kept=2, mixture=2), 5),
+)
+
+ALL_PRIORS = GAUSSIAN_PRIORS + AUTOREGRESSIVE_PRIORS
 
 ALL_DEQUANTIZATIONS = variants(
     Case("Uniform", lambda h: UniformDequantization(), uses_h=False, bins=256),
@@ -251,6 +266,15 @@ def stated(prior: Prior, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(left), torch.ones_like(left)
     mu, raw = prior.net(prior(y, h)[0], h).chunk(2, dim=1)
     return mu, F.softplus(raw) if prior.scale == "softplus" else (6 * torch.tanh(raw / 6)).exp()
+
+
+def mixtures(layer, y: Tensor, h: Tensor | None) -> MixtureSameFamily:
+    """The mixture of every number that leaves, given those before, as the docstring says."""
+    kept, z = y[:, : layer.num_kept], layer.latent(y)
+    out = layer.net(z, kept if h is None else torch.cat([h, kept], dim=1))
+    logits, mu, raw = (t.movedim(2, -1) for t in out.chunk(3, dim=2))
+    normal = Normal(mu, (6 * torch.tanh(raw / 6)).exp())
+    return MixtureSameFamily(Categorical(logits=logits), normal)
 
 
 # -- models ----------------------------------------------------------------------------------------
@@ -368,6 +392,13 @@ ALL_FLOWS = [
             "b": {"levels": 2, "scale": "additive", "flip": True},
             "c": {"levels": 0, "scale": "additive", "steps": 3},
         }.items()
+    ),
+    configured(
+        "vessels-autoregressive",
+        "vessels",
+        VESSELS
+        | {"levels": 2, "dequantization": "binary", "ar_width": 8, "ar_blocks": 1, "mixture": 2},
+        size=(4, 8),
     ),
     configured("sr-no_levels", "sr", FLOW | {"features": RESIDUAL, "levels": 0, "residual": 8.0}),
     ModelCase(

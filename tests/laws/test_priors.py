@@ -1,15 +1,28 @@
 """Laws of priors: log_p is torch's, restore undoes forward, samples have the stated moments."""
 
+import itertools
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from cnf import noise
 from cnf.layers import GaussianPrior
 from cnf.noise import keyed
-from tests.laws.cases import ALL_PRIORS, stated
+from tests.laws.cases import (
+    ALL_PRIORS,
+    AUTOREGRESSIVE_PRIORS,
+    FEATURES,
+    GAUSSIAN_PRIORS,
+    mixtures,
+    stated,
+)
 
 every_prior = pytest.mark.parametrize("case", ALL_PRIORS, ids=str)
+every_gaussian = pytest.mark.parametrize("case", GAUSSIAN_PRIORS, ids=str)
+every_autoregressive = pytest.mark.parametrize("case", AUTOREGRESSIVE_PRIORS, ids=str)
 EXACT = {"rtol": 0, "atol": 0}
 
 
@@ -21,7 +34,7 @@ def features(layer, y: Tensor, h: Tensor | None) -> Tensor | None:
 @pytest.mark.equation(
     "eq-given-normal", "eq-conditional-prior", "eq-conditional-split", "eq-multiscale-split"
 )
-@every_prior
+@every_gaussian
 def test_log_p_is_that_of_torch_distributions(case):
     layer, y, h = case.make()
     mu, sigma = stated(layer, y, h)
@@ -36,7 +49,7 @@ def test_restore_undoes_forward_exactly(case):
 
 
 @pytest.mark.equation("eq-temp-sample", "eq-conditional-prior", "eq-multiscale-split")
-@every_prior
+@every_gaussian
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_samples_have_the_stated_mean_and_deviation(case, temperature):
     layer, y, h = case.make(batch=1)
@@ -54,7 +67,7 @@ def test_samples_have_the_stated_mean_and_deviation(case, temperature):
         torch.testing.assert_close(layer(drawn, h)[0], kept, **EXACT)
 
 
-@every_prior
+@every_gaussian
 def test_temperature_zero_draws_the_mean_whatever_the_generator(case):
     layer, y, h = case.make()
     kept, h = layer(y, h)[0], features(layer, y, h)
@@ -63,7 +76,7 @@ def test_temperature_zero_draws_the_mean_whatever_the_generator(case):
     torch.testing.assert_close(first, layer.restore(kept, stated(layer, y, h)[0]))
 
 
-@every_prior
+@every_gaussian
 def test_noise_differs_between_samples_entries_and_seeds(case):
     layer, y, h = case.make(batch=1)
     y, h = y.expand(3, *y.shape[1:]), None if h is None else h.expand(3, *h.shape[1:])
@@ -74,3 +87,54 @@ def test_noise_differs_between_samples_entries_and_seeds(case):
         assert len(eps.flatten().unique()) == eps.numel()
     first, second = (layer.sample(kept, h, 1.0, keyed(seed, range(3))) for seed in (0, 1))
     assert not torch.equal(first, second)
+
+
+# -- autoregressive priors -------------------------------------------------------------------------
+
+
+@every_autoregressive
+def test_log_p_of_numbers_in_order_is_that_of_torch_distributions(case):
+    layer, y, h = case.make()
+    expected = mixtures(layer, y, h).log_prob(layer.latent(y)).sum((1, 2, 3))
+    torch.testing.assert_close(layer(y, h)[1], expected, rtol=1e-12, atol=1e-10)
+
+
+@every_autoregressive
+def test_a_number_sees_those_before_it_and_none_after(case):
+    """Every number replaced from some place on: the term of those before stays, sum for sum."""
+    layer, y, h = case.make(batch=1)
+    channels, (height, width) = layer.net.channels, y.shape[-2:]
+    order = list(itertools.product(range(height), range(width), range(channels)))
+    log_p = mixtures(layer, y, h).log_prob(layer.latent(y))
+    for place, (i, j, c) in enumerate(order):
+        other = y.clone()
+        for a, b, d in order[place:]:
+            other[:, layer.num_kept + d, a, b] = 9.0
+        given = layer.restore(y[:, : layer.num_kept], layer.latent(other))
+        mixture = mixtures(layer, given, h)
+        now = mixture.log_prob(layer.latent(y))[:, c, i, j]
+        torch.testing.assert_close(now, log_p[:, c, i, j], rtol=1e-12, atol=1e-12)
+
+
+@every_autoregressive
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_fronts_draw_what_one_number_after_the_other_gives(case, temperature):
+    """A picture that is wider and higher than the network sees."""
+    layer, _, _ = case.make()
+    torch.manual_seed(3)
+    kept = torch.randn(2, layer.num_kept, 9, 8).double() if layer.keeps else None
+    h = torch.randn(2, FEATURES, 9, 8).double() if case.conditional else None
+    drawn = layer.sample(kept, h, temperature, keyed(0, range(2)))
+    z = torch.zeros(2, layer.net.channels, 9, 8).double()
+    generators = keyed(0, range(2))
+    eps, u = noise.normal(z.shape, generators, z), noise.uniform(z.shape, generators, z)
+    for i, j, c in itertools.product(range(9), range(8), range(layer.net.channels)):
+        now = mixtures(layer, layer.restore(kept, z), h)
+        w, normal = now.mixture_distribution.logits[:, c, i, j], now.component_distribution
+        p = (w / temperature).softmax(1) if temperature else F.one_hot(w.argmax(1), w.shape[1])
+        k = (p.cumsum(1) < u[:, c, i, j, None]).sum(1)
+        mu, sigma = (t[range(2), c, i, j, k] for t in (normal.loc, normal.scale))
+        z[:, c, i, j] = mu + temperature * sigma * eps[:, c, i, j]
+    torch.testing.assert_close(layer.latent(drawn), z, rtol=1e-9, atol=1e-9)
+    if layer.keeps:
+        torch.testing.assert_close(layer(drawn, h)[0], kept, **EXACT)
