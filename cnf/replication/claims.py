@@ -1,30 +1,29 @@
 """What the paper claims beside our rows, `results/claims.yml`, and what others have published,
 `results/published.yml`."""
 
-import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cnf.errors import ResultsError
-from cnf.replication.results import RESULTS, Row, described, fits, one, select, valued
+from cnf.replication.results import RESULTS, Row, described, one, select, valued
 from cnf.replication.results import read as read_rows
 
 Verdict = Literal["same", "different", "could not", "open"]
-_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
-
 Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 
 
-@dataclass(frozen=True, config=_strict)
-class Claim:
+class _Strict(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    pass
+
+
+class Claim(_Strict):
     """One claim or number of the paper.
 
     Args:
@@ -69,10 +68,7 @@ class Claim:
         return self
 
 
-@dataclass(frozen=True, config=_strict)
-class Claims:
-    """`results/claims.yml`."""
-
+class _Claims(_Strict):
     claims: tuple[Claim, ...]
 
 
@@ -82,7 +78,7 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
     Raises ResultsError, also if a claim that was judged misses a row, or what it `holds` is false.
     """
     path = results / "claims.yml"
-    found, rows = _read_yaml(path, Claims).claims, read_rows(results)
+    found, rows = _read_yaml(path, _Claims).claims, read_rows(results)
     ids = [claim.id for claim in found]
     for claim in found:
         if ids.count(claim.id) > 1:
@@ -105,26 +101,20 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
     return found
 
 
-def _read_yaml(path: Path, form: type) -> Any:
-    if not path.exists():
-        raise ResultsError(f"{path.name} is missing from {path.parent.name}/")
-    return _parse(path.read_text(), path.name, form)
-
-
-@functools.lru_cache(maxsize=8)
-def _parse(text: str, name: str, form: type) -> Any:
+def _read_yaml(path: Path, form: type[_Strict]) -> Any:
     try:
-        return TypeAdapter(form).validate_python(yaml.safe_load(text))
+        return form.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError:
+        raise ResultsError(f"{path.name} is missing from {path.parent.name}/") from None
     except (ValidationError, yaml.YAMLError) as error:
-        raise ResultsError(f"{name} does not fit: {error}") from None
+        raise ResultsError(f"{path.name} does not fit: {error}") from None
 
 
 def _row(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
     """The row that a claim means; None if there is none. Raises ResultsError for several."""
+    wanted = {"split": "test"} | wanted
     try:
-        wanted = {"split": "test"} | wanted
-        found = select(rows, **wanted)
-        return one(found, **wanted) if found else None
+        return one(rows, **wanted) if select(rows, **wanted) else None
     except ResultsError as error:
         raise ResultsError(f"claims.yml: claim '{claim.id}': {error}") from None
 
@@ -167,65 +157,54 @@ def text(results: Path = RESULTS) -> str:
 # --- what others have published -------------------------------------------------------------------
 
 Number = Annotated[float, Field(gt=0)]
+Kind = Literal[  # metrics, and F of vessels
+    "psnr", "ssim", "psnr_rgb", "ssim_rgb", "consistency", "bits_per_dim", "lpips", "f"
+]
 
 
-@dataclass(frozen=True, config=_strict)
-class Published:
+class _Source(_Strict):
+    method: Text
+    experiment: Literal["sr", "vessels"]
+    setting: Text
+    source: Text
+    incomparable: str | None = None
+
+
+class _Work(_Source):
+    """An entry of published.yml: several numbers of one work, or pairs of a number and its
+    deviation, by image set and kind."""
+
+    values: dict[str, dict[Kind, Number | tuple[Number, Number]]]
+
+
+class _Works(_Strict):
+    published: tuple[_Work, ...]
+
+
+class Published(_Source):
     """A number of other work that stands beside ours. Never one of the paper.
 
     Args:
-        metric: of METRICS where it is such a one, or "lpips", or "f" (F of vessels).
         deviation: standard deviation over images, where it is known.
         setting: how it was made. `source`: where we read it.
         incomparable: why it must not be compared with a row of ours; None if it may.
     """
 
-    method: Text
-    experiment: Literal["sr", "vessels"]
-    data: Text
-    metric: Literal[
-        *("psnr", "ssim", "psnr_rgb", "ssim_rgb", "consistency", "bits_per_dim", "lpips", "f")
-    ]
-    value: Number
-    deviation: Number | None
-    setting: Text
-    source: Text
-    incomparable: str | None
-
-
-@dataclass(frozen=True, config=_strict)
-class _Work:
-    """An entry of published.yml: several numbers of one work."""
-
-    method: Text
-    experiment: Literal["sr", "vessels"]
-    setting: Text
-    source: Text
-    values: dict[str, dict[str, Number | tuple[Number, Number]]]
-    incomparable: str | None = None
-
-
-@dataclass(frozen=True, config=_strict)
-class _Works:
-    published: tuple[_Work, ...]
+    data: str
+    metric: str
+    value: float
+    deviation: float | None
 
 
 def published(results: Path = RESULTS, **wanted: Any) -> list[Published]:
     """What `results/published.yml` holds, a number each, of those whose fields are as `wanted`
-    says: `published(data="set5", metric="psnr")`. Raises ResultsError."""
-    unknown = [name for name in wanted if name not in Published.__dataclass_fields__]
-    if unknown:
-        raise ResultsError(f"published figures have no field '{unknown[0]}'")
+    says, see `results.select`: `published(data="set5", metric="psnr")`. Raises ResultsError."""
     found = []
     for work in _read_yaml(results / "published.yml", _Works).published:
+        about = work.model_dump(exclude={"values"})
         for data, values in work.values.items():
             for metric, number in values.items():
-                number = number if isinstance(number, tuple) else (number, None)
-                about = work.setting, work.source, work.incomparable
-                try:
-                    figure = Published(work.method, work.experiment, data, metric, *number, *about)
-                except ValidationError as error:
-                    raise ResultsError(f"published.yml: {work.method}: {error}") from None
-                if all(fits(getattr(figure, k), v) for k, v in wanted.items()):
-                    found.append(figure)
-    return found
+                value, deviation = number if isinstance(number, tuple) else (number, None)
+                figure = {"data": data, "metric": metric, "value": value, "deviation": deviation}
+                found.append(Published(**about, **figure))
+    return select(found, **wanted)

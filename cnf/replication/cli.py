@@ -346,10 +346,12 @@ def results_(
         case "table":
             print(results.table(results.matching(results.read(), words)))
         case "show":
-            print("\n\n".join(results.show(i) for i in words or [r.id for r in results.read()]))
+            rows = results.read()
+            found = [row for word in words for row in results.find(word, rows)] or rows
+            print("\n\n".join(map(results.show, found)))
         case "how":
             rows = results.read()
-            print("\n\n".join(reproduce.text(reproduce.rows_of(word, rows)) for word in words))
+            print("\n\n".join(reproduce.text(results.find(word, rows)) for word in words))
         case "claims":
             print(claims.text())
         case "readme":

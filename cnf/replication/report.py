@@ -1,12 +1,13 @@
-"""What is made of rows: the tables of the README, and the card of every model."""
+"""What is made of rows: the tables of the README, and the card of every model. `tables.yml` says
+which rows they show."""
 
 import csv
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import jinja2
+import yaml
 
 from cnf import build
 from cnf.config import Config
@@ -14,28 +15,20 @@ from cnf.errors import ResultsError
 from cnf.replication import claims, run_folder
 from cnf.replication.data import catalogue
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import (
-    REPOSITORY,
-    RESULTS,
-    Row,
-    markdown,
-    one,
-    read,
-    select,
-    value,
-    write_text,
-)
+from cnf.replication.results import RESULTS, Row, markdown, one, read, select, value, write_text
+from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.task import TASKS
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+HERE = Path(__file__).parent
+TABLES = yaml.safe_load((HERE / "tables.yml").read_text("utf-8"))
 
 # -- the tables of the README ----------------------------------------------------------------------
 
 
 class Grid(NamedTuple):
     """A small table: a cell is the row that has the fields `of` all cells, of its line and of its
-    column. Lines and columns without rows are left out. With `steps` the first column says how long
-    the model of a line was trained."""
+    column. With `steps` it says how long the model of a line was trained."""
 
     title: str
     of: dict[str, Any]
@@ -45,128 +38,31 @@ class Grid(NamedTuple):
 
     def write(self, rows: Sequence[Row]) -> str:
         """As markdown; "" without rows. Raises ResultsError if several rows fit a cell."""
-
-        def cell(wanted: dict[str, Any]) -> str:
-            found = select(rows, **wanted)
-            return value(one(found, **wanted)) if found else ""
-
-        of, columns = self.of, self.columns.items()
-        cells = {
-            (line, column): cell(of | fields | more)
-            for line, fields in self.lines.items()
-            for column, more in columns
-        }
-        lines = [line for line in self.lines if any(cells[line, c] for c in self.columns)]
-        heads = [c for c in self.columns if any(cells[line, c] for line in lines)]
-        if not lines:
-            return ""
-        body = [[line, *(cells[line, c] for c in heads)] for line in lines]
-        if self.steps:
-            heads = ["steps of training", *heads]
-            body = [[line, self._steps(rows, line), *rest] for line, *rest in body]
-        return f"**{self.title}**\n\n{markdown(['', *heads], body)}"
-
-    def _steps(self, rows: Sequence[Row], line: str) -> str:
-        """Of the model of a line: those of its rows; "" if it is none."""
-        found = {row.steps for row in select(rows, **self.of | self.lines[line])} - {None}
-        return " or ".join(f"{steps:,}" for steps in sorted(found))
+        lines = []
+        for name, fields in self.lines.items():
+            here = self.of | fields
+            line = {"": name}
+            if self.steps:
+                steps = {row.steps for row in select(rows, **here)} - {None}
+                line["steps of training"] = " or ".join(f"{n:,}" for n in sorted(steps))
+            for column, more in self.columns.items():
+                wanted = here | more
+                line[column] = value(one(rows, **wanted)) if select(rows, **wanted) else ""
+            lines.append(line)
+        text = _table(lines, 1 + self.steps)
+        return text and f"**{self.title}**\n\n{text}"
 
 
-def _means(of: str, flow: str, baseline: str) -> dict[str, dict[str, Any]]:
-    """What two runs answer: lines of a grid."""
-    return {
-        f"baseline{of}, its mean": {"run": baseline, "samples": 0},
-        f"flow{of}, mean of 8 samples or more": {
-            "run": flow,
-            "samples": [32, 16, 8],
-            "temperature": 1.0,
-        },
-        f"flow{of}, one sample at 0.8": {"run": flow, "samples": 1, "temperature": 0.8},
-    }
+def _table(lines: Sequence[dict[str, str]], names: int) -> str:
+    """Lines that begin with so many names as markdown, without what is empty; "" if all is."""
+    lines = [line for line in lines if any(list(line.values())[names:])]
+    if not lines:
+        return ""
+    head = [c for n, c in enumerate(lines[0]) if n < names or any(line[c] for line in lines)]
+    return markdown(head, [[line[column] for column in head] for line in lines])
 
 
-_BITS = {"split": "test", "bound": ["*dequantization", "exact"], "noise_seed": 0}
-_DB = {"metric": ["psnr", "psnr_sample"], "protocol": "standard"}
-_SETS = {"Set5": "set5", "Set14": "set14", "BSD100": "bsd100"}
-
-_EYES = {"split": "test", "noise_seed": 0}
-_MANY = [64, 32, 0, None]  # samples of marginals: a baseline has its own, an observer none
-_MASKS = {
-    "bits/pixel": _BITS | {"metric": "bits_per_pixel", "divided_by": "all pixels"},
-    "F at 0.5": {"metric": "f_half", "samples": _MANY},
-}
-
-# The README answers "how good is it"; `results table` shows every row.
-GRIDS = (
-    Grid(
-        "Super-resolution x2, bits/dim of y given x (lower is better)",
-        _BITS | {"metric": "bits_per_dim", "rounded_x": False},
-        {
-            "flow": {"run": "sr-flow-cpu-s0"},
-            "factorised baseline": {"run": "sr-baseline-cpu-s0"},
-            "flow for photographs": {"run": "sr-flow-photos-s0"},
-            "baseline for photographs": {"run": "sr-baseline-photos-s0"},
-        },
-        {
-            "ImageNet32": {"data": ["imagenet32-vandenoord", "imagenet32-chrabaszcz"]},
-            "Tiny-ImageNet 32 (stand-in)": {"data": "tinyimagenet32"},
-            "... x rounded to 8 bits": {"data": "tinyimagenet32", "rounded_x": True},
-            "ImageNet64": {"data": ["imagenet64-vandenoord", "imagenet64-chrabaszcz"]},
-            "Tiny-ImageNet 64 (stand-in)": {"data": "tinyimagenet64"},
-        },
-    ),
-    Grid(
-        "Super-resolution x2, dB (higher is better)",
-        {"split": "test"},
-        {"bicubic interpolation": {"model": "bicubic"}}
-        | _means("", "sr-flow-cpu-s0", "sr-baseline-cpu-s0")
-        | _means(" for photographs", "sr-flow-photos-s0", "sr-baseline-photos-s0"),
-        {f"PSNR {title}": {"data": data} | _DB for title, data in _SETS.items()}
-        | {
-            "Set5, halved against x": {
-                "data": "set5",
-                "metric": ["consistency", "consistency_sample"],
-                "rounded_x": False,
-            }
-        },
-    ),
-    Grid(
-        "Vessels of DRIVE, test",
-        _EYES | {"data": "drive"},
-        {
-            "flow": {"run": "vessels-flow-cpu-s0"},
-            "factorised baseline": {"run": "vessels-baseline-cpu-s0"},
-            "weighted likelihood, β = 0.87": {"model": "weighted", "run": "*-087-s0"},
-            "class-weighted loss, β = 0.87": {"model": "class_weighted", "run": "*-087-s0"},
-            "flow, no levels": {"run": "vessels-flow-paper-a-s0"},
-            "flow, additive couplings": {"run": "vessels-flow-paper-b-s0"},
-            "flow, no levels, additive couplings": {"run": "vessels-flow-paper-c-s0"},
-            "second observer": {"model": "second observer"},
-        },
-        _MASKS
-        | {
-            "F, validation's threshold": {"metric": "f_valid", "samples": _MANY},
-            "calibration error": {"metric": "calibration_error", "samples": _MANY},
-            "F of one sample": {"metric": "f_sample"},
-            "... its pieces over the truth's": {"metric": "components_ratio_sample"},
-        },
-        steps=True,
-    ),
-    Grid(
-        "Vessels, trained on DRIVE, of other cameras (pictures at their own size)",
-        _EYES,
-        {
-            "flow": {"run": "vessels-flow-cpu-s0"},
-            "factorised baseline": {"run": "vessels-baseline-cpu-s0"},
-            "second observer": {"model": "second observer"},
-        },
-        {
-            f"{title}, {what}": {"data": data} | wanted
-            for title, data in (("CHASE_DB1", "chasedb1-all"), ("STARE", "stare"))
-            for what, wanted in _MASKS.items()
-        },
-    ),
-)
+GRIDS = tuple(Grid(**grid) for grid in TABLES["readme"])
 
 
 def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> str:
@@ -178,50 +74,20 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ResultsError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
     rows = read(results)
-    tables = [text for text in (grid.write(rows) for grid in GRIDS) if text]
+    tables = [table for grid in GRIDS if (table := grid.write(rows))]
     body = "\n\n".join(tables) or "No run has been evaluated yet."
     if (results / "claims.yml").exists():
         judged = [claim.verdict for claim in claims.read(results)]
         counts = ", ".join(f"{judged.count(v)} {v}" for v in get_args(claims.Verdict))
         body += f"\n\nClaims and numbers of the paper beside ours, by verdict: {counts}."
-    new = re.sub(
-        f"{re.escape(BEGIN)}.*{re.escape(END)}",
-        lambda _: f"{BEGIN}\n{body}\n{END}",
-        text,
-        flags=re.DOTALL,
-    )
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    new = f"{before}{BEGIN}\n{body}\n{END}{after}"
     if new != text:
         write_text(path, new)
     return new
 
 
 # -- the card of a model ---------------------------------------------------------------------------
-
-# What a user asks first: a line a set, these columns; the rest is in the evaluations.
-CARD = {
-    "sr": {
-        "bits/dim given x not rounded": {"metric": "bits_per_dim", "rounded_x": False},
-        "given x of 8 bits": {"metric": "bits_per_dim", "rounded_x": True},
-        "PSNR of the mean": {"metric": "psnr", "protocol": ["standard", None]},
-        "PSNR of a sample": {
-            "metric": "psnr_sample",
-            "temperature": 0.8,
-            "protocol": ["standard", None],
-        },
-        "a sample halved, against x": {"metric": "consistency_sample", "temperature": 0.8},
-        "90 % intervals hold": {"metric": "coverage_90", "temperature": 1.0},
-    },
-    "vessels": {
-        "bits/pixel": {"metric": "bits_per_pixel", "divided_by": "all pixels"},
-        "F of the marginals at 0.5": {"metric": "f_half"},
-        "at the threshold chosen on validation": {"metric": "f_valid"},
-        "F of a sample": {"metric": "f_sample"},
-        "area under the ROC curve": {"metric": "auc"},
-        "calibration error": {"metric": "calibration_error"},
-        "pieces of a sample over the truth's": {"metric": "components_ratio_sample"},
-        "90 % intervals of area hold": {"metric": "area_coverage"},
-    },
-}
 
 
 def card(folder: Path, results: Path = RESULTS) -> str:
@@ -230,11 +96,9 @@ def card(folder: Path, results: Path = RESULTS) -> str:
     config = model.config
     record = run_folder.read_record(folder, needed=False)
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, keep_trailing_newline=True).get_template(
-        "card.md.j2"
-    )
-    return template.render(
+    loader = jinja2.FileSystemLoader(HERE)
+    environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
+    return environment.get_template("card.md.j2").render(
         name=folder.name,
         task=TASKS[config.experiment],
         config=config,
@@ -275,46 +139,35 @@ def describe_model(config: Config) -> str:
 
 
 def _scores(mine: Sequence[Row], experiment: str) -> str:
-    """The table of CARD, without columns and lines that nothing fills."""
-    columns, lines = CARD[experiment], []
+    """A line a set."""
+    lines = []
     for data in dict.fromkeys(row.data for row in mine):
-        here = [row for row in mine if row.data == data and "importance" not in (row.bound or "")]
+        here = [row for row in mine if row.data == data and not row.is_weighted]
         most = max(row.num_images for row in here)
-        found = [
-            max(select(here, **wanted), key=lambda r: (r.num_images, r.samples or 0), default=None)
-            for wanted in columns.values()
-        ]
-        cells = [
-            "" if r is None else value(r) + f" (of {r.num_images})" * (r.num_images < most)
-            for r in found
-        ]
-        if any(cells):
-            stand_in = " (stand-in)" * here[0].stand_in
-            lines.append([f"{data} test{stand_in}", str(most), *cells])
-    if not lines:
-        return ""
-    full = [n for n, column in enumerate(zip(*lines, strict=True)) if any(column)]
-    head = ["pictures", "number", *columns]
-    return markdown([head[n] for n in full], [[line[n] for n in full] for line in lines])
+        line = {"pictures": f"{data} test{' (stand-in)' * here[0].stand_in}", "number": str(most)}
+        for column, wanted in TABLES["cards"][experiment].items():
+            line[column] = ""
+            if found := select(here, **wanted):
+                best = max(found, key=lambda row: (row.num_images, row.samples or 0))
+                few = f" (of {best.num_images})" * (best.num_images < most)
+                line[column] = value(best) + few
+        lines.append(line)
+    return _table(lines, 2)
 
 
 def _worst(folder: Path, columns: Sequence[str]) -> list[str]:
     """The picture of each scored set on which it does worst, by the first of these columns."""
     lines = []
     for path in sorted((folder / "evaluations").glob("*.csv")):
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(path.read_text().splitlines()))
         column = next((name for name in columns if name in rows[0]), None)
         if path.stem.startswith("odd-") or column is None:
             continue
         metric = METRICS[next(m for m in METRICS if column.startswith(m))]
-        lower = metric.unit.startswith("bits")
-        ordered = sorted(rows, key=lambda r: float(r[column]) * (-1 if lower else 1))
-        worst, middle = (
-            metric.write(float(r[column])) for r in (ordered[0], ordered[len(rows) // 2])
-        )
+        rows.sort(key=lambda row, c=column: float(row[c]), reverse=metric.unit.startswith("bits"))
+        worst, middle = (metric.write(float(rows[n][column])) for n in (0, len(rows) // 2))
         lines.append(
-            f"On {path.stem} it does worst on `{ordered[0]['image']}`: {metric.title} {worst} "
+            f"On {path.stem} it does worst on `{rows[0]['image']}`: {metric.title} {worst} "
             f"(median {middle})."
         )
     return lines

@@ -1,7 +1,6 @@
 """From a number to the command that gives it again (`results how`), and numbers computed again from
 the weights and pictures that they name (`results audit`)."""
 
-import difflib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,16 +14,7 @@ from cnf.replication import run_folder
 from cnf.replication.data import ImageSet, catalogue, load
 from cnf.replication.evaluate import validation
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import (
-    REFERENCES,
-    RESULTS,
-    Row,
-    described,
-    find,
-    read,
-    value,
-    valued,
-)
+from cnf.replication.results import RESULTS, Row, described, find, read, value, valued
 from cnf.replication.scored_model import Options, ScoredModel
 
 ROOT = Path("$CNF_DATA")  # as a reader writes it
@@ -33,40 +23,30 @@ MINUTES = 10.0  # of an audit that was not told how long
 # -- how -------------------------------------------------------------------------------------------
 
 
-class How(NamedTuple):
-    """How a row is had again.
-
-    Args:
-        row: the row; `what` it is in words.
-        expect: the value, and how far from it another machine may land.
-        audit: the command that derives it again from the committed weights; None without weights.
-        data: the set that it needs, where it belongs and how to get it; None if it is embedded.
-        train: the commands that made the weights, in their order; None if there are none.
-    """
-
-    row: Row
-    what: str
-    expect: str
-    audit: str | None
-    data: str | None
-    train: tuple[str, ...] | None
-
-
-def how(row: Row, results: Path = RESULTS) -> How:
-    """All that it takes to have a row again."""
-    metric = METRICS[row.metric]
-    number = metric.write(row.value) if metric.digits in (None, 0) else f"{row.value:.6f}"
-    within = [f"within {metric.tolerance:g}"] if metric.tolerance else []
-    within += [f"within a factor of {metric.factor:g}"] if metric.factor > 1 else []
-    can = row.model in REFERENCES or row.weights is not None
-    return How(
-        row,
-        described(row),
-        f"{number}, {' or '.join(within) or 'exactly'}",
-        f"python -m cnf results audit {row.id}" if can else None,
-        needs(row),
-        training(row, results),
-    )
+def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
+    """What it takes to have a row again, as pairs of a name and a line."""
+    if row.is_here:
+        metric = METRICS[row.metric]
+        number = metric.write(row.value) if metric.digits in (None, 0) else f"{row.value:.6f}"
+        within = [f"within {metric.tolerance:g}"] if metric.tolerance else []
+        within += [f"within a factor of {metric.factor:g}"] if metric.factor > 1 else []
+        lines = [
+            ("command", f"python -m cnf results audit {row.id}"),
+            ("expect", f"{number}, {' or '.join(within) or 'exactly'}"),
+        ]
+    else:
+        lines = [
+            ("weights", "not in the repository: train them, then score them"),
+            ("expect", f"{value(row)}, but other weights on another machine"),
+        ]
+    lines += [("needs", needs(row) or "no data set: the pictures come with the package")]
+    trained = training(row, results)
+    lines += [("trained by", line) for line in trained]
+    if trained and row.wall_s:
+        lines += [("that took", f"{row.steps:,} steps, {about(row.wall_s)} on {row.hardware}")]
+    lines += [("scored by", row.command)]
+    commit = f"commit {row.git[:8]}, " if row.git else ""
+    return [*lines, ("with", f"{commit}torch {row.torch}, {row.date}")]
 
 
 def needs(row: Row) -> str | None:
@@ -78,33 +58,14 @@ def needs(row: Row) -> str | None:
     return "; ".join(told) or None
 
 
-def training(row: Row, results: Path = RESULTS) -> tuple[str, ...] | None:
-    """The commands that train the weights of a row, in their order; None for a reference, and where
+def training(row: Row, results: Path = RESULTS) -> list[str]:
+    """The commands that train the weights of a row, in their order; none for a reference, and where
     the record of the run is not here."""
-    path = results / row.run / "config.json"
-    if row.model in REFERENCES or not path.exists():
-        return None
-    record = run_folder.read_record(path.parent)
+    record = {} if row.is_reference else run_folder.read_record(results / row.run, needed=False)
     if "start" not in record:
-        return (record["command"],) if record["command"] else None
+        return [record["command"]] if record.get("command") else []
     begun = run_folder.read_record(results / record["start"]["run"])
-    return begun["command"], record["command"]
-
-
-def rows_of(text: str, rows: Iterable[Row]) -> list[Row]:
-    """The rows that a reader means by an id, or by a number as it is printed: "0.0551". Raises
-    ResultsError naming the nearest ids."""
-    rows = list(rows)
-    found = [row for row in rows if row.id == text]
-    found = found or [row for row in rows if METRICS[row.metric].write(row.value) == text]
-    if found:
-        return found
-    near = difflib.get_close_matches(text, [row.id for row in rows], 3, 0.5)
-    near = f"; the nearest are {', '.join(near)}" if near else ""
-    raise ResultsError(
-        f"no row has the id, or is printed as, '{text}'{near}: `python -m cnf results table WORD` "
-        "lists rows by words"
-    )
+    return [begun["command"], record["command"]]
 
 
 def text(found: Sequence[Row], results: Path = RESULTS) -> str:
@@ -112,28 +73,9 @@ def text(found: Sequence[Row], results: Path = RESULTS) -> str:
     if len(found) > 1:
         lines = [f"{row.id}: {valued(row)}; {described(row)}" for row in found]
         return "\n".join([f"{len(found)} rows are printed so; ask for one by its id:", *lines])
-    told, (row,) = how(found[0], results), found
-    lines = [row.id, f"{valued(row)}; {told.what}", ""]
-    return "\n".join([*lines, *(f"{name:>10}  {line}" for name, line in facts(told))])
-
-
-def facts(told: How) -> list[tuple[str, str]]:
-    """What a reader needs, as pairs of a name and a line."""
-    row = told.row
-    if told.audit:
-        lines = [("command", told.audit), ("expect", told.expect)]
-    else:
-        lines = [
-            ("weights", "not in the repository: train them, then score them"),
-            ("expect", f"{value(row)}, but other weights on another machine"),
-        ]
-    lines += [("needs", told.data or "no data set: the pictures come with the package")]
-    lines += [("trained by", line) for line in told.train or ()]
-    if told.train and row.wall_s:
-        lines += [("that took", f"{row.steps:,} steps, {about(row.wall_s)} on {row.hardware}")]
-    lines += [("scored by", row.command)]
-    commit = f"commit {row.git[:8]}, " if row.git else ""
-    return [*lines, ("with", f"{commit}torch {row.torch}, {row.date}")]
+    (row,) = found
+    lines = [row.id, f"{valued(row)}; {described(row)}", ""]
+    return "\n".join([*lines, *(f"{name:>10}  {line}" for name, line in facts(row, results))])
 
 
 def about(seconds: float) -> str:
@@ -171,28 +113,29 @@ def audit(
     A row "differs" if its value lands outside the metric's tolerance, or if its weights or its data
     are not those it names. A row that was not computed says why.
     """
-    asked = [find(i, results) for i in only] if only else read(results)
+    asked = read(results)
+    if only:
+        asked = [row for text in only for row in find(text, asked)]
     end = float("inf") if only or minutes is None else time.process_time() + 60 * minutes
     models: dict[tuple, ScoredModel] = {}  # by file; what a pass computed is forgotten after it
     images = lru_cache(maxsize=None)(lambda name, split: load(name, split, root))
     found = {}
     for (key, _), rows in _passes(asked):
         for row in rows:
-            if row.model not in REFERENCES and row.weights is None:
-                found[row.id] = Check(row, "not checked", "its weights are not in the repository")
-                continue
-            if time.process_time() >= end:
-                found[row.id] = Check(row, "not checked", "no time left: --minutes, or --all")
-                continue
-            try:
-                if key not in models:
-                    models[key] = _scored(row, images, root, results.parent)
-            except DataError as error:
-                found[row.id] = Check(row, "not checked", f"its data are not here: {error}")
-            except CnfError as error:
-                found[row.id] = Check(row, "differs", str(error))
-            else:
-                found[row.id] = _check(row, models[key])
+            status, reason = "not checked", "its weights are not in the repository"
+            if row.is_here and time.process_time() >= end:
+                reason = "no time left: --minutes, or --all"
+            elif row.is_here:
+                try:
+                    if key not in models:
+                        models[key] = _scored(row, images, root, results.parent)
+                    status, reason = _check(row, models[key])
+                except CnfError as error:
+                    if isinstance(error, DataError) and key not in models:
+                        reason = f"its data are not here: {error}"
+                    else:
+                        status, reason = "differs", str(error)
+            found[row.id] = Check(row, status, reason)
         if key in models:
             models[key].forget()
     return [found[row.id] for row in asked]
@@ -223,7 +166,7 @@ def _scored(
     if images.sha256 != row.data_sha256:
         raise ResultsError(f"{row.data} {row.split} holds other pictures than the row names")
     options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True)
-    if row.model in REFERENCES:
+    if row.is_reference:
         return ScoredModel(None, images, options, reference=row.model)
     path = repository / row.weights
     if not path.exists():
@@ -236,38 +179,36 @@ def _scored(
     return scored
 
 
-def _check(row: Row, scored: ScoredModel) -> Check:
-    """Call the metric again."""
+def _check(row: Row, scored: ScoredModel) -> tuple[str, str]:
+    """Call the metric again: (status, reason). Raises ResultsError if it is not that of the row."""
     if len(scored.indices) != row.num_images:
-        reason = f"{row.data} {row.split} has {len(scored.indices)} pictures"
-        return Check(row, "differs", reason)
+        raise ResultsError(f"{row.data} {row.split} has {len(scored.indices)} pictures")
     metric = METRICS[row.metric]
-    try:
-        found = metric.function(scored, row.setting)
-    except CnfError as error:
-        return Check(row, "differs", str(error))
+    found = metric.function(scored, row.setting)
     if found is None:
-        return Check(row, "differs", f"this code computes no {row.metric} on {row.data}")
+        raise ResultsError(f"this code computes no {row.metric} on {row.data}")
     reason = f"{row.value:.6f} written, {found.value:.6f} now, tolerance {metric.tolerance:g}"
     reason += f" or a factor of {metric.factor:g}" * (metric.factor > 1)
-    return Check(row, "same" if metric.agree(found.value, row.value) else "differs", reason)
+    return "same" if metric.agree(found.value, row.value) else "differs", reason
 
 
 def report(checks: Sequence[Check], named: bool = False) -> str:
     """The audit as text: a line a row for rows that differ, or for all if they were `named`; else
     how many of each run and set, and why rows were not checked."""
-    kinds = ("same", "differs", "not checked")
 
     def counted(checks: Iterable[Check]) -> str:
         counts = Counter(check.status for check in checks)
+        kinds = ("same", "differs", "not checked")
         return ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
 
     shown = [check for check in checks if named or check.status == "differs"]
     lines = [f"{check.status:>11}  {check.row.id}: {check.reason}" for check in shown]
-    groups = {} if named else Counter((c.row.run, c.row.data, c.row.split) for c in checks)
-    for key in groups:
-        of_key = [c for c in checks if (c.row.run, c.row.data, c.row.split) == key]
-        lines.append(f"{' '.join(key)}: {counted(of_key)}")
+    groups: dict[str, list[Check]] = {}
+    for check in () if named else checks:
+        row = check.row
+        groups.setdefault(f"{row.run} {row.data} {row.split}", []).append(check)
+    for key, of_key in groups.items():
+        lines.append(f"{key}: {counted(of_key)}")
         why = Counter(check.reason for check in of_key if check.status == "not checked")
         lines += [f"{count:>11} {reason}" for reason, count in why.items()]
     return "\n".join([*lines, counted(checks)])

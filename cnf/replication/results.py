@@ -2,16 +2,17 @@
 
 `results/<run>/evaluations/<set>-<split>[-options].json` says what was evaluated (weights, pictures,
 training), and has a line a value. It is written anew when it is made anew: git keeps the history.
-A `Row` is one value with all that it takes to dispute it. The paper's claims and others' numbers
-are in `report`.
+A `Row` is one value with all that it takes to dispute it.
 """
 
 import dataclasses
+import difflib
 import fnmatch
 import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,9 @@ from typing import Any
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.metrics.likelihood import BITS
+from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.task import TASKS
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "results"
 FEW = 2_000  # steps of training: models of fewer are far from done learning
 # What answers without weights and training: rows of it have data alone.
@@ -35,16 +36,15 @@ class Row:
 
     Args:
         run: the folder. model: "flow", the baseline's kind, or one of REFERENCES.
-        metric, version: see `metrics`. `standard_error` is over images; None where undefined.
-        bound: "exact", or what makes the bits an upper bound; None where `metric` is not in bits.
-        temperature to protocol: how it was taken, see `metrics.Setting`; threshold_from: where the
-            threshold of f_valid comes from: "validation", "given", or the run that chose it.
-        rounded_x: super-resolution only: whether x was rounded to 8 bits.
         stand_in: whether `data` replaces a set that the paper used and we do not have.
-        limit: only so many of its images; num_images: how many. noise_seed: of this evaluation.
+        limit: only so many of its images. rounded_x: whether x had 8 bits; None for vessels.
+        noise_seed: of this evaluation. weights: path inside the repository, None if not in it.
         preset to hardware: of the training run; wall_s: its seconds by the clock.
         git, dirty: commit of the code that evaluated; whether `cnf/` had changes.
-        weights: path inside the repository, None if the weights are not in it.
+        metric, version: see `metrics`. `standard_error` is over images; None where undefined.
+        bound: "exact", or what makes the bits an upper bound; None where `metric` is not in bits.
+        divided_by to protocol: see `metrics.Setting`; threshold_from: "validation", "given", or
+            the run that chose the threshold.
     """
 
     run: str
@@ -94,94 +94,113 @@ class Row:
 
     @property
     def is_bound(self) -> bool:
-        """Whether the value is an upper bound on bits rather than the exact figure."""
         return self.bound not in (None, "exact")
 
     @property
     def is_old(self) -> bool:
-        """Whether an older version of the metric made it."""
         return self.version < METRICS[self.metric].version
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether it is the bound of `draws` importance samples."""
+        return "importance" in (self.bound or "")
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it is the mean over several draws of noise."""
+        return not self.is_weighted and (self.draws or 0) > 1
+
+    @property
+    def is_reference(self) -> bool:
+        return self.model in REFERENCES
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all but the pictures is in the repository."""
+        return self.is_reference or self.weights is not None
 
     @property
     def setting(self) -> Setting:
         """What the metric was asked for."""
-        weighted = self.bound is not None and "importance" in self.bound
         kept = ("temperature", "samples", "draws", "divided_by", "protocol")
         chosen = self.threshold if self.threshold_from not in (None, "validation") else None
-        return Setting(
-            **{name: getattr(self, name) for name in kept}, importance=weighted, threshold=chosen
-        )
+        found = {name: getattr(self, name) for name in kept}
+        return Setting(**found, importance=self.is_weighted, threshold=chosen)
 
     @property
     def file(self) -> str:
         """The name of its file, without its end: <set>-<split>, and what is not at its default."""
-        parts = [self.data.replace(":", "-").replace("/", "-"), self.split]
-        parts += ["x8"] * bool(self.rounded_x) + [f"n{self.limit}"] * (self.limit is not None)
-        return "-".join(parts + [f"noise{self.noise_seed}"] * bool(self.noise_seed))
+        said = {
+            "x8": self.rounded_x,
+            f"n{self.limit}": self.limit is not None,
+            f"noise{self.noise_seed}": self.noise_seed,
+        }
+        return "-".join([re.sub("[:/]", "-", self.data), self.split, *_those(said)])
 
     @property
     def id(self) -> str:
         """RUN/FILE/METRIC, and the settings that tell it from others of the file."""
-        parts = [self.metric]
-        parts += ["view"] * (self.divided_by == "field of view")
-        if self.bound and "importance" in self.bound:
-            parts.append(f"iw{self.draws}")
-        elif (self.draws or 0) > 1:
-            parts.append(f"d{self.draws}")
-        parts += [f"s{self.samples}"] * ((self.samples or 0) > 1)
-        if self.temperature not in (None, 1.0):
-            parts.append(f"t{self.temperature:g}")
-        parts += [self.protocol] * (self.protocol is not None)
-        return f"{self.run}/{self.file}/{'-'.join(parts)}"
+        said = {
+            "view": self.divided_by == "field of view",
+            f"iw{self.draws}": self.is_weighted,
+            f"d{self.draws}": self.is_repeated,
+            f"s{self.samples}": (self.samples or 0) > 1,
+            f"t{self.temperature or 0:g}": self.temperature not in (None, 1.0),
+            f"{self.protocol}": self.protocol,
+        }
+        return f"{self.run}/{self.file}/{'-'.join([self.metric, *_those(said)])}"
 
     @property
     def command(self) -> str:
         """The command that gives it again."""
-        folder = self.run if self.weights_sha256 is None else f"runs/{self.run}"
+        metric, task = METRICS[self.metric], TASKS[self.experiment]
+        folder = self.run if self.is_reference else f"runs/{self.run}"
         if self.weights is not None:
             folder = Path(self.weights).parent.as_posix()
-        words = ["python -m cnf evaluate", folder, "--on", self.data]
-        words += [f"--split {self.split}"] * (self.split != "test")
-        words += [f"--limit {self.limit}"] * (self.limit is not None)
-        words += [f"--seed {self.noise_seed}"] * bool(self.noise_seed)
-        metric, task = METRICS[self.metric], TASKS[self.experiment]
+        words = f"python -m cnf evaluate {folder} --on {self.data}"
+        said = {
+            f"--split {self.split}": self.split != "test",
+            f"--limit {self.limit}": self.limit is not None,
+            f"--seed {self.noise_seed}": self.noise_seed,
+        }
         if metric.tag == "stress":
             of_all = len(stress.TEMPERATURES) if metric.of == "heat" else 1
-            words += [f"--samples {of_all * self.samples}"] if self.samples else []
-            return " ".join([*words, "--stress"])
+            said |= {f"--samples {of_all * (self.samples or 0)}": self.samples, "--stress": True}
+            return " ".join([words, *_those(said)])
         full = metric.tag == "full" or self.protocol is not None
         full |= self.samples == task.full_samples and not task.rounds_x
-        if self.samples not in (None, 0, 1, task.full_samples if full else task.samples):
-            words.append(f"--samples {self.samples}")
-        if self.bound and "importance" in self.bound:
-            words.append(f"--importance {self.draws}")
-        elif (self.draws or 0) > 1:
-            words.append(f"--draws {self.draws}")
-        if self.threshold_from == "given":
-            words.append(f"--threshold {self.threshold:.9g}")
-        elif self.threshold_from not in (None, "validation"):
-            words.append(f"--threshold-from {self.threshold_from}")
-        if not full and self.samples == 1 and self.temperature not in (None, task.temperature):
-            words.append(f"--temperature {self.temperature:g}")
-        if full:
-            words.append("--full")
-        elif self.rounded_x is not None:
-            words.append("--round-x" if self.rounded_x else "--no-round-x")
-        return " ".join(words)
+        usual = (None, 0, 1, task.full_samples if full else task.samples)
+        cool = self.samples == 1 and self.temperature not in (None, task.temperature)
+        from_run = self.threshold_from not in (None, "given", "validation")
+        said |= {
+            f"--samples {self.samples}": self.samples not in usual,
+            f"--importance {self.draws}": self.is_weighted,
+            f"--draws {self.draws}": self.is_repeated,
+            f"--threshold {self.threshold or 0:.9g}": self.threshold_from == "given",
+            f"--threshold-from {self.threshold_from}": from_run,
+            f"--temperature {self.temperature or 0:g}": cool and not full,
+            "--full": full,
+            "--round-x": self.rounded_x and not full,
+            "--no-round-x": self.rounded_x is False and not full,
+        }
+        return " ".join([words, *_those(said)])
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Row))
-DEFAULTS = {f.name: f.default for f in dataclasses.fields(Row) if f.name != "metric"}
+def _those(said: dict[str, Any]) -> list[str]:
+    """The words whose condition holds."""
+    return [words for words, is_so in said.items() if is_so]
+
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row)}
 MADE = ("git", "dirty", "torch", "date")  # of each value; the same for most of a file
-HEADER = FIELDS[: FIELDS.index("git")]
+HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 
 
 # -- files -----------------------------------------------------------------------------------------
 
 
 def read(results: Path = RESULTS) -> list[Row]:
-    """Every row of every run, in the order of files. Raises ResultsError naming a file that cannot
-    be read."""
+    """Every row of every run, in the order of files. Raises ResultsError naming a damaged file."""
     paths = sorted(results.glob("*/evaluations/*.json"))
     return [row for p in paths if not p.stem.endswith(".curves") for row in read_file(p)]
 
@@ -214,36 +233,34 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
 
     Values of the same weights and pictures that were not made again are kept; those of others go.
     """
-    groups: dict[Path, list[Row]] = {}
+    groups: dict[Path, dict[str, Row]] = {}
     for row in rows:
         path = runs / row.run / "evaluations" / f"{row.file}.json"
-        groups.setdefault(path, []).append(row)
-    for path, new in groups.items():
-        same = ("weights_sha256", "data_sha256")
-        old = [
-            row
-            for row in (read_file(path) if path.exists() else [])
-            if all(getattr(row, k) == getattr(new[0], k) for k in same)
-        ]
-        kept = {row.id: row for row in old} | {row.id: row for row in new}
+        if path not in groups:
+            old = read_file(path) if path.exists() else []
+            groups[path] = {o.id: o for o in old if _source(o) == _source(row)}
+        groups[path][row.id] = row
+    for path, kept in groups.items():
         write_text(path, _text(list(kept.values())))
     return list(groups)
 
 
+def _source(row: Row) -> tuple[str | None, str]:
+    return row.weights_sha256, row.data_sha256
+
+
 def _text(rows: Sequence[Row]) -> str:
-    """The file of rows that share a header."""
+    """The file of rows that share a header: what made them once, a value a line."""
     head = {name: getattr(rows[-1], name) for name in HEADER}
-    made = list(dict.fromkeys(tuple(getattr(row, name) for name in MADE) for row in rows))
+    made: list[dict[str, Any]] = []
     lines = []
     for row in rows:
-        value = {
-            name: getattr(row, name)
-            for name in FIELDS[FIELDS.index("metric") :]
-            if name == "metric" or getattr(row, name) != DEFAULTS[name]
-        }
-        value["made"] = made.index(tuple(getattr(row, name) for name in MADE))
-        lines.append(json.dumps(value))
-    top = json.dumps(head | {"made": [dict(zip(MADE, m, strict=True)) for m in made]}, indent=1)
+        own = {name: getattr(row, name) for name in MADE}
+        if own not in made:
+            made.append(own)
+        said = {k: v for k, v in vars(row).items() if k not in head | own and v != DEFAULTS[k]}
+        lines.append(json.dumps(said | {"made": made.index(own)}))
+    top = json.dumps(head | {"made": made}, indent=1)
     return top.removesuffix("\n}") + ',\n "values": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
 
 
@@ -261,25 +278,26 @@ TELLING = ("run", "model", "data", "split", "metric", "bound", "divided_by", "te
 TELLING += ("draws", "samples", "rounded_x", "protocol", "num_images", "noise_seed")
 
 
-def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+def select(rows: Iterable[Any], **wanted: Any) -> list[Any]:
     """The rows whose fields are as `wanted` says: `run="sr-flow-*"`, `metric="psnr"`.
 
     A text may hold "*" for any letters. A list holds alternatives, the most wanted first:
     the first of them that has rows counts. Raises ResultsError for a field that rows do not have.
     """
-    unknown = [name for name in wanted if name not in FIELDS]
-    if unknown:
-        raise ResultsError(f"rows have no field '{unknown[0]}': choose from {', '.join(FIELDS)}")
     rows = list(rows)
+    for name in wanted:
+        if rows and name not in vars(rows[0]):
+            known = ", ".join(vars(rows[0]))
+            raise ResultsError(f"rows have no field '{name}': choose from {known}")
     choices = [v if isinstance(v, (list, tuple)) else [v] for v in wanted.values()]
     for values in itertools.product(*choices):
         pairs = dict(zip(wanted, values, strict=True)).items()
-        if found := [row for row in rows if all(fits(getattr(row, k), v) for k, v in pairs)]:
+        if found := [row for row in rows if all(_fits(getattr(row, k), v) for k, v in pairs)]:
             return found
     return []
 
 
-def fits(found: Any, wanted: Any) -> bool:
+def _fits(found: Any, wanted: Any) -> bool:
     """Whether a field is as wanted: equal, or of its form where that holds a "*"."""
     if isinstance(found, str) and isinstance(wanted, str) and "*" in wanted:
         return fnmatch.fnmatchcase(found, wanted)
@@ -305,29 +323,32 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
     )
 
 
-def find(row_id: str, results: Path = RESULTS) -> Row:
-    """The row of that id. Raises ResultsError."""
-    for row in read(results):
-        if row.id == row_id:
-            return row
-    raise ResultsError(f"no row '{row_id}': `python -m cnf results table` lists them")
+def find(asked: str, rows: Iterable[Row]) -> list[Row]:
+    """The row of an id, or those of a number as it is printed: "0.0551". Raises ResultsError naming
+    the nearest ids."""
+    by_id = {row.id: row for row in rows}
+    if asked in by_id:
+        return [by_id[asked]]
+    if found := [row for row in by_id.values() if METRICS[row.metric].write(row.value) == asked]:
+        return found
+    near = ", ".join(difflib.get_close_matches(asked, by_id, 3, 0.5))
+    raise ResultsError(
+        f"no row has the id, or is printed as, '{asked}'{near and f'; the nearest are {near}'}: "
+        "`python -m cnf results table WORD` lists rows by words"
+    )
 
 
-def show(row_id: str, results: Path = RESULTS) -> str:
-    """Every field of one row, one a line, as text."""
-    row = find(row_id, results)
-    fields = {"id": row.id} | dataclasses.asdict(row) | {"command": row.command}
-    return "\n".join(f"{k:>15}  {v}" for k, v in fields.items())
+def show(row: Row) -> str:
+    """Every field of a row, one a line, as text."""
+    fields = {"id": row.id} | vars(row) | {"command": row.command}
+    return "\n".join(f"{name:>15}  {value}" for name, value in fields.items())
 
 
 def matching(rows: Iterable[Row], words: Sequence[str]) -> list[Row]:
     """The rows that have every word somewhere in id, model, metric, bound or protocol. Raises
     ResultsError if none has."""
-
-    def text(row: Row) -> str:
-        return f"{row.id} {row.model} {row.bound} {row.protocol}".lower()
-
-    found = [row for row in rows if all(word.lower() in text(row) for word in words)]
+    texts = ((row, f"{row.id} {row.model} {row.bound} {row.protocol}".lower()) for row in rows)
+    found = [row for row, text in texts if all(word.lower() in text for word in words)]
     if words and not found:
         raise ResultsError(f"no row has {' and '.join(map(repr, words))}")
     return found
@@ -353,7 +374,7 @@ def described(row: Row) -> str:
     """What a value is of, in words: metric, how it was scored, model and its steps, pictures."""
     metric = _metric(row).removeprefix(row.unit).strip()  # bits/dim says its unit
     scored = ", ".join(part for part in (metric, _how(row)) if part)
-    model = row.model if row.model in REFERENCES else row.run
+    model = row.model if row.is_reference else row.run
     if row.steps is not None:
         model += f" after {'only ' * (row.steps < FEW)}{row.steps:,} steps"
     stand_in = ", a stand-in" * row.stand_in
@@ -364,28 +385,26 @@ def _metric(row: Row) -> str:
     title = METRICS[row.metric].title
     if row.divided_by == "field of view":
         title += " inside the field of view"
-    if row.bound and "importance" in row.bound:
+    if row.is_weighted:
         title += f" ({row.draws} importance samples)"
     return title
 
 
 def _how(row: Row) -> str:
-    parts = []
-    if row.bound:
-        parts.append(row.bound if row.bound == "exact" else f"bound: {row.bound}")
-    if row.protocol is not None:
-        parts.append(f"{row.protocol} protocol")
-    if row.rounded_x is not None:
-        parts.append("x rounded to 8 bits" if row.rounded_x else "x not rounded")
-    if row.samples:
-        parts.append(f"{row.samples} samples" if row.samples > 1 else "1 sample")
-    if row.temperature is not None and row.samples:
-        parts.append(f"temperature {row.temperature:g}")
-    if row.threshold is not None and not row.metric.startswith("f_half"):
-        parts.append(f"threshold {row.threshold:.3f}")
-    if row.is_old:
-        parts.append(f"version {row.version} of the metric")
-    return ", ".join(parts)
+    said = {
+        f"{row.bound}": row.bound == "exact",
+        f"bound: {row.bound}": row.is_bound,
+        f"{row.protocol} protocol": row.protocol,
+        "x rounded to 8 bits": row.rounded_x,
+        "x not rounded": row.rounded_x is False,
+        "1 sample": row.samples == 1,
+        f"{row.samples} samples": (row.samples or 0) > 1,
+        f"temperature {row.temperature or 0:g}": row.samples and row.temperature is not None,
+        f"threshold {row.threshold or 0:.3f}": row.threshold is not None
+        and not row.metric.startswith("f_half"),
+        f"version {row.version} of the metric": row.is_old,
+    }
+    return ", ".join(_those(said))
 
 
 COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
@@ -404,11 +423,8 @@ DEFAULT_COLUMNS = ("model", "data", "metric", "value", "images", "how", "id")
 
 def table(rows: Iterable[Row], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
     """A markdown table, a line a row, of the named COLUMNS."""
-    unknown = [name for name in columns if name not in COLUMNS]
-    if unknown:
-        raise ResultsError(f"no column '{unknown[0]}': choose from {', '.join(COLUMNS)}")
-    lines = [[COLUMNS[name][1](row) for name in columns] for row in rows]
-    return markdown([COLUMNS[name][0] for name in columns], lines)
+    heads, texts = zip(*(COLUMNS[name] for name in columns), strict=True)
+    return markdown(heads, ([text(row) for text in texts] for row in rows))
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

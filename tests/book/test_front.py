@@ -3,7 +3,7 @@
 import json
 
 from cnf import build
-from cnf.replication import results
+from cnf.replication import results, run_folder
 from tools import front
 
 
@@ -13,7 +13,7 @@ def test_the_pictures_are_of_the_released_models():
 
 
 def test_each_model_was_trained_for_about_an_hour_on_one_core():
-    page = (results.REPOSITORY / "book/index.md").read_text("utf-8")
+    page = (run_folder.REPOSITORY / "book/index.md").read_text("utf-8")
     assert "trained for about an hour on one CPU core" in page
     rows = results.read()
     for name in ("sr", "vessels"):

@@ -189,7 +189,7 @@ def test_adding_a_metric_is_one_function(make_run, tmp_path):
         assert results.described(rows[0]).startswith(
             "share of dark pixels, x not rounded, 1 sample"
         )
-        assert reproduce.how(rows[0]).expect.endswith("within 1e-06")
+        assert dict(reproduce.facts(rows[0]))["expect"].endswith("within 1e-06")
         with pytest.raises(ValueError, match="there is a metric 'darkness' already"):
             metric("again", "1", 2, 0, task="sr", of="sample", name="darkness")(darkness)
     finally:

@@ -12,7 +12,8 @@ from pydantic import ConfigDict, create_model
 from cnf.errors import ResultsError
 from cnf.replication import claims, report, results, run_folder
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import REFERENCES, REPOSITORY, RESULTS, Row
+from cnf.replication.results import REFERENCES, RESULTS, Row
+from cnf.replication.run_folder import REPOSITORY
 
 RUNS = sorted(p.parent for p in RESULTS.glob("*/weights.safetensors"))
 ROWS = results.read()

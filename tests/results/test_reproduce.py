@@ -18,10 +18,10 @@ ROWS = results.read()
 
 def test_every_committed_row_leads_to_a_command():
     for one in ROWS:
-        found = reproduce.how(one)
-        assert found.audit or found.train, f"nothing gives {one.id} again"
-        assert found.audit in (None, f"python -m cnf results audit {one.id}")
-        assert one.command.startswith("python -m cnf evaluate ") and found.expect
+        found = dict(reproduce.facts(one))
+        assert found.keys() & {"command", "trained by"}, f"nothing gives {one.id} again"
+        assert found.get("command") in (None, f"python -m cnf results audit {one.id}")
+        assert found["scored by"].startswith("python -m cnf evaluate ") and found["expect"]
 
 
 def test_every_committed_training_has_a_command_that_gives_its_configuration():
@@ -50,28 +50,29 @@ def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_
 
 
 def test_a_row_of_a_folder_of_pictures_says_so():
-    told = dict(reproduce.facts(reproduce.how(row(data="folder:mine"))))
+    told = dict(reproduce.facts(row(data="folder:mine")))
     assert told["needs"] == "the pictures of folder:mine"
 
 
 def test_a_row_is_found_by_its_id_and_by_its_value():
     rows = [row(), row(rounded_x=True, value=2.4), row(data="set5", value=2.4004)]
-    assert reproduce.rows_of(rows[2].id, rows) == [rows[2]]
-    assert reproduce.rows_of("2.400", rows) == rows[1:]
+    assert results.find(rows[2].id, rows) == [rows[2]]
+    assert results.find("2.400", rows) == rows[1:]
     with pytest.raises(ResultsError, match="set5-tost/bits_per_dim'; the nearest are .*set5-test"):
-        reproduce.rows_of("sr-flow-cpu/set5-tost/bits_per_dim", rows)
+        results.find("sr-flow-cpu/set5-tost/bits_per_dim", rows)
     with pytest.raises(ResultsError, match="as, '9.505': `python"):
-        reproduce.rows_of("9.505", rows)
+        results.find("9.505", rows)
 
 
 def test_a_row_without_weights_is_trained_first_and_a_reference_needs_none(tmp_path):
     lost = row()
-    assert reproduce.training(lost, tmp_path) is None and reproduce.how(lost).audit is None
-    assert dict(reproduce.facts(reproduce.how(lost)))["weights"].startswith("not in the repository")
+    assert reproduce.training(lost, tmp_path) == []
+    told = dict(reproduce.facts(lost))
+    assert told["weights"].startswith("not in the repository") and "command" not in told
     bicubic = reference("bicubic", **PICTURE, value=33.68)
-    told = reproduce.how(bicubic)
-    assert told.train is None and told.audit == f"python -m cnf results audit {bicubic.id}"
-    assert told.expect == "33.680000, within 0.01"
+    told = dict(reproduce.facts(bicubic))
+    assert told["command"] == f"python -m cnf results audit {bicubic.id}"
+    assert "trained by" not in told and told["expect"] == "33.680000, within 0.01"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_times_are_told_in_words(seconds, words):
 
 
 def test_the_command_line_tells_it(capsys):
-    ours = results.find("bicubic/set5-test-x8/psnr-standard")
+    (ours,) = results.find("bicubic/set5-test-x8/psnr-standard", ROWS)
     assert main(["results", "how", ours.id]) == 0
     told = capsys.readouterr().out
     for part in (f"results audit {ours.id}", "within 0.01", "$CNF_DATA/set5", ours.command):
