@@ -96,20 +96,23 @@ def twin(page: Path) -> Path:
     return page.with_suffix(".ipynb")
 
 
+def opened(page: Path) -> NotebookNode | None:
+    """The twin of a page, if it has one."""
+    return nbformat.read(twin(page), as_version=4) if twin(page).exists() else None
+
+
 def address() -> str:
     """The address of the repository by `_config.yml`; empty while it has none."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
-    return config["repository"]["url"]
+    return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["repository"]["url"]
 
 
 def launch_cells(url: str) -> list[NotebookNode]:
     """The cells with which a twin begins, by the address of the repository: one, or none."""
     if not url:
         return []
+    tags = {"tags": ["remove-cell", "skip-execution", "nbval-skip"]}
     source = LAUNCH.format(url=url, name=url.rsplit("/", 1)[1])
-    cell = nbformat.v4.new_code_cell(source, id="launch")
-    cell.metadata.tags = ["remove-cell", "skip-execution", "nbval-skip"]
-    return [cell]
+    return [nbformat.v4.new_code_cell(source, id="launch", metadata=tags)]
 
 
 def read(page: Path) -> NotebookNode:
@@ -152,7 +155,6 @@ def marked(path: Path) -> str:
 
 
 def digest(marks: Iterable[str]) -> str:
-    """sha256 over the marks of a page's sources."""
     return hashlib.sha256("".join(marks).encode()).hexdigest()
 
 
@@ -174,32 +176,30 @@ def bare(source: str) -> str:
 
 def is_stale(page: Path) -> bool:
     """Whether a page has no twin, or one made from other sources."""
-    if not twin(page).exists():
+    if (nb := opened(page)) is None:
         return True
-    kept = nbformat.read(twin(page), as_version=4).metadata.get("cnf", {})
+    kept = nb.metadata.get("cnf", {})
     modules = kept.get("modules", [])
-    if not all((ROOT / name).is_file() for name in modules):
-        return True
-    return kept.get("sha256") != digest(map(marked, sources(page, modules)))
+    is_all_there = all((ROOT / name).is_file() for name in modules)
+    return not is_all_there or kept.get("sha256") != digest(map(marked, sources(page, modules)))
 
 
-def decoded(png: bytes) -> Image.Image:
-    """The picture of a PNG, without an alpha channel that says nothing."""
-    image = Image.open(io.BytesIO(png)).convert("RGBA")
+def decoded(png: str) -> Image.Image:
+    """The picture of a PNG in base64, without an alpha channel that says nothing."""
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
     return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
 
 
-def pixel_key(image: Image.Image) -> str:
-    """sha256 of the pixels."""
-    return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+def pixels(image: Image.Image) -> tuple[str, tuple[int, int], bytes]:
+    return image.mode, image.size, image.tobytes()
 
 
-def encoded(image: Image.Image) -> bytes:
-    """The picture as a small PNG without metadata."""
+def encoded(image: Image.Image) -> str:
+    """The picture as a small PNG without metadata, in base64."""
     image.info.clear()
     clean = io.BytesIO()
     image.save(clean, "PNG", optimize=True)
-    return clean.getvalue()
+    return base64.b64encode(clean.getvalue()).decode() + "\n"
 
 
 def figures(nb: NotebookNode) -> list[NotebookNode]:
@@ -210,14 +210,11 @@ def figures(nb: NotebookNode) -> list[NotebookNode]:
 
 def clean_figures(nb: NotebookNode, old: NotebookNode | None) -> None:
     """Strip the figures of `nb` in place; where `old` has the same pixels, take its bytes."""
-    kept = {}
-    for data in figures(old) if old else []:
-        kept[pixel_key(decoded(base64.b64decode(data["image/png"])))] = data["image/png"]
+    had = [data["image/png"] for data in figures(old)] if old else []
+    kept = {pixels(decoded(png)): png for png in had}
     for data in figures(nb):
-        image = decoded(base64.b64decode(data["image/png"]))
-        if (old_bytes := kept.get(pixel_key(image))) is None:
-            old_bytes = base64.b64encode(encoded(image)).decode() + "\n"
-        data["image/png"] = old_bytes
+        image = decoded(data["image/png"])
+        data["image/png"] = kept.get(pixels(image)) or encoded(image)
 
 
 def write(path: Path, text: str) -> bool:
@@ -242,7 +239,7 @@ def execute(page: Path) -> tuple[str, float]:
     nb.cells.append(nbformat.v4.new_code_cell(LOADED))
     env = {k: v for k, v in os.environ.items() if k != "CNF_DATA"}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    env["PYTHONPATH"] = f"{ROOT}{os.pathsep}{env.get('PYTHONPATH', '')}".rstrip(os.pathsep)
     client = NotebookClient(
         nb,
         timeout=CELL_TIMEOUT,
@@ -261,19 +258,17 @@ def execute(page: Path) -> tuple[str, float]:
         "modules": [path.relative_to(ROOT).as_posix() for path in loaded],
         "sha256": digest(before[path] for path in sorted({*own, *loaded})),
     }
-    nb.metadata = NotebookNode(
-        kernelspec=KERNEL, language_info=LANGUAGE, cnf=nb.metadata.cnf | made_from
-    )
+    nb.metadata.language_info = LANGUAGE  # the kernel wrote its own
+    nb.metadata.cnf |= made_from
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 raise PageError(f"{page.name}: a cell writes to stderr: {output.text.strip()}")
-    path = twin(page)
-    clean_figures(nb, nbformat.read(path, as_version=4) if path.exists() else None)
-    done = "rewrote" if write(path, nbformat.writes(nb) + "\n") else "unchanged"
+    clean_figures(nb, opened(page))
+    done = "rewrote" if write(twin(page), nbformat.writes(nb) + "\n") else "unchanged"
     seconds = time.monotonic() - started
-    return f"{done}  {path.relative_to(ROOT)}  {seconds:.0f} s", seconds
+    return f"{done}  {twin(page).relative_to(ROOT)}  {seconds:.0f} s", seconds
 
 
 def select(names: list[str]) -> list[Path]:
@@ -322,9 +317,8 @@ def run(names: list[str], jobs: int, times: bool = False) -> int:
     Raises: PageError if `times` is asked for and a page failed: nothing is kept.
     """
     failed, seconds, started = 0, {}, time.monotonic()
-    chosen = select(names)
     with ProcessPoolExecutor(jobs) as pool:
-        for page, future in [(page, pool.submit(execute, page)) for page in chosen]:
+        for page, future in [(page, pool.submit(execute, page)) for page in select(names)]:
             try:
                 done, seconds[page.stem] = future.result()
                 print(done, flush=True)
@@ -340,23 +334,18 @@ def run(names: list[str], jobs: int, times: bool = False) -> int:
 
 def check() -> int:
     """Name the stale pages and the line that executes them; returns how many there are."""
-    every = pages()
+    every, url = pages(), address()
     bad = [page.stem for page in every if is_stale(page)]
     said, remedy = "was not made from what is here now", f"notebooks PAGES='{' '.join(bad)}'"
     if not bad:
-        bad = [page.stem for page in every if not begins_right(page)]
+        begins = {page.stem: [c for c in opened(page).cells if c.id == "launch"] for page in every}
+        bad = [name for name, cells in begins.items() if cells != launch_cells(url)]
         said, remedy = "does not begin as _config.yml asks", "address"
     for name in bad:
         print(f"book/{name}.ipynb {said}", file=sys.stderr)
     if bad:
         print(f"run: make {remedy}", file=sys.stderr)
     return len(bad)
-
-
-def begins_right(page: Path) -> bool:
-    """Whether a twin begins with the cell that the repository's address asks for, or with none."""
-    cells = nbformat.read(twin(page), as_version=4).cells
-    return [cell for cell in cells if cell.id == "launch"] == launch_cells(address())
 
 
 def move(url: str | None) -> None:
@@ -382,29 +371,26 @@ def move(url: str | None) -> None:
         table = re.compile(r"^\[project\.urls\]\n(Repository = .*\n)?", re.MULTILINE)
         write(path, table.sub(f"[project.urls]\n{line}", path.read_text("utf-8")))
     for page in pages():
-        if twin(page).exists():
-            nb = nbformat.read(twin(page), as_version=4)
+        if (nb := opened(page)) is not None:
             nb.cells = launch_cells(address()) + [c for c in nb.cells if c.id != "launch"]
             if write(twin(page), nbformat.writes(nb) + "\n"):
                 print(f"rewrote  {twin(page).relative_to(ROOT)}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    runner = commands.add_parser("run", help="execute pages (default: all, stale ones first)")
-    runner.add_argument("pages", nargs="*", metavar="PAGE")
-    runner.add_argument("--jobs", type=int, default=os.cpu_count(), help="pages at a time")
-    runner.add_argument("--times", action="store_true", help=f"keep the times in {TIMES}")
-    commands.add_parser("check", help="refuse stale twins, naming the line to run")
-    mover = commands.add_parser("address", help="set where the repository is, for the buttons")
-    mover.add_argument("url", nargs="?", metavar="URL", help="https://github.com/OWNER/NAME, or ''")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["run", "check", "address"])
+    parser.add_argument("names", nargs="*", help="pages; or the address")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="pages at a time")
+    parser.add_argument("--times", action="store_true", help=f"keep the times in {TIMES}")
     given = parser.parse_args()
     try:
         if given.command == "address":
-            move(given.url)
+            move(*(given.names or [None]))
             return 0
-        bad = check() if given.command == "check" else run(given.pages, given.jobs, given.times)
+        bad = check() if given.command == "check" else run(given.names, given.jobs, given.times)
     except PageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,19 +13,25 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from book._ext import ties as tied
-from book._ext.equations import formula, link, number
-from book._ext.ties import METHODS, Definition, Equation, Source, Ties
+from book._ext.equations import (
+    CITED,
+    METHODS,
+    Definition,
+    Equation,
+    Source,
+    Ties,
+    formula,
+    link,
+    number,
+)
 
 INLINE = re.compile(r":eq:`(?P<label>[\w-]+)`|`{1,2}(?P<code>.+?)`{1,2}", re.DOTALL)
-DIRECTIVE = re.compile(r"^```\{api\} ([\w.]+)\n((?:[\w.]+\n)*)```$", re.MULTILINE)
 
 
 def public(source: Source) -> list[str]:
@@ -37,16 +43,6 @@ def source_of(ties: Ties, module: str) -> Source:
     """Raises KeyError for a module that is not there."""
     path = module.replace(".", "/")
     return ties.files.get(f"{path}.py") or ties.files[f"{path}/__init__.py"]
-
-
-def listed(root: Path) -> set[str]:
-    """Dotted names of everything that the pages of a book show."""
-    ties, found = tied.collect(root), set()
-    for page in sorted((root / "book").glob("*.md")):
-        for module, names in DIRECTIVE.findall(page.read_text("utf-8")):
-            names = names.split() or public(source_of(ties, module))
-            found |= {f"{module}.{name}" for name in names}
-    return found
 
 
 def said(text: str) -> nodes.paragraph:
@@ -64,9 +60,8 @@ def fields(pairs: Iterable[tuple[nodes.Node, str]], classes: str) -> nodes.field
     """Names beside what is said of them."""
     found = nodes.field_list(classes=[classes])
     for name, text in pairs:
-        found += nodes.field(
-            "", nodes.field_name("", "", name), nodes.field_body("", said(text.strip()))
-        )
+        body = nodes.field_body("", said(text.strip()))
+        found += nodes.field("", nodes.field_name("", "", name), body)
     return found
 
 
@@ -132,25 +127,24 @@ class Api(SphinxDirective):
 
     def shown(self, module: str, source: Source, name: str) -> nodes.section:
         ties, node, key = self.env.app.cnf_ties, source.definitions[name], f"{module}.{name}"
-        section = nodes.section(ids=[key], names=[key], classes=["api"])
-        section += nodes.title("", name)
-        inside = re.compile(rf"{re.escape(name)}\.([^_.]\w*)")  # public
-        inner = ((inside.fullmatch(n), at) for n, at in source.definitions.items())
-        methods = [(n[1], at) for n, at in inner if n and ast.get_docstring(at)]
-        docs = [ast.get_docstring(node) or "", *(ast.get_docstring(m) for _, m in methods)]
+        section = nodes.section("", nodes.title("", name), ids=[key], names=[key], classes=["api"])
+        inner = node.body if isinstance(node, ast.ClassDef) else []
+        methods = [at for at in inner if isinstance(at, Definition) and at.name[0] != "_"]
+        methods = [at for at in methods if ast.get_docstring(at)]
+        docs = [ast.get_docstring(at) or "" for at in (node, *methods)]
         section += self.head(source, name, module, signature(node))
-        found = (ties.by_label.get(label) for label in tied.CITED.findall("\n".join(docs)))
+        found = (ties.by_label.get(label) for label in CITED.findall("\n".join(docs)))
         alike: dict[str, Equation] = {}  # a later chapter may repeat what an earlier one derives
         for equation in filter(None, found):
             alike.setdefault(re.sub(r"\s|\\[,;]", "", equation.latex), equation)
         section += [formula(equation) for equation in alike.values()]
         section += rendered(docs[0])
         listing = nodes.definition_list(classes=["api-methods"])
-        for method, at in methods:
-            head = self.head(source, f"{name}.{method}", "", signature(at, drop_self=True))
-            entry = nodes.definition_list_item("", nodes.term("", "", *head.children))
-            entry += nodes.definition("", *rendered(ast.get_docstring(at)))
-            listing += entry
+        for at, doc in zip(methods, docs[1:], strict=True):
+            head = self.head(source, f"{name}.{at.name}", "", signature(at, drop_self=True))
+            term = nodes.term("", "", *head.children)
+            body = nodes.definition("", *rendered(doc))
+            listing += nodes.definition_list_item("", term, body)
         if methods:
             section += listing
         return section

@@ -35,17 +35,15 @@ def lead_to_markdown(
     sources = Path(app.outdir, "_sources")
     sources.mkdir(exist_ok=True)
     shutil.copyfile(markdown, sources / f"{page}.md")
-    for group in context["header_buttons"]:
-        for button in group.get("buttons", []):
-            there = button["url"].removesuffix(".ipynb") + ".md" if "url" in button else ""
+    for buttons in [group.get("buttons", []) for group in context["header_buttons"]]:
+        for button in list(buttons):
+            there = {"url": button.get("url", "").removesuffix(".ipynb") + ".md"}
             if button.get("label") == "source-edit-button":
-                button["url"] = there
+                button |= there
             elif button.get("label") == "download-source-button":
                 button["tooltip"] = "Download the executed notebook"
                 said = {"text": ".md", "tooltip": "Download the page as people edit it"}
-                button_md = button | said | {"url": there, "label": "download-markdown-button"}
-        if group.get("label") == "download-buttons":
-            group["buttons"].insert(1, button_md)
+                buttons.insert(1, button | said | there | {"label": "download-markdown-button"})
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,15 +1,22 @@
 """Every equation with the lines that compute it and the test that checks it.
 
-- Under a tied equation (see `ties`) stands a line with links to its code and its tests.
+An equation is `$$ ... $$ (eq-label)` in a page. Code cites it in a docstring, with :eq:`eq-label`;
+a test says that it checks it with @pytest.mark.equation("eq-label"). Everything is read with `ast`
+from the sources: nothing is imported, nothing runs.
+
+- Under such an equation stands a line with links to its code and its tests.
 - The directive `{equations}` lists all of them, chapter by chapter.
 - A file of `cnf/` or `tests/` to which a page links has a page of its own in the site, with an
   anchor for every definition and a link back to each equation.
 """
 
+import ast
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from docutils import nodes
 from pygments import highlight
@@ -21,17 +28,149 @@ from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from book._ext import ties as tied
-from book._ext.ties import Equation, Place, Ties
+from tools.notebooks import ROOT, in_order
 
 FOLDER = "_source"  # the search does not read what stands in there
 LABEL = re.compile(r"eq-[\w-]+")
+CITED = re.compile(r":eq:`([\w-]+)`")
+EQUATION = re.compile(r"^\$\$\n((?:(?!\$\$).)+)\n\$\$ \((eq-[\w-]+)\)$", re.DOTALL | re.MULTILINE)
+# the line of a class's docstring in which an equation stands says which method computes it
+METHODS = {
+    "Forward": ("forward",),
+    "Inverse": ("inverse",),
+    "log|det|": ("log_det", "forward"),
+    "-log q": ("forward",),
+    "Sample": ("sample",),
+    "Restore": ("restore",),
+}
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 logger = logging.getLogger(__name__)
 
 
-def collect(app: Sphinx) -> None:
+# -- what the sources say --------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """A definition: its file, its dotted name in there, and its lines."""
+
+    file: str
+    name: str
+    first: int
+    last: int
+
+
+class Equation(NamedTuple):
+    label: str
+    page: str  # its name without .md
+    latex: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file."""
+
+    file: str
+    text: str
+
+    @cached_property
+    def definitions(self) -> dict[str, Definition]:
+        """Dotted name -> definition, in the order of the file; of two with one name, the last."""
+        return dict(walk(ast.parse(self.text, self.file), ""))
+
+    def place(self, name: str) -> Place:
+        node = self.definitions[name]
+        first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+        return Place(self.file, name, first, node.end_lineno)
+
+
+def walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, Definition]]:
+    """Classes and functions, and those inside classes."""
+    for child in getattr(node, "body", []):
+        if isinstance(child, Definition):
+            yield prefix + child.name, child
+            if isinstance(child, ast.ClassDef):
+                yield from walk(child, f"{prefix}{child.name}.")
+
+
+def cited(source: Source) -> Iterator[tuple[str, str]]:
+    """(label, dotted name of the definition that computes it) of every citation in a docstring."""
+    for name, node in source.definitions.items():
+        there = name
+        for line in (ast.get_docstring(node) or "").splitlines():
+            if not line.startswith(" "):  # what is indented goes on with the line above
+                methods = (f"{name}.{m}" for m in METHODS.get(line.split(":")[0].rstrip(), ()))
+                there = next((m for m in methods if m in source.definitions), name)
+            yield from ((label, there) for label in CITED.findall(line))
+
+
+def marked(source: Source) -> Iterator[tuple[str, str]]:
+    """(label, dotted name) of every @pytest.mark.equation("label", ...)."""
+    for name, node in source.definitions.items():
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.equation":
+                yield from ((ast.literal_eval(label), name) for label in mark.args)
+
+
+@dataclass(frozen=True)
+class Ties:
+    """The equations in the order of the pages, for each label the places in `cnf/` and in
+    `tests/`, and all files of these."""
+
+    root: Path
+    equations: list[Equation]
+    code: dict[str, list[Place]] = field(default_factory=dict)
+    tests: dict[str, list[Place]] = field(default_factory=dict)
+    files: dict[str, Source] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def by_label(self) -> dict[str, Equation]:
+        return {equation.label: equation for equation in self.equations}
+
+    @property
+    def tied(self) -> list[Equation]:
+        return [e for e in self.equations if e.label in self.code or e.label in self.tests]
+
+    def problems(self) -> list[str]:
+        """What does not hold together, a sentence each."""
+        found, code, tests = [], self.code, self.tests
+        for label in self.by_label:
+            pages = [e.page for e in self.equations if e.label == label]
+            if len(pages) > 1:
+                found.append(f"{label} labels {len(pages)} equations, in {', '.join(pages)}")
+        for labels, said in (
+            ({*code, *tests} - self.by_label.keys(), "names {}, which no page has"),
+            (code.keys() - tests.keys(), "cites {}, which no test is marked with"),
+            (tests.keys() - code.keys(), "checks {}, which no docstring cites"),
+        ):
+            firsts = ((label, (tests | code)[label][0]) for label in sorted(labels))
+            found += [f"{p.file}: {p.name} {said.format(label)}" for label, p in firsts]
+        for place in sorted({p for places in tests.values() for p in places}):
+            if not place.name.rpartition(".")[2].startswith("test_"):
+                found.append(f"{place.file}: {place.name} is marked with an equation, but no test")
+        return found
+
+
+def collect(root: Path = ROOT) -> Ties:
+    """Read the pages and sources of a repository."""
+    ties = Ties(root, [])
+    for page in in_order((root / "book").glob("*.md")):
+        text = page.read_text("utf-8")
+        ties.equations.extend(Equation(n, page.stem, x) for x, n in EQUATION.findall(text))
+    for folder, found, read in (("cnf", ties.code, cited), ("tests", ties.tests, marked)):
+        for path in sorted((root / folder).rglob("*.py")):
+            source = Source(path.relative_to(root).as_posix(), path.read_text("utf-8"))
+            ties.files[source.file] = source
+            for label, name in dict.fromkeys(read(source)):
+                found.setdefault(label, []).append(source.place(name))
+    return ties
+
+
+# -- what the site shows ---------------------------------------------------------------------------
+
+
+def begin(app: Sphinx) -> None:
     """Read the sources once a build; what does not hold together is a warning."""
-    app.cnf_ties = tied.collect(Path(app.srcdir).parent)
+    app.cnf_ties = collect(Path(app.srcdir).parent)
     app.env.cnf_linked = getattr(app.env, "cnf_linked", set())  # the files that have a page
     for problem in app.cnf_ties.problems():
         logger.warning("%s", problem)
@@ -52,7 +191,7 @@ def uri(app: Sphinx, docname: str, file: str) -> str:
     return app.builder.get_relative_uri(docname, page_of(file))
 
 
-def link(app: Sphinx, docname: str, place: Place, text: str | None = None) -> nodes.reference:
+def link(app: Sphinx, docname: str, place: Place, text: str = "") -> nodes.reference:
     """To the lines of a definition in the page of its file."""
     there = f"{uri(app, docname, place.file)}#{place.name}"
     said = f"{place.file}, lines {place.first} to {place.last}"
@@ -60,13 +199,12 @@ def link(app: Sphinx, docname: str, place: Place, text: str | None = None) -> no
     return nodes.reference("", "", name, internal=True, refuri=there, reftitle=said)
 
 
-def places(app: Sphinx, docname: str, ties: Ties, label: str) -> nodes.paragraph:
+def places(app: Sphinx, docname: str, label: str) -> nodes.paragraph:
     """Code: ... Test: ..."""
-    line = nodes.paragraph(classes=["equation-ties", "no-first-use"])
+    line, ties = nodes.paragraph(classes=["equation-ties", "no-first-use"]), app.cnf_ties
     for word, found in (("Code: ", ties.code), (" \N{MIDDLE DOT} Test: ", ties.tests)):
         for place in found.get(label, []):
-            line += nodes.Text(word)
-            line += link(app, docname, place)
+            line += [nodes.Text(word), link(app, docname, place)]
             word = ", "
     return line
 
@@ -89,20 +227,17 @@ class Equations(SphinxDirective):
     """All tied equations: for each chapter a section, for each equation its formula and links."""
 
     def run(self) -> list[nodes.Node]:
-        ties = self.env.app.cnf_ties
+        app, found = self.env.app, {}
+        ties = app.cnf_ties
         for file in (*ties.files, *{f"book/{e.page}.md" for e in ties.equations}):
             self.env.note_dependency(str(ties.root / file))
-        found, page = [], None
         for equation in ties.tied:
-            if equation.page != page:
-                page = equation.page
+            if (page := equation.page) not in found:
                 text = (ties.root / "book" / f"{page}.md").read_text("utf-8")
-                title = re.search(r"^# (.+)$", text, re.MULTILINE)[1]
-                found.append(nodes.section(ids=[f"of-{page}"], names=[f"of-{page}"]))
-                found[-1] += nodes.title("", title)
-            found[-1] += formula(equation)
-            found[-1] += places(self.env.app, self.env.docname, ties, equation.label)
-        return found
+                title = nodes.title("", re.search(r"^# (.+)$", text, re.MULTILINE)[1])
+                found[page] = nodes.section("", title, ids=[f"of-{page}"], names=[f"of-{page}"])
+            found[page] += [formula(equation), places(app, self.env.docname, equation.label)]
+        return list(found.values())
 
 
 def lead_to_the_source(app: Sphinx, doctree: nodes.document) -> None:
@@ -121,12 +256,9 @@ def lead_to_the_source(app: Sphinx, doctree: nodes.document) -> None:
 
 def tie_equations(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put the line of links under every tied equation of a page."""
-    ties = app.cnf_ties
     for node in list(doctree.findall(nodes.math_block)):
-        label = node.get("label")
-        if label in ties.code or label in ties.tests:
-            parent = node.parent
-            parent.insert(parent.index(node) + 1, places(app, docname, ties, label))
+        if (line := places(app, docname, node.get("label"))).children:
+            node.parent.insert(node.parent.index(node) + 1, line)
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -142,10 +274,10 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             there = app.builder.get_relative_uri(page, domain.equations[match[0]][0])
             return f'<a href="{there}#equation-{match[0]}">{match[0]}</a>'
 
-        code = highlight(source.text, PythonLexer(stripnl=False), formatter)
+        code = LABEL.sub(home, highlight(source.text, PythonLexer(stripnl=False), formatter))
         rows = [
             f'<span class="line-number">{number}</span>{line}\n'
-            for number, line in enumerate(LABEL.sub(home, code).rstrip("\n").split("\n"), 1)
+            for number, line in enumerate(code.rstrip("\n").split("\n"), 1)
         ]
         for place in map(source.place, source.definitions):
             opened = f'<span class="definition" id="{place.name}">'
@@ -157,7 +289,7 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("equations", Equations)
     app.connect("config-inited", find_template)
-    app.connect("builder-inited", collect)
+    app.connect("builder-inited", begin)
     app.connect("doctree-read", lead_to_the_source, priority=100)
     app.connect("doctree-resolved", tie_equations)
     app.connect("html-collect-pages", source_pages)

@@ -9,6 +9,7 @@ a page as it is.
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from docutils import nodes
@@ -60,11 +61,9 @@ def pattern(terms: dict[str, Term]) -> re.Pattern[str]:
 def plain(node: nodes.Element) -> Iterator[nodes.Text]:
     """The pieces of text in a paragraph or in what is emphasised there, each over all its lines."""
     whole: list[nodes.Node] = []
-    for child in node.children:
-        if whole and isinstance(child, nodes.Text) and isinstance(whole[-1], nodes.Text):
-            whole[-1] = nodes.Text(whole[-1] + child)
-        else:
-            whole.append(child)
+    for is_text, group in groupby(node.children, lambda child: isinstance(child, nodes.Text)):
+        found = list(group)
+        whole += [nodes.Text("".join(found))] if is_text else found
     node[:] = whole
     for child in whole:
         if isinstance(child, nodes.Text):
@@ -75,11 +74,10 @@ def plain(node: nodes.Element) -> Iterator[nodes.Text]:
 
 def is_apart(node: nodes.Element | None) -> bool:
     """Whether a node lies in something that is not running text."""
-    while node is not None and not isinstance(node, APART):
-        if APART_CLASSES & set(node["classes"]):
-            return True
-        node = node.parent
-    return node is not None
+    if node is None:
+        return False
+    is_here = isinstance(node, APART) or APART_CLASSES & set(node["classes"])
+    return bool(is_here) or is_apart(node.parent)
 
 
 def link_first_uses(app: Sphinx, doctree: nodes.document, docname: str) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx_exercise.nodes import solution_node
@@ -67,12 +66,8 @@ class RunTimes(SphinxDirective):
     """The table of run times, with the budgets."""
 
     def run(self) -> list[nodes.Node]:
-        path = Path(self.env.srcdir).parent / notebooks.TIMES
-        self.env.note_dependency(str(path))
-        text = StringList(table(recorded(self.env.app)).splitlines(), source=str(path))
-        node = nodes.container()
-        self.state.nested_parse(text, self.content_offset, node)
-        return node.children
+        self.env.note_dependency(str(Path(self.env.srcdir).parent / notebooks.TIMES))
+        return self.parse_text_to_nodes(table(recorded(self.env.app)))
 
 
 def table(known: dict[str, Any]) -> str:
@@ -81,16 +76,14 @@ def table(known: dict[str, Any]) -> str:
     if not pages:
         return "No times are kept yet: `make times`."
     slowest = max(pages, key=lambda entry: entry["seconds"])
-    rows = [
-        (f"slowest page, {{doc}}`{slowest['page']}`", slowest["seconds"], notebooks.PAGE_BUDGET)
-    ]
-    if "book" in known:
-        book = known["book"]
-        said = f"the book, {book['pages']} pages, {book['jobs']} at a time"
-        rows.append((said, book["seconds"], notebooks.BOOK_BUDGET))
-    rows.append(("all pages, one after the other", sum(entry["seconds"] for entry in pages), ""))
     lines = ["| | seconds | budget |", "|---|---:|---:|"]
-    lines += [f"| {said} | {seconds:.0f} | {budget} |" for said, seconds, budget in rows]
+    said = f"| slowest page, {{doc}}`{slowest['page']}` | {slowest['seconds']:.0f} |"
+    lines.append(f"{said} {notebooks.PAGE_BUDGET} |")
+    if book := known.get("book"):
+        said = f"| the book, {book['pages']} pages, {book['jobs']} at a time"
+        lines.append(f"{said} | {book['seconds']:.0f} | {notebooks.BOOK_BUDGET} |")
+    total = sum(entry["seconds"] for entry in pages)
+    lines.append(f"| all pages, one after the other | {total:.0f} |  |")
     for group, number in Counter(map(conditions, pages)).items():
         lines += ["", f"{number} page{'s' if number > 1 else ''}: {group}."]
     lines += ["", "| page | seconds |", "|---|---:|"]

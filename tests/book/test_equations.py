@@ -1,6 +1,7 @@
 """Equation, lines and test are tied by name, and the pages show the ties."""
 
 import inspect
+import re
 import sys
 
 import pytest
@@ -8,9 +9,9 @@ from sphinx.cmd.build import main as sphinx_build
 
 import cnf.baselines
 import cnf.layers
-from book._ext import api, ties
+from book._ext import api, equations
 
-TIES = ties.collect()
+TIES = equations.collect()
 LAYERS = [getattr(cnf.layers, name) for name in cnf.layers.__all__]
 PAGE = """# A page
 
@@ -49,7 +50,7 @@ def planted(root, page=PAGE, code=CODE, test=TEST):
     for name, text in (("book/index.md", page), ("cnf/one.py", code), ("tests/test_one.py", test)):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, "utf-8")
-    return ties.collect(root)
+    return equations.collect(root)
 
 
 def test_every_equation_that_code_cites_is_in_the_book_once_and_has_a_test():
@@ -106,7 +107,12 @@ def test_the_pages_show_the_ties_and_the_search_does_not_read_the_sources(tmp_pa
 
 
 def test_the_api_pages_show_every_layer_and_every_factorised_model():
-    shown = api.listed(TIES.root)
+    shown = set()
+    directive = re.compile(r"^```\{api\} ([\w.]+)\n((?:[\w.]+\n)*)```$", re.MULTILINE)
+    for page in (TIES.root / "book").glob("*.md"):
+        for module, names in directive.findall(page.read_text("utf-8")):
+            names = names.split() or api.public(api.source_of(TIES, module))
+            shown |= {f"{module}.{name}" for name in names}
     modules = [cnf.baselines, *(sys.modules[layer.__module__] for layer in LAYERS)]
     wanted = {
         f"{module.__name__}.{name}"

@@ -1,3 +1,12 @@
+"""Our flow against FrEIA, nflows and normflows: the same work, in one process, interleaved.
+
+    python -m tools.bench [--device cuda] [--minutes 8] [--quick]
+
+`work` states the architecture, one file a library builds it from that library's own parts,
+`measure` times and weighs it. The package `cnf` imports none of the three libraries: they are the
+optional extra `bench`.
+"""
+
 import json
 import os
 import platform
@@ -33,8 +42,6 @@ QUICK = Work(batch=2, side=16, levels=2, depth=2, width=8, features=4)
 
 @dataclass(frozen=True)
 class Options:
-    """Our flow against FrEIA, nflows and normflows: the same work, in one process, interleaved."""
-
     device: Literal["cpu", "cuda"] = "cpu"
     minutes: float = 8.0
     """About how long the whole takes; at least three rounds are done."""
@@ -45,35 +52,30 @@ class Options:
     """Where <processor>.json goes: results/bench; with --quick nowhere unless named."""
 
 
-def run(options: Options, say=lambda line: None) -> dict:
+def run(options: Options) -> dict:
     """Measure everything."""
     torch.set_num_threads(options.threads)
-    if options.device == "cuda":
-        torch.backends.cudnn.benchmark = True  # for every candidate
     started, clock = time.monotonic(), int(options.device == "cuda")
-    work = QUICK if options.quick else Work()
-    factors = dict(measure.FACTORS)
+    torch.backends.cudnn.benchmark = clock > 0  # for every candidate
+    work, factors = QUICK if options.quick else Work(), dict(measure.FACTORS)
     if options.quick:
-        factors = {
-            n: ((getattr(work, n), 2 * getattr(work, n)), e) for n, (_, e) in factors.items()
-        }
+        small = {name: (getattr(work, name), 2 * getattr(work, name)) for name in factors}
+        factors = {name: (small[name], expected) for name, (_, expected) in factors.items()}
     elif clock:
         factors["side"] = ((16, 32, 64, 128), "2")
-    grown = measure.growth(work, options.device, factors, 3, say)
+    grown = measure.growth(work, options.device, factors)
     runners = {}
     for candidate in measure.CANDIDATES:
-        say(f"building {candidate.name}")
+        measure.say(f"building {candidate.name}")
         runners[candidate.name] = measure.Runner(candidate, work, options.device)
     memory = {
         name: {task: runner.memory(task == "train_h") for task in ("train", "train_h")}
         for name, runner in runners.items()
     }
     several = {name: runners[name] for name in measure.SEVERAL}
-    many = measure.interleave(several, ["one", "many"], 0, 3 if options.quick else 10, say)
-    left = options.minutes - (time.monotonic() - started) / 60
-    times = measure.interleave(
-        runners, list(measure.TASKS), left, 3 if options.quick else None, say
-    )
+    many = measure.interleave(several, ["one", "many"], rounds=3 if options.quick else 10)
+    left = 0.0 if options.quick else options.minutes - (time.monotonic() - started) / 60
+    times = measure.interleave(runners, list(measure.TASKS), minutes=left)
     stored = measure.summary(times, clock, reference="ours")
     return {
         "machine": machine(options.device),
@@ -160,7 +162,7 @@ def rounded(value):
 
 def main(options: Options) -> None:
     warnings.filterwarnings("ignore", "torch.triangular_solve is deprecated")  # nflows calls it
-    found = rounded(run(options, say=lambda line: print(line, file=sys.stderr, flush=True)))
+    found = rounded(run(options))
     print(table(found))
     out = options.out or (None if options.quick else ROOT / "results" / "bench")
     if out:
@@ -168,4 +170,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=Options.__doc__))
+    main(tyro.cli(Options, description=__doc__.partition("\n")[0]))

@@ -2,10 +2,12 @@
 history: how the allocator was used before is worth more than what sets libraries apart."""
 
 import contextlib
+import functools
 import math
 import random
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,6 +29,7 @@ TASKS = {
     "sample": "sampling",
 }
 MANY = 32  # samples of one x
+say = functools.partial(print, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -107,15 +110,12 @@ class Runner:
                 self.optimizer.step()
             return
         with torch.no_grad(), self.precision():
-            match task:
-                case "log_prob":
-                    self.model.log_prob(self.y, self.h)
-                case "sample":
-                    self.model.sample(self.h)
-                case "one":
-                    self.model.sample(self.one)
-                case "many":
-                    self.model.sample_many(self.one, MANY)
+            if task == "log_prob":
+                self.model.log_prob(self.y, self.h)
+            elif task == "many":
+                self.model.sample_many(self.one, MANY)
+            else:
+                self.model.sample(self.h if task == "sample" else self.one)
 
     def time(self, task: str, repeats: int = 1) -> tuple[float, float]:
         """(CPU, wall) seconds of one run."""
@@ -163,14 +163,10 @@ Times = dict[str, dict[str, list[tuple[float, float]]]]  # candidate -> task -> 
 
 
 def interleave(
-    runners: dict[str, Runner],
-    tasks: Sequence[str],
-    minutes: float,
-    rounds: int | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    runners: dict[str, Runner], tasks: Sequence[str], rounds: int = 3, minutes: float = 0.0
 ) -> Times:
-    """Rounds until the minutes are over, but at least three, or exactly `rounds`: in each, every
-    runner does every task once, in a new order."""
+    """So many rounds, and more until the minutes are over: in each, every runner does every task
+    once, in a new order."""
     repeats, end = {}, time.monotonic() + 60 * minutes
     for name, runner in runners.items():
         for task in tasks:
@@ -180,7 +176,7 @@ def interleave(
             repeats[name, task] = max(1, math.ceil(0.05 / once)) if runner.device == "cuda" else 1
     times: Times = {name: {task: [] for task in tasks} for name in runners}
     shuffle, done = random.Random(0), 0
-    while done < rounds if rounds else done < 3 or time.monotonic() < end:
+    while done < rounds or time.monotonic() < end:
         # task by task: what is compared is measured within seconds
         for task in shuffle.sample(list(tasks), len(tasks)):
             for name in shuffle.sample(list(runners), len(runners)):
@@ -214,30 +210,23 @@ def per_sample(times: Times, clock: int) -> dict[str, list[float]]:
     return found
 
 
-def growth(
-    work: Work,
-    device: str,
-    factors: dict[str, tuple[Sequence[int], str]],
-    rounds: int,
-    say: Callable[[str], None] = lambda line: None,
-) -> dict[str, dict]:
+def growth(work: Work, device: str, factors: dict[str, tuple[Sequence[int], str]]) -> dict:
     """How a training step grows with each factor alone: seconds and MiB, and their exponents."""
-    found = {}
+    found, clock = {}, int(device == "cuda")
     for factor, (values, expected) in factors.items():
         say(f"growth with {factor}")
+        found[factor] = row = {"values": list(values), "expected": expected}
         runners = {
             f"{kind} {value}": Runner(candidate, replace(work, **{factor: value}), device)
             for value in values
             for kind, candidate in GROWING.items()
         }
-        memory = {name: runner.memory() for name, runner in runners.items()}
-        times = interleave(runners, ["train"], 0, rounds)
-        clock = int(device == "cuda")
-        found[factor] = row = {"values": list(values), "expected": expected}
+        memory = {name: runner.memory()["saved"] for name, runner in runners.items()}
+        times = interleave(runners, ["train"])
         for kind in GROWING:
             names = [f"{kind} {value}" for value in values]
             seconds = [quartiles([t[clock] for t in times[n]["train"]])[1] for n in names]
-            saved = [memory[name]["saved"] for name in names]
+            saved = [memory[name] for name in names]
             row[kind] = {"seconds": seconds, "seconds_exponent": exponent(values, seconds)}
             row[kind] |= {"saved": saved, "saved_exponent": exponent(values, saved)}
     return found
