@@ -15,6 +15,7 @@ import re
 import sys
 import time
 from datetime import date
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -91,13 +92,17 @@ def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) 
     y, dims = y.float(), y[0].numel()
     if model.exact:
         return {name: bits(model.log_prob(y, x), dims)}
-    draws = [model.log_prob(y, x, keyed(SEED, range(len(y)), m)).double() for m in range(DRAWS)]
-    terms = torch.stack(draws)
-    counts = [2**k for k in range(DRAWS.bit_length())]
+    draws = [model.log_prob(y, x, keyed(SEED, range(len(y)), m)) for m in range(DRAWS)]
+    terms = torch.stack(draws).double()
+
+    def bound(m: int) -> list[float]:
+        """With m importance samples, averaged over groups of them."""
+        return bits((terms.view(-1, m, len(y)).logsumexp(1) - math.log(m)).mean(0), dims)
+
     found = {
         f"{name}, 1 draw": bits(terms.mean(0), dims),
-        "curve": {m: round(float(np.mean(bits(grouped(terms, m), dims))), 5) for m in counts},
-        f"{name}, {DRAWS} draws": bits(grouped(terms, DRAWS), dims),
+        "curve": {2**k: round(fmean(bound(2**k)), 5) for k in range(DRAWS.bit_length())},
+        f"{name}, {DRAWS} draws": bound(DRAWS),
         "spread": round(terms.std(0).mean().item(), 3),
     }
     if kind == "grey":
@@ -107,14 +112,8 @@ def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) 
     return found
 
 
-def grouped(terms: Tensor, m: int) -> Tensor:
-    """(M draws, B) log-weights to (B,): importance bounds of m samples, averaged over groups."""
-    groups = terms.view(-1, m, terms.shape[1])
-    return (groups.logsumexp(1) - math.log(m)).mean(0)
-
-
 def measure(kind: str) -> dict:
-    """Everything known.json says of one kind of data."""
+    """What known.json says of one kind of data."""
     field = field_of(kind)
     y, x = test_pairs(kind, field)
     columns = {
@@ -142,7 +141,7 @@ def measure(kind: str) -> dict:
             "parameters": build.count_parameters(trained),
             "cpu_seconds": round(seconds),
         }
-        print(kind, name, f"{seconds:.0f} s", {k: round(np.mean(v), 4) for k, v in columns.items()})
+        print(kind, name, f"{seconds:.0f} s", {k: round(fmean(v), 4) for k, v in columns.items()})
     return found | {"bits": columns}
 
 
@@ -163,10 +162,10 @@ def main(*kinds: str) -> None:
             "date": str(date.today()),
             "command": f"python -m tools.known {kind}",
         }
-        known = {k: (known | {kind: found})[k] for k in FIELDS if k in known or k == kind}
+        known[kind] = found
         text = json.dumps(known, indent=1)
-        text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text)
-        text = text.replace("[ ", "[").replace(" ]", "]")  # a list on one line
+        # a list on one line
+        text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
         run_folder.write_atomically(path, (text + "\n").encode())
 
 
