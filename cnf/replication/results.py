@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,6 @@ class Row:
         if not math.isfinite(self.value):
             where = f"{self.run} on {self.data} {self.split}"
             raise ResultsError(f"{self.metric} of {where} is {self.value}: not written")
-
-    @property
-    def unit(self) -> str:
-        return METRICS[self.metric].unit
 
     @property
     def is_bound(self) -> bool:
@@ -237,16 +233,13 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
     for row in rows:
         path = runs / row.run / "evaluations" / f"{row.file}.json"
         if path not in groups:
+            same = row.weights_sha256, row.data_sha256
             old = read_file(path) if path.exists() else []
-            groups[path] = {o.id: o for o in old if _source(o) == _source(row)}
+            groups[path] = {o.id: o for o in old if (o.weights_sha256, o.data_sha256) == same}
         groups[path][row.id] = row
     for path, kept in groups.items():
         write_text(path, _text(list(kept.values())))
     return list(groups)
-
-
-def _source(row: Row) -> tuple[str | None, str]:
-    return row.weights_sha256, row.data_sha256
 
 
 def _text(rows: Sequence[Row]) -> str:
@@ -367,12 +360,13 @@ def value(row: Row) -> str:
 
 def valued(row: Row) -> str:
     """The value with its unit, where it has one: "36.18 ± 1.34 dB"."""
-    return value(row) if row.unit == "1" else f"{value(row)} {row.unit}"
+    unit = METRICS[row.metric].unit
+    return value(row) if unit == "1" else f"{value(row)} {unit}"
 
 
 def described(row: Row) -> str:
     """What a value is of, in words: metric, how it was scored, model and its steps, pictures."""
-    metric = _metric(row).removeprefix(row.unit).strip()  # bits/dim says its unit
+    metric = _metric(row).removeprefix(METRICS[row.metric].unit).strip()  # bits/dim says it
     scored = ", ".join(part for part in (metric, _how(row)) if part)
     model = row.model if row.is_reference else row.run
     if row.steps is not None:
@@ -407,24 +401,27 @@ def _how(row: Row) -> str:
     return ", ".join(_those(said))
 
 
-COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
-    "id": ("row", lambda row: f"`{row.id}`"),
-    "run": ("run", lambda row: row.run),
-    "model": ("model", lambda row: row.model),
-    "preset": ("preset", lambda row: row.preset or ""),
-    "data": ("data", lambda row: f"{row.data} {row.split}{' (stand-in)' * row.stand_in}"),
-    "metric": ("metric", _metric),
-    "value": ("value", value),
-    "images": ("images", lambda row: str(row.num_images)),
-    "how": ("how", _how),
-}
-DEFAULT_COLUMNS = ("model", "data", "metric", "value", "images", "how", "id")
+def cells(row: Row) -> dict[str, str]:
+    """Every column of `table`."""
+    return {
+        "run": row.run,
+        "model": row.model,
+        "preset": row.preset or "",
+        "data": f"{row.data} {row.split}{' (stand-in)' * row.stand_in}",
+        "metric": _metric(row),
+        "value": value(row),
+        "images": str(row.num_images),
+        "how": _how(row),
+        "row": f"`{row.id}`",
+    }
 
 
-def table(rows: Iterable[Row], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
-    """A markdown table, a line a row, of the named COLUMNS."""
-    heads, texts = zip(*(COLUMNS[name] for name in columns), strict=True)
-    return markdown(heads, ([text(row) for text in texts] for row in rows))
+USUAL = ("model", "data", "metric", "value", "images", "how", "row")
+
+
+def table(rows: Iterable[Row], columns: Sequence[str] = USUAL) -> str:
+    """A markdown table, a line a row, of these columns of `cells`."""
+    return markdown(columns, ([cells(row)[name] for name in columns] for row in rows))
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

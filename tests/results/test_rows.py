@@ -169,7 +169,12 @@ def test_bounds_and_stand_ins_are_marked():
 
 
 def test_table_says_how_the_number_was_made():
-    how, metric = (results.COLUMNS[name][1] for name in ("how", "metric"))
+    def how(row):
+        return results.cells(row)["how"]
+
+    def metric(row):
+        return results.cells(row)["metric"]
+
     assert how(row()) == "bound: uniform dequantization, x not rounded"
     assert how(row(bound="exact", rounded_x=True)) == "exact, x rounded to 8 bits"
     assert how(row(**PICTURE, samples=16, temperature=1.0)) == (
