@@ -3,7 +3,7 @@ import math
 import numpy as np
 from FrEIA.framework import ConditionNode, GraphINN, InputNode, Node, OutputNode
 from FrEIA.modules import AllInOneBlock, IRevNetDownsampling, Split
-from torch import Tensor, nn
+from torch import Tensor
 
 from tools.bench.work import Adapter, Net, Work
 
@@ -46,9 +46,6 @@ class Freia(Adapter):
                 ends.append(OutputNode(here.out1))
                 here = here.out0
         self.graph = GraphINN([*nodes, *conditions, *ends, OutputNode(here)])
-
-    def last_convs(self) -> list[nn.Conv2d]:
-        return [m[-1] for m in self.modules() if isinstance(m, Net)]
 
     def encode(self, y: Tensor, h: list[Tensor]) -> list[Tensor]:
         return list(self.graph(y, c=h)[0])

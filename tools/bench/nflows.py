@@ -8,7 +8,7 @@ from nflows.transforms import (
     OneByOneConvolution,
     SqueezeTransform,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 from tools.bench.work import Adapter, ContextNet, Work
 
@@ -58,9 +58,6 @@ class Nflows(Adapter):
                 ]
             self.transform.add_transform(Level(steps, level), (channels, side, side))
         self.base = StandardNormal([work.channels * work.side**2])
-
-    def last_convs(self) -> list[nn.Conv2d]:
-        return [m[-1] for m in self.modules() if isinstance(m, ContextNet)]
 
     def encode(self, y: Tensor, h: list[Tensor]) -> list[Tensor]:
         return [self.transform(y, h)[0]]

@@ -1,4 +1,3 @@
-import torch
 from normflows import MultiscaleFlow
 from normflows.distributions import DiagGaussian
 from normflows.flows import GlowBlock, Merge, Squeeze
@@ -48,9 +47,6 @@ class Normflows(Adapter):
             bases.append(DiagGaussian((left, side, side), trainable=False))
         merges = [Merge() for _ in range(work.levels - 1)]
         self.flow = MultiscaleFlow(bases, flows, merges, class_cond=False)
-
-    def last_convs(self) -> list[torch.nn.Conv2d]:
-        return [m[-1] for m in self.modules() if isinstance(m, ContextNet)]
 
     def encode(self, y: Tensor, h: list[Tensor]) -> list[Tensor]:
         self.held[:] = h

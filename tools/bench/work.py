@@ -50,7 +50,6 @@ class Work:
 class Adapter(nn.Module):
     """A conditional flow built from the parts of one library, with
 
-    last_convs() -> list: the last convolution of every network.
     encode(y, h) -> list: y to its latents, each (B, ...); decode(latents, h) undoes it.
     log_prob(y, h) -> (B,), nats. sample(h): one y for each row of h.
     """
@@ -58,6 +57,10 @@ class Adapter(nn.Module):
     def __init__(self, work: Work):
         super().__init__()
         self.work = work
+
+    def last_convs(self) -> list[nn.Conv2d]:
+        """The last convolution of every network."""
+        return [m[-1] for m in self.modules() if isinstance(m, Net)]
 
     @torch.no_grad()
     def start(self, y: Tensor, h: list[Tensor]) -> None:
