@@ -46,15 +46,12 @@ class Options:
     minutes: float = 8.0
     """About how long the whole takes; at least three rounds are done."""
     quick: bool = False
-    """A few seconds of tiny work: every row, no number worth anything."""
-    threads: int = 1
-    out: Path | None = None
-    """Where <processor>.json goes: results/bench; with --quick nowhere unless named."""
+    """A few seconds of tiny work: every row, no number worth anything, nothing written."""
 
 
 def run(options: Options) -> dict:
     """Measure everything."""
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     started, clock = time.monotonic(), int(options.device == "cuda")
     torch.backends.cudnn.benchmark = clock > 0  # for every candidate
     work, factors = QUICK if options.quick else Work(), dict(measure.FACTORS)
@@ -142,31 +139,22 @@ def table(found: dict) -> str:
 
 
 def write(found: dict, folder: Path) -> Path:
-    """<processor>.json, whole or not at all."""
+    """<processor>.json."""
     name = re.sub(r"\((r|tm)\)", "", found["machine"]["name"].lower())
     path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-')}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(rounded(found), indent=1, ensure_ascii=False)
+    text = json.dumps(found, indent=1, ensure_ascii=False)
     run_folder.write_atomically(path, (text + "\n").encode())
     return path
 
 
-def rounded(value):
-    """Four digits: more would be noise."""
-    if isinstance(value, dict):
-        return {key: rounded(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(part) for part in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def main(options: Options) -> None:
     warnings.filterwarnings("ignore", "torch.triangular_solve is deprecated")  # nflows calls it
-    found = rounded(run(options))
+    text = json.dumps(run(options))
+    found = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.4g}"))
     print(table(found))
-    out = options.out or (None if options.quick else ROOT / "results" / "bench")
-    if out:
-        print(f"wrote {write(found, out)}")
+    if not options.quick:
+        print(f"wrote {write(found, ROOT / 'results' / 'bench')}")
 
 
 if __name__ == "__main__":
