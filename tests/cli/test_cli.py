@@ -158,7 +158,7 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
         (["sample", "sr", "a.png", "--tile", "-1"], "--tile -1: give 0 or more"),
         (["data", "verify", "set9"], "no image set 'set9'"),
         (["data", "list", "set5"], "leave 'set5' out"),
-        (["results", "show", "row9"], "no row 'row9'"),
+        (["results", "show", "row9"], "no row has the id, or is printed as, 'row9'"),
         (["results", "how"], "needs the id of a row, or a number as it is printed"),
         (["results", "how", "row9"], "no row has the id, or is printed as, 'row9'"),
         (["results", "table", "sr", "row9"], "no row has 'sr' and 'row9'"),
