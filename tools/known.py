@@ -147,7 +147,6 @@ def measure(kind: str) -> dict:
 
 def main(*kinds: str) -> None:
     torch.set_num_threads(1)
-    FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / "known.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     for kind in kinds or FIELDS:

@@ -13,7 +13,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -95,13 +95,14 @@ def compare(experiment: str) -> dict:
     for setup in setups.values():
         setup.steps(WARM_UP)
     steps = max(2, round(SECONDS / setups["one"].steps(2)))
-    order = list(setups)
+    order = deque(setups)
     for _ in range(ROUNDS):
         for name in order:
             found[name]["seconds_a_step"].append(round(setups[name].steps(steps), 5))
-        order = order[1:] + order[:1]
-    for pipe in (pipe for setup in setups.values() for pipe in setup.pipes):
-        pipe.send(0)
+        order.rotate(-1)
+    for setup in setups.values():
+        for pipe in setup.pipes:
+            pipe.send(0)
     for name, setup in found.items():
         print(f"{experiment} {name:7s}{median(setup['seconds_a_step']):.3f} s a step")
     made = {"parameters": parameters, "precision": config.training.precision}
@@ -109,7 +110,6 @@ def compare(experiment: str) -> dict:
 
 
 def processes() -> dict:
-    """One process and several."""
     work = {f"{experiment} flow cpu": compare(experiment) for experiment in ("sr", "vessels")}
     return {"rounds": ROUNDS, "work": work}
 
@@ -129,18 +129,23 @@ def others() -> float:
     return sum(times) - idle - sum(used.ru_utime + used.ru_stime for used in own)
 
 
-def main(name: str, measure: Callable[[], dict], file: str) -> None:
+COMMANDS = {"processes": (processes, "throughput.json"), "paper": (paper, "paper-here.json")}
+
+
+def main(name: str) -> None:
     """Keep what is measured, where and when that was done, and the cores that others used."""
+    measure, file = COMMANDS[name]
     commit, dirty = run_folder.git_state()
     wall, busy = time.monotonic(), others()
     found = measure()
     while multiprocessing.active_children():  # which count when they have ended
         time.sleep(0.1)
     wall = time.monotonic() - wall
+    used = round(max(0.0, (others() - busy) / wall), 2)
     values = {
         "hardware": run_folder.processor(),
         "cores": os.cpu_count(),
-        "cores_used_by_others": round(max(0.0, (others() - busy) / wall), 2),
+        "cores_used_by_others": used,
         "torch": torch.__version__,
         "date": str(date.today()),
         "git": commit,
@@ -148,17 +153,13 @@ def main(name: str, measure: Callable[[], dict], file: str) -> None:
         "minutes": round(wall / 60, 1),
         "command": f"python tools/throughput.py {name}",
     }
-    BENCH.mkdir(parents=True, exist_ok=True)
     text = json.dumps(values | found, indent=1) + "\n"
     run_folder.write_atomically(BENCH / file, text.encode())
-    if values["cores_used_by_others"] > 0.1:
-        print(
-            f"others used {values['cores_used_by_others']} cores: measure again on an idle machine"
-        )
+    if used > 0.1:
+        print(f"others used {used} cores: measure again on an idle machine")
 
 
 if __name__ == "__main__":
-    COMMANDS = {"processes": (processes, "throughput.json"), "paper": (paper, "paper-here.json")}
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
         sys.exit(f"give one of: {', '.join(COMMANDS)}")
-    main(sys.argv[1], *COMMANDS[sys.argv[1]])
+    main(sys.argv[1])

@@ -7,7 +7,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -86,28 +86,19 @@ class Runner:
         # so small a step that the weights of the last round are those of the first
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-7, fused=True)
 
-    def loss(self) -> Tensor:
+    def loss(self, gradient_of_features: bool = False) -> Tensor:
+        h = [t.detach().requires_grad_(gradient_of_features) for t in self.h]
         with self.precision():
-            return -self.model.log_prob(self.y, self.h).mean()
+            return -self.model.log_prob(self.y, h).mean()
 
     def precision(self) -> contextlib.AbstractContextManager:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.candidate.autocast)
 
-    @contextlib.contextmanager
-    def gradient_of_features(self, wanted: bool) -> Iterator[None]:
-        for t in self.h:
-            t.requires_grad_(wanted)
-        yield
-        for t in self.h:
-            t.requires_grad_(False)
-            t.grad = None
-
     def run(self, task: str) -> None:
         if task.startswith("train"):
-            with self.gradient_of_features(task == "train_h"):
-                self.optimizer.zero_grad()
-                self.loss().backward()
-                self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.loss(task == "train_h").backward()
+            self.optimizer.step()
             return
         with torch.no_grad(), self.precision():
             if task == "log_prob":
@@ -145,8 +136,8 @@ class Runner:
             return t
 
         hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
-        with self.gradient_of_features(gradient_of_features), hooks:
-            loss = self.loss()
+        with hooks:
+            loss = self.loss(gradient_of_features)
         sizes = [t.untyped_storage().nbytes() for p, t in saved.items() if p not in known]
         found = {"saved": sum(sizes) / 2**20}
         del loss
