@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from cnf.flow import ConditionalModel, check_temperature
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
 from cnf.replication.metrics import Setting
+from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.task import TASKS
 from cnf.resample import imresize_double
 
@@ -38,34 +39,35 @@ def per_pass(entries: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to evaluate.
+    """How to evaluate."""
 
-    Args:
-        limit: only the first images.
-        seed: of the noise. `draws`: noise draws an image, their log-probabilities averaged.
-        samples: model samples for means and marginals; default 16 for photographs, 0 for patches
-            (no PSNR), 32 for vessels; with `full` 32 for super-resolution, 64 for vessels.
-        importance: samples of an importance-weighted bound beside the plain one; 0: none.
-        temperature: of the single sample; default 0.8 for super-resolution, 1 for vessels. Means
-            and marginals are of samples at temperature 1.
-        round_x: whether x is rounded to 8 bits; default: as in training, "mixed" not rounded.
-        full: whether every metric is told.
-        threshold: of probabilities, for the F of vessels that is reported as that of the validation
-            threshold; default: the best on the validation split, if the model did not train on it.
-            A model that trained on all pictures needs the one that a sister run, trained without
-            the validation split, has there: `threshold_from` is the folder of such a run.
-    """
-
-    limit: int | None = None
-    seed: int = 0
-    draws: int = 1
-    samples: int | None = None
-    importance: int = 0
-    temperature: float | None = None
-    round_x: bool | None = None
-    full: bool = False
-    threshold: float | None = None
-    threshold_from: str | None = None
+    limit: Number = None
+    """only the first N pictures."""
+    seed: Count = 0
+    """of the noise; 0 by default."""
+    draws: Count = 1
+    """noise draws a picture, their log-probabilities averaged; 1 by default."""
+    samples: Number = None
+    """model samples for means and marginals; 16 or 32 by default, 0 for small patches.
+    With --full 32 (sr) or 64 (vessels) by default, and 0 for bits alone.
+    With --stress: samples of each image set, 2000 by default."""
+    importance: Count = 0
+    """samples of an importance-weighted bound beside the plain one; none by default."""
+    temperature: Real = None
+    """of the single sample; 0.8 (sr) or 1 (vessels) by default."""
+    round_x: Maybe = None
+    """whether the low-resolution input is rounded to 8 bits; by default as in training."""
+    full: Flag = False
+    """super-resolution: for x rounded and not, bits, PSNR and SSIM under two protocols at
+    five temperatures; power spectra, gradients, consistency, and how far samples can be
+    trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
+    and crossings, the second observer. In minutes a set, with what curves are drawn from."""
+    threshold: Real = None
+    """of vessel probabilities, chosen on a validation split; by default the best on
+    that of the set, unless the model trained on it."""
+    threshold_from: Annotated[str | None, option("DIR")] = None
+    """a run that did not train on the validation split, of the same kind: its
+    best threshold there is used."""
 
     def __post_init__(self):
         least = {"limit": 1, "seed": 0, "draws": 1, "samples": 0, "importance": 0}
