@@ -4,44 +4,51 @@ Every command works on a fresh machine: without a named image set it uses pictur
 the package. Other sets are looked for in $CNF_DATA, else in data/.
 """
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from cnf.errors import CnfError, ConfigError
+from cnf.replication.options import (
+    Count,
+    Device,
+    Flag,
+    Folder,
+    Minutes,
+    Number,
+    Text,
+    Threads,
+    option,
+)
 
 
-def _option(metavar: str):
-    """A value that may be left out; its help text says what stands for it."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+def _options_of(module: str) -> object:
+    """The options of its class `Options`; modules are imported for their own command alone."""
+
+    def load() -> type:
+        return import_module(f"cnf.replication.{module}").Options
+
+    return tyro.conf.arg(constructor_factory=load, name="")
 
 
 Experiment = Annotated[Literal["sr", "vessels"], tyro.conf.Positional]
-Text = Annotated[str | None, _option("NAME")]
-Number = Annotated[int | None, _option("N")]
-Real = Annotated[float | None, _option("X")]
-Minutes = Annotated[float | None, _option("M")]
-Folder = Annotated[Path | None, _option("DIR")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], tyro.conf.arg(help_behavior_hint="")]
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
-Pairs = Annotated[
-    tyro.conf.UseAppendAction[tuple[str, ...]],
-    tyro.conf.arg(name="set", metavar="KEY=VALUE", help_behavior_hint=""),
-]
+Overrides = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE", name="set")]
 
 
 def train(
     experiment: Experiment,
     model: Annotated[
         Literal["flow", "baseline", "autoregressive"] | None,
-        _option("{flow,baseline,autoregressive}"),
+        option("{flow,baseline,autoregressive}"),
     ] = None,
     preset: Text = None,
-    overrides: Pairs = (),
+    overrides: Overrides = (),
     minutes: Minutes = None,
     steps: Number = None,
     max_minutes: Minutes = None,
@@ -50,7 +57,7 @@ def train(
     seed: Number = None,
     out: Folder = None,
     device: Device = "auto",
-    threads: Number = None,
+    threads: Threads = None,
     dry_run: Flag = False,
 ) -> None:
     """Train a model. With no option: the smallest preset on embedded data, in seconds.
@@ -69,8 +76,6 @@ def train(
             optimizer and its steps, which count in the budget. The model must be the same.
         seed: of weights, order, augmentation and noise; 0 by default, or a checkpoint's own.
         out: the run folder; runs/EXPERIMENT-MODEL-PRESET-sSEED by default.
-        device: auto (the default: CUDA if there is one), cpu or cuda.
-        threads: CPU threads; 1 by default on a CPU.
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
     from cnf.config import load_config
@@ -78,7 +83,7 @@ def train(
 
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
-    _threads(threads, device)
+    _start(threads, device, "train --dry-run" if dry_run else "")
     config, folder = None, resume
     if resume is not None:
         if dry_run or out is not None or start is not None:
@@ -99,7 +104,6 @@ def train(
         config = load_config(experiment, model, preset, list(overrides))
         folder = out or Path(f"runs/{experiment}-{model}-{preset}-s{seed or 0}")
     if dry_run:
-        _one_process("train --dry-run")
         from cnf.replication import cost
 
         print(cost.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
@@ -119,28 +123,17 @@ def train(
 
 def evaluate(
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("scored_model")],
     on: Text = None,
-    split: Annotated[
-        Literal["train", "valid", "test"], tyro.conf.arg(help_behavior_hint="")
-    ] = "test",
-    full: Flag = False,
+    split: Annotated[Literal["train", "valid", "test"], option()] = "test",
     stress: Flag = False,
     figures: Flag = False,
     publish: Flag = False,
     name: Text = None,
-    limit: Number = None,
-    seed: Annotated[int, _option("N")] = 0,
-    draws: Annotated[int, _option("N")] = 1,
-    samples: Number = None,
-    importance: Annotated[int, _option("N")] = 0,
-    temperature: Real = None,
-    round_x: Flag = False,
     no_round_x: Flag = False,
-    threshold: Real = None,
-    threshold_from: Folder = None,
-    batch_size: Annotated[int, _option("N")] = 50,
+    batch_size: Count = 50,
     device: Device = "auto",
-    threads: Number = None,
+    threads: Threads = None,
 ) -> None:
     """Score a trained model on an image set and write the values into its folder.
 
@@ -149,82 +142,39 @@ def evaluate(
             truth.
         on: the image set, see `python -m cnf data list`; by default the embedded one.
         split: train, valid or test (the default).
-        full: super-resolution: for x rounded and not, bits, PSNR and SSIM under two protocols at
-            five temperatures; power spectra, gradients, consistency, and how far samples can be
-            trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
-            and crossings, the second observer. In minutes a set, with what curves are drawn from.
         stress: instead of scores, count what is not finite or out of range over many samples, on
             the embedded pictures and on pictures far from all data.
         figures: write pictures into the folder too.
         publish: copy the run into results/ first, weights as float16, score those, and write there;
             without it nothing in results/ changes.
         name: of the run in results/; by default that of its folder.
-        limit: only the first N pictures.
-        seed: of the noise; 0 by default.
-        draws: noise draws a picture; 1 by default.
-        samples: model samples for means and marginals; 16 or 32 by default, 0 for small patches.
-            With --full 32 (sr) or 64 (vessels) by default, and 0 for bits alone.
-            With --stress: samples of each image set, 2000 by default.
-        importance: samples of an importance-weighted bound beside the plain one; none by default.
-        temperature: of the single sample; 0.8 (sr) or 1 (vessels) by default.
-        round_x: round the low-resolution input to 8 bits; by default as in training.
-        no_round_x: do not round it.
-        threshold: of vessel probabilities, chosen on a validation split; by default the best on
-            that of the set, unless the model trained on it.
-        threshold_from: a run that did not train on the validation split, of the same kind: its
-            best threshold there is used.
+        no_round_x: do not round the low-resolution input.
         batch_size: changes no number; 50 by default.
-        device: auto (the default: CUDA if there is one), cpu or cuda.
-        threads: CPU threads; 1 by default on a CPU.
     """
-    _one_process("evaluate")
-    _threads(threads, device)
+    _start(threads, device, "evaluate")
     from cnf.replication import evaluate, results
 
-    if round_x and no_round_x:
-        raise ConfigError("--round-x and --no-round-x contradict each other: give one")
     rows = evaluate.evaluate(
         run,
         on,
         split,
-        full=full,
         stress=stress,
         figures=figures,
         publish=publish,
         name=name,
-        limit=limit,
-        seed=seed,
-        draws=draws,
-        samples=samples,
-        importance=importance,
-        temperature=temperature,
-        round_x=round_x if round_x or no_round_x else None,
-        threshold=threshold,
-        threshold_from=threshold_from,
         batch_size=batch_size,
         device=device,
+        **vars(_without("round_x", options, no_round_x)),
     )
     print(results.table(rows))
 
 
 def sample(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,NAME,DIR}")],
-    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, _option("PHOTO [PHOTO ...]")],
-    num: Number = None,
-    temperature: Real = None,
-    many: Number = None,
-    mean: Flag = False,
-    uncertainty: Flag = False,
-    fov: Annotated[Path | None, _option("MASK")] = None,
-    fit: Flag = False,
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, option("PHOTO [PHOTO ...]")],
+    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling")],
     no_fit: Flag = False,
-    out: Annotated[Path, _option("DIR")] = Path("samples"),
-    seed: Annotated[int, _option("N")] = 0,
-    tile: Annotated[int | None, _option("SIDE")] = None,
-    precision: Annotated[Literal["fp32", "bf16"], tyro.conf.arg(help_behavior_hint="")] = "fp32",
-    overwrite: Flag = False,
-    device: Device = "auto",
-    threads: Number = None,
+    threads: Threads = None,
 ) -> None:
     """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet;
     for vessels also their probability, deviation, an overlay, and a table of area and components.
@@ -234,59 +184,18 @@ def sample(
             of another run of results/; or a run folder.
         pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
             Transparency, grey and colour profile are kept, EXIF orientation is respected.
-        num: samples a picture; 4 by default, 16 for vessels.
-        temperature: of the samples, 0 or more; 1 samples the model. 0.8 by default, 1 for vessels.
-        many: samples at temperature 1 for mean, probability, deviation and table; 32 by default,
-            for vessels 16 or those of --num if they are more.
-        mean: write the mean of these samples too; vessels always get it, as their probability.
-        uncertainty: write that mean and the deviation of the samples, as picture and as array;
-            vessels always get both.
-        fov: vessels: a mask of the field of view, or a folder of masks named like the pictures;
-            without it the field of view is found in the picture, and what was found is printed.
-        fit: vessels: resize the picture for the model so that the field of view is as wide as in
-            the training data, and the answers back. By default if it differs by more than a
-            quarter.
-        no_fit: never resize it.
-        out: folder for the files; samples by default.
-        seed: of the noise; 0 by default.
-        tile: draw in tiles of SIDE x SIDE pixels, which changes no sample and takes less memory; 0:
-            in one pass. By default, results of more than 4 million pixels are drawn in tiles of
-            1536, and a line says so.
-        precision: fp32 (the default, as the scores are), or bf16: sooner on processors that have
-            it, and the same samples but for a pixel in thousands.
-        overwrite: replace files of an earlier call; else they stop this one before it draws.
-        device: auto (the default: CUDA if there is one), cpu or cuda.
-        threads: CPU threads; 1 by default on a CPU.
+        no_fit: vessels: never resize the picture.
     """
-    _one_process("sample")
-    _threads(threads, device)
+    _start(threads, options.device, "sample")
     from cnf.replication import sampling
 
-    if fit and no_fit:
-        raise ConfigError("--fit and --no-fit contradict each other: give one")
-    for path in sampling.sample(
-        run,
-        pictures,
-        num=num,
-        temperature=temperature,
-        many=many,
-        mean=mean,
-        uncertainty=uncertainty,
-        fov=fov,
-        fit=fit if fit or no_fit else None,
-        out=out,
-        seed=seed,
-        tile=tile,
-        device=device,
-        precision=precision,
-        overwrite=overwrite,
-    ):
+    for path in sampling.sample(run, pictures, **vars(_without("fit", options, no_fit))):
         print(path)
 
 
 def data(
     action: Annotated[Literal["list", "verify", "prepare"], tyro.conf.Positional],
-    name: Annotated[str | None, tyro.conf.Positional, _option("[SET]")] = None,
+    name: Annotated[str | None, tyro.conf.Positional, option("[SET]")] = None,
 ) -> None:
     """Image sets: what is there, whether every picture is right, how to get what is missing.
 
@@ -310,11 +219,9 @@ def results_(
     action: Annotated[
         Literal["table", "show", "how", "claims", "audit", "readme"], tyro.conf.Positional
     ],
-    words: Annotated[tuple[str, ...], tyro.conf.Positional, _option("[WORD ...]")] = (),
+    words: Annotated[tuple[str, ...], tyro.conf.Positional, option("[WORD ...]")] = (),
     minutes: Minutes = None,
-    everything: Annotated[
-        bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="all", help_behavior_hint="")
-    ] = False,
+    everything: Annotated[bool, tyro.conf.FlagCreatePairsOff, option(name="all")] = False,
 ) -> int:
     """The numbers in results/.
 
@@ -358,7 +265,7 @@ def results_(
             report.readme()
             report.write_cards()
         case "audit":
-            _threads(None, "cpu")
+            _start(None, "cpu")
             limit = None if everything else reproduce.MINUTES if minutes is None else minutes
             checks = reproduce.audit(only=words, minutes=limit)
             print(reproduce.report(checks, named=bool(words)))
@@ -366,17 +273,25 @@ def results_(
     return 0
 
 
-def _one_process(command: str) -> None:
-    """Raise ConfigError if a launcher started several."""
-    if _launched() > 1:
+def _without(name: str, options: Any, is_off: bool) -> Any:
+    """The options, with one that is on, off or left out set by its two flags."""
+    if not is_off:
+        return options
+    if getattr(options, name):
+        on = name.replace("_", "-")
+        raise ConfigError(f"--{on} and --no-{on} contradict each other: give one")
+    return dataclasses.replace(options, **{name: False})
+
+
+def _start(threads: int | None, device: str, alone: str = "") -> None:
+    """Set the number of CPU threads; complain about a device that is not there, and about several
+    processes for a command that runs `alone`."""
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if alone and launched > 1:
         raise ConfigError(
-            f"{command} runs in one process, {_launched()} were launched: start it with "
-            f"python -m cnf {command}"
+            f"{alone} runs in one process, {launched} were launched: start it with "
+            f"python -m cnf {alone}"
         )
-
-
-def _threads(threads: int | None, device: str) -> None:
-    """Set the number of CPU threads; complain about a device that is not there."""
     import torch
 
     from cnf.replication.distributed import choose_device
@@ -388,48 +303,28 @@ def _threads(threads: int | None, device: str) -> None:
         torch.set_num_threads(threads or 1)
 
 
-COMMANDS = {
-    "train": train,
-    "evaluate": evaluate,
-    "sample": sample,
-    "data": data,
-    "results": results_,
-}
+COMMANDS = {f.__name__.rstrip("_"): f for f in (train, evaluate, sample, data, results_)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 2 for an expected error, 130 if interrupted."""
+    """Run one command and return its exit code: 2 for an expected error, 130 if interrupted.
+    However many processes run it, one of them says how it ended."""
+    text, caught = "", None
     try:
         code = tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="python -m cnf", description=__doc__, args=arguments
         )
     except CnfError as error:
-        return _end("error: " + " ".join(str(error).split()), 2, error)
-    except KeyboardInterrupt as interrupt:
-        return _end(str(interrupt) or "interrupted", 130, interrupt)
+        code, text, caught = 2, "error: " + " ".join(str(error).split()), error
+    except KeyboardInterrupt as error:
+        code, text, caught = 130, str(error) or "interrupted", error
     except Exception as error:
-        _end("", 1, error)
-        raise
-    return _end("", code or 0)
+        code, caught = 1, error
+    from cnf.replication import distributed  # not before: torch takes a second
 
-
-def _end(text: str, code: int, error: BaseException | None = None) -> int:
-    """Say how a command ended, once however many processes ran it; return its exit code."""
-    if _launched() == 1:
-        print(text, end="\n" if text else "", file=sys.stderr)
-        return code
-    from cnf.replication import distributed
-
-    if text and distributed.speaks(error):
+    if text and distributed.speaks(caught):
         print(text, file=sys.stderr, flush=True)
-    distributed.leave(error)
-    return code
-
-
-def _launched() -> int:
-    """How many processes `torchrun` or `accelerate launch` started."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    distributed.leave(caught)
+    if code == 1 and caught:
+        raise caught
+    return code or 0

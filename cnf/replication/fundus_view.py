@@ -2,13 +2,12 @@
 at what size the model should see it, what is shown and what is counted.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,10 +25,9 @@ from cnf.replication.metrics.shapes import shape
 # 1.7 times as wide, had F 0.65 fitted and 0.2 to 0.4 as they are.
 TOLERATED = 1.25
 SURE = (0.1, 0.9)  # marginals at or above the second are sure vessels, below the first none
-COLOURS = {"sure": (86, 180, 233), "unsure": (230, 159, 0)}  # sky blue and orange: Okabe and Ito
+BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # Okabe and Ito's
 LEGEND = f"overlay: blue where the marginal is {SURE[1]:g} or more, orange from {SURE[0]:g} on"
-INTERVAL = (0.05, 0.95)
-QUANTITIES = ("vessel_area", "components")
+
 COLUMNS = ("picture", "quantity", "median", "low", "high", "samples", "field_of_view")
 
 
@@ -45,13 +43,12 @@ class View:
     size: tuple[int, int]
     notes: tuple[str, ...]
 
-    def input(self, photo: Photograph) -> Tensor:
-        """x, float32 (1,3,h,w), grey levels: resampled by the antialiased cubic kernel."""
-        pixels = photo.pixels
-        if self.size != self.fov.shape:
-            small = Image.fromarray(pixels).resize(self.size[::-1], Image.Resampling.BICUBIC)
-            pixels = np.asarray(small)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+    def resized(self, pixels: np.ndarray) -> np.ndarray:
+        """Of uint8 (H,W,3) what the model sees, (h,w,3): by the antialiased cubic kernel."""
+        if self.size == self.fov.shape:
+            return pixels
+        image = Image.fromarray(pixels)
+        return np.asarray(image.resize(self.size[::-1], Image.Resampling.BICUBIC))
 
     def back(self, y: Tensor) -> Tensor:
         """y (C,h,w) at the photograph's size, (C,H,W), by the nearest pixel; outside the field of
@@ -88,12 +85,9 @@ def view(
     """
     if (photo.pixels == photo.pixels[0, 0]).all():
         raise DataError(f"{path}: every pixel has the same colour: there is nothing to see")
-    notes = []
-    if photo.is_grey:
-        notes.append("grey: the model learned from colours, which say more")
-    size = photo.pixels.shape[:2]
+    notes = ["grey: the model learned from colours, which say more"] * photo.is_grey
+    size, how = photo.pixels.shape[:2], "found"
     own = config.data.train.startswith("folder:")  # of anything: a dark border may mean nothing
-    how = "found"
     if mask is not None:
         file = partner(mask, path) if mask.is_dir() else mask
         fov, how = read_mask(file, size), f"given by {file.name}"
@@ -140,8 +134,8 @@ def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:
     """The photograph in grey, uint8 (H,W,3), with vessels blue where the marginal (H,W) is sure of
     them and orange where it is not."""
     picture = np.repeat((photo.pixels @ np.array(LUMA))[..., None], 3, axis=2)
-    sure, unsure = marginal >= SURE[1], (marginal >= SURE[0]) & (marginal < SURE[1])
-    for where, colour in ((sure, COLOURS["sure"]), (unsure, COLOURS["unsure"])):
+    sure, seen = marginal >= SURE[1], marginal >= SURE[0]
+    for where, colour in ((sure, BLUE), (seen & ~sure, ORANGE)):
         picture[where] = 0.2 * picture[where] + 0.8 * np.array(colour)
     return np.floor(picture + 0.5).astype(np.uint8)
 
@@ -153,34 +147,20 @@ def across(fov: np.ndarray) -> int:
     return max(int(span[-1] - span[0]) + 1 for span in spans)
 
 
-def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> list[dict]:
-    """A line a quantity: median and 90 % interval over the samples."""
-    lines = []
-    for quantity, values in zip(QUANTITIES, zip(*counts, strict=True), strict=True):
-        low, median, high = np.quantile(values, (INTERVAL[0], 0.5, INTERVAL[1]))
-        values = (name, quantity, median, low, high, len(counts), int(fov.sum()))
-        lines.append(dict(zip(COLUMNS, values, strict=True)))
-    return lines
-
-
-def to_csv(lines: Sequence[dict]) -> str:
-    """The lines of `summary` as a CSV file; areas are shares of the field of view, in [0, 1]."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for line, digits in zip(lines, (5, 1), strict=True):
-        rounded = {key: f"{line[key]:.{digits}f}" for key in ("median", "low", "high")}
-        writer.writerow(line | rounded)
-    return text.getvalue()
-
-
-def to_text(lines: Sequence[dict]) -> str:
-    """The lines of `summary` as a sentence, areas in per cent."""
-    area, components = (
-        f"{by * line['median']:.{d}f} ({by * line['low']:.{d}f} to {by * line['high']:.{d}f})"
-        for line, by, d in zip(lines, (100, 1), (2, 0), strict=True)
-    )
-    return (
-        f"vessels: {area} % of the field of view; components: {components}: median and 90 % "
-        f"interval over {lines[0]['samples']} samples at temperature 1"
+def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> tuple[str, str]:
+    """Median and 90 % interval over the samples of what `View.count` says: a CSV file, areas as
+    shares of the field of view; and a sentence, areas in per cent."""
+    area, components = np.quantile(counts, (0.5, 0.05, 0.95), axis=0).T
+    rows = [
+        (name, quantity, *(f"{q:.{digits}f}" for q in quantiles), len(counts), fov.sum())
+        for quantity, digits, quantiles in (
+            ("vessel_area", 5, area),
+            ("components", 1, components),
+        )
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.to_csv(index=False, lineterminator="\n"), (
+        "vessels: {:.2f} ({:.2f} to {:.2f}) % of the field of view; ".format(*100 * area)
+        + "components: {:.0f} ({:.0f} to {:.0f}): median and 90 % ".format(*components)
+        + f"interval over {len(counts)} samples at temperature 1"
     )

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ from cnf.nets import set_precision
 from cnf.replication import task as tasks
 from cnf.replication.data.images import LUMA, Photograph, check_size, read_photograph
 from cnf.replication.distributed import choose_device
-from cnf.replication.fundus_view import LEGEND, View, overlay, summary, to_csv, to_text, view
+from cnf.replication.fundus_view import LEGEND, View, overlay, summary, view
+from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results import RESULTS
@@ -35,98 +37,96 @@ from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
 from cnf.resample import imresize_double
 
 SHOWN = 4  # samples on a contact sheet
-LEAST = 4  # pixels a side of a picture
 Content = Image.Image | np.ndarray | str  # of a file
 
 
-def sample(
-    run: str,
-    pictures: Sequence[Path],
-    *,
-    num: int | None = None,
-    temperature: float | None = None,
-    many: int | None = None,
-    mean: bool = False,
-    uncertainty: bool = False,
-    fov: Path | None = None,
-    fit: bool | None = None,
-    out: Path = Path("samples"),
-    seed: int = 0,
-    tile: int | None = None,
-    device: str = "auto",
-    precision: str = "fp32",
-    overwrite: bool = False,
-    results: Path = RESULTS,
-) -> list[Path]:
-    """Write `num` samples for each picture as PNG files into `out`, and a contact sheet; returns
-    their paths: NAME-sample1.png, ..., NAME-mean.png, NAME-deviation.png and .npy, NAME-sheet.png.
-    Vessels: masks of 0 and 255, black outside the field of view; NAME-marginal.png in the place of
-    the mean, the deviation, NAME-overlay.png and NAME-table.csv, always.
+@dataclass(frozen=True)
+class Options:
+    """What to draw for every picture.
+
+    Args:
+        num: samples a picture; 4 by default, 16 for vessels.
+        temperature: of the samples, 0 or more; 1 samples the model. 0.8 by default, 1 for vessels.
+        many: samples at temperature 1 for mean, probability, deviation and table; 32 by default,
+            for vessels 16 or those of num if they are more. What is written at temperature 1 are
+            the first of them.
+        mean: write the mean of these samples too; vessels always get it, as their probability,
+            black 0, white 1.
+        uncertainty: write that mean and the deviation of the samples, the root of its mean square
+            over the channels, as picture (black 0, white 32 grey levels or, of vessels, 0.5) and as
+            array, float16 (H,W), in grey levels; vessels always get both.
+        fov: vessels: a mask of the field of view, or a folder of masks named like the pictures;
+            without it the field of view is found in the picture, and what was found is printed.
+        fit: vessels: resize the picture for the model so that the field of view is as wide as in
+            the training data, and the answers back. By default if it differs by more than a
+            quarter.
+        out: folder for the files; samples by default.
+        seed: of the noise, keyed by it and the place of the picture; 0 by default.
+        tile: draw in tiles of SIDE x SIDE pixels, which changes no sample and takes less memory; 0:
+            in one pass. By default, results of more than 4 million pixels are drawn in tiles
+            of 1536, and a line says so.
+        precision: fp32 (the default, as the scores are), or bf16: up to twice as fast on processors
+            that have it, and the same samples but for a pixel in thousands.
+        overwrite: replace files of an earlier call; else they stop this one before it draws.
+    """
+
+    num: Number = None
+    temperature: Real = None
+    many: Number = None
+    mean: Flag = False
+    uncertainty: Flag = False
+    fov: Annotated[Path | None, option("MASK")] = None
+    fit: Maybe = None
+    out: Annotated[Path, option("DIR")] = Path("samples")
+    seed: Count = 0
+    tile: Annotated[int | None, option("SIDE")] = None
+    precision: Annotated[Literal["fp32", "bf16"], option()] = "fp32"
+    overwrite: Flag = False
+    device: Device = "auto"
+
+    def __post_init__(self):
+        check_temperature(self.temperature or 0)
+        for name, least in (("num", 0), ("many", 2), ("tile", 0)):
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise ConfigError(f"--{name} {given}: give {least} or more")
+
+
+def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
+    """Write samples of each picture as PNG files, and a contact sheet; returns their paths:
+    NAME-sample1.png, ..., NAME-mean.png, NAME-deviation.png and .npy, NAME-sheet.png. Vessels:
+    masks of 0 and 255, black outside the field of view; NAME-marginal.png in the place of the mean,
+    the deviation, NAME-overlay.png and NAME-table.csv, always.
 
     Args:
         run: a run folder, or a name of `build.RELEASES`: "sr", "vessels".
         pictures: files of any size. Super-resolution: the picture is x, and doubles in size.
-        num, temperature: of these samples; their defaults, and that of `many`, are in `task`.
-        many: how many samples at temperature 1 the mean, the marginal, the deviation and the table
-            are of. If the samples that are written are at temperature 1, they are the first of
-            these, and `many` is at least `num`.
-        mean: also write that mean; of vessels the probability, black 0, white 1.
-        uncertainty: also write that mean, and the standard deviation of the samples, the root of
-            its mean square over the channels: as PNG, black 0, white 32 grey levels (vessels: 0.5),
-            clipped, and as NumPy array, float16 (H,W), in grey levels (vessels: probability).
-        fov, fit: vessels: the field of view, and whether the picture is resized for the model: see
-            `fundus_view.view`. What was found and done is printed.
-        seed: of the noise, which is keyed by (seed, place in `pictures`).
-        tile: pixels of y a side of a tile, see `tiling.plan`; it changes no sample.
-        precision: "bf16" runs the networks in bfloat16: on processors that have it up to twice as
-            fast, with other pixels where v is within rounding of the threshold (0.04 % of those of
-            a fundus photograph; two samples differ in 4.5 %). Scores are of "fp32".
-        overwrite: replace files that are there.
+        options: see `Options`.
 
     Raises, before anything is drawn, DataError (a picture that cannot be read or is below 4 pixels
     a side, negative temperature), CheckpointError, ConfigError (files that are there; a model that
     cannot draw in tiles).
     """
-    check_temperature(temperature or 0)
-    for option, given, least in (("num", num, 0), ("many", many, 2), ("tile", tile, 0)):
-        if given is not None and given < least:
-            raise ConfigError(f"--{option} {given}: give {least} or more")
+    asked = Options(**options)
     if not pictures:
         raise ConfigError("no picture given: name one or more files")
-    pictures, out = [Path(path) for path in pictures], Path(out)
+    pictures = [Path(path) for path in pictures]
     stems = [path.stem for path in pictures]
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
-    model = build.load(build.find(run, results)).to(choose_device(device))
-    set_precision(model, precision)
-    task = tasks.of(model.config)
-    if task is tasks.SR and (fov is not None or fit is not None):
-        raise ConfigError("--fov and --fit are for vessels: leave them out for super-resolution")
-    if fov is not None and len(pictures) > 1 and not Path(fov).is_dir():
-        raise ConfigError(f"--fov {fov} for {len(pictures)} pictures: give a folder of masks")
-    uncertainty = uncertainty or task is tasks.VESSELS
-    mean = mean or uncertainty
-    num = task.num if num is None else num
-    temperature = task.temperature if temperature is None else temperature
-    many = task.many if many is None else many
-    if num == 0 and not mean:
-        raise ConfigError("--num 0 alone draws nothing: add --mean or --uncertainty")
-    if not uncertainty and (model.has_mean or not mean):
-        many = 0
-    elif temperature == 1:
-        many = max(num, many)
-    order = Order(model, num, temperature, many, mean, uncertainty, seed, tile, fov, fit)
-    names = [f"{stem}-{name}" for stem in stems for name in order.names()]
-    there = [] if overwrite else [name for name in names if (out / name).exists()]
+    model = build.load(build.find(run, results)).to(choose_device(asked.device))
+    order = Order(model, asked)
+    if asked.fov is not None and len(pictures) > 1 and not Path(asked.fov).is_dir():
+        raise ConfigError(f"--fov {asked.fov} for {len(pictures)} pictures: give a folder of masks")
+    files = [Path(asked.out, f"{stem}-{name}") for stem in stems for name in order.names()]
+    there = [] if asked.overwrite else [file for file in files if file.exists()]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise ConfigError(
-            f"{out / there[0]}{more} would be replaced: give another --out, or --overwrite"
-        )
+        raise ConfigError(f"{there[0]}{more} would be replaced: give another --out, or --overwrite")
     for path in pictures:
         order.read(path)  # raises before anything is drawn
-    if task is tasks.SR and model.config.data.round_x is False:
+    if order.task is tasks.SR and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
@@ -136,8 +136,8 @@ def sample(
         for note in picture.notes:
             print(f"{path.name}: {note}")
         for name, content in order.answer(picture, index):
-            save(content, out / f"{path.stem}-{name}")
-    return [out / name for name in names]
+            save(content, Path(asked.out, f"{path.stem}-{name}"))
+    return files
 
 
 def save(content: Content, path: Path) -> None:
@@ -197,30 +197,31 @@ class Picture:
         return image
 
 
-@dataclass(frozen=True)
 class Order:
-    """What is wanted of every picture: `num` samples that are written, and what is made of `many`
-    at temperature 1, 0 where they are not needed."""
+    """What a model is asked to make of every picture: `num` samples that are written, and what is
+    made of `many` at temperature 1, 0 where they are not needed."""
 
-    model: ConditionalModel
-    num: int
-    temperature: float
-    many: int
-    mean: bool
-    uncertainty: bool
-    seed: int
-    tile: int | None
-    fov: Path | None
-    fit: bool | None
-
-    @property
-    def task(self) -> tasks.Task:
-        return tasks.of(self.model.config)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether the samples that are written are the first of the many."""
-        return self.temperature == 1 and self.many > 0
+    def __init__(self, model: ConditionalModel, asked: Options):
+        self.model, self.asked, self.task = model, asked, tasks.of(model.config)
+        if self.task is tasks.SR and (asked.fov is not None or asked.fit is not None):
+            raise ConfigError(
+                "--fov and --fit are for vessels: leave them out for super-resolution"
+            )
+        self.uncertainty = asked.uncertainty or self.task is tasks.VESSELS
+        self.mean = asked.mean or self.uncertainty
+        self.num, self.temperature, self.many = (
+            getattr(self.task if getattr(asked, name) is None else asked, name)
+            for name in ("num", "temperature", "many")
+        )
+        if self.num == 0 and not self.mean:
+            raise ConfigError("--num 0 alone draws nothing: add --mean or --uncertainty")
+        if not self.uncertainty and (model.has_mean or not self.mean):
+            self.many = 0
+        elif self.temperature == 1:
+            self.many = max(self.num, self.many)
+        # whether the samples that are written are the first of the many
+        self.is_shared = self.temperature == 1 and self.many > 0
+        set_precision(model, asked.precision)
 
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `answer`."""
@@ -233,16 +234,17 @@ class Order:
     def read(self, path: Path) -> Picture:
         """A picture from a file; see `sample` for what is refused."""
         photo, eye = read_photograph(path), None
-        check_size(path, *photo.pixels.shape[:2], LEAST)
-        x = torch.from_numpy(photo.pixels.transpose(2, 0, 1).copy()).float()[None]
-        notes = photo.notes
+        check_size(path, *photo.pixels.shape[:2])
+        pixels, notes = photo.pixels, photo.notes
         if self.task is tasks.VESSELS:
             if photo.alpha is not None:
                 raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
-            eye = view(photo, self.model.config, path, self.fov and Path(self.fov), self.fit)
-            x, notes = eye.input(photo), notes + eye.notes
+            fov = self.asked.fov and Path(self.asked.fov)
+            eye = view(photo, self.model.config, path, fov, self.asked.fit)
+            pixels, notes = eye.resized(pixels), notes + eye.notes
+        x = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
         height, width = (self.model.factor * side for side in fitted(self.model, x).shape[-2:])
-        tiles = plan(self.model, (height, width), self.tile)
+        tiles = plan(self.model, (height, width), self.asked.tile)
         if tiles is not None:
             notes += (f"{height}x{width} in {tiles} (--tile)",)
         return Picture(path, photo, eye, x, tiles, notes)
@@ -253,7 +255,7 @@ class Order:
         total = sum(count for count, _ in parts)
         with tqdm(total=total, desc=picture.path.name, disable=None, leave=False) as bar:
             for part in parts:
-                where = (self.seed, index, picture.tiles)
+                where = (self.asked.seed, index, picture.tiles)
                 for y in draws(self.model, picture.x, *part, *where):
                     bar.update()
                     yield picture.seen(y)
@@ -293,10 +295,10 @@ class Order:
         if eye is not None:
             overview = overlay(photo, mean[0].numpy())
             yield "overlay.png", Image.fromarray(overview)
-            table = summary(file, counts, eye.fov)
-            yield "table.csv", to_csv(table)
-            print(f"{file}: {to_text(table)}")
-            lines += [LEGEND, *to_text(table).split("; ")]
+            table, sentence = summary(file, counts, eye.fov)
+            yield "table.csv", table
+            print(f"{file}: {sentence}")
+            lines += [LEGEND, *sentence.split("; ")]
             panels = {"photograph": photo.pixels, "overlay": overview} | panels
         else:
             overview = np.asarray(picture.image(photo.pixels.transpose(2, 0, 1)))

@@ -29,7 +29,7 @@ def test_an_eye_is_found_and_seen_at_the_size_of_the_training_data(tmp_path):
     # the rim is a pixel of fading light
     assert abs(int(found.fov.sum()) / int(truth.fov.sum()) - 1) < 0.02
     assert abs(found.size[0] - 256) <= 2 and found.size[0] == found.size[1]
-    assert found.input(eye(512)).shape == (1, 3, *found.size)
+    assert found.resized(eye(512).pixels).shape == (*found.size, 3)
     assert abs(fundus_view.across(found.fov) - 486) <= 4
 
 
@@ -115,12 +115,10 @@ def test_the_overlay_is_grey_but_where_vessels_are():
 
 def test_a_table_gives_quantiles_of_area_and_components():
     counts = [(n / 1000, n) for n in range(101)]
-    lines = fundus_view.summary("eye.png", counts, np.ones((4, 5), bool))
-    assert [lines[1][key] for key in ("low", "median", "high")] == [5, 50, 95]
-    head, area, components = fundus_view.to_csv(lines).splitlines()
+    table, text = fundus_view.summary("eye.png", counts, np.ones((4, 5), bool))
+    head, area, components = table.splitlines()
     assert head == "picture,quantity,median,low,high,samples,field_of_view"
     assert area == "eye.png,vessel_area,0.05000,0.00500,0.09500,101,20"
     assert components == "eye.png,components,50.0,5.0,95.0,101,20"
-    text = fundus_view.to_text(lines)
     assert "5.00 (0.50 to 9.50) % of the field of view" in text and "50 (5 to 95)" in text
     assert text.endswith("median and 90 % interval over 101 samples at temperature 1")
