@@ -5,14 +5,13 @@ that they read the same on a light and on a dark page. `save_figure` and `save_i
 without metadata, and only when the pixels changed: git stays clean.
 """
 
-import functools
 import inspect
 import io
 import os
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -57,17 +56,6 @@ def use_style() -> None:
     warnings.filterwarnings("ignore", 'Creating legend with loc="best"')
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """A function that draws in the style, whatever is set outside."""
-
-    @functools.wraps(draw)
-    def wrapped(*args, **kwargs):
-        with plt.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapped
-
-
 def to_uint8(image: ArrayLike) -> np.ndarray:
     """Grey levels (3,H,W), (1,H,W) or (H,W), 0..255 -> uint8 (H,W,3) or (H,W), clipped, rounded."""
     array = np.asarray(image, dtype=np.float64)
@@ -76,7 +64,6 @@ def to_uint8(image: ArrayLike) -> np.ndarray:
     return np.floor(np.clip(array, 0, 255) + 0.5).astype(np.uint8)
 
 
-@styled
 def show_grid(
     images: Sequence[ArrayLike],
     titles: Sequence[str] | None = None,
@@ -91,37 +78,19 @@ def show_grid(
     """
     columns = columns or len(images)
     rows = -(-len(images) // columns)
-    shapes = [np.shape(image)[-2:] for image in images]
-    aspect = max(width / height for height, width in shapes)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * size * aspect, rows * (size + 0.3)), squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for index, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
-        axis.imshow(to_uint8(np.asarray(image, dtype=np.float64) * (255 / limit)), vmin=0, vmax=255)
-        if titles is not None:
-            axis.set_title(titles[index])
+    aspect = max(np.shape(image)[-1] / np.shape(image)[-2] for image in images)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(columns * size * aspect, rows * (size + 0.3)), squeeze=False
+        )
+        for axis in axes.flat:
+            axis.axis("off")
+        titles = titles or [""] * len(images)
+        for axis, image, title in zip(axes.flat, images, titles, strict=False):
+            pixels = to_uint8(np.asarray(image, dtype=np.float64) * (255 / limit))
+            axis.imshow(pixels, vmin=0, vmax=255)
+            axis.set_title(title)
     return figure
-
-
-@styled
-def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the lines of history.jsonl as a PNG: bits/dim, gradient norm, learning rate by step."""
-    steps = [line["step"] for line in history]
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
-    top.plot(steps, [line["bits_per_dim"] for line in history], label="training")
-    top.plot(steps, [line["valid_bits_per_dim"] for line in history], label="validation, averaged")
-    top.set_ylabel("bits/dim")
-    top.legend(loc="upper right")
-    middle.semilogy(steps, [line["grad_norm"] for line in history], label="mean")
-    middle.semilogy(steps, [line["grad_norm_max"] for line in history], label="largest")
-    middle.set_ylabel("gradient norm")
-    middle.legend(loc="upper right")
-    bottom.plot(steps, [line["lr"] for line in history])
-    bottom.set(ylabel="learning rate", xlabel="step")
-    figure.savefig(path, format="png", dpi=100, metadata={"Software": None})
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

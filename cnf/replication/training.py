@@ -641,12 +641,12 @@ def whole_batch(
 
 def plot_history(out: Path) -> None:
     """Draw history.jsonl as history.png."""
-    from cnf.replication import plotting
+    from cnf.replication.curves import training_curves
 
     history = run_folder.read_history(out)
     if history:
         with run_folder.atomic(out / "history.png") as part:
-            plotting.training_curves(history, part)
+            training_curves(history, part)
 
 
 @contextmanager
