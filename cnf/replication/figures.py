@@ -80,7 +80,7 @@ def draw(
     that of the picture, whatever the model."""
     wide = pad(y, x, model)[1].to(m.device)
     generator = noise.keyed(m.options.seed, [index], SAMPLES_DRAW)
-    samples = torch.stack(list(model.draws(wide, n, tau, generator)))[:, 0]
+    samples = torch.cat(list(model.draws(wide, n, tau, generator)))
     return samples[..., : y.shape[-2], : y.shape[-1]].cpu()
 
 
@@ -126,11 +126,9 @@ def panels_of(
 ) -> dict[str, Panel]:
     """{title: what is shown} of one crop."""
     y, x = make_batch(m.images, [crop.index], m.data_config)
-    few, many = (
-        draw(m, m.model, crop.index, y, x, n, tau)
-        for n, tau in ((3, SR.temperature), (FIGURE_SAMPLES, 1.0))
-    )
-    panels = {"input": x[0].repeat_interleave(2, -1).repeat_interleave(2, -2)}
+    few = draw(m, m.model, crop.index, y, x, 3, SR.temperature)
+    many = draw(m, m.model, crop.index, y, x, FIGURE_SAMPLES, 1.0)
+    panels: dict[str, Panel] = {"input": F.interpolate(x, scale_factor=2)[0]}
     panels["bicubic"] = imresize_double(x)[0]
     if baseline is not None:
         panels["mean of the baseline"] = own_mean(baseline, y, x)
@@ -139,18 +137,17 @@ def panels_of(
         panels["mean"] = own_mean(m.model, y, x)
     else:
         panels[f"mean of {FIGURE_SAMPLES}, τ = 1"] = many.mean(0)
-    panels["deviation, τ = 1"] = many.std(0, correction=0).mean(0, keepdim=True)
-    panels = {title: t[:, *crop.box] for title, t in (panels | {"truth": y[0]}).items()}
-    return panels | {"deviation, τ = 1": Deviation(panels["deviation, τ = 1"][0], SR)}
+    panels["deviation, τ = 1"] = Deviation(many.std(0, correction=0).mean(0), SR)
+    panels["truth"] = y[0]
+    return {title: panel[..., *crop.box] for title, panel in panels.items()}
 
 
 def sweep(m: ScoredModel, crop: Crop) -> dict[str, Panel]:
     """{title: what is shown}: the first sample at each temperature, from the same noise."""
     y, x = make_batch(m.images, [crop.index], m.data_config)
-    panels = {
-        f"τ = {tau:g}": draw(m, m.model, crop.index, y, x, 1, tau)[0] for tau in SR.temperatures
-    }
-    return {title: t[:, *crop.box] for title, t in (panels | {"truth": y[0]}).items()}
+    drawn = {t: draw(m, m.model, crop.index, y, x, 1, t)[0] for t in SR.temperatures}
+    panels = {f"τ = {tau:g}": sample for tau, sample in drawn.items()} | {"truth": y[0]}
+    return {title: panel[..., *crop.box] for title, panel in panels.items()}
 
 
 # --- vessels --------------------------------------------------------------------------------------
@@ -207,7 +204,5 @@ def joint(title: str, shown: dict[str, Tensor]) -> list[tuple[str, dict[str, Pan
         "flow: all pixels together": ("marginal", "sample 1", "sample 2"),
         "factorised: every pixel on its own": ("factorised, probability", "draw 1", "draw 2"),
     }
-    blocks = [
-        (row, {k: shown[k][:, *box] for k in keys if k in shown}) for row, keys in rows.items()
-    ]
-    return [(row, panels) for row, panels in blocks if panels]
+    found = {row: {k: shown[k][:, *box] for k in keys if k in shown} for row, keys in rows.items()}
+    return [(row, panels) for row, panels in found.items() if panels]

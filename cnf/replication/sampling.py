@@ -24,7 +24,6 @@ from cnf import build, noise
 from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.nets import set_precision
-from cnf.replication import task as tasks
 from cnf.replication.data.images import LUMA, Photograph, check_size, read_photograph
 from cnf.replication.distributed import choose_device
 from cnf.replication.fundus_view import LEGEND, View, overlay, summary, view
@@ -33,6 +32,7 @@ from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results import RESULTS
 from cnf.replication.scored_model import SAMPLES_DRAW
+from cnf.replication.task import SR, TASKS, VESSELS
 from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
 from cnf.resample import imresize_double
 
@@ -126,7 +126,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         raise ConfigError(f"{there[0]}{more} would be replaced: give another --out, or --overwrite")
     for path in pictures:
         order.read(path)  # raises before anything is drawn
-    if order.task is tasks.SR and model.config.data.round_x is False:
+    if order.task is SR and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
@@ -202,12 +202,12 @@ class Order:
     made of `many` at temperature 1, 0 where they are not needed."""
 
     def __init__(self, model: ConditionalModel, asked: Options):
-        self.model, self.asked, self.task = model, asked, tasks.of(model.config)
-        if self.task is tasks.SR and (asked.fov is not None or asked.fit is not None):
+        self.model, self.asked, self.task = model, asked, TASKS[model.config.experiment]
+        if self.task is SR and (asked.fov is not None or asked.fit is not None):
             raise ConfigError(
                 "--fov and --fit are for vessels: leave them out for super-resolution"
             )
-        self.uncertainty = asked.uncertainty or self.task is tasks.VESSELS
+        self.uncertainty = asked.uncertainty or self.task is VESSELS
         self.mean = asked.mean or self.uncertainty
         self.num, self.temperature, self.many = (
             getattr(self.task if getattr(asked, name) is None else asked, name)
@@ -228,7 +228,7 @@ class Order:
         names = [f"sample{n + 1}.png" for n in range(self.num)]
         names += [f"{self.task.mean}.png"] * self.mean
         names += ["deviation.png", "deviation.npy"] * self.uncertainty
-        names += ["overlay.png", "table.csv"] * (self.task is tasks.VESSELS)
+        names += ["overlay.png", "table.csv"] * (self.task is VESSELS)
         return [*names, "sheet.png"]
 
     def read(self, path: Path) -> Picture:
@@ -236,7 +236,7 @@ class Order:
         photo, eye = read_photograph(path), None
         check_size(path, *photo.pixels.shape[:2])
         pixels, notes = photo.pixels, photo.notes
-        if self.task is tasks.VESSELS:
+        if self.task is VESSELS:
             if photo.alpha is not None:
                 raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
             fov = self.asked.fov and Path(self.asked.fov)
