@@ -206,12 +206,9 @@ def data(
     """
     from cnf.replication.data import inventory
 
-    if action == "list":
-        if name is not None:
-            raise ConfigError(f"data list shows every set: leave '{name}' out")
-        lines = inventory.list_sets()
-    else:
-        lines = {"verify": inventory.verify, "prepare": inventory.prepare}[action](name)
+    if action == "list" and name is not None:
+        raise ConfigError(f"data list shows every set: leave '{name}' out")
+    lines = inventory.list_sets() if action == "list" else getattr(inventory, action)(name)
     print("\n".join(lines))
 
 

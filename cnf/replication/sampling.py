@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -24,9 +24,9 @@ from cnf import build, noise
 from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.nets import set_precision
-from cnf.replication.data.images import LUMA, Photograph, check_size, read_photograph
+from cnf.replication.data.images import LUMA, check_size, read_photograph
 from cnf.replication.distributed import choose_device
-from cnf.replication.fundus_view import LEGEND, View, overlay, summary, view
+from cnf.replication.fundus_view import LEGEND, overlay, summary, view
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
@@ -37,7 +37,6 @@ from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
 from cnf.resample import imresize_double
 
 SHOWN = 4  # samples on a contact sheet
-Content = Image.Image | np.ndarray | str  # of a file
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
     model = build.load(build.find(run, results)).to(choose_device(asked.device))
+    set_precision(model, asked.precision)
     order = Order(model, asked)
     if asked.fov is not None and len(pictures) > 1 and not Path(asked.fov).is_dir():
         raise ConfigError(f"--fov {asked.fov} for {len(pictures)} pictures: give a folder of masks")
@@ -125,14 +125,14 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise ConfigError(f"{there[0]}{more} would be replaced: give another --out, or --overwrite")
     for path in pictures:
-        order.read(path)  # raises before anything is drawn
+        Picture(path, model, asked)  # raises before anything is drawn
     if order.task is SR and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
         )
     for index, path in enumerate(pictures):
-        picture = order.read(path)
+        picture = Picture(path, model, asked)
         for note in picture.notes:
             print(f"{path.name}: {note}")
         for name, content in order.answer(picture, index):
@@ -140,7 +140,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     return files
 
 
-def save(content: Content, path: Path) -> None:
+def save(content: Image.Image | np.ndarray | str, path: Path) -> None:
     """Write a file, text or a picture as PNG or an array as NumPy's; `path` is replaced only when
     all is on the disk."""
     part = path.with_name(path.name + ".tmp")
@@ -160,19 +160,25 @@ def save(content: Content, path: Path) -> None:
         raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
 
 
-@dataclass(frozen=True)
 class Picture:
-    """A picture as a model sees it.
+    """A picture as a model sees it: x, float32 (1,3,H,W), grey levels, and the view of an eye."""
 
-    x: float32 (1,3,H,W), grey levels. view: of an eye. notes: what was found and done.
-    """
-
-    path: Path
-    photo: Photograph
-    view: View | None
-    x: Tensor
-    tiles: Tiles | None
-    notes: tuple[str, ...]
+    def __init__(self, path: Path, model: ConditionalModel, asked: Options):
+        self.path, self.photo, self.view = path, read_photograph(path), None
+        check_size(path, *self.photo.pixels.shape[:2])
+        pixels, notes = self.photo.pixels, self.photo.notes  # notes: what was found and done
+        if TASKS[model.config.experiment] is VESSELS:
+            if self.photo.alpha is not None:
+                raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
+            fov = asked.fov and Path(asked.fov)
+            self.view = view(self.photo, model.config, path, fov, asked.fit)
+            pixels, notes = self.view.resized(pixels), notes + self.view.notes
+        self.x = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+        height, width = (model.factor * side for side in fitted(model, self.x).shape[-2:])
+        self.tiles = plan(model, (height, width), asked.tile)
+        if self.tiles is not None:
+            notes += (f"{height}x{width} in {self.tiles} (--tile)",)
+        self.notes = notes
 
     def seen(self, y: Tensor) -> Tensor:
         """What of y (C,H,W) is written: its luma (1,H,W) if the picture is grey; of a mask what is
@@ -202,17 +208,17 @@ class Order:
     made of `many` at temperature 1, 0 where they are not needed."""
 
     def __init__(self, model: ConditionalModel, asked: Options):
-        self.model, self.asked, self.task = model, asked, TASKS[model.config.experiment]
-        if self.task is SR and (asked.fov is not None or asked.fit is not None):
+        task = TASKS[model.config.experiment]
+        if task is SR and (asked.fov is not None or asked.fit is not None):
             raise ConfigError(
                 "--fov and --fit are for vessels: leave them out for super-resolution"
             )
-        self.uncertainty = asked.uncertainty or self.task is VESSELS
+        self.model, self.asked, self.task = model, asked, task
+        self.uncertainty = asked.uncertainty or task is VESSELS
         self.mean = asked.mean or self.uncertainty
-        self.num, self.temperature, self.many = (
-            getattr(self.task if getattr(asked, name) is None else asked, name)
-            for name in ("num", "temperature", "many")
-        )
+        self.num = task.num if asked.num is None else asked.num
+        self.temperature = task.temperature if asked.temperature is None else asked.temperature
+        self.many = task.many if asked.many is None else asked.many
         if self.num == 0 and not self.mean:
             raise ConfigError("--num 0 alone draws nothing: add --mean or --uncertainty")
         if not self.uncertainty and (model.has_mean or not self.mean):
@@ -221,7 +227,6 @@ class Order:
             self.many = max(self.num, self.many)
         # whether the samples that are written are the first of the many
         self.is_shared = self.temperature == 1 and self.many > 0
-        set_precision(model, asked.precision)
 
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `answer`."""
@@ -230,24 +235,6 @@ class Order:
         names += ["deviation.png", "deviation.npy"] * self.uncertainty
         names += ["overlay.png", "table.csv"] * (self.task is VESSELS)
         return [*names, "sheet.png"]
-
-    def read(self, path: Path) -> Picture:
-        """A picture from a file; see `sample` for what is refused."""
-        photo, eye = read_photograph(path), None
-        check_size(path, *photo.pixels.shape[:2])
-        pixels, notes = photo.pixels, photo.notes
-        if self.task is VESSELS:
-            if photo.alpha is not None:
-                raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
-            fov = self.asked.fov and Path(self.asked.fov)
-            eye = view(photo, self.model.config, path, fov, self.asked.fit)
-            pixels, notes = eye.resized(pixels), notes + eye.notes
-        x = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
-        height, width = (self.model.factor * side for side in fitted(self.model, x).shape[-2:])
-        tiles = plan(self.model, (height, width), self.asked.tile)
-        if tiles is not None:
-            notes += (f"{height}x{width} in {tiles} (--tile)",)
-        return Picture(path, photo, eye, x, tiles, notes)
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""
@@ -260,7 +247,7 @@ class Order:
                     bar.update()
                     yield picture.seen(y)
 
-    def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Content]]:
+    def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
         task, photo, eye, file = self.task, picture.photo, picture.view, picture.path.name
         moments, counts, panels, mean, deviation = Moments(), [], {}, None, None
@@ -316,8 +303,7 @@ class Order:
 class Moments:
     """Sums over samples y (C,H,W): exact in float32 for whole grey levels up to 250 samples."""
 
-    def __init__(self):
-        self.count, self.total, self.squares = 0, 0.0, 0.0
+    count, total, squares = 0, 0.0, 0.0
 
     def add(self, y: Tensor) -> None:
         self.count += 1
