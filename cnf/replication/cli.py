@@ -4,7 +4,6 @@ Every command works on a fresh machine: without a named image set it uses pictur
 the package. Other sets are looked for in $CNF_DATA, else in data/.
 """
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -130,7 +129,6 @@ def evaluate(
     figures: Flag = False,
     publish: Flag = False,
     name: Text = None,
-    no_round_x: Flag = False,
     batch_size: Count = 50,
     device: Device = "auto",
     threads: Threads = None,
@@ -148,7 +146,6 @@ def evaluate(
         publish: copy the run into results/ first, weights as float16, score those, and write there;
             without it nothing in results/ changes.
         name: of the run in results/; by default that of its folder.
-        no_round_x: do not round the low-resolution input.
         batch_size: changes no number; 50 by default.
     """
     _start(threads, device, "evaluate")
@@ -164,7 +161,7 @@ def evaluate(
         name=name,
         batch_size=batch_size,
         device=device,
-        **vars(_without("round_x", options, no_round_x)),
+        **vars(options),
     )
     print(results.table(rows))
 
@@ -173,7 +170,6 @@ def sample(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,NAME,DIR}")],
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, option("PHOTO [PHOTO ...]")],
     options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling")],
-    no_fit: Flag = False,
     threads: Threads = None,
 ) -> None:
     """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet;
@@ -184,12 +180,11 @@ def sample(
             of another run of results/; or a run folder.
         pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
             Transparency, grey and colour profile are kept, EXIF orientation is respected.
-        no_fit: vessels: never resize the picture.
     """
     _start(threads, options.device, "sample")
     from cnf.replication import sampling
 
-    for path in sampling.sample(run, pictures, **vars(_without("fit", options, no_fit))):
+    for path in sampling.sample(run, pictures, **vars(options)):
         print(path)
 
 
@@ -270,16 +265,6 @@ def results_(
     return 0
 
 
-def _without(name: str, options: Any, is_off: bool) -> Any:
-    """The options, with one that is on, off or left out set by its two flags."""
-    if not is_off:
-        return options
-    if getattr(options, name):
-        on = name.replace("_", "-")
-        raise ConfigError(f"--{on} and --no-{on} contradict each other: give one")
-    return dataclasses.replace(options, **{name: False})
-
-
 def _start(threads: int | None, device: str, alone: str = "") -> None:
     """Set the number of CPU threads; complain about a device that is not there, and about several
     processes for a command that runs `alone`."""
@@ -306,10 +291,13 @@ COMMANDS = {f.__name__.rstrip("_"): f for f in (train, evaluate, sample, data, r
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for an expected error, 130 if interrupted.
     However many processes run it, one of them says how it ended."""
-    text, caught = "", None
+    words, text, caught = sys.argv[1:] if arguments is None else arguments, "", None
     try:
+        for word in words:
+            if word.startswith("--no-") and (on := word.replace("no-", "", 1)) in words:
+                raise ConfigError(f"{on} and {word} contradict each other: give one")
         code = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="python -m cnf", description=__doc__, args=arguments
+            COMMANDS, prog="python -m cnf", description=__doc__, args=words
         )
     except CnfError as error:
         code, text, caught = 2, "error: " + " ".join(str(error).split()), error

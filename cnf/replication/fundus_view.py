@@ -27,7 +27,6 @@ TOLERATED = 1.25
 SURE = (0.1, 0.9)  # marginals at or above the second are sure vessels, below the first none
 BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # Okabe and Ito's
 LEGEND = f"overlay: blue where the marginal is {SURE[1]:g} or more, orange from {SURE[0]:g} on"
-
 COLUMNS = ("picture", "quantity", "median", "low", "high", "samples", "field_of_view")
 
 
@@ -65,11 +64,7 @@ class View:
 
 
 def view(
-    photo: Photograph,
-    config: Config,
-    path: Path,
-    mask: Path | None = None,
-    fit: bool | None = None,
+    photo: Photograph, config: Config, path: Path, mask: Path | None = None, fit: bool | None = None
 ) -> View:
     """Find the field of view of the photograph `path`, and the size for the model.
 
@@ -143,8 +138,8 @@ def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:
 def across(fov: np.ndarray) -> int:
     """The longer side of the box around a field of view, in pixels: of a disc its diameter, also
     where the picture cuts off its top and bottom."""
-    spans = (np.flatnonzero(fov.any(axis)) for axis in (0, 1))
-    return max(int(span[-1] - span[0]) + 1 for span in spans)
+    left, top, right, bottom = Image.fromarray(fov).getbbox()
+    return max(right - left, bottom - top)
 
 
 def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> tuple[str, str]:

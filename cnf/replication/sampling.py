@@ -57,8 +57,8 @@ class Options:
         fov: vessels: a mask of the field of view, or a folder of masks named like the pictures;
             without it the field of view is found in the picture, and what was found is printed.
         fit: vessels: resize the picture for the model so that the field of view is as wide as in
-            the training data, and the answers back. By default if it differs by more than a
-            quarter.
+            the training data, and the answers back; --no-fit: never. By default if it differs by
+            more than a quarter.
         out: folder for the files; samples by default.
         seed: of the noise, keyed by it and the place of the picture; 0 by default.
         tile: draw in tiles of SIDE x SIDE pixels, which changes no sample and takes less memory; 0:
@@ -239,13 +239,10 @@ class Order:
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""
         parts = [(self.num, self.temperature)] * (not self.is_shared) + [(self.many, 1.0)]
+        where = (self.asked.seed, index, picture.tiles)
+        drawn = (picture.seen(y) for p in parts for y in draws(self.model, picture.x, *p, *where))
         total = sum(count for count, _ in parts)
-        with tqdm(total=total, desc=picture.path.name, disable=None, leave=False) as bar:
-            for part in parts:
-                where = (self.asked.seed, index, picture.tiles)
-                for y in draws(self.model, picture.x, *part, *where):
-                    bar.update()
-                    yield picture.seen(y)
+        return iter(tqdm(drawn, picture.path.name, total, leave=False, disable=None))
 
     def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
