@@ -14,40 +14,26 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from cnf.errors import CnfError, ConfigError
-from cnf.replication.options import (
-    Count,
-    Device,
-    Flag,
-    Folder,
-    Minutes,
-    Number,
-    Text,
-    Threads,
-    option,
-)
+from cnf.replication.options import Device, Flag, Folder, Minutes, Number, Text, Threads, option
 
 
 def _options_of(module: str) -> object:
-    """The options of its class `Options`; modules are imported for their own command alone."""
-
-    def load() -> type:
-        return import_module(f"cnf.replication.{module}").Options
-
-    return tyro.conf.arg(constructor_factory=load, name="")
-
-
-Experiment = Annotated[Literal["sr", "vessels"], tyro.conf.Positional]
-Overrides = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE", name="set")]
+    """Those of its class `Options`; a module is imported for its own command alone."""
+    return tyro.conf.arg(
+        name="", constructor_factory=lambda: import_module(f"cnf.replication.{module}").Options
+    )
 
 
 def train(
-    experiment: Experiment,
+    experiment: Annotated[Literal["sr", "vessels"], tyro.conf.Positional],
     model: Annotated[
         Literal["flow", "baseline", "autoregressive"] | None,
-        option("{flow,baseline,autoregressive}"),
+        option("MODEL"),
     ] = None,
     preset: Text = None,
-    overrides: Overrides = (),
+    overrides: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE", name="set")
+    ] = (),
     minutes: Minutes = None,
     steps: Number = None,
     max_minutes: Minutes = None,
@@ -129,7 +115,7 @@ def evaluate(
     figures: Flag = False,
     publish: Flag = False,
     name: Text = None,
-    batch_size: Count = 50,
+    batch_size: Annotated[int, option("N")] = 50,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:

@@ -60,7 +60,7 @@ class View:
     def count(self, y: Tensor) -> tuple[float, int]:
         """Of a mask (1,H,W): its area as a share of the field of view, and its components."""
         found = shape(y[0].numpy() > 0.5, self.fov)
-        return float(found.area), int(found.components)
+        return found.area, found.components
 
 
 def view(

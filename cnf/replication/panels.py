@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from cnf.replication.plotting import to_uint8
@@ -124,17 +124,16 @@ def to_image(panel: Panel) -> Image.Image:
 
 
 def _row(panels: Sequence[tuple[str, Panel]], side: int, width: int) -> np.ndarray:
-    """Panels side by side, titles above, scales of deviations beneath."""
-    images = [to_image(panel) for _, panel in panels]
-    zooms = [max(1, side // max(image.size)) for image in images]
-    height = TITLE + max(z * image.height for z, image in zip(zooms, images, strict=True))
+    whole = [to_image(panel) for _, panel in panels]
+    nearest = Image.Resampling.NEAREST
+    images = [ImageOps.scale(image, max(1, side // max(image.size)), nearest) for image in whole]
+    height = TITLE + max(image.height for image in images)
     maps = any(isinstance(panel, Deviation) for _, panel in panels)
     strip = Image.new("RGB", (width, height + SCALE * maps), "white")
     ink = ImageDraw.Draw(strip)
-    for place, ((title, panel), image, zoom) in enumerate(zip(panels, images, zooms, strict=True)):
+    for place, ((title, panel), image) in enumerate(zip(panels, images, strict=True)):
         left = GAP + place * (side + GAP)
         ink.text((left + side / 2, TITLE / 2), title, INK, _font(), anchor="mm")
-        image = image.resize((zoom * image.width, zoom * image.height), Image.Resampling.NEAREST)
         strip.paste(image, (left + (side - image.width) // 2, TITLE))
         if isinstance(panel, Deviation):
             end, long = panel.task.white, max(image.width, 3 * side // 4)
@@ -160,8 +159,7 @@ def _marked(
         left, right = (GAP + n * image.width / size[1] for n in (columns.start, columns.stop))
         top, bottom = (n * image.height / size[0] for n in (rows.start, rows.stop))
         ink.rectangle((left, top, right - 1, bottom - 1), outline=MARK, width=2)
-        halo = {"stroke_width": 2, "stroke_fill": "white"}
-        ink.text((left + 4, top + 2), name, MARK, _font(), **halo)
+        ink.text((left + 4, top + 2), name, MARK, _font(), stroke_width=2, stroke_fill="white")
     return np.asarray(strip)
 
 
