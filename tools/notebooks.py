@@ -147,10 +147,13 @@ def sources(page: Path, modules: Iterable[str]) -> list[Path]:
 
 
 def marked(path: Path) -> str:
-    """The name of a file and the sha256 of its content, blind to the kind of line ends."""
+    """The name of a file and the sha256 of its content, blind to the kind of line ends; of a module
+    also of the table (.yml) beside it."""
     content = path.read_bytes().replace(b"\r\n", b"\n")
     if path.suffix == ".py":
         content = bare(content.decode()).encode()
+        table = path.with_suffix(".yml")
+        content += table.read_bytes().replace(b"\r\n", b"\n") if table.is_file() else b""
     return f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(content).hexdigest()}\n"
 
 

@@ -341,7 +341,7 @@ def test_real_training_photographs_have_the_documented_patches(benchmark_root):
 
 def test_an_eye_at_another_scale_keeps_its_vessels_and_its_field_of_view():
     eyes = load("embedded-vessels", "test")
-    for small, large in zip(scaled(eyes, 2 / 3), eyes, strict=True):
+    for small, large in zip(scaled(eyes, 3, 2), eyes, strict=True):
         assert small.x.shape == (3, 128, 128) and small.x.dtype == small.y.dtype == torch.uint8
         assert small.y.shape == (1, 128, 128) and set(small.y.unique().tolist()) == {0, 1}
         assert small.fov.dtype == torch.bool and small.second is None

@@ -106,7 +106,7 @@ def test_samples_follow_the_table(field):
 @every_field
 def test_log_prob_looks_up_the_right_pair(field):
     y = torch.from_numpy(field.values).reshape(-1, *field.shape)
-    for index in range(field.num_inputs):
+    for index in range(len(field.inputs)):
         x = field.inputs[index].expand(len(y), -1, -1, -1)
         log_prob = field.log_prob(y.flip(0), x)
         np.testing.assert_array_equal(log_prob.numpy(), np.log(field.table[index, ::-1]))

@@ -19,7 +19,7 @@ from cnf.layers import (
     Squeeze,
     VariationalDequantization,
 )
-from cnf.replication.data.known import CutGaussian, GaussianField, ThresholdedField
+from cnf.replication.data.known import GaussianField, ThresholdedField
 from tests.laws.cases import affine, coupling, folded, net
 
 
@@ -48,7 +48,7 @@ def small_flow(dequantization: Callable[[], Dequantization]) -> ConditionalFlow:
     return ConditionalFlow(layers, FoldedFeatures())
 
 
-def trained(flow: ConditionalFlow, field: CutGaussian, steps: int = 500) -> ConditionalFlow:
+def trained(flow: ConditionalFlow, field: GaussianField, steps: int = 500) -> ConditionalFlow:
     """Adam on fresh samples of the field, cosine schedule, fixed seed."""
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(flow.parameters(), lr=1e-2)
@@ -65,7 +65,7 @@ def trained(flow: ConditionalFlow, field: CutGaussian, steps: int = 500) -> Cond
 
 
 @torch.no_grad()
-def bits(flow: ConditionalFlow, field: CutGaussian, num_samples: int, repeats: int) -> float:
+def bits(flow: ConditionalFlow, field: GaussianField, num_samples: int, repeats: int) -> float:
     """Cross-entropy of the flow under the true P(y|x), over every y and x, bits/dim.
 
     An upper bound, by `num_samples` importance samples, averaged over `repeats` of the noise.

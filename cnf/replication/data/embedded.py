@@ -1,6 +1,5 @@
 """The default sets, no download: patches of photographs, and procedural fundus pictures."""
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import skimage.data
 
 from cnf.errors import DataError
 from cnf.replication.data import fundus
-from cnf.replication.data.entry import Entry
+from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import ImageSet, Split
 from cnf.replication.data.photographs import grid
 
@@ -24,14 +23,12 @@ SEEDS = {"train": range(24), "valid": range(1000, 1004), "test": range(2000, 200
 FUNDUS_SIZE = 192  # pixels a side
 
 
-@lru_cache(maxsize=6)
 def read_patches(entry: Entry, split: Split, folder: Path | None, side: int = SIDE) -> ImageSet:
     """RGB patches; train, valid and test are cut from different photographs."""
     pictures = ((name, photograph(name), step) for name, step in PICTURES[split])
     return entry.images(split, grid(pictures, side))
 
 
-@lru_cache(maxsize=3)
 def read_fundus(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
     """192x192 fundus pictures with exact vessel masks from `fundus.generate`; splits by seed."""
     return entry.images(split, [fundus.generate(seed, FUNDUS_SIZE) for seed in SEEDS[split]])

@@ -8,10 +8,9 @@ beside it; `read` maps these into memory, so that a set larger than the memory c
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,16 +19,14 @@ import torch
 from tqdm import tqdm
 
 from cnf.errors import DataError
-from cnf.replication.data.entry import Entry
+from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import ImageSet, Split, Stack
 from cnf.replication.data.images import read_image
-from cnf.replication.data.packed import BROKEN, undecodable
+from cnf.replication.data.packed import read_npz
 from cnf.replication.data.pickles import read_arrays
 
 HELD_OUT = 10_000  # training pictures kept for validation; the paper kept about as many
 BLOCK = 8192  # pictures written at a time
-
-Blocks = Callable[[], Iterator[np.ndarray]]  # pictures uint8 (N,3,S,S)
 
 
 class Release(NamedTuple):
@@ -44,21 +41,6 @@ RELEASES = {
     "chrabaszcz": Release(1_281_167, 50_000, "Chrabaszcz et al. 2017 (box-resized)"),
     "vandenoord": Release(1_281_149, 49_999, "van den Oord et al. 2016"),
 }
-
-
-class Numbered(Sequence[str]):
-    """Names of pictures by their place in the official order: imagenet32-train-0000017."""
-
-    def __init__(self, prefix: str, places: np.ndarray):
-        self.prefix, self.places = prefix, places
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return Numbered(self.prefix, self.places[index])
-        return f"{self.prefix}-{self.places[index]:07d}"
 
 
 def read(entry: Entry, split: Split, folder: Path) -> ImageSet:
@@ -80,16 +62,16 @@ def read(entry: Entry, split: Split, folder: Path) -> ImageSet:
             f"{' or '.join(f'{base}-{release}' for release in there)}"
         )
     (release,), (other,) = there, RELEASES.keys() - there
-    counts, held = RELEASES[release], held_out(RELEASES[release].train)
-    places = np.arange(counts.valid)
-    if split != "test":
+    held, kind, places = held_out(RELEASES[release].train), "train", range(RELEASES[release].valid)
+    if split == "test":
+        kind = "val"
+    else:
         places = np.flatnonzero(held if split == "valid" else ~held)
-    path = _record(folder, release).with_name(f"{split}.npy")
-    names = Numbered(f"{base}-{'val' if split == 'test' else 'train'}", places)
-    source = f"ImageNet{side} of {counts.maker}; not the one of {RELEASES[other].maker}, their "
-    source += "bits/dim cannot be compared"
-    named = replace(entry, name=f"{base}-{release}", source=source)
-    return named.images(split, Stack(names, _map(path, (len(places), 3, side, side))))
+    names = [f"{base}-{kind}-{place:07d}" for place in places]
+    y = _map(_record(folder, release).with_name(f"{split}.npy"), (len(places), 3, side, side))
+    source = f"ImageNet{side} of {RELEASES[release].maker}; not the one of "
+    source += f"{RELEASES[other].maker}, their bits/dim cannot be compared"
+    return replace(entry, name=f"{base}-{release}", source=source).images(split, Stack(names, y))
 
 
 def held_out(count: int) -> np.ndarray:
@@ -110,18 +92,20 @@ def prepare(entry: Entry, folder: Path) -> list[str]:
     Raises DataError if a file is missing, truncated, of another shape or refused, if the number of
     pictures is not the release's, or if the disk is full; nothing half-written stays.
     """
-    side, lines = _side(folder), []
+    lines = []
     for release in _wanted(entry):
         target = _record(folder, release).parent
+        files, blocks = FORMS[release]
         if _record(folder, release).is_file():
             lines.append(f"{folder.name}-{release}: already prepared in {target}")
-        elif found := FORMS[release](folder, side):
-            lines.append(_convert(*found, release, target, side))
+        elif found := files(folder):
+            train, valid = (blocks(paths, _side(folder)) for paths in found)
+            lines.append(_convert(train, valid, release, target, _side(folder)))
     if not lines:
         raise DataError(
             f"{entry.name}: {folder} holds neither train_data_batch_1 to 10 with val_data, nor "
-            f"train_{side}x{side}/: unpack what you downloaded there, see data/README.md for the "
-            "layouts"
+            f"train_{_side(folder)}x{_side(folder)}/: unpack what you downloaded there, see "
+            "data/README.md for the layouts"
         )
     return lines
 
@@ -131,24 +115,22 @@ def verify(entry: Entry, folder: Path) -> list[str]:
 
     There are no hashes in the registry: we never had these sets. Raises DataError if they differ.
     """
-    there = prepared(entry, folder)
+    there, lines = prepared(entry, folder), []
     if not there:
         read(entry, "test", folder)  # says what is missing
-    return [_verify(replace(entry, name=f"{folder.name}-{r}"), folder, r) for r in there]
-
-
-def _verify(entry: Entry, folder: Path, release: str) -> str:
-    path = _record(folder, release)
-    expected = json.loads(path.read_text())
-    sets = {split: read(entry, split, folder) for split in expected}
-    wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]
-    if wrong:
-        raise DataError(
-            f"{entry.name}: the {' and '.join(wrong)} pictures in {path.parent} changed since they "
-            "were prepared: delete that folder and prepare them again"
-        )
-    counts = ", ".join(f"{len(images):,} {split}" for split, images in sets.items())
-    return f"{entry.name}: {counts} in {path.parent} are as they were prepared"
+    for release in there:
+        path, one = _record(folder, release), replace(entry, name=f"{folder.name}-{release}")
+        expected = json.loads(path.read_text())
+        sets = {split: read(one, split, folder) for split in expected}
+        wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]
+        if wrong:
+            raise DataError(
+                f"{one.name}: the {' and '.join(wrong)} pictures in {path.parent} changed since "
+                "they were prepared: delete that folder and prepare them again"
+            )
+        counts = ", ".join(f"{len(images):,} {split}" for split, images in sets.items())
+        lines.append(f"{one.name}: {counts} in {path.parent} are as they were prepared")
+    return lines
 
 
 def prepared(entry: Entry, folder: Path) -> list[str]:
@@ -184,30 +166,30 @@ def _map(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(y)
 
 
-def _convert(train: Blocks, valid: Blocks, release: str, target: Path, side: int) -> str:
-    """Write the splits of a release into `target`, a block of pictures in memory at a time."""
+def _convert(
+    train: Iterator[np.ndarray], valid: Iterator[np.ndarray], release: str, target: Path, side: int
+) -> str:
+    """Write the splits of a release into `target`, from blocks of pictures uint8 (N,3,S,S)."""
     name, part = f"imagenet{side}-{release}", target.with_name(f"{release}.part")
     counts, held = RELEASES[release], held_out(RELEASES[release].train)
-    sizes = {"train": counts.train - held.sum(), "valid": held.sum(), "test": counts.valid}
-    hashes = {}
+    sizes = {"train": int((~held).sum()), "valid": int(held.sum()), "test": counts.valid}
+    shapes = {split: (size, 3, side, side) for split, size in sizes.items()}
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         with ExitStack() as files:
-            file = {s: files.enter_context((part / f"{s}.npy").open("wb")) for s in sizes}
-            for split, size in sizes.items():
-                header = {"descr": "|u1", "fortran_order": False}
-                header["shape"] = (int(size), 3, side, side)
+            file = {s: files.enter_context((part / f"{s}.npy").open("wb")) for s in shapes}
+            for split, shape in shapes.items():
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file[split], header)
-            for place, block in _counted(train(), counts.train, f"{name} training"):
+            for place, block in _counted(train, counts.train, f"{name} training"):
                 here = held[place : place + len(block)]
                 file["train"].write(block[~here])
                 file["valid"].write(block[here])
-            for _, block in _counted(valid(), counts.valid, f"{name} validation"):
-                file["test"].write(np.ascontiguousarray(block))
-        for split, size in sizes.items():
-            y = _map(part / f"{split}.npy", (size, 3, side, side))
-            hashes[split] = ImageSet(name, split, "sr", Stack(range(size), y), "").sha256
+            for _, block in _counted(valid, counts.valid, f"{name} validation"):
+                file["test"].write(block)
+        stacks = {s: Stack(range(n), _map(part / f"{s}.npy", shapes[s])) for s, n in sizes.items()}
+        hashes = {s: ImageSet(name, s, "sr", stack, "").sha256 for s, stack in stacks.items()}
         (part / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
@@ -237,12 +219,12 @@ def _counted(
         raise DataError(f"{what}: {place:,} pictures, but there are {count:,}: get it again")
 
 
-# Chrabaszcz et al.: ten training files and one for validation, each a dictionary with "data"
-# (N, 3 S S), channel after channel, either pickled or as npz. van den Oord et al.: two folders of
-# PNG files. Each finds its training and validation pictures in a folder; None if nothing is there.
+# Of each release: its files, of training and of validation, or None if none is in the folder; and
+# the blocks of pictures in them.
 
 
-def _chrabaszcz(folder: Path, side: int) -> tuple[Blocks, Blocks] | None:
+def _batches(folder: Path) -> tuple[list[Path], list[Path]] | None:
+    """Chrabaszcz et al.: ten training files and one for validation, pickled or as npz."""
     folders, found = [folder, *(f for f in sorted(folder.iterdir()) if f.is_dir())], {}
     for name in (*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"):
         found[name] = [p for f in folders for p in (f / name, f / f"{name}.npz") if p.is_file()]
@@ -255,39 +237,32 @@ def _chrabaszcz(folder: Path, side: int) -> tuple[Blocks, Blocks] | None:
                 f"{len(paths)}: {'keep one' if paths else 'the download is not complete'}"
             )
     *train, valid = (paths[0] for paths in found.values())
-    return partial(_batches, train, side), partial(_batches, [valid], side)
+    return train, [valid]
 
 
-def _batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
+def _of_batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
+    """Each is a dictionary with "data", (N, 3 S S), channel after channel."""
     for path in paths:
-        pixels = _read_batch(path, side)
-        for start in range(0, len(pixels), BLOCK):
-            yield pixels[start : start + BLOCK].copy()  # so that the batch can go before the next
-        del pixels
+        if path.suffix == ".npz":
+            data = read_npz(path, lambda file: file["data"] if "data" in file else None)
+        else:
+            data = read_arrays(path).get("data")
+        if data is None:
+            raise DataError(f"{path}: no array 'data' in it: see data/README.md for the layouts")
+        if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * side**2:
+            raise DataError(
+                f"{path}: data is {data.dtype} {data.shape}, not uint8 (N, {3 * side**2}): is it "
+                f"the set of {side}x{side} pictures?"
+            )
+        for start in range(0, len(data), BLOCK):
+            # a copy, so that this file's pictures can go before those of the next are read
+            yield data[start : start + BLOCK].reshape(-1, 3, side, side).copy()
+        del data
 
 
-def _read_batch(path: Path, side: int) -> np.ndarray:
-    """The pictures of one file, uint8 (N,3,S,S)."""
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                data = file["data"] if "data" in file else None
-        except BROKEN as error:
-            raise undecodable(path, error) from None
-    else:
-        data = read_arrays(path).get("data")
-    if data is None:
-        raise DataError(f"{path}: no array 'data' in it: see data/README.md for the layouts")
-    if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * side**2:
-        raise DataError(
-            f"{path}: data is {data.dtype} {data.shape}, not uint8 (N, {3 * side**2}): is it the "
-            f"set of {side}x{side} pictures?"
-        )
-    return data.reshape(-1, 3, side, side)
-
-
-def _vandenoord(folder: Path, side: int) -> tuple[Blocks, Blocks] | None:
-    halves = [folder / f"{half}_{side}x{side}" for half in ("train", "valid")]
+def _folders(folder: Path) -> list[list[Path]] | None:
+    """van den Oord et al.: two folders of PNG files."""
+    halves = [folder / f"{half}_{_side(folder)}x{_side(folder)}" for half in ("train", "valid")]
     if not any(half.is_dir() for half in halves):
         return None
     found = [sorted(half.glob("[!.]*.png")) for half in halves]
@@ -297,10 +272,10 @@ def _vandenoord(folder: Path, side: int) -> tuple[Blocks, Blocks] | None:
                 f"{half}: {len(paths):,} PNG files, but the release vandenoord has {count:,}: "
                 "unpack the whole archive"
             )
-    return tuple(partial(_pngs, paths, side) for paths in found)
+    return found
 
 
-def _pngs(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
+def _of_folders(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
     for start in range(0, len(paths), BLOCK):
         block = []
         for path in paths[start : start + BLOCK]:
@@ -312,4 +287,4 @@ def _pngs(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(np.stack(block).transpose(0, 3, 1, 2))
 
 
-FORMS = {"chrabaszcz": _chrabaszcz, "vandenoord": _vandenoord}
+FORMS = {"chrabaszcz": (_batches, _of_batches), "vandenoord": (_folders, _of_folders)}

@@ -15,11 +15,9 @@ import pooch
 
 from cnf.errors import DataError
 from cnf.replication.data import imagenet, packed
-from cnf.replication.data.catalogue import CATALOGUE, default_root, find, load
-from cnf.replication.data.entry import Entry
-from cnf.replication.data.examples import Example, ImageSet, Stack, pixel_hash
+from cnf.replication.data.catalogue import CATALOGUE, DATA, Entry, default_root, find, load
+from cnf.replication.data.examples import Stack, pixel_hash
 
-DATA = Path(__file__).resolve().parents[3] / "data"
 REGISTRY = DATA / "registry.json"
 DRAW = DATA / "tinyimagenet-draw.npz"
 
@@ -29,11 +27,9 @@ TINY_MD5 = "md5:90528d7ca1a48142e341f4ef8d21d0de"
 
 def list_sets(root: Path | None = None) -> list[str]:
     """A line a set: its name, whether it is there, and where it was looked for, or what it is."""
-    root, lines = default_root() if root is None else Path(root), []
+    root, lines = Path(root or default_root()), []
     for entry in CATALOGUE.values():
-        there = "found" if entry.is_there(root) else "missing"
-        if entry.folder is None:
-            there = "ready"
+        there = "ready" if entry.folder is None else "found" if entry.is_there(root) else "missing"
         lines.append(f"{entry.name:<22} {there:<8} {entry.where(root) or entry.source}")
     return [*lines, f"{'folder:PATH':<22} yours    pictures, or images/ with labels/"]
 
@@ -45,11 +41,11 @@ def verify(name: str | None = None, root: Path | None = None) -> list[str]:
     Returns a line a set. Raises DataError naming the first picture that differs or is missing, and
     how many do.
     """
-    root = default_root() if root is None else Path(root)
+    root = Path(root or default_root())
     if name is not None:
         return _verify(find(name), root)
     there = [e for e in CATALOGUE.values() if e.of is None and e.is_there(root)]
-    there = [e for e in there if e.read is not imagenet.read or imagenet.prepared(e, e.where(root))]
+    there = [e for e in there if not _is_imagenet(e) or imagenet.prepared(e, e.where(root))]
     return [line for entry in there for line in _verify(entry, root)]
 
 
@@ -57,7 +53,7 @@ def _verify(entry: Entry, root: Path) -> list[str]:
     folder = entry.where(root)
     if folder is not None and not folder.is_dir():
         raise entry.missing(folder)
-    if entry.read is imagenet.read:
+    if _is_imagenet(entry):
         return imagenet.verify(entry, folder)
     of, where = entry, folder or "embedded"
     while of.of is not None:
@@ -86,30 +82,21 @@ def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
     for split in entry.splits:
         images = load(entry.name, split, root)
         if entry.folder is None:
-            yield split, _whole(images)
+            y, x = images.stacked
+            yield split, y.numpy() if x is None else np.concatenate([x, y], 1)
         elif isinstance(images.examples, Stack):
             yield "x", images.examples.y.permute(0, 2, 3, 1).numpy()
         else:
-            for example in images:
-                yield from _pictures(example)
-
-
-def _pictures(example: Example) -> Iterator[tuple[str, np.ndarray]]:
-    if example.x is None:
-        yield example.name, example.y.permute(1, 2, 0).numpy()
-        return
-    key = example.name.partition("-")[2]
-    yield f"{key}/image", example.x.permute(1, 2, 0).numpy()
-    yield f"{key}/1st_manual", example.y[0].bool().numpy()
-    yield f"{key}/mask", example.fov.numpy()
-    if example.second is not None:
-        yield f"{key}/2nd_manual", example.second[0].bool().numpy()
-
-
-def _whole(images: ImageSet) -> np.ndarray:
-    """All pixels of a set of pictures of one size, x and y one after the other."""
-    y, x = images.stacked
-    return y.numpy() if x is None else np.concatenate([x.numpy(), y.numpy()], 1)
+            for e in images:
+                if e.x is None:
+                    yield e.name, e.y.permute(1, 2, 0).numpy()
+                    continue
+                key = e.name.partition("-")[2]
+                yield f"{key}/image", e.x.permute(1, 2, 0).numpy()
+                yield f"{key}/1st_manual", e.y[0].bool().numpy()
+                yield f"{key}/mask", e.fov.numpy()
+                if e.second is not None:
+                    yield f"{key}/2nd_manual", e.second[0].bool().numpy()
 
 
 def registry() -> dict[str, dict[str, str]]:
@@ -123,15 +110,12 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     ImageNet, once it is there, is prepared: see `imagenet.prepare`. Returns lines to print.
     Raises DataError if a download fails or its pixels differ.
     """
-    root = default_root() if root is None else Path(root)
-    if name is not None:
-        return _prepare(find(name), root)
-    return [_how(entry, root) for entry in CATALOGUE.values() if entry.of is None]
-
-
-def _prepare(entry: Entry, root: Path) -> list[str]:
+    root = Path(root or default_root())
+    if name is None:
+        return [_how(entry, root) for entry in CATALOGUE.values() if entry.of is None]
+    entry = find(name)
     folder = entry.where(root)
-    if entry.read is imagenet.read and entry.is_there(root):
+    if _is_imagenet(entry) and entry.is_there(root):
         return imagenet.prepare(entry, folder)
     if entry.registry != "tinyimagenet" or entry.is_there(root):
         return [_how(entry, root)]
@@ -145,7 +129,7 @@ def _prepare(entry: Entry, root: Path) -> list[str]:
             "try later, or put the zip file there yourself"
         ) from None
     packed.build_tiny(Path(archive), folder, CATALOGUE["tinyimagenet64-72k"].pictures, DRAW)
-    return [f"tinyimagenet: written to {folder}", *verify(entry.name, root)]
+    return [f"tinyimagenet: written to {folder}", *verify(name, root)]
 
 
 def _how(entry: Entry, root: Path) -> str:
@@ -156,9 +140,14 @@ def _how(entry: Entry, root: Path) -> str:
     if not entry.is_there(root):
         how = entry.how_to_get(root)
         return f"{entry.name}: {how}; terms and layout are in data/README.md"
-    if entry.read is imagenet.read and not imagenet.prepared(entry, folder):
+    if _is_imagenet(entry) and not imagenet.prepared(entry, folder):
         return f"{entry.name}: in {folder}, now `python -m cnf data prepare {entry.name}`"
     return f"{entry.name}: already in {folder}"
+
+
+def _is_imagenet(entry: Entry) -> bool:
+    """Whether it is ImageNet, which is prepared here and has no hashes in the registry."""
+    return entry.read == "imagenet.read"
 
 
 if __name__ == "__main__":

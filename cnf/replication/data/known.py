@@ -12,11 +12,12 @@ x are what the models of super-resolution and of vessels take. Derived in "Known
 """
 
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from math import ceil, log, pi
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr, xlogy
 from torch import Tensor
 
@@ -27,92 +28,15 @@ REACH = 7.0  # standard normals beyond it have a mass of 1e-12
 ROWS = 256  # that `RowField` works on together, so that they stay in the cache
 
 
-class CutGaussian:
-    r"""v | x ~ N(gain * x + offset, deviation^2 R), y = the number of `edges` that v exceeds.
+class GaussianField:
+    r"""v | x ~ N(levels / 2 + gain x, deviation^2 R), y = floor(v), cut to 0..levels-1.
 
     R has entries correlation^d for entries a distance d apart (in rows, columns, channels). The
     inputs x are `num_inputs` standard normal fields with the same R, drawn once from `seed`; each
     is equally likely.
 
-    Shapes: y uint8 (B,C,H,W) in {0..len(edges)}, x float32 (B,C,H,W). Raises ValueError for a
-    shape of more than D = C H W = 4 entries (the quadrature grows like 100^D).
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, int, int],
-        edges: np.ndarray,
-        offset: float,
-        gain: float,
-        deviation: float,
-        correlation: float,
-        num_inputs: int,
-        seed: int,
-    ):
-        size = int(np.prod(shape))
-        if len(shape) != 3 or not 1 <= size <= 4:
-            raise ValueError(f"shape {shape} must be (C,H,W) with one to four entries, not {size}")
-        _check(correlation, deviation=deviation)
-        self.shape, self.levels, self.num_inputs = tuple(shape), len(edges) + 1, num_inputs
-        self.cuts = np.concatenate([[-np.inf], edges, [np.inf]])
-        place = np.stack(np.unravel_index(np.arange(size), shape), 1)
-        distance = np.linalg.norm(place[:, None] - place, axis=2)
-        self.covariance = deviation**2 * correlation**distance
-        self._root = np.linalg.cholesky(self.covariance)
-        rng = np.random.default_rng(seed)
-        fields = rng.normal(size=(num_inputs, size)) @ self._root.T / deviation
-        self.inputs = torch.from_numpy(fields.reshape(-1, *shape)).float()
-        self.means = gain * self.inputs.double().reshape(num_inputs, size).numpy() + offset
-        self.values = np.array(list(product(range(self.levels), repeat=size)))
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Draw n pairs: y uint8 and x float32, both (n,C,H,W)."""
-        which = torch.randint(self.num_inputs, (n,), generator=generator)
-        noise = torch.randn(n, len(self._root), generator=generator, dtype=torch.float64)
-        v = torch.from_numpy(self.means)[which] + noise @ torch.from_numpy(self._root).T
-        y = torch.bucketize(v, torch.from_numpy(self.cuts[1:-1]), right=False)
-        return y.reshape(n, *self.shape).to(torch.uint8), self.inputs[which]
-
-    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
-        """Exact log P(y|x) in nats, float64 (B,). Raises ValueError if an x is not in `inputs`."""
-        rows = (x.float().flatten(1)[:, None] == self.inputs.flatten(1)).all(2)
-        if not rows.any(1).all():
-            raise ValueError("x is not one of this field's inputs: take it from .inputs or .sample")
-        weights = self.levels ** np.arange(self.values.shape[1])[::-1]
-        columns = (y.flatten(1).long() * torch.from_numpy(weights.copy())).sum(1)
-        return torch.from_numpy(self.table)[rows.int().argmax(1), columns].log()
-
-    def entropy_bits(self) -> float:
-        """Entropy of y given x in bits per entry: no model can score below it,
-        :eq:`eq-known-excess`."""
-        return float(-xlogy(self.table, self.table).sum(1).mean() / (self.values.shape[1] * log(2)))
-
-    def best_factorised_bits(self) -> float:
-        """Cross-entropy, in bits per entry, of the best model with independent entries given x.
-
-        That model has the true marginals; the excess over `entropy_bits` is the total correlation,
-        :eq:`eq-known-information`.
-        """
-        marginals = self.marginals
-        entropy = -xlogy(marginals, marginals).sum((1, 2)).mean()
-        return float(entropy / (self.values.shape[1] * log(2)))
-
-    @cached_property
-    def table(self) -> np.ndarray:
-        """P(y|x) for every input and every y in the order of `values`: (num_inputs, levels^D)."""
-        return np.array([_boxes(self.cuts, m, self.covariance).ravel() for m in self.means])
-
-    @cached_property
-    def marginals(self) -> np.ndarray:
-        """P(y_j = k | x), (num_inputs, D, levels)."""
-        one_hot = self.values[:, :, None] == np.arange(self.levels)
-        return np.einsum("mv,vdk->mdk", self.table, one_hot)
-
-
-class GaussianField(CutGaussian):
-    """Correlated Gaussian pictures cut to grey levels 0..levels-1, the end levels open.
-
-    Neighbours correlate by `correlation`; `deviation` and `gain` are in grey levels.
+    Shapes: y uint8 (B,C,H,W) in {0..levels-1}, x float32 (B,C,H,W). Raises ValueError for a shape
+    of more than D = C H W = 4 entries (the quadrature grows like 100^D).
     """
 
     def __init__(
@@ -125,13 +49,65 @@ class GaussianField(CutGaussian):
         num_inputs: int = 4,
         seed: int = 0,
     ):
-        edges = np.arange(1, levels, dtype=float)
-        super().__init__(shape, edges, levels / 2, gain, deviation, correlation, num_inputs, seed)
+        size = int(np.prod(shape))
+        if len(shape) != 3 or not 1 <= size <= 4:
+            raise ValueError(f"shape {shape} must be (C,H,W) with one to four entries, not {size}")
+        _check(correlation, deviation=deviation)
+        self.shape, self.levels, self.dims = tuple(shape), levels, size
+        self.cuts = np.array([-np.inf, *range(1, levels), np.inf])
+        place = np.stack(np.unravel_index(np.arange(size), shape), 1)
+        self.covariance = deviation**2 * correlation ** cdist(place, place)
+        self._root = np.linalg.cholesky(self.covariance)
+        fields = np.random.default_rng(seed).normal(size=(num_inputs, size)) @ self._root.T
+        self.inputs = torch.from_numpy(fields / deviation).view(-1, *shape).float()
+        self.means = gain * self.inputs.double().flatten(1).numpy() + levels / 2
+        self.values = np.array(list(product(range(levels), repeat=size)))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw n pairs: y uint8 and x float32, both (n,C,H,W)."""
+        which = torch.randint(len(self.inputs), (n,), generator=generator)
+        noise = torch.randn(n, self.dims, generator=generator, dtype=torch.float64)
+        v = torch.from_numpy(self.means)[which] + noise @ torch.from_numpy(self._root).T
+        y = v.floor().clamp(0, self.levels - 1).to(torch.uint8)
+        return y.view(n, *self.shape), self.inputs[which]
+
+    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
+        """Exact log P(y|x) in nats, float64 (B,). Raises ValueError if an x is not in `inputs`."""
+        rows = (x.float().flatten(1)[:, None] == self.inputs.flatten(1)).all(2)
+        if not rows.any(1).all():
+            raise ValueError("x is not one of this field's inputs: take it from .inputs or .sample")
+        columns = np.ravel_multi_index(y.flatten(1).T.numpy(), (self.levels,) * self.dims)
+        return torch.from_numpy(np.log(self.table[rows.int().argmax(1), columns]))
+
+    def entropy_bits(self) -> float:
+        """Entropy of y given x in bits per entry: no model can score below it,
+        :eq:`eq-known-excess`."""
+        return float(-xlogy(self.table, self.table).sum(1).mean() / (self.dims * log(2)))
+
+    def best_factorised_bits(self) -> float:
+        """Cross-entropy, in bits per entry, of the best model with independent entries given x.
+
+        That model has the true marginals; the excess over `entropy_bits` is the total correlation,
+        :eq:`eq-known-information`.
+        """
+        p = self.marginals
+        return float(-xlogy(p, p).sum((1, 2)).mean() / (self.dims * log(2)))
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """P(y|x) for every input and every y in the order of `values`: (inputs, levels^D)."""
+        return np.array([_boxes(self.cuts, m, self.covariance).ravel() for m in self.means])
+
+    @cached_property
+    def marginals(self) -> np.ndarray:
+        """P(y_j = k | x), (inputs, D, levels)."""
+        one_hot = self.values[:, :, None] == np.arange(self.levels)
+        return np.einsum("mv,vdk->mdk", self.table, one_hot)
 
 
-class ThresholdedField(CutGaussian):
-    """Binary pictures: a correlated Gaussian picture above 1/2 or not (paper section 3). P(y|x) of
-    two entries with both means at 1/2 is known in closed form: :eq:`eq-binary-arcsin`."""
+class ThresholdedField(GaussianField):
+    """Binary pictures: a correlated Gaussian picture cut at 1/2 (paper section 3), here moved to 1.
+    P(y|x) of two entries with both means at 1/2 is known in closed form: :eq:`eq-binary-arcsin`."""
 
     def __init__(
         self,
@@ -141,7 +117,7 @@ class ThresholdedField(CutGaussian):
         num_inputs: int = 4,
         seed: int = 0,
     ):
-        super().__init__(shape, np.array([0.5]), 0.5, gain, 1.0, correlation, num_inputs, seed)
+        super().__init__(shape, 2, correlation, 1.0, gain, num_inputs, seed)
 
 
 class FineField:
@@ -183,7 +159,7 @@ class FineField:
                 f"grain = {grain}, deviation = {deviation}, noise = {noise}: choose 1 <= grain <= "
                 "deviation <= 20 and noise >= 1, in grey levels"
             )
-        self.size, self.noise = size, noise
+        self.size, self.noise, self.dims = size, noise, 3 * size**2
         halve = half_matrix(size)
         self.halve = torch.kron(halve, halve)  # (n/4, n), n = size^2
         place = torch.cartesian_prod(*[torch.arange(size, dtype=torch.float64)] * 2)
@@ -275,11 +251,6 @@ class FineField:
         precision = self.axes.square() @ inverse
         return (24 * precision.pow(4).sum()).sqrt().item() / 2880 / (self.dims * log(2))
 
-    @property
-    def dims(self) -> int:
-        """Entries of one y."""
-        return 3 * self.size**2
-
     def _bits(self, log_volume: float) -> float:
         """Entropy in bits per entry of a Gaussian whose log sqrt det(2 pi S) is given."""
         return (log_volume / self.dims + 0.5) / log(2)
@@ -326,8 +297,9 @@ class RowField:
         contrast: float = 30.0,
     ):
         _check(correlation, contrast=contrast)
-        self.size, self.correlation = size, correlation
+        self.size, self.dims, self.correlation = size, size**2, correlation
         self.level, self.contrast = level, contrast
+        self.width = (1 - correlation**2) ** 0.5  # deviation of w given its neighbour on the left
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw n pairs: y uint8 (n,1,H,W), x float32 (n,3,H,W): smooth, noise in each channel."""
@@ -389,16 +361,6 @@ class RowField:
         """What w must exceed for y = 1, float64 (B,1,H,W)."""
         return (self.level - x[:, 1:2].double()) / self.contrast
 
-    @property
-    def width(self) -> float:
-        """Deviation of w given its neighbour on the left."""
-        return (1 - self.correlation**2) ** 0.5
-
-    @property
-    def dims(self) -> int:
-        """Entries of one y."""
-        return self.size**2
-
 
 def _check(correlation: float, **positive: float) -> None:
     if not (0 <= correlation < 1 and all(value > 0 for value in positive.values())):
@@ -409,35 +371,25 @@ def _check(correlation: float, **positive: float) -> None:
 def _boxes(cuts: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     r"""P(v in each box) of v ~ N(mean, covariance), an array with an axis of cells an entry.
 
-    The chain rule v_1, v_2 | v_1, ... with Gauss-Legendre nodes in every cell of all entries but
-    the last, which has the normal distribution function. The integrand is analytic within a cell:
-    the error falls exponentially with the number of nodes, and is below 1e-9 with these.
+    Gauss-Legendre nodes in every cell of all entries but the last, which, given these, has the
+    normal distribution function. The integrand is analytic within a cell: the error falls
+    exponentially with the number of nodes, and is below 1e-9 with these.
     """
-    root = np.linalg.cholesky(covariance)
-    sharpest = 1 / np.sqrt(np.diag(np.linalg.inv(covariance)))  # deviation given all others
-    grids = [
-        _nodes(cuts, m, s, narrow)
-        for m, s, narrow in zip(mean, np.sqrt(np.diag(covariance)), sharpest, strict=True)
-    ]
-
-    def integrate(known: np.ndarray) -> np.ndarray:
-        """Boxes of the entries after the first len(known), given those as standard normals."""
-        j = len(known)
-        centre, width = mean[j] + root[j, :j] @ known, root[j, j]
-        if j == len(mean) - 1:
-            return np.diff(ndtr((cuts - centre) / width))
-        nodes, weights, starts = grids[j]
-        noise = (nodes - centre) / width
-        density = weights * np.exp(-(noise**2) / 2) / (width * np.sqrt(2 * np.pi))
-        if j == len(mean) - 2:
-            centres = mean[-1] + root[-1, :j] @ known + root[-1, j] * noise
-            inner = np.diff(ndtr((cuts - centres[:, None]) / root[-1, -1]), axis=1)
-        else:
-            inner = np.array([integrate(np.append(known, e)) for e in noise])
-        density = density.reshape(-1, *[1] * (inner.ndim - 1))
-        return np.add.reduceat(density * inner, starts, axis=0)
-
-    return integrate(np.zeros(0))
+    root, deviations = np.linalg.cholesky(covariance), np.sqrt(np.diag(covariance))
+    narrow = 1 / np.sqrt(np.diag(np.linalg.inv(covariance)))  # deviation given all others
+    grids = [_nodes(cuts, *of) for of in zip(mean[:-1], deviations, narrow, strict=False)]
+    v, weights = (np.meshgrid(*(g[k] for g in grids), indexing="ij") for k in (0, 1))
+    shape = [len(nodes) for nodes, _, _ in grids]
+    v = np.reshape(v, (len(grids), np.prod(shape, dtype=int)))
+    eps = np.linalg.solve(root[:-1, :-1], v - mean[:-1, None])
+    density = np.exp(-(eps**2).sum(0) / 2) / (np.diag(root)[:-1] * np.sqrt(2 * pi)).prod()
+    centre = mean[-1] + root[-1, :-1] @ eps
+    last = np.diff(ndtr((cuts - centre[:, None]) / root[-1, -1]), axis=1)
+    found = (density * np.prod(weights, axis=0).ravel())[:, None] * last
+    found = found.reshape(*shape, -1)
+    for axis, (_, _, starts) in enumerate(grids):
+        found = np.add.reduceat(found, starts, axis=axis)
+    return found
 
 
 def _nodes(
@@ -449,11 +401,11 @@ def _nodes(
     """
     low = min(mean - 7 * deviation, cuts[1] - deviation)
     high = max(mean + 7 * deviation, cuts[-2] + deviation)
-    ends = np.concatenate([[low], cuts[1:-1], [high]])
-    parts = []
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    nodes, weights, starts = [], [], []
+    for start, end in pairwise([low, *cuts[1:-1], high]):
         half = (end - start) / 2
-        at, weight = np.polynomial.legendre.leggauss(int(np.ceil(8 + 3 * half / narrow)))
-        parts.append((start + half * (at + 1), half * weight))
-    starts = np.cumsum([0] + [len(at) for at, _ in parts[:-1]])
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), starts
+        at, weight = np.polynomial.legendre.leggauss(ceil(8 + 3 * half / narrow))
+        starts.append(len(nodes))
+        nodes.extend(start + half * (at + 1))
+        weights.extend(half * weight)
+    return np.array(nodes), np.array(weights), np.array(starts)

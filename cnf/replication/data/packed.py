@@ -2,14 +2,16 @@
 
 import io
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from zlib import error as ZlibError
 
 import numpy as np
 from PIL import Image
 
 from cnf.errors import DataError
-from cnf.replication.data.entry import Entry
+from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import ImageSet, Split
 from cnf.replication.data.photographs import stack
 
@@ -33,21 +35,26 @@ def read_tiny(entry: Entry, split: Split, folder: Path, halve: bool = False) -> 
 
 def read_jpegs(path: Path) -> tuple[list[str], np.ndarray]:
     """Names and decoded pictures, uint8 (N,64,64,3), of one npz of JPEG files."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            blob, offsets, names = file["blob"].tobytes(), file["offsets"], file["name"]
+
+    def decode(file) -> tuple[list[str], np.ndarray]:
+        blob, offsets = file["blob"].tobytes(), file["offsets"]
+        names = file["name"].astype(str).tolist()
         pixels = np.empty((len(names), TINY_SIDE, TINY_SIDE, 3), np.uint8)
         for i, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
             with Image.open(io.BytesIO(blob[start:end])) as image:
                 pixels[i] = np.asarray(image.convert("RGB"))
+        return names, pixels
+
+    return read_npz(path, decode)
+
+
+def read_npz(path: Path, decode: Callable[[Any], Any]) -> Any:
+    """What `decode` makes of an npz file. Raises DataError if that was cut or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return decode(file)
     except BROKEN as error:
-        raise undecodable(path, error) from None
-    return [name.decode() for name in names], pixels
-
-
-def undecodable(path: Path, error: Exception) -> DataError:
-    """The error of a file that was cut or damaged."""
-    return DataError(f"{path}: cannot be decoded ({error}): truncated? get it again")
+        raise DataError(f"{path}: cannot be decoded ({error}): truncated? get it again") from None
 
 
 def half_mean(pixels: np.ndarray) -> np.ndarray:
@@ -62,11 +69,7 @@ def read_box(entry: Entry, split: Split, folder: Path, side: int) -> ImageSet:
     path = folder / entry.pictures[0]
     if not path.is_file():
         raise entry.missing(path)
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            names, pixels = [str(name, "ascii") for name in content["name"]], content["x"]
-    except BROKEN as error:
-        raise undecodable(path, error) from None
+    names, pixels = read_npz(path, lambda f: (f["name"].astype(str).tolist(), f["x"]))
     shape = (BOX_COUNT, side, side, 3)
     if pixels.dtype != np.uint8 or pixels.shape != shape or len(names) != BOX_COUNT:
         raise DataError(
@@ -76,31 +79,25 @@ def read_box(entry: Entry, split: Split, folder: Path, side: int) -> ImageSet:
     return entry.images(split, stack(names, pixels))
 
 
-def build_tiny(archive: Path, folder: Path, files: tuple[str, ...], draw: Path) -> list[str]:
+def build_tiny(archive: Path, folder: Path, files: Sequence[str], draw: Path) -> None:
     """Cut Tiny-ImageNet's files out of the distributor's zip; `draw` lists which pictures, in
-    which order. Members are read by name and nothing is unpacked."""
+    which order, by their numbers: 500 a class in training. Members are read by name and nothing is
+    unpacked."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with np.load(draw, allow_pickle=False) as chosen, zipfile.ZipFile(archive) as source:
+            classes = chosen["classes"].astype(str)
             for file in files:
-                names = _drawn(chosen[file.removesuffix(".npz")], chosen["classes"], file)
-                members = (
-                    f"val/images/{n}"
-                    if n.startswith("val_")
-                    else f"train/{n.split('_')[0]}/images/{n}"
-                    for n in names
-                )
-                blobs = [source.read(f"tiny-imagenet-200/{member}.JPEG") for member in members]
+                names, blobs = [], []
+                for code in chosen[file.removesuffix(".npz")]:
+                    place, name = "val/images", f"val_{code}"
+                    if file.startswith("train"):
+                        wnid = classes[code // 500]
+                        place, name = f"train/{wnid}/images", f"{wnid}_{code % 500}"
+                    names.append(name)
+                    blobs.append(source.read(f"tiny-imagenet-200/{place}/{name}.JPEG"))
                 offsets = np.concatenate([[0], np.cumsum([len(b) for b in blobs])])
                 blob = np.frombuffer(b"".join(blobs), np.uint8)
                 np.savez(folder / file, blob=blob, offsets=offsets, name=np.array(names, "S16"))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot make tinyimagenet from {archive} in {folder}: {error}") from None
-    return [f"tinyimagenet: written to {folder}"]
-
-
-def _drawn(codes: np.ndarray, classes: np.ndarray, file: str) -> list[str]:
-    """Names of pictures from their numbers in the draw: 500 a class in training."""
-    if not file.startswith("train"):
-        return [f"val_{code}" for code in codes]
-    return [f"{classes[code // 500].decode()}_{code % 500}" for code in codes]

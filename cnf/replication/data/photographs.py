@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from cnf.errors import DataError
-from cnf.replication.data.entry import Entry
+from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import Example, ImageSet, Split, Stack
 from cnf.replication.data.folders import find, pictures, uniform, whole
 from cnf.resample import low_resolution

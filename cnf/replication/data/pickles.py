@@ -66,7 +66,7 @@ class _Array:
         _, self.shape, self.kind, self.fortran, self.data = state
 
     def array(self) -> np.ndarray:
-        flat = np.frombuffer(self.data, np.dtype(self.kind.order + self.kind.code))
+        flat = np.frombuffer(self.data, self.kind.order + self.kind.code)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
@@ -77,15 +77,12 @@ def _from_buffer(data, kind, shape, order) -> _Array:
     return found
 
 
-def _scalar(*_) -> None:
-    """A NumPy number. Labels may be such; they are not read."""
-
-
-# NumPy 2 moved numpy.core to numpy._core; files name the one that wrote them.
+# NumPy 2 moved numpy.core to numpy._core; files name the one that wrote them. Labels may be NumPy
+# numbers ("scalar"); they are not read.
 STAND_INS = {("numpy", "dtype"): _Kind, ("numpy", "ndarray"): _Array}
 for core in ("numpy.core", "numpy._core"):
     STAND_INS[f"{core}.multiarray", "_reconstruct"] = _Array
-    STAND_INS[f"{core}.multiarray", "scalar"] = _scalar
+    STAND_INS[f"{core}.multiarray", "scalar"] = lambda *_: None
     STAND_INS[f"{core}.numeric", "_frombuffer"] = _from_buffer
 
 

@@ -5,9 +5,8 @@ the eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-...`),
 that; and pictures far from all data (`far-...`). Made here, nothing more to download.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import gaussian_filter
 
 from cnf.replication.data import fundus
+from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.embedded import FUNDUS_SIZE, PICTURES, SEEDS, SIDE, photograph
-from cnf.replication.data.entry import Entry
 from cnf.replication.data.examples import Example, ImageSet, Split
 from cnf.replication.data.folders import to_tensor
 from cnf.replication.data.photographs import grid
@@ -41,12 +40,10 @@ FAR_SIDE = 64  # pixels a side of a picture far from all data
 Pages = Iterator[tuple[str, np.ndarray]]  # name, uint8 (H,W,3)
 
 
-@lru_cache(maxsize=4)
-def read_patches(
-    entry: Entry, split: Split, folder: Path | None, pages: Callable[[], Pages]
-) -> ImageSet:
+def read_patches(entry: Entry, split: Split, folder: Path | None, of: str) -> ImageSet:
     """Patches of pages, side by side."""
-    return entry.images(split, grid(((name, pixels, SIDE) for name, pixels in pages()), SIDE))
+    pages = {"vessels": vessels, "noise": noise, "text": text, "blurred": blurred}[of]()
+    return entry.images(split, grid(((name, pixels, SIDE) for name, pixels in pages), SIDE))
 
 
 def vessels() -> Pages:
