@@ -1,25 +1,15 @@
 """Turn examples into the float batches a model sees: crops, symmetries, colour, low resolution."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cnf.config import DataConfig
 from cnf.errors import DataError
 from cnf.replication.data.examples import Example, ImageSet
 from cnf.resample import low_resolution
-
-
-class DataOptions(Protocol):
-    """The fields of `config.DataConfig` that are read here."""
-
-    round_x: bool | Literal["mixed"]
-    crop: int | None
-    augment: bool
-    noise: float
-
 
 VESSEL_CROP = 96  # pixels a side of a vessel training crop unless the config says otherwise
 
@@ -27,7 +17,7 @@ VESSEL_CROP = 96  # pixels a side of a vessel training crop unless the config sa
 def make_batch(
     examples: Sequence[Example],
     indices: Sequence[int],
-    options: DataOptions,
+    options: DataConfig,
     rngs: Sequence[np.random.Generator] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The batch of the examples at `indices`: y (B,C,H,W) and x float32, in grey levels.
@@ -41,8 +31,7 @@ def make_batch(
     Raises DataError if pictures of one batch differ in size or are smaller than the crop.
     """
     vessels = examples[indices[0]].x is not None
-    crop = options.crop if options.crop or not vessels else VESSEL_CROP
-    y, x = _gather(examples, indices, crop, rngs)
+    y, x = _gather(examples, indices, options.crop or (VESSEL_CROP if vessels else None), rngs)
     if rngs and options.augment:
         y, x = _symmetries(y, x, rngs, eight=vessels)
     y = y.float()
@@ -66,10 +55,9 @@ def _gather(
 ) -> tuple[Tensor, Tensor | None]:
     """Stack y and x (uint8), in training cropping each at its own random place."""
     crops = crop is not None and rngs is not None
-    stacked = examples.stacked if isinstance(examples, ImageSet) else None
-    if stacked is not None and not crops:
-        index = torch.as_tensor(indices)
-        return stacked[0][index], None if stacked[1] is None else stacked[1][index]
+    if not crops and isinstance(examples, ImageSet) and examples.stacked is not None:
+        (y, x), index = examples.stacked, torch.as_tensor(indices)
+        return y[index], None if x is None else x[index]
     chosen = [examples[int(i)] for i in indices]
     if crops:
         chosen = [_crop(e, crop, rng) for e, rng in zip(chosen, rngs, strict=True)]

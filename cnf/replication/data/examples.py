@@ -40,8 +40,8 @@ class Example:
     @property
     def sha256(self) -> str:
         """Hash over the pixels of every part that is there."""
-        parts = {"y": self.y, "x": self.x, "fov": self.fov, "second": self.second}
-        lines = [f"{key} {pixel_hash(part)}" for key, part in parts.items() if part is not None]
+        parts = [(key, getattr(self, key)) for key in ("y", "x", "fov", "second")]
+        lines = [f"{key} {pixel_hash(part)}" for key, part in parts if part is not None]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -114,11 +114,10 @@ class ImageSet(Sequence[Example]):
         """y (N,C,H,W) and x (N,3,H,W) or None as one tensor each; None where sizes differ."""
         if isinstance(self.examples, Stack):
             return self.examples.y, None
-        if len({e.y.shape for e in self.examples}) != 1:
+        if len(self.sizes) != 1:
             return None
-        y = torch.stack([e.y for e in self.examples])
-        has_x = self.examples[0].x is not None
-        return y, torch.stack([e.x for e in self.examples]) if has_x else None
+        y, has_x = torch.stack([e.y for e in self]), self[0].x is not None
+        return y, torch.stack([e.x for e in self]) if has_x else None
 
     def joined(self, other: "ImageSet") -> "ImageSet":
         """The examples of both, under the name and split of the first."""

@@ -1,7 +1,6 @@
 """A reader's own pictures: a folder of photographs, or of images with labels."""
 
 import hashlib
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,13 +30,16 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: write folder:PATH with the path of your pictures")
-    name, source = f"folder:{folder.name}", "own pictures"
-    parted = [s for s in ("train", "valid", "test") if (folder / s).is_dir()]
+    name, source, splits = f"folder:{folder.name}", "own pictures", ("train", "valid", "test")
+    parted = [s for s in splits if (folder / s).is_dir()]
     if parted and split not in parted:
         raise DataError(f"{folder} has no {split}/ beside {', '.join(parted)}: add it")
     folder = folder / split if parted else folder
     vessels = (folder / "images").is_dir()
-    paths = pictures(folder / "images" if vessels else folder)
+    where = folder / "images" if vessels else folder
+    paths = pictures(where)
+    if not paths:
+        raise DataError(f"{where}: no picture in it (looked for {', '.join(SUFFIXES)})")
     if not parted:
         found = by_hash(paths)
         if not found["train"]:
@@ -45,7 +47,7 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
                 f"{folder}: {len(paths)} different picture(s), too few to split: training needs 3; "
                 f"to evaluate on all, move them to {folder.name}/test/"
             )
-        parts = ", ".join(f"{len(found[s])} {s}" for s in found)
+        parts = ", ".join(f"{len(found[s])} {s}" for s in splits)
         paths, source = found[split], f"own pictures, split by a hash of each file ({parts})"
     if vessels:
         examples = [_labelled(folder, path) for path in paths]
@@ -67,17 +69,13 @@ def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
     file stay together. In a small folder where none falls below, the lowest become test, then
     valid.
     """
-    place = [uniform(path.read_bytes()) for path in paths]
-    order, start, found = sorted(place), 0, {}
+    place = {path: uniform(path.read_bytes()) for path in paths}
+    rest, found = set(place.values()), {}
     for split, end in zip(("test", "valid"), np.cumsum(HELD_OUT), strict=True):
-        least = bisect_right(order, order[start]) if start < len(order) else start
-        stop = max(bisect_left(order, end), least)
-        found[split], start = set(order[start:stop]), stop
-    found["train"] = set(order[start:])
-    return {
-        split: [path for path, u in zip(paths, place, strict=True) if u in found[split]]
-        for split in ("train", "valid", "test")
-    }
+        chosen = {u for u in rest if u < end} or set(sorted(rest)[:1])
+        found[split], rest = chosen, rest - chosen
+    found["train"] = rest
+    return {split: [path for path in paths if place[path] in found[split]] for split in found}
 
 
 def uniform(content: bytes) -> float:
@@ -95,17 +93,14 @@ def whole(path: Path) -> tuple[Example, bool]:
     return Example(path.stem, to_tensor(pixels[:height, :width])), cropped
 
 
-def pictures(folder: Path) -> list[Path]:
-    """The picture files of a folder by name. Raises DataError if there is none."""
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise DataError(f"{folder}: no picture in it (looked for {', '.join(SUFFIXES)})")
-    return found
+def pictures(folder: Path, prefix: str = "") -> list[Path]:
+    """The picture files of a folder whose names start with `prefix`, by name."""
+    return sorted(p for p in folder.glob(f"{prefix}*") if p.suffix.lower() in SUFFIXES)
 
 
 def find(folder: Path, prefix: str) -> Path:
     """The one picture in `folder` whose name starts with `prefix`, whatever its format."""
-    found = [p for p in folder.glob(f"{prefix}*") if p.suffix.lower() in SUFFIXES]
+    found = pictures(folder, prefix)
     if len(found) != 1:
         raise DataError(
             f"{folder}: expected one picture named {prefix}*, found {len(found)}: "
@@ -133,15 +128,12 @@ def _labelled(folder: Path, path: Path) -> Example:
 
 def partner(folder: Path, path: Path) -> Path:
     """The picture in `folder` that goes by the name of `path`, whatever its format."""
-    there = [p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES]
-    found = sorted(p.name for p in there if p.stem == path.stem)
+    there = pictures(folder)
+    found = [p for p in there if p.stem == path.stem]
     if len(found) == 1:
-        return folder / found[0]
+        return found[0]
     if found:
-        raise DataError(
-            f"{path}: has {len(found)} in {folder.name}/: keep one of {' and '.join(found)}"
-        )
-    names = ", ".join(sorted(p.name for p in there)[:2]) or "no picture"
-    raise DataError(
-        f"{path}: has none in {folder}: add {path.stem}.png (there: {names}{', ...' * bool(there)})"
-    )
+        names = " and ".join(p.name for p in found)
+        raise DataError(f"{path}: has {len(found)} in {folder.name}/: keep one of {names}")
+    names = ", ".join([*(p.name for p in there[:2]), "..."]) if there else "no picture"
+    raise DataError(f"{path}: has none in {folder}: add {path.stem}.png (there: {names})")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy import ndarray as Array
+from numpy.random import Generator
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from cnf.replication.data.examples import Example
@@ -27,16 +29,16 @@ DISC = 0.145  # radius of the optic disc
 class Anatomy(NamedTuple):
     """Where things are: x to the nasal side, y down, the field of view is the unit disc."""
 
-    disc: np.ndarray
-    fovea: np.ndarray
+    disc: Array
+    fovea: Array
 
 
 class Tree(NamedTuple):
     """Vessel segments from `points[parent[i]]` to `points[i]` with radius `radius[i]`."""
 
-    points: np.ndarray  # (N,2)
-    parent: np.ndarray  # (N,), -1 at roots
-    radius: np.ndarray  # (N,)
+    points: Array  # (N,2)
+    parent: Array  # (N,), -1 at roots
+    radius: Array  # (N,)
 
 
 def generate(seed: int, size: int = 256, vessels: bool = True) -> Example:
@@ -59,8 +61,8 @@ def generate(seed: int, size: int = 256, vessels: bool = True) -> Example:
     veins = _grow(anatomy, rng, thinnest * 1.15, waves)
     arteries = _grow(anatomy, rng, thinnest, waves)
     centre = size / 2 + rng.normal(0, 0.004 * size, 2)
-    mirror = rng.random() < 0.5
-    camera = _Camera(size, scale, centre, mirror)
+    flip = np.array([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
+    camera = _Camera(size, scale, centre, flip)
     mask = camera.thickness([veins, arteries], 1, least=0.56)[0] > 0
     fov = camera.distance(np.zeros(2)) <= 1
     trees = (veins, arteries) if vessels else ()
@@ -74,7 +76,7 @@ def generate(seed: int, size: int = 256, vessels: bool = True) -> Example:
     )
 
 
-def _trunks(anatomy: Anatomy, rng: np.random.Generator) -> list[np.ndarray]:
+def _trunks(anatomy: Anatomy, rng: Generator) -> list[Array]:
     """The first course of a tree's large vessels, each (n,2) from the disc outwards."""
     start = anatomy.disc + rng.normal(0, 0.02, 2)
     span = start[0] - anatomy.fovea[0]
@@ -93,21 +95,19 @@ def _trunks(anatomy: Anatomy, rng: np.random.Generator) -> list[np.ndarray]:
     return [_even(course) for course in trunks]
 
 
-def _even(course: np.ndarray) -> np.ndarray:
+def _even(course: Array) -> Array:
     """Resample a polyline to points STEP apart."""
     length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(course, axis=0), axis=1))]
     at = np.arange(0, length[-1], STEP)
     return np.stack([np.interp(at, length, course[:, k]) for k in (0, 1)], 1)
 
 
-def _grow(anatomy: Anatomy, rng: np.random.Generator, thinnest: float, waves: list[int]) -> Tree:
+def _grow(anatomy: Anatomy, rng: Generator, thinnest: float, waves: list[int]) -> Tree:
     """One tree by space colonisation, its radii by Murray's law, smoothed and made tortuous."""
-    points, parent = [], []
-    for course in _trunks(anatomy, rng):
-        for i, point in enumerate(course):
-            parent.append(len(points) - 1 if i else -1)
-            points.append(point)
-    points, parent = np.array(points), np.array(parent)
+    courses = _trunks(anatomy, rng)
+    points = np.concatenate(courses)
+    parent = np.arange(len(points)) - 1
+    parent[np.cumsum([len(course) for course in courses[:-1]])] = -1  # where a course begins
     avascular = rng.uniform(0.1, 0.15)
     for wave in waves:
         wanting = rng.uniform(-1.05, 1.05, (4 * wave, 2))
@@ -120,9 +120,7 @@ def _grow(anatomy: Anatomy, rng: np.random.Generator, thinnest: float, waves: li
     return Tree(_bend(points, anatomy, rng), parent, radius)
 
 
-def _colonise(
-    points: np.ndarray, parent: np.ndarray, wanting: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _colonise(points: Array, parent: Array, wanting: Array, rng: Generator) -> tuple[Array, Array]:
     """Grow from `points` until every wanting point is reached or nothing moves.
 
     A point pulls where growing is cheap: near, and ahead of a vessel rather than beside it, which
@@ -153,9 +151,7 @@ def _colonise(
     return points, parent
 
 
-def _costs(
-    wanting: np.ndarray, points: np.ndarray, heading: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _costs(wanting: Array, points: Array, heading: Array) -> tuple[Array, Array]:
     """Distance (W,N) of each wanting point to each vessel point, and what growing there costs."""
     way = wanting[:, None] - points
     gap = np.linalg.norm(way, axis=2)
@@ -163,11 +159,11 @@ def _costs(
     return gap, gap * (1 + 1.5 * (1 - ahead))
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _unit(vectors: Array) -> Array:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
-def _smooth(points: np.ndarray, parent: np.ndarray, passes: int = 6) -> np.ndarray:
+def _smooth(points: Array, parent: Array, passes: int = 6) -> Array:
     """Relax each point towards the mean of its parent and its children; ends and roots stay."""
     children = np.bincount(parent[parent >= 0], minlength=len(points))
     free = (children > 0) & (parent >= 0)
@@ -180,7 +176,7 @@ def _smooth(points: np.ndarray, parent: np.ndarray, passes: int = 6) -> np.ndarr
     return points
 
 
-def _murray(parent: np.ndarray, thinnest: float) -> np.ndarray:
+def _murray(parent: Array, thinnest: float) -> Array:
     """Radius of each segment; ends have the thinnest. Parents come before children."""
     power = np.zeros(len(parent))
     for i in range(len(parent) - 1, -1, -1):
@@ -190,7 +186,7 @@ def _murray(parent: np.ndarray, thinnest: float) -> np.ndarray:
     return np.minimum(thinnest * power ** (1 / MURRAY), 0.019)
 
 
-def _bend(points: np.ndarray, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
+def _bend(points: Array, anatomy: Anatomy, rng: Generator) -> Array:
     """Displace by a smooth random field: vessels are never straight."""
     grid = 64
     for wavelength, size in ((0.5, 0.022), (0.25, 0.008), (0.1, 0.004)):
@@ -204,26 +200,25 @@ def _bend(points: np.ndarray, anatomy: Anatomy, rng: np.random.Generator) -> np.
     return points
 
 
-class _Camera:
-    """Maps units of R to pixels: position = centre + scale * point, mirrored for left eyes."""
+class _Camera(NamedTuple):
+    """Maps units of R to pixels: position = centre + scale * flip * point."""
 
-    def __init__(self, size: int, scale: float, centre: np.ndarray, mirror: bool):
-        self.size, self.scale, self.centre = size, scale, centre
-        self.flip = np.array([-1.0 if mirror else 1.0, 1.0])
+    size: int
+    scale: float  # pixels in R
+    centre: Array
+    flip: Array  # (-1, 1) for left eyes, else (1, 1)
 
-    def grid(self, times: int = 1) -> np.ndarray:
-        """Positions (2,n,n) of pixel centres in units of R; n = times * size."""
-        at = (np.arange(self.size * times) + 0.5) / times
+    def grid(self) -> Array:
+        """Positions (2,size,size) of pixel centres in units of R."""
+        at = np.arange(self.size) + 0.5
         xy = np.stack(np.meshgrid(at, at))
         return (xy - self.centre[:, None, None]) / self.scale * self.flip[:, None, None]
 
-    def distance(self, point: np.ndarray, times: int = 1) -> np.ndarray:
+    def distance(self, point: Array) -> Array:
         """Distance of each pixel centre to `point`, in R."""
-        return np.linalg.norm(self.grid(times) - point[:, None, None], axis=0)
+        return np.linalg.norm(self.grid() - point[:, None, None], axis=0)
 
-    def thickness(
-        self, trees: list[Tree], times: int, least: float = 0.0
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def thickness(self, trees: list[Tree], times: int, least: float = 0.0) -> tuple[Array, Array]:
         """Thickness of the vessels along the line of sight and radius there, in pixels of `size`.
 
         A vessel is the union of balls along its segments; (n,n) with n = times * size. Radii below
@@ -250,7 +245,7 @@ class _Camera:
         thick = 2 * np.sqrt(squared.reshape(n, n)) / times
         return thick, radius.reshape(n, n) / times
 
-    def _spots(self, tree: Tree, spacing: float) -> np.ndarray:
+    def _spots(self, tree: Tree, spacing: float) -> Array:
         """Balls (n,3) along all segments: column, row, radius in pixels of `size`."""
         edges = np.flatnonzero(tree.parent >= 0)
         start, end = tree.points[tree.parent[edges]], tree.points[edges]
@@ -262,15 +257,18 @@ class _Camera:
         return np.concatenate([xy, radius], -1).reshape(-1, 3)
 
 
-def _photograph(
-    camera: _Camera, anatomy: Anatomy, trees: Sequence[Tree], rng: np.random.Generator
-) -> np.ndarray:
+def _photograph(camera: _Camera, anatomy: Anatomy, trees: Sequence[Tree], rng: Generator) -> Array:
     """The picture, uint8 (size,size,3), of an eye with these trees: (veins, arteries) or none."""
     size = camera.size
     colour = np.array([0.80, 0.43, 0.24]) * np.exp(rng.normal(0, (0.03, 0.06, 0.1)))
     colour *= rng.uniform(0.65, 1.08)
     image = np.ones((size, size, 3)) * colour
-    image *= np.exp(_texture(size, rng)[..., None] * np.array([0.7, 1.0, 0.9]))
+    # Mottling of the retina: smooth noise at four scales.
+    texture = np.zeros((size, size))
+    for width, strength in ((0.16, 0.07), (0.06, 0.035), (0.022, 0.025), (0.009, 0.02)):
+        noise = gaussian_filter(rng.normal(size=(size, size)), width * size / 2, mode="wrap")
+        texture += strength * noise / noise.std()
+    image *= np.exp(texture[..., None] * np.array([0.7, 1.0, 0.9]))
     # Macula: pigment darkens a wide spot and, more, the fovea in its middle.
     far = camera.distance(anatomy.fovea)
     dark = 0.22 * np.exp(-((far / 0.30) ** 2)) + 0.22 * np.exp(-((far / 0.10) ** 2))
@@ -290,18 +288,7 @@ def _photograph(
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _texture(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Mottling of the retina, (size,size), a log factor: smooth noise at four scales."""
-    total = np.zeros((size, size))
-    for width, strength in ((0.16, 0.07), (0.06, 0.035), (0.022, 0.025), (0.009, 0.02)):
-        noise = gaussian_filter(rng.normal(size=(size, size)), width * size / 2, mode="wrap")
-        total += strength * noise / noise.std()
-    return total
-
-
-def _disc(
-    image: np.ndarray, camera: _Camera, anatomy: Anatomy, rng: np.random.Generator
-) -> np.ndarray:
+def _disc(image: Array, camera: _Camera, anatomy: Anatomy, rng: Generator) -> Array:
     """The optic disc: a pale oval with a brighter cup and an uneven border."""
     oval = np.array([0.92, 1.05])[:, None, None]
     offset = (camera.grid() - anatomy.disc[:, None, None]) / oval
@@ -317,7 +304,7 @@ def _disc(
     return image + 0.7 * cup[..., None] * (white - image)
 
 
-def _vessels(image: np.ndarray, camera: _Camera, trees: Sequence[Tree]) -> np.ndarray:
+def _vessels(image: Array, camera: _Camera, trees: Sequence[Tree]) -> Array:
     """Light passes the blood: I = I0 exp(-absorption * thickness); arteries lie over veins."""
     times, size = 2, camera.size
     kinds = (np.array([13.0, 44.0, 24.0]), 0.10), (np.array([8.0, 38.0, 22.0]), 0.28)

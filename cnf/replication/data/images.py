@@ -14,7 +14,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B; ITU-R BT.601
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-# what undoes each EXIF orientation
+# what undoes each EXIF orientation, from 2 on
 _UPRIGHT = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
 _UPRIGHT = {n: Image.Transpose[name] for n, name in enumerate(_UPRIGHT.split(), start=2)}
 
@@ -89,7 +89,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
             f"{shape[0]}x{shape[1]} (HxW): make them the same size"
         )
     levels = np.unique(grey)
-    if len(levels) > 2 or (len(levels) == 1 and levels[0] not in (0, 1, 255)):
+    if len(levels) > 2 or len(levels) == 1 and levels[0] not in (0, 1, 255):
         shown = ", ".join(str(v) for v in levels[:4]) + (", ..." if len(levels) > 4 else "")
         raise DataError(
             f"{path}: label is not binary: it has {len(levels)} grey level(s) ({shown}): "
@@ -108,7 +108,6 @@ def _open(path: Path) -> tuple[Image.Image, list[str]]:
     """Decode and turn upright, refusing what Pillow would silently cut to 8 bits; and notes."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    size = path.stat().st_size
     try:
         with Image.open(path) as image:
             raw = " ".join(str(part) for tile in image.tile for part in tile[3:])
@@ -123,13 +122,13 @@ def _open(path: Path) -> tuple[Image.Image, list[str]]:
         ) from None
     except UnidentifiedImageError:
         raise DataError(
-            f"{path}: no picture that can be read ({size} bytes), or truncated: convert it to PNG, "
-            "JPEG or WebP, or get it again"
+            f"{path}: no picture that can be read ({path.stat().st_size} bytes), or truncated: "
+            "convert it to PNG, JPEG or WebP, or get it again"
         ) from None
     except _UNREADABLE as error:
         raise DataError(
-            f"{path}: cannot be decoded ({size} bytes, {error}): truncated or not a picture; "
-            "get it again"
+            f"{path}: cannot be decoded ({path.stat().st_size} bytes, {error}): truncated or not a "
+            "picture; get it again"
         ) from None
     raise DataError(f"{path}: has more than 8 bits a channel ({image.mode}): convert it to 8 bits")
 
