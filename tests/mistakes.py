@@ -362,6 +362,11 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.data.eyes.to_tensor", "labels beside their picture",
          lambda right, pixels: right(pixels[:, ::-1] if pixels.ndim == 2 else pixels)),
     ],
+    "evaluation/test_figures.py::"
+    "test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown": [
+        ("replication.data.catalogue.CATALOGUE", "photographs of DRIVE are shown",
+         lambda right: right | {"drive": replace(right["drive"], shown="pictures")}),
+    ],
     "data/test_pickles.py": [
         ("replication.data.pickles._Unpickler.find_class", "a pickle may name anything",
          lambda right, self, *names: right.__globals__["STAND_INS"].get(names)
