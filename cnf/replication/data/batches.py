@@ -11,6 +11,7 @@ from cnf.errors import DataError
 from cnf.replication.data.examples import Example, ImageSet
 from cnf.resample import low_resolution
 
+Generators = Sequence[np.random.Generator]  # one for each picture of a batch
 VESSEL_CROP = 96  # pixels a side of a vessel training crop unless the config says otherwise
 
 
@@ -18,7 +19,7 @@ def make_batch(
     examples: Sequence[Example],
     indices: Sequence[int],
     options: DataConfig,
-    rngs: Sequence[np.random.Generator] | None = None,
+    rngs: Generators | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The batch of the examples at `indices`: y (B,C,H,W) and x float32, in grey levels.
 
@@ -48,10 +49,7 @@ def make_batch(
 
 
 def _gather(
-    examples: Sequence[Example],
-    indices: Sequence[int],
-    crop: int | None,
-    rngs: Sequence[np.random.Generator] | None,
+    examples: Sequence[Example], indices: Sequence[int], crop: int | None, rngs: Generators | None
 ) -> tuple[Tensor, Tensor | None]:
     """Stack y and x (uint8), in training cropping each at its own random place."""
     crops = crop is not None and rngs is not None
@@ -83,7 +81,7 @@ def _crop(example: Example, size: int, rng: np.random.Generator) -> Example:
 
 
 def _symmetries(
-    y: Tensor, x: Tensor | None, rngs: Sequence[np.random.Generator], eight: bool
+    y: Tensor, x: Tensor | None, rngs: Generators, eight: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Each sample mirrored left-right; with `eight`, also up-down and transposed (square only)."""
     draws = torch.from_numpy(_draws(rngs, 3) < 0.5)
@@ -99,7 +97,7 @@ def _symmetries(
     return y, x
 
 
-def _jitter(x: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
+def _jitter(x: Tensor, rngs: Generators) -> Tensor:
     """Gamma, gain and offset a channel, clipped to 0..255: cameras and eyes differ."""
     u = torch.from_numpy(2 * _draws(rngs, 8) - 1)[..., None, None, None].float()  # (8,B,1,1,1)
     gamma = (0.25 * u[0]).exp()
@@ -108,7 +106,7 @@ def _jitter(x: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
     return ((x / 255) ** gamma * 255 * gain + offset).clamp(0, 255)
 
 
-def _noisy(y: Tensor, rngs: Sequence[np.random.Generator], share: float) -> Tensor:
+def _noisy(y: Tensor, rngs: Generators, share: float) -> Tensor:
     """A share of the pictures with white noise of 0 to 64 grey levels added, in 0..255 again:
     photographs are noisier than pictures that were made small."""
     chosen, level = torch.from_numpy(_draws(rngs, 2)).float()
@@ -117,6 +115,6 @@ def _noisy(y: Tensor, rngs: Sequence[np.random.Generator], share: float) -> Tens
     return (y + level[:, None, None, None] * torch.from_numpy(noise)).clamp(0, 255).round()
 
 
-def _draws(rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
+def _draws(rngs: Generators, count: int) -> np.ndarray:
     """`count` numbers in [0, 1) from each picture's generator, (count, B)."""
     return np.stack([rng.random(count) for rng in rngs], axis=1)

@@ -17,7 +17,6 @@ import yaml
 
 from cnf.errors import DataError
 from cnf.replication.data.examples import Example, ImageSet, Split, Stack
-from cnf.replication.data.folders import read_folder
 
 DATA = Path(__file__).resolve().parents[3] / "data"
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -123,6 +122,8 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         raise DataError(f"no split '{split}': choose one of {', '.join(SPLITS)}")
     root = default_root() if root is None else Path(root)
     if name.startswith("folder:"):
+        from cnf.replication.data.folders import read_folder
+
         return read_folder(Path(name.removeprefix("folder:")), split)
     if "+" in name:
         return _together([load(part, split, root) for part in name.split("+")])

@@ -29,7 +29,6 @@ TEXT = (
     "A picture is worth a thousand words, and a page of words is no picture of a thousand things: "
     "its edges are sharp, its grounds are flat, and 0123456789 of its letters repeat (again). "
 )
-OUT_OF_FOCUS = 0.01  # of the photograph's width, standard deviation of the Gaussian
 # what is seen through the window of an eye in `scenes`; CC0 or public domain, in scikit-image
 SCENES = (
     *("astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry", "hubble_deep_field"),
@@ -83,13 +82,13 @@ def blurred() -> Pages:
 def blur(eyes: Sequence[Example]) -> list[Example]:
     """Out of focus within the field of view: the dark outside does not leak in."""
 
-    def change(eye: Example) -> np.ndarray:
-        x, fov = eye.x.numpy().astype(np.float64), eye.fov.numpy()
-        sigma = OUT_OF_FOCUS * x.shape[-1]
-        seen = gaussian_filter(fov.astype(np.float64), sigma)
-        return np.floor(gaussian_filter(x * fov, (0, sigma, sigma)) / np.maximum(seen, 1e-9) + 0.5)
-
-    return [_within(eye, change(eye)) for eye in eyes]
+    found = []
+    for eye in eyes:
+        x, fov = eye.x.double().numpy(), eye.fov.double().numpy()
+        sigma = 0.01 * x.shape[-1]  # standard deviation of the Gaussian in pixels
+        light, seen = gaussian_filter(x * fov, (0, sigma, sigma)), gaussian_filter(fov, sigma)
+        found.append(_within(eye, np.floor(light / np.maximum(seen, 1e-9) + 0.5)))
+    return found
 
 
 def inverted(eyes: Sequence[Example]) -> list[Example]:
