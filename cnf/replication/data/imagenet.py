@@ -223,7 +223,7 @@ def _counted(
 # the blocks of pictures in them.
 
 
-def _batches(folder: Path) -> tuple[list[Path], list[Path]] | None:
+def _batch_files(folder: Path) -> tuple[list[Path], list[Path]] | None:
     """Chrabaszcz et al.: ten training files and one for validation, pickled or as npz."""
     folders, found = [folder, *(f for f in sorted(folder.iterdir()) if f.is_dir())], {}
     for name in (*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"):
@@ -240,7 +240,7 @@ def _batches(folder: Path) -> tuple[list[Path], list[Path]] | None:
     return train, [valid]
 
 
-def _of_batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
+def _read_batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
     """Each is a dictionary with "data", (N, 3 S S), channel after channel."""
     for path in paths:
         if path.suffix == ".npz":
@@ -260,7 +260,7 @@ def _of_batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
         del data
 
 
-def _folders(folder: Path) -> list[list[Path]] | None:
+def _png_files(folder: Path) -> list[list[Path]] | None:
     """van den Oord et al.: two folders of PNG files."""
     halves = [folder / f"{half}_{_side(folder)}x{_side(folder)}" for half in ("train", "valid")]
     if not any(half.is_dir() for half in halves):
@@ -275,7 +275,7 @@ def _folders(folder: Path) -> list[list[Path]] | None:
     return found
 
 
-def _of_folders(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
+def _read_pngs(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
     for start in range(0, len(paths), BLOCK):
         block = []
         for path in paths[start : start + BLOCK]:
@@ -287,4 +287,4 @@ def _of_folders(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(np.stack(block).transpose(0, 3, 1, 2))
 
 
-FORMS = {"chrabaszcz": (_batches, _of_batches), "vandenoord": (_folders, _of_folders)}
+FORMS = {"chrabaszcz": (_batch_files, _read_batches), "vandenoord": (_png_files, _read_pngs)}

@@ -203,7 +203,8 @@ class FineField:
 
     def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
         """log P(y|x) in nats, float64 (B,), to within a few times `error_bits`."""
-        eps = torch.linalg.solve_triangular(self._root, self._residual(y, x), upper=False)
+        residual = self._columns(y.double() + 0.5 - self.mean(x) + MIDDLE)
+        eps = torch.linalg.solve_triangular(self._root, residual, upper=False)
         return -(eps.square() / 2).sum((0, 1)) - self._log_volume(self._root)
 
     def factorised_log_prob(self, y: Tensor, x: Tensor) -> Tensor:
@@ -259,10 +260,6 @@ class FineField:
         """log sqrt det(2 pi S) of S = root root^T."""
         diagonal = torch.diagonal(root, dim1=1, dim2=2)
         return (diagonal.log().sum() + self.dims * log(2 * pi) / 2).item()
-
-    def _residual(self, y: Tensor, x: Tensor) -> Tensor:
-        """y + 1/2 - E[v|x] in the colours' own axes, (3, n, B)."""
-        return self._columns(y.double() + 0.5 - self.mean(x) + MIDDLE)
 
     def _columns(self, pictures: Tensor) -> Tensor:
         """Pictures around 128, (B,3,H,W), to (3, H W, B) around 0 in the colours' own axes."""
