@@ -13,7 +13,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,13 +23,12 @@ from cnf.config import Config, load_config, to_dict
 from cnf.replication import run_folder, training
 
 TABLES = Path(__file__).resolve().parent.parent / "results" / "trials"
-WARM_UP, PROBE = 3, 15
 
 
 def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
     """Train once and validate: the values of a line. A budget in steps of `config` goes first."""
     run = training.Run.build(config, seed, "cpu")
-    run.steps = config.training.steps or steps_in(run, minutes)
+    run.steps = config.training.steps or training.steps_in(minutes, (run.probe()[0], 0), 1)
     options = dataclasses.replace(config.training, minutes=None, steps=run.steps)
     config = run.config = dataclasses.replace(config, training=options)
     start = time.process_time()
@@ -51,17 +50,6 @@ def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
     }
 
 
-def steps_in(run: training.Run, minutes: float) -> int:
-    """Updates that fit in so many minutes of the processor, measured on a copy."""
-    probe, times = run.copied(), []
-    probe.steps = WARM_UP + PROBE
-    while probe.step < probe.steps:
-        start = time.process_time()
-        probe.update()
-        times.append(time.process_time() - start)
-    return max(1, round(60 * minutes / median(times[WARM_UP:])))
-
-
 @torch.no_grad()
 def validated(run: training.Run) -> dict[str, float]:
     """Bits/dim of the averaged weights; super-resolution: given x as it is, and rounded."""
@@ -70,7 +58,7 @@ def validated(run: training.Run) -> dict[str, float]:
     for name, round_x in kinds.items() if config.experiment == "sr" else [("bits", False)]:
         data = dataclasses.replace(config.data, round_x=round_x)
         run.config = dataclasses.replace(config, data=data)
-        groups = training._groups(run.valid, len(run.valid), config)
+        groups = run._groups(len(run.valid))
         found[name] = fmean(bits for group in groups for bits in run._bits_per_dim(group))
     run.config = config
     return found

@@ -10,7 +10,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+import timeit
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,13 +35,11 @@ class Cost:
     """What `measure` found. Seconds are of a wall clock, memory is in bytes.
 
     Attributes:
-        shape: (C, H, W) of one y in training.
-        flops_log_prob, flops_training: of one such y, see `flops`.
+        shape: (C, H, W) of one y in training. flops_log_prob, flops_training: of one, see `flops`.
         batches: sizes that were measured. Without the run's own among them, `step` and `memory` are
             extrapolated, linear in the batch.
         step, validation: of one update, of one validation with all its pictures.
-        memory: the peak. On a CPU that of the resident memory of the whole process; on a GPU that
-            of what PyTorch allocated there.
+        memory: the peak, see `peak_memory`.
     """
 
     data: str
@@ -94,10 +92,15 @@ def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
     `path` is a list of {"config": a configuration, "cost": a `Cost`} as dictionaries. A measurement
     counts if it was of the whole batch, and model, batch, crop and precision are those of `config`.
     """
+
+    def work(config: Config) -> tuple:
+        options = config.training
+        return config.model, config.data.crop, options.batch_size, options.precision
+
     for row in json.loads(path.read_text()) if path.exists() else []:
         cost, there = Cost(**row["cost"]), from_dict(row["config"])
         whole = there.training.batch_size in cost.batches
-        if whole and card in cost.device and _work(there) == _work(config):
+        if whole and card in cost.device and work(there) == work(config):
             seconds = cost.seconds(steps, config.training.validate_every)
             return f"{_duration(seconds)}, {cost.step:.3g} s a step, {_bytes(cost.memory)}"
     return "not measured yet"
@@ -106,63 +109,62 @@ def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
 def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
     """Floating-point operations of log_prob(y|x) and of its loss with the gradient.
 
-    Counted by `torch.utils.flop_counter` in a real pass: two for every multiplication of a
-    convolution (those with padding included) or of a matrix product, and nothing for anything else
-    (activations, log-determinants and their gradients, the optimizer). The layers run one by one,
-    as they are written: what a fast path saves, or recomputing adds, does not count.
+    Counted by `torch.utils.flop_counter`: two for every multiplication of a convolution (those with
+    padding included) or of a matrix product, nothing for anything else (activations,
+    log-determinants, the optimizer). The layers run one by one, as they are written: what a fast
+    path saves, or recomputing adds, does not count.
     """
     model = copy.deepcopy(model)
     for part in model.modules():
         if isinstance(part, ConditionalFlow):
             part.fast = part.recompute = False
-
-    def noise() -> torch.Generator:
-        return torch.Generator(y.device).manual_seed(0)
-
+    generator = torch.Generator(y.device)
     model.train()
-    model.loss(y, x, noise())  # resampling matrices are made once, they do not count
+    model.loss(y, x, generator)  # resampling matrices are made once, they do not count
     with FlopCounterMode(display=False) as training_pass:
-        model.loss(y, x, noise())[0].backward()
+        model.loss(y, x, generator)[0].backward()
     model.eval()
     with FlopCounterMode(display=False) as scoring, torch.no_grad():
-        model.log_prob(y, x, noise())
+        model.log_prob(y, x, generator)
     return scoring.get_total_flops(), training_pass.get_total_flops()
 
 
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     """Build the model, do a few steps and say what they took. Raises what a run would raise."""
-    run = training.Run.build(_with_batch(config, 1), seed, device)
+    options, began = config.training, time.monotonic()
+    size, steps, peaks = options.accumulate, {}, {}
+    run = training.Run.build(_with_batch(config, size), seed, device)
     run.steps = 10**9  # as if the run were long: the probe does not come to its end
-    wanted, began = config.training.batch_size, time.monotonic()
-    share = -(-wanted // config.training.accumulate)  # passes at a time: memory depends on it alone
-    sizes = [2**n for n in range(share.bit_length()) if 2**n < share]
-    steps: dict[int, float] = {}
-    peaks: dict[int, float] = {}
-    for batch in (*sizes, wanted):
-        left = SECONDS - (time.monotonic() - began)
-        over = UPDATES * _at(batch, steps) > left or _at(min(batch, share), peaks) > _limit(run)
-        if len(steps) > 1 and over:
+    limit = min(LIMIT, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2)
+    if run.device.type == "cuda":
+        limit = torch.cuda.mem_get_info(run.device)[1] / 2
+    while True:
+        run.config = _with_batch(config, size)
+        steps[size] = min(timeit.repeat(run.update, timer=time.monotonic, repeat=UPDATES, number=1))
+        peaks[size] = peak_memory(run.device)
+        following = min(2 * size, options.batch_size)
+        more, left = following / size, SECONDS - (time.monotonic() - began)
+        fits = more * UPDATES * steps[size] < left and more * peaks[size] < limit
+        if size == options.batch_size or len(steps) > 1 and not fits:
             break
-        run.config = config if batch == wanted else _with_batch(config, batch)
-        steps[batch] = min(_timed(run.update) for _ in range(UPDATES))
-        peaks[min(batch, share)] = peak_memory(run.device)
-    run.config = config
+        size = following
     validation = run.seconds_a_validation()  # whole pictures may take more than a batch of crops
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "last.pt")  # and so may a checkpoint
-    scored, trained = flops(run.model, *run.batch(0, size=1))
+    y, x = run.batch(0, size=1)
+    scored, trained = flops(run.model, y, x)
     return Cost(
         data=run.data.describe(),
         device=run_folder.device_name(run.device),
         threads=torch.get_num_threads(),
         parameters=build.count_parameters(run.model),
-        shape=tuple(run.batch(0, size=1)[0].shape[1:]),
+        shape=tuple(y.shape[1:]),
         flops_log_prob=scored,
         flops_training=trained,
         batches=tuple(steps),
-        step=_at(wanted, steps),
+        step=_at(options.batch_size, steps),
         validation=validation,
-        memory=round(max(_at(share, peaks), peak_memory(run.device))),
+        memory=round(max(_at(options.batch_size, peaks), peak_memory(run.device))),
     )
 
 
@@ -170,41 +172,21 @@ def peak_memory(device: torch.device) -> int:
     """Bytes at the peak since the process began: allocated by PyTorch on a GPU, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():  # of this program alone; getrusage also counts what forked it
+    if (status := Path("/proc/self/status")).exists():  # getrusage also counts what forked it
         return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
-def _limit(run: training.Run) -> float:
-    """Bytes that a probe may take: half of what there is; on a CPU at most `LIMIT`."""
-    if run.device.type == "cuda":
-        return torch.cuda.mem_get_info(run.device)[1] / 2
-    return min(LIMIT, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2)
-
-
 def _with_batch(config: Config, size: int) -> Config:
-    return replace(config, training=replace(config.training, batch_size=size, accumulate=1))
+    return replace(config, training=replace(config.training, batch_size=size))
 
 
 def _at(batch: int, values: dict[int, float]) -> float:
-    """Follow the line through values by batch; 0 where there are fewer than two."""
-    if batch in values or len(values) < 2:
-        return values.get(batch, 0.0)
-    slope, start = np.polyfit(list(values), list(values.values()), 1)
-    return max(start + slope * batch, *values.values())
-
-
-def _timed(action: Callable[[], object]) -> float:
-    before = time.monotonic()
-    action()
-    return time.monotonic() - before
-
-
-def _work(config: Config) -> tuple:
-    """What decides about memory and the time of a step."""
-    options = config.training
-    return config.model, config.data.crop, options.batch_size, options.precision
+    """What was measured, or on the line through it."""
+    if batch in values:
+        return values[batch]
+    line = np.polyfit(list(values), list(values.values()), 1)
+    return max(np.polyval(line, batch), *values.values())
 
 
 def _bytes(count: float) -> str:

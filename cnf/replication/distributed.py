@@ -8,15 +8,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from cnf.errors import CnfError, TrainingError
-
-Error = TypeVar("Error", bound=BaseException)
 
 
 def choose_device(name: str) -> torch.device:
@@ -29,8 +27,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def start(device: str) -> torch.device:
-    """Join the group of processes, if several were started; the device of this one: with several
-    GPUs each has one. Raises TrainingError."""
+    """Join the group of processes, if several were started; the device of this one, its own GPU if
+    there are several."""
     chosen = choose_device(device)
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
@@ -71,9 +69,8 @@ def any_of(flag: bool) -> bool:
 
 def gathered(value: Any) -> list[Any]:
     """The values of all processes, in the order of their ranks."""
-    found = [value]
+    found = [value] * count()
     if count() > 1:
-        found = [None] * count()
         dist.all_gather_object(found, value)
     return found
 
@@ -108,7 +105,7 @@ def together() -> Iterator[None]:
     raise by_all(error)
 
 
-def by_all(error: Error) -> Error:
+def by_all(error: BaseException) -> BaseException:
     """Mark an error that every process raises: one of them says it, and they leave together."""
     error.by_all = True
     return error

@@ -93,13 +93,11 @@ def learning_rate(options: TrainingConfig, step: int, steps: int) -> float:
     rate does not depend on `steps`, and a run can be made longer or be cooled at any step.
     """
     warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
-    match options.schedule:
-        case "cosine":
-            factor = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
-        case "halving":
-            factor = 0.5 ** (step // options.halve_every)
-        case _:
-            factor = 1.0
+    factor = 1.0
+    if options.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+    elif options.schedule == "halving":
+        factor = 0.5 ** (step // options.halve_every)
     if options.cool:
         cooled = 1 - (steps - step) / (options.cool * steps)
         factor *= 1 - math.sqrt(min(max(cooled, 0.0), 1.0))

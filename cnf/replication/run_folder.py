@@ -15,9 +15,9 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -35,9 +35,8 @@ from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
 MAX_LINES = 300  # of a published history
-FILES = ("config.json", "history.jsonl", "history.png", "*.pt", "weights.safetensors")
 # ours, and the names under which safetensors writes before it renames
-HALF_WRITTEN = (*(f"{name}.tmp*" for name in FILES), ".tmp??????")
+HALF_WRITTEN = ("config.json.tmp*", "history.*.tmp*", "*.pt.tmp*", "weights.*.tmp*", ".tmp??????")
 # torch.load raises a different one of these for each way in which a file can be damaged
 DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError)
 
@@ -64,15 +63,10 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_record(out: Path, needed: bool = True) -> dict[str, Any]:
-    """config.json of a run folder; {} if it has none and it is not `needed`.
-
-    Raises CheckpointError if it is missing or damaged.
-    """
+def read_record(out: Path) -> dict[str, Any]:
+    """config.json of a run folder. Raises CheckpointError if it is missing or damaged."""
     path = Path(out) / "config.json"
     if not path.exists():
-        if not needed:
-            return {}
         raise CheckpointError(
             f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
             f"began starts again with --out {out}"
@@ -105,21 +99,9 @@ def read_history(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1]]
 
 
-def append(path: Path, line: dict[str, Any]) -> None:
-    """Add a line to history.jsonl. Raises TrainingError if it cannot be written."""
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise TrainingError(
-            f"{path} could not be written ({error}): make room, then {_go_on(path.parent)}"
-        ) from error
-
-
-def rewind_history(out: Path, step: int) -> None:
-    """Drop lines written after the checkpoint: they will be written again."""
-    kept = [line for line in read_history(out) if line["step"] <= step]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
+def write_history(out: Path, lines: list[dict[str, Any]]) -> None:
+    """Replace history.jsonl."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
     write_atomically(out / "history.jsonl", text.encode())
 
 
@@ -138,15 +120,12 @@ def atomic(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         for left in path.parent.glob(part.name + "*"):
             left.unlink()
+        begun = (path.parent / "last.pt").exists()
+        go_on = "--resume" if begun else "start again with --out"
         raise TrainingError(
             f"{path} could not be written ({first_line(error)}); what was there is untouched: "
-            f"make room, then {_go_on(path.parent)}"
+            f"make room, then {go_on} {path.parent}"
         ) from error
-
-
-def _go_on(out: Path) -> str:
-    """What the user can do with the folder of a run that stopped."""
-    return f"--resume {out}" if (out / "last.pt").exists() else f"start again with --out {out}"
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -155,15 +134,15 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         part.write_bytes(content)
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, state: dict[str, Any], config: Config) -> None:
     """Replace a checkpoint, see `atomic`."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(state | {"config": json.dumps(to_dict(config), sort_keys=True)}, buffer)
     write_atomically(path, buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
-    """What was written, and the configuration in it. Raises CheckpointError."""
+    """What was written. Raises CheckpointError."""
     if not path.exists():
         raise CheckpointError(
             f"{path}: no such checkpoint. A run that was killed before its first one starts "
@@ -190,35 +169,24 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
 
 
 def same_run(
-    record: dict[str, Any],
-    stored: Config,
-    config: Config | None,
-    minutes: float | None,
-    steps: int | None,
-    seed: int | None,
-) -> Config:
-    """The stored configuration. Raises CheckpointError if what is asked for differs from it."""
-    if config is None:
-        config = stored
-    options = config.training
-    if minutes is None and steps is None:  # the budget was fixed when the run began
-        options = replace(options, minutes=stored.training.minutes, steps=stored.training.steps)
-    else:
-        options = replace(options, minutes=minutes, steps=steps)
-        if steps == record["steps"]:
-            options = replace(options, minutes=stored.training.minutes, steps=stored.training.steps)
-    different = differences(to_dict(stored), to_dict(replace(config, training=options)))
-    if seed is not None and seed != record["seed"]:
-        different.append(f"seed was {record['seed']} and is now {seed}")
-    if different:
+    out: Path, config: Config | None, minutes: float | None, steps: int | None, seed: int | None
+) -> tuple[Config, dict[str, Any]]:
+    """Configuration and record of a run. Raises CheckpointError if what is asked for differs."""
+    stored, record = read_config(out), read_record(out)
+    here = to_dict(config or stored) | {"seed": record["seed"] if seed is None else seed}
+    there = to_dict(stored) | {"seed": record["seed"]}
+    if minutes is None and steps in (None, record["steps"]):  # fixed when the run began
+        minutes, steps = stored.training.minutes, stored.training.steps
+    here["training"] |= {"minutes": minutes, "steps": steps}
+    if different := differences(there, here):
         raise CheckpointError(
             f"resume needs the configuration of the run ({record['steps']} steps): "
             f"{'; '.join(different)}: leave it out, or start another run"
         )
-    return stored
+    return stored, record
 
 
-def command(config: Config, steps: int, seed: int, processes: int = 1) -> str:
+def command(config: Config, steps: int, seed: int, processes: int, start: Path | None) -> str:
     """The command line that repeats a run; empty if its preset is not one of `cnf/presets/`."""
     words = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
     words += ["-m", "cnf", "train", config.experiment, "--model", config.family]
@@ -230,7 +198,11 @@ def command(config: Config, steps: int, seed: int, processes: int = 1) -> str:
     for key, value in _flat(to_dict(config)).items():
         if key not in ("training.steps", "training.minutes") and value != preset.get(key):
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return shlex.join([*words, "--steps", str(steps), "--seed", str(seed)])
+    words += ["--steps", str(steps), "--seed", str(seed)]
+    if start is not None:  # its place in this machine is nobody's business
+        parts = start.resolve().parts[-3 if start.suffix == ".pt" else -2 :]
+        words += ["--start", "/".join(parts)]
+    return shlex.join(words)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -260,32 +232,27 @@ def publish(run: Path, folder: Path) -> Path:
     """
     if run.resolve() == folder.resolve():
         return folder
-    weights = folder / "weights.safetensors"
-    model = build.load(run / "weights.safetensors")
-    record = read_record(run, needed=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "weights.new"
-    model.save(partial, half=True)
-    try:
-        if partial.stat().st_size > MAX_BYTES:
+    model, weights = build.load(run / "weights.safetensors"), folder / "weights.safetensors"
+    with tempfile.TemporaryDirectory() as place:
+        half = Path(place) / weights.name
+        model.save(half, half=True)
+        if half.stat().st_size > MAX_BYTES:
             raise ResultsError(
-                f"the weights of {run.name} take {partial.stat().st_size / 1e6:.1f} MB, more than "
+                f"the weights of {run.name} take {half.stat().st_size / 1e6:.1f} MB, more than "
                 f"{MAX_BYTES / 1e6:.0f}: evaluate without --publish: the rows keep their hash"
             )
+        folder.mkdir(parents=True, exist_ok=True)
         if not weights.exists():
-            partial.chmod(0o644)
-            partial.replace(weights)
-        elif not _same_weights(weights, partial):
+            write_atomically(weights, half.read_bytes())
+        elif not _same_weights(weights, half):
             raise ResultsError(f"results/{folder.name} holds other weights: give another --name")
-    finally:
-        partial.unlink(missing_ok=True)
-    if record:
-        record["hardware"] = training_record(run, model.config)["hardware"]
-        text = without_paths(json.dumps(record, indent=1)) + "\n"
-        write_atomically(folder / "config.json", text.encode())
+    if (run / "config.json").exists():
+        # a committed file names no machine: absolute paths are cut to their last part
+        text = re.sub(r"(?<![\w./-])/(?:[\w.~+-]+/)+", "", (run / "config.json").read_text())
+        write_atomically(folder / "config.json", f"{text.strip()}\n".encode())
     if history := read_history(run):
-        text = "".join(json.dumps(line) + "\n" for line in thin(history))
-        write_atomically(folder / "history.jsonl", text.encode())
+        places = np.linspace(0, len(history) - 1, min(len(history), MAX_LINES)).round().astype(int)
+        write_history(folder, [history[place] for place in places])
     if (run / "history.png").exists():
         shutil.copyfile(run / "history.png", folder / "history.png")
     return folder
@@ -297,35 +264,20 @@ def _same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
-def thin(lines: list[Any], most: int = MAX_LINES) -> list[Any]:
-    """At most `most` lines, evenly spread, first and last kept."""
-    if len(lines) <= most:
-        return lines
-    return [lines[i] for i in np.linspace(0, len(lines) - 1, most).round().astype(int)]
-
-
-def without_paths(text: str) -> str:
-    """Shorten absolute paths to their last part: a committed file names no machine."""
-    return re.sub(r"(?<![\w./-])/(?:[\w.~+-]+/)+", "", text)
-
-
 def training_record(run: Path, config: Config) -> dict[str, Any]:
     """What is known of a training: hash of the configuration, seed, steps, wall_s, hardware.
 
     None where the run folder does not say. The hash is the one taken when training began: the
     configuration may since have gained fields.
     """
-    record, history = read_record(run, needed=False), read_history(run)
-    last = history[-1] if history else {}
-    hardware = record.get("hardware", record.get("device"))
-    if hardware == "cpu":
-        hardware = f"{processor()}, {record.get('threads', '?')} threads"
+    record = read_record(run) if (run / "config.json").exists() else {}
+    last = (read_history(run) or [{}])[-1]
     return {
         "config_sha256": record.get("config_sha256", config_sha256(config)),
         "seed": record.get("seed"),
         "steps": last.get("step", record.get("steps")),
         "wall_s": last.get("seconds"),
-        "hardware": hardware,
+        "hardware": record.get("hardware"),
     }
 
 
@@ -334,22 +286,17 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
 
 def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
     """(commit, whether `cnf/` differs from it); (None, True) where `cnf` is not in a checkout."""
-    if not (repository / ".git").exists():
-        return None, True
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
-        )
-
+    asked = ("rev-parse", "HEAD"), ("status", "--porcelain", "--", "cnf")
     try:
-        head = git("rev-parse", "HEAD")
-    except FileNotFoundError:  # git is not installed
-        return None, True
-    if head.returncode:
-        return None, True
-    changes = git("status", "--porcelain", "--", "cnf").stdout
-    return head.stdout.strip(), bool(changes.strip())
+        if (repository / ".git").exists():  # not that of a repository around it
+            commit, changes = (
+                subprocess.run(["git", "-C", repository, *words], capture_output=True, check=True)
+                for words in asked
+            )
+            return commit.stdout.decode().strip(), bool(changes.stdout)
+    except (OSError, subprocess.CalledProcessError):  # no git, or no commit
+        pass
+    return None, True
 
 
 def device_name(device: torch.device) -> str:
@@ -371,8 +318,5 @@ def first_line(error: BaseException) -> str:
 def processor() -> str:
     """The model of this machine's processor."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.split(":", 1)[1].split())
-    return platform.processor() or platform.machine()
+    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    return " ".join(found[1].split()) if found else platform.processor() or platform.machine()

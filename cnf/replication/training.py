@@ -2,21 +2,17 @@
 
 The state of a run is a step number, weights, averaged weights and the optimizer. Everything random
 is keyed: the order of the pictures by (seed, epoch), their augmentation by (seed, place in that
-order), the noise by (seed, step). So a run needs no stored random state, and one that was
-interrupted goes on exactly as if it had not been (bit for bit on a CPU with the same number of
-threads).
+order), the noise by (seed, step). So an interrupted run goes on as if it had not been (bit for bit
+on a CPU with the same number of threads).
 
-Started by `torchrun`, every process takes its share of a step's pictures; gradients, and with them
-the run, are those of one process up to rounding. `training.accumulate` cuts a share into
-micro-batches that pass one after the other. Batch norm sees the joined batch of all GPUs, but on
-CPUs that of its own process, and each micro-batch by itself. The main process alone writes and
-prints.
+Started by `torchrun`, every process takes its share of a step's pictures, and the run is that of
+one process up to rounding. `training.accumulate` cuts a share into micro-batches, one after the
+other. Batch norm sees the joined batch of all GPUs, but on CPUs that of its own process, and each
+micro-batch by itself. The main process alone writes and prints.
 """
 
 import copy
-import json
 import math
-import shlex
 import signal
 import threading
 import time
@@ -79,14 +75,12 @@ def train(
         max_minutes: end this slice with a checkpoint after so many minutes.
         resume: go on from `out`/last.pt.
         seed: weights, order, augmentation and noise; if None 0, or that of what it goes on from.
-        start: a run folder, to begin with its averaged weights instead of untrained ones; or a
-            checkpoint in one (last.pt, step-N.pt), to branch off with all it holds: weights,
-            average, optimizer and the steps done, which count in the budget.
+        start: a run folder, to begin with its averaged weights; or a checkpoint in one, to branch
+            off with all it holds: average, optimizer and steps done, which count in the budget.
         device: "auto" (CUDA if there is one), "cpu" or "cuda".
 
-    Raises TrainingError (no such device, folder in use, non-finite loss or gradient, disk full),
-    CheckpointError (what is in `out` or `start` does not fit), ConfigError, DataError. On SIGINT
-    and SIGTERM writes a checkpoint, then raises KeyboardInterrupt.
+    Raises TrainingError, CheckpointError (what is in `out` or `start` does not fit), ConfigError,
+    DataError. On SIGINT and SIGTERM writes a checkpoint, then raises KeyboardInterrupt.
     """
     out = Path(out)
     distributed.start(device)  # from here on, several processes are one
@@ -94,11 +88,8 @@ def train(
         with distributed.together():
             if distributed.is_main():
                 held.enter_context(run_folder.locked(out))
-        with distributed.together():
             if resume:
-                record = run_folder.read_record(out)
-                stored = run_folder.read_config(out)
-                config = run_folder.same_run(record, stored, config, minutes, steps, seed)
+                config, record = run_folder.same_run(out, config, minutes, steps, seed)
                 seed = record["seed"]
             else:
                 config = with_budget(config, minutes, steps)
@@ -121,12 +112,12 @@ def train(
         with distributed.together():
             if resume:
                 run.load(out / "last.pt", record)
-            if distributed.is_main() and resume:
-                run_folder.rewind_history(out, run.step)
-            elif distributed.is_main():
-                (out / "history.jsonl").unlink(missing_ok=True)
-                run_folder.write_record(out, record)
-                run.save(out / "last.pt")
+            if distributed.is_main():
+                lines = run_folder.read_history(out) if resume else []
+                run_folder.write_history(out, [line for line in lines if line["step"] <= run.step])
+                if not resume:
+                    run_folder.write_record(out, record)
+                    run.save(out / "last.pt")
         _loop(run, out, max_minutes)
     return out
 
@@ -152,12 +143,12 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
             validated = run.step % options.validate_every == 0 or run.step == run.steps
             if validated:
                 with run.timed():
-                    line, is_best = run.validate()
+                    line = run.validate()
             if validated or run.step in kept:
                 with distributed.together():
                     if distributed.is_main() and validated:
-                        run_folder.append(out / "history.jsonl", line)
-                        if is_best:
+                        run_folder.write_history(out, [*run_folder.read_history(out), line])
+                        if line["best"]:
                             run.save_weights(out / "weights.safetensors")
                         run.save(out / "last.pt")
                     if distributed.is_main() and run.step in kept:
@@ -178,12 +169,16 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
 
 def _finish(run: "Run", out: Path) -> None:
     """Leave a checkpoint or, of a run that is done, what it took; draw history.jsonl."""
+    from cnf.replication.curves import training_curves
+
     if run.step == run.steps:
         took = {"seconds": round(run.seconds, 1), "cpu_seconds": round(run.cpu_seconds, 1)}
         run_folder.write_record(out, run_folder.read_record(out) | {"took": took})
-    elif run.step % run.config.training.validate_every:
+    else:
         run.save(out / "last.pt")
-    plot_history(out)
+    if history := run_folder.read_history(out):
+        with run_folder.atomic(out / "history.png") as part:
+            training_curves(history, part)
 
 
 @dataclass
@@ -211,15 +206,14 @@ class Run:
         """Load the data, build the model from `seed`, let ActNorm see the first batch.
 
         Every process sees the whole first batch, so that all start alike. Only a `fresh` run needs
-        pretrained features; the weights of others are loaded next. Raises ConfigError, DataError,
-        TrainingError.
+        pretrained features. Raises ConfigError, DataError, TrainingError.
         """
         place = distributed.start(device)
         with distributed.together():
             if seed < 0:
                 raise ConfigError(f"seed = {seed}: choose 0 or more")
             _check_batch(config.training)
-            data, valid = load(config.data.train, "train"), load(config.data.train, "valid")
+            data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
                 data = data.joined(valid)
             if data.experiment != config.experiment:
@@ -277,13 +271,8 @@ class Run:
         size = options.batch_size // (distributed.count() * options.accumulate)
         first = distributed.rank() * options.accumulate * size
         starts = range(first, first + options.accumulate * size, size)
-        return [
-            (
-                *self.batch(step, start, size),
-                noise.Rows(self.generator(step), options.batch_size, start),
-            )
-            for start in starts
-        ]
+        rows = [noise.Rows(self.generator(step), options.batch_size, start) for start in starts]
+        return [(*self.batch(step, part.start, size), part) for part in rows]
 
     def generator(self, step: int) -> torch.Generator:
         """The noise of one step."""
@@ -301,7 +290,7 @@ class Run:
         with distributed.together():
             parts = self.parts(step)
         if options.recompute and step % GUARD_EVERY == 0:
-            self._guard(parts)
+            self._guard()
         self.model.train()
         sums: dict[str, Tensor] = {}
         for number, part in enumerate(parts, start=1):
@@ -316,9 +305,12 @@ class Run:
         values = distributed.mean(torch.stack(list(sums.values()))).tolist()
         logs = dict(zip(sums, values, strict=True))
         if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
+            mine = [first_non_finite(self.model, *part) for part in self.parts(step)]
+            found = [name for names in distributed.gathered(mine) for name in names if name]
             what = "gradient" if math.isfinite(logs["loss"]) else "loss"
             raise _stopped(
-                f"the {what} of step {step + 1} is not finite; first in {self._diagnose()}",
+                f"the {what} of step {step + 1} is not finite; first in "
+                f"{found[0] if found else 'the loss itself'}",
                 "lower training.lr, training.clip_norm or model.max_log_scale",
             )
         self.optimizer.step()
@@ -331,11 +323,10 @@ class Run:
         self.sums["grad_norm_max"] = max(self.sums.get("grad_norm_max", 0.0), logs["grad_norm"])
         return logs["nats"]
 
-    def _guard(self, parts: list[tuple[Tensor, Tensor, noise.Rows]]) -> None:
+    def _guard(self) -> None:
         """Raise TrainingError, on all processes, if activations can no longer be rebuilt."""
         self.model.eval()
-        fresh = [(y, x, replace(rows, generator=self.generator(self.step))) for y, x, rows in parts]
-        mine = max(self.model.reconstruction_error(*part) for part in fresh)
+        mine = max(self.model.reconstruction_error(*part) for part in self.parts(self.step))
         error = max(distributed.gathered(mine))
         bound = MAX_RECONSTRUCTION_ERROR[self.config.training.precision]
         if error > bound:
@@ -344,14 +335,8 @@ class Run:
                 f"{bound:g}: gradients from rebuilt activations would be wrong",
                 "set training.recompute=false, or lower training.lr or model.max_log_scale",
             )
-        name = "reconstruction_error_max"
-        self.sums[name] = max(self.sums.get(name, 0.0), error)
-
-    def _diagnose(self) -> str:
-        """Where in this step the first number that is not finite comes from."""
-        mine = [first_non_finite(self.model, *part) for part in self.parts(self.step)]
-        found = [name for names in distributed.gathered(mine) for name in names if name]
-        return found[0] if found else "the loss itself"
+        largest = self.sums.get("reconstruction_error_max", 0.0)
+        self.sums["reconstruction_error_max"] = max(largest, error)
 
     def own_batch_norms(self) -> list[nn.BatchNorm2d]:
         """Batch norms that see the pictures of their own process only."""
@@ -369,8 +354,9 @@ class Run:
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         """Weights and running statistics are averaged, flags and counters copied."""
-        averaged = [*self.average.parameters(), *self.average.buffers()]
-        current = [*self.model.parameters(), *self.model.buffers()]
+        averaged, current = (
+            [*model.parameters(), *model.buffers()] for model in (self.average, self.model)
+        )
         pairs = list(zip(averaged, current, strict=True))
         moving = [pair for pair in pairs if pair[1].is_floating_point()]
         torch._foreach_lerp_(*map(list, zip(*moving, strict=True)), 1 - decay)
@@ -379,10 +365,10 @@ class Run:
                 mean.copy_(value)
 
     @torch.no_grad()
-    def validate(self) -> tuple[dict[str, Any], bool]:
+    def validate(self) -> dict[str, Any]:
         """A line of history: means since the last one, and bits/dim of the averaged weights."""
-        count = min(self.config.training.validate_images, len(self.valid))
-        groups = list(_groups(self.valid, count, self.config))
+        options = self.config.training
+        groups = self._groups()
         bits = [b for group in distributed.divided(groups, self._bits_per_dim) for b in group]
         value = sum(bits) / len(bits)
         if not math.isfinite(value):
@@ -397,21 +383,28 @@ class Run:
         largest = {name: self.sums.pop(name) for name in list(self.sums) if name.endswith("_max")}
         means = {name: total / updates for name, total in self.sums.items()}
         self.sums = {}
-        line = {
+        return {
             "step": self.step,
-            "epoch": round(self.step * self.config.training.batch_size / len(self.data), 3),
-            "lr": optimizers.learning_rate(self.config.training, self.step - 1, self.steps),
+            "epoch": round(self.step * options.batch_size / len(self.data), 3),
+            "lr": optimizers.learning_rate(options, self.step - 1, self.steps),
             "bits_per_dim": means.pop("nats") / math.log(2),
             **means,
             **largest,
             "valid_bits_per_dim": value,
-            "valid_images": count,
+            "valid_images": len(bits),
             "best": is_best,
             "seconds": round(self.seconds, 1),
             "cpu_seconds": round(self.cpu_seconds, 1),
             "images_per_second": round(self.images_per_second(), 1),
         }
-        return line, is_best
+
+    def _groups(self, count: int | None = None) -> list[list[int]]:
+        """The first validation pictures in batches; pictures of different sizes stand alone."""
+        options = self.config.training
+        count = min(count or options.validate_images, len(self.valid))
+        same = self.config.experiment == "sr" and self.valid.stacked is not None
+        size = options.batch_size if same else 1
+        return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
     def _bits_per_dim(self, indices: list[int]) -> list[float]:
         """Bits/dim of whole validation pictures, with noise keyed by (seed, index)."""
@@ -441,7 +434,7 @@ class Run:
     def begin(self, start: Path | None = None) -> dict[str, Any]:
         """Begin, at the weights of `start` if it is given, and turn a budget in minutes into steps;
         what config.json then holds."""
-        options = self.config.training
+        options, count = self.config.training, distributed.count()
         began = {} if start is None else {"start": self._take(start)}
         budget: dict[str, Any] = {"steps": options.steps}
         if options.steps is None:
@@ -452,19 +445,14 @@ class Run:
                 "seconds_a_step": seconds[0],
                 "seconds_a_validation": seconds[1],
             }
-        self.steps, count, commit = budget["steps"], distributed.count(), run_folder.git_state()
+        self.steps = budget["steps"]
         if self.step >= self.steps:
             raise ConfigError(
                 f"a budget of {self.steps} steps, and {start} has done {self.step}: give more"
             )
-        command = run_folder.command(self.config, self.steps, self.seed, count)
-        if command and start is not None:
-            place = start.resolve()  # whose place in this machine is nobody's business
-            parts = place.parts[-3:] if start.suffix == ".pt" else place.parts[-2:]
-            command += f" --start {shlex.quote('/'.join(parts))}"
-        one = run_folder.device_name(self.device)
-        if self.device.type == "cpu":
-            one += f", {torch.get_num_threads()} threads"
+        device, threads = run_folder.device_name(self.device), torch.get_num_threads()
+        one = f"{device}, {threads} threads" if self.device.type == "cpu" else device
+        commit, dirty = run_folder.git_state()
         return {
             "config": to_dict(self.config),
             "config_sha256": config_sha256(self.config),
@@ -477,15 +465,15 @@ class Run:
                 "train": {"images": len(self.data), "sha256": self.data.sha256},
                 "valid": {"images": len(self.valid), "sha256": self.valid.sha256},
             },
-            "command": command,
+            "command": run_folder.command(self.config, self.steps, self.seed, count, start),
             "parameters": build.count_parameters(self.model),
-            "device": run_folder.device_name(self.device),
+            "device": device,
             "hardware": one if count == 1 else f"{count} processes, each on {one}",
             "processes": count,
-            "threads": torch.get_num_threads(),
+            "threads": threads,
             "torch": torch.__version__,
-            "commit": commit[0],
-            "dirty": commit[1],
+            "commit": commit,
+            "dirty": dirty,
             **began,
         }
 
@@ -500,33 +488,27 @@ class Run:
                 self.best = math.inf  # of the weights in this folder
             else:
                 model = build.load(path)
-                config = model.config
-                self._check_same(to_dict(config), start, ("model.",))
+                self._check_same(model.config, start, ("model.",))
                 for own in (self.model, self.average):
                     own.load_state_dict(model.state_dict())
         found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
         return found | ({"checkpoint": path.name} if branch else {})
 
-    def _check_same(self, there: dict[str, Any], path: Path, sections: tuple[str, ...]) -> None:
+    def _check_same(self, there: Config, path: Path, sections: tuple[str, ...]) -> None:
         """Raise CheckpointError if the configuration `there` differs in one of the sections."""
-        different = run_folder.differences(there, to_dict(self.config))
+        different = run_folder.differences(to_dict(there), to_dict(self.config))
         if different := [phrase for phrase in different if phrase.startswith(sections)]:
             raise CheckpointError(
                 f"{path} belongs to another run: {'; '.join(different)}: make them the same"
             )
-
-    def copied(self) -> "Run":
-        """A run that begins at these weights: what it does leaves `self` alone."""
-        trial = replace(self, model=copy.deepcopy(self.model), sums={})
-        trial._wrap()
-        return trial
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change.
         One thread on a CPU is timed by the processor, so that other work does not shorten a run."""
         alone = self.device.type == "cpu" and torch.get_num_threads() == 1
         clock = time.process_time if alone else time.monotonic
-        trial = self.copied()
+        trial = replace(self, model=copy.deepcopy(self.model), sums={})
+        trial._wrap()
         trial.step, trial.steps = 0, PROBE_WARM_UP + PROBE_STEPS
         times, started = [], time.monotonic()
         while trial.step < trial.steps:
@@ -541,26 +523,23 @@ class Run:
     @torch.no_grad()
     def seconds_a_validation(self, clock: Callable[[], float] = time.monotonic) -> float:
         """By the time that one group of pictures takes, the second time."""
-        count = min(self.config.training.validate_images, len(self.valid))
-        group = next(_groups(self.valid, count, self.config))
-        self._bits_per_dim(group)
+        groups = self._groups()
+        self._bits_per_dim(groups[0])
         before = clock()
-        self._bits_per_dim(group)
-        return (clock() - before) * count / len(group)
+        self._bits_per_dim(groups[0])
+        return (clock() - before) * sum(map(len, groups)) / len(groups[0])
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on."""
         state = {name: getattr(self, name) for name in (*COUNTED, "seed")}
         state |= {name: getattr(self, name).state_dict() for name in LEARNED}
-        config = json.dumps(to_dict(self.config), sort_keys=True)
-        run_folder.write_checkpoint(path, state | {"config": config})
+        run_folder.write_checkpoint(path, state, self.config)
 
     def load(self, path: Path, record: dict[str, Any] | None = None) -> None:
         """Take the state `save` wrote: of this run, whose config.json is `record`, or of one to
         branch off. Raises CheckpointError if it is damaged or does not fit."""
         state, stored = run_folder.read_checkpoint(path)
-        same = ("",) if record else ("model.", "training.optimizer")
-        self._check_same(to_dict(stored), path, same)
+        self._check_same(stored, path, ("",) if record else ("model.", "training.optimizer"))
         for split, images in (("train", self.data), ("valid", self.valid)) if record else ():
             if record["data"][split]["sha256"] != images.sha256:
                 raise CheckpointError(
@@ -600,18 +579,16 @@ def steps_in(minutes: float, seconds: tuple[float, float], validate_every: int) 
 
 def with_budget(config: Config, minutes: float | None, steps: int | None) -> Config:
     """`config` with the budget given here, if any. Raises ConfigError for none or two of them."""
-    if minutes is not None and steps is not None:
-        raise ConfigError(f"--minutes {minutes} and --steps {steps} are two budgets: give one")
     for name, value in (("--minutes", minutes), ("--steps", steps)):
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"{name} {value} is no budget: give a number above 0")
     if minutes is not None or steps is not None:
         config = replace(config, training=replace(config.training, minutes=minutes, steps=steps))
-    budgets = (config.training.minutes, config.training.steps)
-    if sum(b is not None for b in budgets) != 1:
+    options = config.training
+    if (options.minutes is None) == (options.steps is None):
         raise ConfigError(
-            f"training.minutes = {budgets[0]} and training.steps = {budgets[1]}: set exactly one, "
-            "or give --minutes or --steps"
+            f"training.minutes = {options.minutes} and training.steps = {options.steps}: set "
+            "exactly one, or give one of --minutes and --steps"
         )
     return config
 
@@ -622,31 +599,20 @@ def whole_batch(
     """Whole pictures with sides the model can take: y, x, and D of the pictures themselves.
 
     Super-resolution pictures are cropped at the right and bottom to a multiple of `multiple`.
-    Vessel pictures are padded there with zeros; the padding never counts in D, and since it can
-    only cost bits, the bits/dim are never too good.
+    Vessel pictures are padded there with zeros, which never count in D: padding can only cost bits.
     """
     examples = [images[i] for i in indices]
     if config.experiment == "sr":
-        sides = [side - side % multiple for side in examples[0].y.shape[-2:]]
-        if min(sides) == 0:
+        height, width = (side - side % multiple for side in examples[0].y.shape[-2:])
+        if not height * width:
             raise DataError(f"{examples[0].name} is smaller than {multiple} pixels: leave it out")
-        examples = [Example(e.name, e.y[..., : sides[0], : sides[1]]) for e in examples]
+        examples = [Example(e.name, e.y[..., :height, :width]) for e in examples]
     y, x = make_batch(examples, range(len(examples)), config.data)
     dims = y[0].numel()
     if config.experiment == "vessels":
         bottom, right = (-side % multiple for side in y.shape[-2:])
         y, x = (F.pad(t, (0, right, 0, bottom)) for t in (y, x))
     return y, x, dims
-
-
-def plot_history(out: Path) -> None:
-    """Draw history.jsonl as history.png."""
-    from cnf.replication.curves import training_curves
-
-    history = run_folder.read_history(out)
-    if history:
-        with run_folder.atomic(out / "history.png") as part:
-            training_curves(history, part)
 
 
 @contextmanager
@@ -661,9 +627,9 @@ def _signals() -> Iterator[list[int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    for number in before:
+        signal.signal(number, restore)
     try:
-        for number in before:
-            signal.signal(number, restore)
         yield received
     finally:
         restore()
@@ -694,14 +660,6 @@ def _say(text: str) -> None:
 def _order(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order in which an epoch goes through the pictures."""
     return np.random.default_rng([0, seed, epoch]).permutation(size)
-
-
-def _groups(images: ImageSet, count: int, config: Config) -> Iterator[list[int]]:
-    """The first `count` indices in batches; pictures of different sizes stand alone."""
-    same = config.experiment == "sr" and images.stacked is not None
-    size = config.training.batch_size if same else 1
-    for start in range(0, count, size):
-        yield list(range(start, min(start + size, count)))
 
 
 def _sentence(line: dict[str, Any], steps: int) -> str:

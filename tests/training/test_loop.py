@@ -352,7 +352,7 @@ def test_validation_is_the_mean_bits_per_dim_of_the_averaged_model(configure):
         run.average.load_state_dict(training.Run.build(configure(), 0).average.state_dict())
         run.sums = {"updates": 1, "grad_norm_max": 0.0, "nats": 0.0, "loss": 0.0}
         run.step, run.steps = 1, 1
-        found.append(run.validate()[0]["valid_bits_per_dim"])
+        found.append(run.validate()["valid_bits_per_dim"])
     y, x, _ = training.whole_batch(run.valid, list(range(5)), run.config, run.model.multiple)
     generator = training.noise.keyed(0, range(5))
     expected = run.average.bits_per_dim(y, x, generator).mean().item()
@@ -395,7 +395,7 @@ def test_the_record_names_data_budget_and_seed(tmp_path, configure):
 
 def test_the_command_of_a_run_gives_its_configuration_again():
     config = load_config("sr", overrides=["training.lr=0.5", "data.augment=false", "data.crop=16"])
-    words = shlex.split(run_folder.command(config, steps=7, seed=3))
+    words = shlex.split(run_folder.command(config, 7, 3, processes=1, start=None))
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert load_config("sr", "flow", "smoke", overrides) == config
     assert words[-4:] == ["--steps", "7", "--seed", "3"]
@@ -607,7 +607,7 @@ def test_a_gpu_where_there_is_none_is_refused(tmp_path, configure, monkeypatch):
 @pytest.mark.parametrize(
     "budget, message",
     [
-        ({"minutes": 1.0, "steps": 5}, "two budgets"),
+        ({"minutes": 1.0, "steps": 5}, "set exactly one"),
         ({"minutes": -1.0}, "--minutes -1.0 is no budget"),
         ({"minutes": math.nan}, "--minutes nan is no budget"),
         ({"steps": 0}, "--steps 0 is no budget"),

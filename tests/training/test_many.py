@@ -317,7 +317,7 @@ def validated(config):
     run = training.Run.build(config, seed=0, device="cpu")
     run.sums = {"updates": 1, "grad_norm_max": 0.0, "nats": 0.0, "loss": 0.0}
     run.step = run.steps = 1
-    return run.validate()[0]["valid_bits_per_dim"]
+    return run.validate()["valid_bits_per_dim"]
 
 
 @pytest.mark.parametrize("experiment", ["sr", "vessels"])
