@@ -111,7 +111,13 @@ def train(
             )
         with distributed.together():
             if resume:
-                run.load(out / "last.pt", record)
+                run.load(out / "last.pt")
+                for split, images in (("train", run.data), ("valid", run.valid)):
+                    if record["data"][split]["sha256"] != images.sha256:
+                        raise CheckpointError(
+                            f"{out} was trained on other {split} pictures than {images.name} now "
+                            "holds: restore the set (`python -m cnf data verify`) or train again"
+                        )
             if distributed.is_main():
                 lines = run_folder.read_history(out) if resume else []
                 run_folder.write_history(out, [line for line in lines if line["step"] <= run.step])
@@ -136,10 +142,7 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
             with run.timed():
                 nats = run.update()
             bar.update()
-            bar.set_postfix_str(
-                f"{nats / math.log(2):.3f} bits/dim, {run.images_per_second():.0f} images/s",
-                refresh=False,
-            )
+            bar.set_postfix_str(f"{nats / math.log(2):.3f} bits/dim", refresh=False)
             validated = run.step % options.validate_every == 0 or run.step == run.steps
             if validated:
                 with run.timed():
@@ -154,7 +157,13 @@ def _loop(run: "Run", out: Path, max_minutes: float | None) -> None:
                     if distributed.is_main() and run.step in kept:
                         run.save(out / f"step-{run.step}.pt")
             if validated:
-                _say(_sentence(line, run.steps))
+                left = (run.steps - run.step) * run.seconds / run.step / 60
+                _say(
+                    f"step {run.step}/{run.steps}  train {line['bits_per_dim']:.4f}  "
+                    f"valid {line['valid_bits_per_dim']:.4f} bits/dim{' (best)' * line['best']}  "
+                    f"grad {line['grad_norm']:.2g}  {line['images_per_second']:.0f} images/s  "
+                    f"{left:.1f} min left"
+                )
         with distributed.together():
             if distributed.is_main():
                 _finish(run, out)
@@ -395,7 +404,7 @@ class Run:
             "best": is_best,
             "seconds": round(self.seconds, 1),
             "cpu_seconds": round(self.cpu_seconds, 1),
-            "images_per_second": round(self.images_per_second(), 1),
+            "images_per_second": round(self.step * options.batch_size / max(self.seconds, 1e-9), 1),
         }
 
     def _groups(self, count: int | None = None) -> list[list[int]]:
@@ -421,10 +430,6 @@ class Run:
         self.seconds += time.monotonic() - wall
         self.cpu_seconds += time.process_time() - cpu
 
-    def images_per_second(self) -> float:
-        """Pictures trained on a second, validations counted in."""
-        return self.step * self.config.training.batch_size / max(self.seconds, 1e-9)
-
     def _move(self, *pictures: Tensor) -> tuple[Tensor, ...]:
         if self.device.type == "cuda":  # from pinned memory, so that nothing waits for the copy
             pictures = tuple(t.pin_memory() for t in pictures)
@@ -436,7 +441,7 @@ class Run:
         what config.json then holds."""
         options, count = self.config.training, distributed.count()
         began = {} if start is None else {"start": self._take(start)}
-        budget: dict[str, Any] = {"steps": options.steps}
+        budget = {"steps": options.steps}
         if options.steps is None:
             seconds = distributed.gathered(self.probe())[0]
             budget = {
@@ -477,30 +482,16 @@ class Run:
             **began,
         }
 
-    def _take(self, start: Path) -> dict[str, Any]:
-        """Take the averaged weights of a run folder, or all that a checkpoint of one holds; where
-        from. Raises CheckpointError if there are none, or if they are of another model."""
+    def _take(self, start: Path) -> dict[str, str]:
+        """Take the averaged weights of a run folder, or all that a checkpoint of one holds; what
+        config.json says of it."""
         branch = start.suffix == ".pt"
         path = start if branch else start / "weights.safetensors"
         with distributed.together():
-            if branch:
-                self.load(path)
-                self.best = math.inf  # of the weights in this folder
-            else:
-                model = build.load(path)
-                self._check_same(model.config, start, ("model.",))
-                for own in (self.model, self.average):
-                    own.load_state_dict(model.state_dict())
+            self.load(path, ("model.", "training.optimizer") if branch else ("model.",))
+        self.best = math.inf  # of the weights in this folder
         found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
         return found | ({"checkpoint": path.name} if branch else {})
-
-    def _check_same(self, there: Config, path: Path, sections: tuple[str, ...]) -> None:
-        """Raise CheckpointError if the configuration `there` differs in one of the sections."""
-        different = run_folder.differences(to_dict(there), to_dict(self.config))
-        if different := [phrase for phrase in different if phrase.startswith(sections)]:
-            raise CheckpointError(
-                f"{path} belongs to another run: {'; '.join(different)}: make them the same"
-            )
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change.
@@ -535,22 +526,25 @@ class Run:
         state |= {name: getattr(self, name).state_dict() for name in LEARNED}
         run_folder.write_checkpoint(path, state, self.config)
 
-    def load(self, path: Path, record: dict[str, Any] | None = None) -> None:
-        """Take the state `save` wrote: of this run, whose config.json is `record`, or of one to
-        branch off. Raises CheckpointError if it is damaged or does not fit."""
-        state, stored = run_folder.read_checkpoint(path)
-        self._check_same(stored, path, ("",) if record else ("model.", "training.optimizer"))
-        for split, images in (("train", self.data), ("valid", self.valid)) if record else ():
-            if record["data"][split]["sha256"] != images.sha256:
-                raise CheckpointError(
-                    f"{path.parent} was trained on other {split} pictures than {images.name} now "
-                    "holds: restore the set (`python -m cnf data verify`) or train again"
-                )
+    def load(self, path: Path, sections: tuple[str, ...] = ("",)) -> None:
+        """Take the state that `save` wrote, or averaged weights, of a run whose configuration has
+        the same `sections`. Raises CheckpointError if the file is damaged or does not fit."""
+        if path.suffix == ".pt":
+            state, stored = run_folder.read_checkpoint(path)
+        else:
+            model = build.load(path)
+            state, stored = dict.fromkeys(("model", "average"), model.state_dict()), model.config
+        different = run_folder.differences(to_dict(stored), to_dict(self.config))
+        if different := [phrase for phrase in different if phrase.startswith(sections)]:
+            raise CheckpointError(
+                f"{path} belongs to another run: {'; '.join(different)}: make them the same"
+            )
         try:
-            for name in LEARNED:
-                getattr(self, name).load_state_dict(state[name])
-            for name in COUNTED:
-                setattr(self, name, state[name])
+            for name, value in state.items():
+                if name in LEARNED:
+                    getattr(self, name).load_state_dict(value)
+                elif name in COUNTED:
+                    setattr(self, name, value)
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path} holds another model than its configuration builds "
@@ -660,13 +654,3 @@ def _say(text: str) -> None:
 def _order(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order in which an epoch goes through the pictures."""
     return np.random.default_rng([0, seed, epoch]).permutation(size)
-
-
-def _sentence(line: dict[str, Any], steps: int) -> str:
-    left = (steps - line["step"]) * line["seconds"] / line["step"]
-    return (
-        f"step {line['step']}/{steps}  train {line['bits_per_dim']:.4f}  "
-        f"valid {line['valid_bits_per_dim']:.4f} bits/dim{' (best)' if line['best'] else ''}  "
-        f"grad {line['grad_norm']:.2g}  {line['images_per_second']:.0f} images/s  "
-        f"{left / 60:.1f} min left"
-    )
