@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnf import build
-from cnf.config import Config, from_dict
+from cnf.config import Config, from_dict, to_dict
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import run_folder, training
 
@@ -92,15 +92,12 @@ def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
     `path` is a list of {"config": a configuration, "cost": a `Cost`} as dictionaries. A measurement
     counts if it was of the whole batch, and model, batch, crop and precision are those of `config`.
     """
-
-    def work(config: Config) -> tuple:
-        options = config.training
-        return config.model, config.data.crop, options.batch_size, options.precision
-
+    deciding = ("model.", "data.crop", "training.batch_size", "training.precision")
     for row in json.loads(path.read_text()) if path.exists() else []:
-        cost, there = Cost(**row["cost"]), from_dict(row["config"])
-        whole = there.training.batch_size in cost.batches
-        if whole and card in cost.device and work(there) == work(config):
+        cost, there = Cost(**row["cost"]), to_dict(from_dict(row["config"]))
+        whole = config.training.batch_size in cost.batches
+        other = run_folder.differences(there, to_dict(config), deciding)
+        if whole and card in cost.device and not other:
             seconds = cost.seconds(steps, config.training.validate_every)
             return f"{_duration(seconds)}, {cost.step:.3g} s a step, {_bytes(cost.memory)}"
     return "not measured yet"
@@ -131,13 +128,14 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
 
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     """Build the model, do a few steps and say what they took. Raises what a run would raise."""
-    options, began = config.training, time.monotonic()
+    options = config.training
     size, steps, peaks = options.accumulate, {}, {}
     run = training.Run.build(_with_batch(config, size), seed, device)
     run.steps = 10**9  # as if the run were long: the probe does not come to its end
     limit = min(LIMIT, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2)
     if run.device.type == "cuda":
         limit = torch.cuda.mem_get_info(run.device)[1] / 2
+    began = time.monotonic()
     while True:
         run.config = _with_batch(config, size)
         steps[size] = min(timeit.repeat(run.update, timer=time.monotonic, repeat=UPDATES, number=1))

@@ -158,13 +158,15 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
         ) from error
 
 
-def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """One phrase for every key whose value differs between two nested dictionaries."""
+def differences(
+    there: dict[str, Any], here: dict[str, Any], sections: tuple[str, ...] = ("",)
+) -> list[str]:
+    """One phrase for every key of these sections that differs between two nested dictionaries."""
     old, new = _flat(there), _flat(here)
     return [
         f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        if key.startswith(sections) and old.get(key) != new.get(key)
     ]
 
 
@@ -209,10 +211,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
+        inner = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
     return flat
 
 

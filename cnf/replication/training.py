@@ -356,9 +356,8 @@ class Run:
     def _join_statistics(self) -> None:
         """Running statistics of such a batch norm become their mean over processes."""
         for part in self.own_batch_norms():
-            joined = distributed.mean(torch.stack([part.running_mean, part.running_var]))
-            part.running_mean.copy_(joined[0])
-            part.running_var.copy_(joined[1])
+            for statistics in (part.running_mean, part.running_var):
+                statistics.copy_(distributed.mean(statistics))
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
@@ -534,8 +533,8 @@ class Run:
         else:
             model = build.load(path)
             state, stored = dict.fromkeys(("model", "average"), model.state_dict()), model.config
-        different = run_folder.differences(to_dict(stored), to_dict(self.config))
-        if different := [phrase for phrase in different if phrase.startswith(sections)]:
+        there, here = to_dict(stored), to_dict(self.config)
+        if different := run_folder.differences(there, here, sections):
             raise CheckpointError(
                 f"{path} belongs to another run: {'; '.join(different)}: make them the same"
             )
