@@ -44,23 +44,20 @@ DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, Unp
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the folder for this process, and delete what a killed one left half-written there."""
-    lock = FileLock(out / ".lock", timeout=0)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = FileLock(out / ".lock", timeout=0).acquire()
     except Timeout:
         raise TrainingError(
             f"another run is writing to {out}: wait for it, stop it, or choose another --out"
         ) from None
     except OSError as error:
         raise TrainingError(f"cannot write to {out} ({error}): choose another --out") from error
-    try:
+    with held:
         for pattern in HALF_WRITTEN:
             for left in out.glob(pattern):
                 left.unlink()
         yield
-    finally:
-        lock.release()
 
 
 def read_record(out: Path) -> dict[str, Any]:
