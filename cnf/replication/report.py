@@ -94,7 +94,7 @@ def card(folder: Path, results: Path = RESULTS) -> str:
     """The model card of a committed run, from its files and its evaluations."""
     model = build.load(folder / "weights.safetensors")
     config = model.config
-    record = run_folder.read_record(folder) if (folder / "config.json").exists() else {}
+    record = run_folder.read_record(folder, needed=False)
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)

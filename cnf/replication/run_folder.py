@@ -60,9 +60,14 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
-def read_record(out: Path) -> dict[str, Any]:
-    """config.json of a run folder. Raises CheckpointError if it is missing or damaged."""
+def read_record(out: Path, needed: bool = True) -> dict[str, Any]:
+    """config.json of a run folder; {} if it has none and it is not `needed`.
+
+    Raises CheckpointError if it is missing or damaged.
+    """
     path = Path(out) / "config.json"
+    if not path.exists() and not needed:
+        return {}
     if not path.exists():
         raise CheckpointError(
             f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
@@ -267,7 +272,7 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
     None where the run folder does not say. The hash is the one taken when training began: the
     configuration may since have gained fields.
     """
-    record = read_record(run) if (run / "config.json").exists() else {}
+    record = read_record(run, needed=False)
     last = (read_history(run) or [{}])[-1]
     return {
         "config_sha256": record.get("config_sha256", config_sha256(config)),

@@ -580,8 +580,8 @@ def with_budget(config: Config, minutes: float | None, steps: int | None) -> Con
     options = config.training
     if (options.minutes is None) == (options.steps is None):
         raise ConfigError(
-            f"--minutes {options.minutes} and --steps {options.steps}: give one, or set exactly one "
-            "of training.minutes and training.steps"
+            f"--minutes {options.minutes} and --steps {options.steps}: give one, or set exactly "
+            "one of training.minutes and training.steps"
         )
     return config
 
