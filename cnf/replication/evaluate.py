@@ -3,15 +3,17 @@
 What the numbers are is said in `metrics`; `scored_model` computes what they are made of.
 """
 
-import csv
 import dataclasses
 import datetime
 import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cnf import build
@@ -20,10 +22,14 @@ from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
 from cnf.replication.distributed import choose_device
-from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
-from cnf.replication.metrics.stress import TEMPERATURES, per_picture
+from cnf.replication.metrics import METRICS, Metric, Setting, Value
+from cnf.replication.metrics import stress, superresolution, vessels
 from cnf.replication.results import REFERENCES, RESULTS, Row
-from cnf.replication.scored_model import Options, ScoredModel
+from cnf.replication.scored_model import Options, ScoredModel, once
+
+# What rows of a model say of its run, and rows of a reference do not
+OF_A_RUN = ("weights", "weights_sha256", "preset", "config_sha256", "seed", "steps", "wall_s")
+OF_A_RUN += ("hardware",)
 
 
 def evaluate(
@@ -31,7 +37,6 @@ def evaluate(
     on: str | None = None,
     split: str = "test",
     *,
-    full: bool = False,
     stress: bool = False,
     figures: bool = False,
     publish: bool = False,
@@ -41,7 +46,7 @@ def evaluate(
     root: Path | None = None,
     out: Path | None = None,
     results: Path = RESULTS,
-    **options,
+    **options: Any,
 ) -> list[Row]:
     """Score the weights in the folder `run` on an image set; write the rows beside them, into
     `evaluations/`, and return them, with those of what needs no model (bicubic interpolation, the
@@ -51,37 +56,36 @@ def evaluate(
         run: a run folder, or one of `results/`; or "bicubic", "second-observer", "truth".
         on, split: the image set, as for `data.load`, by default the embedded one; `root` is the
             folder that holds the sets.
-        full: every metric, for x rounded and not unless `round_x` says which; and what curves are
-            drawn from.
-        stress: instead, count what is not finite or out of range, by default also on a set far from
-            all data.
+        stress: instead of scores, count what is not finite or out of range over many samples, by
+            default also on a set far from all data.
         figures: write pictures into `figures/` beside.
         publish: copy the run to `results/<name>/` first, weights as float16, and evaluate those.
             Without it nothing in `results/` changes: of a run in there, the rows are written into
             runs/<name>. `out`: a folder to write into <name>/ of, whatever the run is.
         name: of the run in `results/`; default: the name of its folder.
         batch_size: for pictures of one size; changes no number. `device`: "auto", "cpu" or "cuda".
-        options: see `scored_model.Options`.
+        options: see `Options`.
 
     Raises DataError, CheckpointError, ConfigError, ResultsError.
     """
-    sister = options.pop("threshold_from", None)
-    asked = Options(
-        full=full, threshold_from=None if sister is None else Path(sister).as_posix(), **options
-    )
+    if (sister := options.get("threshold_from")) is not None:
+        options["threshold_from"] = Path(sister).as_posix()
+    asked = Options(**options)
     if stress and (
-        full or figures or (asked.draws, asked.importance, asked.temperature) != (1, 0, None)
+        asked.full or figures or (asked.draws, asked.importance, asked.temperature) != (1, 0, None)
     ):
         raise ConfigError(
             "--stress has metrics, draws and temperatures of its own: leave --full, --figures, "
             "--draws, --importance and --temperature out"
         )
-    tags = ("stress",) if stress else ("basic", "full") if full else ("basic",)
+    tags = ("stress",) if stress else ("basic", "full") if asked.full else ("basic",)
+    git, dirty = run_folder.git_state(results.parent)
+    today = datetime.date.today().isoformat()
+    made = {"git": git, "dirty": dirty, "torch": torch.__version__, "date": today}
     if (reference := str(run).replace("-", " ")) in REFERENCES:
         if on is None:
             raise ConfigError(f"{run} answers on any image set: name one with --on")
-        m = ScoredModel(None, load(on, split, root), asked, reference=reference)
-        rows = _score(m, tags, Maker(None, "", results))
+        rows = score(ScoredModel(None, load(on, split, root), asked, reference=reference), tags, made)
         if not rows:
             raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
         store.write(rows, results if publish else Path("runs"))
@@ -96,18 +100,24 @@ def evaluate(
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
         print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
-    maker, rows = Maker(run, name, results), []
+    sha256 = run_folder.file_sha256(run / "weights.safetensors")
+    made |= run_folder.training_record(run, model.config)
+    made |= {"run": name, "weights_sha256": sha256, "preset": model.config.preset, "weights": None}
+    if run.resolve().is_relative_to(results.resolve()):
+        folder = run.resolve().relative_to(results.resolve().parent).as_posix()
+        made["weights"] = f"{folder}/weights.safetensors"
     kinds = ("embedded", "far") if stress else ("embedded",)
     sets = [on] if on else [f"{kind}-{model.config.experiment}" for kind in kinds]
     if on is None:
         print(f"no image set named: using {' and '.join(sets)}")
+    rows = []
     for one in sets:
         m = ScoredModel(model, load(one, split, root), asked, batch_size)
         m.valid = validation(m, root)
-        found = _score(m, tags, maker)
+        found = score(m, tags, made)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
         if not stress and asked.limit is None:
-            write_beside(target / name / "evaluations" / found[0].file, m, maker.sha256)
+            write_beside(target / name / "evaluations" / found[0].file, m, sha256)
         if figures:
             from cnf.replication.figures import draw_figures  # takes a second
 
@@ -118,66 +128,47 @@ def evaluate(
     return rows
 
 
-def _score(m: ScoredModel, tags: tuple[str, ...], maker: "Maker") -> list[Row]:
-    """Rows of a model, or of a reference, and of the references on its pictures; with --full for
-    the other kind of x, too."""
-    if m.options.full and m.samples and m.reference is None and not m.task.rounds_x:
-        vessels.prepare(m)
-        if m.valid is not None:
-            vessels.prepare(m.valid, scored=0)
-    rows = []
-    for one in (m, other_x(m)):
-        if one is not None:
-            names = REFERENCES if m.reference is None else ()
-            for answer in (one, *(one.reference_of(name) for name in names)):
-                rows += maker.rows(answer, tags, each_x=one is not m)
-    return rows
-
-
+@once
 def other_x(m: ScoredModel) -> ScoredModel | None:
     """The same with x rounded if it is not, and the other way round; None if not wanted."""
     if not (m.options.full and m.task.rounds_x and m.options.round_x is None):
         return None
     options = dataclasses.replace(m.options, round_x=not m.rounded_x)
-    arguments = m.model, m.images, options, m.batch_size
-    return m.once(("other x",), lambda: ScoredModel(*arguments, reference=m.reference))
+    return ScoredModel(m.model, m.images, options, m.batch_size, reference=m.reference)
 
 
 def validation(m: ScoredModel, root: Path | None) -> ScoredModel | None:
     """The same model on the validation split, to choose a threshold on; None without such a split,
     or if the model was trained on it. With `threshold_from` the model of that run, on the
-    validation split of what it was trained on."""
-    options = dataclasses.replace(m.options, limit=None, threshold_from=None)
+    validation split of what it was trained on. Raises ConfigError for such a run of another kind,
+    or one that trained on that split as well."""
     if m.task.rounds_x or m.images.split != "test":
         return None
-    if m.options.threshold_from is not None:
-        return _sister(m, options, root)
-    if m.config.data.use_valid or m.options.threshold is not None:
+    options = dataclasses.replace(m.options, limit=None, threshold_from=None)
+    model, name = m.model, m.images.name
+    if (folder := m.options.threshold_from) is not None:
+        model = build.load(Path(folder) / "weights.safetensors").to(m.device)
+        theirs, ours = ((c.experiment, c.model.kind) for c in (model.config, m.config))
+        if theirs != ours:
+            raise ConfigError(
+                f"--threshold-from {folder} is a {' '.join(theirs)}, the run a {' '.join(ours)}: "
+                "name one of the same kind"
+            )
+        if model.config.data.use_valid:
+            raise ConfigError(
+                f"--threshold-from {folder} trained on the validation split: name a run that did "
+                "not"
+            )
+        name = model.config.data.train
+    elif m.config.data.use_valid or m.options.threshold is not None:
         return None
     try:
-        images = load(m.images.name, "valid", root)
+        images = load(name, "valid", root)
     except DataError:
+        if folder is not None:
+            raise
         return None
-    return ScoredModel(m.model, images, options, m.batch_size)
-
-
-def _sister(m: ScoredModel, options: Options, root: Path | None) -> ScoredModel:
-    """The model of `threshold_from` on its validation split. Raises ConfigError for one of another
-    kind, or one that trained on that split as well."""
-    folder = Path(m.options.threshold_from)
-    model = build.load(folder / "weights.safetensors")
-    config = model.config
-    if config.experiment != "vessels" or config.model.kind != m.config.model.kind:
-        raise ConfigError(
-            f"--threshold-from {folder} is a {config.experiment} {config.model.kind}, the run a "
-            f"vessels {m.config.model.kind}: name one of the same kind"
-        )
-    if config.data.use_valid:
-        raise ConfigError(
-            f"--threshold-from {folder} trained on the validation split: name a run that did not"
-        )
-    images = load(config.data.train, "valid", root)
-    return ScoredModel(model.to(m.device), images, options, m.batch_size)
+    return ScoredModel(model, images, options, m.batch_size)
 
 
 def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
@@ -198,21 +189,19 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
             for divided_by in task.divisors:
                 yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
                 if o.importance and not m.model.exact:
-                    weighted = {"draws": o.importance, "importance": True}
-                    yield Setting(**weighted, divided_by=divided_by)
+                    yield Setting(draws=o.importance, importance=True, divided_by=divided_by)
         case "mean" if m.samples or m.has_mean and not (o.full or task.rounds_x):
             if m.has_mean or m.samples > 1:
-                yield Setting(1.0, 0 if m.has_mean else m.samples, protocol=protocol)
+                yield dataclasses.replace(m.mean, protocol=protocol)
         case "sample" | "one" if m.samples or not (o.full or task.rounds_x):
             yield from (Setting(t, 1, protocol=protocol) for t in temperatures)
         case "samples" if m.samples > 1:  # at temperature 0 all samples are one
             yield from (Setting(t, m.samples) for t in temperatures if t)
-        case "stress" | "heat":
-            each = per_picture(m) * len(m.indices)
-            if metric.of == "stress":
-                yield Setting(samples=each * len(TEMPERATURES))
-            else:
-                yield from (Setting(t, each) for t in TEMPERATURES)
+        case "stress":
+            yield Setting(samples=stress.per_picture(m) * len(m.indices) * len(stress.TEMPERATURES))
+        case "heat":
+            each = stress.per_picture(m) * len(m.indices)
+            yield from (Setting(t, each) for t in stress.TEMPERATURES)
         case "pass":
             yield Setting(draws=1)
 
@@ -229,73 +218,67 @@ def values(
                 yield metric, s, value
 
 
-class Maker:
-    """Makes rows of the weights in the folder `run`, or of references alone."""
+def score(m: ScoredModel, tags: Sequence[str], made: dict[str, Any]) -> list[Row]:
+    """Rows of a model, or of a reference, and of the references on its pictures; with --full for
+    the other kind of x, too. `made`: what rows say of run, weights and code."""
+    if m.options.full and m.samples and m.reference is None and not m.task.rounds_x:
+        vessels.prepare(m)
+        if m.valid is not None:
+            vessels.prepare(m.valid, scored=0)
+    rows = []
+    for one in (m, other_x(m)):
+        if one is None:
+            continue
+        names = REFERENCES if m.reference is None else ()
+        for answer in (one, *(one.reference_of(name) for name in names)):
+            common = head(answer, made)
+            for metric, s, value in values(answer, tags, each_x=one is not m):
+                row = common | dataclasses.asdict(s) | value.also
+                del row["importance"]
+                row |= {"metric": metric.name, "version": metric.version}
+                if metric.name.startswith("f_valid"):
+                    row["threshold_from"] = threshold_from(m)
+                rows.append(Row(**row, value=value.value, standard_error=value.standard_error))
+    return rows
 
-    def __init__(self, run: Path | None, name: str, results: Path):
-        self.run, self.name = run, name
-        self.git, self.dirty = run_folder.git_state(results.parent)
-        self.sha256, self.weights = None, None
-        if run is not None:
-            self.sha256 = run_folder.file_sha256(run / "weights.safetensors")
-            if run.resolve().is_relative_to(results.resolve()):
-                folder = run.resolve().relative_to(results.resolve().parent).as_posix()
-                self.weights = f"{folder}/weights.safetensors"
 
-    def rows(self, m: ScoredModel, tags: tuple[str, ...], each_x: bool = False) -> list[Row]:
-        """The `values` of a model, or of a reference, on a set."""
-        head, found = self.head(m), []
-        for metric, s, value in values(m, tags, each_x):
-            taken = {k: v for k, v in dataclasses.asdict(s).items() if k != "importance"}
-            if metric.name.startswith("f_valid"):
-                taken["threshold_from"] = self.threshold_from(m)
-            row = head | taken | value.also
-            row |= {"metric": metric.name, "version": metric.version}
-            found.append(Row(**row, value=value.value, standard_error=value.standard_error))
-        return found
+def threshold_from(m: ScoredModel) -> str:
+    """Where the threshold of f_valid comes from."""
+    if m.options.threshold_from:
+        return "/".join(Path(m.options.threshold_from).resolve().parts[-2:])
+    return "validation" if m.options.threshold is None else "given"
 
-    def threshold_from(self, m: ScoredModel) -> str:
-        """Where the threshold of f_valid comes from."""
-        if m.options.threshold_from:
-            return "/".join(Path(m.options.threshold_from).resolve().parts[-2:])
-        return "validation" if m.options.threshold is None else "given"
 
-    def head(self, m: ScoredModel) -> dict:
-        """What all rows of a model on a set share."""
-        is_model, data = m.reference is None, m.images.name
-        if data.startswith("folder:"):  # a reader's path is no business of a number
-            data = f"folder:{Path(data.removeprefix('folder:')).name}"
-        trained = dict.fromkeys(("config_sha256", "seed", "steps", "wall_s", "hardware"))
-        if is_model:
-            trained = run_folder.training_record(self.run, m.config)
-        return trained | {
-            "run": self.name if is_model else m.reference.replace(" ", "-"),
-            "experiment": m.task.name,
-            "model": m.config.model.kind if is_model else m.reference,
-            "data": data,
-            "split": m.images.split,
-            "stand_in": m.images.stand_in,
-            "num_images": len(m.indices),
-            "limit": m.options.limit,
-            "rounded_x": m.rounded_x,
-            "noise_seed": m.options.seed if is_model else 0,
-            "data_sha256": m.images.sha256,
-            "weights": self.weights if is_model else None,
-            "weights_sha256": self.sha256 if is_model else None,
-            "preset": m.config.preset if is_model else None,
-            "git": self.git,
-            "dirty": self.dirty,
-            "torch": torch.__version__,
-            "date": datetime.date.today().isoformat(),
-        }
+def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
+    """What all rows of a model, or of a reference, on a set share."""
+    data = m.images.name
+    if data.startswith("folder:"):  # a reader's path is no business of a number
+        data = f"folder:{Path(data.removeprefix('folder:')).name}"
+    if m.reference is not None:
+        made = made | dict.fromkeys(OF_A_RUN) | {"run": m.reference.replace(" ", "-")}
+    return made | {
+        "experiment": m.task.name,
+        "model": m.reference or m.config.model.kind,
+        "data": data,
+        "split": m.images.split,
+        "stand_in": m.images.stand_in,
+        "num_images": len(m.indices),
+        "limit": m.options.limit,
+        "rounded_x": m.rounded_x,
+        "noise_seed": m.options.seed if m.reference is None else 0,
+        "data_sha256": m.images.sha256,
+    }
 
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """Values an image: {metric: (N,)}."""
     bits = -m.log_probs(m.options.draws) / (m.sizes() * math.log(2))
     end = {None: "", True: "_xrounded", False: "_xfloat"}[m.options.round_x]
-    of_task = superresolution if m.task.rounds_x else vessels
-    return {m.task.bits + end: bits} | of_task.per_image(m)
+    return {m.task.bits + end: bits} | of_task(m).per_image(m)
+
+
+def of_task(m: ScoredModel) -> ModuleType:
+    return superresolution if m.task.rounds_x else vessels
 
 
 def write_beside(stem: Path, m: ScoredModel, weights: str) -> None:
@@ -304,14 +287,10 @@ def write_beside(stem: Path, m: ScoredModel, weights: str) -> None:
     values = per_image(m)
     if (other := other_x(m)) is not None:
         values |= per_image(other)
-    path = stem.with_name(f"{stem.name}.csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", *values])
-        for i, one in enumerate(zip(*values.values(), strict=True)):
-            writer.writerow([m.images[i].name, *(f"{value:.6f}" for value in one)])
-    if m.options.full and m.samples:
-        if found := (superresolution if m.task.rounds_x else vessels).curves(m):
-            curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | found
-            store.write_text(path.with_suffix(".curves.json"), json.dumps(curves) + "\n")
+    names = pd.Index([m.images[i].name for i in m.indices], name="image")
+    text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
+    store.write_text(stem.with_name(f"{stem.name}.csv"), text)
+    if m.options.full and m.samples and (found := of_task(m).curves(m)):
+        curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | found
+        path = stem.with_name(f"{stem.name}.curves.json")
+        store.write_text(path, json.dumps(curves) + "\n")

@@ -5,10 +5,10 @@ of processes change no number beyond float rounding.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,6 @@ from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
-from cnf.replication.metrics import Setting
-from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.task import TASKS
 from cnf.resample import imresize_double
 
@@ -32,49 +30,43 @@ SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draw
 CHUNK = 1_500_000  # entries of y at once, pictures times samples: under 1.5 GB
 
 
-def per_pass(entries: int) -> int:
-    """How many pictures of so many entries a model takes at once."""
-    return max(1, CHUNK // entries)
-
-
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How to evaluate."""
 
-    limit: Number = None
+    limit: int | None = None
     """only the first N pictures."""
-    seed: Count = 0
+    seed: int = 0
     """of the noise; 0 by default."""
-    draws: Count = 1
+    draws: int = 1
     """noise draws a picture, their log-probabilities averaged; 1 by default."""
-    samples: Number = None
+    samples: int | None = None
     """model samples for means and marginals; 16 or 32 by default, 0 for small patches.
     With --full 32 (sr) or 64 (vessels) by default, and 0 for bits alone.
     With --stress: samples of each image set, 2000 by default."""
-    importance: Count = 0
+    importance: int = 0
     """samples of an importance-weighted bound beside the plain one; none by default."""
-    temperature: Real = None
+    temperature: float | None = None
     """of the single sample; 0.8 (sr) or 1 (vessels) by default."""
-    round_x: Maybe = None
+    round_x: bool | None = None
     """whether the low-resolution input is rounded to 8 bits; by default as in training."""
-    full: Flag = False
+    full: bool = False
     """super-resolution: for x rounded and not, bits, PSNR and SSIM under two protocols at
     five temperatures; power spectra, gradients, consistency, and how far samples can be
     trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
     and crossings, the second observer. In minutes a set, with what curves are drawn from."""
-    threshold: Real = None
+    threshold: float | None = None
     """of vessel probabilities, chosen on a validation split; by default the best on
     that of the set, unless the model trained on it."""
-    threshold_from: Annotated[str | None, option("DIR")] = None
+    threshold_from: str | None = None
     """a run that did not train on the validation split, of the same kind: its
     best threshold there is used."""
 
     def __post_init__(self):
-        least = {"limit": 1, "seed": 0, "draws": 1, "samples": 0, "importance": 0}
-        for name, value in least.items():
-            given = getattr(self, name)
-            if given is not None and given < value:
-                raise ConfigError(f"--{name} {given}: give {value} or more")
+        for name in ("limit", "seed", "draws", "samples", "importance"):
+            given, least = getattr(self, name), int(name in ("limit", "draws"))
+            if given is not None and given < least:
+                raise ConfigError(f"--{name} {given}: give {least} or more")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
         if self.threshold is not None and self.threshold_from is not None:
@@ -83,6 +75,39 @@ class Options:
             check_temperature(self.temperature)
             if self.full:
                 raise ConfigError("--full has temperatures of its own: leave --temperature out")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """How one value was taken; None where it does not matter.
+
+    temperature, samples: of the samples looked at; 0 samples: the model's own mean. draws: noise
+    draws an image for likelihoods, averaged, or with `importance` the samples of that bound.
+    divided_by: what bits are divided by. threshold: of probabilities. protocol: of PSNR and SSIM.
+    """
+
+    temperature: float | None = None
+    samples: int | None = None
+    draws: int | None = None
+    importance: bool = False
+    divided_by: str | None = None
+    threshold: float | None = None
+    protocol: str | None = None
+
+
+def once(function: Callable) -> Callable:
+    """What is computed of a scored model and further arguments, without gradients: the first time;
+    then it is kept, as `m.kept[function, *arguments]`."""
+
+    @functools.wraps(function)
+    def kept(m: "ScoredModel", *arguments: Any) -> Any:
+        key = (kept, *arguments)
+        if key not in m.kept:
+            with torch.no_grad():
+                m.kept[key] = function(m, *arguments)
+        return m.kept[key]
+
+    return kept
 
 
 class ScoredModel:
@@ -106,11 +131,10 @@ class ScoredModel:
         self.options, self.batch_size = options or Options(), batch_size
         self.valid, self.reference, self.task = valid, reference, TASKS[images.experiment]
         self.indices = range(min(self.options.limit or len(images), len(images)))
-        round_x = bool(self.options.round_x)
-        self._cache: dict[tuple, Any] = {}
+        self.kept: dict[tuple, Any] = {}
+        round_x = self.options.round_x
         if model is None:
-            self.config = None
-            self.data_config = DataConfig(round_x=round_x)
+            self.config, self.data_config = None, DataConfig(round_x=bool(round_x))
             return
         self.config = config = model.config
         if images.experiment != config.experiment:
@@ -118,14 +142,12 @@ class ScoredModel:
                 f"'{images.name}' is a set for {images.experiment}, the run is one of "
                 f"{config.experiment}: see `python -m cnf data list`"
             )
-        model.eval()
-        self.device = next(model.parameters()).device
-        if self.options.round_x is None:
-            round_x = config.data.round_x is True
-        self.data_config = dataclasses.replace(config.data, round_x=round_x)
         given = (self.options.threshold, self.options.threshold_from)
         if given != (None, None) and self.task.rounds_x:
             raise ConfigError("thresholds are for vessels: leave --threshold out")
+        self.device = next(model.eval().parameters()).device
+        round_x = config.data.round_x is True if round_x is None else round_x
+        self.data_config = dataclasses.replace(config.data, round_x=round_x)
 
     def reference_of(self, name: str) -> "ScoredModel":
         """The reference on the same pictures."""
@@ -153,17 +175,23 @@ class ScoredModel:
         return 0 if self.task.rounds_x and not self.images.is_photographs else self.task.samples
 
     @property
+    def mean(self) -> Setting:
+        """The point estimate: the model's own mean, or that of samples."""
+        return Setting(temperature=1.0, samples=0 if self.has_mean else self.samples)
+
+    @property
     def bound(self) -> str:
         """What makes the bits of the model a bound."""
         if self.model.exact:
             return "exact"
         return f"{self.config.model.dequantization} dequantization"
 
-    def batches(self, what: str, size: int | None = None) -> Iterator[tuple[list[int], ...]]:
+    def batches(self, what: str) -> Iterator[tuple[list[int], Tensor, Tensor, tuple[int, int]]]:
         """(indices, y, x, (height, width)), y and x padded to sizes the model takes; at most
-        `size` pictures of one size and at most CHUNK entries of y, or one picture, at a time."""
-        size = (size or self.batch_size) if self.images.stacked is not None else 1
-        size = min(size, per_pass(self.images[0].y.numel()))
+        `batch_size` pictures of one size and at most CHUNK entries of y, or one picture, at a
+        time."""
+        size = min(self.batch_size, per_pass(self.images[0].y.numel()))
+        size = size if self.images.stacked is not None else 1
         starts = range(0, len(self.indices), size)
         for start in tqdm(starts, desc=f"{self.images.name}: {what}", disable=None, leave=False):
             indices = list(self.indices[start : start + size])
@@ -172,70 +200,50 @@ class ScoredModel:
             y, x = pad(y, x, self.model)
             yield indices, y.to(self.device), x.to(self.device), (height, width)
 
-    def has(self, key: tuple) -> bool:
-        """Whether `once` has computed it."""
-        return key in self._cache
-
-    def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
-        """The value under `key`, computed the first time, without gradients."""
-        if key not in self._cache:
-            with torch.no_grad():
-                self._cache[key] = compute()
-        return self._cache[key]
-
     def forget(self) -> None:
         """Free what was computed."""
-        self._cache.clear()
+        self.kept.clear()
 
     # -- likelihoods -------------------------------------------------------------------------------
 
+    @once
     def log_probs(self, draws: int = 1) -> np.ndarray:
         """log P(y|x) an image, nats, (N,): the mean over noise draws 0 .. draws - 1."""
+        found = []
+        for indices, y, x, size in self.batches("likelihood"):
+            repeats = 1 if self.model.exact else draws
+            h = self.model.condition(x)
+            total = sum(
+                score(self.model, y, h, size, noise.keyed(self.options.seed, indices, d))
+                for d in range(repeats)
+            )
+            found += self._finite(total / repeats, indices)
+        return np.array(found)
 
-        def compute():
-            found = []
-            for indices, y, x, size in self.batches("likelihood"):
-                repeats = 1 if self.model.exact else draws
-                h = self.model.condition(x)
-                total = sum(
-                    score(self.model, y, h, size, noise.keyed(self.options.seed, indices, d))
-                    for d in range(repeats)
-                )
-                found += self._finite(total / repeats, indices)
-            return np.array(found)
-
-        return self.once(("log_probs", draws), compute)
-
+    @torch.no_grad()
     def mask_log_probs(self, index: int, masks: Tensor, draw: int = 0) -> np.ndarray:
         """log P(y|x) of several y (n,C,H,W) of one picture, nats, (n,); the noise of each is its
         own, that of the first is the draw `draw` of `log_probs`."""
         _, x = make_batch(self.images, [index], self.data_config)
-        height, width = masks.shape[-2:]
         y, x = (t.to(self.device) for t in pad(masks.float(), x, self.model))
         keyed = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
-        size, found = per_pass(y[0].numel()), []
-        with torch.no_grad():
-            h = self.model.condition(x)
-            for start in range(0, len(y), size):
-                part, generator = y[start : start + size], keyed[start : start + size]
-                many = [maps.repeat(len(part), 1, 1, 1) for maps in h]
-                log_p = score(self.model, part, many, (height, width), generator)
-                found += self._finite(log_p, [index] * len(part))
+        h, at_once, found = self.model.condition(x), per_pass(y[0].numel()), []
+        for start in range(0, len(y), at_once):
+            part, generator = y[start : start + at_once], keyed[start : start + at_once]
+            many = [maps.repeat(len(part), 1, 1, 1) for maps in h]
+            log_p = score(self.model, part, many, masks.shape[-2:], generator)
+            found += self._finite(log_p, [index] * len(part))
         return np.array(found)
 
+    @once
     def importance_log_probs(self, num_samples: int) -> np.ndarray:
         """The importance-weighted bound on log P(y|x), nats, (N,)."""
-
-        def compute():
-            found = []
-            for indices, y, x, _ in self.batches("importance bound"):
-                generator = noise.keyed(self.options.seed, indices)
-                found += self._finite(
-                    self.model.importance_log_prob(y, x, num_samples, generator), indices
-                )
-            return np.array(found)
-
-        return self.once(("importance", num_samples), compute)
+        found = []
+        for indices, y, x, _ in self.batches("importance bound"):
+            generator = noise.keyed(self.options.seed, indices)
+            log_p = self.model.importance_log_prob(y, x, num_samples, generator)
+            found += self._finite(log_p, indices)
+        return np.array(found)
 
     def _finite(self, log_probs: Tensor, indices: Sequence[int]) -> list[float]:
         values = log_probs.double().tolist()
@@ -251,9 +259,9 @@ class ScoredModel:
 
     def sizes(self, fov: bool = False) -> np.ndarray:
         """D an image: entries of y, or its pixels inside the field of view, (N,)."""
-        if fov:
-            return np.array([int(self.fov(i).sum()) for i in self.indices])
-        return np.array([self.images[i].y.numel() for i in self.indices])
+        return np.array(
+            [int(self.fov(i).sum()) if fov else self.images[i].y.numel() for i in self.indices]
+        )
 
     def fov(self, index: int) -> np.ndarray:
         """Field of view, bool (H,W); everything where the set has none."""
@@ -266,7 +274,7 @@ class ScoredModel:
         """Vessels: the first observer's mask, bool (H,W)."""
         return self.images[index].y[0].numpy() > 0
 
-    @cached_property
+    @functools.cached_property
     def has_vessels(self) -> bool:
         """Whether any mask of the set has a vessel: else F and ROC are undefined."""
         return any(self.mask(i).any() for i in self.indices)
@@ -285,39 +293,36 @@ class ScoredModel:
         """The answer that a setting asks for, (C,H,W) an image: a reference's, one sample, the
         model's own mean (0 samples) or that of samples."""
         if self.reference == "bicubic":
-            compute = lambda: [imresize_double(self.x(i)[None])[0] for i in self.indices]  # noqa: E731
-            return self.once(("bicubic",), compute)
+            return self.bicubic()
         if self.reference == "second observer":
             return self.seconds
         if self.reference == "truth":
             return [self.images[i].y for i in self.indices]
         return self.singles(s.temperature) if s.samples == 1 else self.means(s.samples)
 
+    @once
+    def bicubic(self) -> list[Tensor]:
+        """x doubled by bicubic interpolation, an image."""
+        return [imresize_double(self.x(i)[None])[0] for i in self.indices]
+
+    @once
     def means(self, samples: int) -> list[Tensor]:
         """The point estimate an image, (C,H,W): the model's own mean, or that of samples."""
+        return self._answers("mean", lambda x, keyed: self.model.mean(x, samples, keyed))
 
-        def compute():
-            found = []
-            for indices, _, x, (height, width) in self.batches("mean"):
-                generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
-                mean = self.model.mean(x, samples, generator)
-                found += list(mean[..., :height, :width].cpu())
-            return found
-
-        return self.once(("means", samples), compute)
-
+    @once
     def singles(self, temperature: float) -> list[Tensor]:
         """One sample an image, (C,H,W): the first draw."""
+        return self._answers(
+            "sample", lambda x, keyed: self.model.sample(x, 1, temperature, keyed)[0]
+        )
 
-        def compute():
-            found = []
-            for indices, _, x, (height, width) in self.batches("sample"):
-                generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
-                drawn = self.model.sample(x, 1, temperature, generator)[0]
-                found += list(drawn[..., :height, :width].cpu())
-            return found
-
-        return self.once(("singles", temperature), compute)
+    def _answers(self, what: str, answer: Callable) -> list[Tensor]:
+        found = []
+        for indices, _, x, (height, width) in self.batches(what):
+            y = answer(x, noise.keyed(self.options.seed, indices, SAMPLES_DRAW))
+            found += list(y[..., :height, :width].cpu())
+        return found
 
     def drawn(self, temperature: float, n: int) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(index, x (3,h,w), n samples uint8 (n,C,H,W)) an image; the first is that of `singles`.
@@ -330,6 +335,11 @@ class ScoredModel:
             samples = [s[..., :height, :width].to(torch.uint8).cpu() for s in one_by_one]
             x = x[..., : height // self.model.factor, : width // self.model.factor].cpu()
             yield from zip(indices, x, torch.stack(samples, 1), strict=True)
+
+
+def per_pass(entries: int) -> int:
+    """How many pictures of so many entries a model takes at once."""
+    return max(1, CHUNK // entries)
 
 
 def pad(y: Tensor, x: Tensor, model: ConditionalModel) -> tuple[Tensor, Tensor]:
@@ -367,7 +377,6 @@ def score(
 ) -> Tensor:
     """log P(y|x), (B,), nats, of pictures of `size` padded to y: a factorised model leaves the
     padding out, a flow cannot, so that its figure stays a bound."""
-    height, width = size
     if isinstance(model, Factorised):
-        return model.entries(y, h)[..., :height, :width].flatten(1).sum(1)
+        return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
     return model.score(y, h, generator)

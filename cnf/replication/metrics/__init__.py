@@ -11,35 +11,15 @@ A change that changes its values raises its `version`; rows of an older version 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from cnf.replication.scored_model import ScoredModel
+from cnf.replication.scored_model import ScoredModel, Setting
 
 # bits: of y itself. mean: the point estimate. sample, one: one sample. samples: many together.
 # stress, heat: samples of a set at all temperatures, at each. pass: y and a sample, there and back
 Of = Literal["bits", "mean", "sample", "one", "samples", "stress", "heat", "pass"]
-ENDS = {"mean": ("", " of the point estimate"), "sample": ("_sample", " of one sample")}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How one value was taken; None where it does not matter.
-
-    temperature, samples: of the samples looked at; 0 samples: the model's own mean. draws: noise
-    draws an image for likelihoods, averaged, or with `importance` the samples of that bound.
-    divided_by: what bits are divided by. threshold: of probabilities. protocol: of PSNR and SSIM.
-    """
-
-    temperature: float | None = None
-    samples: int | None = None
-    draws: int | None = None
-    importance: bool = False
-    divided_by: str | None = None
-    threshold: float | None = None
-    protocol: str | None = None
 
 
 class Value(NamedTuple):
@@ -62,14 +42,14 @@ class Metric:
     unit: str
     digits: int | None
     tolerance: float
-    factor: float
     tasks: tuple[str, ...]
     of: Of
-    tag: Literal["basic", "full", "stress"]
-    references: tuple[str, ...]
-    each_x: bool
-    version: int
-    function: Callable[["ScoredModel", Setting], Value | None]
+    function: Callable[[ScoredModel, Setting], Value | None]
+    tag: Literal["basic", "full", "stress"] = "full"
+    factor: float = 1.0
+    references: Sequence[str] = ()
+    each_x: bool = False
+    version: int = 1
 
     def agree(self, a: float, b: float) -> bool:
         """Whether two values are the same, on different machines."""
@@ -90,44 +70,39 @@ def metric(
     tolerance: float,
     *,
     task: str | tuple[str, ...],
-    of: Of | tuple[Of, ...],
-    tag: str = "full",
-    factor: float = 1.0,
-    references: Sequence[str] = (),
-    each_x: bool = False,
-    version: int = 1,
+    of: Of | Literal["both"],
     name: str | None = None,
+    **more: Any,
 ) -> Callable:
-    """Register a function as a metric under its own name, or `name`. With of=("mean", "sample") it
-    is two: NAME of the point estimate, and NAME_sample of one sample."""
-    tasks = (task,) if isinstance(task, str) else task
+    """Register a function as a metric under its own name, or `name`; `more` as `Metric` has it.
+    With of="both" it is two: NAME of the point estimate, and NAME_sample of one sample."""
+    common = (unit, digits, tolerance, (task,) if isinstance(task, str) else task)
+    kinds = [("", "", of, more)]
+    if of == "both":
+        sample = ("_sample", " of one sample", "sample", more | {"references": ()})
+        kinds = [("", " of the point estimate", "mean", more), sample]
 
     def register(function: Callable) -> Callable:
-        for kind in (of,) if isinstance(of, str) else of:
-            end, words = ENDS[kind] if not isinstance(of, str) else ("", "")
+        for end, words, kind, options in kinds:
             key = (name or function.__name__) + end
-            told = tuple(references) if end == "" else ()
             if key in METRICS:
                 raise ValueError(f"there is a metric '{key}' already: choose another name")
-            METRICS[key] = Metric(
-                *(key, title + words, unit, digits, tolerance, factor, tasks, kind, tag),
-                *(told, each_x, version, function),
-            )
+            METRICS[key] = Metric(key, title + words, *common, kind, function, **options)
         return function
 
     return register
 
 
-def mean_se(values: np.ndarray) -> tuple[float, float | None]:
-    """(mean, its standard error over images)."""
-    if len(values) == 1:
-        return float(values[0]), None
-    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
+def mean_se(values: np.ndarray, **also: Any) -> Value:
+    """The mean, and its standard error over images."""
+    n = len(values)
+    error = float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else None
+    return Value(float(np.mean(values)), error, also)
 
 
 def jackknife(
-    sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray]
-) -> tuple[float, float | None]:
+    sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **also: Any
+) -> Value:
     """`function` of the sums of all images together, and its standard error by leaving out one
     image at a time.
 
@@ -136,7 +111,12 @@ def jackknife(
     """
     total, n = sums.sum(0), len(sums)
     if n == 1:
-        return float(function(total)), None
+        return Value(float(function(total)), None, also)
     without = function(total - sums)
     variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
-    return float(function(total)), float(np.sqrt(variance))
+    return Value(float(function(total)), float(np.sqrt(variance)), also)
+
+
+def numbers(values: Any) -> list[float]:
+    """Five digits each, as JSON holds them."""
+    return [float(f"{value:.5g}") for value in values]

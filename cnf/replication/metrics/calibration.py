@@ -6,10 +6,11 @@ statements, such as the number of pieces: the truth should be one more draw of t
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy
 import torch
 
 from cnf import noise
@@ -60,14 +61,16 @@ def calibration_error(
 
     Raises DataError for sizes that differ, a p outside [0, 1], or none in [low, high].
     """
-    return float(error_of(table([p], [y], low, high, bins).sum(0)))
+    return float(error_of(table([p], [y], low, high, bins)[0]))
 
 
 def reliability(
     p: np.ndarray, y: np.ndarray, low: float = 0.0, high: float = 1.0, bins: int = BINS
 ) -> Reliability:
     """The bins of `calibration_error`, by default of all p; those without a pixel left out."""
-    return reliability_of(table([p], [y], low, high, bins).sum(0))
+    sums = table([p], [y], low, high, bins).reshape(3, bins)
+    count, p, y = sums[:, sums[0] > 0]
+    return Reliability(p / count, y / count, count)
 
 
 def table(
@@ -78,33 +81,24 @@ def table(
     bins: int = BINS,
 ) -> np.ndarray:
     """What each image adds to the common bins, (N, 3 bins): pixels, sum of p, sum of y; for
-    `error_of`, `reliability_of` and `metrics.jackknife`. Raises as
-    `calibration_error` does."""
+    `error_of` and `metrics.jackknife`. Raises as `calibration_error` does."""
     pairs = [_checked(*pair) for pair in zip(p, y, strict=True)]
-    kept = [(p >= low) & (p <= high) for p, _ in pairs]
-    p, y = ([pair[k][keep] for pair, keep in zip(pairs, kept, strict=True)] for k in (0, 1))
-    values, where, counts = np.unique(np.concatenate(p), return_inverse=True, return_counts=True)
+    kept = [pair[:, (pair[0] >= low) & (pair[0] <= high)] for pair in pairs]
+    image = np.repeat(np.arange(len(kept)), [pair.shape[1] for pair in kept])
+    p, y = np.concatenate(kept, 1)
+    values, where, counts = np.unique(p, return_inverse=True, return_counts=True)
     if not len(values):
         raise DataError(f"no p lies in [{low}, {high}]: there is nothing to calibrate")
     middle = (counts.cumsum() - counts / 2) / counts.sum()
-    where = np.floor(bins * middle).astype(int)[where.ravel()]
-    image = np.repeat(np.arange(len(p)), [len(part) for part in p])
-    cells = image * bins + where
-    terms = (None, np.concatenate(p), np.concatenate(y))
-    sums = [np.bincount(cells, term, len(p) * bins).reshape(len(p), bins) for term in terms]
-    return np.concatenate(sums, 1).astype(float)
+    cells = image * bins + np.floor(bins * middle).astype(int)[where]
+    sums = [np.bincount(cells, term, len(kept) * bins) for term in (None, p, y)]
+    return np.concatenate([term.reshape(-1, bins) for term in sums], 1).astype(float)
 
 
 def error_of(sums: np.ndarray) -> np.ndarray:
     """`calibration_error` of sums of rows of `table`, along the last axis."""
     count, p, y = np.split(sums, 3, -1)
     return np.abs(p - y).sum(-1) / count.sum(-1)
-
-
-def reliability_of(sums: np.ndarray) -> Reliability:
-    """`reliability` of the sum of rows of `table`, (3 bins,)."""
-    count, p, y = (part[sums[: len(sums) // 3] > 0] for part in np.split(sums, 3))
-    return Reliability(p / count, y / count, count)
 
 
 def brier(p: np.ndarray, y: np.ndarray) -> float:
@@ -114,14 +108,14 @@ def brier(p: np.ndarray, y: np.ndarray) -> float:
     return float(np.square(p - y).mean())
 
 
-def _checked(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 (n,)."""
+def _checked(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Both as float64, (2, n)."""
     p, y = np.asarray(p, np.float64).ravel(), np.asarray(y, np.float64).ravel()
     if p.shape != y.shape or not len(p):
         raise DataError(f"{len(p)} probabilities and {len(y)} labels: give one label each")
     if not ((p >= 0) & (p <= 1)).all():
         raise DataError("a p lies outside [0, 1]: give probabilities, not logits")
-    return p, y
+    return np.stack([p, y])
 
 
 # --- joint statements -----------------------------------------------------------------------------
@@ -138,25 +132,19 @@ def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int 
         raise DataError(f"samples {samples.shape}, truth {truth.shape}: give (N, n >= 2) and (N,)")
     if not (np.isfinite(samples).all() and np.isfinite(truth).all()):
         raise DataError("a sample or a truth is not finite: leave its photograph out")
-    n = samples.shape[1]
+    places = samples.shape[1] + 1
     keyed = noise.keyed(seed, [0], uncertainty.TIES_DRAW)
-    ranks = uncertainty.rank(torch.from_numpy(truth), torch.from_numpy(samples.T.copy()), keyed)
-    ranks = ranks.numpy()
-    counts = np.eye(n + 1)[ranks]
-    coverage = jackknife(counts, lambda sums: uncertainty.coverage_at(sums, level))
+    ranks = uncertainty.rank(*map(torch.from_numpy, (truth, samples.T.copy())), keyed).numpy()
+    coverage = jackknife(np.eye(places)[ranks], partial(uncertainty.coverage_at, level=level))
     pairs = np.stack([samples.mean(1), truth], 1)
     ratio = jackknife(pairs, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
-    group = np.arange(n + 1) * GROUPS // (n + 1)
-    expected = len(truth) * np.bincount(group, minlength=GROUPS) / (n + 1)
-    found = np.bincount(group[ranks], minlength=GROUPS)
-    filled = expected > 0
-    chi2 = float((np.square(found - expected)[filled] / expected[filled]).sum())
-    p_value = float(scipy.stats.chi2.sf(chi2, filled.sum() - 1))
-    return Joint(*coverage, *ratio, chi2, p_value, ranks)
+    group = np.arange(places) * GROUPS // places
+    groups, sizes = np.unique(group, return_counts=True)  # fewer than GROUPS for few draws
+    found = np.bincount(group[ranks], minlength=GROUPS)[groups]
+    test = scipy.stats.chisquare(found, len(truth) * sizes / places)
+    return Joint(*coverage[:2], *ratio[:2], float(test.statistic), float(test.pvalue), ranks)
 
 
-def interval(samples: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-    """The central interval of the draws, along the last axis: their quantiles."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(samples, [tail, 1 - tail], axis=-1)
-    return low, high
+def interval(samples: np.ndarray, level: float = 0.9) -> np.ndarray:
+    """The central interval of the draws, along the last axis: low and high quantiles, (2, ...)."""
+    return np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=-1)

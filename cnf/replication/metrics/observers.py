@@ -8,6 +8,7 @@ what its two observers drew. Nothing of DRIVE and STARE is kept but numbers.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,27 +54,8 @@ def bits_given(y: np.ndarray, context: np.ndarray) -> float:
 def contour_distance(mask: np.ndarray) -> np.ndarray:
     """Pixels to the nearest pixel of the other kind, bool (H,W) -> int (H,W), rounded down:
     positive in the mask, negative outside, cut at NEAR; all -NEAR where the mask is empty."""
-    if not mask.any():
-        return np.full(mask.shape, -NEAR)
-    signed = np.where(mask, distance_transform_edt(mask), -distance_transform_edt(~mask))
-    return np.clip(np.trunc(signed), -NEAR, NEAR).astype(int)
-
-
-def f_score(drawn: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
-    """(F, precision, recall) of a mask, bool, against another: see `f_within` at 0 pixels."""
-    return _f(_share(drawn, truth), _share(truth, drawn))
-
-
-def f_within(
-    drawn: np.ndarray, truth: np.ndarray, tolerances: Sequence[float]
-) -> list[tuple[float, float, float]]:
-    """(F, precision, recall) of a mask, bool (H,W), against another, a tolerance in pixels each: a
-    pixel is right where the other mask has one at most so far away.
-
-    Precision and recall are 1 where there is nothing to be wrong about; F is their harmonic mean.
-    """
-    far = [_far(truth), _far(drawn)]
-    return [_f(_share(drawn, far[0] <= t), _share(truth, far[1] <= t)) for t in tolerances]
+    signed = np.where(mask, distance_transform_edt(mask), -_far(mask))
+    return np.trunc(np.clip(signed, -NEAR, NEAR)).astype(int)
 
 
 def _far(mask: np.ndarray) -> np.ndarray:
@@ -81,16 +63,50 @@ def _far(mask: np.ndarray) -> np.ndarray:
     return distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
 
 
-def _share(of: np.ndarray, within: np.ndarray) -> float:
-    return float((of & within).sum() / of.sum()) if of.any() else 1.0
+def f_score(
+    drawn: np.ndarray,
+    truth: np.ndarray,
+    near_truth: np.ndarray | None = None,
+    near_drawn: np.ndarray | None = None,
+) -> tuple[float, float, float]:
+    """(F, precision, recall) of a mask, bool, against another. A pixel is right where the other
+    mask has one, or is `near`.
+
+    Precision and recall are 1 where there is nothing to be wrong about; F is their harmonic mean.
+    """
+    pairs = (
+        (drawn, truth if near_truth is None else near_truth),
+        (truth, drawn if near_drawn is None else near_drawn),
+    )
+    precision, recall = (float((a & b).sum() / a.sum()) if a.any() else 1.0 for a, b in pairs)
+    return 2 * precision * recall / (precision + recall or 1.0), precision, recall
 
 
-def _f(precision: float, recall: float) -> tuple[float, float, float]:
-    total = precision + recall
-    return (2 * precision * recall / total if total else 0.0), precision, recall
+def f_within(
+    drawn: np.ndarray, truth: np.ndarray, tolerances: Sequence[float]
+) -> list[tuple[float, float, float]]:
+    """`f_score` of masks, bool (H,W), a tolerance in pixels each: a pixel is right where the other
+    mask has one at most so far away."""
+    far_truth, far_drawn = _far(truth), _far(drawn)
+    return [f_score(drawn, truth, far_truth <= t, far_drawn <= t) for t in tolerances]
 
 
-def facts(images: ImageSet) -> dict:
+class Eye(NamedTuple):
+    """An example as arrays: x (3,H,W), the rest bool (H,W), labels without what is out of view."""
+
+    x: np.ndarray
+    fov: np.ndarray
+    y: np.ndarray
+    second: np.ndarray | None
+
+
+def eye_of(example: Example) -> Eye:
+    fov = example.fov.numpy()
+    labels = (None if t is None else (t[0].numpy() > 0) & fov for t in (example.y, example.second))
+    return Eye(example.x.numpy(), fov, *labels)
+
+
+def facts(images: ImageSet) -> dict[str, Any]:
     """The numbers of one set and split, see `results/eyes/observers.json`.
 
     fov_share: of the frame's pixels. vessel_share: of the pixels in view, all images together;
@@ -100,9 +116,10 @@ def facts(images: ImageSet) -> dict:
     width: vessel pixels over pixels of their centre lines. components: pieces of a label, mean.
     second: the second observer against the first, where there is one.
     """
-    eyes = [_Eye(example) for example in images]
+    eyes = [eye_of(example) for example in images]
     seen, frame = sum(int(e.fov.sum()) for e in eyes), sum(e.fov.size for e in eyes)
     vessel = sum(int(e.y.sum()) for e in eyes)
+    contrasts = [1 - e.x[1][e.y].mean() / e.x[1][e.fov & ~e.y].mean() for e in eyes]
     found = {
         "set": images.name,
         "split": images.split,
@@ -112,21 +129,30 @@ def facts(images: ImageSet) -> dict:
         "fov_share": seen / frame,
         "vessel_share": vessel / seen,
         "vessel_shares": [float(e.y.sum() / e.fov.sum()) for e in eyes],
-        "outside": sum(e.outside for e in eyes),
+        "outside": sum(int((example.y > 0).sum()) for example in images) - vessel,
         "bits": bits(vessel / seen),
         "bits_frame": bits(vessel / seen) * seen / frame,
-        "names": [e.name for e in images],
+        "names": [example.name for example in images],
         "colours": [e.x[:, e.fov].mean(1).tolist() for e in eyes],
-        "contrast": float(np.mean([e.contrast() for e in eyes])),
-        "width": vessel / sum(int(skeletonize(e.y).sum()) for e in eyes),
-        "components": float(np.mean([shape(e.y, e.fov).components for e in eyes])),
+        "contrast": float(np.mean(contrasts)),
     }
+    found |= drawing([e.y for e in eyes], eyes)
     if all(e.second is not None for e in eyes):
         found["second"] = against(eyes, frame)
-    return _rounded(found)
+    return rounded(found)
 
 
-def against(eyes: Sequence["_Eye"], frame: int) -> dict:
+def drawing(masks: Sequence[np.ndarray], eyes: Sequence[Eye]) -> dict[str, float]:
+    """Width of the vessels of some masks, and their pieces."""
+    lines = sum(int(skeletonize(mask).sum()) for mask in masks)
+    pieces = [shape(mask, e.fov).components for mask, e in zip(masks, eyes, strict=True)]
+    return {
+        "width": float(sum(mask.sum() for mask in masks) / lines),
+        "components": float(np.mean(pieces)),
+    }
+
+
+def against(eyes: Sequence[Eye], frame: int) -> dict[str, Any]:
     """The second observer against the first.
 
     f, precision, recall: all images together. f_images: by image; f_mean, f_standard_error over
@@ -138,8 +164,7 @@ def against(eyes: Sequence["_Eye"], frame: int) -> dict:
     near = np.concatenate([contour_distance(e.second)[e.fov] for e in eyes]) + NEAR
     f, precision, recall = f_score(other, y)
     within = np.array([[f for f, *_ in f_within(e.second, e.y, TOLERANCES)] for e in eyes])
-    mean, error = mean_se(within[:, 0])
-    seen = len(y) / frame
+    mean, error, _ = mean_se(within[:, 0])
     alone, contour = bits_given(y, other.astype(int)), bits_given(y, near)
     return {
         "vessel_share": float(other.mean()),
@@ -151,69 +176,44 @@ def against(eyes: Sequence["_Eye"], frame: int) -> dict:
         "f_standard_error": error,
         "f_tolerance": within.mean(0).tolist(),
         "bits": alone,
-        "bits_frame": alone * seen,
+        "bits_frame": alone * len(y) / frame,
         "bits_near": contour,
-        "bits_near_frame": contour * seen,
-        "width": float(other.sum() / sum(int(skeletonize(e.second).sum()) for e in eyes)),
-        "components": float(np.mean([shape(e.second, e.fov).components for e in eyes])),
-    }
+        "bits_near_frame": contour * len(y) / frame,
+    } | drawing([e.second for e in eyes], eyes)
+
+
+def rounded(value: Any) -> Any:
+    """Six digits: enough for every table, and the same on every machine."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def draw_observers(images: ImageSet) -> Figure:
     """An eye of CHASE_DB1, a place of it, and there what both, one and the other observer drew."""
     if not images.name.startswith("chasedb1"):
         raise DataError(f"photographs of {images.name} are not ours to show: draw chasedb1-all")
-    eye = _Eye(next(e for e in images if e.name == SHOWN))
+    eye = eye_of(next(e for e in images if e.name == SHOWN))
     top, left, side = PLACE
-    place = (slice(top, top + side), slice(left, left + side))
-    photograph = eye.x.transpose(1, 2, 0)
+    place = np.s_[top : top + side, left : left + side]
     drawn = np.full((*eye.fov.shape, 3), 255, np.uint8)
-    for mask, colour in (
-        (eye.y & eye.second, BOTH),
-        (eye.y & ~eye.second, FIRST),
-        (eye.second & ~eye.y, SECOND),
-    ):
-        drawn[mask] = colour
+    drawn[eye.y], drawn[eye.second], drawn[eye.y & eye.second] = FIRST, SECOND, BOTH
+    photograph = eye.x.transpose(1, 2, 0)
+    panels = {
+        "CHASE_DB1 08L (CC BY 4.0)": photograph,
+        "the place in the frame": photograph[place],
+        "both black, 1st blue, 2nd orange": drawn[place],
+    }
     with plt.rc_context(plotting.STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(9, 3.1))
-        for axis, pixels in zip(axes, (photograph, photograph[place], drawn[place]), strict=True):
+        for axis, (title, pixels) in zip(axes, panels.items(), strict=True):
             axis.imshow(pixels, interpolation="antialiased")
             axis.set_axis_off()
-        axes[0].add_patch(plt.Rectangle((left, top), side, side, fill=False, color="white", lw=1.2))
-        names = (
-            "CHASE_DB1 08L (CC BY 4.0)",
-            "the place in the frame",
-            "both black, 1st blue, 2nd orange",
-        )
-        for axis, title in zip(axes, names, strict=True):
             axis.set_title(title, fontsize=10)
+        axes[0].add_patch(plt.Rectangle((left, top), side, side, fill=False, color="white", lw=1.2))
     return figure
-
-
-class _Eye:
-    """The parts of an example as arrays: x (3,H,W), labels and field of view bool (H,W), labels
-    without what lies out of view."""
-
-    def __init__(self, example: Example):
-        self.x = example.x.numpy()
-        self.fov = example.fov.numpy()
-        label = example.y[0].numpy() > 0
-        self.outside = int((label & ~self.fov).sum())
-        self.y = label & self.fov
-        self.second = None if example.second is None else (example.second[0].numpy() > 0) & self.fov
-
-    def contrast(self) -> float:
-        green = self.x[1].astype(np.float64)
-        return float(1 - green[self.y].mean() / green[self.fov & ~self.y].mean())
-
-
-def _rounded(value):
-    """Six digits: enough for every table, and the same on every machine."""
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -231,11 +231,8 @@ def main() -> None:
     path.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{path}: {len(rows)} sets and splits")
     try:
-        print(
-            plotting.save_figure(
-                draw_observers(load("chasedb1-all", "test")), FOLDER / "chasedb1.png"
-            )
-        )
+        figure = draw_observers(load("chasedb1-all", "test"))
+        print(plotting.save_figure(figure, FOLDER / "chasedb1.png"))
     except DataError as error:
         print(f"no figure: {error}")
 

@@ -6,11 +6,14 @@ F = 2 TP / (2 TP + FP + FN); a pixel is vessel where its probability is at least
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve
-
-from cnf.replication.metrics import jackknife
 
 BINS = 4096  # of probabilities, for the errors of areas under curves
+
+
+def outcomes(drawn: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """True positives, false positives, false negatives of masks, bool (..., n) -> (..., 3)."""
+    terms = (drawn & truth, drawn & ~truth, ~drawn & truth)
+    return np.stack([term.sum(-1) for term in terms], -1)
 
 
 def f_score(found: np.ndarray) -> np.ndarray:
@@ -19,11 +22,6 @@ def f_score(found: np.ndarray) -> np.ndarray:
     tp, fp, fn = np.moveaxis(found, -1, 0)
     total = 2 * tp + fp + fn
     return np.where(total == 0, 1.0, 2 * tp / np.maximum(total, 1))
-
-
-def pooled_f(found: np.ndarray) -> tuple[float, float | None]:
-    """F of all pixels together; its standard error by leaving out one image at a time."""
-    return jackknife(found, f_score)
 
 
 def histogram(labels: Sequence[np.ndarray], p: Sequence[np.ndarray]) -> np.ndarray:
@@ -36,8 +34,8 @@ def histogram(labels: Sequence[np.ndarray], p: Sequence[np.ndarray]) -> np.ndarr
     found = []
     for y, values in zip(labels, p, strict=True):
         place = np.searchsorted(edges, values, side="right") - 1
-        found.append([np.bincount(place[y == label], minlength=BINS) for label in (0, 1)])
-    return np.array(found, float).reshape(len(found), -1)
+        found.append(np.bincount(place + BINS * y, minlength=2 * BINS))
+    return np.array(found, float)
 
 
 def roc_area(bins: np.ndarray) -> np.ndarray:
@@ -58,6 +56,8 @@ def pr_area(bins: np.ndarray) -> np.ndarray:
 
 def best_threshold(labels: np.ndarray, p: np.ndarray) -> float:
     """The probability that, as threshold, gives the largest F."""
+    from sklearn.metrics import precision_recall_curve  # takes a second or two
+
     precision, recall, thresholds = precision_recall_curve(labels, p, drop_intermediate=True)
     f = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return float(thresholds[np.argmax(f[:-1])])

@@ -16,14 +16,18 @@ averaged where the window lies inside the picture.
 from typing import Literal
 
 import numpy as np
-from skimage.color import rgb2ycbcr
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+import skimage
 from torch import Tensor
-
-from cnf.replication import plotting
 
 SCALE = 2  # of the super-resolution; so many border pixels are removed
 MAX_PSNR = 100.0  # dB, of pictures that are equal
+
+
+def rounded(image: Tensor) -> np.ndarray:
+    """Grey levels (3,H,W) -> uint8 (H,W,3)."""
+    from cnf.replication.plotting import to_uint8  # loads matplotlib
+
+    return to_uint8(image)
 
 
 def luma(image: Tensor) -> np.ndarray:
@@ -32,24 +36,22 @@ def luma(image: Tensor) -> np.ndarray:
     Bicubic interpolation reaches 33.68 dB on Set5 so; the 33.66 of the literature is made from Y
     alone: Y rounded, halved unrounded, doubled, rounded.
     """
-    return rgb2ycbcr(plotting.to_uint8(image))[..., 0]
+    return skimage.color.rgb2ycbcr(rounded(image))[..., 0]
 
 
-Protocol = Literal["standard", "released"]
-
-
-def fidelity(truth: Tensor, ours: Tensor, protocol: Protocol) -> dict[str, float]:
+def fidelity(
+    truth: Tensor, ours: Tensor, protocol: Literal["standard", "released"]
+) -> dict[str, float]:
     """PSNR in dB and SSIM on Y ("psnr", "ssim") and on RGB ("psnr_rgb", "ssim_rgb") of a picture in
     grey levels, (3,H,W), see the top of this file."""
     if protocol == "standard":
         peak = 255.0
         y = [inside(luma(p)) for p in (truth, ours)]
-        rgb = [inside(plotting.to_uint8(p).astype(float)) for p in (truth, ours)]
+        rgb = [inside(rounded(p).astype(float)) for p in (truth, ours)]
     else:
         peak = 1.0
-        rgb = [
-            (p.double() / 256).clamp(0, 255 / 256).permute(1, 2, 0).numpy() for p in (truth, ours)
-        ]
+        clipped = [(p.double() / 256).clamp(0, 255 / 256) for p in (truth, ours)]
+        rgb = [p.permute(1, 2, 0).numpy() for p in clipped]
         y = [p @ np.array([65.481, 128.553, 24.966]) / 255 for p in rgb]
     return {
         "psnr": psnr(*y, peak),
@@ -61,26 +63,21 @@ def fidelity(truth: Tensor, ours: Tensor, protocol: Protocol) -> dict[str, float
 
 def inside(pixels: np.ndarray) -> np.ndarray:
     """(H,W) or (H,W,3) without the border of the standard protocol."""
-    border = (slice(SCALE, -SCALE),) * 2
-    return pixels[border]
+    return pixels[SCALE:-SCALE, SCALE:-SCALE]
 
 
 def psnr(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
     """Peak signal-to-noise ratio in dB, at most MAX_PSNR."""
     with np.errstate(divide="ignore"):
-        return float(min(peak_signal_noise_ratio(truth, ours, data_range=peak), MAX_PSNR))
+        found = skimage.metrics.peak_signal_noise_ratio(truth, ours, data_range=peak)
+    return float(min(found, MAX_PSNR))
 
 
 def ssim(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
     """Structural similarity of (H,W), or of (H,W,3) averaged over channels."""
-    return float(
-        structural_similarity(
-            truth,
-            ours,
-            data_range=peak,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            channel_axis=-1 if truth.ndim == 3 else None,
-        )
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    axis = -1 if truth.ndim == 3 else None
+    found = skimage.metrics.structural_similarity(
+        truth, ours, data_range=peak, channel_axis=axis, **window
     )
+    return float(found)

@@ -4,13 +4,12 @@ Masks are bool (H,W); only pixels inside the field of view count. F asks of ever
 is told here depends on how pixels go together.
 """
 
-from math import ceil, pi
+from math import ceil, nan, pi
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, grey_closing
-from skimage import measure
-from skimage.morphology import skeletonize
+import scipy
+import skimage
 
 from cnf.errors import DataError
 
@@ -48,13 +47,12 @@ def shape(mask: np.ndarray, fov: np.ndarray, circle: np.ndarray | None = None) -
     """
     mask = inside(mask, fov)
     area = int(mask.sum())
-    share = area / int(fov.sum())
-    crossings = float("nan") if circle is None else runs(along(circle, mask))
+    crossings = nan if circle is None else runs(along(circle, mask))
     if not area:
         return Shape(0.0, 0, 0, 0.0, crossings)
-    labels, components = measure.label(mask, return_num=True, connectivity=2)
-    largest = np.bincount(labels[mask])[1:].max()
-    return Shape(share, components, euler_number(mask), float(largest / area), crossings)
+    labels, components = skimage.measure.label(mask, return_num=True, connectivity=2)
+    largest = float(np.bincount(labels[mask]).max() / area)
+    return Shape(area / int(fov.sum()), components, euler_number(mask), largest, crossings)
 
 
 def inside(mask: np.ndarray, fov: np.ndarray) -> np.ndarray:
@@ -88,11 +86,10 @@ def cldice(mask: np.ndarray, truth: np.ndarray, fov: np.ndarray) -> float:
     mask, truth = inside(mask, fov), inside(truth, fov)
     if not mask.any() or not truth.any():
         return float(mask.any() == truth.any())
-    lines, true_lines = skeletonize(mask), skeletonize(truth)
+    lines, true_lines = map(skimage.morphology.skeletonize, (mask, truth))
     precision = float((lines & truth).sum() / lines.sum())
     sensitivity = float((true_lines & mask).sum() / true_lines.sum())
-    total = precision + sensitivity
-    return 2 * precision * sensitivity / total if total else 0.0
+    return 2 * precision * sensitivity / (precision + sensitivity or 1.0)
 
 
 # --- the circle around the optic disc -------------------------------------------------------------
@@ -156,26 +153,25 @@ def disc(pixels: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
         raise DataError("the field of view is empty: give the mask of the photograph itself")
     step = max(1, int(view_radius(fov) // 48))  # a small picture is enough
     r = view_radius(fov) / step
-    weight = shrink(fov.astype(float), step)
-    colours = (shrink(pixels[..., k] * fov, step) / np.maximum(weight, 1e-3) for k in (0, 1))
+    height, width = (side // step for side in fov.shape)
+
+    def small(picture: np.ndarray) -> np.ndarray:
+        blocks = picture[: height * step, : width * step].reshape(height, step, width, step)
+        return blocks.mean((1, 3))
+
+    weight = small(fov.astype(float))
+    colours = (small(pixels[..., k] * fov) / np.maximum(weight, 1e-3) for k in (0, 1))
     bright = sum(np.log(colour + 8) for colour in colours) / 2
     bright = np.where(weight > 0.5, bright, bright[weight > 0.5].min(initial=np.log(8)))
-    bright = grey_closing(bright, (max(3, int(VESSEL * r) | 1),) * 2)
+    bright = scipy.ndimage.grey_closing(bright, (max(3, int(VESSEL * r) | 1),) * 2)
 
     def blurred(width: float) -> np.ndarray:
-        parts = (gaussian_filter(part, width * r) for part in (bright * weight, weight))
+        parts = (scipy.ndimage.gaussian_filter(p, width * r) for p in (bright * weight, weight))
         return next(parts) / np.maximum(next(parts), 1e-3)
 
     rows, cols = np.indices(weight.shape)
-    middle = (rows * weight).sum() / weight.sum(), (cols * weight).sum() / weight.sum()
+    middle = [(places * weight).sum() / weight.sum() for places in (rows, cols)]
     near = (weight > 0.99) & (np.hypot(rows - middle[0], cols - middle[1]) < EDGE * r)
     contrast = np.where(near, blurred(DISC) - blurred(SURROUNDINGS), -np.inf)
     row, col = np.unravel_index(contrast.argmax(), contrast.shape)
     return (row + 0.5) * step - 0.5, (col + 0.5) * step - 0.5
-
-
-def shrink(picture: np.ndarray, step: int) -> np.ndarray:
-    """Means over step x step pixels, (H,W) -> (H // step, W // step)."""
-    height, width = (side // step for side in picture.shape)
-    blocks = picture[: height * step, : width * step].reshape(height, step, width, step)
-    return blocks.mean((1, 3))

@@ -6,9 +6,8 @@ broken: so it is counted here, before a floor, a threshold or a clip hides it.
 """
 
 import math
-from collections.abc import Iterator
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from cnf import noise
@@ -16,7 +15,7 @@ from cnf.baselines import HALF_WIDTH, DiscretisedLogistic
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel
 from cnf.replication.metrics import Setting, Value, metric
-from cnf.replication.scored_model import ScoredModel, per_pass
+from cnf.replication.scored_model import ScoredModel, once, per_pass
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 SAMPLES = 2000  # of a set, at least
@@ -33,16 +32,77 @@ def per_picture(m: ScoredModel) -> int:
     return -(-asked // (len(m.indices) * len(TEMPERATURES)))
 
 
+# -- what is counted -------------------------------------------------------------------------------
+
+
+@once
+def sampled(m: ScoredModel, temperature: float, each: int) -> dict[str, float]:
+    """`each` samples of v of every picture at one of TEMPERATURES, before the floor or the
+    threshold: how many hold a value that is not finite, the share of values outside [0, 1), the
+    largest |v|."""
+    bad, outside, values, largest = 0, 0, 0, 0.0
+    low = -HALF_WIDTH if isinstance(m.model, DiscretisedLogistic) else 0.0  # it rounds
+    for indices, y, x, _ in m.batches(f"temperature {temperature:g}"):
+        y, x = middle(m.model, y, x)
+        h, at_once = m.model.condition(x), per_pass(y.numel())
+        keyed = noise.keyed(m.options.seed, indices, DRAW - TEMPERATURES.index(temperature))
+        keyed = noise.repeated(keyed, each)
+        for start in range(0, each, at_once):  # a few in memory at once
+            n = min(at_once, each - start)
+            part = keyed[start * len(x) : (start + n) * len(x)]
+            v = m.model.draw(h, n, temperature, part).flatten(0, 1)
+            finite = v.isfinite()
+            bad += int((~finite.flatten(1).all(1)).sum())
+            outside += int((~((v >= low) & (v < 1 + low))).sum())
+            values += v.numel()
+            largest = max(largest, v[finite].abs().max().item() if finite.any() else LOST)
+    found = {"nonfinite_samples": bad, "outside_range": outside / values}
+    return found | {"largest_value": min(largest, LOST)}
+
+
+@once
+def there_and_back(m: ScoredModel) -> dict[str, float]:
+    """For every picture, y itself and one sample at temperature 1: how many of the log p(y|x) are
+    not finite (a sample without labels counts), and the worst |v - f^-1(f(v))|."""
+    model, bad, worst = m.model, 0, 0.0
+    for indices, y, x, _ in m.batches("log p"):
+        y, x = middle(model, y, x)
+        sample = model.sample(x, 1, 1.0, noise.keyed(m.options.seed, indices, DRAW))[0]
+        for target in (y, sample):
+            whole = target.isfinite().flatten(1).all(1)
+            bad += int((~whole).sum())
+            if not whole.any():
+                worst = LOST
+                continue
+            given = [index for index, fine in zip(indices, whole, strict=True) if fine]
+            pair = target[whole], x[whole]
+            log_p = model.log_prob(*pair, noise.keyed(m.options.seed, given))
+            bad += int((~log_p.isfinite()).sum())
+            if not m.has_mean:
+                error = model.reconstruction_error(*pair, noise.keyed(m.options.seed, given))
+                worst = max(worst, min(error, LOST) if math.isfinite(error) else LOST)
+    return {"nonfinite_log_probs": bad, "reconstruction_error": worst}
+
+
+def middle(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """At most SIDE pixels of y a side, and the x below them."""
+    step = math.lcm(model.multiple, model.factor)
+    most = max(step, SIDE // step * step)
+    starts = [max(0, side - most) // 2 // step * step for side in y.shape[-2:]]
+    cut = [slice(start, start + most) for start in starts]
+    below = [slice(s.start // model.factor, s.stop // model.factor) for s in cut]
+    return y[..., *cut], x[..., *below]
+
+
 # -- metrics ---------------------------------------------------------------------------------------
 
-_STRESS = {"task": ("sr", "vessels"), "tag": "stress"}
+_STRESS: dict[str, Any] = {"task": ("sr", "vessels"), "tag": "stress"}
 
 
 @metric("samples that are not finite", "samples", 0, 0, of="stress", **_STRESS)
 def nonfinite_samples(m: ScoredModel, s: Setting) -> Value:
     each = s.samples // (len(m.indices) * len(TEMPERATURES))
-    bad = (sampled(m, t, each)["nonfinite_samples"] for t in TEMPERATURES)
-    return Value(float(sum(bad)))
+    return Value(float(sum(sampled(m, t, each)["nonfinite_samples"] for t in TEMPERATURES)))
 
 
 @metric(
@@ -75,90 +135,3 @@ STRESS = (
     *("nonfinite_samples", "outside_range", "largest_value", "nonfinite_log_probs"),
     "reconstruction_error",
 )
-
-
-# -- what is counted -------------------------------------------------------------------------------
-
-
-def sampled(m: ScoredModel, temperature: float, each: int) -> dict[str, float]:
-    """`each` samples of v of every picture at one of TEMPERATURES, before the floor or the
-    threshold: how many hold a value that is not finite, the share of values outside [0, 1), the
-    largest |v|."""
-    model, draw = m.model, DRAW - TEMPERATURES.index(temperature)
-
-    def compute():
-        bad, outside, values, largest = 0, 0, 0, 0.0
-        for indices, y, x, _ in m.batches(f"temperature {temperature:g}"):
-            y, x = middle(model, y, x)
-            keyed = noise.keyed(m.options.seed, indices, draw)
-            for v in draws(model, x, each, temperature, keyed, y.numel()):
-                finite = v.isfinite()
-                bad += int((~finite.flatten(1).all(1)).sum())
-                low = -HALF_WIDTH if isinstance(model, DiscretisedLogistic) else 0.0  # it rounds
-                outside += int((~((v >= low) & (v < 1 + low))).sum())
-                values += v.numel()
-                largest = max(largest, v[finite].abs().max().item() if finite.any() else LOST)
-        return {
-            "nonfinite_samples": bad,
-            "outside_range": outside / values,
-            "largest_value": min(largest, LOST),
-        }
-
-    return m.once(("stress", temperature, each), compute)
-
-
-def draws(
-    model: ConditionalModel,
-    x: Tensor,
-    n: int,
-    temperature: float,
-    keyed: list[torch.Generator],
-    entries: int,
-) -> Iterator[Tensor]:
-    """n samples of v for each x, (B or more, C, H, W), a few in memory at once; `entries` of y."""
-    batch, chunk, h = len(x), per_pass(entries), model.condition(x)
-    keyed = noise.repeated(keyed, n)
-    for start in range(0, n, chunk):
-        stop = min(start + chunk, n)
-        part = keyed[start * batch : stop * batch]
-        yield model.draw(h, stop - start, temperature, part).flatten(0, 1)
-
-
-def there_and_back(m: ScoredModel) -> dict[str, float]:
-    """For every picture, y itself and one sample at temperature 1: how many of the log p(y|x) are
-    not finite (a sample without labels counts), and the worst |v - f^-1(f(v))|."""
-    model = m.model
-
-    def compute():
-        bad, worst = 0, 0.0
-        for indices, y, x, _ in m.batches("log p"):
-            y, x = middle(model, y, x)
-            keyed = noise.keyed(m.options.seed, indices, DRAW)
-            for target in (y, model.sample(x, 1, 1.0, keyed)[0]):
-                whole = target.isfinite().flatten(1).all(1)
-                bad += int((~whole).sum())
-                given = [index for index, fine in zip(indices, whole, strict=True) if fine]
-                if not given:
-                    worst = LOST
-                    continue
-                pair = target[whole], x[whole]
-                keyed = noise.keyed(m.options.seed, given)
-                bad += int((~model.log_prob(*pair, keyed).isfinite()).sum())
-                if not m.has_mean:
-                    keyed = noise.keyed(m.options.seed, given)
-                    error = model.reconstruction_error(*pair, keyed)
-                    worst = max(worst, min(error, LOST) if math.isfinite(error) else LOST)
-        return {"nonfinite_log_probs": bad, "reconstruction_error": worst}
-
-    return m.once(("there and back",), compute)
-
-
-def middle(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """At most SIDE pixels of y a side, and the x below them."""
-    step = math.lcm(model.multiple, model.factor)
-    most = max(step, SIDE // step * step)
-    sides = [(max(0, s - most) // 2 // step * step, min(s, most)) for s in y.shape[-2:]]
-    (top, height), (left, width) = sides
-    y = y[..., top : top + height, left : left + width]
-    (top, height), (left, width) = ((a // model.factor, b // model.factor) for a, b in sides)
-    return y, x[..., top : top + height, left : left + width]

@@ -9,6 +9,8 @@ bicubic interpolation, and where it has a sense of the truth.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +23,13 @@ from cnf.replication.metrics import (
     jackknife,
     mean_se,
     metric,
+    numbers,
     textures,
     uncertainty,
 )
 from cnf.replication.metrics.pictures import MAX_PSNR, fidelity, luma
-from cnf.replication.scored_model import ScoredModel
+from cnf.replication.scored_model import ScoredModel, once
 from cnf.resample import imresize_half
-
-FIDELITY = ("psnr", "ssim", "psnr_rgb", "ssim_rgb")
 
 
 class Look(NamedTuple):
@@ -73,124 +74,105 @@ def consistency(picture: Tensor, x: Tensor) -> float:
 # -- what is computed once -------------------------------------------------------------------------
 
 
+@once
 def drawn(m: ScoredModel, temperature: float, n: int) -> Drawn:
     """One pass over n samples of every picture."""
-
-    def compute():
-        found = Drawn([], [], [])
-        for index, x, samples in m.drawn(temperature, n):
-            found.first.append(look(m, index, samples[0].float(), x))
-            if temperature == 1 and n > 1 and not m.has_mean:
-                found.mean.append(look(m, index, samples.float().mean(0), x))
-            if n > 1:
-                keyed = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
-                found.spread.append(uncertainty.spread(m.images[index].y, samples, keyed))
-        return found
-
-    return m.once(("drawn", temperature, n), compute)
+    found = Drawn([], [], [])
+    for index, x, samples in m.drawn(temperature, n):
+        found.first.append(look(m, index, samples[0].float(), x))
+        if temperature == 1 and n > 1 and not m.has_mean:
+            found.mean.append(look(m, index, samples.float().mean(0), x))
+        if n > 1:
+            keyed = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
+            found.spread.append(uncertainty.spread(m.images[index].y, samples, keyed))
+    return found
 
 
 def looks(m: ScoredModel, s: Setting) -> list[Look]:
     """Looks at the answers that a setting asks for; those of a pass over many samples serve."""
-    if m.reference is None and s.samples == 1:
-        for n in (m.samples, 1):
-            if m.has(("drawn", s.temperature, n)):
-                return drawn(m, s.temperature, n).first
-        return drawn(m, s.temperature, 1).first
-    if m.reference is None and not m.has_mean:
-        return drawn(m, 1.0, s.samples).mean
-    pairs = zip(m.indices, m.maps(s), strict=True)
-    return m.once(("looks",), lambda: [look(m, i, p.float(), m.x(i)) for i, p in pairs])
+    if m.reference == "truth":
+        return truth(m)
+    if m.has_mean and s.samples != 1:
+        return looks_at_means(m)
+    if s.samples == 1:
+        n = m.samples if (drawn, s.temperature, m.samples) in m.kept else 1
+        return drawn(m, s.temperature, n).first
+    return drawn(m, 1.0, s.samples).mean
 
 
+@once
+def looks_at_means(m: ScoredModel) -> list[Look]:
+    """Looks at the means of a model that says its own, or at a reference."""
+    pairs = zip(m.indices, m.maps(Setting(samples=0)), strict=True)
+    return [look(m, i, picture.float(), m.x(i)) for i, picture in pairs]
+
+
+@once
 def truth(m: ScoredModel) -> list[Look]:
     """Looks at y itself, without PSNR and consistency."""
-
-    def compute():
-        ys = (luma(m.images[index].y) for index in m.indices)
-        return [Look({}, math.nan, textures.spectrum(y), textures.gradients(y)) for y in ys]
-
-    return m.once(("looks", "truth"), compute)
+    ys = (luma(m.images[index].y) for index in m.indices)
+    return [Look({}, math.nan, textures.spectrum(y), textures.gradients(y)) for y in ys]
 
 
 # -- metrics ---------------------------------------------------------------------------------------
 
+_SR: dict[str, Any] = {"task": "sr", "of": "both", "references": ("bicubic",)}
 
-def _fidelity(name: str, title: str, unit: str, digits: int, tolerance: float, tag: str) -> None:
-    @metric(
-        *(title, unit, digits, tolerance),
-        **{"name": name, "task": "sr", "of": ("mean", "sample"), "tag": tag, "each_x": True},
-        references=("bicubic",),
-    )
+
+def _fidelity(name: str, *how: Any, tag: str) -> None:
+    @metric(*how, name=name, tag=tag, each_x=True, **_SR)
     def of(m: ScoredModel, s: Setting) -> Value | None:
         if not m.images.is_photographs:
             return None
-        found = [one.fidelity[s.protocol or "standard"][name] for one in looks(m, s)]
-        return Value(*mean_se(np.array(found)))
+        return mean_se([one.fidelity[s.protocol or "standard"][name] for one in looks(m, s)])
 
 
-_fidelity("psnr", "PSNR", "dB", 2, 0.01, "basic")
-_fidelity("ssim", "SSIM", "1", 4, 1e-4, "basic")
-_fidelity("psnr_rgb", "PSNR (RGB)", "dB", 2, 0.01, "full")
-_fidelity("ssim_rgb", "SSIM (RGB)", "1", 4, 1e-4, "full")
-
-_BOTH: dict[str, Any] = {"task": "sr", "of": ("mean", "sample"), "references": ("bicubic",)}
-_ALL = _BOTH | {"references": ("bicubic", "truth")}
+_fidelity("psnr", "PSNR", "dB", 2, 0.01, tag="basic")
+_fidelity("ssim", "SSIM", "1", 4, 1e-4, tag="basic")
+_fidelity("psnr_rgb", "PSNR (RGB)", "dB", 2, 0.01, tag="full")
+_fidelity("ssim_rgb", "SSIM (RGB)", "1", 4, 1e-4, tag="full")
 
 
-@metric("PSNR, halved, against x,", "dB", 2, 0.02, name="consistency", **_BOTH)
+@metric("PSNR, halved, against x,", "dB", 2, 0.02, name="consistency", **_SR)
 def _consistency(m: ScoredModel, s: Setting) -> Value:
-    return Value(*mean_se(np.array([one.consistency for one in looks(m, s)])))
+    return mean_se([one.consistency for one in looks(m, s)])
 
 
-def ratios(m: ScoredModel, s: Setting, band: str) -> np.ndarray:
-    """Power in a band over that of the truth an image, dB, (N,)."""
-    pairs = zip(looks(m, s), truth(m), strict=True)
-    return np.array(
-        [textures.band(*a.spectrum, band) - textures.band(*b.spectrum, band) for a, b in pairs]
-    )
+def _power(band: str, title: str) -> None:
+    @metric(title, "dB", 2, 0.01, name=f"power_{band}", **_SR)
+    def of(m: ScoredModel, s: Setting) -> Value:
+        pairs = zip(looks(m, s), truth(m), strict=True)
+        powers = [[textures.band(*one.spectrum, band) for one in pair] for pair in pairs]
+        return mean_se([ours - true for ours, true in powers])
 
 
-@metric("power up to 1/8 cycle a pixel, over the truth's,", "dB", 2, 0.01, **_BOTH)
-def power_low(m: ScoredModel, s: Setting) -> Value:
-    return Value(*mean_se(ratios(m, s, "low")))
+_power("low", "power up to 1/8 cycle a pixel, over the truth's,")
+_power("mid", "power from 1/8 to 1/4, over the truth's,")
+_power("high", "power from 1/4 to 1/2, over the truth's,")
 
 
-@metric("power from 1/8 to 1/4, over the truth's,", "dB", 2, 0.01, **_BOTH)
-def power_mid(m: ScoredModel, s: Setting) -> Value:
-    return Value(*mean_se(ratios(m, s, "mid")))
-
-
-@metric("power from 1/4 to 1/2, over the truth's,", "dB", 2, 0.01, **_BOTH)
-def power_high(m: ScoredModel, s: Setting) -> Value:
-    return Value(*mean_se(ratios(m, s, "high")))
-
-
-def moments(m: ScoredModel, s: Setting) -> np.ndarray:
-    """Sums over the gradients of each picture, (N, MOMENTS)."""
-    found = truth(m) if m.reference == "truth" else looks(m, s)
-    return np.array([one.gradients[: textures.MOMENTS] for one in found])
-
-
-@metric("mean |gradient|", "grey levels", 2, 0.01, **_ALL)
+@metric("mean |gradient|", "grey levels", 2, 0.01, **_SR | {"references": ("bicubic", "truth")})
 def gradient(m: ScoredModel, s: Setting) -> Value:
-    return Value(*jackknife(moments(m, s), textures.mean_gradient))
+    return jackknife(np.array([one.gradients for one in looks(m, s)]), textures.mean_gradient)
 
 
-@metric("kurtosis of gradients", "1", 1, 0.05, factor=1.01, **_ALL)
+@metric(
+    *("kurtosis of gradients", "1", 1, 0.05),
+    **_SR | {"factor": 1.01, "references": ("bicubic", "truth")},
+)
 def gradient_kurtosis(m: ScoredModel, s: Setting) -> Value:
-    return Value(*jackknife(moments(m, s), textures.kurtosis))
+    return jackknife(np.array([one.gradients for one in looks(m, s)]), textures.kurtosis)
 
 
-@metric("distance of gradients to the truth's", "grey levels", 3, 0.01, **_BOTH)
+@metric("distance of gradients to the truth's", "grey levels", 3, 0.01, **_SR)
 def gradient_distance(m: ScoredModel, s: Setting) -> Value:
     pairs = zip(looks(m, s), truth(m), strict=True)
     sums = np.array([np.concatenate([a.gradients, b.gradients]) for a, b in pairs])
-    return Value(*jackknife(sums, textures.distance))
+    return jackknife(sums, textures.distance)
 
 
 def spreads(m: ScoredModel, s: Setting, part: str) -> np.ndarray:
-    """What each picture adds to `uncertainty.Spread`, (N, ...)."""
+    """What each picture adds to a part of `uncertainty.Spread`, (N, ...)."""
     return np.array([getattr(one, part) for one in drawn(m, s.temperature, s.samples).spread])
 
 
@@ -199,33 +181,27 @@ _MANY: dict[str, Any] = {"task": "sr", "of": "samples"}
 
 @metric("deviation of samples over error of their mean", "1", 3, 2e-3, **_MANY)
 def spread_skill(m: ScoredModel, s: Setting) -> Value:
-    ratio = lambda sums: uncertainty.spread_skill(sums, s.samples)  # noqa: E731
-    return Value(*jackknife(spreads(m, s, "moments"), ratio))
+    return jackknife(spreads(m, s, "moments"), partial(uncertainty.spread_skill, n=s.samples))
 
 
 @metric("correlation of deviation and error", "1", 3, 2e-3, **_MANY)
 def deviation_correlation(m: ScoredModel, s: Setting) -> Value:
-    return Value(*jackknife(spreads(m, s, "moments"), uncertainty.correlation))
+    return jackknife(spreads(m, s, "moments"), uncertainty.correlation)
 
 
-@metric("coverage of 50 % intervals", "1", 3, 2e-3, **_MANY)
-def coverage_50(m: ScoredModel, s: Setting) -> Value:
-    return Value(*jackknife(spreads(m, s, "ranks"), lambda r: uncertainty.coverage_at(r, 0.5)))
+def _of_ranks(name: str, title: str, statistic: Callable, **more: Any) -> None:
+    @metric(title, "1", 3, 2e-3, name=name, **_MANY, **more)
+    def of(m: ScoredModel, s: Setting) -> Value:
+        return jackknife(spreads(m, s, "ranks"), statistic)
 
 
-@metric("coverage of 90 % intervals", "1", 3, 2e-3, **_MANY)
-def coverage_90(m: ScoredModel, s: Setting) -> Value:
-    return Value(*jackknife(spreads(m, s, "ranks"), lambda r: uncertainty.coverage_at(r, 0.9)))
-
-
-@metric("mean error of coverage", "1", 3, 2e-3, **_MANY)
-def coverage_error(m: ScoredModel, s: Setting) -> Value:
-    return Value(*jackknife(spreads(m, s, "ranks"), uncertainty.coverage_error))
-
-
-@metric("chi-square of ranks, an entry", "1", 3, 2e-3, factor=1.01, **_MANY)
-def rank_distance(m: ScoredModel, s: Setting) -> Value:
-    return Value(*jackknife(spreads(m, s, "ranks"), uncertainty.rank_distance))
+for _percent in (50, 90):
+    _at = partial(uncertainty.coverage_at, level=_percent / 100)
+    _of_ranks(f"coverage_{_percent}", f"coverage of {_percent} % intervals", _at)
+_of_ranks("coverage_error", "mean error of coverage", uncertainty.coverage_error)
+_of_ranks(
+    *("rank_distance", "chi-square of ranks, an entry", uncertainty.rank_distance), factor=1.01
+)
 
 
 # -- beside the values -----------------------------------------------------------------------------
@@ -235,55 +211,45 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """PSNR and SSIM of the point estimate an image, with --full by protocol; {} for patches."""
     if not m.samples or not m.images.is_photographs:
         return {}
-    found = looks(m, Setting(temperature=1.0, samples=0 if m.has_mean else m.samples))
     kind, end = (protocol(m), f"_{protocol(m)}") if m.options.full else ("standard", "")
-    return {
-        name + end: np.array([one.fidelity[kind][name] for one in found]) for name in FIDELITY[:2]
-    }
+    found = [one.fidelity[kind] for one in looks(m, m.mean)]
+    return {name + end: np.array([one[name] for one in found]) for name in ("psnr", "ssim")}
 
 
 def curves(m: ScoredModel) -> dict[str, Any]:
     """What plots need, as JSON holds it: mean spectra (dB) and histograms of gradients of each kind
     of picture, and for each temperature ranks, coverage, and error against deviation."""
-    bicubic = m.reference_of("bicubic")
-    mean = Setting(temperature=1.0, samples=0 if m.has_mean else m.samples)
-    kinds = {"truth": truth(m), "bicubic": looks(bicubic, Setting()), "mean": looks(m, mean)}
-    temperatures = m.task.temperatures
+    bicubic, temperatures = m.reference_of("bicubic"), m.task.temperatures
+    kinds = {"truth": truth(m), "bicubic": looks(bicubic, Setting()), "mean": looks(m, m.mean)}
     kinds |= {f"sample {t:g}": looks(m, Setting(t, 1)) for t in temperatures}
+    kinds = {kind: found for kind, found in kinds.items() if found}
     frequency = (np.arange(textures.ANNULI) + 0.5) / (2 * textures.ANNULI)
-    spectra, gradients = {}, {}
-    wide = 8  # so many counts of STEP are one of the histogram
-    for kind, found in ((k, some) for k, some in kinds.items() if some):
-        spectra[kind] = numbers(np.mean([textures.decibels(*one.spectrum) for one in found], 0))
-        counts = sum(one.gradients[textures.MOMENTS :] for one in found)
-        edge = -(-len(counts) // wide) * wide - len(counts)
-        parts = np.pad(counts, (edge // 2, edge - edge // 2)).reshape(-1, wide).sum(1)
-        gradients[kind] = numbers(parts / parts.sum())
-    start = -textures.LARGEST - textures.STEP * (edge // 2 + 0.5)
-    edges = start + wide * textures.STEP * np.arange(len(parts) + 1)
-    result = {
+    spectra, shares = {"cycles_per_pixel": frequency}, {"edges": textures.EDGES}
+    for kind, found in kinds.items():
+        spectra[kind] = np.mean([textures.decibels(*one.spectrum) for one in found], 0)
+        shares[kind] = textures.shares(sum(one.gradients for one in found))
+    return {
         "x": "rounded to 8 bits" if m.rounded_x else "not rounded",
         "samples": m.samples,
-        "spectrum_dB": {"cycles_per_pixel": numbers(frequency)} | spectra,
-        "gradient_share": {"edges": numbers(edges)} | gradients,
-        "uncertainty": {},
+        "spectrum_dB": {name: numbers(values) for name, values in spectra.items()},
+        "gradient_share": {name: numbers(values) for name, values in shares.items()},
+        "uncertainty": {
+            f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.samples > 1
+        },
     }
-    for temperature in temperatures[1:] if m.samples > 1 else ():
-        spread = drawn(m, temperature, m.samples).spread
-        ranks, bins = sum(one.ranks for one in spread), sum(one.bins for one in spread)
-        number, variance, squared = bins.T
-        result["uncertainty"][f"{temperature:g}"] = {
-            "ranks": numbers(ranks / ranks.sum()),
-            "nominal": numbers(uncertainty.nominal(m.samples)),
-            "coverage": numbers(uncertainty.coverage(ranks)),
-            "deviation_edges": list(uncertainty.EDGES),
-            "entries": [int(value) for value in number],
-            "deviation": numbers(np.sqrt(variance / np.maximum(number, 1))),
-            "error": numbers(np.sqrt(squared / np.maximum(number, 1))),
-        }
-    return result
 
 
-def numbers(values: Any) -> list[float]:
-    """Five digits each, as JSON holds them."""
-    return [float(f"{value:.5g}") for value in values]
+def uncertainty_at(m: ScoredModel, temperature: float) -> dict[str, Any]:
+    """Ranks and coverage, and error by deviation, of all pictures together."""
+    spread = drawn(m, temperature, m.samples).spread
+    ranks, bins = sum(one.ranks for one in spread), sum(one.bins for one in spread)
+    number, variance, squared = bins.T
+    return {
+        "ranks": numbers(ranks / ranks.sum()),
+        "nominal": numbers(uncertainty.nominal(m.samples)),
+        "coverage": numbers(uncertainty.coverage(ranks)),
+        "deviation_edges": list(uncertainty.EDGES),
+        "entries": [int(value) for value in number],
+        "deviation": numbers(np.sqrt(variance / np.maximum(number, 1))),
+        "error": numbers(np.sqrt(squared / np.maximum(number, 1))),
+    }

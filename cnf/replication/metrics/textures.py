@@ -13,7 +13,7 @@ LPIPS is not computed: no package ships the weights that it needs.
 """
 
 import numpy as np
-from scipy.signal.windows import hann
+import scipy
 
 ANNULI = 16  # of 1/32 cycle a pixel each, up to 1/2
 BANDS = {"low": slice(0, 4), "mid": slice(4, 8), "high": slice(8, 16)}  # to 1/8, 1/4, 1/2
@@ -21,12 +21,14 @@ FLOOR = 0.01  # grey levels squared
 STEP = 1 / 4  # grey levels: gradients are counted to the nearest multiple
 LARGEST = 220  # grey levels, above every difference of Y
 MOMENTS = 4  # number, sum of |g|, of g^2, of g^4: they come before the counts
+WIDE = 8  # so many counts are one of a plotted histogram, from -LARGEST to LARGEST and a bit beyond
+EDGES = np.arange(-LARGEST - 3.5 * STEP, LARGEST + 5 * STEP, WIDE * STEP)
 
 
 def spectrum(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(power summed over the frequencies of each annulus, their number), each (ANNULI,), of Y
     (H,W). Annulus i holds i/32 < |f| <= (i+1)/32; the corners beyond 1/2 are left out."""
-    window = np.outer(*(hann(side, sym=False) for side in y.shape))
+    window = np.outer(*(scipy.signal.windows.hann(side, sym=False) for side in y.shape))
     flat = y - (window * y).sum() / window.sum()
     power = np.abs(np.fft.fft2(window * flat)) ** 2 / (window**2).sum()
     radius = np.hypot(np.fft.fftfreq(y.shape[0])[:, None], np.fft.fftfreq(y.shape[1]))
@@ -57,6 +59,12 @@ def gradients(y: np.ndarray) -> np.ndarray:
     return np.concatenate([moments, counts])
 
 
+def shares(sums: np.ndarray) -> np.ndarray:
+    """The share of gradients between each two of EDGES, of such sums of one or more pictures."""
+    parts = np.pad(sums[MOMENTS:], (3, 4)).reshape(-1, WIDE).sum(1)
+    return parts / parts.sum()
+
+
 def mean_gradient(sums: np.ndarray) -> np.ndarray:
     """Mean |g|, grey levels."""
     return sums[..., 1] / sums[..., 0]
@@ -70,7 +78,5 @@ def kurtosis(sums: np.ndarray) -> np.ndarray:
 def distance(sums: np.ndarray) -> np.ndarray:
     """Wasserstein distance of two distributions of gradients, grey levels; `sums` holds those of
     one, then those of the other, along the last axis."""
-    one, other = (
-        half[..., MOMENTS:] / half[..., :1] for half in np.split(sums, 2, axis=sums.ndim - 1)
-    )
+    one, other = (half[..., MOMENTS:] / half[..., :1] for half in np.split(sums, 2, -1))
     return STEP * np.abs(np.cumsum(one - other, -1)).sum(-1)

@@ -7,14 +7,14 @@ is dozens, and 64 draws come no nearer; on a crop of 8x8 it is small, and 1024 d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from cnf import noise
 from cnf.errors import DataError
 from cnf.flow import ConditionalFlow
 from cnf.noise import Generator
@@ -70,13 +70,19 @@ def log_weights(
     if num < 1:
         raise ValueError(f"num = {num}: draw at least one weight")
     h, found = model.condition(x), []
-    at_once = max(1, ENTRIES // y.numel())
-    for start in range(0, num, at_once):
-        n = min(at_once, num - start)
+    for n, generators in _parts(num, y.numel(), generator):
         many = [level.repeat(n, 1, 1, 1) for level in h]
-        terms = model.encode(y.repeat(n, 1, 1, 1), many, _repeated(generator, n))[1]
+        terms = model.encode(y.repeat(n, 1, 1, 1), many, generators)[1]
         found.append(terms.double().unflatten(0, (n, len(y))))
     return torch.cat(found).T.cpu().numpy()
+
+
+def _parts(num: int, entries: int, generator: Generator) -> Iterator[tuple[int, Generator]]:
+    """How many of `num` draws are made at once, and their noise: one stream a picture."""
+    at_once = max(1, ENTRIES // entries)
+    for start in range(0, num, at_once):
+        n = min(at_once, num - start)
+        yield n, generator * n if isinstance(generator, list) else generator
 
 
 def curve(log_w: np.ndarray, dims: int, sizes: Sequence[int] = SIZES) -> MCurve:
@@ -85,27 +91,20 @@ def curve(log_w: np.ndarray, dims: int, sizes: Sequence[int] = SIZES) -> MCurve:
 
     Raises ValueError for an M that is not in 1..n.
     """
-    number, n = log_w.shape
+    n = log_w.shape[1]
     bad = [m for m in sizes if not 1 <= m <= n or m != int(m)]
     if bad or not len(sizes):
         raise ValueError(f"M = {bad}: choose whole numbers from 1 to the {n} draws there are")
-    by_size = np.stack([_bound(log_w, int(m)) for m in sizes], 1)  # (B, S), nats
-    bits = -by_size / (dims * math.log(2))
-    gains = (by_size - log_w.mean(1, keepdims=True)) / (dims * math.log(2))
-    root = math.sqrt(number)
-
-    def error(values: np.ndarray) -> np.ndarray:
-        return values.std(0, ddof=1) / root if number > 1 else np.full(len(sizes), np.nan)
-
-    return MCurve(
-        np.array(sizes),
-        bits.mean(0),
-        error(bits),
-        gains.mean(0),
-        error(gains),
-        float(log_w.std(1, ddof=1).mean()) if n > 1 else math.nan,
-        float(effective(log_w).mean()),
-    )
+    bounds = []  # log of the mean of m weights, averaged over disjoint groups of them, (B,)
+    for m in sizes:
+        groups = log_w[:, : n // m * m].reshape(len(log_w), -1, m)
+        bounds.append((np.logaddexp.reduce(groups, 2) - math.log(m)).mean(1))
+    nats = np.stack(bounds, 1)
+    bits = pd.DataFrame(-nats / (dims * math.log(2)))
+    gains = pd.DataFrame((nats - log_w.mean(1, keepdims=True)) / (dims * math.log(2)))
+    means = (of.to_numpy() for of in (bits.mean(), bits.sem(), gains.mean(), gains.sem()))
+    spread = pd.DataFrame(log_w).std(axis=1).mean()
+    return MCurve(np.array(sizes), *means, float(spread), float(effective(log_w).mean()))
 
 
 def effective(log_w: np.ndarray) -> np.ndarray:
@@ -135,58 +134,41 @@ def frequency(
     """The share of `num` samples given x that are y, entry for entry, (B,): log P(y|x) without a
     bound, for y that are likely enough to be drawn."""
     h, found = model.condition(x), torch.zeros(len(y))
-    at_once = max(1, ENTRIES // y.numel())
-    for start in range(0, num, at_once):
-        n = min(at_once, num - start)
-        drawn = model.labels(model.draw(h, n, 1.0, _repeated(generator, n)))
-        same = (drawn == y).flatten(2).all(2)
-        found += same.sum(0).cpu()
+    for n, generators in _parts(num, y.numel(), generator):
+        drawn = model.labels(model.draw(h, n, 1.0, generators))
+        found += (drawn == y).flatten(2).all(2).sum(0).cpu()
     return (found / num).double().numpy()
 
 
 def crops(
     images: ImageSet, count: int, side: int = SIDE, seed: int = 0
-) -> tuple[Tensor, Tensor, list[int]]:
+) -> tuple[Tensor, Tensor]:
     """`count` crops of side x side that lie inside the field of view, anywhere in it, from each
-    picture in turn: y float (B,1,side,side), x float (B,3,side,side), and the picture of each.
+    picture in turn: y float (B,1,side,side), x float (B,3,side,side).
 
     Raises DataError if there is no room for one.
     """
     rng = np.random.default_rng(seed)
-    places, ys, xs, which = {}, [], [], []
+    places: dict[int, np.ndarray] = {}
+    ys, xs = [], []
     for k in range(count):
         index = k % len(images)
         example = images[index]
         if index not in places:
-            fov = np.ones(example.y.shape[-2:], bool) if example.fov is None else example.fov
-            places[index] = _corners(np.asarray(fov) > 0, side)
+            fov = np.ones(example.y.shape[-2:]) if example.fov is None else example.fov.numpy()
+            places[index] = corners(fov > 0, side)
         if not len(places[index]):
             raise DataError(f"no crop of {side}x{side} fits into the view of '{example.name}'")
-        top, left = places[index][rng.integers(len(places[index]))]
+        top, left = rng.choice(places[index])
         window = np.s_[:, top : top + side, left : left + side]
         ys.append(example.y[window].float())
         xs.append(example.x[window].float())
-        which.append(index)
-    return torch.stack(ys), torch.stack(xs), which
+    return torch.stack(ys), torch.stack(xs)
 
 
-def _corners(fov: np.ndarray, side: int) -> np.ndarray:
+def corners(fov: np.ndarray, side: int) -> np.ndarray:
     """Upper left corners of all squares inside, (n,2)."""
-    total = np.pad(fov.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    inside = total[side:, side:] - total[side:, :-side] - total[:-side, side:]
-    return np.argwhere(inside + total[:-side, :-side] == side**2)
-
-
-def _bound(log_w: np.ndarray, m: int) -> np.ndarray:
-    """log of the mean of m weights, averaged over disjoint groups of them, (B,)."""
-    groups = log_w[:, : log_w.shape[1] // m * m].reshape(len(log_w), -1, m)
-    return (np.logaddexp.reduce(groups, 2) - math.log(m)).mean(1)
-
-
-def _repeated(generator: Generator, n: int) -> Generator:
-    """A keyed generator for n pictures each, sample-major, in one stream a picture."""
-    if isinstance(generator, (list, tuple)):
-        return [g for _ in range(n) for g in generator]
-    if isinstance(generator, noise.Window | noise.Rows):
-        raise ValueError(f"{type(generator).__name__}: give one generator, or one a picture")
-    return generator
+    if min(fov.shape) < side:
+        return np.zeros((0, 2), int)
+    squares = np.lib.stride_tricks.sliding_window_view(fov, (side, side))
+    return np.argwhere(squares.all((2, 3)))
