@@ -148,6 +148,7 @@ def bins_alike(right, sums):
 
 # -- the mistakes ----------------------------------------------------------------------------------
 
+SSIM = "replication.metrics.pictures.skimage.metrics"
 LAYERS, FORMULAS, FORMS = "laws/test_layers.py", "laws/test_formulas.py", "laws/test_forms.py"
 MODELS, LOOP, PICTURES = (
     "laws/test_models.py",
@@ -437,9 +438,9 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.metrics.pictures.inside", "PSNR with the border", itself),
     ],
     "evaluation/test_ssim.py": [
-        ("replication.metrics.pictures.structural_similarity", "SSIM with a uniform window",
+        (f"{SSIM}.structural_similarity", "SSIM with a uniform window",
          lambda right, *a, **k: right(*a, **k | {"gaussian_weights": False, "win_size": 11})),
-        ("replication.metrics.pictures.structural_similarity", "SSIM with sample covariance",
+        (f"{SSIM}.structural_similarity", "SSIM with sample covariance",
          lambda right, *a, **k: right(*a, **k | {"use_sample_covariance": True})),
     ],
     f"{PICTURES}::test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors": [
@@ -461,13 +462,15 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, y: right(np.repeat(y.mean(0)[None], len(y), 0))),
     ],
     "evaluation/test_shapes.py": [
-        ("replication.metrics.shapes.measure.label", "pixels that touch by a corner are two pieces",
+        ("replication.metrics.shapes.skimage.measure.label",
+         "pixels that touch by a corner are two pieces",
          lambda right, mask, **k: right(mask, **k | {"connectivity": 1})),
         ("replication.metrics.shapes.inside", "pixels outside the field of view count",
          lambda right, mask, fov: right(mask, fov | True)),
         ("replication.metrics.shapes.np.roll", "a run over the seam of the circle is two",
          lambda right, values, n, *a: right(values, n, *a) if a else np.r_[False, values[:-1]]),
-        ("replication.metrics.shapes.skeletonize", "whole vessels for their centre lines", itself),
+        ("replication.metrics.shapes.skimage.morphology.skeletonize",
+         "whole vessels for their centre lines", itself),
     ],
     "evaluation/test_calibration.py": [
         ("replication.metrics.calibration.table", "pixels that are all but certain count",

@@ -22,8 +22,15 @@ from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
 from cnf.replication.distributed import choose_device
-from cnf.replication.metrics import METRICS, Metric, Setting, Value
-from cnf.replication.metrics import stress, superresolution, vessels
+from cnf.replication.metrics import (
+    METRICS,
+    Metric,
+    Setting,
+    Value,
+    stress,
+    superresolution,
+    vessels,
+)
 from cnf.replication.results import REFERENCES, RESULTS, Row
 from cnf.replication.scored_model import Options, ScoredModel, once
 
@@ -85,7 +92,9 @@ def evaluate(
     if (reference := str(run).replace("-", " ")) in REFERENCES:
         if on is None:
             raise ConfigError(f"{run} answers on any image set: name one with --on")
-        rows = score(ScoredModel(None, load(on, split, root), asked, reference=reference), tags, made)
+        rows = score(
+            ScoredModel(None, load(on, split, root), asked, reference=reference), tags, made
+        )
         if not rows:
             raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
         store.write(rows, results if publish else Path("runs"))

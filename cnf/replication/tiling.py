@@ -101,18 +101,17 @@ def features_reach(features: Features) -> int:
     if not convs:
         return 0
     side = 2 * math.lcm(features.multiple, features.factor, 4)
-    found = []
+    positions, reaches = [], []
 
     def note(conv: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
-        position = side // inputs[0].shape[-1]
-        found.append((position, position * radius(conv)))
+        positions.append(side // inputs[0].shape[-1])
+        reaches.append(positions[-1] * radius(conv))
 
     hooks = [conv.register_forward_hook(note) for conv in convs]
     small = side // features.factor
     features(convs[0].weight.new_zeros(1, 3, small, small))
     for hook in hooks:
         hook.remove()
-    positions, reaches = zip(*found, strict=True)
     return sum(reaches) + max(positions) - min(positions)
 
 
@@ -130,23 +129,16 @@ class Tiles:
 
     def __iter__(self) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
         """(rows, columns) of every tile, margin included, and those of its core."""
-        for (tall, high), (wide, broad) in itertools.product(*map(self._cut, self.size)):
-            yield (tall, wide), (high, broad)
-
-    def __len__(self) -> int:
-        return math.prod(-(-side // self.side) for side in self.size)
+        for corner in itertools.product(*(range(0, length, self.side) for length in self.size)):
+            pairs = list(zip(corner, self.size, strict=True))
+            cores = (slice(at, min(length, at + self.side)) for at, length in pairs)
+            around = self.side + self.margin
+            wide = (slice(max(0, a - self.margin), min(n, a + around)) for a, n in pairs)
+            yield tuple(wide), tuple(cores)
 
     def __str__(self) -> str:
         rows, columns = (-(-side // self.side) for side in self.size)
         return f"{rows}x{columns} tiles of {self.side} pixels a side, margin {self.margin}"
-
-    def _cut(self, length: int) -> list[tuple[slice, slice]]:
-        """The (tile, core) pairs along a side of the picture."""
-        cores = (slice(a, min(length, a + self.side)) for a in range(0, length, self.side))
-        return [
-            (slice(max(0, c.start - self.margin), min(length, c.stop + self.margin)), c)
-            for c in cores
-        ]
 
 
 def plan(model: ConditionalModel, size: tuple[int, int], side: int | None = None) -> Tiles | None:
@@ -191,15 +183,13 @@ def in_tiles(
     if tiles is None:
         return apply(x.to(device), keyed())[0, :, :height, :width].cpu()
     whole = None
-    for (tall, wide), (high, broad) in tqdm(tiles, "tiles", disable=None, leave=False):
-        part = x[..., *(slice(s.start // factor, s.stop // factor) for s in (tall, wide))]
-        shape = tall.stop - tall.start, wide.stop - wide.start
-        window = noise.Window(keyed(), tiles.size, shape, tall.start, wide.start)
+    for tile, core in tqdm(list(tiles), "tiles", disable=None, leave=False):
+        part = x[..., *(slice(s.start // factor, s.stop // factor) for s in tile)]
+        shape = tuple(s.stop - s.start for s in tile)
+        window = noise.Window(keyed(), tiles.size, shape, *(s.start for s in tile))
         y = apply(part.to(device), window)[0].cpu()
         whole = y.new_empty(len(y), *tiles.size) if whole is None else whole
-        inside = (
-            slice(core.start - tile.start, core.stop - tile.start)
-            for tile, core in ((tall, high), (wide, broad))
-        )
-        whole[:, high, broad] = y[:, *inside]
+        pairs = zip(tile, core, strict=True)
+        inside = (slice(c.start - t.start, c.stop - t.start) for t, c in pairs)
+        whole[:, *core] = y[:, *inside]
     return whole[:, :height, :width]

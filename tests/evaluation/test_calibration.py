@@ -85,7 +85,7 @@ def test_images_add_up_and_leave_one_out_gives_an_error_bar():
     p = draws().reshape(10, -1)
     y = labels(p)
     sums = calibration.table(list(p), list(y))
-    value, error = jackknife(sums, calibration.error_of)
+    value, error, _ = jackknife(sums, calibration.error_of)
     assert value == pytest.approx(calibration.calibration_error(p, y), rel=1e-12)
     assert 0 < error < 0.005
     counts, total_p, total_y = sums.sum(0).reshape(3, -1)

@@ -16,7 +16,7 @@ from cnf.errors import CheckpointError, ConfigError, DataError, ResultsError, Tr
 from cnf.replication import evaluate, report, reproduce, results, run_folder
 from cnf.replication.data import load
 from cnf.replication.evaluate import settings
-from cnf.replication.metrics import METRICS, Value, metric, vessels
+from cnf.replication.metrics import METRICS, Value, mean_se, metric, vessels
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results import REFERENCES
 from cnf.replication.scored_model import Options, ScoredModel
@@ -176,7 +176,7 @@ def test_adding_a_metric_is_one_function(make_run, tmp_path):
         @metric("share of dark pixels", "1", digits=2, tolerance=1e-6, task="sr", of="sample")
         def darkness(m: ScoredModel, s) -> Value:
             found = [(one < 128).double().mean().item() for one in m.singles(s.temperature)]
-            return Value(*evaluate.vessels.mean_se(np.array(found)))
+            return mean_se(np.array(found))
 
         options = {"full": True, "samples": 2, "publish": True, "results": tmp_path / "results"}
         rows = evaluate.evaluate(make_run("sr-flow"), "embedded-sr", **options)

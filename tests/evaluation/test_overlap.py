@@ -4,29 +4,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from cnf.replication.metrics.overlap import (
-    best_threshold,
-    f_score,
-    histogram,
-    pooled_f,
-    pr_area,
-    roc_area,
-)
+from cnf.replication.metrics import jackknife
+from cnf.replication.metrics.overlap import best_threshold, f_score, histogram, pr_area, roc_area
 
 
 @pytest.mark.equation("eq-retina-f")
 def test_f_by_hand():
     found = np.array([[3, 1, 2], [0, 0, 0], [0, 4, 0]])
     np.testing.assert_allclose(f_score(found), [6 / 9, 1.0, 0.0])
-    assert pooled_f(found)[0] == pytest.approx(6 / 13)
+    assert jackknife(found, f_score).value == pytest.approx(6 / 13)
 
 
 def test_error_of_pooled_f_is_the_jackknife():
     found = np.array([[3, 1, 2], [5, 2, 1], [4, 0, 6]])
-    value, error = pooled_f(found)
-    without = [pooled_f(np.delete(found, i, 0))[0] for i in range(3)]
+    error = jackknife(found, f_score).standard_error
+    without = [jackknife(np.delete(found, i, 0), f_score).value for i in range(3)]
     assert error == pytest.approx(np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2)))
-    assert pooled_f(found[:1])[1] is None
+    assert jackknife(found[:1], f_score).standard_error is None
 
 
 def test_best_threshold_beats_every_other():

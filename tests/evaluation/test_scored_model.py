@@ -190,8 +190,8 @@ def test_temperature_reaches_the_single_sample(scored):
 
 
 def test_standard_error_is_over_images():
-    assert mean_se(np.array([1.0, 2.0, 3.0])) == (2.0, pytest.approx(1 / math.sqrt(3)))
-    assert mean_se(np.array([1.0])) == (1.0, None)
+    assert mean_se(np.array([1.0, 2.0, 3.0])) == (2.0, pytest.approx(1 / math.sqrt(3)), {})
+    assert mean_se(np.array([1.0])) == (1.0, None, {})
 
 
 @pytest.mark.parametrize(

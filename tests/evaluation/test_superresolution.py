@@ -120,7 +120,7 @@ def test_consistency_of_a_shift_is_the_shift():
 
 def test_what_is_like_the_truth_scores_like_the_truth(m):
     bicubic = m.reference_of("bicubic")
-    bicubic.once(("bicubic",), lambda: [e.y.float() for e in m.images])
+    bicubic.kept[ScoredModel.bicubic,] = [e.y.float() for e in m.images]
     for name in ("psnr", "psnr_rgb", "consistency"):
         assert value(bicubic, name).value == pictures.MAX_PSNR
     assert value(bicubic, "ssim").value == pytest.approx(1)

@@ -107,6 +107,6 @@ def test_deviation_and_error_are_counted_entry_by_entry():
 def test_error_of_a_mean_by_the_jackknife_is_the_usual_one():
     values = np.random.default_rng(0).normal(size=12)
     sums = np.stack([values, np.ones(12)], 1)
-    value, error = jackknife(sums, lambda s: s[..., 0] / s[..., 1])
+    value, error, _ = jackknife(sums, lambda s: s[..., 0] / s[..., 1])
     assert value == pytest.approx(values.mean())
     assert error == pytest.approx(values.std(ddof=1) / np.sqrt(12))

@@ -100,9 +100,7 @@ def mean_se(values: np.ndarray, **also: Any) -> Value:
     return Value(float(np.mean(values)), error, also)
 
 
-def jackknife(
-    sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **also: Any
-) -> Value:
+def jackknife(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **also: Any) -> Value:
     """`function` of the sums of all images together, and its standard error by leaving out one
     image at a time.
 

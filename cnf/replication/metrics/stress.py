@@ -129,9 +129,3 @@ def nonfinite_log_probs(m: ScoredModel, s: Setting) -> Value:
 )
 def reconstruction_error(m: ScoredModel, s: Setting) -> Value | None:
     return None if m.has_mean else Value(there_and_back(m)["reconstruction_error"])
-
-
-STRESS = (
-    *("nonfinite_samples", "outside_range", "largest_value", "nonfinite_log_probs"),
-    "reconstruction_error",
-)

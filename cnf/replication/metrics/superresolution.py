@@ -233,9 +233,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
         "samples": m.samples,
         "spectrum_dB": {name: numbers(values) for name, values in spectra.items()},
         "gradient_share": {name: numbers(values) for name, values in shares.items()},
-        "uncertainty": {
-            f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.samples > 1
-        },
+        "uncertainty": {f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.samples > 1},
     }
 
 

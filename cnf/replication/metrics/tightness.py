@@ -140,9 +140,7 @@ def frequency(
     return (found / num).double().numpy()
 
 
-def crops(
-    images: ImageSet, count: int, side: int = SIDE, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+def crops(images: ImageSet, count: int, side: int = SIDE, seed: int = 0) -> tuple[Tensor, Tensor]:
     """`count` crops of side x side that lie inside the field of view, anywhere in it, from each
     picture in turn: y float (B,1,side,side), x float (B,3,side,side).
 
