@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.flow import ConditionalModel, check_temperature
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
+from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.task import TASKS
 from cnf.resample import imresize_double
 
@@ -34,39 +35,40 @@ CHUNK = 1_500_000  # entries of y at once, pictures times samples: under 1.5 GB
 class Options:
     """How to evaluate."""
 
-    limit: int | None = None
+    limit: Number = None
     """only the first N pictures."""
-    seed: int = 0
+    seed: Count = 0
     """of the noise; 0 by default."""
-    draws: int = 1
+    draws: Count = 1
     """noise draws a picture, their log-probabilities averaged; 1 by default."""
-    samples: int | None = None
+    samples: Number = None
     """model samples for means and marginals; 16 or 32 by default, 0 for small patches.
     With --full 32 (sr) or 64 (vessels) by default, and 0 for bits alone.
     With --stress: samples of each image set, 2000 by default."""
-    importance: int = 0
+    importance: Count = 0
     """samples of an importance-weighted bound beside the plain one; none by default."""
-    temperature: float | None = None
+    temperature: Real = None
     """of the single sample; 0.8 (sr) or 1 (vessels) by default."""
-    round_x: bool | None = None
+    round_x: Maybe = None
     """whether the low-resolution input is rounded to 8 bits; by default as in training."""
-    full: bool = False
+    full: Flag = False
     """super-resolution: for x rounded and not, bits, PSNR and SSIM under two protocols at
     five temperatures; power spectra, gradients, consistency, and how far samples can be
     trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
     and crossings, the second observer. In minutes a set, with what curves are drawn from."""
-    threshold: float | None = None
+    threshold: Real = None
     """of vessel probabilities, chosen on a validation split; by default the best on
     that of the set, unless the model trained on it."""
-    threshold_from: str | None = None
+    threshold_from: Annotated[str | None, option("DIR")] = None
     """a run that did not train on the validation split, of the same kind: its
     best threshold there is used."""
 
     def __post_init__(self):
-        for name in ("limit", "seed", "draws", "samples", "importance"):
-            given, least = getattr(self, name), int(name in ("limit", "draws"))
-            if given is not None and given < least:
-                raise ConfigError(f"--{name} {given}: give {least} or more")
+        least = {"limit": 1, "seed": 0, "draws": 1, "samples": 0, "importance": 0}
+        for name, value in least.items():
+            given = getattr(self, name)
+            if given is not None and given < value:
+                raise ConfigError(f"--{name} {given}: give {value} or more")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
         if self.threshold is not None and self.threshold_from is not None:
