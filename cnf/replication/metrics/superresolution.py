@@ -151,17 +151,16 @@ _power("mid", "power from 1/8 to 1/4, over the truth's,")
 _power("high", "power from 1/4 to 1/2, over the truth's,")
 
 
-@metric("mean |gradient|", "grey levels", 2, 0.01, **_SR | {"references": ("bicubic", "truth")})
-def gradient(m: ScoredModel, s: Setting) -> Value:
-    return jackknife(np.array([one.gradients for one in looks(m, s)]), textures.mean_gradient)
+def _gradient(name: str, statistic: Callable, *how: Any, **more: Any) -> None:
+    @metric(*how, name=name, **_SR | {"references": ("bicubic", "truth")}, **more)
+    def of(m: ScoredModel, s: Setting) -> Value:
+        return jackknife(np.array([one.gradients for one in looks(m, s)]), statistic)
 
 
-@metric(
-    *("kurtosis of gradients", "1", 1, 0.05),
-    **_SR | {"factor": 1.01, "references": ("bicubic", "truth")},
+_gradient("gradient", textures.mean_gradient, "mean |gradient|", "grey levels", 2, 0.01)
+_gradient(
+    *("gradient_kurtosis", textures.kurtosis, "kurtosis of gradients", "1", 1, 0.05), factor=1.01
 )
-def gradient_kurtosis(m: ScoredModel, s: Setting) -> Value:
-    return jackknife(np.array([one.gradients for one in looks(m, s)]), textures.kurtosis)
 
 
 @metric("distance of gradients to the truth's", "grey levels", 3, 0.01, **_SR)
@@ -184,24 +183,20 @@ def spread_skill(m: ScoredModel, s: Setting) -> Value:
     return jackknife(spreads(m, s, "moments"), partial(uncertainty.spread_skill, n=s.samples))
 
 
-@metric("correlation of deviation and error", "1", 3, 2e-3, **_MANY)
-def deviation_correlation(m: ScoredModel, s: Setting) -> Value:
-    return jackknife(spreads(m, s, "moments"), uncertainty.correlation)
-
-
-def _of_ranks(name: str, title: str, statistic: Callable, **more: Any) -> None:
-    @metric(title, "1", 3, 2e-3, name=name, **_MANY, **more)
+def _spread(name: str, title: str, part: str, statistic: Callable, factor: float = 1.0) -> None:
+    @metric(title, "1", 3, 2e-3, name=name, factor=factor, **_MANY)
     def of(m: ScoredModel, s: Setting) -> Value:
-        return jackknife(spreads(m, s, "ranks"), statistic)
+        return jackknife(spreads(m, s, part), statistic)
 
 
+_CORRELATION = "correlation of deviation and error"
+_spread("deviation_correlation", _CORRELATION, "moments", uncertainty.correlation)
 for _percent in (50, 90):
     _at = partial(uncertainty.coverage_at, level=_percent / 100)
-    _of_ranks(f"coverage_{_percent}", f"coverage of {_percent} % intervals", _at)
-_of_ranks("coverage_error", "mean error of coverage", uncertainty.coverage_error)
-_of_ranks(
-    *("rank_distance", "chi-square of ranks, an entry", uncertainty.rank_distance), factor=1.01
-)
+    _spread(f"coverage_{_percent}", f"coverage of {_percent} % intervals", "ranks", _at)
+_spread("coverage_error", "mean error of coverage", "ranks", uncertainty.coverage_error)
+_CHI2 = "chi-square of ranks, an entry"
+_spread("rank_distance", _CHI2, "ranks", uncertainty.rank_distance, factor=1.01)
 
 
 # -- beside the values -----------------------------------------------------------------------------

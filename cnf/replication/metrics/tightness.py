@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+import scipy
 import torch
 from torch import Tensor
 
@@ -100,11 +100,17 @@ def curve(log_w: np.ndarray, dims: int, sizes: Sequence[int] = SIZES) -> MCurve:
         groups = log_w[:, : n // m * m].reshape(len(log_w), -1, m)
         bounds.append((np.logaddexp.reduce(groups, 2) - math.log(m)).mean(1))
     nats = np.stack(bounds, 1)
-    bits = pd.DataFrame(-nats / (dims * math.log(2)))
-    gains = pd.DataFrame((nats - log_w.mean(1, keepdims=True)) / (dims * math.log(2)))
-    means = (of.to_numpy() for of in (bits.mean(), bits.sem(), gains.mean(), gains.sem()))
-    spread = pd.DataFrame(log_w).std(axis=1).mean()
-    return MCurve(np.array(sizes), *means, float(spread), float(effective(log_w).mean()))
+    bits = -nats / (dims * math.log(2))
+    gains = (nats - log_w.mean(1, keepdims=True)) / (dims * math.log(2))
+    return MCurve(
+        np.array(sizes),
+        bits.mean(0),
+        scipy.stats.sem(bits),
+        gains.mean(0),
+        scipy.stats.sem(gains),
+        float(log_w.std(1, ddof=1).mean()),
+        float(effective(log_w).mean()),
+    )
 
 
 def effective(log_w: np.ndarray) -> np.ndarray:

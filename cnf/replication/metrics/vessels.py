@@ -16,6 +16,7 @@ Samples are at temperature 1 and nothing is done to them.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,23 +160,22 @@ def counts(m: ScoredModel, maps: Sequence[Tensor], threshold: float) -> np.ndarr
     return np.array([outcomes(p >= threshold, labels) for labels, p in pairs])
 
 
-def f_metric(title: str, of: str, tag: str = "basic", references: tuple[str, ...] = ()) -> Callable:
+def f_metric(title: str, **how: Any) -> Callable:
     """Register F twice: pooled over all pixels, and the mean over images. The function gives the
     counts (N, 3) and what else the rows say, or None."""
 
     def register(function: Callable) -> Callable:
-        def add(end: str, words: str, value: Callable) -> None:
-            @metric(
-                *(f"{title}, {words}", "1", 3, 1e-3),
-                **{"name": function.__name__ + end, "task": "vessels", "of": of, "tag": tag},
-                references=references,
-            )
-            def f(m: ScoredModel, s: Setting) -> Value | None:
-                found = function(m, s) if m.has_vessels else None
-                return None if found is None else value(found[0], **found[1])
+        def f(m: ScoredModel, s: Setting, value: Callable) -> Value | None:
+            found = function(m, s) if m.has_vessels else None
+            return None if found is None else value(found[0])._replace(also=found[1])
 
-        add("", "pooled", lambda found, **also: jackknife(found, f_score, **also))
-        add("_image", "mean over images", lambda found, **also: mean_se(f_score(found), **also))
+        for end, words, value in (
+            ("", "pooled", lambda found: jackknife(found, f_score)),
+            ("_image", "mean over images", lambda found: mean_se(f_score(found))),
+        ):
+            name = function.__name__ + end
+            add = metric(f"{title}, {words}", "1", 3, 1e-3, task="vessels", name=name, **how)
+            add(partial(f, value=value))
         return function
 
     return register
@@ -184,13 +184,13 @@ def f_metric(title: str, of: str, tag: str = "basic", references: tuple[str, ...
 Counted = tuple[np.ndarray, dict[str, Any]]
 
 
-@f_metric("F at 0.5", "mean", references=("second observer",))
+@f_metric("F at 0.5", of="mean", tag="basic", references=("second observer",))
 def f_half(m: ScoredModel, s: Setting) -> Counted | None:
     maps = m.maps(s)
     return None if maps is None else (counts(m, maps, 0.5), {"threshold": 0.5})
 
 
-@f_metric("F at the validation threshold", "mean")
+@f_metric("F at the validation threshold", of="mean", tag="basic")
 def f_valid(m: ScoredModel, s: Setting) -> Counted | None:
     """At the threshold of the setting, else of the options, else the one with the largest F on the
     validation split, that of `m.valid`."""
@@ -206,12 +206,12 @@ def best(m: ScoredModel, samples: int) -> float:
     return best_threshold(*pooled(m, m.means(samples)))
 
 
-@f_metric("F of one sample", "one")
+@f_metric("F of one sample", of="one", tag="basic")
 def f_sample(m: ScoredModel, s: Setting) -> Counted:
     return counts(m, m.singles(s.temperature), 0.5), {}
 
 
-@f_metric(f"F of the likeliest of {LIKELIEST} samples", "samples", tag="full")
+@f_metric(f"F of the likeliest of {LIKELIEST} samples", of="samples")
 def f_likeliest(m: ScoredModel, s: Setting) -> Counted | None:
     if s.samples < LIKELIEST:
         return None
@@ -224,7 +224,7 @@ def likeliest(m: ScoredModel, n: int) -> np.ndarray:
     return np.array([f.found[np.argmax(f.log_probs)] for f in looks(m, n, LIKELIEST)])
 
 
-@f_metric("F where p is at least 0.5, before weighting", "mean", tag="full")
+@f_metric("F where p is at least 0.5, before weighting", of="mean")
 def f_p_half(m: ScoredModel, s: Setting) -> Counted | None:
     """F where p >= 1/2, which is where q is at least `half_of_p`."""
     if not isinstance(m.model, WeightedBernoulli):
@@ -238,7 +238,7 @@ def half_of_p(beta: float) -> float:
     return 1 / (1 + 2 ** (2 * beta - 1))
 
 
-_MARGINALS: dict[str, Any] = {"task": "vessels", "of": "mean"}
+_MARGINALS: dict[str, Any] = {"task": "vessels", "of": "mean"}  # metrics of the point estimate
 
 
 @metric("F at the best test threshold, pooled", "1", 3, 1e-3, tag="basic", **_MARGINALS)
@@ -249,24 +249,21 @@ def f_best(m: ScoredModel, s: Setting) -> Value | None:
     return jackknife(counts(m, m.maps(s), threshold), f_score, threshold=threshold)
 
 
-@metric("area under the ROC curve", "1", 4, 1e-3, tag="basic", **_MARGINALS)
-def auc(m: ScoredModel, s: Setting) -> Value | None:
-    return _area(m, s, "roc_auc_score", roc_area)
+def _area(name: str, title: str, exact: str, binned: Callable) -> None:
+    """Register an area under a curve; its error is that of binned probabilities."""
+
+    @metric(title, "1", 4, 1e-3, name=name, tag="basic", **_MARGINALS)
+    def of(m: ScoredModel, s: Setting) -> Value | None:
+        import sklearn.metrics  # takes a second or two
+
+        if not m.has_vessels:
+            return None
+        value = getattr(sklearn.metrics, exact)(*pooled(m, m.maps(s)))
+        return jackknife(bins(m, s), binned)._replace(value=float(value))
 
 
-@metric("average precision", "1", 4, 1e-3, tag="basic", **_MARGINALS)
-def ap(m: ScoredModel, s: Setting) -> Value | None:
-    return _area(m, s, "average_precision_score", pr_area)
-
-
-def _area(m: ScoredModel, s: Setting, exact: str, binned: Callable) -> Value | None:
-    """An area under a curve, its error from binned probabilities."""
-    import sklearn.metrics  # takes a second or two
-
-    if not m.has_vessels:
-        return None
-    value = getattr(sklearn.metrics, exact)(*pooled(m, m.maps(s)))
-    return Value(float(value), jackknife(bins(m, s), binned).standard_error)
+_area("auc", "area under the ROC curve", "roc_auc_score", roc_area)
+_area("ap", "average precision", "average_precision_score", pr_area)
 
 
 @once
@@ -308,37 +305,29 @@ def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
 JOINT = {"area": "area", "components": "pieces", "crossings": "crossings"}
 
 
-@once
-def drawn_and_true(m: ScoredModel, n: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """One of JOINT, of n samples of each picture, (N, n), and of its truth, (N,)."""
+def drawn(m: ScoredModel, n: int, name: str) -> np.ndarray:
+    """One of JOINT of n samples of each picture, (N, n)."""
     column = shapes.Shape._fields.index(name)
-    drawn = np.array([f.shapes[:, column] for f in looks(m, n)])
-    return drawn, np.array([form[name] for form in forms(m, "truth")])
+    return np.array([f.shapes[:, column] for f in looks(m, n)])
 
 
 @once
 def joint(m: ScoredModel, n: int, name: str) -> calibration.Joint:
     """Of one of JOINT: the truth beside n samples."""
-    return calibration.joint(*drawn_and_true(m, n, name), seed=m.options.seed)
+    true = np.array([form[name] for form in forms(m, "truth")])
+    return calibration.joint(drawn(m, n, name), true, seed=m.options.seed)
 
 
 def _joint(name: str, digits: int, tolerance: float, factor: float = 1.0) -> None:
-    common: dict[str, Any] = {"task": "vessels", "of": "samples"}
-
-    @metric(
-        *(f"mean {JOINT[name]} of samples over the truth's", "1", digits, tolerance),
-        **{"name": f"{name}_ratio", "factor": factor} | common,
-    )
-    def ratio(m: ScoredModel, s: Setting) -> Value:
+    def of(m: ScoredModel, s: Setting, value: str) -> Value:
         found = joint(m, s.samples, name)
-        return Value(found.ratio, found.ratio_se)
+        return Value(getattr(found, value), getattr(found, f"{value}_se"))
 
-    title = f"coverage of 90 % intervals of {JOINT[name]}"
-
-    @metric(title, "1", 2, 0.05, name=f"{name}_coverage", **common)
-    def coverage(m: ScoredModel, s: Setting) -> Value:
-        found = joint(m, s.samples, name)
-        return Value(found.coverage, found.coverage_se)
+    ratio = f"mean {JOINT[name]} of samples over the truth's", "1", digits, tolerance
+    coverage = f"coverage of 90 % intervals of {JOINT[name]}", "1", 2, 0.05
+    for value, how, within in (("ratio", ratio, factor), ("coverage", coverage, 1.0)):
+        more = {"name": f"{name}_{value}", "factor": within}
+        metric(*how, task="vessels", of="samples", **more)(partial(of, value=value))
 
 
 _joint("area", 3, 2e-3)
@@ -349,13 +338,8 @@ _joint("crossings", 3, 5e-3)
 # -- connectedness ---------------------------------------------------------------------------------
 
 
-def _form(name: str, *how: Any, factor: float = 1.0) -> None:
-    @metric(
-        *how,
-        **{"name": name, "task": "vessels", "of": "both", "factor": factor},
-        references=("truth", "second observer")[name == "cldice" :],
-        tag="basic" if name == "area" else "full",
-    )
+def _form(name: str, *how: Any, **more: Any) -> None:
+    @metric(*how, name=name, task="vessels", of="both", **more)
     def of(m: ScoredModel, s: Setting) -> Value | None:
         if name == "area" and not m.options.full and (m.has_vessels or m.reference is not None):
             return None
@@ -366,11 +350,12 @@ def _form(name: str, *how: Any, factor: float = 1.0) -> None:
         return mean_se([one[name] for one in found], **half)
 
 
-_form("area", "share of pixels that are vessel,", "1", 4, 1e-4)
-_form("components", "pieces", "pieces", 1, 1.0, factor=1.02)
-_form("euler", "Euler number", "pieces", 1, 2.0, factor=1.02)
-_form("largest_share", "share of the largest piece", "1", 3, 0.02)
-_form("cldice", "clDice", "1", 3, 2e-3)
+_PEOPLE: dict[str, Any] = {"references": ("truth", "second observer")}
+_form("area", "share of pixels that are vessel,", "1", 4, 1e-4, tag="basic", **_PEOPLE)
+_form("components", "pieces", "pieces", 1, 1.0, factor=1.02, **_PEOPLE)
+_form("euler", "Euler number", "pieces", 1, 2.0, factor=1.02, **_PEOPLE)
+_form("largest_share", "share of the largest piece", "1", 3, 0.02, **_PEOPLE)
+_form("cldice", "clDice", "1", 3, 2e-3, references=("second observer",))
 
 
 @metric(
@@ -441,7 +426,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
             for name, many in kinds.items()
         },
         # of all samples of each picture
-        "drawn": {n: [numbers(v) for v in drawn_and_true(m, m.samples, n)[0]] for n in JOINT},
+        "drawn": {name: list(map(numbers, drawn(m, m.samples, name))) for name in JOINT},
         "joint": {},
     }
     for name in JOINT if m.samples > 1 else ():
