@@ -232,8 +232,6 @@ def score(m: ScoredModel, tags: Sequence[str], made: dict[str, Any]) -> list[Row
     the other kind of x, too. `made`: what rows say of run, weights and code."""
     if m.options.full and m.samples and m.reference is None and not m.task.rounds_x:
         vessels.prepare(m)
-        if m.valid is not None:
-            vessels.prepare(m.valid, scored=0)
     rows = []
     for one in (m, other_x(m)):
         if one is None:

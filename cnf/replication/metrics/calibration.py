@@ -33,8 +33,8 @@ class Joint(NamedTuple):
     """How draws of one number a photograph go with its true value; `_se`: over photographs.
 
     coverage: share of photographs whose truth lies in the central interval of nominal 90 %.
-    ratio: sum of the mean draws over the sum of truths. chi2: of the ranks of truth among draws, in
-    five groups, and p_value, its probability under calibration. ranks: (N,), in 0..n.
+    ratio: sum of the mean draws over the sum of truths. chi2: of the ranks (N,), in 0..n, of truth
+    among draws, in five groups, and p_value, its probability under calibration.
     """
 
     coverage: float

@@ -70,9 +70,7 @@ def f_score(
     near_drawn: np.ndarray | None = None,
 ) -> tuple[float, float, float]:
     """(F, precision, recall) of a mask, bool, against another. A pixel is right where the other
-    mask has one, or is `near`.
-
-    Precision and recall are 1 where there is nothing to be wrong about; F is their harmonic mean.
+    mask has one, or is `near`; precision and recall are 1 where there is nothing to be wrong about.
     """
     pairs = (
         (drawn, truth if near_truth is None else near_truth),

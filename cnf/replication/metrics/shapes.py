@@ -37,14 +37,9 @@ class Shape(NamedTuple):
 
 
 def shape(mask: np.ndarray, fov: np.ndarray, circle: np.ndarray | None = None) -> Shape:
-    """Of a mask, bool (H,W), inside `fov`, bool (H,W).
-
-    Args:
-        circle: the pixels of a closed curve in order, (n,2) rows and columns, see `circle_around`;
-            there is no vessel on those out of view.
-
-    Raises DataError if mask and field of view differ in size, or no pixel is in view.
-    """
+    """Of a mask, bool (H,W), inside `fov`, bool (H,W); `circle` is that of `circle_around`, no
+    vessel on what is out of view. Raises DataError if mask and field of view differ in size, or no
+    pixel is in view."""
     mask = inside(mask, fov)
     area = int(mask.sum())
     crossings = nan if circle is None else runs(along(circle, mask))
@@ -67,10 +62,7 @@ def inside(mask: np.ndarray, fov: np.ndarray) -> np.ndarray:
 
 def euler_number(mask: np.ndarray) -> int:
     """8-connected pieces less their holes: faces - edges + corners of the union of closed pixels,
-    :eq:`eq-connected-euler`.
-
-    The same number as scikit-image's `euler_number(mask, connectivity=2)`, several times faster.
-    """
+    :eq:`eq-connected-euler`. That of scikit-image, with connectivity=2, several times faster."""
     m = np.pad(mask, 1)
     beside, above = m[:, 1:] | m[:, :-1], m[1:] | m[:-1]
     corners = above[:, 1:] | above[:, :-1]
@@ -79,10 +71,8 @@ def euler_number(mask: np.ndarray) -> int:
 
 def cldice(mask: np.ndarray, truth: np.ndarray, fov: np.ndarray) -> float:
     """Dice of centre lines: the harmonic mean of the share of the mask's skeleton that lies in the
-    truth and the share of the truth's skeleton that lies in the mask (Shit et al. 2021).
-
-    1 where both are empty, 0 where one of them is. Raises as `shape` does.
-    """
+    truth and the share of the truth's skeleton that lies in the mask (Shit et al. 2021); 1 where
+    both are empty, 0 where one of them is. Raises as `shape` does."""
     mask, truth = inside(mask, fov), inside(truth, fov)
     if not mask.any() or not truth.any():
         return float(mask.any() == truth.any())
@@ -110,12 +100,12 @@ def circle_around(
     centre: tuple[float, float], fov: np.ndarray, radius: float = RADIUS
 ) -> np.ndarray:
     """The pixels of a circle, in order, (n,2) rows and columns; some may lie out of the picture.
+    Neighbours share an edge, so that no 8-connected vessel slips through.
 
     Args:
         centre: (row, col) in pixels. `radius`: in radii of the field of view.
 
-    Neighbours share an edge, so that no 8-connected vessel slips through. Raises DataError if no
-    pixel of the circle is in view.
+    Raises DataError if no pixel of the circle is in view.
     """
     r = radius * view_radius(fov)
     angle = np.linspace(0, 2 * pi, max(8, ceil(8 * pi * r)), endpoint=False)  # four a pixel

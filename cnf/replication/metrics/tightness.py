@@ -26,13 +26,9 @@ ENTRIES = 400_000  # of y at once
 
 
 class MCurve(NamedTuple):
-    """Bits per pixel by M, of B pictures.
-
-    sizes: M, (S,). bits: mean over pictures, (S,). errors: its standard error over pictures, (S,).
-    gains, gain_errors: what M draws gain over one on the same pictures, mean and standard error
-    over pictures, (S,) each. spread: deviation of the log-weights of a picture, nats, mean over
-    pictures. effective: share of the draws that count, (sum w)^2 / (n sum w^2), mean over pictures.
-    """
+    """Bits per pixel by M, means over pictures: `sizes` M, (S,), bits and their standard errors,
+    what M draws gain over one on the same pictures and its errors; the deviation of the log-weights
+    of a picture, nats, and `effective`, the share of the draws that count."""
 
     sizes: np.ndarray
     bits: np.ndarray
@@ -50,11 +46,8 @@ def m_curve(
     sizes: Sequence[int] = SIZES,
     generator: Generator = None,
 ) -> MCurve:
-    """The importance-weighted bound of y given x, (B,C,H,W) each, for every M in `sizes`.
-
-    All are made of the same max(sizes) draws: that for M is the mean over disjoint groups of M.
-    Raises ValueError for sizes that are not whole numbers above 0.
-    """
+    """The importance-weighted bound of y given x, (B,C,H,W) each, for every M in `sizes`, all of
+    the same max(sizes) draws. Raises as `curve` does."""
     return curve(log_weights(model, y, x, max(sizes), generator), y[0].numel(), sizes)
 
 
@@ -62,10 +55,8 @@ def m_curve(
 def log_weights(
     model: ConditionalFlow, y: Tensor, x: Tensor, num: int, generator: Generator = None
 ) -> np.ndarray:
-    """`num` draws of log p(v|x) - log q(v|y,x) for each y, nats, float64 (B, num).
-
-    The features of x are computed once. A keyed generator gives every picture its own noise, in
-    order of draws. Raises ValueError for num < 1.
+    """`num` draws of log p(v|x) - log q(v|y,x) for each y, nats, float64 (B, num). A keyed
+    generator gives every picture its own noise, in order of draws. Raises ValueError for num < 1.
     """
     if num < 1:
         raise ValueError(f"num = {num}: draw at least one weight")
@@ -86,11 +77,9 @@ def _parts(num: int, entries: int, generator: Generator) -> Iterator[tuple[int, 
 
 
 def curve(log_w: np.ndarray, dims: int, sizes: Sequence[int] = SIZES) -> MCurve:
-    """`m_curve` of given log-weights, (B, n), nats, of pictures with `dims` entries. It falls with
-    M, :eq:`eq-bits-iw`; what is left after many is Var(w) / (2 M P^2), :eq:`eq-deq-rate`.
-
-    Raises ValueError for an M that is not in 1..n.
-    """
+    """`m_curve` of given log-weights, (B, n), nats, of pictures with `dims` entries: for M the mean
+    over disjoint groups of M. It falls with M, :eq:`eq-bits-iw`; what is left after many is
+    Var(w) / (2 M P^2), :eq:`eq-deq-rate`. Raises ValueError for an M that is not in 1..n."""
     n = log_w.shape[1]
     bad = [m for m in sizes if not 1 <= m <= n or m != int(m)]
     if bad or not len(sizes):
@@ -147,14 +136,11 @@ def frequency(
 
 
 def crops(images: ImageSet, count: int, side: int = SIDE, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """`count` crops of side x side that lie inside the field of view, anywhere in it, from each
-    picture in turn: y float (B,1,side,side), x float (B,3,side,side).
-
-    Raises DataError if there is no room for one.
+    """`count` crops of side x side, anywhere inside the field of view, from each picture in turn:
+    y float (B,1,side,side), x float (B,3,side,side). Raises DataError if there is no room for one.
     """
     rng = np.random.default_rng(seed)
-    places: dict[int, np.ndarray] = {}
-    ys, xs = [], []
+    found, places = [], {}
     for k in range(count):
         index = k % len(images)
         example = images[index]
@@ -165,9 +151,9 @@ def crops(images: ImageSet, count: int, side: int = SIDE, seed: int = 0) -> tupl
             raise DataError(f"no crop of {side}x{side} fits into the view of '{example.name}'")
         top, left = rng.choice(places[index])
         window = np.s_[:, top : top + side, left : left + side]
-        ys.append(example.y[window].float())
-        xs.append(example.x[window].float())
-    return torch.stack(ys), torch.stack(xs)
+        found.append((example.y[window].float(), example.x[window].float()))
+    y, x = map(torch.stack, zip(*found, strict=True))
+    return y, x
 
 
 def corners(fov: np.ndarray, side: int) -> np.ndarray:

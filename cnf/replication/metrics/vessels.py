@@ -72,39 +72,28 @@ class Look(NamedTuple):
 # -- what is computed once -------------------------------------------------------------------------
 
 
-def looks(m: ScoredModel, n: int, scored: int = 0) -> list[Look]:
-    """One pass over n samples of every picture, of the first `scored` also log P(sample|x)."""
-    if (_looks, n, LIKELIEST) in m.kept:
-        scored = LIKELIEST
-    return _looks(m, n, scored)
-
-
 @once
-def _looks(m: ScoredModel, n: int, scored: int) -> list[Look]:
-    found = []
+def looks(m: ScoredModel, n: int) -> list[Look]:
+    """One pass over n samples of every picture; of LIKELIEST or more, log P(sample|x) of the first
+    LIKELIEST."""
+    found, scored = [], LIKELIEST if n >= LIKELIEST else 0
     for index, _, samples in m.drawn(1.0, n):  # uint8 (n,1,H,W)
         fov, circle = m.fov(index), circle_of(m, index)
         masks = samples[:, 0].numpy() > 0
-        log_p = np.zeros(0)
-        if scored:
-            log_p = m.mask_log_probs(index, samples[:scored], LIKELIEST_DRAW)
         look = Look(
             samples.sum(0, dtype=torch.int16).numpy(),
             samples[0].numpy(),
             np.array([shapes.shape(mask, fov, circle) for mask in masks], float),
             outcomes(masks[:scored][:, fov], m.mask(index)[fov]),
-            log_p,
+            m.mask_log_probs(index, samples[:scored], LIKELIEST_DRAW) if scored else np.zeros(0),
         )
         found.append(look)
     return found
 
 
-def prepare(m: ScoredModel, scored: int = LIKELIEST) -> None:
+def prepare(m: ScoredModel) -> None:
     """Make the pass that all metrics of --full come out of, and from it marginals and samples."""
-    n, scored = m.samples, scored if m.samples >= LIKELIEST else 0
-    if m.has_mean and not scored:
-        return
-    found = looks(m, n, scored)
+    n, found = m.samples, looks(m, m.samples)
     m.kept[ScoredModel.singles, 1.0] = [torch.from_numpy(f.first).float() for f in found]
     if not m.has_mean:
         m.kept[ScoredModel.means, n] = [torch.from_numpy(f.votes).float() / n for f in found]
@@ -215,13 +204,13 @@ def f_sample(m: ScoredModel, s: Setting) -> Counted:
 def f_likeliest(m: ScoredModel, s: Setting) -> Counted | None:
     if s.samples < LIKELIEST:
         return None
-    n = s.samples if (_looks, s.samples, LIKELIEST) in m.kept else LIKELIEST
+    n = s.samples if (looks, s.samples) in m.kept else LIKELIEST
     return likeliest(m, n), {"samples": LIKELIEST}
 
 
 def likeliest(m: ScoredModel, n: int) -> np.ndarray:
     """Counts of the most likely of the first LIKELIEST of n samples, (N,3)."""
-    return np.array([f.found[np.argmax(f.log_probs)] for f in looks(m, n, LIKELIEST)])
+    return np.array([f.found[np.argmax(f.log_probs)] for f in looks(m, n)])
 
 
 @f_metric("F where p is at least 0.5, before weighting", of="mean")
@@ -398,7 +387,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
         "middle": calibration.reliability(p, labels, calibration.LOW, calibration.HIGH),
         "all": calibration.reliability(p, labels),
     }
-    found = looks(m, m.samples, LIKELIEST if m.samples >= LIKELIEST else 0)
+    found = looks(m, m.samples)
     sizes, draws = m.sizes() * math.log(2), 1 if m.model.exact else m.options.draws
     one = Setting(temperature=1.0, samples=1)
     kinds = {"truth": forms(m, "truth"), "sample": forms(m, one), "half": forms(m, m.mean)}
