@@ -22,21 +22,13 @@ from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
 from cnf.replication.distributed import choose_device
-from cnf.replication.metrics import (
-    METRICS,
-    Metric,
-    Setting,
-    Value,
-    stress,
-    superresolution,
-    vessels,
-)
+from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
+from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import REFERENCES, RESULTS, Row
 from cnf.replication.scored_model import Options, ScoredModel, once
 
 # What rows of a model say of its run, and rows of a reference do not
-OF_A_RUN = ("weights", "weights_sha256", "preset", "config_sha256", "seed", "steps", "wall_s")
-OF_A_RUN += ("hardware",)
+OF_A_RUN = "weights weights_sha256 preset config_sha256 seed steps wall_s hardware".split()
 
 
 def evaluate(
@@ -92,9 +84,8 @@ def evaluate(
     if (reference := str(run).replace("-", " ")) in REFERENCES:
         if on is None:
             raise ConfigError(f"{run} answers on any image set: name one with --on")
-        rows = score(
-            ScoredModel(None, load(on, split, root), asked, reference=reference), tags, made
-        )
+        m = ScoredModel(None, load(on, split, root), asked, reference=reference)
+        rows = score(m, tags, made)
         if not rows:
             raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
         store.write(rows, results if publish else Path("runs"))
@@ -165,8 +156,7 @@ def validation(m: ScoredModel, root: Path | None) -> ScoredModel | None:
             )
         if model.config.data.use_valid:
             raise ConfigError(
-                f"--threshold-from {folder} trained on the validation split: name a run that did "
-                "not"
+                f"--threshold-from {folder} trained on the validation split: name one that did not"
             )
         name = model.config.data.train
     elif m.config.data.use_valid or m.options.threshold is not None:
@@ -207,10 +197,9 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
         case "samples" if m.samples > 1:  # at temperature 0 all samples are one
             yield from (Setting(t, m.samples) for t in temperatures if t)
         case "stress":
-            yield Setting(samples=stress.per_picture(m) * len(m.indices) * len(stress.TEMPERATURES))
+            yield Setting(samples=per_picture(m) * len(m.indices) * len(TEMPERATURES))
         case "heat":
-            each = stress.per_picture(m) * len(m.indices)
-            yield from (Setting(t, each) for t in stress.TEMPERATURES)
+            yield from (Setting(t, per_picture(m) * len(m.indices)) for t in TEMPERATURES)
         case "pass":
             yield Setting(draws=1)
 
@@ -231,7 +220,7 @@ def score(m: ScoredModel, tags: Sequence[str], made: dict[str, Any]) -> list[Row
     """Rows of a model, or of a reference, and of the references on its pictures; with --full for
     the other kind of x, too. `made`: what rows say of run, weights and code."""
     if m.options.full and m.samples and m.reference is None and not m.task.rounds_x:
-        vessels.prepare(m)
+        vessels.looks(m, m.samples)  # of it all else comes
     rows = []
     for one in (m, other_x(m)):
         if one is None:

@@ -126,17 +126,17 @@ class ScoredModel:
         images: ImageSet,
         options: Options | None = None,
         batch_size: int = 50,
-        valid: "ScoredModel | None" = None,
         reference: str | None = None,
     ):
         self.model, self.images = model, images
         self.options, self.batch_size = options or Options(), batch_size
-        self.valid, self.reference, self.task = valid, reference, TASKS[images.experiment]
+        self.valid: ScoredModel | None = None
+        self.reference, self.task = reference, TASKS[images.experiment]
         self.indices = range(min(self.options.limit or len(images), len(images)))
         self.kept: dict[tuple, Any] = {}
-        round_x = self.options.round_x
+        round_x, self.config = self.options.round_x, None
         if model is None:
-            self.config, self.data_config = None, DataConfig(round_x=bool(round_x))
+            self.data_config = DataConfig(round_x=bool(round_x))
             return
         self.config = config = model.config
         if images.experiment != config.experiment:
@@ -170,23 +170,15 @@ class ScoredModel:
     @property
     def samples(self) -> int:
         """How many samples for means and marginals; 0: nothing is drawn."""
-        if self.options.samples is not None:
-            return self.options.samples
-        if self.options.full:
-            return self.task.full_samples
-        return 0 if self.task.rounds_x and not self.images.is_photographs else self.task.samples
+        o, task = self.options, self.task
+        if o.samples is not None or o.full:
+            return task.full_samples if o.samples is None else o.samples
+        return 0 if task.rounds_x and not self.images.is_photographs else task.samples
 
     @property
     def mean(self) -> Setting:
         """The point estimate: the model's own mean, or that of samples."""
         return Setting(temperature=1.0, samples=0 if self.has_mean else self.samples)
-
-    @property
-    def bound(self) -> str:
-        """What makes the bits of the model a bound."""
-        if self.model.exact:
-            return "exact"
-        return f"{self.config.model.dequantization} dequantization"
 
     def batches(self, what: str) -> Iterator[tuple[list[int], Tensor, Tensor, tuple[int, int]]]:
         """(indices, y, x, (height, width)), y and x padded to sizes the model takes; at most
@@ -267,10 +259,8 @@ class ScoredModel:
 
     def fov(self, index: int) -> np.ndarray:
         """Field of view, bool (H,W); everything where the set has none."""
-        example = self.images[index]
-        if example.fov is None:
-            return np.ones(example.y.shape[-2:], bool)
-        return example.fov.numpy()
+        fov, y = self.images[index].fov, self.images[index].y
+        return np.ones(y.shape[-2:], bool) if fov is None else fov.numpy()
 
     def mask(self, index: int) -> np.ndarray:
         """Vessels: the first observer's mask, bool (H,W)."""

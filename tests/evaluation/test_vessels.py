@@ -109,7 +109,7 @@ def test_references_are_the_second_observer_and_the_truth(m):
 
 def test_all_comes_from_one_pass(m, passes):
     ours = m()
-    vessels.prepare(ours)
+    vessels.looks(ours, 16)
     told(ours, "basic", "full")
     vessels.curves(ours)
     vessels.per_image(ours)

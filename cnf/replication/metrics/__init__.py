@@ -115,6 +115,6 @@ def jackknife(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **
     return Value(float(function(total)), float(np.sqrt(variance)), also)
 
 
-def numbers(values: Any) -> list[float]:
-    """Five digits each, as JSON holds them."""
-    return [float(f"{value:.5g}") for value in values]
+def numbers(values: Any) -> Any:
+    """Five digits each, as JSON holds them: of a list or an array, or one number."""
+    return float(f"{values:.5g}") if np.ndim(values) == 0 else [numbers(v) for v in values]

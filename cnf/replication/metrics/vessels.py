@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cnf import noise
@@ -34,18 +33,11 @@ from cnf.replication.metrics import (
     mean_se,
     metric,
     numbers,
+    overlap,
     shapes,
     tightness,
 )
 from cnf.replication.metrics.likelihood import second_log_probs
-from cnf.replication.metrics.overlap import (
-    best_threshold,
-    f_score,
-    histogram,
-    outcomes,
-    pr_area,
-    roc_area,
-)
 from cnf.replication.scored_model import ScoredModel, once
 
 LIKELIEST = 16  # samples among which the most likely is looked for
@@ -57,13 +49,10 @@ LINE = 200  # points of a curve that is kept
 class Look(NamedTuple):
     """What is kept of n samples of one picture.
 
-    votes: how many of them say vessel, int16 (1,H,W). first: the first, uint8 (1,H,W). shapes:
-    `shapes.Shape` of each, (n,5). found: true positives, false positives, false negatives of the
-    first m, (m,3), and log_probs: log P(sample|x) of these, nats, (m,).
+    shapes: `shapes.Shape` of each, (n,5). found: true positives, false positives, false negatives
+    of the first LIKELIEST, (m,3), and log_probs: log P(sample|x) of these, nats, (m,).
     """
 
-    votes: np.ndarray
-    first: np.ndarray
     shapes: np.ndarray
     found: np.ndarray
     log_probs: np.ndarray
@@ -74,29 +63,25 @@ class Look(NamedTuple):
 
 @once
 def looks(m: ScoredModel, n: int) -> list[Look]:
-    """One pass over n samples of every picture; of LIKELIEST or more, log P(sample|x) of the first
-    LIKELIEST."""
-    found, scored = [], LIKELIEST if n >= LIKELIEST else 0
+    """One pass over n samples of every picture, which leaves their marginals and the first samples,
+    too; of LIKELIEST or more, the first LIKELIEST are scored."""
+    found, singles, means = [], [], []
+    scored = LIKELIEST if n >= LIKELIEST else 0
     for index, _, samples in m.drawn(1.0, n):  # uint8 (n,1,H,W)
         fov, circle = m.fov(index), circle_of(m, index)
         masks = samples[:, 0].numpy() > 0
-        look = Look(
-            samples.sum(0, dtype=torch.int16).numpy(),
-            samples[0].numpy(),
-            np.array([shapes.shape(mask, fov, circle) for mask in masks], float),
-            outcomes(masks[:scored][:, fov], m.mask(index)[fov]),
-            m.mask_log_probs(index, samples[:scored], LIKELIEST_DRAW) if scored else np.zeros(0),
-        )
-        found.append(look)
-    return found
-
-
-def prepare(m: ScoredModel) -> None:
-    """Make the pass that all metrics of --full come out of, and from it marginals and samples."""
-    n, found = m.samples, looks(m, m.samples)
-    m.kept[ScoredModel.singles, 1.0] = [torch.from_numpy(f.first).float() for f in found]
+        forms = np.array([shapes.shape(mask, fov, circle) for mask in masks], float)
+        counted = overlap.outcomes(masks[:scored][:, fov], m.mask(index)[fov])
+        log_p = np.zeros(0)
+        if scored:
+            log_p = m.mask_log_probs(index, samples[:scored], LIKELIEST_DRAW)
+        found.append(Look(forms, counted, log_p))
+        singles.append(samples[0].float())
+        means.append(samples.sum(0).float() / n)
+    m.kept[ScoredModel.singles, 1.0] = singles
     if not m.has_mean:
-        m.kept[ScoredModel.means, n] = [torch.from_numpy(f.votes).float() / n for f in found]
+        m.kept[ScoredModel.means, n] = means
+    return found
 
 
 @once
@@ -146,7 +131,7 @@ def pooled(m: ScoredModel, maps: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarr
 def counts(m: ScoredModel, maps: Sequence[Tensor], threshold: float) -> np.ndarray:
     """(N, 3): true positives, false positives, false negatives inside the field of view."""
     pairs = zip(*split(m, maps), strict=True)
-    return np.array([outcomes(p >= threshold, labels) for labels, p in pairs])
+    return np.array([overlap.outcomes(p >= threshold, labels) for labels, p in pairs])
 
 
 def f_metric(title: str, **how: Any) -> Callable:
@@ -159,8 +144,8 @@ def f_metric(title: str, **how: Any) -> Callable:
             return None if found is None else value(found[0])._replace(also=found[1])
 
         for end, words, value in (
-            ("", "pooled", lambda found: jackknife(found, f_score)),
-            ("_image", "mean over images", lambda found: mean_se(f_score(found))),
+            ("", "pooled", lambda found: jackknife(found, overlap.f_score)),
+            ("_image", "mean over images", lambda found: mean_se(overlap.f_score(found))),
         ):
             name = function.__name__ + end
             add = metric(f"{title}, {words}", "1", 3, 1e-3, task="vessels", name=name, **how)
@@ -192,7 +177,7 @@ def f_valid(m: ScoredModel, s: Setting) -> Counted | None:
 @once
 def best(m: ScoredModel, samples: int) -> float:
     """The threshold with the largest F of marginals."""
-    return best_threshold(*pooled(m, m.means(samples)))
+    return overlap.best_threshold(*pooled(m, m.means(samples)))
 
 
 @f_metric("F of one sample", of="one", tag="basic")
@@ -235,7 +220,7 @@ def f_best(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
     threshold = best(m, s.samples)
-    return jackknife(counts(m, m.maps(s), threshold), f_score, threshold=threshold)
+    return jackknife(counts(m, m.maps(s), threshold), overlap.f_score, threshold=threshold)
 
 
 def _area(name: str, title: str, exact: str, binned: Callable) -> None:
@@ -251,14 +236,14 @@ def _area(name: str, title: str, exact: str, binned: Callable) -> None:
         return jackknife(bins(m, s), binned)._replace(value=float(value))
 
 
-_area("auc", "area under the ROC curve", "roc_auc_score", roc_area)
-_area("ap", "average precision", "average_precision_score", pr_area)
+_area("auc", "area under the ROC curve", "roc_auc_score", overlap.roc_area)
+_area("ap", "average precision", "average_precision_score", overlap.pr_area)
 
 
 @once
 def bins(m: ScoredModel, s: Setting) -> np.ndarray:
     """`overlap.histogram` of the marginals."""
-    return histogram(*split(m, m.maps(s)))
+    return overlap.histogram(*split(m, m.maps(s)))
 
 
 # -- calibration of the marginals ------------------------------------------------------------------
@@ -286,7 +271,7 @@ def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
     differ = [(other > 0) != y for other, y in zip(seconds, labels, strict=True)]
     if not any(d.any() for d in differ):
         return None
-    return jackknife(histogram(differ, [np.sqrt(p * (1 - p)) for p in p]), roc_area)
+    return jackknife(overlap.histogram(differ, [np.sqrt(p * (1 - p)) for p in p]), overlap.roc_area)
 
 
 # -- joint statements of samples -------------------------------------------------------------------
@@ -365,11 +350,11 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     without samples."""
     if not (m.has_mean or m.samples) or not m.has_vessels:
         return {}
-    found = {"f_half": f_score(counts(m, m.maps(m.mean), 0.5))}
+    found = {"f_half": overlap.f_score(counts(m, m.maps(m.mean), 0.5))}
     if m.options.full and m.samples:
-        found["f_sample"] = f_score(counts(m, m.singles(1.0), 0.5))
+        found["f_sample"] = overlap.f_score(counts(m, m.singles(1.0), 0.5))
         if m.samples >= LIKELIEST:
-            found["f_likeliest"] = f_score(likeliest(m, m.samples))
+            found["f_likeliest"] = overlap.f_score(likeliest(m, m.samples))
     return found
 
 
@@ -409,23 +394,23 @@ def curves(m: ScoredModel) -> dict[str, Any]:
         **{name: numbers(values) for name, values in per_image(m).items()},
         # of the first samples of each picture: bits, and F of each
         "sample_bits": [numbers(-f.log_probs / d) for f, d in zip(found, sizes, strict=True)],
-        "sample_f": [numbers(f_score(f.found)) for f in found],
+        "sample_f": [numbers(overlap.f_score(f.found)) for f in found],
         "forms": {
             name: {key: numbers([form[key] for form in many]) for key in many[0]}
             for name, many in kinds.items()
         },
         # of all samples of each picture
-        "drawn": {name: list(map(numbers, drawn(m, m.samples, name))) for name in JOINT},
+        "drawn": {name: numbers(drawn(m, m.samples, name)) for name in JOINT},
         "joint": {},
     }
     for name in JOINT if m.samples > 1 else ():
         statement = joint(m, m.samples, name)._asdict()
         ranks = [int(rank) for rank in statement.pop("ranks")]
-        told = {key: numbers([v])[0] for key, v in statement.items() if v is not None}
+        told = {key: numbers(v) for key, v in statement.items() if v is not None}
         result["joint"][name] = {"ranks": ranks} | told
     if m.seconds is not None:
         result["second_observer"] = {
-            "f": numbers(f_score(counts(m, m.seconds, 0.5))),
+            "f": numbers(overlap.f_score(counts(m, m.seconds, 0.5))),
             "bits_per_pixel": numbers(-second_log_probs(m, draws) / sizes),
         }
     if not m.model.exact:
@@ -439,7 +424,4 @@ def m_curve(m: ScoredModel) -> dict[str, Any]:
     y, x = tightness.crops(m.images, CROPS, side, m.options.seed)
     keyed = noise.keyed(m.options.seed, range(len(y)), CROPS_DRAW)
     found = tightness.m_curve(m.model, y.to(m.device), x.to(m.device), generator=keyed)._asdict()
-    return {"crops": len(y), "side": side} | {
-        key: numbers(value) if np.ndim(value) else numbers([value])[0]
-        for key, value in found.items()
-    }
+    return {"crops": len(y), "side": side} | {key: numbers(v) for key, v in found.items()}
