@@ -92,12 +92,10 @@ def looks(m: ScoredModel, s: Setting) -> list[Look]:
     """Looks at the answers that a setting asks for; those of a pass over many samples serve."""
     if m.reference == "truth":
         return truth(m)
-    if m.has_mean and s.samples != 1:
-        return looks_at_means(m)
     if s.samples == 1:
         n = m.samples if (drawn, s.temperature, m.samples) in m.kept else 1
         return drawn(m, s.temperature, n).first
-    return drawn(m, 1.0, s.samples).mean
+    return looks_at_means(m) if m.has_mean else drawn(m, 1.0, s.samples).mean
 
 
 @once
