@@ -11,6 +11,7 @@ from cnf.layers import UniformDequantization
 from cnf.noise import Generator
 
 
+@torch.no_grad()
 def leaning_log_prob(
     flow: ConditionalFlow, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
 ) -> tuple[Tensor, Tensor]:
@@ -31,20 +32,17 @@ def leaning_log_prob(
             f"{type(first).__name__} is not uniform: its cells have noise of their own"
         )
     density, bins = ConditionalFlow(rest, flow.features).train(flow.training), first.bins
-    y = y.to(flow.dtype)
-    with torch.no_grad():
-        h = flow.condition(x)
+    y, h = y.to(flow.dtype), flow.condition(x)
     with torch.enable_grad():
         v = ((y + 0.5) / bins).requires_grad_()
         (slope,) = torch.autograd.grad(density.encode(v, h)[1].sum(), v)
     slope = slope / bins  # by u
     volume = y[0].numel() * math.log(bins)
     log_weights = []
-    with torch.no_grad():
-        for _ in range(num_samples):
-            u, log_q = leaning(slope, noise.uniform(y.shape, generator, y))
-            log_p = density.encode((y + u) / bins, h)[1] - volume
-            log_weights.append(log_p - log_q.flatten(1).sum(1))
+    for _ in range(num_samples):
+        u, log_q = leaning(slope, noise.uniform(y.shape, generator, y))
+        log_p = density.encode((y + u) / bins, h)[1] - volume
+        log_weights.append(log_p - log_q.flatten(1).sum(1))
     stacked = torch.stack(log_weights)
     return stacked.logsumexp(0) - math.log(num_samples), stacked.std(0)
 
