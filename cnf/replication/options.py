@@ -26,4 +26,4 @@ Device = Annotated[
 ]
 Threads = Annotated[int | None, option("N", help="CPU threads; 1 by default on a CPU.")]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, option()]
-Maybe = Annotated[bool | None, tyro.conf.FlagCreatePairsOff, option(constructor=bool)]
+Maybe = Annotated[bool | None, option(constructor=bool)]  # --on, --no-on, or as the help says
