@@ -23,6 +23,7 @@ from cnf.config import (
     AutoregressiveConfig,
     BaselineConfig,
     Config,
+    ControlConfig,
     FeaturesConfig,
     FlowConfig,
     GlowConfig,
@@ -75,6 +76,10 @@ def build(config: Config) -> ConditionalModel:
         model: ConditionalModel = build_flow(config.model, channels, features, bins)
     elif isinstance(config.model, AutoregressiveConfig):
         model = build_autoregressive(config.model, bins)
+    elif isinstance(config.model, ControlConfig):
+        from cnf.replication.controls import control  # the laboratory's; the rest never needs it
+
+        model = control(config)
     else:
         model = build_baseline(config.model)
     model.config = config
@@ -86,7 +91,7 @@ def begin(model: ConditionalModel) -> str:
 
     A model that is loaded or resumed does not need them. Raises ConfigError if they are missing.
     """
-    features = model.features
+    features = getattr(model, "features", None)
     if isinstance(features, VGGFeatures) and features.pretrained:
         return features.load_pretrained()
     return ""

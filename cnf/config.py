@@ -133,6 +133,19 @@ class AutoregressiveConfig:
 
 
 @dataclass(frozen=True, config=_strict)
+class ControlConfig:
+    """What is fitted in one pass, `cnf.replication.controls`: a table of counts over `neighbours`
+    causal labels, or over these and the logit of a baseline on `features`, for vessels; a mixture
+    of `components` Gaussians for super-resolution."""
+
+    kind: Literal["counts", "counts_logit", "mixture"]
+    neighbours: Positive = 20
+    components: Positive = 16
+    features: FeaturesConfig = FeaturesConfig("unet", channels=24)
+    baseline: str = "vessels-baseline"
+
+
+@dataclass(frozen=True, config=_strict)
 class DataConfig:
     """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
     "mixed" that of half the pictures, so that one model serves both kinds of input. To `noise` of
@@ -190,16 +203,17 @@ class Config:
     experiment: Experiment
     preset: str
     model: Annotated[
-        FlowConfig | BaselineConfig | AutoregressiveConfig, Field(discriminator="kind")
+        FlowConfig | BaselineConfig | AutoregressiveConfig | ControlConfig,
+        Field(discriminator="kind"),
     ]
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
 
     @property
     def family(self) -> str:
-        """What `train --model` calls its model: "flow", "baseline" or "autoregressive"."""
-        kind = self.model.kind
-        return kind if kind in ("flow", "autoregressive") else "baseline"
+        """What `train --model` calls its model."""
+        names = {FlowConfig: "flow", BaselineConfig: "baseline", ControlConfig: "control"}
+        return names.get(type(self.model), "autoregressive")
 
 
 _adapter = TypeAdapter(Config)
@@ -225,6 +239,7 @@ def _validated(adapter: TypeAdapter, values: dict[str, Any]) -> Any:
 
 def _sentence(error: Any) -> str:
     kinds = {"flow", "logistic", "bernoulli", "weighted", "class_weighted", "autoregressive"}
+    kinds |= {"counts", "counts_logit", "mixture"}
     key = ".".join(str(part) for part in error["loc"] if part not in kinds)
     if error["type"] == "unexpected_keyword_argument":
         return f"unknown configuration key '{key}': cnf/config.py and cnf/presets/ show the keys"

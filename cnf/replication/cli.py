@@ -27,7 +27,7 @@ def _options_of(module: str) -> object:
 def train(
     experiment: Annotated[Literal["sr", "vessels"], tyro.conf.Positional],
     model: Annotated[
-        Literal["flow", "baseline", "autoregressive"] | None,
+        Literal["flow", "baseline", "autoregressive", "control"] | None,
         option("MODEL"),
     ] = None,
     preset: Text = None,
@@ -49,7 +49,7 @@ def train(
 
     Args:
         experiment: sr (super-resolution) or vessels (retinal vessels).
-        model: flow (the default), its factorised baseline, or autoregressive (vessels only).
+        model: flow (the default), baseline (factorised), autoregressive (vessels), or control.
         preset: smoke (the default), cpu, gpu or paper.
         overrides: one value, such as training.lr=1e-3 or data.train=drive; repeatable.
         minutes: budget in minutes; a short probe turns it into steps, once, at the start.

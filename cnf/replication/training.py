@@ -33,7 +33,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from cnf import build, noise
-from cnf.config import Config, TrainingConfig, config_sha256, to_dict
+from cnf.config import Config, ControlConfig, TrainingConfig, config_sha256, to_dict
 from cnf.errors import CheckpointError, ConfigError, DataError, TrainingError
 from cnf.flow import ConditionalFlow
 from cnf.nets import set_precision
@@ -185,7 +185,8 @@ def _finish(run: "Run", out: Path) -> None:
         run_folder.write_record(out, run_folder.read_record(out) | {"took": took})
     else:
         run.save(out / "last.pt")
-    if history := run_folder.read_history(out):
+    fitted = isinstance(run.config.model, ControlConfig)  # in one step: there is no curve
+    if not fitted and (history := run_folder.read_history(out)):
         with run_folder.atomic(out / "history.png") as part:
             training_curves(history, part)
 
@@ -293,6 +294,8 @@ class Run:
 
         Raises TrainingError, before any weight changes, if the loss or a gradient is not finite.
         """
+        if isinstance(self.config.model, ControlConfig):
+            return self._fit()
         options, step = self.config.training, self.step
         for group in self.optimizer.param_groups:
             group["lr"] = optimizers.learning_rate(options, step, self.steps)
@@ -360,6 +363,15 @@ class Run:
                 statistics.copy_(distributed.mean(statistics))
 
     @torch.no_grad()
+    def _fit(self) -> float:
+        """The one step of a control: all pictures in one pass, as they are."""
+        self.model.fit(_Pairs(self), self.seed)
+        self.average.load_state_dict(self.model.state_dict())
+        with torch.no_grad():
+            nats = self.model.loss(*self.batch(0), self.generator(0))[0].item()
+        self.step, self.sums = self.step + 1, {"nats": nats, "grad_norm": 0.0, "updates": 1}
+        return nats
+
     def _update_average(self, decay: float) -> None:
         """Weights and running statistics are averaged, flags and counters copied."""
         averaged, current = (
@@ -562,6 +574,21 @@ class Run:
         }
         with run_folder.atomic(path) as part:
             self.average.save(part, metadata)
+
+
+class _Pairs:
+    """y and x of every training picture, whole."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def __len__(self) -> int:
+        return len(self.run.data)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        if place >= len(self):
+            raise IndexError(place)  # where a loop ends
+        return whole_batch(self.run.data, [place], self.run.config, self.run.model.multiple)[:2]
 
 
 def steps_in(minutes: float, seconds: tuple[float, float], validate_every: int) -> int:

@@ -1,0 +1,241 @@
+"""Controls: what neighbours and a few numbers tell, without a flow and without gradients.
+
+Any claim about joint modelling has to face them. They are fitted to the training pictures in one
+pass (`fit`), saved, loaded and scored like every other model.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnf import build, noise
+from cnf.baselines import Bernoulli, target
+from cnf.config import Config
+from cnf.errors import ConfigError
+from cnf.features import Features, upsampled
+from cnf.flow import ConditionalFlow, ConditionalModel, check_temperature
+from cnf.layers import Prior, Residual, Subbands, UniformDequantization
+from cnf.layers.base import sum_except_batch
+from cnf.noise import Generator
+
+Pairs = Sequence[tuple[Tensor, Tensor]]  # y (1, C, H, W) and x of each picture
+EDGES = torch.linspace(-6.5, 6.5, 14)  # of the bins of a logit, in nats
+STRENGTHS = 2.0 ** np.arange(-2, 8)  # of a shorter context, in counts
+POSITIONS = 200_000  # that a mixture is fitted to
+
+
+def neighbours(n: int) -> list[tuple[int, int]]:
+    """(rows, columns) from a pixel to the n nearest before it in raster order, nearest first."""
+    r = 6
+    before = [(i, j) for i in range(-r, 1) for j in range(-r, r + 1) if (i, j) < (0, 0)]
+    return sorted(before, key=lambda o: (o[0] ** 2 + o[1] ** 2, -o[0], abs(o[1]), o[1]))[:n]
+
+
+class Counts(ConditionalModel):
+    """P(y_i | y_<i, x) from a table of counts: how often a pixel with the same n labels before it,
+    and the same bin of the logit of `marginal` if there is one, was a vessel. Exact.
+
+    Counts of a context are smoothed by the estimate for the context without its farthest label,
+    worth so many counts as predict the left-out photograph best, for each length by itself.
+
+    Shapes: y (B, 1, H, W) in {0, 1}; outside the picture labels count as 0.
+    """
+
+    exact = True
+
+    def __init__(self, n: int, marginal: Bernoulli | None = None, baseline: str = ""):
+        super().__init__()
+        self.offsets, self.marginal, self.baseline = neighbours(n), marginal, baseline
+        self.multiple = 1 if marginal is None else marginal.multiple
+        self.table = nn.Parameter(torch.zeros(self.bins * 2**n), requires_grad=False)  # logits
+
+    @property
+    def bins(self) -> int:
+        return 1 if self.marginal is None else len(EDGES) + 1
+
+    def condition(self, x: Tensor) -> list[Tensor]:
+        self.check_input(x)
+        if self.marginal is None:
+            return [torch.zeros(len(x), 1, *x.shape[-2:], dtype=torch.long)]
+        return [torch.bucketize(self.marginal.condition(x)[0].contiguous(), EDGES.to(x))]
+
+    def contexts(self, y: Tensor, h: Tensor) -> Tensor:
+        """The row of the table for every pixel, (B, 1, H, W): the bin, then the nearest labels."""
+        r, (height, width) = 6, y.shape[-2:]
+        wide, found = F.pad(y.long(), (r, r, r, 0)), h.clone()
+        for i, j in self.offsets:
+            found = 2 * found + wide[..., r + i : r + i + height, r + j : r + j + width]
+        return found
+
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        y = target(self, y, 2, like=h[0].to(self.table.dtype))
+        return sum_except_batch(F.logsigmoid((2 * y - 1) * self.table[self.contexts(y, h[0])]))
+
+    @torch.no_grad()
+    def draw(
+        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Tensor:
+        """Pixel after pixel; those of a slanted front at once, as none of them sees another."""
+        check_temperature(temperature)
+        bins, r = h[0].repeat(n, 1, 1, 1)[:, 0], 6
+        height, width = bins.shape[-2:]
+        generator = noise.repeated(generator, n, len(h[0]))
+        eps = temperature * noise.logistic((len(bins), 1, height, width), generator, self.table)
+        y = torch.zeros(len(bins), height + r, width + 2 * r, dtype=torch.long)
+        down, across = (torch.tensor(o)[:, None] for o in zip(*self.offsets, strict=True))
+        powers = 2 ** torch.arange(len(self.offsets) - 1, -1, -1)[:, None]
+        for front in range((r + 1) * (height - 1) + width):
+            rows = torch.arange(max(0, -(-(front - width + 1) // (r + 1))), height)
+            rows = rows[rows <= front // (r + 1)]
+            columns = front - (r + 1) * rows
+            seen = (y[:, rows + down + r, columns + across + r] * powers).sum(1)
+            row = bins[:, rows, columns] * 2 ** len(self.offsets) + seen
+            v = self.table[row] + eps[:, 0, rows, columns]
+            y[:, rows + r, columns + r] = (v > 0).long()
+        return (2 * y[:, None, r:, r : r + width] - 1).to(eps.dtype).unflatten(0, (n, -1))
+
+    def labels(self, v: Tensor) -> Tensor:
+        return (v > 0).to(v.dtype)
+
+    @torch.no_grad()
+    def fit(self, pairs: Pairs, seed: int = 0) -> None:
+        """Count, from the shortest context to the longest. log P of 0 and of 1 are kept apart: near
+        0 and 1 a probability loses the digits that its complement needs."""
+        if self.marginal is not None:
+            self.marginal.load_state_dict(build.load(self.baseline).state_dict())
+            self.marginal.eval()
+        found = []
+        for y, x in pairs:
+            found.append((self.contexts(y, self.condition(x)[0]).flatten().numpy(), y.flatten()))
+        codes, labels = ([np.asarray(t) for t in column] for column in zip(*found, strict=True))
+        n = len(self.offsets)
+        whole = np.full((2, 1), np.log(0.5))  # log P(0), log P(1) of each context, all pictures
+        left_out = [np.full((2, len(y)), np.log(0.5)) for y in labels]  # ... all but its own
+        for length in range(n + 1):
+            size = self.bins * 2**length
+            at = [code >> (n - length) for code in codes]
+            each = [
+                np.stack([np.bincount(c, y == k, size) for k in (0, 1)])
+                for c, y in zip(at, labels, strict=True)
+            ]
+            total = sum(each)
+            rest = [(total - own)[:, c] for own, c in zip(each, at, strict=True)]
+            tried = {}
+            for strength in STRENGTHS:
+                log_p = [_smoothed(*pair, strength) for pair in zip(rest, left_out, strict=True)]
+                pairs_of = zip(log_p, labels, strict=True)
+                tried[np.mean([np.where(y == 1, p[1], p[0]).mean() for p, y in pairs_of])] = (
+                    strength
+                )
+            best = tried[max(tried)]
+            left_out = [_smoothed(*pair, best) for pair in zip(rest, left_out, strict=True)]
+            whole = _smoothed(total, np.repeat(whole, size // whole.shape[1], axis=1), best)
+        self.table.copy_(torch.from_numpy(whole[1] - whole[0]))
+
+
+def _smoothed(counts: np.ndarray, log_p: np.ndarray, strength: float) -> np.ndarray:
+    """log P of 0 and 1, (2, ...), from their counts and `strength` more, shared out by log_p."""
+    more = np.exp(log_p) * strength
+    return np.log(counts + more) - np.log(counts.sum(0) + strength)
+
+
+class Upsampled(Features):
+    """The upsampled input at y's resolution, nothing below."""
+
+    channels = [3, 0]
+    multiple = factor = 2
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [upsampled(x), x[:, :0]]
+
+
+class MixturePrior(Prior):
+    """All channels of a position under one mixture of K Gaussians with full covariances, the same
+    at every position and for every x.
+
+    Shapes: y (B, C, H, W) -> None, log_p (B,) in nats.
+    """
+
+    def __init__(self, channels: int, components: int):
+        super().__init__()
+        self.channels = channels
+        eye = torch.eye(channels).expand(components, -1, -1).clone()
+        start = torch.full((components,), -np.log(components)), torch.zeros(components, channels)
+        self.log_w, self.mean, self.root = (  # root: Cholesky factors of the covariances
+            nn.Parameter(t, requires_grad=False) for t in (*start, eye)
+        )
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[None, Tensor]:
+        normal = torch.distributions.MultivariateNormal(
+            self.mean, scale_tril=self.root, validate_args=False
+        )
+        log_p = normal.log_prob(y.movedim(1, -1)[..., None, :]) + self.log_w
+        return None, sum_except_batch(log_p.logsumexp(-1))
+
+    def latent(self, y: Tensor) -> Tensor:
+        return y
+
+    def restore(self, kept: None, latent: Tensor) -> Tensor:
+        return latent
+
+    def sample(
+        self,
+        kept: None,
+        h: Tensor | None,
+        temperature: float = 1.0,
+        generator: Generator = None,
+    ) -> Tensor:
+        """z = mean_k + temperature root_k eps, k drawn from the weights."""
+        if h is None:
+            raise ValueError("sampling the last prior needs features h: they give the shape of z")
+        shape = (len(h), self.channels, *h.shape[-2:])
+        eps = noise.normal(shape, generator, self.mean)
+        u = noise.uniform((len(h), 1, *h.shape[-2:]), generator, self.mean)[:, 0]
+        k = (self.log_w.exp().cumsum(0)[:-1] < u[..., None]).sum(-1)
+        scaled = torch.einsum("bhwcd,bdhw->bchw", self.root[k], eps)
+        return self.mean[k].movedim(-1, 1) + temperature * scaled
+
+
+class Mixture(ConditionalFlow):
+    """The residual of the upsampled input in subbands, whose twelve numbers at every position have
+    a `MixturePrior`: neighbouring colours and bands, but no other positions and no network."""
+
+    def __init__(self, components: int):
+        prior = MixturePrior(12, components)
+        super().__init__([UniformDequantization(), Residual(8.0), Subbands(), prior], Upsampled())
+
+    @torch.no_grad()
+    def fit(self, pairs: Pairs, seed: int = 0) -> None:
+        """Expectation maximisation on positions drawn from all pictures."""
+        from sklearn.mixture import GaussianMixture
+
+        rng, found = np.random.default_rng(seed), []
+        for place, (y, x) in enumerate(pairs):
+            z = self.encode(y, self.condition(x), noise.keyed(seed, [place]))[0][0]
+            rows = z.movedim(1, -1).flatten(0, -2).double().numpy()
+            number = min(len(rows), -(-POSITIONS // len(pairs)))
+            found.append(rows[rng.choice(len(rows), number, replace=False)])
+        prior = self.layers[-1]
+        mixture = GaussianMixture(len(prior.log_w), max_iter=200, random_state=seed)
+        mixture.fit(np.concatenate(found))
+        prior.log_w.copy_(torch.from_numpy(np.log(mixture.weights_)))
+        prior.mean.copy_(torch.from_numpy(mixture.means_))
+        prior.root.copy_(torch.from_numpy(np.linalg.cholesky(mixture.covariances_)))
+
+
+def control(config: Config) -> ConditionalModel:
+    """The control of a configuration, not yet fitted."""
+    model: Any = config.model
+    wanted = {"counts": "vessels", "counts_logit": "vessels", "mixture": "sr"}[model.kind]
+    if config.experiment != wanted:
+        raise ConfigError(f"model.kind = {model.kind}: it is a control of {wanted} only")
+    if model.kind == "mixture":
+        return Mixture(model.components)
+    if model.kind == "counts":
+        return Counts(model.neighbours)
+    marginal = Bernoulli(build.build_features(model.features, 0, 0, carry=True))
+    return Counts(model.neighbours, marginal, model.baseline)
