@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # what `__getattr__` below gives at run time
     from cnf.layers import *
     from cnf.nets import CouplingNet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "cnf.baselines": "Autoregressive Bernoulli ClassWeighted DiscretisedLogistic WeightedBernoulli",

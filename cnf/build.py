@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,9 @@ def build(config: Config) -> ConditionalModel:
     elif isinstance(config.model, AutoregressiveConfig):
         model = build_autoregressive(config.model, bins)
     elif isinstance(config.model, ControlConfig):
-        from cnf.replication.controls import control  # the laboratory's; the rest never needs it
-
-        model = control(config)
+        model = import_module("cnf.replication.controls").control(
+            config
+        )  # a door to the laboratory
     else:
         model = build_baseline(config.model)
     model.config = config

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnf import build, noise
+from cnf import noise
 from cnf.baselines import Bernoulli, target
+from cnf.build import build_features, load
 from cnf.config import Config
 from cnf.errors import ConfigError
 from cnf.features import Features, upsampled
@@ -106,7 +107,7 @@ class Counts(ConditionalModel):
         """Count, from the shortest context to the longest. log P of 0 and of 1 are kept apart: near
         0 and 1 a probability loses the digits that its complement needs."""
         if self.marginal is not None:
-            self.marginal.load_state_dict(build.load(self.baseline).state_dict())
+            self.marginal.load_state_dict(load(self.baseline).state_dict())
             self.marginal.eval()
         found = []
         for y, x in pairs:
@@ -228,14 +229,14 @@ class Mixture(ConditionalFlow):
 
 
 def control(config: Config) -> ConditionalModel:
-    """The control of a configuration, not yet fitted."""
+    """The control of a configuration, not yet fitted. Raises ConfigError if it is none of its task."""
     model: Any = config.model
-    wanted = {"counts": "vessels", "counts_logit": "vessels", "mixture": "sr"}[model.kind]
+    wanted = "sr" if model.kind == "mixture" else "vessels"
     if config.experiment != wanted:
         raise ConfigError(f"model.kind = {model.kind}: it is a control of {wanted} only")
     if model.kind == "mixture":
         return Mixture(model.components)
     if model.kind == "counts":
         return Counts(model.neighbours)
-    marginal = Bernoulli(build.build_features(model.features, 0, 0, carry=True))
+    marginal = Bernoulli(build_features(model.features, 0, 0, carry=True))
     return Counts(model.neighbours, marginal, model.baseline)
