@@ -141,7 +141,7 @@ class ControlConfig:
     kind: Literal["counts", "counts_logit", "mixture"]
     neighbours: Positive = 20
     components: Positive = 16
-    features: FeaturesConfig = FeaturesConfig("unet", channels=24)
+    features: FeaturesConfig = FeaturesConfig()
     baseline: str = "vessels-baseline"
 
 

@@ -61,8 +61,8 @@ class Counts(ConditionalModel):
     def condition(self, x: Tensor) -> list[Tensor]:
         self.check_input(x)
         if self.marginal is None:
-            return [torch.zeros(len(x), 1, *x.shape[-2:], dtype=torch.long)]
-        return [torch.bucketize(self.marginal.condition(x)[0].contiguous(), EDGES.to(x))]
+            return [torch.zeros_like(x[:, :1], dtype=torch.long)]
+        return [torch.bucketize(self.marginal.condition(x)[0].contiguous(), EDGES.to(x.device))]
 
     def contexts(self, y: Tensor, h: Tensor) -> Tensor:
         """The row of the table for every pixel, (B, 1, H, W): the bin, then the nearest labels."""
@@ -86,12 +86,12 @@ class Counts(ConditionalModel):
         height, width = bins.shape[-2:]
         generator = noise.repeated(generator, n, len(h[0]))
         eps = temperature * noise.logistic((len(bins), 1, height, width), generator, self.table)
-        y = torch.zeros(len(bins), height + r, width + 2 * r, dtype=torch.long)
-        down, across = (torch.tensor(o)[:, None] for o in zip(*self.offsets, strict=True))
-        powers = 2 ** torch.arange(len(self.offsets) - 1, -1, -1)[:, None]
+        y, place = bins.new_zeros(len(bins), height + r, width + 2 * r), {"device": bins.device}
+        down, across = torch.tensor(self.offsets, **place).T[..., None]
+        powers = 2 ** torch.arange(len(self.offsets) - 1, -1, -1, **place)[:, None]
         for front in range((r + 1) * (height - 1) + width):
-            rows = torch.arange(max(0, -(-(front - width + 1) // (r + 1))), height)
-            rows = rows[rows <= front // (r + 1)]
+            first = max(0, -(-(front - width + 1) // (r + 1)))
+            rows = torch.arange(first, min(height, front // (r + 1) + 1), **place)
             columns = front - (r + 1) * rows
             seen = (y[:, rows + down + r, columns + across + r] * powers).sum(1)
             row = bins[:, rows, columns] * 2 ** len(self.offsets) + seen
@@ -229,7 +229,7 @@ class Mixture(ConditionalFlow):
 
 
 def control(config: Config) -> ConditionalModel:
-    """The control of a configuration, not yet fitted. Raises ConfigError if it is none of its task."""
+    """The control of a configuration, not yet fitted. Raises ConfigError if it is of another task."""
     model: Any = config.model
     wanted = "sr" if model.kind == "mixture" else "vessels"
     if config.experiment != wanted:

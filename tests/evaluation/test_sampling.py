@@ -161,7 +161,7 @@ def test_a_resized_eye_comes_back_at_its_own_size(make_run, tmp_path, capsys):
     Image.fromarray(eye.x.permute(1, 2, 0).numpy()).save(path)
     run, sizes = str(make_run("vessels-flow")), []
     options = {"num": 1, "many": 2, "overwrite": True, "out": tmp_path / "out"}
-    for fit, said in ((None, "it sees this one at 25"), (False, "do not trust it at this size")):
+    for fit, said in ((None, "it sees this one at 19"), (False, "do not trust it at this size")):
         found = opened(sampling.sample(run, [path], fit=fit, **options))
         assert said in capsys.readouterr().out
         assert found["sample1"].shape == found["marginal"].shape == (384, 384)
