@@ -229,7 +229,7 @@ class Mixture(ConditionalFlow):
 
 
 def control(config: Config) -> ConditionalModel:
-    """The control of a configuration, not yet fitted. Raises ConfigError if it is of another task."""
+    """The control of a configuration, not yet fitted. Raises ConfigError for another task."""
     model: Any = config.model
     wanted = "sr" if model.kind == "mixture" else "vessels"
     if config.experiment != wanted:
