@@ -189,7 +189,7 @@ class ConditionalModel(nn.Module):
         if height % self.multiple or width % self.multiple:
             raise DataError(
                 f"y of {height}x{width} does not fit: both sizes must be multiples of "
-                f"{self.multiple}; crop or pad the picture"
+                f"{self.multiple}; crop or pad the picture, or build a model of fewer levels"
             )
 
 

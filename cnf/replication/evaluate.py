@@ -95,11 +95,10 @@ def evaluate(
     run_folder.check_name(name)
     if publish:
         run = run_folder.publish(run, results / name)
-    model = build.load(run / "weights.safetensors").to(choose_device(device))
+    model = build.load(run.resolve()).to(choose_device(device))
     target, committed = out or run.resolve().parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
-        print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
     sha256 = run_folder.file_sha256(run / "weights.safetensors")
     made |= run_folder.training_record(run, model.config)
     made |= {"run": name, "weights_sha256": sha256, "preset": model.config.preset, "weights": None}
@@ -125,6 +124,8 @@ def evaluate(
         rows += found
     if publish:
         store.write_text(run / "card.md", report.card(run, results))
+    elif not out and target != run.resolve().parent:
+        print(f"results/ is left as it is: written to {target / name} (--publish writes there)")
     return rows
 
 

@@ -43,7 +43,8 @@ DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, Unp
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder for this process, and delete what a killed one left half-written there."""
+    """Hold the folder for this process, and delete what a killed one left half-written there; a
+    folder in which nothing was written does not stay."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         held = FileLock(out / ".lock", timeout=0).acquire()
@@ -57,7 +58,11 @@ def locked(out: Path) -> Iterator[None]:
         for pattern in HALF_WRITTEN:
             for left in out.glob(pattern):
                 left.unlink()
-        yield
+        try:
+            yield
+        finally:
+            if [path.name for path in out.iterdir()] == [".lock"]:
+                shutil.rmtree(out, ignore_errors=True)
 
 
 def read_record(out: Path, needed: bool = True) -> dict[str, Any]:

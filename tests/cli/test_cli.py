@@ -149,7 +149,10 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
     "arguments, part",
     [
         (["sample", "nowhere", "a.png"], "nowhere holds no weights.safetensors"),
-        (["evaluate", "nowhere"], "nowhere/weights.safetensors cannot be read"),
+        (
+            ["evaluate", "nowhere"],
+            "nowhere holds no weights.safetensors: give a run folder, or one of sr,",
+        ),
         (["evaluate", "bicubic"], "bicubic answers on any image set: name one with --on"),
         (["evaluate", "sr", "--round-x", "--no-round-x"], "contradict each other: give one"),
         (["sample", "sr"], "no picture given"),

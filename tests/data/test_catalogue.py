@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from cnf.errors import DataError
-from cnf.replication.data import Example, ImageSet, load, pixel_hash
+from cnf.replication.data import Example, ImageSet, catalogue, load, pixel_hash
 from cnf.replication.data.catalogue import CATALOGUE, FREE, terms
 from cnf.replication.data.eyes import scaled
 from cnf.replication.data.packed import half_mean
@@ -676,3 +676,12 @@ def test_sets_can_be_joined_by_name():
 def test_sets_of_two_experiments_are_not_joined():
     with pytest.raises(DataError, match="for sr and for vessels"):
         load("embedded-sr+embedded-vessels", "valid")
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({}, "missing .* required"), ({"colour": 1}, "unexpected keyword argument 'colour'")],
+)
+def test_a_fact_that_is_missing_or_unknown_names_the_set(facts, said):
+    with pytest.raises(DataError, match=f"catalogue.yml, toyset: .*{said}"):
+        catalogue._entry("toyset", facts)

@@ -165,6 +165,24 @@ def test_pixels_are_hashed_as_they_are_used_with_even_sides(set5, write, picture
     assert "agree" in inventory.verify("set5", set5)[0]
 
 
+def test_hashes_are_registered_from_a_copy(set5):
+    before = inventory.registry()
+    inventory.REGISTRY.write_text("{}")
+    with pytest.raises(DataError, match="set5 has no hashes in registry.json: write them with"):
+        inventory.verify("set5", set5)
+    inventory.register(["set5"], set5)
+    assert inventory.registry() == before
+
+
+def test_two_pictures_of_one_name_are_not_registered_as_one(set5, monkeypatch):
+    twice = [("a", np.zeros((2, 2, 3))), ("a", np.ones((2, 2, 3)))]
+    monkeypatch.setattr(inventory, "arrays", lambda entry, root: iter(twice))
+    before = inventory.registry()
+    with pytest.raises(DataError, match="set5 has two pictures 'a'"):
+        inventory.register(["set5"], set5)
+    assert inventory.registry() == before
+
+
 def test_every_set_is_in_the_committed_registry_but_those_we_never_had():
     sets = {entry.registry or entry.name for entry in CATALOGUE.values() if entry.of is None}
     assert inventory.registry().keys() == sets - {"imagenet32", "imagenet64"}

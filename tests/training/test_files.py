@@ -175,3 +175,9 @@ def test_a_missing_checkpoint_is_named(started):
 def test_a_damaged_record_is_refused(started, content):
     (started / "config.json").write_text(content)
     refuse(started, "config.json")
+
+
+def test_a_run_that_could_not_begin_leaves_no_folder(configure, tmp_path):
+    with pytest.raises(ConfigError, match="seed = -1"):
+        training.train(configure(), tmp_path / "run", seed=-1)
+    assert not (tmp_path / "run").exists()

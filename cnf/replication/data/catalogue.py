@@ -104,8 +104,15 @@ class Entry:
         raise DataError(f"{self.name} has no {split} split: {why}")
 
 
+def _entry(name: str, facts: dict[str, Any]) -> Entry:
+    try:
+        return Entry(name, **facts)
+    except TypeError as error:  # of the constructor: a fact that is missing, or that there is not
+        raise DataError(f"catalogue.yml, {name}: {str(error).partition(' ')[2]}") from None
+
+
 FACTS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text("utf-8"))
-CATALOGUE = {name: Entry(name, **FACTS[name]) for name in FACTS if not name.startswith(".")}
+CATALOGUE = {name: _entry(name, FACTS[name]) for name in FACTS if not name.startswith(".")}
 FREE = CATALOGUE["embedded-sr"].terms
 
 

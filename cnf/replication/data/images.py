@@ -107,7 +107,7 @@ def check_size(name: object, height: int, width: int, least: int = 4) -> None:
 def _open(path: Path) -> tuple[Image.Image, list[str]]:
     """Decode and turn upright, refusing what Pillow would silently cut to 8 bits; and notes."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file: give the path of a picture")
     try:
         with Image.open(path) as image:
             raw = " ".join(str(part) for tile in image.tile for part in tile[3:])

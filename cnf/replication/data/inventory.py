@@ -58,7 +58,12 @@ def _verify(entry: Entry, root: Path) -> list[str]:
     of, where = entry, folder or "embedded"
     while of.of is not None:
         of = CATALOGUE[of.of]
-    expected, wrong, count = registry()[of.registry or of.name], [], 0
+    expected, wrong, count = registry().get(of.registry or of.name), [], 0
+    if expected is None:
+        raise DataError(
+            f"{of.name} has no hashes in {REGISTRY.name}: write them with `python -m "
+            f"cnf.replication.data.inventory {of.name}`"
+        )
     for key, pixels in arrays(of, root):
         count, found = count + 1, pixel_hash(pixels)
         if found != (known := expected.get(key, "nothing")):
@@ -150,9 +155,24 @@ def _is_imagenet(entry: Entry) -> bool:
     return entry.read == "imagenet.read"
 
 
-if __name__ == "__main__":
+def register(names: list[str], root: Path | None = None) -> None:
+    """Write the hashes of these sets, as they are here, into the registry. Raises DataError for an
+    unknown or missing set, and for one of which two pictures have the same name."""
     found = registry()
-    for one in map(find, sys.argv[1:]):
-        pairs = arrays(one, default_root())
-        found[one.registry or one.name] = {key: pixel_hash(pixels) for key, pixels in pairs}
+    for entry in map(find, names):
+        hashes: dict[str, str] = {}
+        for key, pixels in arrays(entry, Path(root or default_root())):
+            if key in hashes:
+                raise DataError(f"{entry.name} has two pictures '{key}': rename one of them")
+            hashes[key] = pixel_hash(pixels)
+        found[entry.registry or entry.name] = hashes
     REGISTRY.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("python -m cnf.replication.data.inventory NAME...: hashes of which sets?")
+    try:
+        register(sys.argv[1:])
+    except DataError as error:
+        sys.exit(f"error: {error}")
