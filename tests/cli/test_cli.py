@@ -151,7 +151,7 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
         (["sample", "nowhere", "a.png"], "nowhere holds no weights.safetensors"),
         (
             ["evaluate", "nowhere"],
-            "nowhere holds no weights.safetensors: give a run folder, or one of sr,",
+            "nowhere holds no weights.safetensors: give a run folder, or",
         ),
         (["evaluate", "bicubic"], "bicubic answers on any image set: name one with --on"),
         (["evaluate", "sr", "--round-x", "--no-round-x"], "contradict each other: give one"),

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from cnf import build
-from cnf.errors import CheckpointError, TrainingError
+from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.replication import run_folder, training
 
 
