@@ -66,10 +66,11 @@ if os.path.isdir("{name}/book"):
     os.chdir("{name}/book")"""
 
 
-# The last cell of every page while it runs: the files of what its kernel has loaded.
+# The last cell of every page while it runs: the files of what its kernel has loaded, each on a line
+# of its own, as nbclient takes half a minute for one of all.
 LOADED = """\
-import json, sys
-json.dump([m.__file__ for m in [*sys.modules.values()] if getattr(m, "__file__", None)], sys.stdout)
+import sys
+print(*{m.__file__ for m in [*sys.modules.values()] if getattr(m, "__file__", None)}, sep="\\n")
 """
 
 
@@ -256,7 +257,7 @@ def execute(page: Path) -> tuple[str, float]:
         client.execute(env=env)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise PageError(f"{page.name}: {error}") from None
-    loaded = sorted(before.keys() & map(Path, json.loads(nb.cells.pop().outputs[0].text)))
+    loaded = sorted(before.keys() & map(Path, nb.cells.pop().outputs[0].text.splitlines()))
     made_from = {
         "modules": [path.relative_to(ROOT).as_posix() for path in loaded],
         "sha256": digest(before[path] for path in sorted({*own, *loaded})),
