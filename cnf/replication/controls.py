@@ -24,7 +24,7 @@ from cnf.layers.base import sum_except_batch
 from cnf.noise import Generator
 
 Pairs = Sequence[tuple[Tensor, Tensor]]  # y (1, C, H, W) and x of each picture
-EDGES = torch.linspace(-6.5, 6.5, 14)  # of the bins of a logit, in nats
+EDGES = (-6.5, 6.5, 14)  # first, last and number of the edges between bins of a logit, in nats
 STRENGTHS = 2.0 ** np.arange(-2, 8)  # of a shorter context, in counts
 POSITIONS = 200_000  # that a mixture is fitted to
 
@@ -56,13 +56,14 @@ class Counts(ConditionalModel):
 
     @property
     def bins(self) -> int:
-        return 1 if self.marginal is None else len(EDGES) + 1
+        return 1 if self.marginal is None else EDGES[2] + 1
 
     def condition(self, x: Tensor) -> list[Tensor]:
         self.check_input(x)
         if self.marginal is None:
             return [torch.zeros_like(x[:, :1], dtype=torch.long)]
-        return [torch.bucketize(self.marginal.condition(x)[0].contiguous(), EDGES.to(x.device))]
+        edges = torch.linspace(*EDGES, device=x.device)
+        return [torch.bucketize(self.marginal.condition(x)[0].contiguous(), edges)]
 
     def contexts(self, y: Tensor, h: Tensor) -> Tensor:
         """The row of the table for every pixel, (B, 1, H, W): the bin, then the nearest labels."""
