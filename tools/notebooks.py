@@ -389,7 +389,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="pages; or the address")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="pages at a time")
     parser.add_argument("--times", action="store_true", help=f"keep the times in {TIMES}")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()  # names may follow options, as `make notebooks` has them
     try:
         if given.command == "address":
             move(*(given.names or [None]))

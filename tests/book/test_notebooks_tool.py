@@ -387,3 +387,9 @@ def test_no_times_are_kept_when_a_page_failed(repository):
     with pytest.raises(notebooks.PageError, match="1 pages failed, so no times were kept"):
         notebooks.run([], jobs=1, times=True)
     assert not (repository / notebooks.TIMES).exists()
+
+
+def test_pages_may_follow_options_as_make_gives_them(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "run", "--jobs", "2", "99-nowhere"])
+    assert notebooks.main() == 2
+    assert "99-nowhere" in capsys.readouterr().err
