@@ -119,9 +119,12 @@ def train(
                             "holds: restore the set (`python -m cnf data verify`) or train again"
                         )
             if distributed.is_main():
-                lines = run_folder.read_history(out) if resume else []
-                run_folder.write_history(out, [line for line in lines if line["step"] <= run.step])
-                if not resume:
+                if resume:
+                    lines = run_folder.read_history(out)
+                    lines = [line for line in lines if line["step"] <= run.step]
+                    run_folder.write_history(out, lines)
+                else:
+                    (out / "history.jsonl").unlink(missing_ok=True)
                     run_folder.write_record(out, record)
                     run.save(out / "last.pt")
         _loop(run, out, max_minutes)
@@ -605,6 +608,8 @@ def with_budget(config: Config, minutes: float | None, steps: int | None) -> Con
     if minutes is not None or steps is not None:
         config = replace(config, training=replace(config.training, minutes=minutes, steps=steps))
     options = config.training
+    if isinstance(config.model, ControlConfig) and options.steps != 1:
+        raise ConfigError("a control is fitted in one step: leave --minutes and --steps out")
     if (options.minutes is None) == (options.steps is None):
         raise ConfigError(
             f"--minutes {options.minutes} and --steps {options.steps}: give one, or set exactly "
