@@ -45,12 +45,6 @@ class GaussianPrior(Prior):
         mu, log_sigma = self.params(h, like=y)
         return None, gaussian_log_prob(y, mu, log_sigma)
 
-    def latent(self, y: Tensor) -> Tensor:
-        return y
-
-    def restore(self, kept: None, latent: Tensor) -> Tensor:
-        return latent
-
     def sample(
         self,
         kept: None,
