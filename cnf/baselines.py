@@ -245,7 +245,8 @@ class Autoregressive(ConditionalModel):
     (van den Oord et al. 2016) of the labels before and of the features.
 
     y is folded into blocks of 2x2: the blocks come in raster order, the four labels of a block in
-    turn, so that a label sees all blocks before its own and the labels before it there.
+    turn. A label sees those before it in its own block, and blocks before that as far as the masked
+    network reaches: 3 + 2 `blocks` rows up, and as many columns to each side.
 
     Args:
         features: any module; h[0], at the resolution of y, is what is read.

@@ -172,7 +172,8 @@ class CausalNet(Network):
     positions before in raster order, and the channels of y before it at its own position.
 
     A causal convolution of y plus a 3x3 convolution of h, causal residual blocks, then for each
-    channel a small network that also reads the channels before it.
+    channel a small network that also reads the channels before it. So the positions before are seen
+    3 + 2 `blocks` rows up, and as many columns to each side.
 
     Shapes: y (B, channels, H, W), h (B, h_channels, H, W) -> (B, channels, outputs, H, W).
     """
