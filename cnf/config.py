@@ -139,7 +139,7 @@ class ControlConfig:
     of `components` Gaussians for super-resolution."""
 
     kind: Literal["counts", "counts_logit", "mixture"]
-    neighbours: Positive = 20
+    neighbours: Annotated[int, Field(gt=0, le=24)] = 20  # the table has 2^neighbours rows
     components: Positive = 16
     features: FeaturesConfig = FeaturesConfig()
     baseline: str = "vessels-baseline"

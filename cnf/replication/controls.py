@@ -25,13 +25,15 @@ from cnf.noise import Generator
 
 Pairs = Sequence[tuple[Tensor, Tensor]]  # y (1, C, H, W) and x of each picture
 EDGES = (-6.5, 6.5, 14)  # first, last and number of the edges between bins of a logit, in nats
+REACH = 4  # rows and columns to the farthest of 24 neighbours
 STRENGTHS = 2.0 ** np.arange(-2, 8)  # of a shorter context, in counts
 POSITIONS = 200_000  # that a mixture is fitted to
 
 
 def neighbours(n: int) -> list[tuple[int, int]]:
-    """(rows, columns) from a pixel to the n nearest before it in raster order, nearest first."""
-    r = 6
+    """(rows, columns) from a pixel to the n nearest before it in raster order, nearest first; none
+    is further than `REACH` in either."""
+    r = REACH
     before = [(i, j) for i in range(-r, 1) for j in range(-r, r + 1) if (i, j) < (0, 0)]
     return sorted(before, key=lambda o: (o[0] ** 2 + o[1] ** 2, -o[0], abs(o[1]), o[1]))[:n]
 
@@ -67,7 +69,7 @@ class Counts(ConditionalModel):
 
     def contexts(self, y: Tensor, h: Tensor) -> Tensor:
         """The row of the table for every pixel, (B, 1, H, W): the bin, then the nearest labels."""
-        r, (height, width) = 6, y.shape[-2:]
+        r, (height, width) = REACH, y.shape[-2:]
         wide, found = F.pad(y.long(), (r, r, r, 0)), h.clone()
         for i, j in self.offsets:
             found = 2 * found + wide[..., r + i : r + i + height, r + j : r + j + width]
@@ -83,7 +85,7 @@ class Counts(ConditionalModel):
     ) -> Tensor:
         """Pixel after pixel; those of a slanted front at once, as none of them sees another."""
         check_temperature(temperature)
-        bins, r = h[0].repeat(n, 1, 1, 1)[:, 0], 6
+        bins, r = h[0].repeat(n, 1, 1, 1)[:, 0], REACH
         height, width = bins.shape[-2:]
         generator = noise.repeated(generator, n, len(h[0]))
         eps = temperature * noise.logistic((len(bins), 1, height, width), generator, self.table)
@@ -177,12 +179,6 @@ class MixturePrior(Prior):
         )
         log_p = normal.log_prob(y.movedim(1, -1)[..., None, :]) + self.log_w
         return None, sum_except_batch(log_p.logsumexp(-1))
-
-    def latent(self, y: Tensor) -> Tensor:
-        return y
-
-    def restore(self, kept: None, latent: Tensor) -> Tensor:
-        return latent
 
     def sample(
         self,

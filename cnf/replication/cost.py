@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnf import build
-from cnf.config import Config, from_dict, to_dict
+from cnf.config import Config, ControlConfig, from_dict, to_dict
+from cnf.errors import ConfigError
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import run_folder, training
 
@@ -128,6 +129,8 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
 
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     """Build the model, do a few steps and say what they took. Raises what a run would raise."""
+    if isinstance(config.model, ControlConfig):
+        raise ConfigError("a control is fitted in one pass of seconds to minutes: just train it")
     options = config.training
     size, steps, peaks = options.accumulate, {}, {}
     run = training.Run.build(_with_batch(config, size), seed, device)

@@ -12,8 +12,8 @@ from cnf import noise
 from cnf.build import build, load
 from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
-from cnf.replication import run_folder, training
-from cnf.replication.controls import Counts, MixturePrior, control
+from cnf.replication import cost, run_folder, training
+from cnf.replication.controls import Counts, MixturePrior, control, neighbours
 
 X = torch.zeros(1, 3, 3, 4)
 
@@ -115,6 +115,22 @@ def test_a_fitted_mixture_is_saved_with_the_upsampled_input_as_its_only_feature(
     model = build(config)
     x = 255 * torch.rand(2, 3, 4, 6)
     assert model.sample(x).shape == (1, 2, 3, 8, 12)
+
+
+def test_the_neighbours_are_the_nearest_and_within_reach():
+    found = neighbours(24)
+    assert found[:4] == [(0, -1), (-1, 0), (-1, -1), (-1, 1)] and len(set(found)) == 24
+    farthest = max(i * i + j * j for i, j in found)
+    wide = [(i, j) for i in range(-9, 1) for j in range(-9, 10) if (i, j) < (0, 0)]
+    assert {(i, j) for i, j in wide if i * i + j * j < farthest} <= set(found)
+
+
+@pytest.mark.parametrize("budget", [{"minutes": 5}, {"steps": 3}])
+def test_a_control_takes_no_budget(budget, tmp_path):
+    with pytest.raises(ConfigError, match="fitted in one step: leave --minutes and --steps out"):
+        training.train(load_config("vessels", "control"), tmp_path / "run", **budget)
+    with pytest.raises(ConfigError, match="just train it"):
+        cost.estimate(load_config("vessels", "control"))
 
 
 @pytest.mark.parametrize(("kind", "experiment"), [("counts", "sr"), ("mixture", "vessels")])
