@@ -285,8 +285,8 @@ class Autoregressive(ConditionalModel):
         shape = (len(many), 4, *many.shape[-2:])
         v = temperature * noise.logistic(shape, generator, many)
 
-        def choose(logit: Tensor, at: Any) -> Tensor:
-            return (logit[:, :, 0] + v[at][..., None] > 0).to(v.dtype) * 2 - 1
+        def choose(logit: Tensor, channel: int, at: Any) -> Tensor:
+            return (logit[:, 0] + v[:, channel][at] > 0).to(v.dtype) * 2 - 1
 
         sign = self.net.sequentially(many, choose)
         return F.pixel_shuffle(sign, 2).unflatten(0, (n, -1))

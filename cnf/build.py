@@ -116,7 +116,7 @@ def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) 
     match config.kind:
         case "residual":
             sizes = (config.channels, config.blocks, full, config.fractions, config.clip)
-            return ResidualFeatures(levels, *sizes)
+            return ResidualFeatures(levels, *sizes, config.activation)
         case "rrdb":
             return RRDBFeatures(levels, config.channels, config.blocks, config.growth, carry)
         case "unet":
@@ -208,8 +208,7 @@ def build_flow(
         return ConditionalFlow(layers, features, config.auxiliary)
     net = None
     if config.prior != "fixed":
-        last = h[config.levels]
-        net = CouplingNet(0, last, 2 * c, config.prior_width, gain=config.gain, norm=config.norm)
+        net = prior_net(config, 0, h[config.levels], 2 * c, config.prior_width)
     layers.append(GaussianPrior(c, net, config.prior_scale))
     return ConditionalFlow(layers, features, config.auxiliary)
 
@@ -237,8 +236,13 @@ def flat_step(config: GlowConfig, c: int, h: int, flip: bool) -> list[Bijection]
 
 def coupling_net(config: GlowConfig, y: int, h: int, out: int) -> CouplingNet:
     """The network inside a coupling, of y and h channels."""
-    options = (config.h_kernel, config.gain, config.clip, config.norm)
+    options = (config.h_kernel, config.gain, config.clip, config.norm, config.activation)
     return CouplingNet(y, h, out, config.width, *options)
+
+
+def prior_net(config: GlowConfig, y: int, h: int, out: int, width: int) -> CouplingNet:
+    """The network of a Gaussian prior, of y channels that go on and h channels."""
+    return CouplingNet(y, h, out, width, 1, config.gain, None, config.norm, config.activation)
 
 
 def split(config: GlowConfig, c: int, h: int, num_kept: int, width: int) -> Split:
@@ -246,7 +250,7 @@ def split(config: GlowConfig, c: int, h: int, num_kept: int, width: int) -> Spli
     if config.prior == "fixed":
         return Split(c, None, config.prior_scale, num_kept)
     h = h if config.prior == "conditional" else 0
-    net = CouplingNet(num_kept, h, 2 * (c - num_kept), width, gain=config.gain, norm=config.norm)
+    net = prior_net(config, num_kept, h, 2 * (c - num_kept), width)
     return Split(c, net, config.prior_scale, num_kept)
 
 

@@ -19,13 +19,14 @@ PRESETS = Path(__file__).resolve().parent / "presets"
 
 Experiment = Literal["sr", "vessels"]
 Scale = Literal["bounded", "softplus", "additive"]
+Activation = Literal["relu", "silu"]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 # fields that came after runs were hashed, at the value that leaves a model as it was
 LATER = {
     **{"norm": "none", "pretrained": False, "optimizer": "adamw", "cool": 0.0, "keep": []},
-    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1},
+    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1, "activation": "relu"},
 }
 
 _strict = ConfigDict(extra="forbid")
@@ -48,6 +49,7 @@ class FeaturesConfig:
     fractions: bool = False
     clip: Annotated[float, Field(gt=0)] | None = None
     pretrained: bool = False
+    activation: Activation = "relu"
 
 
 @dataclass(frozen=True, config=_strict)
@@ -65,8 +67,9 @@ class GlowConfig:
 
     With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior
     of width `low_width`. With `ar_width` splits and the last prior are autoregressive: mixtures of
-    `mixture` Gaussians from networks of `ar_blocks` blocks. The networks of couplings read y_a
-    clipped to (-`clip`, `clip`): what they answer to inputs far from all data is then bounded.
+    `mixture` Gaussians from networks of `ar_blocks` blocks (0: only the channels of a position
+    follow each other). The networks of couplings read y_a clipped to (-`clip`, `clip`): what they
+    answer to inputs far from all data is then bounded. `activation`: of couplings and priors.
     Without levels nothing is squeezed: the steps couple the colours of a checkerboard at the
     resolution of y. With norm "instance" hidden maps of couplings and priors are normalised over
     the picture. For ablations: the split priors of a `blind` prior do not see x, and all priors of
@@ -74,7 +77,7 @@ class GlowConfig:
     """
 
     levels: Count = 2
-    steps: Positive = 8
+    steps: Count = 8
     width: Positive = 64
     h_kernel: Literal[1, 3] = 1
     scale: Scale = "bounded"
@@ -98,8 +101,9 @@ class GlowConfig:
     auxiliary: Annotated[float, Field(ge=0)] = 0.0
     norm: Literal["none", "instance"] = "none"
     ar_width: Count = 0
-    ar_blocks: Positive = 3
+    ar_blocks: Count = 3
     mixture: Positive = 1
+    activation: Activation = "relu"
 
 
 @dataclass(frozen=True, config=_strict)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf.errors import ConfigError, DataError
-from cnf.nets import Network
+from cnf.nets import Activation, Network, activate
 from cnf.resample import consistent_double
 
 
@@ -75,16 +75,17 @@ def upsampled(x: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """t + conv3x3(ReLU(conv3x3(t))); the second convolution starts small."""
+    """t + conv3x3(ReLU(conv3x3(t))), or SiLU; the second convolution starts small."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, activation: Activation = "relu"):
         super().__init__()
+        self.activation = activation
         self.first, self.second = conv3x3(channels, channels), conv3x3(channels, channels)
         with torch.no_grad():
             self.second.weight.mul_(0.1)
 
     def forward(self, t: Tensor) -> Tensor:
-        return t + self.second(F.relu(self.first(t)))
+        return t + self.second(activate(self.first(t), self.activation))
 
 
 class ResidualFeatures(Features):
@@ -109,13 +110,14 @@ class ResidualFeatures(Features):
         full: int = 0,
         fractions: bool = False,
         clip: float | None = None,
+        activation: Activation = "relu",
     ):
         super().__init__()
         self.fractions, self.clip = fractions, clip
         self.channels = [3 + full] + [channels] * levels
         self.multiple = 2 ** max(levels, 1)
         self.head = conv3x3(6 if fractions else 3, channels)
-        self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.body = nn.Sequential(*(ResidualBlock(channels, activation) for _ in range(blocks)))
         self.full = conv3x3(channels, 4 * full) if full else None
         self.down = nn.ModuleList(
             nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels - 1)

@@ -4,7 +4,7 @@ Nothing here has a likelihood term. A network may run in bfloat16 (`set_precisio
 to a layer is in the type of its weights, so z, log-determinants and priors stay in float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Literal, cast
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Norm = Literal["none", "instance"]
+Activation = Literal["relu", "silu"]
 
 
 class Network(nn.Module):
@@ -54,7 +55,8 @@ class ZeroConv(nn.Conv2d):
 
 
 class CouplingNet(Network):
-    """conv3x3 of y_a plus a convolution of h, ReLU, conv1x1, ReLU, conv3x3 from zero.
+    """conv3x3 of y_a plus a convolution of h, ReLU, conv1x1, ReLU, conv3x3 from zero; with
+    `activation` "silu", t sigmoid(t) in place of ReLU, which has a slope everywhere.
 
     The first convolution of the concatenated (y_a, h) is written as the sum of its two parts, which
     is the same map (with h_kernel=3), :eq:`eq-speed-linear`; h_kernel=1 is the cheaper form: h has
@@ -80,9 +82,11 @@ class CouplingNet(Network):
         gain: bool = False,
         clip: float | None = None,
         norm: Norm = "none",
+        activation: Activation = "relu",
     ):
         super().__init__()
         self.y_channels, self.h_channels, self.clip = y_channels, h_channels, clip
+        self.activation = activation
         if width == 0:
             self.last = ZeroConv(y_channels + h_channels, out_channels, gain)
             self.middle = None
@@ -116,10 +120,8 @@ class CouplingNet(Network):
                 t = None if self.from_y is None else self.from_y(y_a)
                 if self.from_h is not None:
                     t = self.from_h(h) if t is None else add_(t, self.from_h(h))
-                # in place: no backward needs what the convolutions returned
-                t = F.relu(self.norms[0](t), inplace=True)
-                t = F.relu(self.norms[1](self.middle(t)), inplace=True)
-                out = self.last(t)
+                t = activate(self.norms[0](t), self.activation)
+                out = self.last(activate(self.norms[1](self.middle(t)), self.activation))
         return out.to(self.last.weight.dtype)
 
 
@@ -173,7 +175,8 @@ class CausalNet(Network):
 
     A causal convolution of y plus a 3x3 convolution of h, causal residual blocks, then for each
     channel a small network that also reads the channels before it. So the positions before are seen
-    3 + 2 `blocks` rows up, and as many columns to each side.
+    3 + 2 `blocks` rows up, and as many columns to each side. Without blocks no other position is
+    seen, and all are drawn at once.
 
     Shapes: y (B, channels, H, W), h (B, h_channels, H, W) -> (B, channels, outputs, H, W).
     """
@@ -184,7 +187,8 @@ class CausalNet(Network):
     def __init__(self, channels: int, h_channels: int, width: int, blocks: int, outputs: int = 1):
         super().__init__()
         self.channels, self.outputs = channels, outputs
-        self.from_y = CausalConv(channels, width, self.RADIUS + 1, own=False)
+        first = CausalConv(channels, width, self.RADIUS + 1, own=False) if blocks else None
+        self.from_y = first
         self.from_h = nn.Conv2d(h_channels, width, 3, padding=1, bias=False)
         self.blocks = nn.ModuleList(
             CausalBlock(width, h_channels, self.RADIUS) for _ in range(blocks)
@@ -200,7 +204,9 @@ class CausalNet(Network):
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
         with self.autocast(y.device):
             h = self.cast(h)
-            t = self.from_y(y) + self.from_h(h)
+            t = self.from_h(h)
+            if self.from_y is not None:
+                t = t + self.from_y(y)
             for block in self.blocks:
                 t = block(t, h)
             out = self.head(y, t)
@@ -212,36 +218,59 @@ class CausalNet(Network):
         return self.last(F.relu(u)).unflatten(1, (self.channels, self.outputs))
 
     @torch.no_grad()
-    def sequentially(self, h: Tensor, choose: Callable[[Tensor, Any], Tensor]) -> Tensor:
-        """y, (B, channels, H, W), position after position, what the layers made of the earlier
-        ones kept. A position sees r columns to the right in the row above, r the largest radius:
-        all of one front, with equal (r + 1) row + column, come together.
+    def sequentially(self, h: Tensor, choose: Callable[[Tensor, int, Any], Tensor]) -> Tensor:
+        """y, (B, channels, H, W), front after front and within a front channel after channel, what
+        the layers made of the earlier ones kept.
 
-        choose(out (B, channels, outputs, P, 1), index) gives y (B, channels, P, 1) at the P
-        positions [index] of a (B, channels, H, W); it is asked once a channel.
+        choose(out (B, outputs, P), channel, index) gives y (B, P) of that channel at the P
+        positions [index] of a (B, H, W).
         """
         r, (height, width) = self.RADIUS + 1, h.shape[-2:]
         blocks = cast(list[CausalBlock], [*self.blocks])
         rest, given = self.from_h(h), [block.from_h(h) for block in blocks]
         y = h.new_zeros(len(h), self.channels, height + r, width + 2 * r)
         maps = [h.new_zeros(len(h), rest.shape[1], *y.shape[-2:]) for _ in blocks]
-        for front in range((r + 1) * (height - 1) + width):
-            first = max(0, -(-(front - width + 1) // (r + 1)))
-            rows = torch.arange(first, min(height, front // (r + 1) + 1), device=h.device)
-            columns = front - (r + 1) * rows
-            if not len(rows):
-                continue
-            at, padded = (..., rows, columns), (rows + r, columns + r)
-            t = self.from_y.at(y, *padded) + rest[at]
+        own, last = self.own.weight * self.before, self.last.weight[..., 0, 0]
+        biases = cast(Tensor, self.last.bias).split(self.outputs)
+        for rows, columns in self.fronts(height, width, h.device):
+            at, padded = (..., rows, columns), (..., rows + r, columns + r)
+            t = rest[at]
+            if self.from_y is not None:
+                t = t + self.from_y.at(y, *padded[1:])
             for block, seen, kept in zip(blocks, given, maps, strict=True):
-                kept[(..., *padded)] = F.relu(t)
-                u = F.relu(block.causal.at(kept, *padded) + seen[at])
+                kept[padded] = F.relu(t)
+                u = F.relu(block.causal.at(kept, *padded[1:]) + seen[at])
                 t = t + block.out(u[..., None])[..., 0]
-            here = y[(..., *padded)][..., None]  # zeros, filled channel after channel
-            for channel in range(self.channels):
-                here[:, channel] = choose(self.head(here, t[..., None]), at)[:, channel]
-            y[(..., *padded)] = here[..., 0]
+            context = self.context(F.relu(t)[..., None])[..., 0].split(self.HIDDEN, 1)
+            here = t.new_zeros(len(t), self.channels, len(rows))
+            for c, (u, bias) in enumerate(zip(context, biases, strict=True)):
+                u = u + own[c * self.HIDDEN : (c + 1) * self.HIDDEN, :, 0, 0] @ here
+                weight = last[c * self.outputs : (c + 1) * self.outputs]
+                here[:, c] = choose(weight @ F.relu(u) + bias[:, None], c, at)
+            y[padded] = here
         return y[..., r:, r : r + width]
+
+    def fronts(
+        self, height: int, width: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows and columns of the positions that can be drawn together, in order. A position sees
+        r columns to the right in the row above, r the largest radius: those with equal
+        (r + 1) row + column. Without blocks all of them."""
+        if self.from_y is None:
+            rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+            yield rows.repeat_interleave(width), columns.repeat(height)
+            return
+        slope = self.RADIUS + 2
+        for front in range(slope * (height - 1) + width):
+            first = max(0, -(-(front - width + 1) // slope))
+            rows = torch.arange(first, min(height, front // slope + 1), device=device)
+            if len(rows):
+                yield rows, front - slope * rows
+
+
+def activate(t: Tensor, activation: Activation) -> Tensor:
+    """ReLU, in place since no backward needs what a convolution returned, or SiLU."""
+    return F.relu(t, inplace=True) if activation == "relu" else F.silu(t)
 
 
 def add_(t: Tensor, part: Tensor) -> Tensor:

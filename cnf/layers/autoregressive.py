@@ -22,8 +22,9 @@ class AutoregressivePrior(Prior):
               position after position
     Restore:  y = (z0, z1)                                         (ours, not the paper's)
 
-    One pass to score, as a chain of many short ones to draw. With K = 1 and blind to z1_<i it is
-    the conditional (split) prior.
+    One pass to score, as a chain of many short ones to draw; with a net of no blocks only the
+    channels of a position follow each other, and the chain is as long as there are channels. With
+    K = 1 and blind to z1_<i it is the conditional (split) prior.
 
     Args:
         net: of C_1 channels that leave, with 3 K outputs a channel; it reads (h, z0).
@@ -72,13 +73,13 @@ class AutoregressivePrior(Prior):
         shape = (len(given), self.net.channels, *given.shape[-2:])
         eps, u = noise.normal(shape, generator, given), noise.uniform(shape, generator, given)
 
-        def choose(out: Tensor, at: Any) -> Tensor:
-            log_w, mu, log_sigma = self.params(out)
+        def choose(out: Tensor, channel: int, at: Any) -> Tensor:
+            log_w, mu, log_sigma = self.params(out[:, None])
             p = (log_w / max(temperature, 1e-6)).softmax(2)
-            k = (p.cumsum(2) < u[at][:, :, None, :, None]).sum(2, keepdim=True)
+            k = (p.cumsum(2) < u[:, channel : channel + 1][at][:, :, None]).sum(2, keepdim=True)
             k = k.clamp(max=self.mixture - 1)  # what rounding leaves of the sum below 1
-            mu, log_sigma = (t.gather(2, k)[:, :, 0] for t in (mu, log_sigma))
-            return mu + temperature * log_sigma.exp() * eps[at][..., None]
+            mu, log_sigma = (t.gather(2, k)[:, 0, 0] for t in (mu, log_sigma))
+            return mu + temperature * log_sigma.exp() * eps[:, channel][at]
 
         return self.restore(kept, self.net.sequentially(given, choose))
 

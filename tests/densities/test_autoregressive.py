@@ -70,10 +70,12 @@ def test_a_label_sees_all_before_it_and_none_after():
     assert (jacobian[-1, :-1] != 0).all()  # the last one sees them all: so small a picture
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
-def test_fronts_draw_what_one_label_after_the_other_gives(temperature):
-    """20x14, wider and higher than the network sees; logits in one pass over what is decided."""
-    model, x = model_of(blocks=1), an_x(20, 14, batch=2)
+def test_fronts_draw_what_one_label_after_the_other_gives(temperature, blocks):
+    """20x14, wider and higher than the network sees; logits in one pass over what is decided.
+    Without blocks all positions are one front."""
+    model, x = model_of(blocks=blocks), an_x(20, 14, batch=2)
     generators = noise.keyed(3, [0, 1])
     drawn = model.sample(x, 2, temperature, noise.keyed(3, [0, 1])).flatten(0, 1)
     h = model.condition(x)[0].repeat(2, 1, 1, 1)
@@ -84,6 +86,16 @@ def test_fronts_draw_what_one_label_after_the_other_gives(temperature):
             logit = model.net(sign, h)[:, c, 0, i, j]
             sign[:, c, i, j] = (logit + temperature * eps[:, c, i, j] > 0).double() * 2 - 1
     assert torch.equal(drawn, model.labels(torch.pixel_shuffle(sign, 2)))
+
+
+def test_without_blocks_a_position_sees_no_other():
+    torch.manual_seed(0)
+    net = randomise(CausalNet(4, 3, 6, 0), 0, 0.4).double()
+    y, h = torch.randn(1, 4, 3, 4, dtype=torch.float64), torch.randn(1, 3, 3, 4).double()
+    jacobian = torch.autograd.functional.jacobian(lambda y: net(y, h)[0, :, 0], y)[:, :, :, 0]
+    for c, i, j in itertools.product(range(4), range(3), range(4)):
+        seen = jacobian[c, i, j] != 0
+        assert seen[:c, i, j].all() and seen.sum() == c
 
 
 def test_what_is_no_mask_is_refused():

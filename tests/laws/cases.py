@@ -400,6 +400,13 @@ ALL_FLOWS = [
         | {"levels": 2, "dequantization": "binary", "ar_width": 8, "ar_blocks": 1, "mixture": 2},
         size=(4, 8),
     ),
+    configured(
+        "sr-colour_after_colour",
+        "sr",
+        FLOW
+        | {"features": RESIDUAL | {"activation": "silu"}, "activation": "silu"}
+        | {"ar_width": 8, "ar_blocks": 0, "mixture": 3},
+    ),
     configured("sr-no_levels", "sr", FLOW | {"features": RESIDUAL, "levels": 0, "residual": 8.0}),
     ModelCase(
         "toy-no_features",
