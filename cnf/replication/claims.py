@@ -13,7 +13,7 @@ from cnf.errors import ResultsError
 from cnf.replication.results import RESULTS, Row, described, one, select, valued
 from cnf.replication.results import read as read_rows
 
-Verdict = Literal["same", "different", "could not", "open"]
+Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
@@ -30,8 +30,9 @@ class Claim(_Strict):
         place: where it stands, as far as we know ("abstract", "a table of likelihoods").
         says: the claim in our words. `value`, `unit`: where it is a number and we recall one.
         tag: "confirmed" if a readable copy says so, else "unconfirmed". `source` says which copy.
-        verdict: ours against theirs, and the `cause` in a sentence. `would_change`: the data, the
-            run or the sentence of the paper that would change it.
+        verdict: ours against theirs, and the `cause` in a sentence: "same" needs a rule that could
+            have failed. `would_change`: the data, the run or the sentence of the paper that would
+            change it.
         ours: our rows, by fields as for `one` (split "test" if they do not say).
         holds: what has to be true of these rows for the verdict to stand: "#0 + 1 < #1" says that
             the second of them is more than 1 above the first.
@@ -54,6 +55,8 @@ class Claim(_Strict):
     def _is_consistent(self):
         if self.verdict in ("same", "different") and not self.ours and self.value is not None:
             raise ValueError(f"a number judged '{self.verdict}' needs a row of ours")
+        if self.verdict == "same" and not self.holds:
+            raise ValueError("'same' needs a rule that could have failed: `holds`, over rows")
         if self.verdict == "same" and self.value is not None and self.tag == "unconfirmed":
             raise ValueError("a recalled number cannot be judged 'same': confirm it first")
         if (self.value is None) != (self.unit is None):

@@ -11,7 +11,11 @@ CLAIM = {"id": "bits", "place": "a table", "says": "fewer bits", "tag": "confirm
 CLAIM |= {"source": "a copy", "verdict": "same", "cause": "measured"}
 CLAIM |= {"would_change": "a longer run"}
 FLOW = {"run": "flow", "metric": "bits_per_dim"}
+CLAIM |= {"ours": [FLOW], "holds": ["#0 < 9"]}
 BASE = {"run": "base", "metric": "bits_per_dim"}
+
+
+NO_ROWS = {"ours": [], "holds": []}
 
 
 @pytest.fixture
@@ -78,7 +82,8 @@ def test_a_row_that_is_made_again_is_judged_again(judged, tmp_path):
         ({"tag": "probably"}, "tag"),
         ({"verdict": "better"}, "verdict"),
         ({"value": 1.0, "verdict": "open"}, "go together"),
-        ({"value": 1.0, "unit": "F", "verdict": "different"}, "needs a row of ours"),
+        ({"value": 1.0, "unit": "F", "verdict": "different"} | NO_ROWS, "needs a row of ours"),
+        (NO_ROWS, "'same' needs a rule that could have failed"),
         ({"value": 1.0, "unit": "F", "tag": "unconfirmed", "ours": [FLOW]}, "confirm it first"),
         ({"ours": ["nothing"]}, "ours"),
         ({"ours": [{"colour": "red"}]}, "rows have no field 'colour'"),
