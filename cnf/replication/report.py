@@ -126,6 +126,13 @@ def write_cards(results: Path = RESULTS) -> None:
 def describe_model(config: Config) -> str:
     """The model in a sentence."""
     m = config.model
+    if m.kind == "mixture":
+        what = "One Gaussian" if m.components == 1 else f"A mixture of {m.components} Gaussians"
+        return f"{what} of the twelve numbers at a position of the subbands, no network"
+    if m.kind in ("counts", "counts_logit"):
+        logit = m.kind == "counts_logit"
+        beside = f" and the logit of {m.baseline}" if logit else ", no photograph"
+        return f"A table of counts over the {m.neighbours} nearest labels before a pixel{beside}"
     features = f"{m.features.kind} features with {m.features.channels} channels"
     if m.kind == "autoregressive":
         return f"Masked convolutions over the labels in raster order, no flow; {features}"

@@ -12,7 +12,7 @@ from cnf import noise
 from cnf.build import build, load
 from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
-from cnf.replication import cost, run_folder, training
+from cnf.replication import cost, report, run_folder, training
 from cnf.replication.controls import Counts, MixturePrior, control, neighbours
 
 X = torch.zeros(1, 3, 3, 4)
@@ -152,3 +152,17 @@ def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(experime
     each = [run._bits_per_dim([i])[0] for i in indices]
     assert line["valid_bits_per_dim"] == pytest.approx(np.mean(each), rel=1e-5)
     assert 0 < line["valid_bits_per_dim"] < 8
+
+
+@pytest.mark.parametrize(
+    ("task", "preset", "says"),
+    [
+        ("vessels", "counts", "20 nearest labels before a pixel, no photograph"),
+        ("vessels", "logit", "12 nearest labels before a pixel and the logit of vessels-baseline"),
+        ("sr", "gaussian", "One Gaussian of the twelve numbers"),
+        ("sr", "mixture", "A mixture of 16 Gaussians"),
+    ],
+)
+def test_a_card_says_what_a_control_is(task, preset, says):
+    sentence = report.describe_model(load_config(task, "control", preset))
+    assert says in sentence and "factorised" not in sentence
