@@ -19,8 +19,8 @@ import numpy as np
 from safetensors import safe_open
 
 KNOWN = {
-    "kind": ["flow"],
-    "dequantization": ["uniform", "binary"],
+    "kind": ["flow", "autoregressive"],
+    "dequantization": ["uniform", "binary", None],
     "scale": ["bounded", "additive"],
     "prior_scale": ["bounded"],
     "gain": [False],
@@ -35,7 +35,10 @@ DEFAULTS = {
     "norm": "none",
     "prior": "conditional",
     "couplings_see_x": True,
-    "features": {"fractions": False, "clip": None},
+    "activation": "relu",
+    "ar_width": 0,
+    "mixture": 1,
+    "features": {"fractions": False, "clip": None, "activation": "relu"},
 }
 
 
@@ -43,6 +46,8 @@ def log_prob(path, y, x, noise):
     """log p(y|x) in nats, (B,), of the flow in the file `path`, for this noise."""
     weights, model = read(path)
     flow = Flow(weights, model, np.asarray(x, np.float64))
+    if model["kind"] == "autoregressive":
+        return flow.score_labels(np.asarray(y, np.float64))
     return flow.score(np.asarray(y, np.float64), np.asarray(noise, np.float64))
 
 
@@ -50,7 +55,11 @@ def read(path):
     """(weights by name, float64; the model's part of the configuration)."""
     with safe_open(path, framework="numpy") as file:
         weights = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}
-        model = DEFAULTS | json.loads(file.metadata()["config"])["model"]
+        model = json.loads(file.metadata()["config"])["model"]
+        if model["kind"] == "autoregressive":
+            model |= dict.fromkeys(("dequantization", "residual"), None) | {"levels": 0, "steps": 0}
+            model |= {"scale": "bounded", "prior_scale": "bounded", "gain": False, "lu": False}
+        model = DEFAULTS | model
         model["features"] = DEFAULTS["features"] | model["features"]
     for key, known in KNOWN.items():
         if model.get(key) not in known:
@@ -94,9 +103,15 @@ class Flow:
                 total = total + term
             if level < m["levels"]:
                 kept = v.shape[1] - v.shape[1] // 2
-                total = total + self.gaussian(v[:, kept:], v[:, :kept], h)
+                total = total + self.prior(v[:, kept:], v[:, :kept], h)
                 v = v[:, :kept]
-        return total + self.gaussian(v, None, self.h[-1])
+        return total + self.prior(v, None, self.h[-1])
+
+    def score_labels(self, y):
+        """log P(y|x) of the masked convolutions, exact: labels of a 2x2 block in turn."""
+        sign = squeeze(2 * y - 1)
+        logits = self.causal_net("net", sign, squeeze(self.h[0]))[:, :, 0]
+        return total_of(-softplus(-sign * logits))
 
     # -- terms -------------------------------------------------------------------------------------
 
@@ -169,6 +184,20 @@ class Flow:
         self.number += 1
         return (v + bias) * np.exp(log_s), v.shape[2] * v.shape[3] * log_s.sum()
 
+    def prior(self, z, given, h):
+        """log p of what leaves, given what is kept and the features."""
+        if not self.model["ar_width"]:
+            return self.gaussian(z, given, h)
+        seen = h if given is None else np.concatenate([h, given], axis=1)
+        out = self.causal_net(f"layers.{self.number}.net", z, seen)
+        self.number += 1
+        logits, mu, raw = np.split(out, 3, axis=2)
+        log_sigma = bounded(raw, 6.0)
+        eps = (z[:, :, None] - mu) / np.exp(log_sigma)
+        log_w = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+        log_p = log_w - 0.5 * eps**2 - log_sigma - 0.5 * np.log(2 * np.pi)
+        return total_of(np.logaddexp.reduce(log_p, axis=2))
+
     def gaussian(self, z, given, h):
         """log N(z; mu, sigma) with mu and sigma from what is kept and the features."""
         mu, raw = np.split(self.net(f"layers.{self.number}.net", given, h), 2, axis=1)
@@ -190,11 +219,47 @@ class Flow:
         if f"{name}.middle.weight" in self.weights:
             parts = [(y_a, "from_y"), (h, "from_h")]
             t = sum(self.conv(t, f"{name}.{part}") for t, part in parts if t is not None)
-            t = relu(self.normed(t, f"{name}.norms.0"))
-            t = relu(self.normed(self.conv(t, f"{name}.middle"), f"{name}.norms.1"))
+            act = ACTIVATIONS[self.model["activation"] if self.is_silu(name) else "relu"]
+            t = act(self.normed(t, f"{name}.norms.0"))
+            t = act(self.normed(self.conv(t, f"{name}.middle"), f"{name}.norms.1"))
         else:
             t = np.concatenate([part for part in (y_a, h) if part is not None], axis=1)
         return self.conv(t, f"{name}.last")
+
+    def is_silu(self, name):
+        """q keeps its ReLU, but for its steps."""
+        return name != "layers.0.layers.0.net"
+
+    def causal_net(self, name, y, h):
+        """(B, C, outputs, H, W) from h everywhere, y before, and channels before at a position."""
+        t = self.conv(h, f"{name}.from_h")
+        if f"{name}.from_y.weight" in self.weights:
+            t = t + self.causal(y, f"{name}.from_y", own=False)
+        n = 0
+        while (block := f"{name}.blocks.{n}") + ".out.weight" in self.weights:
+            u = self.causal(relu(t), f"{block}.causal", own=True) + self.conv(h, f"{block}.from_h")
+            t, n = t + self.conv(relu(u), f"{block}.out"), n + 1
+        channels, width = y.shape[1], self.weights[f"{name}.last.weight"].shape[1]
+        found, t = [], self.conv(relu(t), f"{name}.context")
+        for c in range(channels):
+            at = slice(c * width, (c + 1) * width)
+            own = self.weights[f"{name}.own.weight"][at, :c, 0, 0]
+            u = relu(t[:, at] + np.einsum("oc,bchw->bohw", own, y[:, :c]))
+            outputs = len(self.weights[f"{name}.last.weight"]) // channels
+            rows = slice(c * outputs, (c + 1) * outputs)
+            last = (self.weights[f"{name}.last.{part}"][rows] for part in ("weight", "bias"))
+            found.append(conv(u, *last))
+        return np.stack(found, axis=1)
+
+    def causal(self, t, name, own):
+        """A convolution over rows above and, in its own row, positions before (or with `own`)."""
+        weight, bias = self.weights[f"{name}.weight"].copy(), self.weights[f"{name}.bias"]
+        radius = weight.shape[2] - 1
+        weight[:, :, -1, radius + own :] = 0
+        t = np.pad(t, ((0, 0), (0, 0), (radius, 0), (radius, radius)))
+        windows = np.lib.stride_tricks.sliding_window_view(t, weight.shape[2:], axis=(2, 3))
+        out = np.tensordot(windows, weight, axes=([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2)
+        return out + bias[:, None, None]
 
     def normed(self, t, name):
         """Each map with mean 0 and variance 1 over the picture, scaled, shifted; if it has weights:
@@ -214,7 +279,8 @@ class Flow:
         t = self.conv(t, "features.head")
         for n in range(options["blocks"]):
             block = f"features.body.{n}"
-            t = t + self.conv(relu(self.conv(t, f"{block}.first")), f"{block}.second")
+            act = ACTIVATIONS[options["activation"]]
+            t = t + self.conv(act(self.conv(t, f"{block}.first")), f"{block}.second")
         if options["clip"] is not None:
             t = np.clip(t, -options["clip"], options["clip"])
         maps = [(doubled(x) + 0.5) / 256, t]
@@ -262,6 +328,13 @@ class Flow:
 
 def relu(t):
     return np.maximum(t, 0)
+
+
+def silu(t):
+    return t / (1 + np.exp(-t))
+
+
+ACTIVATIONS = {"relu": relu, "silu": silu}
 
 
 def softplus(t):

@@ -26,7 +26,7 @@ TOLERANCE = 1e-5  # nats per dimension: float32 sums in the package, float64 in 
 COMMITTED = [
     p
     for p in sorted(RESULTS.glob("*/weights.safetensors"))
-    if build.load(p).config.model.kind == "flow"
+    if build.load(p).config.model.kind in ("flow", "autoregressive")
 ]
 
 
@@ -47,6 +47,8 @@ def pictures(config, multiple):
 
 def drawn(model, y, generator):
     """The noise that the dequantization draws from this generator."""
+    if model.exact:
+        return y
     layer = model.layers[0]
     if isinstance(layer, UniformDequantization):
         return noise.uniform(y.shape, generator, y)
@@ -76,6 +78,9 @@ def assert_agree(path):
         ("vessels", ["model.noise=gaussian", "model.features.scales=3", "model.levels=2"]),
         ("vessels", ["model.features.scales=3", "model.levels=2", "model.prior_width=8"]),
         ("vessels", ["model.q_steps=2", "model.norm=instance", "model.clip=0.5"]),
+        ("sr", ["model.features.activation=silu", "model.activation=silu", "model.prior_width=8"]),
+        ("sr", ["model.ar_width=8", "model.ar_blocks=0", "model.mixture=3"]),
+        ("vessels", ["model.ar_width=8", "model.mixture=2", "model.activation=silu"]),
         ("vessels", ["model.levels=0", "model.steps=3", "model.clip=0.5"]),
         ("vessels", ["model.levels=0", "model.scale=additive", "model.norm=instance"]),
         ("vessels", ["model.features.kind=vgg", "model.scale=additive", "model.q_steps=1"]),
@@ -96,6 +101,16 @@ def test_referee_agrees_on_randomised_weights(tmp_path, experiment, overrides):
     path = tmp_path / "weights.safetensors"
     model.save(path)
     assert_agree(path)
+
+
+def test_referee_agrees_on_the_autoregressive_yardstick(tmp_path):
+    torch.manual_seed(1)
+    model = build.build(load_config("vessels", "autoregressive", "smoke"))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save(tmp_path / "weights.safetensors")
+    assert_agree(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.parent.name)
@@ -130,5 +145,7 @@ def test_referee_runs_as_a_script(tmp_path):
 def test_referee_refuses_what_it_does_not_know(tmp_path):
     config = load_config("sr", "baseline", "smoke")
     build.build(config).save(tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match="the referee knows kind in .'flow'., not 'logistic'"):
+    with pytest.raises(
+        ValueError, match="the referee knows kind in .'flow', 'autoregressive'., not 'logistic'"
+    ):
         referee.read(tmp_path / "w.safetensors")
