@@ -354,8 +354,8 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.data.field_of_view.convex_hull_image", "dark vessels are holes", itself),
     ],
     "data/test_catalogue.py": [
-        ("replication.data.eyes.DRIVE_IDS", "validation photographs in training",
-         lambda right: right | {"train": range(21, 41)}),
+        ("replication.data.eyes.drive_ids", "validation photographs in training",
+         lambda right, fold: right(fold) | {"train": range(21, 41)}),
         ("replication.data.photographs.uniform", "validation photographs by another hash",
          lambda right, name: right(name[::-1])),
         ("replication.data.folders.whole", "benchmarks mirrored",

@@ -18,6 +18,7 @@ import torch
 
 from cnf import build
 from cnf.errors import ConfigError, DataError
+from cnf.flow import ConditionalModel
 from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
@@ -67,8 +68,8 @@ def evaluate(
 
     Raises DataError, CheckpointError, ConfigError, ResultsError.
     """
-    if (sister := options.get("threshold_from")) is not None:
-        options["threshold_from"] = Path(sister).as_posix()
+    if (folders := options.get("threshold_from")) is not None:
+        options["threshold_from"] = Path(folders).as_posix()
     asked = Options(**options)
     if stress and (
         asked.full or figures or (asked.draws, asked.importance, asked.temperature) != (1, 0, None)
@@ -138,37 +139,40 @@ def other_x(m: ScoredModel) -> ScoredModel | None:
     return ScoredModel(m.model, m.images, options, m.batch_size, reference=m.reference)
 
 
-def validation(m: ScoredModel, root: Path | None) -> ScoredModel | None:
-    """The same model on the validation split, to choose a threshold on; None without such a split,
-    or if the model was trained on it. With `threshold_from` the model of that run, on the
-    validation split of what it was trained on. Raises ConfigError for such a run of another kind,
-    or one that trained on that split as well."""
+def validation(m: ScoredModel, root: Path | None) -> list[ScoredModel]:
+    """The same model on the validation split, to choose a threshold on; nothing without such a
+    split, or if the model was trained on it. With `threshold_from` the models of these runs, each
+    on the validation split of what it was trained on. Raises ConfigError for such a run of another
+    kind, or one that trained on that split as well."""
     if m.task.rounds_x or m.images.split != "test":
-        return None
+        return []
     options = dataclasses.replace(m.options, limit=None, threshold_from=None)
-    model, name = m.model, m.images.name
-    if (folder := m.options.threshold_from) is not None:
-        model = build.load(Path(folder) / "weights.safetensors").to(m.device)
-        theirs, ours = ((c.experiment, c.model.kind) for c in (model.config, m.config))
-        if theirs != ours:
-            raise ConfigError(
-                f"--threshold-from {folder} is a {' '.join(theirs)}, the run a {' '.join(ours)}: "
-                "name one of the same kind"
-            )
-        if model.config.data.use_valid:
-            raise ConfigError(
-                f"--threshold-from {folder} trained on the validation split: name one that did not"
-            )
-        name = model.config.data.train
-    elif m.config.data.use_valid or m.options.threshold is not None:
-        return None
+    if m.options.threshold_from is not None:
+        sisters = [sister(m, folder) for folder in m.options.threshold_from.split(",")]
+        named = [(model, load(model.config.data.train, "valid", root)) for model in sisters]
+        return [ScoredModel(model, images, options, m.batch_size) for model, images in named]
+    if m.config.data.use_valid or m.options.threshold is not None:
+        return []
     try:
-        images = load(name, "valid", root)
+        return [ScoredModel(m.model, load(m.images.name, "valid", root), options, m.batch_size)]
     except DataError:
-        if folder is not None:
-            raise
-        return None
-    return ScoredModel(model, images, options, m.batch_size)
+        return []
+
+
+def sister(m: ScoredModel, folder: str) -> ConditionalModel:
+    """The model of the run in `folder`, if a threshold may come from there."""
+    model = build.load(Path(folder) / "weights.safetensors").to(m.device)
+    theirs, ours = ((c.experiment, c.model.kind) for c in (model.config, m.config))
+    if theirs != ours:
+        raise ConfigError(
+            f"--threshold-from {folder} is a {' '.join(theirs)}, the run a {' '.join(ours)}: "
+            "name one of the same kind"
+        )
+    if model.config.data.use_valid:
+        raise ConfigError(
+            f"--threshold-from {folder} trained on the validation split: name one that did not"
+        )
+    return model
 
 
 def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
@@ -242,7 +246,8 @@ def score(m: ScoredModel, tags: Sequence[str], made: dict[str, Any]) -> list[Row
 def threshold_from(m: ScoredModel) -> str:
     """Where the threshold of f_valid comes from."""
     if m.options.threshold_from:
-        return "/".join(Path(m.options.threshold_from).resolve().parts[-2:])
+        folders = map(Path, m.options.threshold_from.split(","))
+        return ",".join("/".join(folder.resolve().parts[-2:]) for folder in folders)
     return "validation" if m.options.threshold is None else "given"
 
 

@@ -59,9 +59,10 @@ class Options:
     threshold: Real = None
     """of vessel probabilities, chosen on a validation split; by default the best on
     that of the set, unless the model trained on it."""
-    threshold_from: Annotated[str | None, option("DIR")] = None
-    """a run that did not train on the validation split, of the same kind: its
-    best threshold there is used."""
+    threshold_from: Annotated[str | None, option("DIR[,DIR...]")] = None
+    """a run that did not train on the validation split of its set, of the same
+    kind: its best threshold there is used; of several, such as the folds of a
+    cross-validation, the best of all together."""
 
     def __post_init__(self):
         least = {"limit": 1, "seed": 0, "draws": 1, "samples": 0, "importance": 0}
@@ -113,8 +114,8 @@ def once(function: Callable) -> Callable:
 
 
 class ScoredModel:
-    """A model on an image set. `valid` is the same model, or a sister of it, on the validation
-    split, where a threshold is chosen; None where there is neither.
+    """A model on an image set. `valid` is the same model, or sisters of it, on the validation
+    split, where a threshold is chosen; none where there is neither.
 
     A `reference` in the place of the model answers without one: "bicubic" interpolation, the
     "second observer", the "truth" itself.
@@ -130,7 +131,7 @@ class ScoredModel:
     ):
         self.model, self.images = model, images
         self.options, self.batch_size = options or Options(), batch_size
-        self.valid: ScoredModel | None = None
+        self.valid: Sequence[ScoredModel] = ()
         self.reference, self.task = reference, TASKS[images.experiment]
         self.indices = range(min(self.options.limit or len(images), len(images)))
         self.kept: dict[tuple, Any] = {}

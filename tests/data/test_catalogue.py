@@ -142,6 +142,15 @@ def test_drive_is_split_16_4_20_by_number(drive):
     }
 
 
+def test_five_folds_hold_each_training_photograph_of_drive_out_once(drive):
+    names = ["drive", *(f"drive-fold{k}" for k in range(1, 5))]
+    held_out = [[e.name for e in load(name, "valid", drive)] for name in names]
+    whole = {f"drive-{n}" for n in range(21, 41)}
+    assert [len(fold) for fold in held_out] == [4] * 5 and set().union(*held_out) == whole
+    for name, fold in zip(names, held_out, strict=True):
+        assert {e.name for e in load(name, "train", drive)} == whole - set(fold)
+
+
 def test_drive_has_the_second_observer_in_the_test_half_only(drive):
     test, train = load("drive", "test", drive)[0], load("drive", "train", drive)[0]
     assert test.second.shape == test.y.shape == (1, 20, 18)

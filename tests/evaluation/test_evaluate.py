@@ -427,6 +427,10 @@ def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
     assert row.threshold == best_threshold(*vessels.pooled(valid, valid.means(2)))
     assert row.threshold_from == f"{sister.parent.name}/vessels-flow"
     assert row.command.endswith(f"--threshold-from {row.threshold_from}")
+    (both,) = f_valid("vessels-flow-all", threshold_from=f"{sister},{sister}")
+    assert both.threshold == row.threshold  # all pixels twice
+    assert both.threshold_from == f"{row.threshold_from},{row.threshold_from}"
+    (row,) = f_valid("vessels-flow-all", threshold_from=sister)
     checks = reproduce.audit(results=tmp_path / "results")
     assert {check.status for check in checks} == {"same"}
 

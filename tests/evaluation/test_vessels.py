@@ -138,11 +138,10 @@ def test_pixels_outside_the_field_of_view_never_count(scored):
 def test_validation_split_chooses_the_threshold(m, monkeypatch):
     ours = m("baseline", full=False)
     assert value(ours, "f_valid") is None
-    ours.valid = m("baseline", eyes(split="valid", count=2))
+    valid = m("baseline", eyes(split="valid", count=2))
+    ours.valid = [valid]
     found = {name: value(ours, name) for name in ("f_valid", "f_half", "f_best")}
-    assert found["f_valid"].also["threshold"] == best_threshold(
-        *pooled(ours.valid, ours.valid.means(0))
-    )
+    assert found["f_valid"].also["threshold"] == best_threshold(*pooled(valid, valid.means(0)))
     assert found["f_half"].also["threshold"] == 0.5
     assert found["f_best"].value >= max(found["f_valid"].value, found["f_half"].value)
     # one that is given, by an option or by the setting of a row, goes before
@@ -154,11 +153,11 @@ def test_validation_split_chooses_the_threshold(m, monkeypatch):
 def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeypatch):
     model, config = loaded("vessels-baseline")
     monkeypatch.setattr(evaluate, "load", lambda name, split, root: eyes(name, split))
-    assert evaluate.validation(ScoredModel(model, eyes()), None) is not None
-    assert evaluate.validation(ScoredModel(model, eyes(split="valid")), None) is None
+    assert len(evaluate.validation(ScoredModel(model, eyes()), None)) == 1
+    assert evaluate.validation(ScoredModel(model, eyes(split="valid")), None) == []
     data = dataclasses.replace(config.data, use_valid=True)
     model.config = dataclasses.replace(config, data=data)
-    assert evaluate.validation(ScoredModel(model, eyes()), None) is None
+    assert evaluate.validation(ScoredModel(model, eyes()), None) == []
 
 
 def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):
@@ -166,7 +165,9 @@ def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make
         ("vessels-baseline", "is a vessels bernoulli, the run a vessels flow"),
         ("vessels-flow-all", "trained on the validation split"),
     ):
-        m = ScoredModel(loaded("vessels-flow")[0], eyes(), Options(threshold_from=make_run(name)))
+        m = ScoredModel(
+            loaded("vessels-flow")[0], eyes(), Options(threshold_from=str(make_run(name)))
+        )
         with pytest.raises(ConfigError, match=message):
             evaluate.validation(m, None)
 

@@ -15,20 +15,29 @@ from cnf.replication.data.field_of_view import field_of_view
 from cnf.replication.data.folders import find, to_tensor
 from cnf.replication.data.images import read_image, read_mask
 
-# DRIVE's own folders: ids 21-40 are its training half. 37-40 are kept for every choice we make.
-DRIVE_IDS = {"train": range(21, 37), "valid": range(37, 41), "test": range(1, 21)}
 STARE_IDS = (*range(1, 6), 44, 77, 81, 82, 139, 162, 163, 235, 236, 239, 240, 255, 291, 319, 324)
 CHASE_SUBJECTS = {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 11)}
 
 
-def read_drive(entry: Entry, split: Split, folder: Path) -> ImageSet:
+def read_drive(entry: Entry, split: Split, folder: Path, fold: int = 5) -> ImageSet:
     """Found by number, in the folders as distributed, or shorter."""
     half = _inside(entry, folder, *(("test",) if split == "test" else ("training", "train")))
     parts = ["images", "1st_manual", "mask"] + ["2nd_manual"] * (split == "test")
     eyes = []
-    for key in (f"{number:02d}" for number in DRIVE_IDS[split]):
+    for key in (f"{number:02d}" for number in drive_ids(fold)[split]):
         eyes.append(_read(entry, key, *(find(half / part, f"{key}_") for part in parts)))
     return entry.images(split, eyes)
+
+
+def drive_ids(fold: int) -> dict[Split, Sequence[int]]:
+    """Numbers of the photographs: of the twenty for training, the four of `fold`, 1 to 5, are held
+    out for validation; of the fifth, 37 to 40, for every choice we make."""
+    valid = range(17 + 4 * fold, 21 + 4 * fold)
+    return {
+        "train": [n for n in range(21, 41) if n not in valid],
+        "valid": valid,
+        "test": range(1, 21),
+    }
 
 
 def read_stare(entry: Entry, split: Split, folder: Path) -> ImageSet:

@@ -169,15 +169,16 @@ def f_valid(m: ScoredModel, s: Setting) -> Counted | None:
     """At the threshold of the setting, else of the options, else the one with the largest F on the
     validation split, that of `m.valid`."""
     chosen = m.options.threshold if s.threshold is None else s.threshold
-    if chosen is None and m.valid is not None:
-        chosen = best(m.valid, 0 if m.valid.has_mean else s.samples)
+    if chosen is None and m.valid:
+        chosen = best(m.valid[0], 0 if m.has_mean else s.samples, *m.valid[1:])
     return None if chosen is None else (counts(m, m.maps(s), chosen), {"threshold": chosen})
 
 
 @once
-def best(m: ScoredModel, samples: int) -> float:
-    """The threshold with the largest F of marginals."""
-    return overlap.best_threshold(*pooled(m, m.means(samples)))
+def best(m: ScoredModel, samples: int, *others: ScoredModel) -> float:
+    """The threshold with the largest F of marginals, over the pixels of all of them."""
+    parts = zip(*(pooled(one, one.means(samples)) for one in (m, *others)), strict=True)
+    return overlap.best_threshold(*map(np.concatenate, parts))
 
 
 @f_metric("F of one sample", of="one", tag="basic")
