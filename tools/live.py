@@ -1,0 +1,236 @@
+"""What the live pages of the book run: python -m tools.live [RUN] -> book/_static/live/.
+
+- `sr-model.mjs`: a super-resolution flow of `results/` (or any run folder) as a list of layers, its
+  weights in float16.
+- `kernel.mjs`: tools/live.c as WebAssembly, three times: with fused multiply-adds, with vectors of four,
+  and for browsers without vectors. Made only with --kernel, by the Zig compiler:
+  `pip install ziglang==0.13.0`.
+- `photographs.mjs`: the pictures a reader chooses from. Made only with --photographs.
+
+These are scripts, since a page opened from disk may load nothing else, and end in .mjs, since
+Jupyter Book puts every .js on every page.
+"""
+
+import argparse
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cnf import build
+from cnf.features import ResidualFeatures
+from cnf.flow import ConditionalFlow
+from cnf.fused import unfolded
+from cnf.layers import (
+    ActNorm,
+    AffineCoupling,
+    Conv1x1,
+    GaussianPrior,
+    Residual,
+    Split,
+    Squeeze,
+    Subbands,
+    UniformDequantization,
+)
+from cnf.layers.prior import MAX_LOG_SIGMA
+from cnf.nets import CouplingNet
+from cnf.replication.data.embedded import photograph
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "tools/live.c"
+OUT = ROOT / "book/_static/live"
+RUN = "sr-flow-cpu-s0"
+FLAGS = ["-target", "wasm32-freestanding", "-O3", "-nostdlib", "-Wl,--no-entry"]
+FLAGS += ["-Wl,--strip-all", "-Wl,--import-memory", "-Wl,--export=__heap_base"]
+KERNELS = {"relaxed": ["-msimd128", "-mrelaxed-simd"], "simd": ["-msimd128"], "plain": []}
+# name: (what it shows, its terms, rows and columns)
+PHOTOGRAPHS = {
+    "chelsea": ("a cat", "CC0", slice(0, 288), slice(60, 348)),
+    "coffee": ("a cup of coffee", "CC0", slice(60, 348), slice(140, 428)),
+    "rocket": ("a rocket", "CC0", slice(80, 368), slice(150, 438)),
+}
+
+
+class Weights:
+    """Tensors one after the other, float32 ones before all float16 ones; each is known by where it
+    begins in the file of its type."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[bytes]] = {"<f4": [], "<f2": []}
+        self.sizes = dict.fromkeys(self.parts, 0)
+
+    def add(self, t: Tensor, kind: str = "<f2") -> int:
+        start = self.sizes[kind]
+        self.parts[kind].append(t.detach().double().numpy().astype(kind).tobytes())
+        self.sizes[kind] += t.numel()
+        return start
+
+    def conv(self, conv: nn.Conv2d, inputs: slice = slice(None), bias: bool = True) -> list[Any]:
+        """[weights, bias or null, outputs, inputs, side of the kernel] of some of its inputs."""
+        gain = getattr(conv, "logs", None)
+        if gain is not None:
+            raise SystemExit("a gain of output channels (model.gain) is not supported")
+        weight = conv.weight[:, inputs]
+        b = conv.bias if bias else None
+        sizes = [weight.shape[0], weight.shape[1], weight.shape[2]]
+        return [self.add(weight), None if b is None else self.add(b), *sizes]
+
+
+def manifest(flow: ConditionalFlow, weights: Weights) -> dict[str, Any]:
+    """A flow as a list of layers in the order from y to z; weights by where they begin."""
+    features = flow.features
+    if not isinstance(features, ResidualFeatures) or features.full is not None:
+        raise SystemExit(f"features of the kind {type(features).__name__} are not supported")
+    rounded(flow)
+    blocks: list[Any] = [*features.body]
+    return {
+        "multiple": flow.multiple,
+        "activation": getattr(getattr(flow.config, "model", None), "activation", "relu"),
+        "features": {
+            "fractions": features.fractions,
+            "clip": features.clip,
+            "head": weights.conv(features.head),
+            "blocks": [[weights.conv(b.first), weights.conv(b.second)] for b in blocks],
+            "down": [weights.conv(conv) for conv in features.down],  # type: ignore[arg-type]
+        },
+        "layers": layers_of([*flow.layers], weights),
+    }
+
+
+def layers_of(layers: list[nn.Module], weights: Weights) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while layers:
+        layer = layers.pop(0)
+        match layer:
+            case UniformDequantization():
+                found.append({"kind": "dequantization", "bins": layer.bins})
+            case Residual():
+                found.append({"kind": "residual", "scale": layer.scale})
+            case Subbands() | Squeeze():
+                found.append({"kind": type(layer).__name__.lower()})
+            case ActNorm():
+                matrix = torch.eye(len(layer.bias), dtype=torch.float64)
+                if layers and isinstance(layers[0], Conv1x1):
+                    matrix = layers.pop(0).weight().double()  # type: ignore[operator]
+                matrix = matrix * layer.log_scale.double().exp().flatten()
+                found.append(linear(matrix, matrix @ layer.bias.double().flatten(), weights))
+            case Conv1x1():
+                matrix = layer.weight().double()
+                found.append(linear(matrix, matrix.new_zeros(len(matrix)), weights))
+            case AffineCoupling(scale="bounded"):
+                sizes = {"flip": layer.flip, "channels": layer.num_b, "bound": layer.max_log_scale}
+                net = net_of(layer.net, weights)
+                found.append({"kind": "coupling", **sizes, "net": net})
+            case Split(scale="bounded") | GaussianPrior(scale="bounded"):
+                kept = layer.num_kept if isinstance(layer, Split) else 0
+                left = layer.num_left if isinstance(layer, Split) else layer.channels
+                sizes = {"kept": kept, "channels": left, "bound": MAX_LOG_SIGMA}
+                found.append({"kind": "prior", **sizes, "net": net_of(layer.net, weights)})
+            case _:
+                raise SystemExit(f"a layer is not supported: {layer}")
+    return found
+
+
+def linear(matrix: Tensor, bias: Tensor, weights: Weights) -> dict[str, Any]:
+    """z = W y + b and its inverse, in float32."""
+    inverse, origin = unfolded(matrix[None], bias[None])
+    named = {"weight": matrix, "bias": bias, "inverse": inverse[0], "origin": origin[0]}
+    offsets = {name: weights.add(t, "<f4") for name, t in named.items()}
+    log_det = torch.linalg.slogdet(matrix)[1].item()
+    return {"kind": "linear", "channels": len(bias), "log_det": log_det, **offsets}
+
+
+def net_of(net: nn.Module | None, weights: Weights) -> dict[str, Any]:
+    """A network of a layer: what it reads of y, what of h (which holds the bias), and the rest."""
+    if not isinstance(net, CouplingNet) or not (net.y_channels or net.h_channels):
+        raise SystemExit(f"a network of the kind {type(net).__name__} is not supported")
+    y, h = net.y_channels, net.h_channels
+    if net.middle is None:
+        from_y = weights.conv(net.last, slice(0, y), bias=not h) if y else None
+        from_h = weights.conv(net.last, slice(y, None)) if h else None
+        return {"clip": net.clip, "y": from_y, "h": from_h}
+    if not all(isinstance(norm, nn.Identity) for norm in net.norms):
+        raise SystemExit("normalization inside networks (model.norm) is not supported")
+    from_y = weights.conv(net.from_y) if net.from_y is not None else None
+    from_h = weights.conv(net.from_h) if net.from_h is not None else None
+    rest = {"middle": weights.conv(net.middle), "last": weights.conv(net.last)}
+    return {"clip": net.clip, "y": from_y, "h": from_h, **rest}
+
+
+@torch.no_grad()
+def rounded(flow: ConditionalFlow) -> None:
+    """Weights as float16 holds them."""
+    for p in flow.parameters():
+        p.copy_(p.half().float())
+
+
+def exported(run: str) -> str:
+    """The script of one flow."""
+    folder = Path(run) if Path(run).is_dir() else ROOT / "results" / run
+    flow = build.load(folder / "weights.safetensors").eval()
+    if not isinstance(flow, ConditionalFlow):
+        raise SystemExit(f"{run} is no flow")
+    weights = Weights()
+    model = manifest(flow, weights)
+    model = {"name": folder.name, "parameters": sum(p.numel() for p in flow.parameters()), **model}
+    model["halves"] = 4 * weights.sizes["<f4"]  # bytes before the float16 ones
+    data = base64.b64encode(b"".join(weights.parts["<f4"] + weights.parts["<f2"])).decode()
+    text = json.dumps(model, separators=(",", ":"))
+    return script("sr", f'{{model: {text},\nweights: "{data}"}}')
+
+
+def script(name: str, value: str) -> str:
+    return f"// Written by tools/live.py.\n(window.LIVE ??= {{}}).{name} = {value};\n"
+
+
+def compiled(flags: list[str]) -> bytes:
+    """tools/live.c as WebAssembly."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "kernel.wasm"
+        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *flags, "-o", str(target)]
+        subprocess.run([*command, SOURCE.name], cwd=SOURCE.parent, check=True)
+        return target.read_bytes()
+
+
+def kernels() -> str:
+    made = {name: base64.b64encode(compiled(flags)).decode() for name, flags in KERNELS.items()}
+    return script("kernel", json.dumps(made, indent=0))
+
+
+def photographs() -> str:
+    """Cut from scikit-image's, as PNG: no grey level changes."""
+    found = []
+    for name, (shows, terms, rows, columns) in PHOTOGRAPHS.items():
+        file = BytesIO()
+        cut = np.ascontiguousarray(photograph(name)[rows, columns])
+        Image.fromarray(cut).save(file, "PNG", optimize=True)
+        data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        found.append({"name": name, "shows": shows, "terms": terms, "src": data})
+    return script("photographs", json.dumps(found, indent=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("run", nargs="?", default=RUN, help="a folder of results/, or any run")
+    parser.add_argument("--kernel", action="store_true", help="compile the kernel too")
+    parser.add_argument("--photographs", action="store_true", help="cut the photographs too")
+    args = parser.parse_args()
+    files = {"sr-model.mjs": exported(args.run)}
+    files |= {"kernel.mjs": kernels()} if args.kernel else {}
+    files |= {"photographs.mjs": photographs()} if args.photographs else {}
+    for name, text in files.items():
+        (OUT / name).write_text(text, "utf-8", newline="\n")
+        print(f"{(OUT / name).relative_to(ROOT)}: {len(text) / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
