@@ -219,11 +219,10 @@
 
   let at = null; // what is known of the picture at hand
   let last = 0;
-  let stop = null;
   const channel = new MessageChannel();
   const waiting = [];
   channel.port1.onmessage = () => waiting.shift()();
-  // lets messages in, and stops if one of them says so
+  // lets messages in, and gives up if one of them said so
   async function breathe(share) {
     if (performance.now() - last > 40) {
       engine.progress(share);
@@ -233,7 +232,7 @@
       });
       last = performance.now();
     }
-    if (stop) throw stop;
+    if (engine.stopped()) throw new Error("stopped");
   }
 
   // x: (positions, 3) grey levels; both sides multiples of multiple / 2
@@ -556,7 +555,62 @@
   const engine = {
     condition, sample, score, halved, normal, uniform,
     progress: () => {},
-    stop: (why) => (stop = why),
+    stopped: () => false,
   };
   return engine;
+};
+
+// What a worker does with its messages: {id, task, inputs} in order; {stop: id} gives up all up to it.
+LIVE.serve = function (makeEngine) {
+  "use strict";
+  let [engine, current, stopped, queue] = [null, 0, 0, Promise.resolve()];
+  const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const tasks = {
+    begin(model, weights, kernel) {
+      const kernels = Object.entries(kernel).map(([name, text]) => [name, decoded(text)]);
+      engine = makeEngine(model, decoded(weights).buffer, Object.fromEntries(kernels));
+      engine.stopped = () => current <= stopped;
+      engine.progress = (share) => postMessage({ id: current, share });
+    },
+    halved: (y, height, width) => engine.halved(y, height, width),
+    condition: (x, height, width) => engine.condition(x, height, width),
+    sample: (seed, temperature) => engine.sample(engine.normal(seed), temperature),
+    score: (y, seed) => engine.score(y, engine.uniform(seed, 2)(y.length)),
+  };
+  self.onmessage = ({ data }) => {
+    if (data.stop) return void (stopped = data.stop);
+    queue = queue.then(async () => {
+      current = data.id;
+      const began = performance.now();
+      try {
+        if (current <= stopped) throw new Error("stopped");
+        const result = await tasks[data.task](...data.inputs);
+        postMessage({ id: data.id, result, seconds: (performance.now() - began) / 1000 });
+      } catch (error) {
+        postMessage({ id: data.id, error: error.message });
+      }
+    });
+  };
+};
+
+// A worker with a flow in it: ask(task, ...inputs) -> {result, seconds}; stop() gives up what was asked.
+LIVE.begin = function ({ model, weights }, kernel, onProgress = () => {}) {
+  const source = `self.LIVE = {}; (${LIVE.serve})(${LIVE.engine});`;
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const worker = new Worker(address);
+  const open = new Map();
+  let id = 0;
+  worker.onmessage = ({ data }) => {
+    if ("share" in data) return onProgress(data.share);
+    const { resolve, reject } = open.get(data.id);
+    open.delete(data.id);
+    if (data.error) reject(new Error(data.error));
+    else resolve(data);
+  };
+  worker.onerror = (event) => open.forEach(({ reject }) => reject(new Error(event.message)));
+  const ask = (task, ...inputs) => new Promise((resolve, reject) => {
+    open.set(++id, { resolve, reject });
+    worker.postMessage({ id, task, inputs });
+  });
+  return { ask, stop: () => worker.postMessage({ stop: id }), begun: ask("begin", model, weights, kernel) };
 };
