@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test quick lint unit slow pages notebooks times audit mutants bench known browser address clean
+.PHONY: help install book test quick lint unit slow pages notebooks times audit mutants bench known live browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -81,6 +81,10 @@ bench: $(STAMP)-bench ## our flow against FrEIA, nflows and normflows; eight min
 
 known: $(STAMP) ## train on data whose likelihood is known, two minutes of one core -> results/known
 	$(PY) -m tools.known
+
+live: $(STAMP) ## compile tools/live.c (by Zig) and write what the live pages run -> book/_static/live
+	$(PY) -m pip install --quiet ziglang==0.13.0
+	$(PY) -m tools.live --kernel
 
 browser: $(STAMP) ## open every page of the built site in Chromium; screenshots in _build/screenshots
 	$(PY) -m pytest -q -n $(JOBS) tests/browser

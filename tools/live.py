@@ -3,8 +3,7 @@
 - `sr-model.mjs`: a super-resolution flow of `results/` (or any run folder) as a list of layers, its
   weights in float16.
 - `kernel.mjs`: tools/live.c as WebAssembly, three times: with fused multiply-adds, with vectors of four,
-  and for browsers without vectors. Made only with --kernel, by the Zig compiler:
-  `pip install ziglang==0.13.0`.
+  and for browsers without vectors. Made only with --kernel, by the Zig compiler: `make live`.
 - `photographs.mjs`: the pictures a reader chooses from. Made only with --photographs.
 
 These are scripts, since a page opened from disk may load nothing else, and end in .mjs, since
@@ -13,6 +12,7 @@ Jupyter Book puts every .js on every page.
 
 import argparse
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -201,8 +201,14 @@ def compiled(flags: list[str]) -> bytes:
         return target.read_bytes()
 
 
+def kernel_source() -> str:
+    """The hash of what the kernels are made from."""
+    return hashlib.sha256(SOURCE.read_bytes() + json.dumps([FLAGS, KERNELS]).encode()).hexdigest()
+
+
 def kernels() -> str:
-    made = {name: base64.b64encode(compiled(flags)).decode() for name, flags in KERNELS.items()}
+    made = {"source": kernel_source()}
+    made |= {name: base64.b64encode(compiled(flags)).decode() for name, flags in KERNELS.items()}
     return script("kernel", json.dumps(made, indent=0))
 
 

@@ -1,6 +1,7 @@
 // A super-resolution flow in the browser: `tools/live.py` writes the list of its layers, its weights
 // and the compiled tools/live.c; the layers are those of the package, and a test holds the two
-// together. This function runs as it is in a worker, and asks for nothing.
+// together. This function runs as it is in a worker, and asks for nothing. Of the kernels it takes the
+// first that the browser can run.
 (window.LIVE ??= {}).engine = function (model, weights, kernels) {
   "use strict";
 
@@ -11,7 +12,7 @@
 
   // -- memory: weights first, then the maps of one picture --------------------------------------
 
-  const bytes = [kernels.relaxed, kernels.simd, kernels.plain].find((b) => WebAssembly.validate(b));
+  const bytes = kernels.find((b) => WebAssembly.validate(b));
   if (!bytes) throw new Error("this browser cannot run WebAssembly");
   const memory = new WebAssembly.Memory({ initial: 32 });
   const kernel = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports;
@@ -567,8 +568,8 @@ LIVE.serve = function (makeEngine) {
   const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const tasks = {
     begin(model, weights, kernel) {
-      const kernels = Object.entries(kernel).map(([name, text]) => [name, decoded(text)]);
-      engine = makeEngine(model, decoded(weights).buffer, Object.fromEntries(kernels));
+      const kernels = ["relaxed", "simd", "plain"].map((name) => decoded(kernel[name]));
+      engine = makeEngine(model, decoded(weights).buffer, kernels);
       engine.stopped = () => current <= stopped;
       engine.progress = (share) => postMessage({ id: current, share });
     },

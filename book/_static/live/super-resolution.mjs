@@ -7,14 +7,15 @@
   const SIDES = [128, 192, 256]; // of y
   const LONGEST = 768; // pixels of a reader's photograph, which is made smaller
   const AT_ONCE = 16; // samples that are drawn without being asked for
-  const MOST = { deviation: 24, bits: 5 }; // where the colours end
-  const VIEWS = { sample: "sample", mean: "mean", deviation: "deviation", bits: "bits", bicubic: "bicubic", truth: "truth" };
+  const MOST = { deviation: [24, "grey levels"], bits: [5, "bits per dimension"] }; // where the colours end
+  const VIEWS = { sample: "sample", bits: "its bits", mean: "mean", deviation: "deviation",
+    bicubic: "bicubic", truth: "truth", truthBits: "truth's bits" };
   const SAYS = {
     sample: "One sample: one picture that the model holds possible.",
     mean: "The mean of the samples: sharp where they agree, blurred where they do not.",
     deviation: "The deviation of the samples: bright where they differ.",
     bits: "Bits per dimension that this sample costs, for each pixel of the small picture.",
-    "bits of truth": "Bits per dimension that the truth costs, for each pixel of the small picture.",
+    truthBits: "Bits per dimension that the truth costs, for each pixel of the small picture.",
     bicubic: "Bicubic interpolation of the small picture.",
     truth: "The photograph itself, before it was halved.",
   };
@@ -68,13 +69,14 @@
     const photo = make(area, "canvas", {}, { role: "img" });
     const square = make(area, "div", { className: "live-square", tabIndex: 0 }, {
       role: "application", "aria-label": "The square. Arrow keys move it; with Shift, further." });
+    const settings = make(left, "div", { className: "live-settings" });
     const note = make(left, "p", { className: "live-note" });
 
     const views = choice(right, { label: "Show", options: VIEWS, value: "sample", onChange: () => show() });
     const frame = make(right, "div", { className: "live-frame" });
     const canvas = make(frame, "canvas", {}, { role: "img" });
     const bar = make(frame, "div", { className: "live-bar" });
-    const legend = make(right, "div", { className: "live-legend" });
+    const legend = make(frame, "div", { className: "live-legend" });
     const says = make(right, "p", { className: "live-says" });
     const status = make(right, "p", { className: "live-status" }, { role: "status" });
     const line = make(right, "div", { className: "live-line" });
@@ -87,17 +89,17 @@
     const number = (name, standard) => (given[name] && isFinite(given[name]) ? Number(given[name]) : standard);
     const tau = slider(right, { label: "temperature", min: 0, max: 1.2, step: 0.1, value: number("tau", 0.8),
       says: (t) => t.toFixed(1), onInput: () => restart() });
-    const seedLine = make(right, "div", { className: "live-line" });
+    const seedLine = make(right, "div", { className: "live-line live-seed" });
     make(seedLine, "label", { htmlFor: "live-seed", textContent: "seed" });
     const seed = make(seedLine, "input", { type: "number", id: "live-seed", min: 0, max: 999999, step: 1, value: number("seed", 1) });
     const copy = button(seedLine, "Copy a link", () => copyLink());
-    const sizes = choice(left, { label: "Pixels a side", options: Object.fromEntries(SIDES.map((s) => [s, s])),
+    const sizes = choice(settings, { label: "Pixels a side", options: Object.fromEntries(SIDES.map((s) => [s, s])),
       value: given.side in Object.fromEntries(SIDES.map((s) => [s, s])) ? given.side : "192", onChange: () => place() });
-    const modes = choice(left, { label: "The square", options: { halve: "halve it, then draw it", double: "double it" },
+    const modes = choice(settings, { label: "The model is given the square", options: { halve: "halved", double: "as it is" },
       value: given.mode === "double" ? "double" : "halve", onChange: () => place() });
 
-    let source = null; // canvas, name, note
-    let [x0, y0] = [number("left", 60), number("top", 40)];
+    let source = null; // {canvas, name, note}
+    let [x0, y0] = [number("left", 8), number("top", 20)];
     let job = null; // what is known of the square at hand
     let running = false;
     let shown = 0;
@@ -112,7 +114,7 @@
     // -- the photograph and its square
 
     async function take(canvas, name, text) {
-      source = { canvas, name };
+      source = { canvas, name, note: text };
       note.textContent = text;
       fail("");
       thumbs.querySelectorAll("button").forEach((b) => b.setAttribute("aria-pressed", b.dataset.name === name));
@@ -140,6 +142,8 @@
       Object.assign(square.style, { left: part(x0, photo.width), top: part(y0, photo.height),
         width: part(side, photo.width), height: part(side, photo.height) });
       halt();
+      status.textContent = "";
+      axis.replaceChildren();
       clearTimeout(later);
       later = setTimeout(() => restart(true), 150);
     }
@@ -210,8 +214,8 @@
           const { result, seconds } = await flow.ask("condition", fresh.x, fresh.side / 2, fresh.side / 2);
           if (stale()) return;
           job = Object.assign(fresh, { bicubic: { v: result.bicubic }, seconds });
-          views.allow("truth", !!job.truth);
-          if (!job.truth && views.value === "truth") views.value = "sample";
+          for (const view of ["truth", "truthBits"]) views.allow(view, !!job.truth);
+          if (!job.truth && views.value.startsWith("truth")) views.value = "sample";
           show();
         }
         while (count-- > 0 && job) {
@@ -262,20 +266,20 @@
       const { side } = job;
       const n = job.samples.length;
       const grey = (v) => paint(canvas, side, side, (k) => [0, 1, 2].map((c) => v[3 * k + c]));
-      const scored = view === "bits" && (sample.score ?? null);
+      const of = { bits: sample, truthBits: job.truth }[view];
+      const most = of ? MOST.bits : MOST[view];
       if (view === "mean") grey(job.sum.map((t) => t / n));
       else if (view === "deviation")
         paint(canvas, side, side, (k) => heat(Math.sqrt([0, 1, 2].reduce((sum, c) =>
-          sum + Math.max(0, job.squares[3 * k + c] / n - (job.sum[3 * k + c] / n) ** 2), 0) / 3) / MOST.deviation));
-      else if (scored) paint(canvas, side / 2, side / 2, (k) => heat(scored.map[k] / MOST.bits));
+          sum + Math.max(0, job.squares[3 * k + c] / n - (job.sum[3 * k + c] / n) ** 2), 0) / 3) / most[0]));
+      else if (of?.score) paint(canvas, side / 2, side / 2, (k) => heat(of.score.map[k] / most[0]));
       else grey({ bicubic: job.bicubic, truth: job.truth ?? sample }[view]?.v ?? rounded(sample.v));
-      const units = { deviation: "grey levels", bits: "bits per dimension" };
-      legend.hidden = !(view in units);
+      legend.hidden = !most;
       legend.replaceChildren();
-      if (!legend.hidden) {
+      if (most) {
         make(legend, "span", { textContent: "0" });
         make(legend, "i").style.background = heatBar;
-        make(legend, "span", { textContent: `${MOST[view]} ${units[view]}` });
+        make(legend, "span", { textContent: most.join(" ") });
       }
       says.textContent = SAYS[view];
       canvas.setAttribute("aria-label", SAYS[view]);
@@ -285,8 +289,8 @@
     function describe(sample, n) {
       const bits = sample.score ? `, ${sample.score.bits.toFixed(2)} bits per dimension` : "";
       const truth = job.truth?.score ? `; the truth ${job.truth.score.bits.toFixed(2)}` : "";
-      const text = `Seed ${sample.seed}${bits}${truth}. Sample ${job.samples.indexOf(sample) + 1} of ${n}, drawn in ${sample.seconds.toFixed(2)} s.`;
-      status.textContent = text;
+      status.textContent = `Seed ${sample.seed}${bits}${truth}. ` +
+        `Sample ${job.samples.indexOf(sample) + 1} of ${n}, drawn in ${sample.seconds.toFixed(2)} s.`;
     }
     // the bits of every sample on a line, and of the truth
     function chart() {
@@ -298,7 +302,7 @@
       if (!all.length) return;
       const [low, high] = [Math.floor(2 * Math.min(...all) - 0.2) / 2, Math.ceil(2 * Math.max(...all) + 0.2) / 2];
       const at = (t) => `${(100 * (t - low)) / (high - low)}%`;
-      for (const [t, text] of [[low, low.toFixed(1)], [high, high.toFixed(1)]])
+      for (const [t, text] of [[low, low.toFixed(1)], [(low + high) / 2, "bits per dimension"], [high, high.toFixed(1)]])
         make(axis, "span", { textContent: text, className: "tick" }).style.left = at(t);
       scored.forEach((sample) => {
         const dot = make(axis, "i", { className: sample === job.samples[shown] ? "dot is-shown" : "dot" });
@@ -340,10 +344,13 @@
 
     async function own(file) {
       if (!file) return;
+      fail("");
+      note.textContent = "Opening ...";
       try {
         const { canvas: picture, note: text } = await opened(file);
         await take(picture, "", `Your picture. ${text}`);
       } catch (problem) {
+        note.textContent = source?.note ?? "";
         fail(problem.message);
       }
     }

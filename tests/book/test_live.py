@@ -1,0 +1,46 @@
+"""What the live pages run is what its sources make."""
+
+import base64
+import importlib.util
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnf.replication.data.embedded import photograph
+from tools import live
+
+
+def value(name: str):
+    """What a script that holds one JSON value holds."""
+    return json.loads((live.OUT / name).read_text("utf-8").split(" = ", 1)[1].rstrip(";\n"))
+
+
+def test_the_exported_flow_is_that_of_results():
+    assert (live.OUT / "sr-model.mjs").read_text("utf-8") == live.exported(live.RUN)
+
+
+def test_the_committed_kernel_says_the_source_it_was_made_from():
+    assert value("kernel.mjs")["source"] == live.kernel_source(), "run make live"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ziglang") is None,
+    reason="no Zig compiler (make live installs it): the kernel was not compiled again",
+)
+def test_the_committed_kernel_is_what_its_source_gives():
+    for name, flags in live.KERNELS.items():
+        assert live.compiled(flags) == base64.b64decode(value("kernel.mjs")[name]), name
+
+
+def test_the_photographs_are_those_of_scikit_image():
+    for found in value("photographs.mjs"):
+        rows, columns = live.PHOTOGRAPHS[found["name"]][2:]
+        picture = Image.open(BytesIO(base64.b64decode(found["src"].split(",")[1])))
+        assert np.array_equal(np.asarray(picture), photograph(found["name"])[rows, columns])
+
+
+def test_the_live_page_adds_at_most_three_megabytes():
+    assert sum(path.stat().st_size for path in live.OUT.iterdir()) < 3e6
