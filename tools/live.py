@@ -2,8 +2,8 @@
 
 - `sr-model.mjs`: a super-resolution flow of `results/` (or any run folder) as a list of layers, its
   weights in float16.
-- `kernel.mjs`: tools/live.c as WebAssembly, three times: with fused multiply-adds, with vectors of four,
-  and for browsers without vectors. Made only with --kernel, by the Zig compiler: `make live`.
+- `kernel.mjs`: tools/live.c as WebAssembly, three times: with fused multiply-adds, with vectors of
+  four, and for browsers without vectors. Made only with --kernel, by the Zig compiler: `make live`.
 - `photographs.mjs`: the pictures a reader chooses from. Made only with --photographs.
 
 These are scripts, since a page opened from disk may load nothing else, and end in .mjs, since

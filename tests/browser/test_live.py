@@ -1,4 +1,4 @@
-"""The live page: its engine against the package with the same noise, and what a reader does with it."""
+"""The live page: its engine against the package with the same noise, and what a reader does."""
 
 import base64
 import json
@@ -115,7 +115,7 @@ def compare(tab, flow, height: int, width: int, round_x: bool, temperature: floa
         )
 
     assert used == v.numel()
-    at_most(its_v, v, 1e-3)  # grey levels: what issue and page promise; float32 gives 4e-4
+    at_most(its_v, v, 1e-3)  # grey levels: float32 itself is off by 4e-4 at 256x256
     at_most(cubic, imresize_double(x.double()), 1e-9)
     at_most(half, low_resolution(y.double(), round_x=False), 1e-9)
     assert abs(its_bits - bits) < 1e-4
@@ -185,7 +185,7 @@ def test_the_kernel_convolves_as_pytorch_does(tab, kernel, size, shape):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-5)
 
 
-# -- a reader ----------------------------------------------------------------------------------------
+# -- a reader --------------------------------------------------------------------------------------
 
 PICTURE = "() => document.querySelector('.live-frame canvas').toDataURL()"
 DOTS = "(n) => document.querySelectorAll('.live-axis .dot').length >= n"
@@ -194,7 +194,11 @@ DOTS = "(n) => document.querySelectorAll('.live-axis .dot').length >= n"
 @pytest.fixture
 def from_disk(browser):
     """A function that opens the page from disk, with the network off."""
-    view = {"viewport": {"width": 1280, "height": 1000}, "offline": True, "reduced_motion": "reduce"}
+    view = {
+        "viewport": {"width": 1280, "height": 1000},
+        "offline": True,
+        "reduced_motion": "reduce",
+    }
     context = browser.new_context(**view)
     wrong = []
 

@@ -218,18 +218,26 @@
           if (!job.truth && views.value.startsWith("truth")) views.value = "sample";
           show();
         }
-        while (count-- > 0 && job) {
-          const here = Number(seed.value) + job.samples.length;
-          const { result, seconds } = await flow.ask("sample", here, tau.value);
+        for (;;) {
+          let one = job.samples.find(({ score }) => !score); // of a drawing that was stopped
+          if (!one) {
+            if (count-- <= 0) break;
+            const here = Number(seed.value) + job.samples.length;
+            const { result, seconds } = await flow.ask("sample", here, tau.value);
+            if (stale()) return;
+            one = { v: result, seed: here, seconds };
+            job.samples.push(one);
+            gather(one);
+            show();
+          }
+          const score = (await flow.ask("score", rounded(one.v), one.seed)).result;
           if (stale()) return;
-          const one = { v: result, seed: here, seconds };
-          job.samples.push(one);
-          gather(one);
-          show();
-          one.score = (await flow.ask("score", rounded(result), here)).result;
-          if (stale()) return;
-          if (job.truth && !job.truth.score) job.truth.score = (await flow.ask("score", job.truth.v, 0)).result;
-          if (stale()) return;
+          one.score = score;
+          if (job.truth && !job.truth.score) {
+            const { result } = await flow.ask("score", job.truth.v, 0);
+            if (stale()) return;
+            job.truth.score = result;
+          }
           show();
         }
         running = false;
@@ -253,7 +261,7 @@
       if (!job) return;
       shown = Math.min(shown + 1, job.samples.length);
       views.value = "sample";
-      if (shown === job.samples.length && !running) draw(1);
+      if (!running) draw(shown === job.samples.length ? 1 : 0);
       show();
     }
 
