@@ -66,15 +66,15 @@
     const thumbs = make(left, "div", { className: "live-thumbs" }, { role: "group", "aria-label": "Photographs" });
     const files = make(left, "div", { className: "live-files" });
     const area = make(left, "div", { className: "live-area" });
-    const photo = make(area, "canvas", {}, { role: "img" });
+    const photo = make(area, "canvas", {}, { role: "img", "aria-label": "Photograph" });
     const square = make(area, "div", { className: "live-square", tabIndex: 0 }, {
       role: "application", "aria-label": "The square. Arrow keys move it; with Shift, further." });
-    const settings = make(left, "div", { className: "live-settings" });
     const note = make(left, "p", { className: "live-note" });
+    const settings = make(left, "div", { className: "live-settings" });
 
     const views = choice(right, { label: "Show", options: VIEWS, value: "sample", onChange: () => show() });
     const frame = make(right, "div", { className: "live-frame" });
-    const canvas = make(frame, "canvas", {}, { role: "img" });
+    const canvas = make(frame, "canvas", {}, { role: "img", "aria-label": "Sample" });
     const bar = make(frame, "div", { className: "live-bar" });
     const legend = make(frame, "div", { className: "live-legend" });
     const says = make(right, "p", { className: "live-says" });
@@ -84,7 +84,7 @@
     another.className = "main";
     const hold = button(line, "Hold: bicubic", () => {});
     const more = button(line, "Stop", () => (running ? halt() : draw(AT_ONCE)));
-    const axis = make(right, "div", { className: "live-axis" }, { role: "img" });
+    const axis = make(right, "div", { className: "live-axis" }, { role: "img", "aria-label": "Bits" });
     const given = link.read();
     const number = (name, standard) => (given[name] && isFinite(given[name]) ? Number(given[name]) : standard);
     const tau = slider(right, { label: "temperature", min: 0, max: 1.2, step: 0.1, value: number("tau", 0.8),
