@@ -48,7 +48,7 @@ from cnf.replication.data.embedded import photograph
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools/live.c"
 OUT = ROOT / "book/_static/live"
-RUN = "sr-flow-cpu-s0"
+RUN = build.RELEASES["sr"][0]
 FLAGS = ["-target", "wasm32-freestanding", "-O3", "-nostdlib", "-Wl,--no-entry"]
 FLAGS += ["-Wl,--strip-all", "-Wl,--import-memory", "-Wl,--export=__heap_base"]
 KERNELS = {"relaxed": ["-msimd128", "-mrelaxed-simd"], "simd": ["-msimd128"], "plain": []}

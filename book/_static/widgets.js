@@ -1,5 +1,5 @@
-// What the live parts of the book share: controls with names, pictures on a canvas, colours of the
-// page's theme, and a state that a link carries. `WIDGETS.start(selector, build)` begins.
+// What the live parts of the book share: controls with names, pictures on a canvas, and a state that a
+// link carries; widgets.css gives them the colours of the theme. `WIDGETS.start(selector, build)` begins.
 (() => {
   "use strict";
 
@@ -88,18 +88,11 @@
     write: (state) => history.replaceState(null, "", `#${new URLSearchParams(state)}`),
   };
 
-  // calls back now, and whenever the reader changes the theme
-  function onTheme(callback) {
-    const root = document.documentElement;
-    new MutationObserver(callback).observe(root, { attributeFilter: ["data-theme"] });
-    callback();
-  }
-
   function start(selector, build) {
     const run = () => document.querySelectorAll(selector).forEach((root) => build(root));
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", run);
     else run();
   }
 
-  window.WIDGETS = { make, slider, choice, button, paint, heat, heatBar, link, onTheme, start };
+  window.WIDGETS = { make, slider, choice, button, paint, heat, heatBar, link, start };
 })();

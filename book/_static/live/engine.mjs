@@ -414,7 +414,7 @@
     clearTerms();
     let v = null;
     for (let k = layers.length - 1, c = 0; k >= 0; k--) {
-      const { kind, level, net, channels, flip, bound, back, kept: keeps } = layers[k];
+      const { kind, level, channels, bound, back, kept: keeps } = layers[k];
       const where = levels[level];
       if (level || kind === "squeeze") await breathe(1 - k / layers.length);
       const pair = at.z[level];
@@ -471,7 +471,7 @@
     let constant = 0;
     let c = 12;
     for (const [k, layer] of layers.entries()) {
-      const { kind, level, net, channels, bound, forward, log_det, kept: keeps } = layer;
+      const { kind, level, channels, bound, forward, log_det, kept: keeps } = layer;
       const where = levels[level];
       await breathe(k / layers.length);
       const pair = at.z[level];
@@ -537,7 +537,11 @@
       return ((t >>> 0) + 0.5) / 2 ** 32;
     };
     for (let k = 0; k < 16; k++) next();
-    return (count) => Float32Array.from({ length: count }, next).map((t) => Math.min(t, 1 - 2 ** -24));
+    return (count) => {
+      const u = new Float32Array(count);
+      for (let k = 0; k < count; k++) u[k] = Math.min(next(), 1 - 2 ** -24);
+      return u;
+    };
   }
   // standard normal, by Box and Muller
   function normal(seed) {

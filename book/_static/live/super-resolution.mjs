@@ -72,7 +72,7 @@
     const note = make(left, "p", { className: "live-note" });
     const settings = make(left, "div", { className: "live-settings" });
 
-    const views = choice(right, { label: "Show", options: VIEWS, value: "sample", onChange: () => show() });
+    const views = choice(right, { label: "Show", options: VIEWS, value: "sample", onChange: () => (write(), show()) });
     const frame = make(right, "div", { className: "live-frame" });
     const canvas = make(frame, "canvas", {}, { role: "img", "aria-label": "Sample" });
     const bar = make(frame, "div", { className: "live-bar" });
@@ -105,6 +105,7 @@
     let shown = 0;
     let held = false;
     let flow = null;
+    views.value = given.view;
 
     const fail = (message) => {
       error.textContent = message;
@@ -184,9 +185,13 @@
       if (isNew) job = null;
       if (job) Object.assign(job, { samples: [], sum: null, squares: null });
       shown = 0;
-      link.write({ ...(source.name ? { photo: source.name } : {}), left: x0, top: y0, side: sizes.value,
-        mode: modes.value, tau: tau.value, seed: seed.value });
+      write();
       await draw(AT_ONCE);
+    }
+    function write() {
+      if (!source) return;
+      link.write({ ...(source.name ? { photo: source.name } : {}), left: x0, top: y0, side: sizes.value,
+        mode: modes.value, tau: tau.value, seed: Number(seed.value) + shown, view: views.value });
     }
 
     function cut() {
@@ -261,6 +266,7 @@
       if (!job) return;
       shown = Math.min(shown + 1, job.samples.length);
       views.value = "sample";
+      write();
       if (!running) draw(shown === job.samples.length ? 1 : 0);
       show();
     }
