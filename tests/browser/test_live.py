@@ -40,10 +40,10 @@ async ([x, h, w, noise, temperature, y, u]) => {
 }
 """
 MAKE = """
-(which) => {
+([which, mayKeep]) => {
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     window.engine = LIVE.engine(LIVE.sr.model, bytes(LIVE.sr.weights).buffer,
-                                which.map((name) => bytes(LIVE.kernel[name])));
+                                which.map((name) => bytes(LIVE.kernel[name])), mayKeep);
 }
 """
 CONVOLVE = """
@@ -129,14 +129,14 @@ def compare(tab, flow, height: int, width: int, round_x: bool, temperature: floa
     ids=["16x16", "48x72", "256x256"],
 )
 def test_the_page_draws_and_scores_as_the_package(tab, size, round_x, temperature):
-    tab.evaluate(MAKE, ["relaxed", "simd", "plain"])
+    tab.evaluate(MAKE, [list(live.KERNELS), 3e8])
     flow = build.load(ROOT / "results" / live.RUN / "weights.safetensors").eval()
     compare(tab, flow, *size, round_x, temperature)
 
 
 @pytest.mark.parametrize("kernel", ["simd", "plain"])
 def test_the_kernels_of_other_browsers_draw_the_same(tab, kernel):
-    tab.evaluate(MAKE, [kernel])
+    tab.evaluate(MAKE, [[kernel], 3e8])
     flow = build.load(ROOT / "results" / live.RUN / "weights.safetensors").eval()
     compare(tab, flow, 40, 32, True, 1.0)
 
@@ -160,8 +160,9 @@ def test_another_flow_of_the_kind_drops_in(browser, tmp_path):
     other.add_script_tag(path=FOLDER / "kernel.mjs")
     other.add_script_tag(content=live.exported(str(tmp_path)))
     other.add_script_tag(path=FOLDER / "engine.mjs")
-    other.evaluate(MAKE, ["relaxed", "simd", "plain"])
-    compare(other, flow, 32, 48, True, 1.0)
+    for may_keep in (3e8, 0):  # with and without what networks make of h
+        other.evaluate(MAKE, [list(live.KERNELS), may_keep])
+        compare(other, flow, 32, 48, True, 1.0)
     other.close()
 
 

@@ -1,12 +1,12 @@
 // A super-resolution flow in the browser: `tools/live.py` writes the list of its layers, its weights
 // and the compiled tools/live.c; the layers are those of the package, and a test holds the two
 // together. This function runs as it is in a worker, and asks for nothing. Of the kernels it takes the
-// first that the browser can run.
-(window.LIVE ??= {}).engine = function (model, weights, kernels) {
+// first that the browser can run. What networks make of h is kept for the next sample, unless it takes
+// more than mayKeep bytes.
+(window.LIVE ??= {}).engine = function (model, weights, kernels, mayKeep) {
   "use strict";
 
   const LOG_2 = Math.log(2);
-  const AT_MOST = 3e8; // bytes of what networks make of h; beyond, it is made anew every time
   const padded = (n) => 8 * Math.ceil(n / 8);
   const activation = { none: 0, relu: 1, silu: 2 }[model.activation];
 
@@ -314,7 +314,7 @@
     here.eps = new Map(priors.map((layer) => [layer, allocate(levels[layer.level].count * layer.channels)]));
     const total = layers.reduce((sum, { net, level }) =>
       sum + (net?.h ? 4 * levels[level].count * net.h.outputs : 0), 0);
-    here.keeps = total < AT_MOST;
+    here.keeps = total <= mayKeep;
     at = here;
     return { bicubic: here.bicubic, bytes: top + (here.keeps ? total : 0) };
   }
@@ -573,7 +573,7 @@ LIVE.serve = function (makeEngine) {
   const tasks = {
     begin(model, weights, kernel) {
       const kernels = ["relaxed", "simd", "plain"].map((name) => decoded(kernel[name]));
-      engine = makeEngine(model, decoded(weights).buffer, kernels);
+      engine = makeEngine(model, decoded(weights).buffer, kernels, 3e8);
       engine.stopped = () => current <= stopped;
       engine.progress = (share) => postMessage({ id: current, share });
     },

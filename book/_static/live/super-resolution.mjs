@@ -11,7 +11,7 @@
   const VIEWS = { sample: "sample", bits: "its bits", mean: "mean", deviation: "deviation",
     bicubic: "bicubic", truth: "truth", truthBits: "truth's bits" };
   const SAYS = {
-    sample: "One sample: one picture that the model holds possible.",
+    sample: "One sample: one of many pictures that fit the small one.",
     mean: "The mean of the samples: sharp where they agree, blurred where they do not.",
     deviation: "The deviation of the samples: bright where they differ.",
     bits: "Bits per dimension that this sample costs, for each pixel of the small picture.",
@@ -208,7 +208,7 @@
       more.textContent = "Stop";
       try {
         if (!job) {
-          status.textContent = "Looking at the picture ...";
+          status.textContent = "Computing the features ...";
           const { side, values } = cut();
           const fresh = { samples: [], truth: null };
           if (modes.value === "halve") {
