@@ -12,7 +12,7 @@ from cnf import noise
 from cnf.build import build, load
 from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
-from cnf.replication import cost, report, run_folder, training
+from cnf.replication import cost, evaluate, report, run_folder, training
 from cnf.replication.controls import Counts, MixturePrior, control, neighbours
 
 X = torch.zeros(1, 3, 3, 4)
@@ -152,6 +152,10 @@ def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(experime
     each = [run._bits_per_dim([i])[0] for i in indices]
     assert line["valid_bits_per_dim"] == pytest.approx(np.mean(each), rel=1e-5)
     assert 0 < line["valid_bits_per_dim"] < 8
+    rows = evaluate.evaluate(out, limit=2, samples=0)
+    bits = [row for row in rows if row.metric.startswith("bits_per")]
+    says = {"sr": "uniform dequantization", "vessels": "exact"}[experiment]
+    assert bits and {row.bound for row in bits} == {says}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from cnf.replication.scored_model import ScoredModel, once
 def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
     """Of log-probabilities (N,), nats: bits divided by each D."""
     found = -log_p / (m.sizes(s.divided_by == "field of view") * math.log(2))
-    bound = "exact" if m.model.exact else f"{m.config.model.dequantization} dequantization"
+    noise = getattr(m.config.model, "dequantization", "uniform")  # that of a control
+    bound = "exact" if m.model.exact else f"{noise} dequantization"
     return mean_se(found, bound=bound + ", importance-weighted" * s.importance)
 
 
