@@ -1,6 +1,9 @@
 """The front page says what is so of the models that drew its pictures."""
 
 import json
+import re
+
+import yaml
 
 from cnf import build
 from cnf.replication import results, run_folder
@@ -23,3 +26,23 @@ def test_each_model_was_trained_for_about_an_hour_on_one_core():
         (seconds, hardware) = trained.pop()
         assert 45 * 60 < seconds < 75 * 60  # "about an hour", to a quarter
         assert hardware.endswith(", 1 threads")
+
+
+def test_no_number_of_the_paper_is_confirmed_as_the_page_says():
+    page = (run_folder.REPOSITORY / "book/index.md").read_text("utf-8")
+    assert "None of the paper's numbers\ncould be confirmed" in page
+    claims = yaml.safe_load((run_folder.REPOSITORY / "results/claims.yml").read_text("utf-8"))
+    numbers = [claim for claim in claims["claims"] if "value" in claim]
+    assert numbers and all(claim["tag"] == "unconfirmed" for claim in numbers)
+
+
+def test_next_from_the_front_is_the_first_lesson():
+    toc = (run_folder.REPOSITORY / "book/_toc.yml").read_text("utf-8")
+    first = re.search(r"file: (\S+)\.ipynb", toc)
+    assert first[1] == "01-why-likelihoods"
+    assert toc.index(first[0]) == toc.index("file:")
+
+
+def test_the_graph_of_routes_has_nine_lessons():
+    graph = (run_folder.REPOSITORY / "book/_static/routes.svg").read_text("utf-8")
+    assert sorted(re.findall(r">(\d) ", graph)) == [str(n) for n in range(1, 10)]
