@@ -233,9 +233,10 @@ class FineField:
         return self._bits((2 * pi * self.variance()).log().sum().item() / 2)
 
     def gaussian_bound_bits(self) -> float:
-        """What the best Gaussian density of y + u reaches with one draw of uniform noise u: its
-        covariance is S(x) + I/6, for rounding and noise each spread v by 1/12,
-        :eq:`eq-known-bound-gap`."""
+        """What the best Gaussian density of y + u scores with one draw of uniform noise u: its
+        covariance is S(x) + I/6, for rounding and noise each spread v by 1/12. This is
+        :eq:`eq-known-gaussian-miss` above the entropy, all that this density misses; of that its
+        bound hides :eq:`eq-known-bound-gap`."""
         own = torch.eye(self.size**2, dtype=torch.float64)
         root = torch.linalg.cholesky(self.covariance + own / 6)
         return self._bits(self._log_volume(root))
