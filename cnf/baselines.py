@@ -72,7 +72,7 @@ def logistic_draws(
     """n logistic draws of every entry, mu + temperature scale eps, (n, B, C, H, W); above 0 with
     probability sigmoid(mu / (temperature scale)), :eq:`eq-fact-draw`."""
     check_temperature(temperature)
-    batch = len(mu)
+    batch = mu.shape[0]
     generator = noise.repeated(generator, n, batch)
     eps = noise.logistic((n * batch, *mu.shape[1:]), generator, mu)
     return mu + temperature * scale * eps.unflatten(0, (n, batch))

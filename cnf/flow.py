@@ -269,7 +269,7 @@ class ConditionalFlow(ConditionalModel):
         (n, B, C, H, W). What depends on h alone is computed once for the n,
         :eq:`eq-features-once`."""
         check_temperature(temperature)
-        generator, v = noise.repeated(generator, n, len(h[0])), cast(Any, None)
+        generator, v = noise.repeated(generator, n, h[0].shape[0]), cast(Any, None)
         for part, level in reversed(self._parts()):
             if isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])

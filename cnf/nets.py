@@ -114,7 +114,7 @@ class CouplingNet(Network):
         inputs = [t for t in (y_a, h) if t is not None and t.shape[1]]
         with self.autocast(inputs[0].device):
             if self.middle is None:
-                alike = [t.repeat(len(inputs[0]) // len(t), 1, 1, 1) for t in inputs]
+                alike = [t.repeat(inputs[0].shape[0] // t.shape[0], 1, 1, 1) for t in inputs]
                 out = self.last(torch.cat([t.to(inputs[0].dtype) for t in alike], dim=1))
             else:
                 t = None if self.from_y is None else self.from_y(y_a)
@@ -275,7 +275,7 @@ def activate(t: Tensor, activation: Activation) -> Tensor:
 
 def add_(t: Tensor, part: Tensor) -> Tensor:
     """t += part, of shapes (n B, ...) and (B, ...)."""
-    if len(t) == len(part):
+    if t.shape[0] == part.shape[0]:
         return t.add_(part)  # autograd copies where one writes to a view
-    t.unflatten(0, (-1, len(part))).add_(part)
+    t.unflatten(0, (-1, part.shape[0])).add_(part)
     return t

@@ -1,14 +1,14 @@
 """Every random draw of the package goes through here, so that a number can be drawn again.
 
 A generator is `None` (the global one), a `torch.Generator`, a sequence that holds one generator a
-sample (noise *keyed* by (seed, image index, draw)), or a part of a larger draw: of a batch (`Rows`)
-or of a picture (`Window`). Keyed noise is drawn on the CPU, each sample from its own stream, so
-batch size, device and number of processes never change a number.
+sample (noise *keyed* by (seed, image index, draw)), a part of a larger draw, of a batch (`Rows`) or
+of a picture (`Window`), or draws made elsewhere (`Given`). Keyed noise is drawn on the CPU, each
+sample from its own stream, so batch size, device and number of processes never change a number.
 All draws are made in float64 and then rounded: float32 and float64 models see the same noise.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -60,7 +60,15 @@ class Window:
         return [side // f for side in self.size], inside
 
 
-Generator = torch.Generator | Sequence[torch.Generator] | Rows | Window | None
+@dataclass(frozen=True)
+class Given:
+    """Draws that were made elsewhere, in the order in which they are asked for: standard normal,
+    uniform or standard logistic, whichever it is."""
+
+    draws: Iterator[Tensor]
+
+
+Generator = torch.Generator | Sequence[torch.Generator] | Rows | Window | Given | None
 
 
 def keyed(seed: int, indices: Iterable[int], draw: int = 0) -> list[torch.Generator]:
@@ -136,6 +144,8 @@ def _field(
     if isinstance(generator, Window):
         size, inside = generator.parts(*shape[-2:])
         return _field(sampler, (*shape[:-2], *size), generator.generator, device)[..., *inside]
+    if isinstance(generator, Given):
+        return next(generator.draws)
     if generator is None or isinstance(generator, torch.Generator):
         device = device if generator is None else generator.device
         return sampler(shape, generator=generator, dtype=torch.float64, device=device)

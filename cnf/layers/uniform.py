@@ -42,8 +42,8 @@ class UniformDequantization(Dequantization):
 
 def into_cell(y: Tensor, u: Tensor, bins: int) -> Tensor:
     """(y + u) / N. Rounding may carry it to (y + 1) / N, the next cell: it is held just below."""
-    end = (y + 1) / bins
-    return torch.minimum((y + u) / bins, torch.nextafter(end, torch.zeros_like(end)))
+    below = 1 - torch.finfo(u.dtype).eps / 2  # times a number, rounded: the next one towards 0
+    return torch.minimum((y + u) / bins, (y + 1) / bins * below)
 
 
 def cell_of(v: Tensor, bins: int) -> Tensor:

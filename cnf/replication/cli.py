@@ -174,6 +174,30 @@ def sample(
         print(path)
 
 
+def export(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,NAME,DIR}")],
+    out: Annotated[Path | None, option("FILE.onnx")] = None,
+    hub: Folder = None,
+    threads: Threads = None,
+) -> None:
+    """Write a model as two ONNX graphs, FILE-sample.onnx and FILE-log-prob.onnx, which run without
+    PyTorch and without this package at any size, and compare both with PyTorch.
+
+    Args:
+        run: as for sample; baselines, too: sr-baseline, vessels-baseline.
+        out: by default model.onnx.
+        hub: instead, write a folder that can be uploaded to a model hub as it is: weights,
+            configuration, model card, and the graphs.
+    """
+    _start(threads, "cpu", "export")
+    from cnf.replication import export
+
+    if out is not None and hub is not None:
+        raise ConfigError("--out and --hub contradict each other: give one")
+    lines = export.hub(run, hub) if hub else export.export(run, out or Path("model.onnx"))
+    print("\n".join(lines))
+
+
 def data(
     action: Annotated[Literal["list", "verify", "prepare"], tyro.conf.Positional],
     name: Annotated[str | None, tyro.conf.Positional, option("[SET]")] = None,
@@ -271,7 +295,7 @@ def _start(threads: int | None, device: str, alone: str = "") -> None:
         torch.set_num_threads(threads or 1)
 
 
-COMMANDS = {f.__name__.rstrip("_"): f for f in (train, evaluate, sample, data, results_)}
+COMMANDS = {f.__name__.rstrip("_"): f for f in (train, evaluate, sample, export, data, results_)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -117,6 +117,25 @@ def card(folder: Path, results: Path = RESULTS) -> str:
     )
 
 
+def hub_card(folder: Path, results: Path = RESULTS) -> str:
+    """The card under the head in YAML that model hubs read."""
+    config = build.load(folder / "weights.safetensors").config
+    free = catalogue.terms(config.data.train) == [catalogue.FREE]
+    mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
+    head = {
+        "license": "mit" if free else "other",
+        **({} if free else {"license_name": "terms-of-the-training-data"}),
+        "library_name": "cnf",
+        "pipeline_tag": {"sr": "image-to-image", "vessels": "image-segmentation"}[
+            config.experiment
+        ],
+        "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.experiment],
+        "datasets": config.data.train.split("+"),
+        "metrics": sorted({METRICS[row.metric].title for row in mine if row.metric in METRICS}),
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{card(folder, results)}"
+
+
 def write_cards(results: Path = RESULTS) -> None:
     """Write the card of every committed run again, e.g. after the template changed."""
     for weights in sorted(results.glob("*/weights.safetensors")):

@@ -1,0 +1,382 @@
+"""`python -m cnf export`: a model as ONNX graphs, which run without PyTorch and without `cnf`.
+
+Two graphs: sample (x, eps, temperature -> y, v) and log-prob (x, y, noise -> log_prob). All noise
+is an input and has the shape of y. Batch and size are free. The model's own code is traced;
+what has no counterpart in ONNX is replaced by the same map in another form: an activation norm and
+the 1x1 convolution after it by one convolution with constant weights, a resampling matrix by its
+closed form, computed in the graph for the size at hand.
+"""
+
+import copy
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import cnf
+from cnf import build, resample
+from cnf.baselines import Autoregressive, Factorised
+from cnf.config import to_dict
+from cnf.errors import ConfigError
+from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.layers import (
+    ActNorm,
+    AutoregressivePrior,
+    BinaryDequantization,
+    Conv1x1,
+    Dequantization,
+    Prior,
+    Squeeze,
+    UniformDequantization,
+)
+from cnf.layers.base import Bijection, constant
+from cnf.layers.subbands import bands
+from cnf.noise import Given
+from cnf.replication import run_folder
+
+OPSET = 20
+AGREE = {"v": 1e-3, "log_prob": 1e-4}  # units of v, bits per dimension: how far rounding may lead
+REMEDY = "install it with pip install 'cnf[export]'"
+
+# -- the same maps, in forms that a graph can hold -------------------------------------------------
+
+
+class Folded(Bijection):
+    """An activation norm and a 1x1 convolution as one, its matrix, inverse and log-determinant
+    constants, :eq:`eq-speed-fold`: z = W e^l (y + b)."""
+
+    weight: Tensor
+    bias: Tensor
+    inverse_weight: Tensor
+    inverse_bias: Tensor
+    log_abs_det: Tensor
+
+    def __init__(self, conv: Conv1x1, norm: ActNorm | None = None):
+        super().__init__()
+        dtype, w = conv.weight().dtype, conv.weight().double()
+        shift = torch.zeros(len(w), dtype=w.dtype)
+        if norm is not None:
+            w, shift = w * norm.log_scale.double().exp().flatten(), norm.bias.double().flatten()
+        inverse = torch.linalg.inv(w)
+        values = {
+            "weight": w[:, :, None, None],
+            "bias": w @ shift,
+            "inverse_weight": inverse[:, :, None, None],
+            "inverse_bias": -shift,
+            "log_abs_det": torch.linalg.slogdet(w)[1],
+        }
+        for name, value in values.items():
+            self.register_buffer(name, value.to(dtype))
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return F.conv2d(y, self.weight, self.bias), self.log_det(y)
+
+    def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return F.conv2d(z, self.inverse_weight, self.inverse_bias), -self.log_det(z)
+
+    def log_det(self, y: Tensor) -> Tensor:
+        return constant(y, y.shape[-2] * y.shape[-1] * self.log_abs_det)
+
+
+@torch.no_grad()
+def folded(model: ConditionalModel) -> ConditionalModel:
+    """A copy of the model with its steps folded; the same map, to rounding."""
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    for holder in list(model.modules()):
+        if not isinstance(holder, nn.ModuleList):
+            continue
+        layers: list[nn.Module] = []
+        for layer in holder:
+            if isinstance(layer, Conv1x1):
+                norm = layers.pop() if layers and isinstance(layers[-1], ActNorm) else None
+                layer = Folded(layer, norm)
+            layers.append(layer)
+        del holder[:]
+        holder.extend(layers)
+    return model
+
+
+def matrix_in_graph(
+    make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """What `make(size)` of `cnf.resample` or `Subbands` computes, for a size that is not known yet.
+
+    D D^T is diagonal in the basis of the DCT-II, and what D does not see in that of the DST-II, so
+    a root or an inverse only divides rows by their lengths.
+    """
+    return IN_GRAPH[make](size).to(device, dtype)
+
+
+def _cubic(centre: Tensor, size: int, stretch: int) -> Tensor:
+    """Weights of Keys' kernel around every centre, (outputs, size): of each pixel, and of its two
+    images in the mirrors at the edges."""
+    j = torch.arange(size, dtype=torch.float64)
+    images = torch.stack([j, -1 - j, 2 * size - 1 - j])
+    t = ((images[:, None] - centre[:, None]) / stretch).abs()
+    near, far = (1.5 * t - 2.5) * t * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
+    return torch.where(t <= 1, near, torch.where(t <= 2, far, 0.0)).sum(0) / stretch
+
+
+def _half(size: int) -> Tensor:
+    return _cubic(2 * torch.arange(size // 2, dtype=torch.float64) + 0.5, size, 2)
+
+
+def _double(size: int) -> Tensor:
+    return _cubic(torch.arange(2 * size, dtype=torch.float64) / 2 - 0.25, size, 1)
+
+
+def _basis(n: int, sine: bool) -> Tensor:
+    """The rows of the orthonormal DCT-II, or DST-II, (n, n)."""
+    k = torch.arange(n, dtype=torch.float64)[:, None]
+    angle = (k + sine) * (2 * k.T + 1) * (math.pi / (2 * n))
+    rows = torch.sin(angle) if sine else torch.cos(angle)
+    return rows / rows.square().sum(1, keepdim=True).sqrt()
+
+
+def _half_inverse(size: int) -> Tensor:
+    basis = _basis(size, sine=False)
+    seen = basis @ _half(2 * size)
+    return (seen / seen.square().sum(1, keepdim=True)).T @ basis
+
+
+def _bands(size: int) -> Tensor:
+    def orthonormal(rows: Tensor, sine: bool) -> Tensor:
+        basis = _basis(size // 2, sine)
+        seen = basis @ rows
+        return basis.T @ (seen / seen.square().sum(1, keepdim=True).sqrt())
+
+    low = orthonormal(_half(size), sine=False)
+    row, column = torch.arange(size // 2)[:, None], torch.arange(size)
+    differences = (column == 2 * row).double() - (column == 2 * row + 1).double()
+    return torch.cat([low, orthonormal(differences - differences @ low.T @ low, sine=True)])
+
+
+IN_GRAPH: dict[Any, Callable[[int], Tensor]] = {
+    resample.half_matrix: _half,
+    resample._double_matrix: _double,
+    resample._half_inverse: _half_inverse,
+    bands: _bands,
+}
+
+# -- the two graphs --------------------------------------------------------------------------------
+
+
+class Sample(nn.Module):
+    """(x, eps, temperature) -> (y, v)."""
+
+    def __init__(self, model: ConditionalModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, eps: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        draws = Given(self.parts(temperature * eps))
+        v = self.model.draw(self.model.condition(x), 1, 1.0, draws)[0]
+        return self.model.labels(v), v
+
+    def parts(self, eps: Tensor) -> Iterator[Tensor]:
+        """The noise of every prior in the order of drawing: eps passes through the squeezes, and
+        each prior takes the channels that leave at it."""
+        if not _is_flow(self.model):
+            return iter([eps])
+        found = []
+        for layer in self.model.layers:
+            if isinstance(layer, Squeeze):
+                eps = F.pixel_unshuffle(eps, 2)
+            elif isinstance(layer, Prior):
+                found.append(layer.latent(eps))
+                eps = eps[:, : layer.num_kept] if layer.keeps else eps
+        return reversed(found)
+
+
+class LogProb(nn.Module):
+    """(x, y, noise) -> log p(y|x); without noise where the model is exact."""
+
+    def __init__(self, model: ConditionalModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, y: Tensor, noise: Tensor | None = None) -> Tensor:
+        given = None if noise is None else Given(iter([noise]))
+        return self.model.log_prob(y, x, given)
+
+
+def noise_of(model: ConditionalModel) -> str:
+    """The law of the noise under which y is scored; "" where the model is exact."""
+    first = model.layers[0] if isinstance(model, ConditionalFlow) else None
+    if isinstance(first, UniformDequantization):
+        return "uniform on [0, 1)"
+    if isinstance(first, BinaryDequantization) and first.noise == "logistic":
+        return "standard logistic"
+    return "standard normal" if isinstance(first, Dequantization) else ""
+
+
+def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
+    """What can be exported of a model, by name: both graphs, or log-prob alone where samples are a
+    chain of steps, as many as y has labels. Raises ConfigError if it is neither a flow nor a
+    baseline."""
+    if model.config is None or not isinstance(model, ConditionalFlow | Factorised | Autoregressive):
+        raise ConfigError(
+            f"a {type(model).__name__} has no graph: export a flow, a baseline or an "
+            "autoregressive model that `python -m cnf train` made"
+        )
+    priors = [m for m in model.modules() if isinstance(m, Prior)]
+    if other := [type(p).__name__ for p in priors if not hasattr(p, "net")]:
+        raise ConfigError(f"a {other[0]} has no graph: it belongs to a control, not to a flow")
+    chain = isinstance(model, Autoregressive) or any(
+        isinstance(prior, AutoregressivePrior) for prior in priors
+    )
+    copied = folded(model)
+    scored = {"log-prob": LogProb(copied).eval()}
+    return scored if chain else {"sample": Sample(copied).eval(), **scored}
+
+
+def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, Tensor]:
+    """Inputs of a graph, of a size in units of the model's `multiple`: a smooth x, and a y whose
+    half it is."""
+    model, draw = graph.model, torch.Generator().manual_seed(0)
+    colours = 3 if model.config.experiment == "sr" else 1
+    size = batch, 3, height * model.multiple, width * model.multiple
+    waves = torch.randn(batch, 3, 3, 3, generator=draw).mul(60).add(128).clamp(0, 255)
+    y = F.interpolate(waves, size[2:], mode="bilinear").round()
+    x = resample.imresize_half(y) if model.factor == 2 else y
+    if colours == 1:
+        y = (y[:, :1] > 128).float()
+    u = torch.rand(y.shape, generator=draw).clamp(1e-4, 1 - 1e-4)
+    normal = torch.randn(y.shape, generator=draw)
+    if isinstance(graph, Sample):
+        eps = normal if _is_flow(model) else u.logit()
+        return {"x": x, "eps": eps, "temperature": torch.tensor(0.8)}
+    law = noise_of(model)
+    noise = {"": None, "standard logistic": u.logit(), "standard normal": normal}.get(law, u)
+    return {"x": x, "y": y} | ({} if noise is None else {"noise": noise})
+
+
+def write(graph: nn.Module, path: Path, about: dict[str, str]) -> None:
+    """Write one graph. Raises ConfigError if the exporter does not know one of its operations."""
+    inputs = example(graph, 2, 4, 6)
+
+    def free(t: Tensor) -> dict[int, Any]:
+        if t.dim() == 0:
+            return {}
+        unit = t.shape[2] // 4
+        sides = [torch.export.Dim(name) for name in ("h", "w")]
+        sides = [side * unit if unit > 1 else side for side in sides]
+        return {0: torch.export.Dim("batch"), 2: sides[0], 3: sides[1]}
+
+    outputs = ["y", "v"] if isinstance(graph, Sample) else ["log_prob"]
+    try:
+        with (
+            torch.no_grad(),
+            warnings.catch_warnings(),
+            patch.object(resample, "_kept", matrix_in_graph),
+        ):
+            warnings.simplefilter("ignore")  # of the exporter, about itself
+            program = torch.onnx.export(
+                graph,
+                tuple(inputs.values()),
+                dynamo=True,
+                optimize=False,  # onnxruntime folds constants when it loads a graph
+                verbose=False,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=[free(t) for t in inputs.values()],
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ConfigError(
+            f"this model cannot be exported ({run_folder.first_line(error)})"
+        ) from error
+    program.model.metadata_props.update(about)
+    program.save(path)
+
+
+def check(graph: nn.Module, path: Path) -> dict[str, float]:
+    """The largest differences between a file under onnxruntime and the model in PyTorch, over two
+    sizes: of v in its units, of log_prob in bits per dimension. Raises ConfigError above `AGREE`.
+    """
+    import onnxruntime
+
+    session, worst = onnxruntime.InferenceSession(path), {}
+    for batch, height, width in ((1, 3, 5), (3, 8, 4)):
+        inputs = example(graph, batch, height, width)
+        found = session.run(None, {name: t.numpy() for name, t in inputs.items()})
+        with torch.no_grad():
+            wanted = graph(*inputs.values())
+        if isinstance(graph, Sample):
+            name, unit, last = "v", 1.0, wanted[1]
+        else:
+            name, unit, last = "log_prob", inputs["y"][0].numel() * math.log(2), wanted
+        difference = (torch.from_numpy(found[-1]) - last).abs().max().item() / unit
+        worst[name] = max(worst.get(name, 0.0), difference)
+    for name, difference in worst.items():
+        if not difference <= AGREE[name]:
+            raise ConfigError(f"{path}: {name} differs from PyTorch's by {difference:.1e}")
+    return worst
+
+
+def export(run: str, out: Path) -> list[str]:
+    """Write OUT-sample.onnx and OUT-log-prob.onnx, check both, and return a line for each.
+
+    run: as for `cnf.load`. Raises ConfigError, CheckpointError.
+    """
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(module) is None:
+            raise ConfigError(f"{module} is missing: {REMEDY}")
+    weights = build.find(run)
+    model, lines = build.load(weights), []
+    parts = graphs(model)
+    if "sample" not in parts:
+        lines.append("log-prob only: samples of this model are drawn label after label")
+    about = {
+        "model": weights.parent.name,
+        "weights_sha256": run_folder.file_sha256(weights),
+        "config": json.dumps(to_dict(model.config)),
+        "cnf": cnf.__version__,
+        "multiple": str(model.multiple),
+        "factor": str(model.factor),
+        "x": "(B, 3, H / factor, W / factor), grey levels 0 to 255; H, W multiples of `multiple`",
+        "eps": f"of the shape of y, standard {'normal' if _is_flow(model) else 'logistic'}",
+        "noise": f"of the shape of y, {noise_of(model)}" if noise_of(model) else "none",
+        "y": "(B, C, H, W), whole numbers: grey levels, or labels 0 and 1",
+        "log_prob": f"nats, {'exact' if model.exact else 'a lower bound by one draw of noise'}",
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for name, graph in parts.items():
+        path = out.with_name(f"{out.stem}-{name}.onnx")
+        write(graph, path, about | {"graph": name})
+        ((what, difference),) = check(graph, path).items()
+        unit = "" if what == "v" else " bits/dim"
+        size = path.stat().st_size / 1e6
+        lines.append(f"{path}  opset {OPSET}, {size:.1f} MB, {what} within {difference:.0e}{unit}")
+    return lines
+
+
+def _is_flow(model: ConditionalModel) -> bool:
+    return isinstance(model, ConditionalFlow)
+
+
+# -- a folder for a model hub ----------------------------------------------------------------------
+
+
+def hub(run: str, folder: Path) -> list[str]:
+    """Write a folder that can be uploaded as it is: weights, config.json, the graphs, and the model
+    card as README.md under the head that hubs read."""
+    from cnf.replication import report
+
+    weights = build.find(run)
+    if not (weights.parent / "config.json").exists():
+        raise ConfigError(f"{weights.parent} holds no config.json: give a run folder")
+    lines = export(run, folder / "model.onnx")
+    for name in (build.WEIGHTS, "config.json"):
+        shutil.copyfile(weights.parent / name, folder / name)
+    (folder / "README.md").write_text(report.hub_card(weights.parent), "utf-8")
+    return [*lines, *(str(folder / name) for name in (build.WEIGHTS, "config.json", "README.md"))]
