@@ -26,7 +26,7 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[replication,book,test]'
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[replication,export,book,test]'
 	rm -f $(VENV)/.installed-*
 	touch $@
 

@@ -1,0 +1,180 @@
+"""Exported graphs compute what the model computes, at every size, under onnxruntime."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from cnf import build, resample
+from cnf.config import load_config
+from cnf.errors import ConfigError
+from cnf.layers.subbands import bands
+from cnf.noise import Given
+from cnf.replication import cli, export
+from tests.laws.cases import randomise
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+SMALL = ["model.steps=1", "model.width=8", "model.features.channels=8"]
+# Rounding in float32: v passes back through a handful of couplings, and a sum of some hundred terms
+# in another order differs in the seventh digit of each.
+V, BITS = 2e-5, 1e-5
+
+
+def model_of(experiment, family, *changes):
+    torch.manual_seed(0)
+    model = build.build(load_config(experiment, family, "smoke", list(changes)))
+    return randomise(model, scale=0.1).eval()
+
+
+@pytest.mark.parametrize("size", [2, 4, 6, 24, 130])
+@pytest.mark.parametrize("make", export.IN_GRAPH, ids=lambda make: make.__name__)
+def test_matrix_in_graph_equals_that_of_the_package(make, size):
+    size *= 2 if make in (resample.half_matrix, bands) else 1
+    found = export.matrix_in_graph(make, size, torch.device("cpu"), torch.float64)
+    # float64; an inverse multiplies rounding by the condition of D D^T, below 100
+    torch.testing.assert_close(found, make(size), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("sr", "flow", "model.dequantization=variational", "model.q_steps=1"),
+        ("sr", "flow", "model.levels=0", "model.subbands=false", "model.lu=true"),
+        ("vessels", "flow"),
+    ],
+    ids=str,
+)
+def test_folded_model_is_the_same_map(changes):
+    model = model_of(*changes).double()
+    copied = export.folded(model)
+    assert not any(isinstance(m, export.Conv1x1) for m in copied.modules())
+    graph = export.LogProb(model)
+    inputs = [t.double() for t in export.example(graph, 2, 4, 6).values()]
+    with torch.no_grad():
+        # float64 leaves 1e-12 of thousands of nats
+        torch.testing.assert_close(graph(*inputs), export.LogProb(copied)(*inputs), rtol=1e-10, atol=0)
+        x, eps, t = (i.double() for i in export.example(export.Sample(model), 2, 4, 6).values())
+        v, other = (export.Sample(m)(x, eps, t)[1] for m in (model, copied))
+    torch.testing.assert_close(v, other, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("experiment", ["sr", "vessels"])
+def test_every_prior_gets_the_numbers_of_eps_that_lie_where_its_latent_lies(experiment):
+    model = model_of(experiment, "flow")
+    graph = export.Sample(model)
+    inputs = export.example(graph, 2, 4, 6)
+    y = export.example(export.LogProb(model), 2, 4, 6)["y"]
+    latents, _ = model.encode(y, model.condition(inputs["x"]))
+    parts = list(graph.parts(inputs["eps"]))
+    assert [t.shape for t in reversed(parts)] == [t.shape for t in latents]
+    found = torch.cat([t.flatten() for t in parts]).sort()[0]
+    assert torch.equal(found, inputs["eps"].flatten().sort()[0])  # each number once
+
+
+def test_temperature_zero_takes_no_noise():
+    model = model_of("sr", "flow")
+    inputs = export.example(export.Sample(model), 1, 4, 4)
+    y, _ = export.Sample(model)(inputs["x"], inputs["eps"], torch.tensor(0.0))
+    assert torch.equal(y, model.sample(inputs["x"], 1, 0.0)[0])
+
+
+GRAPHS = {
+    "sr-flow": ("sr", "flow", "model.levels=1", *SMALL),
+    "vessels-flow": ("vessels", "flow", "model.features.channels=4", *SMALL[:2]),
+    "sr-baseline": ("sr", "baseline"),
+    "vessels-weighted": ("vessels", "baseline", "model.kind=weighted", "model.beta=0.8"),
+    "vessels-autoregressive": ("vessels", "autoregressive"),
+}
+
+
+@pytest.fixture(scope="module", params=GRAPHS)
+def exported(request, tmp_path_factory):
+    """A model, and the files of its graphs."""
+    folder = tmp_path_factory.mktemp("export")
+    model = model_of(*GRAPHS[request.param])
+    paths = {}
+    for name, graph in export.graphs(model).items():
+        paths[name] = folder / f"{name}.onnx"
+        export.write(graph, paths[name], {"graph": name, "model": request.param})
+    return model, paths
+
+
+@pytest.mark.parametrize("size", [(1, 2, 2), (3, 5, 4), (2, 16, 9)], ids=str)
+def test_graphs_equal_the_model_at_every_size(exported, size):
+    model, paths = exported
+    for name, path in paths.items():
+        session = onnxruntime.InferenceSession(path)
+        own = export.Sample(model) if name == "sample" else export.LogProb(model)
+        inputs = export.example(own, *size)
+        found = session.run(None, {k: t.numpy() for k, t in inputs.items()})
+        with torch.no_grad():
+            if name == "sample":
+                h, noise = model.condition(inputs["x"]), Given(own.parts(inputs["eps"]))
+                v = model.draw(h, 1, float(inputs["temperature"]), noise)[0]
+                torch.testing.assert_close(torch.from_numpy(found[1]), v, rtol=0, atol=V)
+                off = (torch.from_numpy(found[0]) != model.labels(v)).float().mean()
+                assert off < 1e-2  # where v lies on the border of a cell, to rounding
+            else:
+                given = Given(iter([inputs["noise"]])) if "noise" in inputs else None
+                nats = model.log_prob(inputs["y"], inputs["x"], given)
+                allowed = BITS * inputs["y"][0].numel()
+                torch.testing.assert_close(
+                    torch.from_numpy(found[0]), nats, rtol=0, atol=allowed
+                )
+
+
+def test_file_says_its_opset_and_whose_graph_it_is(exported):
+    import onnx
+
+    _, paths = exported
+    for name, path in paths.items():
+        file = onnx.load(path)
+        assert [o.version for o in file.opset_import if o.domain == ""] == [export.OPSET]
+        assert {p.key: p.value for p in file.metadata_props}["graph"] == name
+
+
+def test_labels_drawn_one_after_the_other_have_no_graph_of_sampling(exported):
+    model, paths = exported
+    chain = type(model).__name__ == "Autoregressive"
+    assert list(paths) == (["log-prob"] if chain else ["sample", "log-prob"])
+
+
+def test_graph_of_another_model_is_found_out(exported):
+    model, paths = exported
+    other = randomise(export.folded(model), seed=1, scale=0.3)
+    with pytest.raises(ConfigError, match="differs from PyTorch's by"):
+        export.check(export.LogProb(other), paths["log-prob"])
+
+
+@pytest.mark.parametrize("experiment", ["sr", "vessels"])
+def test_a_control_is_refused(experiment):
+    with pytest.raises(ConfigError, match="has no graph: "):
+        export.graphs(build.build(load_config(experiment, "control", "smoke")))
+
+
+def test_missing_package_and_two_places_are_one_line(monkeypatch, capsys):
+    assert cli.main(["export", "sr", "--out", "a.onnx", "--hub", "b"]) == 2
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    assert cli.main(["export", "sr"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "pip install 'cnf[export]'" in told[1]
+
+
+def test_hub_folder_is_whole(monkeypatch, tmp_path):
+    def written(run, out):
+        out.parent.mkdir(parents=True)
+        return [str(out)]
+
+    monkeypatch.setattr(export, "export", written)
+    export.hub("sr-baseline-cpu-s0", tmp_path / "hub")
+    assert {p.name for p in (tmp_path / "hub").iterdir()} == {
+        *("README.md", "config.json", "weights.safetensors")
+    }
+    _, head, card = (tmp_path / "hub/README.md").read_text("utf-8").split("---\n", 2)
+    said = yaml.safe_load(head)
+    assert said["license"] == "other" and said["datasets"] == ["tinyimagenet32"]
+    assert "bits/dim" in said["metrics"] and "onnx" in said["tags"]
+    assert card.strip().startswith("# sr-baseline-cpu-s0")
+    assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["experiment"] == "sr"
