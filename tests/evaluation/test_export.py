@@ -54,7 +54,9 @@ def test_folded_model_is_the_same_map(changes):
     inputs = [t.double() for t in export.example(graph, 2, 4, 6).values()]
     with torch.no_grad():
         # float64 leaves 1e-12 of thousands of nats
-        torch.testing.assert_close(graph(*inputs), export.LogProb(copied)(*inputs), rtol=1e-10, atol=0)
+        torch.testing.assert_close(
+            graph(*inputs), export.LogProb(copied)(*inputs), rtol=1e-10, atol=0
+        )
         x, eps, t = (i.double() for i in export.example(export.Sample(model), 2, 4, 6).values())
         v, other = (export.Sample(m)(x, eps, t)[1] for m in (model, copied))
     torch.testing.assert_close(v, other, rtol=0, atol=1e-9)
@@ -81,7 +83,7 @@ def test_temperature_zero_takes_no_noise():
 
 
 GRAPHS = {
-    "sr-flow": ("sr", "flow", "model.levels=1", *SMALL),
+    "sr-flow": ("sr", "flow", *SMALL),
     "vessels-flow": ("vessels", "flow", "model.features.channels=4", *SMALL[:2]),
     "sr-baseline": ("sr", "baseline"),
     "vessels-weighted": ("vessels", "baseline", "model.kind=weighted", "model.beta=0.8"),
@@ -120,9 +122,7 @@ def test_graphs_equal_the_model_at_every_size(exported, size):
                 given = Given(iter([inputs["noise"]])) if "noise" in inputs else None
                 nats = model.log_prob(inputs["y"], inputs["x"], given)
                 allowed = BITS * inputs["y"][0].numel()
-                torch.testing.assert_close(
-                    torch.from_numpy(found[0]), nats, rtol=0, atol=allowed
-                )
+                torch.testing.assert_close(torch.from_numpy(found[0]), nats, rtol=0, atol=allowed)
 
 
 def test_file_says_its_opset_and_whose_graph_it_is(exported):
