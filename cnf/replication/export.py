@@ -301,16 +301,20 @@ def write(graph: nn.Module, path: Path, about: dict[str, str]) -> None:
             f"the exporter fixes the size of {fixed[0]}: this model cannot be exported"
         )
     program.model.metadata_props.update(about)
-    path.write_bytes(halved(program.model_proto).SerializeToString())
+    path.write_bytes(tidied(program.model_proto).SerializeToString())
 
 
-def halved(file: Any) -> Any:
+def tidied(file: Any) -> Any:
     """Store weights that float16 holds exactly, as published ones are, in float16: half the size,
-    the same values. What the exporter noted at every node, places in its source, is left out."""
+    the same values. Say to which type a value is cast, which onnxruntime wants in order to fold it.
+    What the exporter noted at every node, places in its source, is left out."""
     from onnx import helper, numpy_helper
 
+    known = [*file.graph.value_info, *file.graph.input]
+    types = {value.name: value.type.tensor_type.elem_type for value in known}
     casts = []
     for weight in file.graph.initializer:
+        types[weight.name] = weight.data_type
         values = numpy_helper.to_array(weight)
         if values.dtype == "float32" and values.size > 256:
             half = values.astype("float16")
@@ -321,6 +325,10 @@ def halved(file: Any) -> Any:
     nodes = [*casts, *file.graph.node]
     for node in nodes:
         del node.metadata_props[:]
+        if node.op_type == "CastLike" and node.input[1] in types:
+            kind = types[node.input.pop()]
+            node.op_type = "Cast"
+            node.attribute.append(helper.make_attribute("to", kind))
     del file.graph.node[:]
     file.graph.node.extend(nodes)
     return file

@@ -11,7 +11,7 @@ from cnf.config import load_config
 from cnf.errors import ConfigError
 from cnf.layers.subbands import bands
 from cnf.noise import Given
-from cnf.replication import cli, export
+from cnf.replication import cli, export, run_folder
 from tests.laws.cases import randomise
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -123,6 +123,14 @@ def test_graphs_equal_the_model_at_every_size(exported, size):
                 nats = model.log_prob(inputs["y"], inputs["x"], given)
                 allowed = BITS * inputs["y"][0].numel()
                 torch.testing.assert_close(torch.from_numpy(found[0]), nats, rtol=0, atol=allowed)
+
+
+@pytest.mark.parametrize("name", ["sample", "log-prob"])
+def test_graphs_of_the_page_are_those_of_the_released_model(name):
+    path = run_folder.REPOSITORY / f"book/_static/onnx/sr-{name}.onnx"
+    export.check(export.graphs(build.load("sr-flow-cpu-s0"))[name], path)
+    about = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    assert about["weights_sha256"] == build.SHA256["sr-flow-cpu-s0"]
 
 
 def test_file_says_its_opset_and_whose_graph_it_is(exported):
