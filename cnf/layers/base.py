@@ -95,6 +95,12 @@ def constant(y: Tensor, value: Tensor | float) -> Tensor:
     return torch.as_tensor(value, dtype=y.dtype, device=y.device).expand(y.shape[0])
 
 
+def per_entry(y: Tensor, nats: float) -> Tensor:
+    """The term (B,) of a layer that adds so many nats for every entry of y. The product is one of
+    tensors: a float times a size that is not known yet would be exported as a number."""
+    return constant(y, y[0].numel() * torch.tensor(nats, dtype=torch.float64))
+
+
 def log_scale(raw: Tensor, kind: Scale, bound: float) -> Tensor:
     """Log of a positive scale from a free parameter.
 

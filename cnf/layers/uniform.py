@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cnf import noise
 from cnf.errors import DataError
-from cnf.layers.base import Dequantization, constant, may_look
+from cnf.layers.base import Dequantization, may_look, per_entry
 from cnf.noise import Generator
 
 
@@ -34,7 +34,7 @@ class UniformDequantization(Dequantization):
         if may_look(self, y):
             check_levels(y, self.bins)
         v = into_cell(y, noise.uniform(y.shape, generator, y), self.bins)
-        return v, constant(y, -y[0].numel() * math.log(self.bins))
+        return v, per_entry(y, -math.log(self.bins))
 
     def inverse(self, v: Tensor) -> Tensor:
         return cell_of(v, self.bins)

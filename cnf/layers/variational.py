@@ -12,6 +12,7 @@ from cnf.layers.base import (
     check_features,
     gaussian_log_prob,
     may_look,
+    per_entry,
     run,
     sum_except_batch,
 )
@@ -53,7 +54,7 @@ class VariationalDequantization(Dequantization):
         zero = torch.zeros_like(eps)
         log_q = gaussian_log_prob(eps, zero, zero) - log_det
         log_q = log_q - sum_except_batch(F.logsigmoid(w) + F.logsigmoid(-w))
-        log_q = log_q + y[0].numel() * math.log(self.bins)
+        log_q = log_q + per_entry(y, math.log(self.bins))
         return v, -log_q
 
     def inverse(self, v: Tensor) -> Tensor:

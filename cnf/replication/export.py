@@ -358,6 +358,23 @@ def check(graph: nn.Module, path: Path) -> dict[str, float]:
     return worst
 
 
+def about(weights: Path, model: ConditionalModel) -> dict[str, str]:
+    """The metadata of a file: whose graph it is, and what goes in and comes out."""
+    return {
+        "model": weights.parent.name,
+        "weights_sha256": run_folder.file_sha256(weights),
+        "config": json.dumps(to_dict(model.config)),
+        "cnf": cnf.__version__,
+        "multiple": str(model.multiple),
+        "factor": str(model.factor),
+        "x": "(B, 3, H / factor, W / factor), grey levels 0 to 255; H, W multiples of `multiple`",
+        "eps": f"of the shape of y, standard {'normal' if _is_flow(model) else 'logistic'}",
+        "noise": f"of the shape of y, {noise_of(model)}" if noise_of(model) else "none",
+        "y": "(B, C, H, W), whole numbers: grey levels, or labels 0 and 1",
+        "log_prob": f"nats, {'exact' if model.exact else 'a lower bound by one draw of noise'}",
+    }
+
+
 def export(run: str, out: Path) -> list[str]:
     """Write OUT-sample.onnx and OUT-log-prob.onnx, check both, and return a line for each.
 
@@ -371,23 +388,10 @@ def export(run: str, out: Path) -> list[str]:
     parts = graphs(model)
     if "sample" not in parts:
         lines.append("log-prob only: samples of this model are drawn label after label")
-    about = {
-        "model": weights.parent.name,
-        "weights_sha256": run_folder.file_sha256(weights),
-        "config": json.dumps(to_dict(model.config)),
-        "cnf": cnf.__version__,
-        "multiple": str(model.multiple),
-        "factor": str(model.factor),
-        "x": "(B, 3, H / factor, W / factor), grey levels 0 to 255; H, W multiples of `multiple`",
-        "eps": f"of the shape of y, standard {'normal' if _is_flow(model) else 'logistic'}",
-        "noise": f"of the shape of y, {noise_of(model)}" if noise_of(model) else "none",
-        "y": "(B, C, H, W), whole numbers: grey levels, or labels 0 and 1",
-        "log_prob": f"nats, {'exact' if model.exact else 'a lower bound by one draw of noise'}",
-    }
     out.parent.mkdir(parents=True, exist_ok=True)
     for name, graph in parts.items():
         path = out.with_name(f"{out.stem}-{name}.onnx")
-        write(graph, path, about | {"graph": name})
+        write(graph, path, about(weights, model) | {"graph": name})
         ((what, difference),) = check(graph, path).items()
         unit = "" if what == "v" else " bits/dim"
         size = path.stat().st_size / 1e6
