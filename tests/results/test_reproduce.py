@@ -6,11 +6,11 @@ import pytest
 
 from cnf.config import config_sha256, load_config
 from cnf.errors import ResultsError
-from cnf.replication import reproduce, results
+from cnf.replication import reproduce, results, run_folder
 from cnf.replication.cli import main
 from cnf.replication.data import load
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import REFERENCES
+from cnf.replication.results import REFERENCES, RESULTS
 from tests.results.rows import PICTURE, reference, row
 
 ROWS = results.read()
@@ -31,7 +31,11 @@ def test_every_committed_training_has_a_command_that_gives_its_configuration():
         words = shlex.split(reproduce.training(one)[-1])
         asked = dict(zip(words, words[1:], strict=False))
         changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-        changes += [f"training.steps={asked['--steps']}", "training.minutes=null"]
+        budget = run_folder.read_record(RESULTS / one.run, needed=False).get("budget", {})
+        if "minutes" in budget:  # which became these steps
+            changes += [f"training.minutes={budget['minutes']}", "training.steps=null"]
+        else:
+            changes += [f"training.steps={asked['--steps']}", "training.minutes=null"]
         config = load_config(one.experiment, asked["--model"], asked["--preset"], changes)
         assert config_sha256(config) == one.config_sha256, one.run
         assert (int(asked["--steps"]), int(asked["--seed"])) == (one.steps, one.seed)

@@ -286,7 +286,7 @@ def test_readme_is_rewritten_between_its_markers(readme, tmp_path):
     claim = {k: "a" for k in ("id", "place", "says", "source", "cause", "would_change")}
     claims = {"claims": [claim | {"tag": "confirmed", "verdict": "could not"}]}
     (tmp_path / "claims.yml").write_text(json.dumps(claims))  # which is YAML, too
-    assert "by verdict: 0 same, 0 different, 1 could not, 0 open." in readme()
+    assert "0 different, 0 implemented, 0 second-hand, 1 could not, 0 open." in readme()
     (tmp_path / "README.md").write_text("no markers")
     with pytest.raises(ResultsError, match="must hold"):
         readme()

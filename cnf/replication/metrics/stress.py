@@ -13,7 +13,7 @@ from torch import Tensor
 from cnf import noise
 from cnf.baselines import HALF_WIDTH, DiscretisedLogistic
 from cnf.errors import ConfigError
-from cnf.flow import ConditionalModel
+from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication.metrics import Setting, Value, metric
 from cnf.replication.scored_model import ScoredModel, once, per_pass
 
@@ -78,7 +78,7 @@ def there_and_back(m: ScoredModel) -> dict[str, float]:
             pair = target[whole], x[whole]
             log_p = model.log_prob(*pair, noise.keyed(m.options.seed, given))
             bad += int((~log_p.isfinite()).sum())
-            if not m.has_mean:
+            if isinstance(model, ConditionalFlow):
                 error = model.reconstruction_error(*pair, noise.keyed(m.options.seed, given))
                 worst = max(worst, min(error, LOST) if math.isfinite(error) else LOST)
     return {"nonfinite_log_probs": bad, "reconstruction_error": worst}
@@ -128,4 +128,5 @@ def nonfinite_log_probs(m: ScoredModel, s: Setting) -> Value:
     **{"factor": 10, "of": "pass"} | _STRESS,
 )
 def reconstruction_error(m: ScoredModel, s: Setting) -> Value | None:
-    return None if m.has_mean else Value(there_and_back(m)["reconstruction_error"])
+    is_flow = isinstance(m.model, ConditionalFlow)
+    return Value(there_and_back(m)["reconstruction_error"]) if is_flow else None
