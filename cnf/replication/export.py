@@ -105,6 +105,19 @@ def folded(model: ConditionalModel) -> ConditionalModel:
     return model
 
 
+def expm1_in_graph(t: Tensor) -> Tensor:
+    """e^t - 1 for t <= 0. ONNX has no such operation, and the difference itself would lose the
+    digits of a small t; 2 tanh(t/2) / (1 - tanh(t/2)) is the same and keeps them."""
+    half = (t / 2).tanh()
+    return 2 * half / (1 - half)
+
+
+def logsigmoid_in_graph(t: Tensor) -> Tensor:
+    """log sigmoid(t). ONNX has no such operation, and the sigmoid of onnxruntime ends at t = -18,
+    so its logarithm is wrong in the tails."""
+    return t.clamp(max=0) - (1 + (-t.abs()).exp()).log()
+
+
 def matrix_in_graph(
     make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -278,6 +291,8 @@ def write(graph: nn.Module, path: Path, about: dict[str, str]) -> None:
             torch.no_grad(),
             warnings.catch_warnings(),
             patch.object(resample, "_kept", matrix_in_graph),
+            patch.object(torch, "expm1", expm1_in_graph),
+            patch.object(F, "logsigmoid", logsigmoid_in_graph),
         ):
             warnings.simplefilter("ignore")  # of the exporter, about itself
             program = torch.onnx.export(
