@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import nn
+from two_pixels import Net
 
 from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
@@ -27,18 +28,6 @@ field = ThresholdedField(shape=(3, 1, 1), correlation=0.9, gain=0.7, num_inputs=
 inputs, truth = field.inputs.double(), torch.from_numpy(field.table)
 labels = torch.from_numpy(field.values).double().reshape(8, 3, 1, 1)
 names = ["".join(map(str, y)) for y in field.values]
-
-
-class Net(nn.Module):
-    """(y_a, h) -> parameters of a layer, for pictures of 1x1 pixels."""
-
-    def __init__(self, inputs, outputs, width=24):
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs))
-
-    def forward(self, y_a, h):
-        t = h if y_a is None else torch.cat([y_a, h], 1)
-        return self.body(t.flatten(1))[:, :, None, None]
 
 
 def w_of(d):

@@ -182,7 +182,7 @@ def test_lessons_load_no_more_of_the_laboratory_than_they_show():
     """So a change in training, evaluation or sampling leaves Parts I and II fresh."""
     toc = yaml.safe_load((notebooks.ROOT / "book/_toc.yml").read_text("utf-8"))
     lessons = [entry["file"] for part in toc["parts"][:2] for entry in part["chapters"]]
-    assert len(lessons) >= 8 and toc["parts"][0]["caption"].startswith("I. ")
+    assert len(lessons) == 9 and toc["parts"][0]["caption"].startswith("I. ")
     others = {"training.py", "sampling.py", "evaluate.py", "report.py", "reproduce.py", "cli.py"}
     for name in lessons:
         kept = nbformat.read(notebooks.ROOT / "book" / name, as_version=4).metadata.cnf.modules

@@ -15,8 +15,10 @@ from cnf.replication.scored_model import ScoredModel, once
 def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
     """Of log-probabilities (N,), nats: bits divided by each D."""
     found = -log_p / (m.sizes(s.divided_by == "field of view") * math.log(2))
-    noise = getattr(m.config.model, "dequantization", "uniform")  # that of a control
-    bound = "exact" if m.model.exact else f"{noise} dequantization"
+    bound = "exact"
+    if not m.model.exact:  # its first layer, such as UniformDequantization
+        kind = type(m.model.layers[0]).__name__.removesuffix("Dequantization")
+        bound = f"{kind.lower()} dequantization"
     return mean_se(found, bound=bound + ", importance-weighted" * s.importance)
 
 
