@@ -49,7 +49,7 @@ CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
 TIMES = "results/pages.json"
-PAGE_BUDGET, BOOK_BUDGET = 90, 720  # seconds; the book, of some sixty pages, on two cores
+PAGE_BUDGET, BOOK_BUDGET = 90, 480  # seconds, the book on two cores
 LAUNCH = """\
 # On Colab: fetch the repository and install its package. Elsewhere this does nothing.
 import importlib.util, os, subprocess, sys

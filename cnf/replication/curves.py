@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 
 from cnf.replication.plotting import STYLE
@@ -16,11 +17,15 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     with plt.rc_context(STYLE):
         figure = Figure(figsize=(7, 6), layout="constrained")
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
-        top.plot(log.bits_per_dim, label="training")
-        top.plot(log.valid_bits_per_dim, label="validation, averaged")
-        middle.semilogy(log.grad_norm, label="mean")
-        middle.semilogy(log.grad_norm_max, label="largest")
-        bottom.plot(log.lr)
+        for axis, column, name in (
+            (top, "bits_per_dim", "training"),
+            (top, "valid_bits_per_dim", "validation, averaged"),
+            (middle, "grad_norm", "mean"),
+            (middle, "grad_norm_max", "largest"),
+            (bottom, "lr", None),
+        ):
+            seaborn.lineplot(log[column], label=name, ax=axis)
+        middle.set_yscale("log")
         bottom.set(ylabel="learning rate", xlabel="step")
         for axis, name in ((top, "bits/dim"), (middle, "gradient norm")):
             axis.set_ylabel(name)
