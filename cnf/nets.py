@@ -135,23 +135,14 @@ class CausalConv(nn.Conv2d):
         size = (radius + 1, 2 * radius + 1)
         super().__init__(in_channels, out_channels, size, padding=(0, radius))
         self.radius = radius
+        self.seen = radius * size[1] + radius + own  # of the kernel, row after row
         mask = torch.ones(size)
-        mask[-1, radius + own :] = 0
+        mask.view(-1)[self.seen :] = 0
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
         t = F.pad(t, (0, 0, self.radius, 0))
         return F.conv2d(t, self.weight * self.mask, self.bias, padding=(0, self.radius))
-
-    def at(self, t: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """The output at P positions of a t that has `radius` or more zeros above, left and right:
-        (B, C, P). rows, columns: (P,), counted in t."""
-        down = rows[:, None, None] + torch.arange(-self.radius, 1, device=t.device)[:, None]
-        around = torch.arange(-self.radius, self.radius + 1, device=t.device)
-        across = columns[:, None, None] + around
-        patches = t[:, :, down, across]  # (B, C, P, radius + 1, 2 radius + 1)
-        out = torch.einsum("ocyx,bcpyx->bop", self.weight * self.mask, patches)
-        return out if self.bias is None else out + self.bias[:, None]
 
 
 class CausalBlock(nn.Module):
@@ -220,42 +211,42 @@ class CausalNet(Network):
     @torch.no_grad()
     def sequentially(self, h: Tensor, choose: Callable[[Tensor, int, Any], Tensor]) -> Tensor:
         """y, (B, channels, H, W), front after front and within a front channel after channel, what
-        the layers made of the earlier ones kept.
+        the layers made of the earlier fronts kept.
 
         choose(out (B, outputs, P), channel, index) gives y (B, P) of that channel at the P
         positions [index] of a (B, H, W).
         """
-        r, (height, width) = self.RADIUS + 1, h.shape[-2:]
         blocks = cast(list[CausalBlock], [*self.blocks])
-        rest, given = self.from_h(h), [block.from_h(h) for block in blocks]
-        y = h.new_zeros(len(h), self.channels, height + r, width + 2 * r)
-        maps = [h.new_zeros(len(h), rest.shape[1], *y.shape[-2:]) for _ in blocks]
-        own, last = self.own.weight * self.before, self.last.weight[..., 0, 0]
+        convs = [] if self.from_y is None else [self.from_y, *(block.causal for block in blocks)]
+        kept = [Fronts(conv, h, self.RADIUS + 2) for conv in convs]
+        maps = [cast(nn.Conv2d, part.from_h)(h) for part in (self, *blocks)]
+        rest, *given = (map_.permute(2, 3, 0, 1).contiguous() for map_ in maps)
+        own = (self.own.weight * self.before)[..., 0, 0].split(self.HIDDEN)
+        last = self.last.weight[..., 0, 0].split(self.outputs)
         biases = cast(Tensor, self.last.bias).split(self.outputs)
-        for rows, columns in self.fronts(height, width, h.device):
-            at, padded = (..., rows, columns), (..., rows + r, columns + r)
-            t = rest[at]
-            if self.from_y is not None:
-                t = t + self.from_y.at(y, *padded[1:])
-            for block, seen, kept in zip(blocks, given, maps, strict=True):
-                kept[padded] = F.relu(t)
-                u = F.relu(block.causal.at(kept, *padded[1:]) + seen[at])
-                t = t + block.out(u[..., None])[..., 0]
-            context = self.context(F.relu(t)[..., None])[..., 0].split(self.HIDDEN, 1)
-            here = t.new_zeros(len(t), self.channels, len(rows))
-            for c, (u, bias) in enumerate(zip(context, biases, strict=True)):
-                u = u + own[c * self.HIDDEN : (c + 1) * self.HIDDEN, :, 0, 0] @ here
-                weight = last[c * self.outputs : (c + 1) * self.outputs]
-                here[:, c] = choose(weight @ F.relu(u) + bias[:, None], c, at)
-            y[padded] = here
-        return y[..., r:, r : r + width]
+        y = h.new_zeros(len(h), self.channels, *h.shape[-2:])
+        for front, (rows, columns) in enumerate(self.fronts(y)):
+            t = rest[rows, columns]  # (P, B, width)
+            if kept:
+                t = t + kept[0](front, rows)
+            for block, of_h, before in zip(blocks, given, kept[1:], strict=True):
+                before.write(front, rows, F.relu(t))
+                t = t + at_one(block.out, F.relu(before(front, rows) + of_h[rows, columns]))
+            context = at_one(self.context, F.relu(t)).split(self.HIDDEN, -1)
+            here = t.new_zeros(*t.shape[:2], self.channels)
+            for c, (u, w, v, bias) in enumerate(zip(context, own, last, biases, strict=True)):
+                out = F.linear(F.relu(u + here @ w.T), v, bias)
+                here[..., c] = choose(out.permute(1, 2, 0), c, (..., rows, columns)).T
+            if kept:
+                kept[0].write(front, rows, here)
+            y[..., rows, columns] = here.permute(1, 2, 0)
+        return y
 
-    def fronts(
-        self, height: int, width: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and columns of the positions that can be drawn together, in order. A position sees
-        r columns to the right in the row above, r the largest radius: those with equal
-        (r + 1) row + column. Without blocks all of them."""
+    def fronts(self, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows and columns of the positions that can be drawn together, in order: row after row,
+        none in some fronts of a narrow picture. A position sees r columns to the right in the row
+        above, r the largest radius: those with equal (r + 1) row + column. Without blocks all."""
+        (height, width), device = y.shape[-2:], y.device
         if self.from_y is None:
             rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
             yield rows.repeat_interleave(width), columns.repeat(height)
@@ -264,8 +255,45 @@ class CausalNet(Network):
         for front in range(slope * (height - 1) + width):
             first = max(0, -(-(front - width + 1) // slope))
             rows = torch.arange(first, min(height, front // slope + 1), device=device)
-            if len(rows):
-                yield rows, front - slope * rows
+            yield rows, front - slope * rows
+
+
+class Fronts:
+    """A causal convolution of a map that becomes known front after front, :class:`CausalNet`. Of
+    the map it keeps the last fronts alone, each as (rows, B, C): what the convolution reads at one
+    offset from all positions of a front lies side by side there.
+
+    Args:
+        conv: the convolution.
+        like: (B, _, H, W), gives sizes and type.
+        slope: the positions of a front have the same slope row + column.
+    """
+
+    def __init__(self, conv: CausalConv, like: Tensor, slope: int):
+        self.radius, self.bias, width = conv.radius, conv.bias, 2 * conv.radius + 1
+        places = [divmod(n, width) for n in range(conv.seen)]  # as the kernel has them
+        ups = [(self.radius - row, column - self.radius) for row, column in places]
+        self.offsets = [(up, slope * up - right) for up, right in ups]
+        weight = conv.weight.flatten(2)[..., : conv.seen]
+        self.weight = weight.transpose(1, 2).flatten(1)  # (C_out, offsets C)
+        fronts, rows = (slope + 1) * self.radius + 1, like.shape[-2] + self.radius
+        self.kept = like.new_zeros(fronts, rows, len(like), conv.in_channels)
+
+    def write(self, front: int, rows: Tensor, values: Tensor) -> None:
+        """Values (P, B, C) at the P rows of this front; outside of the picture it is 0."""
+        self.kept[front % len(self.kept)] = 0
+        self.kept[front % len(self.kept), self.radius + rows] = values
+
+    def __call__(self, front: int, rows: Tensor) -> Tensor:
+        """What the convolution makes of the P positions of this front, (P, B, C_out)."""
+        rows = self.radius + rows
+        seen = [self.kept[(front - ago) % len(self.kept), rows - up] for up, ago in self.offsets]
+        return F.linear(torch.cat(seen, -1), self.weight, self.bias)
+
+
+def at_one(conv: nn.Conv2d, t: Tensor) -> Tensor:
+    """A 1x1 convolution of positions in the leading dimensions, channels last."""
+    return F.linear(t, conv.weight[..., 0, 0], conv.bias)
 
 
 def activate(t: Tensor, activation: Activation) -> Tensor:
