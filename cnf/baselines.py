@@ -88,17 +88,19 @@ class DiscretisedLogistic(Factorised):
 
     Args:
         features: h[0] carries the upsampled input in its first 3 channels: mu starts there.
+        cells: 1; with 2, w = 1/256 as in the released code, and what it gives is no likelihood.
     """
 
-    def __init__(self, features: nn.Module):
+    def __init__(self, features: nn.Module, cells: int = 1):
         super().__init__(features, 6)
+        self.half_width = cells * HALF_WIDTH
 
     def condition(self, x: Tensor) -> list[Tensor]:
         return [*self.logistic(x)]
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
         mu, log_s = h
-        return discretised_logistic(target(self, y, LEVELS, like=mu), mu, log_s)
+        return discretised_logistic(target(self, y, LEVELS, like=mu), mu, log_s, self.half_width)
 
     def logistic(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(mu, log s), each (B, 3, H, W), on the scale of k/256."""

@@ -280,7 +280,7 @@ def build_baseline(config: BaselineConfig) -> ConditionalModel:
     features = build_features(config.features, 0, config.features.channels // 4, carry=True)
     match config.kind:
         case "logistic":
-            return DiscretisedLogistic(features)
+            return DiscretisedLogistic(features, config.cells)
         case "bernoulli":
             return Bernoulli(features)
         case "weighted":

@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=0)]
 # fields that came after runs were hashed, at the value that leaves a model as it was
 LATER = {
     **{"norm": "none", "pretrained": False, "optimizer": "adamw", "cool": 0.0, "keep": []},
-    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1, "activation": "relu"},
+    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1, "activation": "relu", "cells": 1},
 }
 
 _strict = ConfigDict(extra="forbid")
@@ -118,12 +118,15 @@ class FlowConfig(GlowConfig):
 @dataclass(frozen=True, config=_strict)
 class BaselineConfig:
     """A factorised model: every sub-pixel independent given x. `beta` is that of the weighted
-    likelihood, or of the class-weighted cross-entropy, which is no likelihood.
+    likelihood, or of the class-weighted cross-entropy, which is no likelihood. A "logistic" gives
+    each grey level the mass of its own cell, or of `cells` cells: 2 is what the released code does,
+    and no likelihood, since the masses sum to about 2.
     """
 
     kind: Literal["logistic", "bernoulli", "weighted", "class_weighted"] = "logistic"
     features: FeaturesConfig = FeaturesConfig()
     beta: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    cells: Literal[1, 2] = 1
 
 
 @dataclass(frozen=True, config=_strict)

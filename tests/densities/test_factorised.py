@@ -113,6 +113,17 @@ def test_the_mean_is_the_mean_of_the_probabilities():
     torch.testing.assert_close(model.mean(x).flatten(), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.equation("eq-bits-two")
+def test_a_model_of_two_cells_takes_the_mass_from_the_level_below_to_the_one_above():
+    (model, x), y = one_pixel(), torch.full((1, 3, 1, 1), 130.0).double()
+    twice = DiscretisedLogistic(RawFeatures(3), cells=2).double()
+    twice.load_state_dict(model.state_dict())
+    mu, log_s = model.logistic(x)
+    above, below = (torch.sigmoid((k / 256 - mu) / log_s.exp()) for k in (131, 129))
+    torch.testing.assert_close(twice.log_prob(y, x), (above - below).log().sum((1, 2, 3)))
+    assert twice.log_prob(y, x) > model.log_prob(y, x)
+
+
 def test_samples_follow_the_discretised_logistic():
     model, x = one_pixel()
     n = 5000
