@@ -68,13 +68,20 @@ def _gather(
 
 
 def _crop(example: Example, size: int, rng: np.random.Generator) -> Example:
+    """At a random place, drawn as if the picture went on for a quarter of a crop on each side and
+    then held inside of it: so a network learns the true edges, which whole pictures have, and not
+    only those of crops, where a vessel may come in."""
     height, width = example.y.shape[-2:]
     if height < size or width < size:
         raise DataError(
             f"{example.name} is {height}x{width} (HxW), smaller than data.crop = {size}: "
             f"set data.crop to {min(height, width)} or less"
         )
-    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
+    beyond = size // 4
+    places = (rng.integers(-beyond, s - size + beyond + 1) for s in (height, width))
+    top, left = (
+        int(np.clip(at, 0, s - size)) for at, s in zip(places, (height, width), strict=True)
+    )
     window = (..., slice(top, top + size), slice(left, left + size))
     x = None if example.x is None else example.x[window]
     return Example(example.name, example.y[window], x)
