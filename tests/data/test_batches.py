@@ -85,6 +85,19 @@ def test_low_resolution_is_made_after_the_augmentation(patches):
     assert torch.equal(x, low_resolution(y, False))
 
 
+def test_crops_lie_at_an_edge_as_often_as_they_would_cross_it():
+    """Of 17 + 2 2 places from top to bottom and 21 + 2 2 across, three each are held at an edge."""
+    y = torch.stack(torch.meshgrid(torch.arange(24), torch.arange(28), indexing="ij"))
+    example = Example("places", y.to(torch.uint8), None)
+    options = replace(SR, crop=8, augment=False)
+    crops, _ = make_batch([example] * 4000, range(4000), options, rngs(4000))
+    for axis, last in ((0, 16), (1, 20)):
+        share = 3 / (last + 1 + 4)
+        sigma = np.sqrt(share * (1 - share) / 4000)
+        for place in (0, last):
+            assert abs((crops[:, axis, 0, 0].numpy() == place).mean() - share) < 4 * sigma
+
+
 def test_random_crops_reach_every_corner():
     images = ImageSet("s", "train", "sr", [Example("e", position(8))], "made up")
     options = replace(SR, crop=6, augment=False)
