@@ -1,5 +1,6 @@
-// What the live parts of the book share: controls with names, pictures on a canvas, and a state that a
-// link carries; widgets.css gives them the colours of the theme. `WIDGETS.start(selector, build)` begins.
+// What the live parts of the book share: controls with names, pictures on a canvas and in SVG, and a state
+// that a link carries; widgets.css gives them the colours of the theme. `WIDGETS.start(selector, build)`
+// begins. The small widgets of the lessons (lessons.js) stand in a `frame`: pictures, controls, a sentence.
 (() => {
   "use strict";
 
@@ -29,6 +30,7 @@
     });
     show();
     return {
+      input,
       get value() { return Number(input.value); },
       set value(to) { input.value = to; show(); },
     };
@@ -94,5 +96,97 @@
     else run();
   }
 
-  window.WIDGETS = { make, slider, choice, button, paint, heat, heatBar, link, start };
+  // -- numbers -----------------------------------------------------------------------------------
+
+  const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
+  const range = (low, high, n) => Array.from({ length: n + 1 }, (_, k) => low + ((high - low) * k) / n);
+  const plain = (v, digits = 2) => {
+    const text = Math.abs(v).toFixed(digits);
+    return (v < 0 && Number(text) ? "\u2212" : "") + text;
+  };
+  const signed = (v, digits = 2) => (v < 0 ? "\u2212" : "+") + Math.abs(v).toFixed(digits);
+  const sum = (numbers) => numbers.reduce((total, v) => total + v, 0);
+  const normal = (z) => Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI);
+  const softplus = (w) => Math.max(w, 0) + Math.log1p(Math.exp(-Math.abs(w)));
+  const sigmoid = (w) => 1 / (1 + Math.exp(-w));
+
+  // distribution function of the standard normal (Abramowitz and Stegun 26.2.17, good to 1e-7)
+  function cdf(z) {
+    const t = 1 / (1 + 0.2316419 * Math.abs(z));
+    const series = [0.31938153, -0.356563782, 1.781477937, -1.821255978, 1.330274429];
+    const tail = normal(z) * series.reduceRight((total, c) => (total + c) * t, 0);
+    return z > 0 ? 1 - tail : tail;
+  }
+
+  // -- drawings ----------------------------------------------------------------------------------
+
+  function draw(parent, tag, attributes = {}, text = "") {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.textContent = text;
+    parent.appendChild(node);
+    return node;
+  }
+  const path = (points) => "M" + points.map((p) => p.map((v) => v.toFixed(2)).join()).join("L");
+  const trace = (node, points, closed = false) => node.setAttribute("d", path(points) + (closed ? "Z" : ""));
+  const put = (node, x, y) => { node.setAttribute("cx", x); node.setAttribute("cy", y); };
+
+  // axes in a picture: X and Y lead from numbers to places; `under` is the area under a curve
+  function axes(svg, { x, y, box: [left, top, width, height], ticks = [], name = "", title = "" }) {
+    const bottom = top + height;
+    const X = (v) => left + ((clamp(v, ...x) - x[0]) / (x[1] - x[0])) * width;
+    const Y = (v) => bottom - ((clamp(v, ...y) - y[0]) / (y[1] - y[0])) * height;
+    draw(svg, "path", { d: path([[left, bottom], [left + width, bottom]]), class: "axis" });
+    for (const v of ticks) draw(svg, "text", { x: X(v), y: bottom + 18, "text-anchor": "middle" }, plain(v, v % 1 ? 1 : 0));
+    draw(svg, "text", { x: left + width / 2, y: bottom + 36, "text-anchor": "middle" }, name);
+    draw(svg, "text", { x: left + width / 2, y: top - 6, "text-anchor": "middle" }, title);
+    const curve = (f, low = x[0], high = x[1]) => range(low, high, 160).map((v) => [X(v), Y(f(v))]);
+    const under = (f, low, high) => [[X(low), Y(0)], ...curve(f, low, high), [X(high), Y(0)]];
+    const back = (at) => x[0] + ((at - left) / width) * (x[1] - x[0]);
+    return { X, Y, curve, under, back };
+  }
+
+  // a dot that a pointer moves; moved(x, y) in the units of the picture. A finger finds it within 30 units
+  function dot(svg, moved, name = "dot") {
+    const group = draw(svg, "g", { class: "grip" });
+    const parts = [draw(group, "circle", { r: 30, class: "reach" }), draw(group, "circle", { r: 10, class: name })];
+    group.addEventListener("pointerdown", (event) => {
+      group.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    });
+    group.addEventListener("pointermove", (event) => {
+      if (!group.hasPointerCapture(event.pointerId)) return;
+      const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      moved(p.x, p.y);
+    });
+    return (x, y) => parts.forEach((part) => put(part, x, y));
+  }
+
+  // a small widget: pictures side by side or stacked, controls, and a sentence that says the values;
+  // `shows(update)` draws it, and again after every change
+  function frame(root) {
+    const pictures = make(root, "div", { className: "widget-pictures" });
+    const controls = make(root, "div", { className: "widget-controls" });
+    const says = make(root, "p", { className: "widget-says" }, { "aria-live": "polite" });
+    let update = () => {};
+    const changed = () => update();
+    return {
+      pictures,
+      controls,
+      changed,
+      picture(width, height, label) {
+        const box = { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": label };
+        return draw(pictures, "svg", box);
+      },
+      slider: (options) => slider(controls, { ...options, onInput: changed }),
+      choice: (options) => choice(controls, { ...options, onChange: changed }),
+      button: (text, onClick) => button(controls, text, () => { onClick(); changed(); }),
+      say: (...phrases) => { says.textContent = phrases.join(" "); },
+      shows(draws) { update = draws; changed(); },
+    };
+  }
+
+  const numbers = { clamp, range, plain, signed, sum, normal, cdf, softplus, sigmoid };
+  const drawings = { draw, path, trace, put, axes, dot, frame };
+  window.WIDGETS = { make, slider, choice, button, paint, heat, heatBar, link, start, ...numbers, ...drawings };
 })();

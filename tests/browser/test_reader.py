@@ -138,8 +138,8 @@ def test_every_page_can_be_taken_along_executed_and_as_it_is_edited(desktop, url
 
 def test_a_reader_sets_the_temperature_by_keyboard_and_by_pointer(desktop):
     tab = desktop("15-samples-and-temperature.html")
-    box = tab.locator("[data-temperature]")
-    slider, says = box.locator("input"), box.locator(".temperature-says")
+    box = tab.locator('[data-widget="temperature"]')
+    slider, says = box.locator("input"), box.locator(".widget-says")
     tile = box.locator(".temperature-tile").first
     image = tile.evaluate("node => getComputedStyle(node).backgroundImage")
     assert tab.request.get(re.search(r'url\("(.*)"\)', image)[1]).ok
@@ -169,10 +169,10 @@ def test_a_reader_sets_the_temperature_by_keyboard_and_by_pointer(desktop):
 def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})
     tab.goto(f"{url}/02-change-of-variables.html", wait_until="networkidle")
-    line = tab.locator('.bend[data-bend="line"]')
-    says = line.locator(".bend-says")
+    line = tab.locator('[data-widget="line"]')
+    says = line.locator(".widget-says")
     assert "s = 2.00, t = 0.00." in says.inner_text()
-    line.locator("#bend-log-s").focus()
+    line.get_by_label("log₂ |s|").focus()
     tab.keyboard.press("Home")  # the smallest scale
     assert "s = 0.33, t = 0.00." in says.inner_text()
     tab.keyboard.press("Tab")
@@ -195,21 +195,21 @@ def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     assert "Shaded mass: 0.34 in z, 0.34 in y." in says.inner_text()
 
     tab.goto(f"{url}/03-coupling-layers.html", wait_until="networkidle")
-    plane = tab.locator('.bend[data-bend="plane"]')
+    plane = tab.locator('[data-widget="plane"]')
     plane.locator("button", has_text="identity").click()
-    assert "Area 0.25 of z, 0.25 of y;" in plane.locator(".bend-says").inner_text()
+    assert "Area 0.25 of z, 0.25 of y;" in plane.locator(".widget-says").inner_text()
     tab.close()
 
 
 def test_a_reader_without_scripts_sees_still_pictures(browser, url):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
-    for page, name in (("02-change-of-variables", "line"), ("03-coupling-layers", "plane")):
+    for page, name in (("02-change-of-variables", "line"), ("04-multi-scale", "scales")):
         tab.goto(f"{url}/{page}.html", wait_until="networkidle")
-        picture = tab.locator(f'.bend[data-bend="{name}"] img')
+        picture = tab.locator(f'[data-widget="{name}"] img')
         assert picture.bounding_box()["height"] > 100
-        assert tab.request.get(f"{url}/_static/bend-{name}.svg").ok
+        assert tab.request.get(f"{url}/_static/stills/{name}.svg").ok
     tab.goto(f"{url}/15-samples-and-temperature.html", wait_until="networkidle")
-    assert tab.locator("[data-temperature] img").bounding_box()["height"] > 200
+    assert tab.locator('[data-widget="temperature"] img').bounding_box()["height"] > 200
     assert tab.request.get(f"{url}/_static/temperature.png").ok
     context.close()

@@ -1,0 +1,183 @@
+"""Make what the small widgets of the book show: the draws of trained models, and the still twins.
+
+    python -m tools.widgets strokes    # book/_static/draws/strokes.mjs; trains for a minute
+    python -m tools.widgets vessels    # book/_static/draws/vessels.mjs, with the models of results/
+    python -m tools.widgets stills     # book/_static/stills/: needs Chromium
+
+Page 9 and tests/book/test_widgets.py compare the draws with the models,
+tests/browser/test_widgets.py the stills with the widgets.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from cnf import build
+from cnf.noise import keyed
+from cnf.replication.data import load
+from cnf.replication.metrics import shapes
+
+ROOT = Path(__file__).resolve().parents[1]
+STATIC = ROOT / "book/_static"
+RUNS = {"flow": "vessels-flow-cpu-s0", "per-pixel": "vessels-baseline-cpu-s0"}
+PHOTOGRAPH, PART = 1, np.s_[56:136, 24:104]  # of the synthetic eyes, and its window
+COUNT = 8  # draws of each model
+PICTURES = ["pair", "line", "plane", "scales", "given", "noise", "throws", "weighted"]
+
+
+def packed(mask: np.ndarray) -> str:
+    """A mask as hexadecimal digits, four pixels each, row by row."""
+    return np.packbits(mask.astype(bool).ravel()).tobytes().hex()
+
+
+def unpacked(text: str, height: int, width: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8)).reshape(height, width)
+
+
+def pieces(mask: np.ndarray) -> int:
+    return shapes.shape(mask, np.ones_like(mask)).components
+
+
+def read(name: str) -> dict:
+    text = (STATIC / f"draws/{name}.mjs").read_text("utf-8")
+    return json.loads(text.split(" = ", 1)[1].removesuffix(";\n"))
+
+
+def described(x: np.ndarray, says: str, truth: np.ndarray, draws: dict[str, np.ndarray]) -> dict:
+    """What a widget reads: x uint8 (H,W,3), the truth (H,W), and draws (n,H,W) of each model."""
+    models = [
+        {"name": name, "draws": [*map(packed, masks)], "pieces": [*map(pieces, masks)]}
+        for name, masks in draws.items()
+    ]
+    height, width = truth.shape
+    given = {"name": says, "rgb": x.tobytes().hex()}
+    return {"width": width, "height": height, "x": given, "truth": packed(truth), "models": models}
+
+
+def vessels() -> dict:
+    torch.set_num_threads(1)
+    example = load("embedded-vessels", "test")[PHOTOGRAPH]
+    x = example.x[None].float()
+    draws = {}
+    with torch.no_grad():
+        for name, run in RUNS.items():
+            # in float64: which side of 1/2 a draw falls on is then the same on every machine
+            model = build.load(ROOT / "results" / run / "weights.safetensors").double().eval()
+            noise = [keyed(0, [PHOTOGRAPH], k) for k in range(COUNT)]
+            masks = [model.sample(x, 1, 1.0, eps)[0, 0, 0].numpy() > 0 for eps in noise]
+            draws[name] = np.stack(masks)[:, *PART]
+    photograph = example.x.permute(1, 2, 0).numpy()[PART]
+    truth = example.y[0].numpy()[PART] > 0
+    return described(photograph.astype(np.uint8), "photograph x", truth, draws)
+
+
+def strokes() -> dict:
+    spec = importlib.util.spec_from_file_location("one_file", ROOT / "book/one_file.py")
+    one_file = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(one_file)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    flow = one_file.Flow()
+    for _ in one_file.train(flow):
+        pass
+    torch.manual_seed(0)
+    net = one_file.network(1, 16)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(600):
+        y, x = one_file.strokes(64)
+        loss = F.binary_cross_entropy_with_logits(F.pixel_shuffle(net(x), 4), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.manual_seed(7)
+    y, x = one_file.strokes(6)
+    longest = y.sum((1, 2, 3)).argmax()
+    y, x = y[longest, None], x[longest, None]
+    same = x.expand(COUNT, -1, -1, -1)
+    with torch.no_grad():
+        alone = torch.bernoulli(F.pixel_shuffle(net(same), 4).sigmoid())
+    draws = {"flow": flow.sample(same), "per-pixel": alone}
+    grey = (255 * F.interpolate(x, scale_factor=4)[0].expand(3, -1, -1)).round().byte()
+    masks = {name: t[:, 0].numpy() > 0 for name, t in draws.items()}
+    x = grey.permute(1, 2, 0).contiguous().numpy()
+    return described(x, "input x", y[0, 0].numpy() > 0, masks)
+
+
+def light() -> str:
+    """The rules of widgets.css for what is drawn, in the colours of the light theme."""
+    css = (STATIC / "widgets.css").read_text("utf-8")
+    own = dict(re.findall(r"(--[\w-]+): (#\w+);", css.split("html[data-theme")[0]))
+    rules = re.findall(r"^\.widget svg ([^{@]+\{[^}]+\})", css, re.M)
+    text = "".join(rules).replace("inherit", "sans-serif")
+    text = re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", text)
+    return re.sub(r"var\((--[\w-]+)\)", lambda found: own[found[1]], text)
+
+
+def blank(tab, name: str, draws: str = "") -> None:
+    """Make the tab a page with one widget and nothing else."""
+    widget = f'<div class="widget" data-widget="{name}" data-draws="{draws}"></div>'
+    tab.set_content(f'<html data-theme="light"><body style="width: 44rem">{widget}</body></html>')
+    tab.add_style_tag(path=STATIC / "widgets.css")
+    scripts = [STATIC / "widgets.js", STATIC / "lessons.js"]
+    for script in [STATIC / f"draws/{draws}.mjs", *scripts] if draws else scripts:
+        tab.add_script_tag(path=script)
+
+
+def still(tab, name: str) -> str:
+    """The pictures of a widget as it begins, side by side in one SVG."""
+    blank(tab, name)
+    found = tab.evaluate(
+        "[...document.querySelectorAll('.widget-pictures svg')]"
+        ".map((svg) => [svg.viewBox.baseVal.width, svg.viewBox.baseVal.height,"
+        " svg.getAttribute('aria-label'), svg.innerHTML])"
+    )
+    left, parts = 0, []
+    for width, height, _, inside in found:
+        parts.append(f'<svg x="{left}" width="{width}" height="{height}">{inside}</svg>')
+        left += width + 12
+    size = f"0 0 {left - 12} {max(height for _, height, _, _ in found)}"
+    label = " ".join(label for *_, label, _ in found)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" width="{left - 12}"'
+    head = f'{head} role="img" aria-label="{label}">'
+    return f"{head}<style>{light()}</style>{''.join(parts)}</svg>\n"
+
+
+def stills() -> None:
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 800, "height": 900})
+        (STATIC / "stills").mkdir(exist_ok=True)
+        for name in PICTURES:
+            (STATIC / f"stills/{name}.svg").write_text(still(tab, name), "utf-8", newline="\n")
+        for name in ("strokes", "vessels"):
+            blank(tab, "samples", name)
+            tab.locator(".widget-pictures").screenshot(path=STATIC / f"stills/{name}.png")
+        browser.close()
+
+
+def main() -> None:
+    for name in sys.argv[1:] or ["strokes", "vessels", "stills"]:
+        if name == "stills":
+            stills()
+            continue
+        out = STATIC / f"draws/{name}.mjs"
+        out.parent.mkdir(exist_ok=True)
+        made = json.dumps({"strokes": strokes, "vessels": vessels}[name]())
+        text = f"// Written by tools/widgets.py.\n(window.DRAWS ??= {{}}).{name} = {made};\n"
+        out.write_text(text, "utf-8", newline="\n")
+        print(f"{out.relative_to(ROOT)}: {len(text) / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
