@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def described(x: np.ndarray, says: str, truth: np.ndarray, draws: dict[str, np.n
     return {"width": width, "height": height, "x": given, "truth": packed(truth), "models": models}
 
 
-def vessels() -> dict:
+def vessels(which: Iterable[int] = range(COUNT)) -> dict:
     torch.set_num_threads(1)
     example = load("embedded-vessels", "test")[PHOTOGRAPH]
     x = example.x[None].float()
@@ -71,7 +72,7 @@ def vessels() -> dict:
         for name, run in RUNS.items():
             # in float64: which side of 1/2 a draw falls on is then the same on every machine
             model = build.load(ROOT / "results" / run / "weights.safetensors").double().eval()
-            noise = [keyed(0, [PHOTOGRAPH], k) for k in range(COUNT)]
+            noise = [keyed(0, [PHOTOGRAPH], k) for k in which]
             masks = [model.sample(x, 1, 1.0, eps)[0, 0, 0].numpy() > 0 for eps in noise]
             draws[name] = np.stack(masks)[:, *PART]
     photograph = example.x.permute(1, 2, 0).numpy()[PART]
