@@ -1,0 +1,154 @@
+"""Slides of the lessons, from their built pages: one HTML file a lesson, opened without a network.
+
+    python -m tools.slides        _build/html/NN-name.html -> _build/html/slides/NN-name.html
+
+On slides go, in the order of the lesson: the title with its box `In short`, figures with their
+captions, displayed equations with the sentence before them, lists, tables, boxes, the code that a
+reader sees, and the statements of the exercises. A lesson has the last word: the cell tag or class
+`no-slide` keeps a block off the slides, `slide` puts one on them (a paragraph, the output of a
+folded cell). How slides look and move is in `slides.html`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from bs4 import BeautifulSoup, Tag
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "_build" / "html"
+HALF, WHOLE = 1, 2  # how much of a slide a block takes
+SHORT = 9  # lines of code that fill half of a slide
+LONG = 26  # more lines than this stand in two columns
+
+
+def parts() -> list[tuple[str, list[str]]]:
+    """(caption, names of its pages) of the parts of the book, by its table of contents."""
+
+    def names(entries: list[dict]) -> Iterator[str]:
+        for entry in entries:
+            yield Path(entry["file"]).stem
+            yield from names(entry.get("sections", []))
+
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
+    return [(part["caption"], list(names(part["chapters"]))) for part in toc["parts"]]
+
+
+def lessons() -> list[str]:
+    return [name for caption, names in parts()[:2] for name in names]
+
+
+def opened(page: Path) -> BeautifulSoup:
+    """A built page: its links to headings are gone, and what is shown without scripts is shown."""
+    soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    for extra in soup.select(".headerlink, .bd-article script, .sd-summary-state-marker"):
+        extra.decompose()
+    for noscript in soup.select(".bd-article noscript"):
+        noscript.unwrap()
+    return soup
+
+
+def is_a(block: Tag, *names: str) -> bool:
+    return bool({*names, *(f"tag_{name}" for name in names)} & {*block.get("class", [])})
+
+
+def last_sentence(paragraph: Tag) -> str:
+    """The HTML of the last sentence: what leads to the equation below it."""
+    return re.split(r"(?<=[.?!)])\s+(?=[A-Z<\\])", paragraph.decode_contents().strip())[-1]
+
+
+def piece(block: Tag) -> tuple[int, str, str] | None:
+    """Of a block: how much of a slide it takes, its HTML, and the end that a sentence before it must
+    have to stand above it. None if it stays off the slides."""
+    classes = str(block.get("class", ""))
+    if is_a(block, "no-slide", "equation-ties", "reading-time", "solution") or block.name == "details":
+        return None
+    if drawn := block.find(["figure", "img", "svg"]):
+        return WHOLE, str(block if drawn.name != "figure" or is_a(block, "slide") else drawn), ":"
+    if block.find("pre"):
+        if block.find("details") and not is_a(block, "slide"):
+            return None
+        for folded in block.find_all("details"):
+            folded.decompose()
+        lines = block.get_text().strip().count("\n") + 1
+        columns = "two-columns" if lines > LONG else "code"
+        return HALF if lines <= SHORT else WHOLE, f'<div class="{columns}">{block}</div>', ""
+    if block.name in ("ul", "ol") or is_a(block, "math", "slide"):
+        return HALF, str(block), "" if is_a(block, "math") else ":"
+    if is_a(block, "exercise", "in-short") or block.find("table"):
+        return WHOLE, str(block), ":"
+    return (HALF, str(block), ":") if "admonition" in classes else None
+
+
+def blocks(section: Tag) -> Iterator[tuple[int, str]]:
+    """What goes on the slides of a section, with the sentence that leads to it."""
+    lead = ""
+    for block in section.find_all(True, recursive=False):
+        if block.name == "section":
+            if block.find("h3", recursive=False):
+                yield from blocks(block)
+            continue
+        if block.name == "p" and not is_a(block, "slide", "equation-ties"):
+            lead = last_sentence(block)
+        elif found := piece(block):
+            size, html, end = found
+            yield size, (f"<p>{lead}</p>" if lead and lead.endswith(end) else "") + html
+            lead = ""
+
+
+def packed(found: Iterator[tuple[int, str]]) -> Iterator[str]:
+    """Two halves to a slide."""
+    held: list[str] = []
+    for size, html in found:
+        if held and size == WHOLE:
+            yield held.pop()
+        held.append(html)
+        if size == WHOLE or len(held) == 2:
+            yield "".join(held)
+            held.clear()
+    yield from held
+
+
+def slides(article: Tag) -> Iterator[tuple[str, str]]:
+    """(heading, content) of every slide of a lesson."""
+    for link in article.find_all("a"):
+        link.unwrap()
+    top = article.find("section")
+    title = top.find("h1").extract().decode_contents()
+    short = top.select_one(".in-short")
+    yield title, str(short.extract()) if short else ""
+    yield from ((title, html) for html in packed(blocks(top)))
+    for section in top.find_all("section", recursive=False):
+        heading = section.find("h2")
+        name = re.sub(r"<span class=.section-number.*?</span>", "", heading.decode_contents())
+        yield from ((name, html) for html in packed(blocks(section)))
+
+
+def made(page: Path, template: str) -> str:
+    """The slides of a built page, as HTML for the folder beside it."""
+    soup = opened(page)
+    head = [str(link) for link in soup.select("head link[rel=stylesheet]")]
+    head += [str(s) for s in soup.select("head script") if "mathjax" in str(s).lower()]
+    shown = [
+        f'<section class="slide"><h{2 - (n == 0)}>{name}</h{2 - (n == 0)}>'
+        f'<div class="inside">{html}</div></section>'
+        for n, (name, html) in enumerate(slides(soup.select_one(".bd-article")))
+    ]
+    said = {"title": soup.title.get_text(), "head": "\n".join(head), "slides": "\n".join(shown)}
+    for name, text in said.items():
+        there = re.sub(r'(src|href)="(?=_)', r'\1="../', text)
+        template = template.replace(f"[[{name}]]", there)
+    return template.replace("[[page]]", page.name)
+
+
+def main() -> None:
+    template = (Path(__file__).parent / "slides.html").read_text("utf-8")
+    (SITE / "slides").mkdir(exist_ok=True)
+    for name in lessons():
+        text = made(SITE / f"{name}.html", template)
+        (SITE / "slides" / f"{name}.html").write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
