@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test quick lint unit slow pages notebooks times audit mutants bench known live browser address clean
+.PHONY: help install book pdf test quick lint unit slow pages notebooks times audit mutants bench known live browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -36,6 +36,11 @@ book: $(STAMP) ## build the site from the executed pages, into _build/html; exec
 	$(PY) tools/notebooks.py check
 	rm -rf _build/html
 	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going
+
+pdf: $(STAMP) ## the whole book as one PDF, _build/cnf.pdf; needs Chromium or Chrome, no LaTeX
+	@$(PY) -m tools.pdf --find
+	$(MAKE) book
+	$(PY) -m tools.pdf
 
 test: lint unit pages ## lint, unit tests, and every page executed and compared
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Error, sync_playwright
 
-from tools.slides import ROOT, SITE, opened, parts
+from tools.slides import ROOT, opened, parts
 
+SITE = ROOT / "_build" / "html"
 OUT = ROOT / "_build" / "cnf.pdf"
 # --no-sandbox: Chromium refuses to run as root with it; the rest keep it from calling home.
 FLAGS = [

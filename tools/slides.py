@@ -1,6 +1,6 @@
 """Slides of the lessons, from their built pages: one HTML file a lesson, opened without a network.
 
-    python -m tools.slides        _build/html/NN-name.html -> _build/html/slides/NN-name.html
+The site makes them when it is built: NN-name.html -> slides/NN-name.html.
 
 On slides go, in the order of the lesson: the title with its box `In short`, figures with their
 captions, displayed equations with the sentence before them, lists, tables, boxes, the code that a
@@ -12,14 +12,16 @@ folded cell). How slides look and move is in `slides.html`.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from bs4 import BeautifulSoup, Tag
+from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[1]
-SITE = ROOT / "_build" / "html"
 HALF, WHOLE = 1, 2  # how much of a slide a block takes
 SHORT = 9  # lines of code that fill half of a slide
+OFF = ("no-slide", "equation-ties", "reading-time", "solution")
 LONG = 26  # more lines than this stand in two columns
 
 
@@ -59,10 +61,9 @@ def last_sentence(paragraph: Tag) -> str:
 
 
 def piece(block: Tag) -> tuple[int, str, str] | None:
-    """Of a block: how much of a slide it takes, its HTML, and the end that a sentence before it must
-    have to stand above it. None if it stays off the slides."""
-    classes = str(block.get("class", ""))
-    if is_a(block, "no-slide", "equation-ties", "reading-time", "solution") or block.name == "details":
+    """Of a block: how much of a slide it takes, its HTML, and how a sentence before it must end to
+    stand above it. None if it stays off the slides."""
+    if block.name == "details" or is_a(block, *OFF):
         return None
     if drawn := block.find(["figure", "img", "svg"]):
         return WHOLE, str(block if drawn.name != "figure" or is_a(block, "slide") else drawn), ":"
@@ -78,7 +79,7 @@ def piece(block: Tag) -> tuple[int, str, str] | None:
         return HALF, str(block), "" if is_a(block, "math") else ":"
     if is_a(block, "exercise", "in-short") or block.find("table"):
         return WHOLE, str(block), ":"
-    return (HALF, str(block), ":") if "admonition" in classes else None
+    return (HALF, str(block), ":") if "admonition" in block.get("class", []) else None
 
 
 def blocks(section: Tag) -> Iterator[tuple[int, str]]:
@@ -142,13 +143,17 @@ def made(page: Path, template: str) -> str:
     return template.replace("[[page]]", page.name)
 
 
-def main() -> None:
-    template = (Path(__file__).parent / "slides.html").read_text("utf-8")
-    (SITE / "slides").mkdir(exist_ok=True)
+def write(app: Sphinx, error: Exception | None) -> None:
+    """Once the pages of the site are there."""
+    if error or app.builder.name != "html":
+        return
+    site, template = Path(app.outdir), Path(__file__).with_suffix(".html").read_text("utf-8")
+    (site / "slides").mkdir(exist_ok=True)
     for name in lessons():
-        text = made(SITE / f"{name}.html", template)
-        (SITE / "slides" / f"{name}.html").write_text(text, "utf-8")
+        text = made(site / f"{name}.html", template)
+        (site / "slides" / f"{name}.html").write_text(text, "utf-8")
 
 
-if __name__ == "__main__":
-    main()
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("build-finished", write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

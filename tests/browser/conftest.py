@@ -3,12 +3,13 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+
+from tools.pdf import FLAGS, chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(os.environ.get("SITE") or ROOT / "_build" / "html")
@@ -19,29 +20,16 @@ VIEWS = {
     "light-phone": ("light", 360, 740),
 }
 EVERY_PAGE = list(VIEWS)[:2]  # both themes and both widths; the front page is seen in all four
-# --no-sandbox: Chromium refuses to run as root with it; the rest keep it from calling home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def chromium() -> str | None:
-    """The path of Chromium: $CHROMIUM, else the first of the usual names."""
-    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
-    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 def site_pages() -> list[str]:
     """Every page of the built site, relative to its root; of those that show a source file one,
-    since they differ in the code alone."""
+    since they differ in the code alone. Slides have tests of their own."""
     found = (page.relative_to(SITE).as_posix() for page in SITE.rglob("*.html"))
-    return sorted(p for p in found if p[0] != "_" or p == "_source/cnf/layers/coupling.html")
+    apart = ("_", "slides/")
+    return sorted(
+        p for p in found if not p.startswith(apart) or p == "_source/cnf/layers/coupling.html"
+    )
 
 
 def pytest_generate_tests(metafunc):

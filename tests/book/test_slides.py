@@ -1,0 +1,117 @@
+"""What of a built lesson goes on slides and into the PDF of the book."""
+
+import pytest
+from bs4 import BeautifulSoup
+
+from tools import pdf, slides
+
+PAGE = """<html><head><title>3. Layers</title><link rel="stylesheet" href="_static/a.css">
+<script>window.MathJax = {}</script><script src="_static/other.js"></script></head><body>
+<article class="bd-article"><section id="layers">
+<h1><span class="section-number">3. </span>Layers<a class="headerlink" href="#layers">#</a></h1>
+<div class="in-short admonition"><p>In short</p><ul><li>One.</li></ul></div>
+<section id="first"><h2><span class="section-number">3.1. </span>First</h2>
+<p>Not this. See <a href="b.html#there">that</a>. The rule is</p>
+<div class="math" id="equation-rule">a = b</div><p class="equation-ties">Code: x</p>
+<div class="cell tag_hide-input"><details class="hide"><pre>plot()</pre></details>
+<figure id="fig-a"><img src="_images/a.png"><figcaption>A caption.</figcaption></figure></div>
+<div class="cell tag_hide-input"><details><pre>secret()</pre></details><pre>42</pre></div>
+<div class="cell"><pre>visible()</pre></div>
+<div class="cell tag_no-slide"><pre>unwanted()</pre></div>
+<div class="cell tag_slide"><details><pre>folded()</pre></details><pre>shown</pre></div>
+<div class="container slide"><p>A paragraph for a slide.</p></div>
+<div class="w"><noscript><img src="_static/still.svg"></noscript></div></section>
+<section id="exercises"><h2>Exercises</h2>
+<div class="exercise admonition" id="ex-a"><p>Find it.</p></div>
+<details class="sd-dropdown"><summary>Hint</summary>Look there.</details>
+<div class="solution dropdown admonition"><p>Found.</p><pre>solve()</pre></div></section>
+</section></article></body></html>"""
+
+
+@pytest.fixture
+def page(tmp_path):
+    (tmp_path / "a.html").write_text(PAGE, "utf-8")
+    return tmp_path / "a.html"
+
+
+@pytest.fixture
+def deck(page):
+    return list(slides.slides(slides.opened(page).select_one("article")))
+
+
+def test_the_first_slide_has_the_title_and_its_three_lines(deck):
+    heading, html = deck[0]
+    assert "Layers" in heading and "One." in html
+
+
+def test_an_equation_stands_below_the_sentence_before_it(deck):
+    (html,) = [html for _, html in deck if "a = b" in html]
+    assert html.index("The rule is") < html.index("a = b") and "Not this" not in html
+    assert deck[1][0] == "First"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["A caption.", "visible()", "shown", "A paragraph for a slide.", "still.svg", "Find it."],
+)
+def test_on_a_slide(deck, said):
+    assert sum(said in html for _, html in deck) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["plot()", "secret()", "42", "unwanted()", "folded()", "Code: x", "Hint", "Found.", "solve()"],
+)
+def test_off_the_slides(deck, said):
+    assert not any(said in html for _, html in deck)
+
+
+def test_two_halves_share_a_slide_and_keep_their_order():
+    found = [(slides.HALF, "a"), (slides.HALF, "b"), (slides.HALF, "c"), (slides.WHOLE, "d")]
+    assert list(slides.packed(iter(found))) == ["ab", "c", "d"]
+
+
+def test_slides_find_what_they_load_one_folder_up(page):
+    text = slides.made(page, "[[title]]|[[head]]|[[slides]]|[[page]]")
+    assert '"../_static/a.css"' in text and '"../_images/a.png"' in text
+    assert "MathJax" in text and "other.js" not in text
+    assert text.endswith("|a.html")
+
+
+def test_every_lesson_has_a_link_to_its_slides():
+    text = (slides.ROOT / "book" / "teaching.md").read_text("utf-8")
+    links = BeautifulSoup(text, "html.parser").select(".slide-decks a")
+    assert [link["href"] for link in links] == [f"slides/{name}.html" for name in slides.lessons()]
+    for link, name in zip(links, slides.lessons(), strict=True):
+        lesson = (slides.ROOT / "book" / f"{name}.md").read_text("utf-8")
+        assert f"\n# {link.get_text()}\n" in lesson
+
+
+@pytest.mark.parametrize(
+    ("target", "there"),
+    [
+        ("#x", "#a--x"),
+        ("b.html", "#b"),
+        ("b.html#x", "#b--x"),
+        ("_source/cnf/flow.html#run", ""),
+        ("https://arxiv.org/abs/1912.00042", "https://arxiv.org/abs/1912.00042"),
+    ],
+)
+def test_links_between_pages_are_links_inside_the_pdf(target, there):
+    assert pdf.own(target, "a", {"a", "b"}) == there
+
+
+def test_a_chapter_of_the_pdf_hides_code_that_is_folded_and_ends_with_its_solutions(page):
+    chapter = pdf.chapter(page, {"a", "b"})
+    text = chapter.get_text()
+    assert "plot()" not in text and "visible()" in text and "Look there." in text
+    assert text.index("Find it.") < text.index("Solutions") < text.index("Found.")
+    assert not chapter.find("h1")  # the parts are above the chapters
+    assert chapter.select_one("#a--equation-rule") and chapter.select_one('a[href="#b--there"]')
+
+
+def test_without_a_browser_make_pdf_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(pdf, "chromium", lambda: "/nowhere/chromium")
+    monkeypatch.setattr("sys.argv", ["pdf", "--find"])
+    with pytest.raises(SystemExit, match="playwright install chromium"):
+        pdf.main()
