@@ -1,7 +1,7 @@
 """The whole book as one PDF, from the built site, by Chromium's print: no LaTeX.
 
     python -m tools.pdf          _build/html -> _build/cnf.pdf
-    python -m tools.pdf --find   only say which Chromium that would be, or what to do without one
+    python -m tools.pdf --find   only look for Chromium, and say what to do without one
 
 The pages are joined in the order of the table of contents into one page with links inside it, so
 that the links and bookmarks of the PDF lead to its own pages. Folded code stays out; hints are
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Browser, Error, sync_playwright
 
 from tools.slides import ROOT, opened, parts
 
@@ -104,55 +104,49 @@ def book() -> str:
             body.append(str(there))
         contents.append("</ul>")
     text = (Path(__file__).parent / "pdf.html").read_text("utf-8")
-    said = {"title": front.title.get_text(), "head": head, "contents": contents, "body": body}
+    said = {"title": front.h1.get_text(), "head": head, "contents": contents, "body": body}
     for name, lines in said.items():
         text = text.replace(f"[[{name}]]", "\n".join(lines) if isinstance(lines, list) else lines)
     return text
 
 
-def printed(source: Path, out: Path, path: str | None) -> None:
+def printed(browser: Browser, source: Path, out: Path) -> None:
     """Print a page once its formulas are set."""
     foot = '<div style="font-size: 8px; width: 100%; text-align: center" class="pageNumber"></div>'
-    margin = {"top": "16mm", "bottom": "18mm", "left": "19mm", "right": "19mm"}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        tab = browser.new_page(color_scheme="light", reduced_motion="reduce")
-        tab.set_default_timeout(0)  # some thousand formulas
-        tab.goto(source.as_uri(), wait_until="load")
-        tab.evaluate("() => window.MathJax && MathJax.startup.promise")
-        tab.pdf(
-            path=out,
-            format="A4",
-            margin=margin,
-            print_background=True,
-            display_header_footer=True,
-            header_template="<span></span>",
-            footer_template=foot,
-            outline=True,
-            tagged=True,
-        )
-        browser.close()
+    tab = browser.new_page(color_scheme="light", reduced_motion="reduce")
+    tab.set_default_timeout(0)  # the book has some thousand formulas
+    tab.goto(source.as_uri(), wait_until="load")
+    tab.evaluate("() => MathJax.startup.promise.then(() => true)")
+    tab.pdf(
+        path=out,
+        format="A4",
+        margin={"top": "16mm", "bottom": "18mm", "left": "19mm", "right": "19mm"},
+        print_background=True,
+        display_header_footer=True,
+        header_template="<span></span>",
+        footer_template=foot,
+        outline=True,
+        tagged=True,
+    )
+    tab.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--find", action="store_true", help="only look for Chromium")
     only_find = parser.parse_args().find
-    path = chromium()
-    try:
-        with sync_playwright() as playwright:
-            playwright.chromium.launch(executable_path=path, args=FLAGS).close()
-    except Error:
-        sys.exit(REMEDY.format(python=os.path.relpath(sys.executable)))
-    if only_find:
-        return
-    if not (SITE / "index.html").exists():
-        sys.exit(f"no site in {SITE.relative_to(ROOT)}: run make pdf, which builds it")
-    source = SITE / "_book.html"  # beside the pages, whose pictures it shows
-    source.write_text(book(), "utf-8")
-    printed(source, OUT, path)
-    source.unlink()
-    print(f"{OUT.relative_to(ROOT)}: {OUT.stat().st_size / 1e6:.1f} MB")
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        except Error:
+            sys.exit(REMEDY.format(python=os.path.relpath(sys.executable)))
+        if not only_find:
+            source = SITE / "_book.html"  # beside the pages, whose pictures it shows
+            source.write_text(book(), "utf-8")
+            printed(browser, source, OUT)
+            source.unlink()
+            print(f"{OUT.relative_to(ROOT)}: {OUT.stat().st_size / 1e6:.1f} MB")
+        browser.close()
 
 
 if __name__ == "__main__":

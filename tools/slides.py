@@ -55,18 +55,28 @@ def is_a(block: Tag, *names: str) -> bool:
     return bool({*names, *(f"tag_{name}" for name in names)} & {*block.get("class", [])})
 
 
-def last_sentence(paragraph: Tag) -> str:
-    """The HTML of the last sentence: what leads to the equation below it."""
-    return re.split(r"(?<=[.?!)])\s+(?=[A-Z<\\])", paragraph.decode_contents().strip())[-1]
+def sentences(paragraph: Tag) -> list[str]:
+    """The HTML of the first and the last sentence."""
+    found = re.split(r"(?<=[.?!)])\s+(?=[A-Z<\\])", paragraph.decode_contents().strip())
+    return [found[0], found[-1]]
+
+
+def lead(before: list[str], kind: str) -> str:
+    """What stands above a block, of the sentences of the paragraph before it: the last one if it
+    leads there; of an equation in any case; of code else the first."""
+    if not before or (kind == "other" and not before[1].endswith(":")):
+        return ""
+    is_last = kind == "math" or before[1].endswith(":")
+    return f"<p>{before[is_last]}</p>"
 
 
 def piece(block: Tag) -> tuple[int, str, str] | None:
-    """Of a block: how much of a slide it takes, its HTML, and how a sentence before it must end to
-    stand above it. None if it stays off the slides."""
+    """How much of a slide a block takes, its HTML and its kind; None if it stays off the slides."""
     if block.name == "details" or is_a(block, *OFF):
         return None
     if drawn := block.find(["figure", "img", "svg"]):
-        return WHOLE, str(block if drawn.name != "figure" or is_a(block, "slide") else drawn), ":"
+        shown = drawn if drawn.name == "figure" and not is_a(block, "slide") else block
+        return WHOLE, str(shown), "other"
     if block.find("pre"):
         if block.find("details") and not is_a(block, "slide"):
             return None
@@ -74,28 +84,28 @@ def piece(block: Tag) -> tuple[int, str, str] | None:
             folded.decompose()
         lines = block.get_text().strip().count("\n") + 1
         columns = "two-columns" if lines > LONG else "code"
-        return HALF if lines <= SHORT else WHOLE, f'<div class="{columns}">{block}</div>', ""
+        return HALF if lines <= SHORT else WHOLE, f'<div class="{columns}">{block}</div>', "code"
     if block.name in ("ul", "ol") or is_a(block, "math", "slide"):
-        return HALF, str(block), "" if is_a(block, "math") else ":"
+        return HALF, str(block), "math" if is_a(block, "math") else "other"
     if is_a(block, "exercise", "in-short") or block.find("table"):
-        return WHOLE, str(block), ":"
-    return (HALF, str(block), ":") if "admonition" in block.get("class", []) else None
+        return WHOLE, str(block), "other"
+    return (HALF, str(block), "other") if "admonition" in block.get("class", []) else None
 
 
 def blocks(section: Tag) -> Iterator[tuple[int, str]]:
     """What goes on the slides of a section, with the sentence that leads to it."""
-    lead = ""
+    before: list[str] = []
     for block in section.find_all(True, recursive=False):
         if block.name == "section":
             if block.find("h3", recursive=False):
                 yield from blocks(block)
             continue
         if block.name == "p" and not is_a(block, "slide", "equation-ties"):
-            lead = last_sentence(block)
+            before = sentences(block)
         elif found := piece(block):
-            size, html, end = found
-            yield size, (f"<p>{lead}</p>" if lead and lead.endswith(end) else "") + html
-            lead = ""
+            size, html, kind = found
+            yield size, lead(before, kind) + html
+            before = []
 
 
 def packed(found: Iterator[tuple[int, str]]) -> Iterator[str]:

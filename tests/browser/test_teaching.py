@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from conftest import SITE
 
+from tests.browser.conftest import SITE
 from tools import pdf, slides
 
 
@@ -86,13 +86,13 @@ def test_an_answer_of_the_self_test_opens_by_keyboard_and_says_whether_it_is_rig
     assert wrong == []
 
 
-def test_two_chapters_print_with_bookmarks(monkeypatch, tmp_path):
+def test_two_chapters_print_with_bookmarks(browser, monkeypatch, tmp_path):
     monkeypatch.setattr(pdf, "SITE", SITE)
     monkeypatch.setattr(pdf, "parts", lambda: [("Part", ["self-test", "teaching"])])
     source = SITE / "_two.html"
     source.write_text(pdf.book(), "utf-8")
     try:
-        pdf.printed(source, tmp_path / "two.pdf", pdf.chromium())
+        pdf.printed(browser, source, tmp_path / "two.pdf")
     finally:
         source.unlink()
     data = (tmp_path / "two.pdf").read_bytes()
