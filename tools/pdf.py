@@ -3,9 +3,10 @@
     python -m tools.pdf          _build/html -> _build/cnf.pdf
     python -m tools.pdf --find   only look for Chromium, and say what to do without one
 
-The pages are joined in the order of the table of contents into one page with links inside it, so
-that the links and bookmarks of the PDF lead to its own pages. Folded code stays out; hints are
-open; solutions stand at the end of their chapter. What moves on the site is its still twin.
+A few pages at a time are printed (Chromium gives up on all at once) and joined, in the order of the
+table of contents. Links inside the book lead to its own pages: to the very place in what was
+printed together, else to the beginning of the chapter. Folded code stays out, hints are open, and
+solutions stand at the end of their chapter. What moves on the site is its still twin.
 """
 
 import argparse
@@ -13,10 +14,14 @@ import os
 import re
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser, Error, sync_playwright
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject
 
 from tools.slides import ROOT, opened, parts
 
@@ -38,6 +43,8 @@ REMEDY = """\
 no Chromium here to print with: install it (apt-get install chromium, brew install --cask chromium),
 or set CHROMIUM to the path of Chromium, Chrome or Edge, or run
     {python} -m playwright install chromium"""
+TOGETHER = 5  # chapters that are printed together
+AWAY = "https://chapter.invalid/"  # until the prints are joined, where a link to another one leads
 LEFT_OUT = ".cell details.hide, .copybtn, .equation-ties, .reading-time, .prev-next-area, canvas"
 
 
@@ -47,16 +54,18 @@ def chromium() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
-def own(target: str, page: str, pages: set[str]) -> str:
+def own(target: str, page: str, here: list[str], pages: set[str]) -> str:
     """Where a link of a page leads: into the PDF, if what it leads to is in there."""
     file, _, place = target.partition("#")
     name = file.removesuffix(".html") if file else page
-    if name in pages:
+    if name in here:
         return f"#{name}--{place}" if place else f"#{name}"
+    if name in pages:
+        return AWAY + name
     return target if target.startswith(("http", "mailto:")) else ""
 
 
-def chapter(path: Path, pages: set[str]) -> Tag:
+def chapter(path: Path, here: list[str], pages: set[str]) -> Tag:
     """A built page as a part of the book: its places have names that no other page has."""
     soup, page = opened(path), path.stem
     article = soup.select_one(".bd-article")
@@ -76,7 +85,7 @@ def chapter(path: Path, pages: set[str]) -> Tag:
             if key in ("id", "name", "for", "aria-labelledby"):
                 node[key] = f"{page}--{value}"
             elif key in ("href", "xlink:href"):
-                node[key] = own(value, page, pages)
+                node[key] = own(value, page, here, pages)
                 if not node[key]:
                     del node[key]
             elif isinstance(value, str) and "url(#" in value:
@@ -85,34 +94,60 @@ def chapter(path: Path, pages: set[str]) -> Tag:
     return article
 
 
-def book() -> str:
-    """The HTML of the whole book, for the folder of the site."""
-    front = opened(SITE / "index.html")
-    found = [("", ["index"]), *parts()]
-    pages = {name for _, names in found for name in names}
-    head = [str(link) for link in front.select("head link[rel=stylesheet]")]
-    with_mathjax = opened(SITE / f"{found[1][1][0]}.html")
+def prints() -> Iterator[tuple[str, list[str], str]]:
+    """(caption, names of chapters, HTML for the folder of the site) of what is printed together."""
+    front, found = opened(SITE / "index.html"), parts()
+    pages = {"index", *(name for _, names in found for name in names)}
+    with_mathjax = opened(SITE / f"{found[0][1][0]}.html")
+    head = [str(link) for link in with_mathjax.select("head link[rel=stylesheet]")]
     head += [str(s) for s in with_mathjax.select("head script") if "mathjax" in str(s).lower()]
-    contents, body = [], []
-    for caption, names in found:
-        body.append(f'<h1 class="part">{caption}</h1>' if caption else "")
-        contents.append(f"<p>{caption}</p><ul>" if caption else "<ul>")
-        for name in names:
-            there = chapter(SITE / f"{name}.html", pages)
-            title = there.find("h2").decode_contents()
-            contents.append(f'<li><a href="#{name}">{re.sub("</?a.*?>", "", title)}</a></li>')
-            body.append(str(there))
-        contents.append("</ul>")
     text = (Path(__file__).parent / "pdf.html").read_text("utf-8")
-    said = {"title": front.h1.get_text(), "head": head, "contents": contents, "body": body}
-    for name, lines in said.items():
-        text = text.replace(f"[[{name}]]", "\n".join(lines) if isinstance(lines, list) else lines)
-    return text
+    text = text.replace("[[title]]", front.h1.get_text()).replace("[[head]]", "\n".join(head))
+    before, _, rest = text.partition("<!-- front -->")
+    front_matter, _, after = rest.partition("<!-- chapters -->")
+    contents = []
+    for caption, names in found:
+        contents.append(f"<p>{caption}</p>")
+        for name in names:
+            title = opened(SITE / f"{name}.html").h1.decode_contents()
+            contents.append(
+                f'<div><a href="{AWAY}{name}">{re.sub("</?a.*?>", "", title)}</a></div>'
+            )
+    front_matter = front_matter.replace("[[contents]]", "\n".join(contents))
+    groups = [("", ["index"])]
+    for caption, names in found:
+        cut = [names[n : n + TOGETHER] for n in range(0, len(names), TOGETHER)]
+        groups += [(caption if n == 0 else "", group) for n, group in enumerate(cut)]
+    for n, (caption, names) in enumerate(groups):
+        body = f'<h1 class="part">{caption}</h1>' if caption else front_matter if n == 0 else ""
+        body += "\n".join(str(chapter(SITE / f"{name}.html", names, pages)) for name in names)
+        yield caption, names, before + body + after
+
+
+def joined(printed: list[tuple[str, list[str], Path]], out: Path) -> None:
+    """One PDF of several, with their bookmarks, and with links from one to another."""
+    writer, first = PdfWriter(), {}
+    for caption, names, path in printed:
+        reader = PdfReader(path)
+        chapters = reader.outline[1] if caption else reader.outline
+        chapters = [item for item in chapters if not isinstance(item, list)]
+        for name, item in zip(names, chapters, strict=True):
+            first[name] = len(writer.pages) + reader.get_destination_page_number(item)
+        writer.append(reader)
+    for page in writer.pages:
+        for link in page.get("/Annots", []):
+            action = link.get_object().get("/A", {})
+            if str(action.get("/URI", "")).startswith(AWAY):
+                there = writer.pages[first[action["/URI"].removeprefix(AWAY)]].indirect_reference
+                goto = {"/S": NameObject("/GoTo"), "/D": ArrayObject([there, NameObject("/Fit")])}
+                link.get_object()[NameObject("/A")] = DictionaryObject(
+                    {NameObject(key): value for key, value in goto.items()}
+                )
+    writer.write(out)
 
 
 def printed(browser: Browser, source: Path, out: Path) -> None:
     """Print a page once its formulas are set."""
-    foot = '<div style="font-size: 8px; width: 100%; text-align: center" class="pageNumber"></div>'
     tab = browser.new_page(color_scheme="light", reduced_motion="reduce")
     tab.set_default_timeout(0)  # the book has some thousand formulas
     tab.goto(source.as_uri(), wait_until="load")
@@ -122,13 +157,23 @@ def printed(browser: Browser, source: Path, out: Path) -> None:
         format="A4",
         margin={"top": "16mm", "bottom": "18mm", "left": "19mm", "right": "19mm"},
         print_background=True,
-        display_header_footer=True,
-        header_template="<span></span>",
-        footer_template=foot,
         outline=True,
         tagged=True,
     )
     tab.close()
+
+
+def made(browser: Browser, out: Path) -> None:
+    """The PDF of the whole book."""
+    source = SITE / "_print.html"  # beside the pages, whose pictures it shows
+    with tempfile.TemporaryDirectory() as folder:
+        done = []
+        for n, (caption, names, text) in enumerate(prints()):
+            source.write_text(text, "utf-8")
+            done.append((caption, names, Path(folder, f"{n}.pdf")))
+            printed(browser, source, done[-1][2])
+        joined(done, out)
+    source.unlink()
 
 
 def main() -> None:
@@ -141,10 +186,7 @@ def main() -> None:
         except Error:
             sys.exit(REMEDY.format(python=os.path.relpath(sys.executable)))
         if not only_find:
-            source = SITE / "_book.html"  # beside the pages, whose pictures it shows
-            source.write_text(book(), "utf-8")
-            printed(browser, source, OUT)
-            source.unlink()
+            made(browser, OUT)
             print(f"{OUT.relative_to(ROOT)}: {OUT.stat().st_size / 1e6:.1f} MB")
         browser.close()
 

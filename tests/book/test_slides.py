@@ -93,16 +93,17 @@ def test_every_lesson_has_a_link_to_its_slides():
         ("#x", "#a--x"),
         ("b.html", "#b"),
         ("b.html#x", "#b--x"),
+        ("c.html#x", "https://chapter.invalid/c"),
         ("_source/cnf/flow.html#run", ""),
         ("https://arxiv.org/abs/1912.00042", "https://arxiv.org/abs/1912.00042"),
     ],
 )
 def test_links_between_pages_are_links_inside_the_pdf(target, there):
-    assert pdf.own(target, "a", {"a", "b"}) == there
+    assert pdf.own(target, "a", ["a", "b"], {"a", "b", "c"}) == there
 
 
 def test_a_chapter_of_the_pdf_hides_code_that_is_folded_and_ends_with_its_solutions(page):
-    chapter = pdf.chapter(page, {"a", "b"})
+    chapter = pdf.chapter(page, ["a", "b"], {"a", "b"})
     text = chapter.get_text()
     assert "plot()" not in text and "visible()" in text and "Look there." in text
     assert text.index("Find it.") < text.index("Solutions") < text.index("Found.")

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pypdf import PdfReader
 
 from tests.browser.conftest import SITE
 from tools import pdf, slides
@@ -86,14 +87,19 @@ def test_an_answer_of_the_self_test_opens_by_keyboard_and_says_whether_it_is_rig
     assert wrong == []
 
 
-def test_two_chapters_print_with_bookmarks(browser, monkeypatch, tmp_path):
+def test_two_prints_are_one_pdf_with_bookmarks_and_links(browser, monkeypatch, tmp_path):
     monkeypatch.setattr(pdf, "SITE", SITE)
-    monkeypatch.setattr(pdf, "parts", lambda: [("Part", ["self-test", "teaching"])])
-    source = SITE / "_two.html"
-    source.write_text(pdf.book(), "utf-8")
-    try:
-        pdf.printed(browser, source, tmp_path / "two.pdf")
-    finally:
-        source.unlink()
-    data = (tmp_path / "two.pdf").read_bytes()
-    assert b"/Outlines" in data and len(re.findall(rb"/Type\s*/Page\b", data)) > 8
+    monkeypatch.setattr(pdf, "parts", lambda: [("Part", ["self-test"]), ("Other", ["teaching"])])
+    pdf.made(browser, tmp_path / "two.pdf")
+    reader = PdfReader(tmp_path / "two.pdf")
+    titles = [item.title for item in reader.outline if not isinstance(item, list)]
+    assert titles[-2:] == ["Part", "Other"] and len(reader.pages) > 8
+    actions = [
+        link.get_object()["/A"]
+        for page in reader.pages
+        for link in page.get("/Annots", [])
+        if "/A" in link.get_object()
+    ]
+    assert not any(pdf.AWAY in str(action.get("/URI")) for action in actions)
+    places = {action["/D"][0].get_object()["/Type"] for action in actions if "/D" in action}
+    assert places == {"/Page"}
