@@ -273,7 +273,7 @@ def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantizat
     if config.dequantization == "variational":
         return VariationalDequantization(layers, bins)
     with torch.no_grad():  # far from the threshold and narrow: what follows can read the label
-        net.last.bias[:c], net.last.bias[c:] = -1.0, 2.5
+        net.last.bias[:c], net.last.bias[c:] = -1.0, 2.5  # type: ignore[index]
     return BinaryDequantization(layers, config.noise)
 
 
