@@ -187,8 +187,9 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     "densities/test_autoregressive.py": [
         ("nets.CausalConv.__init__", "the yardstick sees the label it predicts",
          lambda right, self, a, b, radius, own: right(self, a, b, radius, True)),
-        ("nets.CausalConv.at", "a front sees the labels of a block turned round",
-         lambda right, self, t, *at: right(self, t.flip(1) if t.shape[1] == 4 else t, *at)),
+        ("nets.Fronts.write", "a front sees the labels of a block turned round",
+         lambda right, self, front, rows, values:
+         right(self, front, rows, values.flip(2) if values.shape[2] == 4 else values)),
         ("nets.CausalNet.head", "a label does not see those of its own block",
          lambda right, self, y, t: right(self, 0 * y, t)),
     ],
