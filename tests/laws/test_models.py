@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal
+from torch.nn.functional import softplus
 
-from cnf import build
+from cnf import build, noise
 from cnf.baselines import ClassWeighted
 from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
@@ -409,3 +410,15 @@ def test_a_flow_without_weights_scores_and_samples():
     # float32 sums of 48 terms
     torch.testing.assert_close(flow.log_prob(y, x), expected, rtol=0, atol=1e-4)
     assert flow.sample(x, 5).shape == (5, 2, 3, 4, 4)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "gaussian"])
+def test_noise_of_labels_starts_narrow_and_away_from_the_threshold(kind):
+    """v = 1/2 +- softplus(2.5 + eps e^s), s = 5 tanh(-1/5), a bounded log-scale that starts at -1."""
+    flow = build.glow(1, 2, levels=1, steps=1, dequantization="binary", noise=kind).double()
+    y = torch.tensor([0.0, 1.0]).double().view(1, 1, 1, 2).expand(3, 1, 2, 2)
+    v, _ = flow.layers[0](y, torch.zeros(3, 2, 2, 2).double(), torch.Generator().manual_seed(0))
+    draw = getattr(noise, "normal" if kind == "gaussian" else "logistic")
+    eps = draw(y.shape, torch.Generator().manual_seed(0), y)
+    distance = softplus(2.5 + eps * math.exp(5 * math.tanh(-1 / 5)))
+    torch.testing.assert_close(v, 0.5 + (2 * y - 1) * distance)
