@@ -414,7 +414,7 @@ def test_a_flow_without_weights_scores_and_samples():
 
 @pytest.mark.parametrize("kind", ["logistic", "gaussian"])
 def test_noise_of_labels_starts_narrow_and_away_from_the_threshold(kind):
-    """v = 1/2 +- softplus(2.5 + eps e^s), s = 5 tanh(-1/5), a bounded log-scale that starts at -1."""
+    """v = 1/2 +- softplus(2.5 + eps e^s), s = 5 tanh(-1/5): bounded, and -1 before the bound."""
     flow = build.glow(1, 2, levels=1, steps=1, dequantization="binary", noise=kind).double()
     y = torch.tensor([0.0, 1.0]).double().view(1, 1, 1, 2).expand(3, 1, 2, 2)
     v, _ = flow.layers[0](y, torch.zeros(3, 2, 2, 2).double(), torch.Generator().manual_seed(0))
