@@ -240,6 +240,11 @@ class Run:
             if fresh and (line := build.begin(model)):
                 _say(line)
             set_precision(model, config.training.precision)
+            if config.training.precision == "bf16" and not _computes_bf16(place):
+                _say(
+                    "this processor has no bfloat16 arithmetic: a step takes about ten times as "
+                    "long as with --set training.precision=fp32"
+                )
             if config.training.recompute:
                 if not isinstance(model, ConditionalFlow):
                     raise ConfigError("training.recompute = true: only a flow can be inverted")
@@ -658,6 +663,12 @@ def _signals() -> Iterator[list[int]]:
         yield received
     finally:
         restore()
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether convolutions in bfloat16 are fast; on a processor without it they are emulated."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return device.type != "cpu" or (supported is not None and supported())
 
 
 def _check_batch(options: TrainingConfig) -> None:

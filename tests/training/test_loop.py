@@ -70,6 +70,14 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
     assert saved[0].metadata == saved[1].metadata
 
 
+@pytest.mark.parametrize("precision, supported", [("bf16", False), ("bf16", True), ("fp32", False)])
+def test_emulated_bfloat16_is_announced(monkeypatch, configure, capsys, precision, supported):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    training.Run.build(configure(precision=precision), 0)
+    announced = "--set training.precision=fp32" in capsys.readouterr().out
+    assert announced == (precision == "bf16" and not supported)
+
+
 def test_another_seed_gives_another_run(tmp_path, configure, state, same):
     for seed in (0, 1):
         training.train(configure(steps=2), tmp_path / str(seed), seed=seed)
