@@ -48,6 +48,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+EMBEDDED = re.compile(r'(?<=data:image/png;base64,)[^"]+')
 TIMES = "results/pages.json"
 PAGE_BUDGET, BOOK_BUDGET = 90, 480  # seconds, the book on two cores
 LAUNCH = """\
@@ -203,22 +204,36 @@ def encoded(image: Image.Image) -> str:
     image.info.clear()
     clean = io.BytesIO()
     image.save(clean, "PNG", optimize=True)
-    return base64.b64encode(clean.getvalue()).decode() + "\n"
+    return base64.b64encode(clean.getvalue()).decode()
 
 
 def figures(nb: NotebookNode) -> list[NotebookNode]:
-    """The mime bundles of a notebook's outputs that hold a PNG."""
+    """The mime bundles of a notebook's outputs that hold a PNG or an SVG."""
     bundles = (out.get("data", {}) for cell in nb.cells for out in cell.get("outputs", []))
-    return [data for data in bundles if "image/png" in data]
+    return [data for data in bundles if {"image/png", "image/svg+xml"} & data.keys()]
+
+
+def pngs(data: NotebookNode) -> list[str]:
+    """The PNGs of a bundle, in base64: itself, or those inside its SVG."""
+    own = [data["image/png"]] if "image/png" in data else []
+    return own + EMBEDDED.findall(data.get("image/svg+xml", ""))
 
 
 def clean_figures(nb: NotebookNode, old: NotebookNode | None) -> None:
     """Strip the figures of `nb` in place; where `old` has the same pixels, take its bytes."""
-    had = [data["image/png"] for data in figures(old)] if old else []
-    kept = {pixels(decoded(png)): png for png in had}
+    had = [png for data in figures(old) for png in pngs(data)] if old else []
+    kept = {pixels(decoded(png)): png.strip() for png in had}
+
+    def clean(png: str) -> str:
+        image = decoded(png)
+        return kept.get(pixels(image)) or encoded(image)
+
     for data in figures(nb):
-        image = decoded(data["image/png"])
-        data["image/png"] = kept.get(pixels(image)) or encoded(image)
+        if "image/png" in data:
+            data["image/png"] = clean(data["image/png"]) + "\n"
+        if "image/svg+xml" in data:
+            svg = data["image/svg+xml"]
+            data["image/svg+xml"] = EMBEDDED.sub(lambda found: clean(found[0]), svg)
 
 
 def write(path: Path, text: str) -> bool:

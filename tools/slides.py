@@ -42,9 +42,11 @@ def lessons() -> list[str]:
 
 
 def opened(page: Path) -> BeautifulSoup:
-    """A built page: its links to headings are gone, and what is shown without scripts is shown."""
+    """A built page: its links to headings are gone, as are drawings for phones, and
+    what is shown without scripts is shown."""
     soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
-    for extra in soup.select(".headerlink, .bd-article script, .sd-summary-state-marker"):
+    gone = ".headerlink, .bd-article script, .sd-summary-state-marker, .drawn .phone"
+    for extra in soup.select(gone):
         extra.decompose()
     for noscript in soup.select(".bd-article noscript"):
         noscript.unwrap()

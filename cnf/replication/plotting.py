@@ -1,14 +1,15 @@
 """The book's figures, one style: white face, colours that colour-blind readers tell apart.
 
-Every page loads this file, so it imports nothing of the package. Figures are drawn on white, so
-that they read the same on a light and on a dark page. `save_figure` and `save_image` write PNGs
-without metadata, and only when the pixels changed: git stays clean.
+Every page loads this file, so of the package it imports `svg` alone: how a notebook shows a figure.
+`save_figure` and `save_image` write PNGs without metadata, and only when the pixels changed: git
+stays clean.
 """
 
 import inspect
 import io
 import os
 import re
+import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
+
+from cnf.replication.svg import to_svg
 
 # of seaborn's colour-blind palette: blue, green, vermilion, pink, sky. By value, which a test holds
 # to seaborn: importing it takes every page two seconds.
@@ -50,8 +53,14 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Set the style for every figure that follows. Call once at the top of a page."""
+    """Set the style for every figure that follows; notebooks show them as SVG. Call once at the top
+    of a page."""
     plt.rcParams.update(STYLE)
+    if shell := "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+        plt.switch_backend(plt.get_backend())  # that of notebooks chooses PNG once it is loaded
+        formatters = shell.display_formatter.formatters
+        formatters["image/png"].pop(Figure, None)
+        formatters["image/svg+xml"].for_type(Figure, to_svg)
     # The best place is the same everywhere; where the search for it takes a second, it warns.
     warnings.filterwarnings("ignore", 'Creating legend with loc="best"')
 

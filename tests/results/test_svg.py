@@ -1,0 +1,107 @@
+"""Figures as SVG: the same bytes each time, pictures as pixels, panels stacked for a phone."""
+
+import base64
+import io
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnf.replication import plotting, svg
+
+PNG = re.compile(r'data:image/png;base64,([^"]+)')
+
+
+def lines(rows=1, columns=3, **options):
+    with plt.rc_context(plotting.STYLE):
+        fig, axes = plt.subplots(rows, columns, figsize=(6.5, 3), squeeze=False, **options)
+        for n, ax in enumerate(axes.flat):
+            ax.plot([0, 1], [n, n + 1], label="$y$")
+            ax.set(title=f"panel {n}")
+        axes[0, 0].set_ylabel("bits")
+        axes[0, 0].legend(fontsize=7)
+    return fig
+
+
+def picture(width):
+    with plt.rc_context(plotting.STYLE):
+        fig, ax = plt.subplots(figsize=(3, 3))
+        ax.imshow(np.arange(width * width).reshape(width, width), vmin=0, vmax=width * width)
+        ax.text(width / 2, width / 2, "over it")
+        ax.set_title("above it")
+    return fig
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def test_equal_figures_give_equal_bytes_without_a_date():
+    assert svg.to_svg(lines()) == (text := svg.to_svg(lines()))
+    assert "metadata" not in text and "matplotlib" not in text.replace("matplotlib.axis", "")
+
+
+def test_lengths_are_cut_and_the_scale_of_letters_is_not():
+    text = svg.to_svg(lines())
+    assert 'transform="scale(0.015625)"' in text
+    assert not re.search(r"\b[1-9]\d*\.\d{3}", text)
+
+
+def test_a_small_picture_keeps_its_pixels_and_both_drawings_share_them():
+    text = svg.to_svg(picture(7))
+    (png,) = PNG.findall(text)
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("L")
+    expected = np.arange(49).reshape(7, 7) / 49 * 255
+    np.testing.assert_allclose(np.asarray(image), expected, atol=2)  # rounding of colours to 8 bits
+    assert text.count("<image") == 2
+
+
+def test_a_large_picture_is_shrunk_to_what_is_seen_of_it():
+    (png,) = PNG.findall(svg.to_svg(picture(900)))
+    assert 150 < Image.open(io.BytesIO(base64.b64decode(png))).width <= 3 * svg.DPI
+
+
+def test_what_is_drawn_over_a_picture_is_marked_and_its_title_is_not():
+    marked = re.findall(r'<g id="picture">', svg.to_svg(picture(7)))
+    assert len(marked) == 2  # the text, in each drawing
+
+
+def test_a_cloud_of_points_is_pixels():
+    def cloud(points):
+        fig, ax = plt.subplots()
+        ax.scatter(*np.random.default_rng(0).normal(size=(2, points)))
+        return svg.to_svg(fig)
+
+    assert not PNG.findall(cloud(100))
+    assert len(cloud(20_000)) < 300_000 and PNG.findall(cloud(20_000))
+
+
+def test_panels_stand_one_below_the_other_on_a_phone_each_with_its_numbers():
+    fig = lines(sharey=True)
+    svg.to_svg(fig)
+    fig.draw_without_rendering()
+    boxes = [ax.get_window_extent() for ax in fig.axes]
+    assert all(above.y0 > below.y1 for above, below in zip(boxes, boxes[1:], strict=False))
+    for ax in fig.axes:
+        assert ax.get_ylabel() == "bits"
+        assert ax.yaxis.get_tick_params()["labelleft"]
+
+
+def test_no_letter_is_smaller_than_12_pixels_on_a_phone():
+    text = svg.to_svg(lines())
+    phone = text[text.index('class="phone"') :]
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', phone)[1])
+    sizes = [float(size) * 100 for size in re.findall(r"scale\((\d[\d.]*) -", phone)]
+    assert len(sizes) > 20
+    assert min(sizes) * 300 / width >= 12  # 300 of 360 pixels: within margins and a box
+
+
+def test_a_title_is_folded_and_its_formulas_are_not():
+    assert svg.folded("bits per dimension of $y | x$ here", 20) == (
+        "bits per dimension\nof $y | x$ here"
+    )
+    assert svg.folded("a $b c d e f$", 4) == "a\n$b c d e f$"
