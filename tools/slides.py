@@ -42,10 +42,10 @@ def lessons() -> list[str]:
 
 
 def opened(page: Path) -> BeautifulSoup:
-    """A built page: its links to headings are gone, as are drawings for phones, and
+    """A built page: its links to headings are gone, as are previews and drawings for phones, and
     what is shown without scripts is shown."""
     soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
-    gone = ".headerlink, .bd-article script, .sd-summary-state-marker, .drawn .phone"
+    gone = ".headerlink, .bd-article script, .sd-summary-state-marker, template, .drawn .phone"
     for extra in soup.select(gone):
         extra.decompose()
     for noscript in soup.select(".bd-article noscript"):

@@ -32,21 +32,24 @@ def themed(grey: re.Match[str]) -> str:
     return f"color-mix(in srgb, currentColor {share:.0%}, {GROUND})"
 
 
-def recolour(element: ElementTree.Element) -> None:
-    """What lies below, apart from what is drawn over a picture; black is written nowhere in SVG."""
+def recolour(element: ElementTree.Element, pictured: bool = False) -> None:
+    """What lies below, apart from what is drawn over a picture; black is written nowhere in SVG. An
+    image outside of a panel with a picture is a cloud of points."""
     for child in element:
         if child.get("id") == "picture":
             child.set("fill", "#000")
             continue
+        if child.tag == f"{SVG}image" and not pictured:
+            child.set("class", "cloud")
         if style := child.get("style"):
             child.set("style", GREY.sub(themed, style))
-        recolour(child)
+        recolour(child, pictured or child.get("id") == "pictured")
 
 
 def without_ground(svg: ElementTree.Element) -> None:
     """The white behind the figure and behind its panels goes."""
     for group in svg.iter(f"{SVG}g"):
-        if re.match("(figure|axes)_", group.get("id", "")):
+        if re.match("figure_|axes_|pictured", group.get("id", "")):
             first = group[0].find(f"{SVG}path") if len(group) else None
             if first is not None and "fill: #ffffff" in first.get("style", ""):
                 group.remove(group[0])

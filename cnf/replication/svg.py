@@ -14,6 +14,7 @@ lines and letters take those of the page.
 import io
 import re
 import textwrap
+import warnings
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
 from matplotlib.text import Annotation, Text
-from matplotlib.ticker import FixedFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from PIL import Image
 
 DPI = 100  # of what is pixels
@@ -31,6 +32,7 @@ CLOUD = 1000  # more points than this are pixels
 PHONE = 3.5  # inches, the width of the narrow drawing
 LETTERS = 10.5  # points, its smallest: 12.5 pixels where it is 300 pixels wide
 LINE = 30  # letters that stand beside each other in its titles
+GRID = 12  # more panels than this keep their places
 USELESS = re.compile(
     r' id="(?:[xy]tick|text|line2d|patch|legend|matplotlib.axis|\w+Collection)_\d+"'
 )
@@ -44,16 +46,25 @@ NOISE = re.compile(
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as SVG, with its narrow drawing inside; the figure is left as that."""
+    """The figure as SVG, with its narrow drawing inside; the figure is left as that. Diagrams, and
+    what has no room in there, have the wide drawing alone: on a phone it scrolls."""
     keep_pixels(figure)
     wide = drawn(figure)
-    stack(figure)
-    narrow = drawn(figure).replace("<svg ", '<svg class="phone" display="none" ', 1)
-    narrow = PICTURE.sub(lambda m: f'"#{m[2]}"{m[1]}' if m[0] in wide else m[0], narrow)
-    narrow = LETTER.sub(lambda m: "" if m[0] in wide else m[0], narrow)
-    text = f"{wide.removesuffix('</svg>')}{narrow}</svg>"
+    text = wide if is_diagram(figure) else wide.removesuffix("</svg>") + narrow(figure, wide)
     numbers = {name: f"s{n}" for n, name in enumerate(dict.fromkeys(HASHED.findall(text)))}
     return HASHED.sub(lambda found: numbers[found[0]], text)
+
+
+def narrow(figure: Figure, wide: str) -> str:
+    """What is put at the end of the wide drawing."""
+    with warnings.catch_warnings(record=True) as collapsed:
+        warnings.filterwarnings("always", "constrained_layout not applied")
+        stack(figure)
+        text = drawn(figure).replace("<svg ", '<svg class="phone" display="none" ', 1)
+    if collapsed:
+        return "</svg>"
+    text = PICTURE.sub(lambda m: f'"#{m[2]}"{m[1]}' if m[0] in wide else m[0], text)
+    return LETTER.sub(lambda m: "" if m[0] in wide else m[0], text) + "</svg>"
 
 
 def drawn(figure: Figure) -> str:
@@ -67,8 +78,11 @@ def drawn(figure: Figure) -> str:
 
 
 def has_picture(axes: Axes) -> bool:
-    filled = (c for c in axes.collections if isinstance(c, ContourSet) and c.filled)
-    return bool(axes.images) or any(filled)
+    """Whether there is an image, a surface or a colour bar."""
+    return bool(axes.images) or any(
+        isinstance(drawn, QuadMesh) or (isinstance(drawn, ContourSet) and drawn.filled)
+        for drawn in axes.collections
+    )
 
 
 def keep_pixels(figure: Figure) -> None:
@@ -78,10 +92,11 @@ def keep_pixels(figure: Figure) -> None:
             line.set_rasterized(line.get_marker() != "None" and len(line.get_xdata()) > CLOUD)
         for drawn in axes.collections:
             points = len(drawn.get_offsets()) + sum(len(p.vertices) for p in drawn.get_paths())
-            drawn.set_rasterized(points > CLOUD or isinstance(drawn, QuadMesh))  # of colour bars
+            drawn.set_rasterized(points > CLOUD or isinstance(drawn, QuadMesh))
         for image in axes.images:
             shrink(image, round(axes.bbox.width / figure.dpi * DPI))
         if has_picture(axes):
+            axes.set_gid("pictured")
             texts = [text for text in axes.texts if is_inside(text, axes)]
             for artist in (*axes.lines, *axes.patches, *axes.collections, *texts):
                 artist.set_gid("picture")
@@ -109,10 +124,17 @@ def is_inside(text: Text, axes: Axes) -> bool:
 
 
 def is_bare(axes: Axes) -> bool:
-    """Whether there are no numbers and no names along the axes."""
-    labelled = axes.get_xlabel() or axes.get_ylabel()
-    ticks = len(axes.get_xticks()) + len(axes.get_yticks())
-    return not axes.axison or not (labelled or ticks)
+    """Whether there are no numbers along the axes."""
+    return not axes.axison or not (len(axes.get_xticks()) + len(axes.get_yticks()))
+
+
+def is_diagram(figure: Figure) -> bool:
+    """Whether words stand inside of a wide drawing without axes."""
+    inches = figure.get_figwidth()
+    return any(
+        is_bare(axes) and len(axes.texts) > 3 and axes.get_position().width * inches > 1.2 * PHONE
+        for axes in figure.axes
+    )
 
 
 def folded(text: str, letters: int) -> str:
@@ -124,28 +146,26 @@ def folded(text: str, letters: int) -> str:
 
 def stack(figure: Figure) -> None:
     """Lay a figure out anew for a phone: narrow, its panels in one column, or in two where their
-    axes bear no numbers; every letter is at least `LETTERS` high."""
+    axes bear no numbers; every letter is at least `LETTERS` high. More than `GRID` panels stay a
+    grid."""
     width, height = figure.get_size_inches()
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
-    panels.sort(key=lambda axes: (-round(axes.get_position(True).y1, 1), axes.get_position().x0))
-    columns = 2 if len(panels) > 2 and all(map(is_bare, panels)) else 1
-    heights = []
-    for axes in panels:
-        box = axes.get_position()
-        tall = box.height * height
-        if axes.get_aspect() != "auto":
-            tall *= 0.85 * PHONE / columns / (box.width * width)
-        heights.append(tall + (0.3 if is_bare(axes) else 0.7))
-    is_stacked = len({round(axes.get_position().x0, 1) for axes in panels}) == 1
-    if is_stacked:
+    place = {axes: corner(axes) for axes in panels}
+    panels.sort(key=lambda axes: (-place[axes][1], place[axes][0]))
+    columns = len({left for left, _ in place.values()})
+    if len(panels) > GRID or columns == 1:
         figure.set_size_inches(PHONE, height)
     else:
+        names = {axes: named(axes, place) for axes in panels}
+        columns = 2 if len(panels) > 2 and all(map(is_bare, panels)) else 1
+        heights = [tall(axes, PHONE / columns) for axes in panels]
         rows = [max(heights[n : n + columns]) for n in range(0, len(panels), columns)]
         figure.set_size_inches(PHONE, sum(rows))
         grid = GridSpec(len(rows), columns, figure, height_ratios=rows)
         for n, axes in enumerate(panels):
             axes.set_subplotspec(grid[n // columns, n % columns])
-            share(axes)
+            axes.tick_params(labelbottom=True, labelleft=True)
+            axes.set(**names[axes])
     for axes in figure.axes:
         letter(axes, LINE // columns)
     for legend in list(figure.legends):
@@ -158,26 +178,57 @@ def stack(figure: Figure) -> None:
         figure.draw_without_rendering()
 
 
-def share(axes: Axes) -> None:
-    """Where panels share an axis, each has its numbers and its name."""
-    for name, grouper in (("x", axes.get_shared_x_axes()), ("y", axes.get_shared_y_axes())):
-        labels = [getattr(other, f"get_{name}label")() for other in grouper.get_siblings(axes)]
-        if len(labels) > 1 and not is_bare(axes):
-            side = "labelbottom" if name == "x" else "labelleft"
-            axes.tick_params(axis=name, **{side: True})
-            getattr(axes, f"set_{name}label")(max(labels, key=len))
+def corner(axes: Axes) -> tuple[float, float]:
+    """Where a panel stands in the grid: left and top, in tenths of the figure."""
+    box = axes.get_position(True)
+    return round(box.x0, 1), round(box.y1, 1)
+
+
+def tall(axes: Axes, width: float) -> float:
+    """The inches that a panel takes of the height of the narrow drawing, where it has `width`."""
+    box = axes.get_window_extent().size / axes.figure.dpi
+    if axes.get_aspect() != "auto":
+        box *= 0.85 * width / box[0]
+    return box[1] + 0.3 if is_bare(axes) else max(box[1], 1.7) + 0.7
+
+
+def named(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
+    """The names of a panel that has left its grid, where they stood at the top of its column, below
+    it or before its row."""
+    left, top = place[axes]
+    column = [other for other in place if place[other][0] == left]
+    row = [other for other in place if place[other][1] == top]
+
+    def first(own: str, others: list[str]) -> str:
+        return own or next(filter(None, others), "")
+
+    names = {
+        "title": first(axes.get_title(), [other.get_title() for other in column]),
+        "xlabel": first(axes.get_xlabel(), [other.get_xlabel() for other in column]),
+        "ylabel": first(axes.get_ylabel(), [other.get_ylabel() for other in row]),
+    }
+    if is_bare(axes) and len(column) > 1:
+        names["title"] = ", ".join(filter(None, (names.pop("ylabel"), names["title"])))
+        names["ylabel"] = ""
+    return names
 
 
 def letter(axes: Axes, letters: int) -> None:
     """Fold titles and names; tilt names along x that would overlap."""
-    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-        text.set_text(folded(text.get_text(), letters))
+    axes.title.set_text(folded(axes.get_title(), letters))
+    axes.xaxis.label.set_text(folded(axes.get_xlabel(), letters))
+    axes.yaxis.label.set_text(folded(axes.get_ylabel(), min(letters, 20)))
     axes.tick_params(labelsize=LETTERS)
     if isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
         axes.xaxis.get_major_locator().set_params(nbins=5)
-    for axis in (axes.xaxis, axes.yaxis):
-        if isinstance(axis.get_major_formatter(), FixedFormatter):
+    room = 40
+    for axis in (axes.yaxis, axes.xaxis):
+        if isinstance(axis.get_major_locator(), FixedLocator):
             names = [folded(text.get_text(), 18) for text in axis.get_ticklabels()]
             axis.set_ticks(axis.get_ticklocs(), names)
-            if axis is axes.xaxis and len("  ".join(names)) > 1.2 * LINE:
+            lengths = [max(map(len, name.split("\n"))) + 2 for name in names]
+            if axis is axes.yaxis:
+                room -= max(lengths, default=0)
+            elif sum(lengths) > room and "$" not in "".join(names):
                 axis.set_tick_params(rotation=40)
+                plt.setp(axis.get_ticklabels(), ha="right", rotation_mode="anchor")
