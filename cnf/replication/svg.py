@@ -18,6 +18,8 @@ import warnings
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.category import StrCategoryLocator
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
@@ -57,20 +59,23 @@ def to_svg(figure: Figure) -> str:
 
 def narrow(figure: Figure, wide: str) -> str:
     """What is put at the end of the wide drawing."""
-    with warnings.catch_warnings(record=True) as collapsed:
-        warnings.filterwarnings("always", "constrained_layout not applied")
-        stack(figure)
-        text = drawn(figure).replace("<svg ", '<svg class="phone" display="none" ', 1)
-    if collapsed:
-        return "</svg>"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "constrained_layout not applied")
+        try:
+            stack(figure)
+            text = drawn(figure).replace("<svg ", '<svg class="phone" display="none" ', 1)
+        except UserWarning:
+            return "</svg>"
     text = PICTURE.sub(lambda m: f'"#{m[2]}"{m[1]}' if m[0] in wide else m[0], text)
     return LETTER.sub(lambda m: "" if m[0] in wide else m[0], text) + "</svg>"
 
 
 def drawn(figure: Figure) -> str:
-    buffer = io.StringIO()
+    """As SVG, by the backend itself: `savefig` would lay it out and draw it twice."""
+    buffer, canvas, figure.dpi = io.StringIO(), figure.canvas, DPI
     with plt.rc_context({"svg.hashsalt": "cnf", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", dpi=DPI, metadata=NO_METADATA)
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=NO_METADATA)
+    figure.set_canvas(canvas)
     text = re.sub(r"(?<=base64,)[^\"]+", lambda m: re.sub(r"\s", "", m[0]), buffer.getvalue())
     text = re.sub(r"\s+", " ", NOISE.sub("", text)).replace("> <", "><").strip()
     text = USELESS.sub("", text).replace("<g/>", "")
@@ -145,9 +150,9 @@ def folded(text: str, letters: int) -> str:
 
 
 def stack(figure: Figure) -> None:
-    """Lay a figure out anew for a phone: narrow, its panels in one column, or in two where their
-    axes bear no numbers; every letter is at least `LETTERS` high. More than `GRID` panels stay a
-    grid."""
+    """Lay a figure out anew for a phone: narrow, its panels in one column, or in two where they
+    hold neither numbers nor words. More than `GRID` panels stay a grid. Every letter is at least
+    `LETTERS` high."""
     width, height = figure.get_size_inches()
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
     place = {axes: corner(axes) for axes in panels}
@@ -157,7 +162,8 @@ def stack(figure: Figure) -> None:
         figure.set_size_inches(PHONE, height)
     else:
         names = {axes: named(axes, place) for axes in panels}
-        columns = 2 if len(panels) > 2 and all(map(is_bare, panels)) else 1
+        is_small = len(panels) > 2 and all(is_bare(axes) and not axes.texts for axes in panels)
+        columns = 2 if is_small else 1
         heights = [tall(axes, PHONE / columns) for axes in panels]
         rows = [max(heights[n : n + columns]) for n in range(0, len(panels), columns)]
         figure.set_size_inches(PHONE, sum(rows))
@@ -175,7 +181,7 @@ def stack(figure: Figure) -> None:
     for text in figure.findobj(Text):
         text.set_fontsize(max(text.get_fontsize(), LETTERS))
     if len(panels) < len(figure.axes):  # colour bars find their place at the second attempt
-        figure.draw_without_rendering()
+        figure.get_layout_engine().execute(figure)
 
 
 def corner(axes: Axes) -> tuple[float, float]:
@@ -223,12 +229,13 @@ def letter(axes: Axes, letters: int) -> None:
         axes.xaxis.get_major_locator().set_params(nbins=5)
     room = 40
     for axis in (axes.yaxis, axes.xaxis):
-        if isinstance(axis.get_major_locator(), FixedLocator):
-            names = [folded(text.get_text(), 18) for text in axis.get_ticklabels()]
+        if isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator):
+            names = [folded(text.get_text(), 22) for text in axis.get_ticklabels()]
             axis.set_ticks(axis.get_ticklocs(), names)
             lengths = [max(map(len, name.split("\n"))) + 2 for name in names]
             if axis is axes.yaxis:
                 room -= max(lengths, default=0)
             elif sum(lengths) > room and "$" not in "".join(names):
+                axis.set_ticks(axis.get_ticklocs(), [name.replace("\n", " ") for name in names])
                 axis.set_tick_params(rotation=40)
                 plt.setp(axis.get_ticklabels(), ha="right", rotation_mode="anchor")

@@ -91,6 +91,36 @@ def test_panels_stand_one_below_the_other_on_a_phone_each_with_its_numbers():
         assert ax.yaxis.get_tick_params()["labelleft"]
 
 
+def test_a_panel_that_leaves_its_grid_takes_its_names_along():
+    fig, axes = plt.subplots(2, 3, figsize=(6.5, 4))
+    for n, ax in enumerate(axes.flat):
+        ax.imshow(np.eye(3))
+        ax.set(xticks=[], yticks=[])
+        if n < 3:
+            ax.set_title(f"column {n}")
+    axes[0, 0].set_ylabel("truth")
+    axes[1, 0].set_ylabel("flow")
+    fig.set_layout_engine("constrained")
+    svg.to_svg(fig)
+    names = [f"{row}, column {n}" for row in ("truth", "flow") for n in range(3)]
+    assert [ax.get_title().replace("\n", " ") for ax in fig.axes] == names
+
+
+def words(room):
+    fig, ax = plt.subplots(figsize=(room, 3), layout="constrained")
+    ax.axis("off")
+    for n in range(5):
+        ax.text(n / 5, n / 5, "a step")
+    return fig
+
+
+def test_a_wide_diagram_and_what_has_no_room_stay_wide():
+    assert "phone" not in svg.to_svg(words(6.5)) and "phone" in svg.to_svg(words(3))
+    fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
+    ax.set_yticks([0, 1], ["a name without a gap".replace(" ", "_") * 3, "b"])
+    assert "phone" not in svg.to_svg(fig)
+
+
 def test_no_letter_is_smaller_than_12_pixels_on_a_phone():
     text = svg.to_svg(lines())
     phone = text[text.index('class="phone"') :]
