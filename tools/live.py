@@ -1,10 +1,10 @@
-"""What the live pages of the book run: python -m tools.live [RUN] -> book/_static/live/.
+"""What the live pages of the book run: python -m tools.live [RUN ...] -> book/_static/live/.
 
-- `sr-model.mjs`: a super-resolution flow of `results/` (or any run folder) as a list of layers, its
-  weights in float16.
+- `sr-model.mjs`, `vessels-model.mjs`: flows of `results/` (or any run folders) as lists of layers,
+  their weights in float16. Batch norm becomes a gain and a bias of the convolution before it.
 - `kernel.mjs`: tools/live.c as WebAssembly, three times: with fused multiply-adds, with vectors of
   four, and for browsers without vectors. Made only with --kernel, by the Zig compiler: `make live`.
-- `photographs.mjs`: the pictures a reader chooses from. Made only with --photographs.
+- `photographs.mjs`, `eyes.mjs`: the pictures a reader chooses from. Made only with --photographs.
 
 These are scripts, since a page opened from disk may load nothing else, and end in .mjs, since
 Jupyter Book puts every .js on every page.
@@ -27,12 +27,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cnf import build
-from cnf.features import ResidualFeatures
+from cnf.features import ResidualFeatures, UNetFeatures
 from cnf.flow import ConditionalFlow
 from cnf.fused import unfolded
 from cnf.layers import (
     ActNorm,
     AffineCoupling,
+    BinaryDequantization,
+    ConditionalAffine,
     Conv1x1,
     GaussianPrior,
     Residual,
@@ -43,12 +45,15 @@ from cnf.layers import (
 )
 from cnf.layers.prior import MAX_LOG_SIGMA
 from cnf.nets import CouplingNet
+from cnf.replication import fundus_view
+from cnf.replication.data import fundus
 from cnf.replication.data.embedded import photograph
+from cnf.replication.data.images import Photograph
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools/live.c"
 OUT = ROOT / "book/_static/live"
-RUN = build.RELEASES["sr"][0]
+RUNS = {name: build.RELEASES[name][0] for name in ("sr", "vessels")}
 FLAGS = ["-target", "wasm32-freestanding", "-O3", "-nostdlib", "-Wl,--no-entry"]
 FLAGS += ["-Wl,--strip-all", "-Wl,--import-memory", "-Wl,--export=__heap_base"]
 KERNELS = {"relaxed": ["-msimd128", "-mrelaxed-simd"], "simd": ["-msimd128"], "plain": []}
@@ -58,6 +63,8 @@ PHOTOGRAPHS = {
     "coffee": ("a cup of coffee", "CC0", slice(60, 348), slice(140, 428)),
     "rocket": ("a rocket", "CC0", slice(80, 368), slice(150, 438)),
 }
+EYES = (2000, 2002)  # seeds of generated ones, of the test split of the embedded set
+EYE_SIDE = 568  # pixels: then these are as wide as those of DRIVE
 
 
 class Weights:
@@ -84,26 +91,49 @@ class Weights:
         sizes = [weight.shape[0], weight.shape[1], weight.shape[2]]
         return [self.add(weight), None if b is None else self.add(b), *sizes]
 
+    def normed(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> list[Any]:
+        """A convolution, then the gain and the bias to which batch norm comes down, float32."""
+        mean, var = norm.running_mean.double(), norm.running_var.double()  # type: ignore[union-attr]
+        gain = norm.weight.double() / (var + norm.eps).sqrt()
+        return [*self.conv(conv), self.add(gain, "<f4"), self.add(norm.bias - mean * gain, "<f4")]
+
 
 def manifest(flow: ConditionalFlow, weights: Weights) -> dict[str, Any]:
     """A flow as a list of layers in the order from y to z; weights by where they begin."""
-    features = flow.features
-    if not isinstance(features, ResidualFeatures) or features.full is not None:
-        raise SystemExit(f"features of the kind {type(features).__name__} are not supported")
     rounded(flow)
-    blocks: list[Any] = [*features.body]
     return {
         "multiple": flow.multiple,
-        "activation": getattr(getattr(flow.config, "model", None), "activation", "relu"),
-        "features": {
-            "fractions": features.fractions,
-            "clip": features.clip,
-            "head": weights.conv(features.head),
-            "blocks": [[weights.conv(b.first), weights.conv(b.second)] for b in blocks],
-            "down": [weights.conv(conv) for conv in features.down],  # type: ignore[arg-type]
-        },
+        "factor": flow.factor,
+        "features": features_of(flow.features, weights),
         "layers": layers_of([*flow.layers], weights),
     }
+
+
+def features_of(features: nn.Module, weights: Weights) -> dict[str, Any]:
+    match features:
+        case ResidualFeatures(full=None):
+            blocks: list[Any] = [*features.body]
+            return {
+                "kind": "residual",
+                "fractions": features.fractions,
+                "clip": features.clip,
+                "activation": blocks[0].activation if blocks else "relu",
+                "head": weights.conv(features.head),
+                "blocks": [[weights.conv(b.first), weights.conv(b.second)] for b in blocks],
+                "down": [weights.conv(conv) for conv in features.down],  # type: ignore[arg-type]
+            }
+        case UNetFeatures():
+
+            def pair(block: Any) -> list[Any]:
+                return [weights.normed(block[k], block[k + 1]) for k in (0, 3)]
+
+            return {
+                "kind": "unet",
+                "down": [pair(block) for block in features.down],
+                "lift": [weights.conv(conv) for conv in features.lift],  # type: ignore[arg-type]
+                "up": [pair(block) for block in features.up],
+            }
+    raise SystemExit(f"features of the kind {type(features).__name__} are not supported")
 
 
 def layers_of(layers: list[nn.Module], weights: Weights) -> list[dict[str, Any]]:
@@ -112,7 +142,12 @@ def layers_of(layers: list[nn.Module], weights: Weights) -> list[dict[str, Any]]
         layer = layers.pop(0)
         match layer:
             case UniformDequantization():
-                found.append({"kind": "dequantization", "bins": layer.bins})
+                found.append({"kind": "uniform", "bins": layer.bins})
+            case BinaryDequantization() if [type(q) for q in layer.layers] == [ConditionalAffine]:
+                affine: Any = layer.layers[0]
+                net = net_of(affine.net, weights, labels=affine.channels)
+                sizes = {"channels": affine.channels, "bound": affine.max_log_scale}
+                found.append({"kind": "binary", "noise": layer.noise, **sizes, "net": net})
             case Residual():
                 found.append({"kind": "residual", "scale": layer.scale})
             case Subbands() | Squeeze():
@@ -149,8 +184,9 @@ def linear(matrix: Tensor, bias: Tensor, weights: Weights) -> dict[str, Any]:
     return {"kind": "linear", "channels": len(bias), "log_det": log_det, **offsets}
 
 
-def net_of(net: nn.Module | None, weights: Weights) -> dict[str, Any]:
-    """A network of a layer: what it reads of y, what of h (which holds the bias), and the rest."""
+def net_of(net: nn.Module | None, weights: Weights, labels: int = 0) -> dict[str, Any]:
+    """A network of a layer: what it reads of y, what of h (which holds the bias), and the rest. The
+    last `labels` channels of what it knows as h count as y."""
     if not isinstance(net, CouplingNet) or not (net.y_channels or net.h_channels):
         raise SystemExit(f"a network of the kind {type(net).__name__} is not supported")
     y, h = net.y_channels, net.h_channels
@@ -161,9 +197,14 @@ def net_of(net: nn.Module | None, weights: Weights) -> dict[str, Any]:
     if not all(isinstance(norm, nn.Identity) for norm in net.norms):
         raise SystemExit("normalization inside networks (model.norm) is not supported")
     from_y = weights.conv(net.from_y) if net.from_y is not None else None
-    from_h = weights.conv(net.from_h) if net.from_h is not None else None
+    from_h = None
+    if net.from_h is not None:
+        from_h = weights.conv(net.from_h, slice(0, h - labels))
+        if labels:
+            from_y = weights.conv(net.from_h, slice(h - labels, None), bias=False)
     rest = {"middle": weights.conv(net.middle), "last": weights.conv(net.last)}
-    return {"clip": net.clip, "y": from_y, "h": from_h, **rest}
+    how = {"clip": net.clip, "activation": net.activation}
+    return {**how, "y": from_y, "h": from_h, **rest}
 
 
 @torch.no_grad()
@@ -173,19 +214,19 @@ def rounded(flow: ConditionalFlow) -> None:
         p.copy_(p.half().float())
 
 
-def exported(run: str) -> str:
-    """The script of one flow."""
+def exported(run: str) -> tuple[str, str]:
+    """The experiment of a flow, and its script."""
     folder = Path(run) if Path(run).is_dir() else ROOT / "results" / run
     flow = build.load(folder / "weights.safetensors").eval()
-    if not isinstance(flow, ConditionalFlow):
-        raise SystemExit(f"{run} is no flow")
-    weights = Weights()
+    if not isinstance(flow, ConditionalFlow) or flow.config is None:
+        raise SystemExit(f"{run} is no flow of an experiment")
+    name, weights = flow.config.experiment, Weights()
     model = manifest(flow, weights)
     model = {"name": folder.name, "parameters": sum(p.numel() for p in flow.parameters()), **model}
     model["halves"] = 4 * weights.sizes["<f4"]  # bytes before the float16 ones
     data = base64.b64encode(b"".join(weights.parts["<f4"] + weights.parts["<f2"])).decode()
     text = json.dumps(model, separators=(",", ":"))
-    return script("sr", f'{{model: {text},\nweights: "{data}"}}')
+    return name, script(name, f'{{model: {text},\nweights: "{data}"}}')
 
 
 def script(name: str, value: str) -> str:
@@ -216,23 +257,54 @@ def photographs() -> str:
     """Cut from scikit-image's, as PNG: no grey level changes."""
     found = []
     for name, (shows, terms, rows, columns) in PHOTOGRAPHS.items():
-        file = BytesIO()
         cut = np.ascontiguousarray(photograph(name)[rows, columns])
-        Image.fromarray(cut).save(file, "PNG", optimize=True)
-        data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        found.append({"name": name, "shows": shows, "terms": terms, "src": data})
+        src = picture(cut, "PNG", optimize=True)
+        found.append({"name": name, "shows": shows, "terms": terms, "src": src})
     return script("photographs", json.dumps(found, indent=0))
+
+
+def eyes() -> str:
+    """scikit-image's retina as `cnf sample vessels` shows it to the model, and generated eyes with
+    their vessels; as WebP and PNG: no grey level changes."""
+    found = []
+    for name, (shows, terms, x, y) in eyes_shown().items():
+        src = picture(x, "WEBP", lossless=True, quality=100, method=6)
+        truth = None if y is None else picture(y, "PNG", optimize=True)
+        found.append({"name": name, "shows": shows, "terms": terms, "src": src, "truth": truth})
+    return script("eyes", json.dumps(found, indent=0))
+
+
+def eyes_shown() -> dict[str, tuple[str, str, np.ndarray, np.ndarray | None]]:
+    """{name: (what it shows, its terms, x uint8 (H,W,3), y bool (H,W) or None)}."""
+    pixels, config = photograph("retina"), build.load(build.find("vessels")).config
+    photo = Photograph(pixels, None, False, None, ())
+    view = fundus_view.view(photo, config, Path("retina"))  # type: ignore[arg-type]
+    found = {"retina": ("a retina", "CC0", view.resized(pixels), None)}
+    for seed in EYES:
+        eye = fundus.generate(seed, EYE_SIDE)
+        x, y = eye.x.permute(1, 2, 0).numpy(), eye.y[0].numpy() > 0
+        found[f"eye-{seed}"] = ("a generated eye", f"seed {seed}", x, y)  # type: ignore[assignment]
+    return found  # type: ignore[return-value]
+
+
+def picture(pixels: np.ndarray, kind: str, **options: Any) -> str:
+    """The address of a picture that holds its own file."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("run", nargs="?", default=RUN, help="a folder of results/, or any run")
+    parser.add_argument(
+        "runs", nargs="*", default=list(RUNS.values()), help="folders of results/, or any runs"
+    )
     parser.add_argument("--kernel", action="store_true", help="compile the kernel too")
-    parser.add_argument("--photographs", action="store_true", help="cut the photographs too")
+    parser.add_argument("--photographs", action="store_true", help="make the pictures too")
     args = parser.parse_args()
-    files = {"sr-model.mjs": exported(args.run)}
+    files = {f"{name}-model.mjs": text for name, text in map(exported, args.runs)}
     files |= {"kernel.mjs": kernels()} if args.kernel else {}
-    files |= {"photographs.mjs": photographs()} if args.photographs else {}
+    files |= {"photographs.mjs": photographs(), "eyes.mjs": eyes()} if args.photographs else {}
     for name, text in files.items():
         (OUT / name).write_text(text, "utf-8", newline="\n")
         print(f"{(OUT / name).relative_to(ROOT)}: {len(text) / 1e6:.2f} MB")

@@ -1,4 +1,4 @@
-"""The live page: its engine against the package with the same noise, and what a reader does."""
+"""The live pages: their engine against the package with the same noise, and what a reader does."""
 
 import base64
 import json
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from cnf import build
 from cnf.config import from_dict
+from cnf.replication.data import fundus
 from cnf.replication.data.embedded import photograph
 from cnf.resample import imresize_double, low_resolution
 from tests.browser.conftest import ROOT, SITE
@@ -35,14 +36,14 @@ async ([x, h, w, noise, temperature, y, u]) => {
     let used = 0;
     const v = await engine.sample((n) => eps.subarray(used, (used += n)), temperature);
     const score = await engine.score(decode(y), decode(u));
-    const halved = engine.halved(decode(y), 2 * h, 2 * w);
-    return [v, bicubic, halved, score.map].map(encode).concat(score.bits, used);
+    const more = bicubic ? [bicubic, engine.halved(decode(y), 2 * h, 2 * w)] : [];
+    return [score.bits, used].concat([v, score.map, ...more].map(encode));
 }
 """
 MAKE = """
-([which, mayKeep]) => {
+([name, which, mayKeep]) => {
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    window.engine = LIVE.engine(LIVE.sr.model, bytes(LIVE.sr.weights).buffer,
+    window.engine = LIVE.engine(LIVE[name].model, bytes(LIVE[name].weights).buffer,
                                 which.map((name) => bytes(LIVE.kernel[name])), mayKeep);
 }
 """
@@ -81,7 +82,7 @@ def unpacked(text: str, *shape: int) -> torch.Tensor:
 def tab(browser):
     """A page with the engine and nothing else."""
     tab = browser.new_page()
-    for name in ("kernel", "sr-model", "engine"):
+    for name in ("kernel", "sr-model", "vessels-model", "engine"):
         tab.add_script_tag(path=FOLDER / f"{name}.mjs")
     yield tab
     tab.close()
@@ -97,17 +98,10 @@ def compare(tab, flow, height: int, width: int, round_x: bool, temperature: floa
         v = 256 * flow.draw(h, 1, temperature, torch.Generator().manual_seed(0))[0]
         bits = flow.bits_per_dim(y, x, torch.Generator().manual_seed(1))[0].item()
         latents, _ = flow.encode(y, h, torch.Generator().manual_seed(1))
-    # the same draws, in the same order: the last prior first
-    generator = torch.Generator().manual_seed(0)
-    shapes = [latent.shape for latent in reversed(latents)]
-    eps = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
-    eps = [e[0].permute(1, 2, 0).flatten() for e in eps]
     u = torch.rand(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    noise = base64.b64encode(torch.cat(eps).numpy().tobytes()).decode()
-    given = [packed(x), height // 2, width // 2, noise, temperature, packed(y), packed(u)]
-    *pictures, its_bits, used = tab.evaluate(RUN, given)
-    its_v, cubic, half = (unpacked(t, -1, 3) for t in pictures[:3])
-    where = unpacked(pictures[3], -1)
+    given = [packed(x), height // 2, width // 2, draws(latents), temperature, packed(y), packed(u)]
+    its_bits, used, *pictures = tab.evaluate(RUN, given)
+    its_v, cubic, half = (unpacked(pictures[k], -1, 3) for k in (0, 2, 3))
 
     def at_most(found, expected, error):
         torch.testing.assert_close(
@@ -118,9 +112,47 @@ def compare(tab, flow, height: int, width: int, round_x: bool, temperature: floa
     at_most(its_v, v, 1e-3)  # grey levels: float32 itself is off by 4e-4 at 256x256
     at_most(cubic, imresize_double(x.double()), 1e-9)
     at_most(half, low_resolution(y.double(), round_x=False), 1e-9)
-    assert abs(its_bits - bits) < 1e-4
+    check_bits(its_bits, unpacked(pictures[1], -1), bits, x)
+
+
+def check_bits(bits, where, expected, x) -> None:
+    """Bits, and where they are spent: a number for every position of x."""
+    assert abs(bits - expected) < 1e-4
     assert len(where) == x[0, 0].numel()
-    assert abs(where.mean().item() - its_bits) < 1e-9
+    assert abs(where.mean().item() - bits) < 1e-9
+
+
+def draws(latents: list[torch.Tensor]) -> str:
+    """The noise of a sample by the seed 0, base64: that of the last prior first."""
+    generator = torch.Generator().manual_seed(0)
+    eps = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in latents[::-1]]
+    noise = torch.cat([e[0].permute(1, 2, 0).flatten() for e in eps])
+    return base64.b64encode(noise.numpy().tobytes()).decode()
+
+
+def compare_masks(tab, flow, height: int, width: int) -> None:
+    """The engine against a flow of vessels: a mask, its bits, and where they are spent."""
+    eye = fundus.generate(2001, 320)
+    x, y = (t[None, :, 40 : 40 + height, 30 : 30 + width].float() for t in (eye.x, eye.y))
+    with torch.no_grad():
+        h = flow.condition(x)
+        v = flow.draw(h, 1, 1.0, torch.Generator().manual_seed(0))[0, 0, 0].double()
+        bits = flow.bits_per_dim(y, x, torch.Generator().manual_seed(1)).item()
+        latents, _ = flow.encode(y, h, torch.Generator().manual_seed(1))
+    u = flow.layers[0].draw(y.double(), torch.Generator().manual_seed(1))[0]
+    given = [packed(x), height, width, draws(latents), 1.0, packed(y), packed(u)]
+    its_bits, used, its_v, where = tab.evaluate(RUN, given)
+    its_v = unpacked(its_v, height, width)
+    assert used == v.numel()
+    differs = (its_v > 0.5) != (v > 0.5)
+    assert not (differs & ((v - 0.5).abs() > 1e-4)).any()
+    # v lies in (-20, 20): most are off by a few units in the last place
+    assert (its_v - v).abs().quantile(0.99) < 1e-4
+    check_bits(its_bits, unpacked(where, -1), bits, x)
+
+
+def released(name: str):
+    return build.load(build.find(name)).eval()
 
 
 @pytest.mark.parametrize(
@@ -129,40 +161,75 @@ def compare(tab, flow, height: int, width: int, round_x: bool, temperature: floa
     ids=["16x16", "48x72", "256x256"],
 )
 def test_the_page_draws_and_scores_as_the_package(tab, size, round_x, temperature):
-    tab.evaluate(MAKE, [list(live.KERNELS), 3e8])
-    flow = build.load(ROOT / "results" / live.RUN / "weights.safetensors").eval()
+    tab.evaluate(MAKE, ["sr", list(live.KERNELS), 3e8])
+    flow = released("sr")
     compare(tab, flow, *size, round_x, temperature)
 
 
 @pytest.mark.parametrize("kernel", ["simd", "plain"])
 def test_the_kernels_of_other_browsers_draw_the_same(tab, kernel):
-    tab.evaluate(MAKE, [[kernel], 3e8])
-    flow = build.load(ROOT / "results" / live.RUN / "weights.safetensors").eval()
-    compare(tab, flow, 40, 32, True, 1.0)
+    tab.evaluate(MAKE, ["sr", [kernel], 3e8])
+    compare(tab, released("sr"), 40, 32, True, 1.0)
 
 
-def test_another_flow_of_the_kind_drops_in(browser, tmp_path):
-    """Three levels, other widths, no clipping, steps on the low band, 3x3 convolutions of h."""
-    config = json.loads((ROOT / "results" / live.RUN / "config.json").read_text())["config"]
-    features = {"channels": 20, "blocks": 1, "fractions": False, "clip": None}
-    config["model"]["features"] |= features
-    config["model"] |= {"levels": 3, "steps": 2, "width": 24, "prior_width": 0, "h_kernel": 3}
-    config["model"] |= {"low_steps": 1, "low_width": 16, "clip": None, "lu": True, "flip": False}
+@pytest.mark.parametrize("size", [(256, 256), (48, 36)], ids=["256x256", "48x36"])
+def test_the_page_draws_and_scores_masks_as_the_package(tab, size):
+    tab.evaluate(MAKE, ["vessels", list(live.KERNELS), 3e8])
+    compare_masks(tab, released("vessels"), *size)
+
+
+def engine_of_another(browser, folder, name: str, change):
+    """A page with the engine of a flow like the released one but for what `change` does to its
+    model's configuration, and that flow, with random weights."""
+    path = ROOT / "results" / live.RUNS[name] / "config.json"
+    config = json.loads(path.read_text())["config"]
+    change(config["model"])
     torch.manual_seed(0)
     flow = build.build(from_dict(config)).eval()
     with torch.no_grad():
         for p in flow.parameters():
             p.add_(0.05 * torch.randn(p.shape))
-    flow.save(tmp_path / "weights.safetensors")
-    flow = build.load(tmp_path / "weights.safetensors").eval()
+        for norm in flow.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(0.5, 2)
+    flow.save(folder / "weights.safetensors")
+    flow = build.load(folder / "weights.safetensors").eval()
     live.rounded(flow)
     other = browser.new_page()
     other.add_script_tag(path=FOLDER / "kernel.mjs")
-    other.add_script_tag(content=live.exported(str(tmp_path)))
+    other.add_script_tag(content=live.exported(str(folder))[1])
     other.add_script_tag(path=FOLDER / "engine.mjs")
+    return other, flow
+
+
+def test_another_flow_of_the_kind_drops_in(browser, tmp_path):
+    """Three levels, other widths, no clipping, steps on the low band, 3x3 convolutions of h."""
+
+    def change(model):
+        model["features"] |= {"channels": 20, "blocks": 1, "fractions": False, "clip": None}
+        model |= {"levels": 3, "steps": 2, "width": 24, "prior_width": 0, "h_kernel": 3}
+        model |= {"low_steps": 1, "low_width": 16, "clip": None, "lu": True, "flip": False}
+
+    other, flow = engine_of_another(browser, tmp_path, "sr", change)
     for may_keep in (3e8, 0):  # with and without what networks make of h
-        other.evaluate(MAKE, [list(live.KERNELS), may_keep])
+        other.evaluate(MAKE, ["sr", list(live.KERNELS), may_keep])
         compare(other, flow, 32, 48, True, 1.0)
+    other.close()
+
+
+def test_another_flow_of_vessels_drops_in(browser, tmp_path):
+    """One level under four scales, other widths, logistic noise, SiLU, prior of one convolution."""
+
+    def change(model):
+        model["features"] |= {"channels": 12, "scales": 4}
+        model |= {"levels": 1, "steps": 3, "width": 20, "prior_width": 0, "activation": "silu"}
+        model |= {"noise": "logistic", "q_width": 12, "h_kernel": 3, "clip": 4.0}
+
+    other, flow = engine_of_another(browser, tmp_path, "vessels", change)
+    for may_keep in (3e8, 0):
+        other.evaluate(MAKE, ["vessels", list(live.KERNELS), may_keep])
+        compare_masks(other, flow, 48, 32)
     other.close()
 
 

@@ -1,6 +1,6 @@
-// A super-resolution flow in the browser: `tools/live.py` writes the list of its layers, its weights
-// and the compiled tools/live.c; the layers are those of the package, and a test holds the two
-// together. This function runs as it is in a worker, and asks for nothing. Of the kernels it takes the
+// A flow in the browser, of super-resolution or of vessels: `tools/live.py` writes the list of its
+// layers, its weights and the compiled tools/live.c; the layers are those of the package, and a test
+// holds the two together. This function runs as it is in a worker, and asks for nothing. Of the kernels it takes the
 // first that the browser can run. What networks make of h is kept for the next sample, unless it takes
 // more than mayKeep bytes.
 (window.LIVE ??= {}).engine = function (model, weights, kernels, mayKeep) {
@@ -8,7 +8,7 @@
 
   const LOG_2 = Math.log(2);
   const padded = (n) => 8 * Math.ceil(n / 8);
-  const activation = { none: 0, relu: 1, silu: 2 }[model.activation];
+  const ACTIVATIONS = { relu: 1, silu: 2 };
 
   // -- memory: weights first, then the maps of one picture --------------------------------------
 
@@ -58,9 +58,15 @@
     }
     return conv;
   }
-  function stored([weight, bias, outputs, inputs, size]) {
+  // with a gain and a shift of its outputs where batch norm followed
+  function stored([weight, bias, outputs, inputs, size, gain, shift]) {
     const part = (at, count) => Float32Array.from(halves.subarray(at, at + count), (b) => HALF[b]);
     const w = part(weight, outputs * inputs * size * size);
+    if (gain !== undefined) {
+      const of = w.length / outputs;
+      w.forEach((t, k) => (w[k] = t * singles[gain + Math.floor(k / of)]));
+      return packed(w, singles.subarray(shift, shift + outputs), outputs, inputs, size);
+    }
     // a 2x2 convolution of stride 2 is a 1x1 convolution of what was squeezed
     const [i, k] = size === 2 ? [4 * inputs, 1] : [inputs, size];
     return packed(w, bias === null ? null : part(bias, outputs), outputs, i, k);
@@ -73,24 +79,25 @@
     };
   }
 
-  const features = {
-    head: stored(model.features.head),
-    blocks: model.features.blocks.map((pair) => pair.map(stored)),
-    down: model.features.down.map(stored),
+  const everyConv = (part) => {
+    if (!Array.isArray(part)) return part;
+    return Array.isArray(part[0]) || !part.length ? part.map(everyConv) : stored(part);
   };
+  const features = Object.fromEntries(Object.entries(model.features).map(([name, part]) => [name, everyConv(part)]));
   let depth = 0;
   const layers = model.layers.map((layer) => {
     if (["subbands", "squeeze"].includes(layer.kind)) return { ...layer, level: depth++ };
     if (layer.kind === "linear") return { ...layer, level: depth, ...linear(layer) };
     if (!layer.net) return { ...layer, level: depth };
-    const net = { clip: layer.net.clip };
+    const net = { clip: layer.net.clip, act: ACTIVATIONS[layer.net.activation] };
     for (const name of ["y", "h", "middle", "last"])
       net[name] = layer.net[name] ? stored(layer.net[name]) : null;
     return { ...layer, level: depth, net };
   });
   const priors = layers.filter((layer) => layer.kind === "prior");
-  const scale = layers.find((layer) => layer.kind === "residual").scale;
-  const { bins } = layers.find((layer) => layer.kind === "dequantization");
+  const scale = layers.find((layer) => layer.kind === "residual")?.scale;
+  const [{ bins, noise: kindOfNoise }] = layers;
+  const finest = model.factor === 2 ? 1 : 0; // the level at the resolution of x
   const base = top;
 
   // out = activation(conv(m) + bias + add)
@@ -236,24 +243,53 @@
     if (engine.stopped()) throw new Error("stopped");
   }
 
-  // x: (positions, 3) grey levels; both sides multiples of multiple / 2
+  // x: (positions, 3) grey levels; both sides multiples of multiple / factor
   async function condition(x, height, width) {
-    const step = model.multiple / 2;
+    const step = model.multiple / model.factor;
     if (height % step || width % step || Math.min(height, width) < 4)
       throw new Error(`x of ${height}x${width}: both sides must be multiples of ${step}, from 4 on`);
     top = base;
     at = null;
     const levels = Array.from({ length: depth + 1 }, (_, l) => {
-      const [h, w] = [(2 * height) >> l, (2 * width) >> l];
-      return { height: h, width: w, count: h * w, terms: l ? allocate(h * w) : 0 };
+      const [h, w] = [(model.factor * height) >> l, (model.factor * width) >> l];
+      return { height: h, width: w, count: h * w, terms: l < finest ? 0 : allocate(h * w) };
     });
-    const one = levels[1];
     const here = { levels, z: [], h: [], parts: new Map() };
+    await { residual, unet }[features.kind](here, x, height, width);
+
+    // maps of every level, and scratch for the largest
+    const channels = Array(depth + 1).fill(0);
+    const most = { hidden: 0, out: 0, in: 0 };
+    for (const { kind, level, kept: k, channels: c, net } of layers) {
+      const { count } = levels[level];
+      if (kind === "linear" || kind === "binary") channels[level] = Math.max(channels[level], c);
+      if (kind === "prior") channels[level] = Math.max(channels[level], k + c);
+      if (!net) continue;
+      most.hidden = Math.max(most.hidden, count * (net.middle?.outputs ?? 0));
+      most.out = Math.max(most.out, count * (net.last ?? net.y ?? net.h).outputs);
+      most.in = Math.max(most.in, count * padded(net.y?.inputs ?? 0));
+    }
+    channels.forEach((c, l) => c && (here.z[l] = [map(levels[l], c), map(levels[l], c)]));
+    const floatsFor = { t: most.hidden, u: most.hidden, p: most.out, in: most.in, given: Math.max(most.hidden, most.out) };
+    here.scratch = Object.fromEntries(Object.entries(floatsFor).map(([name, count]) => [name, { at: allocate(count) }]));
+    here.eps = new Map(priors.map((layer) => [layer, allocate(levels[layer.level].count * layer.channels)]));
+    const total = layers.reduce((sum, { net, level }) =>
+      sum + (net?.h ? 4 * levels[level].count * net.h.outputs : 0), 0);
+    here.keeps = total <= mayKeep;
+    at = here;
+    return { bicubic: here.bicubic, bytes: top + (here.keeps ? total : 0) };
+  }
+
+  // the features of super-resolution: cnf.features.ResidualFeatures, and the bands of y
+  async function residual(here, x, height, width) {
+    const { levels } = here;
+    const one = levels[1];
     const [rows, columns] = [matricesOf(2 * height), matricesOf(2 * width)];
     here.rows = packed(rows.bands.values, null, 2 * height, 2 * height, 1);
     here.columns = packed(columns.bands.values, null, 2 * width, 2 * width, 1);
     here.rowsBack = packed(transposed(rows.bands).values, null, 2 * height, 2 * height, 1);
     here.columnsBack = packed(transposed(columns.bands).values, null, 2 * width, 2 * width, 1);
+    here.planes = [0, 1].map(() => allocate(3 * Math.max(2 * height * padded(2 * width), 2 * width * padded(2 * height))));
     const low = planes(x, height, width);
     const cubes = low.map((p) => both(rows.double, p, columns.double));
     here.bicubic = joined(cubes);
@@ -273,51 +309,77 @@
       for (let c = 0; c < 3; c++) {
         const t = Math.fround(x[3 * k + c]);
         s[k * seen.stride + c] = t / 256 - 0.5;
-        if (model.features.fractions) s[k * seen.stride + 3 + c] = 2 * Math.abs(t - even(t));
+        if (features.fractions) s[k * seen.stride + 3 + c] = 2 * Math.abs(t - even(t));
       }
     const hidden = map(one, width1);
     let [trunk, other] = [map(one, width1), map(one, width1)];
     convolve(features.head, seen, trunk);
     for (const [k, [first, second]] of features.blocks.entries()) {
       await breathe((k + 1) / (features.blocks.length + 2));
-      convolve(first, trunk, hidden, { act: activation });
+      convolve(first, trunk, hidden, { act: ACTIVATIONS[features.activation] });
       convolve(second, hidden, other, { add: trunk });
       [trunk, other] = [other, trunk];
     }
-    if (model.features.clip)
-      kernel.clip(trunk.at, trunk.stride, one.count, width1, model.features.clip, trunk.at, trunk.stride);
+    if (features.clip)
+      kernel.clip(trunk.at, trunk.stride, one.count, width1, features.clip, trunk.at, trunk.stride);
     here.h[1] = trunk;
     features.down.forEach((conv, k) => {
       const squeezed = map(levels[k + 2], conv.inputs);
       squeeze(here.h[k + 1], squeezed, conv.inputs / 4, 0);
       here.h[k + 2] = convolve(conv, squeezed, map(levels[k + 2], conv.outputs));
     });
-
-    // maps of every level, and scratch for the largest
-    const channels = Array(depth + 1).fill(0);
-    const most = { hidden: 8, out: 8, in: 8 };
-    for (const { kind, level, kept: k, channels: c, net } of layers) {
-      if (kind === "linear") channels[level] = Math.max(channels[level], c);
-      if (kind === "prior") channels[level] = Math.max(channels[level], k + c);
-      if (!net) continue;
-      most.hidden = Math.max(most.hidden, net.middle?.outputs ?? 0);
-      most.out = Math.max(most.out, (net.last ?? net.y ?? net.h).outputs);
-      most.in = Math.max(most.in, net.y?.inputs ?? 0);
-    }
-    for (let l = 1; l <= depth; l++) here.z[l] = [map(levels[l], channels[l]), map(levels[l], channels[l])];
-    here.scratch = { t: hidden.stride >= padded(most.hidden) ? hidden : map(one, most.hidden) };
-    here.scratch.u = map(one, most.hidden);
-    here.scratch.p = map(one, most.out);
-    here.scratch.clipped = map(one, most.in);
-    here.scratch.given = map(one, Math.max(most.hidden, most.out));
-    here.planes = [0, 1].map(() => allocate(3 * Math.max(2 * height * padded(2 * width), 2 * width * padded(2 * height))));
-    here.eps = new Map(priors.map((layer) => [layer, allocate(levels[layer.level].count * layer.channels)]));
-    const total = layers.reduce((sum, { net, level }) =>
-      sum + (net?.h ? 4 * levels[level].count * net.h.outputs : 0), 0);
-    here.keeps = total <= mayKeep;
-    at = here;
-    return { bicubic: here.bicubic, bytes: top + (here.keeps ? total : 0) };
   }
+
+  // the features of vessels: cnf.features.UNetFeatures
+  async function unet({ levels, h }, x, height, width) {
+    const { down, lift, up } = features;
+    const sizes = down.map((_, l) => levels[l] ??
+      { height: height >> l, width: width >> l, count: (height >> l) * (width >> l) });
+    const pairs = up.map(([first], l) => map(sizes[l], first.inputs)); // the skip, then what comes from below
+    let t = map(sizes[0], 3);
+    const seen = numbers(t);
+    for (let k = 0; k < x.length; k++) seen[Math.floor(k / 3) * t.stride + (k % 3)] = x[k] / 128 - 1;
+    let done = 0;
+    const twice = async ([first, second], into) => {
+      await breathe(done++ / (down.length + up.length));
+      const hidden = convolve(first, t, map(t.level, first.outputs), { act: 1 });
+      t = convolve(second, hidden, into, { act: 1 });
+    };
+    for (const [l, block] of down.entries()) {
+      if (l) t = pooled(t, map(sizes[l], block[0].inputs), block[0].inputs);
+      await twice(block, pairs[l] ?? map(sizes[l], block[1].outputs));
+    }
+    h[down.length - 1] = t;
+    for (let l = up.length - 1; l >= 0; l--) {
+      const c = up[l][0].inputs / 2;
+      repeated(convolve(lift[l], t, map(sizes[l + 1], lift[l].outputs)), pairs[l], c, c);
+      t = pairs[l];
+      await twice(up[l], map(sizes[l], up[l][1].outputs));
+      h[l] = t;
+    }
+  }
+  // the maximum of 2x2 blocks
+  function pooled(fine, coarse, channels) {
+    const [a, b] = [numbers(fine), numbers(coarse)];
+    const { height, width } = coarse.level;
+    const row = 2 * width * fine.stride;
+    for (let y = 0, to = 0; y < height; y++)
+      for (let x = 0; x < width; x++, to += coarse.stride)
+        for (let c = 0, k = 2 * y * row + 2 * x * fine.stride; c < channels; c++, k++)
+          b[to + c] = Math.max(a[k], a[k + fine.stride], a[k + row], a[k + row + fine.stride]);
+    return coarse;
+  }
+  // every position four times, as channels `from`, ... of the finer map
+  function repeated(coarse, fine, channels, from) {
+    const [a, b] = [numbers(coarse), numbers(fine)];
+    const { height, width } = fine.level;
+    for (let y = 0, to = from; y < height; y++)
+      for (let x = 0; x < width; x++, to += fine.stride) {
+        const k = ((y >> 1) * coarse.level.width + (x >> 1)) * coarse.stride;
+        for (let c = 0; c < channels; c++) b[to + c] = a[k + c];
+      }
+  }
+
   // to the nearest whole number, halves to the even one
   function even(t) {
     const low = Math.floor(t);
@@ -336,8 +398,8 @@
     const outputs = whole ? net.last.outputs : net.h.outputs;
     const out = at.keeps ? map(where, outputs) : on(where, given, outputs);
     if (whole) {
-      const one = convolve(net.h, h, on(where, t, net.h.outputs), { act: activation });
-      const two = convolve(net.middle, one, on(where, u, net.middle.outputs), { act: activation });
+      const one = convolve(net.h, h, on(where, t, net.h.outputs), { act: net.act });
+      const two = convolve(net.middle, one, on(where, u, net.middle.outputs), { act: net.act });
       convolve(net.last, two, out);
     } else convolve(net.h, h, out);
     if (at.keeps) at.parts.set(net, out);
@@ -349,7 +411,7 @@
     const where = at.levels[level];
     const add = net.h ? fromH(net, level) : null;
     if (!net.y) return add;
-    const { t, u, p, clipped } = at.scratch;
+    const { t, u, p, in: clipped } = at.scratch;
     let input = z;
     if (net.clip) {
       input = on(where, clipped, net.y.inputs);
@@ -357,8 +419,8 @@
       from = 0;
     }
     if (!net.middle) return convolve(net.y, input, on(where, p, net.y.outputs), { from, add });
-    const one = convolve(net.y, input, on(where, t, net.y.outputs), { from, add, act: activation });
-    const two = convolve(net.middle, one, on(where, u, net.middle.outputs), { act: activation });
+    const one = convolve(net.y, input, on(where, t, net.y.outputs), { from, add, act: net.act });
+    const two = convolve(net.middle, one, on(where, u, net.middle.outputs), { act: net.act });
     return convolve(net.last, two, on(where, p, net.last.outputs));
   }
 
@@ -399,11 +461,33 @@
   // which quarter of the bands channel 3 q + c of z holds: rows, columns
   const QUARTERS = [[0, 1], [1, 0], [1, 1], [0, 0]];
 
+  // labels to v by noise on their side of 1/2: see cnf/layers/binary.py
+  const softplus = (w) => Math.max(w, 0) + Math.log1p(Math.exp(-Math.abs(w)));
+  function halfLine(layer, y, u) {
+    const { channels: c, bound } = layer;
+    const [where, [z, labels]] = [at.levels[0], at.z[0]];
+    const { stride } = z;
+    const place = (n) => Math.floor(n / c) * stride + (n % c);
+    const sign = (n) => 2 * y[n] - 1;
+    let [v, given] = [numbers(z), numbers(labels)];
+    for (let n = 0; n < y.length; n++) [v[place(n)], given[place(n)]] = [u[n], sign(n)];
+    const p = parametersOf(layer, labels, 0);
+    kernel.couple(z.at, stride, where.count, c, p.at, p.stride, bound, 0, where.terms);
+    v = numbers(z); // memory may have grown
+    const terms = floats(where.terms, where.count);
+    for (let n = 0; n < y.length; n++) {
+      const w = v[place(n)];
+      const logPi = kindOfNoise === "gaussian" ? -0.5 * (u[n] ** 2 + Math.log(2 * Math.PI)) : -softplus(u[n]) - softplus(-u[n]);
+      terms[Math.floor(n / c)] -= softplus(-w) + logPi;
+      v[place(n)] = 0.5 + sign(n) * Math.max(softplus(w), 2 ** -23);
+    }
+  }
+
   function clearTerms() {
     at.levels.forEach(({ terms, count }) => terms && floats(terms, count).fill(0));
   }
 
-  // A sample: v of (positions, 3), in grey levels, not rounded. noise(count) gives standard normal
+  // A sample: v of (positions, channels), not rounded: in grey levels, or a vessel above 1/2. noise(count) gives standard normal
   // numbers, (positions, channels), for one prior after the other, the last first.
   async function sample(noise, temperature = 1) {
     const { levels, eps } = at;
@@ -431,6 +515,9 @@
       } else if (kind === "squeeze") {
         squeeze(at.z[level][0], at.z[level + 1][0], c / 4, 1);
         c /= 4;
+      } else if (kind === "binary") {
+        const z = numbers(pair[0]);
+        v = Float32Array.from({ length: where.count * c }, (_, n) => z[Math.floor(n / c) * pair[0].stride + (n % c)]);
       } else if (kind === "subbands") {
         const z = numbers(at.z[1][0]);
         const { stride } = at.z[1][0];
@@ -463,19 +550,24 @@
     kernel.couple(changed, z.stride, where.count, c, p.at, p.stride, bound, back, where.terms);
   }
 
-  // log p(y|x) under uniform noise u in [0, 1), both (positions, 3), y whole grey levels: bits per
-  // dimension, in all and at every position of x, {bits, map}
+  // log p(y|x) under one draw of noise u, both (positions, channels): bits per dimension, in all and at
+  // every position of x, {bits, map}. y: whole grey levels, u uniform in [0, 1); or labels 0 and 1, u
+  // standard normal or logistic, as the model has it.
   async function score(y, u) {
     const { levels, doubled } = at;
     clearTerms();
     let constant = 0;
-    let c = 12;
+    let c = 0;
     for (const [k, layer] of layers.entries()) {
       const { kind, level, channels, bound, forward, log_det, kept: keeps } = layer;
       const where = levels[level];
       await breathe(k / layers.length);
       const pair = at.z[level];
-      if (kind === "dequantization") constant -= 3 * where.count * Math.log(bins);
+      if (kind === "uniform") constant -= 3 * where.count * Math.log(bins);
+      else if (kind === "binary") {
+        c = channels;
+        halfLine(layer, y, u);
+      }
       else if (kind === "residual") constant += 3 * where.count * Math.log(scale);
       else if (kind === "subbands") {
         const { height, width } = where;
@@ -486,6 +578,7 @@
               out[row * wide + x] = scale * (v - doubled[colour][p]);
             }
         });
+        c = 12;
         const [z, { stride }, one] = [numbers(at.z[1][0]), at.z[1][0], levels[1]];
         for (let row = 0, p = 0; row < one.height; row++)
           for (let x = 0; x < one.width; x++, p++)
@@ -509,16 +602,14 @@
         c = keeps;
       }
     }
-    const { height, width, count } = levels[1];
+    const { height, width, count } = levels[finest];
     const spent = new Float64Array(count).fill(constant / count);
-    levels.forEach(({ terms, width: w, count: n }, l) => {
-      if (!l) return;
+    levels.slice(finest).forEach(({ terms, width: w, count: n }, l) => {
       const t = floats(terms, n);
       for (let row = 0, p = 0; row < height; row++)
-        for (let x = 0; x < width; x++, p++)
-          spent[p] += t[(row >> (l - 1)) * w + (x >> (l - 1))] / 4 ** (l - 1);
+        for (let x = 0; x < width; x++, p++) spent[p] += t[(row >> l) * w + (x >> l)] / 4 ** l;
     });
-    const bits = spent.map((t) => -t / (12 * LOG_2));
+    const bits = spent.map((t) => (-t * count) / (y.length * LOG_2));
     return { bits: bits.reduce((sum, t) => sum + t, 0) / count, map: bits };
   }
 
@@ -544,8 +635,8 @@
     };
   }
   // standard normal, by Box and Muller
-  function normal(seed) {
-    const draw = uniform(seed, 1);
+  function normal(seed, stream = 1) {
+    const draw = uniform(seed, stream);
     return (count) => {
       const u = draw(2 * Math.ceil(count / 2));
       for (let k = 0; k < u.length; k += 2) {
@@ -557,8 +648,15 @@
     };
   }
 
+  // what `score` spreads y by
+  function spreading(seed) {
+    if (kindOfNoise === "gaussian") return normal(seed, 2);
+    const draw = uniform(seed, 2);
+    return kindOfNoise === "logistic" ? (count) => draw(count).map((u) => Math.log(u / (1 - u))) : draw;
+  }
+
   const engine = {
-    condition, sample, score, halved, normal, uniform,
+    condition, sample, score, halved, normal, spreading,
     progress: () => {},
     stopped: () => false,
   };
@@ -580,7 +678,7 @@ LIVE.serve = function (makeEngine) {
     halved: (y, height, width) => engine.halved(y, height, width),
     condition: (x, height, width) => engine.condition(x, height, width),
     sample: (seed, temperature) => engine.sample(engine.normal(seed), temperature),
-    score: (y, seed) => engine.score(y, engine.uniform(seed, 2)(y.length)),
+    score: (y, seed) => engine.score(y, engine.spreading(seed)(y.length)),
   };
   self.onmessage = ({ data }) => {
     if (data.stop) return void (stopped = data.stop);
