@@ -259,7 +259,8 @@ def photographs() -> str:
     for name, (shows, terms, rows, columns) in PHOTOGRAPHS.items():
         cut = np.ascontiguousarray(photograph(name)[rows, columns])
         src = picture(cut, "PNG", optimize=True)
-        found.append({"name": name, "shows": shows, "terms": terms, "src": src})
+        note = f"Photograph of {shows}, {terms}."
+        found.append({"name": name, "shows": shows, "note": note, "src": src})
     return script("photographs", json.dumps(found, indent=0))
 
 
@@ -267,24 +268,24 @@ def eyes() -> str:
     """scikit-image's retina as `cnf sample vessels` shows it to the model, and generated eyes with
     their vessels; as WebP and PNG: no grey level changes."""
     found = []
-    for name, (shows, terms, x, y) in eyes_shown().items():
+    for name, (note, x, y) in eyes_shown().items():
         src = picture(x, "WEBP", lossless=True, quality=100, method=6)
         truth = None if y is None else picture(y, "PNG", optimize=True)
-        found.append({"name": name, "shows": shows, "terms": terms, "src": src, "truth": truth})
+        found.append({"name": name, "shows": note, "note": note, "src": src, "truth": truth})
     return script("eyes", json.dumps(found, indent=0))
 
 
-def eyes_shown() -> dict[str, tuple[str, str, np.ndarray, np.ndarray | None]]:
-    """{name: (what it shows, its terms, x uint8 (H,W,3), y bool (H,W) or None)}."""
+def eyes_shown() -> dict[str, tuple[str, np.ndarray, np.ndarray | None]]:
+    """{name: (what it shows, x uint8 (H,W,3), y bool (H,W) or None)}."""
     pixels, config = photograph("retina"), build.load(build.find("vessels")).config
     photo = Photograph(pixels, None, False, None, ())
     view = fundus_view.view(photo, config, Path("retina"))  # type: ignore[arg-type]
-    found = {"retina": ("a retina", "CC0", view.resized(pixels), None)}
+    found: dict[str, Any] = {"retina": ("Photograph of a retina, CC0.", view.resized(pixels), None)}
     for seed in EYES:
         eye = fundus.generate(seed, EYE_SIDE)
         x, y = eye.x.permute(1, 2, 0).numpy(), eye.y[0].numpy() > 0
-        found[f"eye-{seed}"] = ("a generated eye", f"seed {seed}", x, y)  # type: ignore[assignment]
-    return found  # type: ignore[return-value]
+        found[f"eye-{seed}"] = (f"A generated eye, seed {seed}: its vessels are known.", x, y)
+    return found
 
 
 def picture(pixels: np.ndarray, kind: str, **options: Any) -> str:

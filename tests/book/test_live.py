@@ -18,8 +18,15 @@ def value(name: str):
     return json.loads((live.OUT / name).read_text("utf-8").split(" = ", 1)[1].rstrip(";\n"))
 
 
-def test_the_exported_flow_is_that_of_results():
-    assert (live.OUT / "sr-model.mjs").read_text("utf-8") == live.exported(live.RUN)
+def picture(src: str) -> np.ndarray:
+    """The pixels of an address that holds its own file."""
+    return np.asarray(Image.open(BytesIO(base64.b64decode(src.split(",")[1]))))
+
+
+@pytest.mark.parametrize("name", live.RUNS)
+def test_the_exported_flow_is_that_of_results(name):
+    text = (live.OUT / f"{name}-model.mjs").read_text("utf-8")
+    assert (name, text) == live.exported(live.RUNS[name])
 
 
 def test_the_committed_kernel_says_the_source_it_was_made_from():
@@ -38,9 +45,17 @@ def test_the_committed_kernel_is_what_its_source_gives():
 def test_the_photographs_are_those_of_scikit_image():
     for found in value("photographs.mjs"):
         rows, columns = live.PHOTOGRAPHS[found["name"]][2:]
-        picture = Image.open(BytesIO(base64.b64decode(found["src"].split(",")[1])))
-        assert np.array_equal(np.asarray(picture), photograph(found["name"])[rows, columns])
+        assert np.array_equal(picture(found["src"]), photograph(found["name"])[rows, columns])
 
 
-def test_the_live_page_adds_at_most_three_megabytes():
-    assert sum(path.stat().st_size for path in live.OUT.iterdir()) < 3e6
+def test_the_eyes_are_those_of_the_package():
+    shown = live.eyes_shown()
+    for found in value("eyes.mjs"):
+        _, x, y = shown.pop(found["name"])
+        assert np.array_equal(picture(found["src"]), x)
+        assert y is None or np.array_equal(picture(found["truth"]), y)
+    assert not shown
+
+
+def test_the_live_pages_add_at_most_six_megabytes():
+    assert sum(path.stat().st_size for path in live.OUT.iterdir()) < 6e6
