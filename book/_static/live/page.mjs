@@ -101,7 +101,7 @@
     const frame = make(right, "div", { className: "live-frame" });
     const canvas = make(frame, "canvas", {}, { role: "img", "aria-label": "Sample" });
     const bar = make(frame, "div", { className: "live-bar" });
-    const legend = make(frame, "div", { className: "live-legend" });
+    const legend = make(frame, "div", { className: "live-legend is-empty" });
     const says = make(right, "p", { className: "live-says" });
     const status = make(right, "p", { className: "live-status" }, { role: "status" });
     const line = make(right, "div", { className: "live-line" });
@@ -224,8 +224,9 @@
     function write() {
       const { source } = page;
       if (!source) return;
-      link.write({ ...(source.name ? { [its.name]: source.name } : {}), left: x0, top: y0, side: sizes.value,
-        seed: Number(seed.value) + page.shown, view: views.value, ...its.state() });
+      const state = its.state();
+      link.write({ ...(source.name ? { [its.name]: source.name } : {}), left: x0, top: y0, side: sizes.value, ...state,
+        seed: state.seed ?? Number(seed.value) + page.shown, view: views.value });
     }
     function cut() {
       const side = extent();
@@ -288,7 +289,7 @@
       if (!page.job) return;
       legend.replaceChildren();
       const text = its.show(page.job);
-      legend.hidden = !legend.childNodes.length;
+      legend.classList.toggle("is-empty", !legend.childNodes.length);
       says.textContent = text;
       canvas.setAttribute("aria-label", text);
     }

@@ -168,10 +168,11 @@
       } });
     const under = choice(controls, { label: "Under the vessels", options: { photo: "the photograph", black: "nothing" },
       value: given.under === "black" ? "black" : "photo", onChange: () => (page.write(), page.show()) });
-    const starts = make(controls, "div", { className: "live-line" }, { role: "group", "aria-label": "Draw on" });
+    const starts = make(null, "div", { className: "live-line" }, { role: "group", "aria-label": "Draw on" });
     make(starts, "span", { textContent: "Draw on" });
     const names = { sample: "this sample", mask: "the threshold", truth: "the truth", nothing: "nothing" };
     const [, , onTruth] = Object.entries(names).map(([from, text]) => button(starts, text, () => begin(from, [])));
+    page.line.after(starts);
     const pen = make(null, "div", { className: "live-line live-pen", hidden: true });
     frame.after(pen);
     const kind = choice(pen, { label: "Pen", options: { add: "add", erase: "erase" }, value: "add" });
