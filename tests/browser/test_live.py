@@ -314,7 +314,7 @@ def test_a_reader_draws_from_disk_and_a_link_gives_the_same_picture(from_disk):
     rows, columns = live.PHOTOGRAPHS["coffee"][2:]
     y = torch.from_numpy(photograph("coffee")[rows, columns][12:140, 24:152].copy())
     y = y.permute(2, 0, 1)[None].float()
-    flow = build.load(ROOT / "results" / live.RUN / "weights.safetensors").eval()
+    flow = released("sr")
     with torch.no_grad():
         bits = flow.bits_per_dim(y, low_resolution(y, True), torch.Generator().manual_seed(0))
     shown = float(re.search(r"truth (\d\.\d\d)", says.inner_text())[1])
