@@ -95,6 +95,7 @@ def card(folder: Path, results: Path = RESULTS) -> str:
     model = build.load(folder / "weights.safetensors")
     config = model.config
     record = run_folder.read_record(folder, needed=False)
+    begun = record.get("start", {})  # a branch off a checkpoint began as the whole run did
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
@@ -109,7 +110,7 @@ def card(folder: Path, results: Path = RESULTS) -> str:
         sha256=run_folder.file_sha256(folder / "weights.safetensors"),
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
-        start=record.get("start", {}).get("run"),
+        start=None if "checkpoint" in begun else begun.get("run"),
         table=_scores(mine, config.experiment),
         rows=len(mine),
         worst=_worst(folder, TASKS[config.experiment].worst),

@@ -60,12 +60,15 @@ def needs(row: Row) -> str | None:
 
 def training(row: Row, results: Path = RESULTS) -> list[str]:
     """The commands that train the weights of a row, in their order; none for a reference, and where
-    the record of the run is not here."""
+    the record of the run is not here. A run that branched off a checkpoint is the one that had its
+    budget from the start."""
     record = {} if row.is_reference else run_folder.read_record(results / row.run, needed=False)
-    if "start" not in record:
-        return [record["command"]] if record.get("command") else []
+    if not (command := record.get("command")):
+        return []
+    if "start" not in record or "checkpoint" in record["start"]:
+        return [command.split(" --start ")[0]]
     begun = run_folder.read_record(results / record["start"]["run"])
-    return [begun["command"], record["command"]]
+    return [begun["command"], command]
 
 
 def text(found: Sequence[Row], results: Path = RESULTS) -> str:

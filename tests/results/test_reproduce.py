@@ -41,6 +41,8 @@ def test_every_committed_training_has_a_command_that_gives_its_configuration():
         assert (int(asked["--steps"]), int(asked["--seed"])) == (one.steps, one.seed)
     (first, then) = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-photos-s0"))
     assert "--preset cpu" in first and then.endswith("--start runs/sr-flow-cpu-s0")
+    (branch,) = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-wide-90min-s0"))
+    assert branch.endswith("--steps 18000 --seed 0")
 
 
 def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_belong():
