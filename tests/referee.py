@@ -21,8 +21,8 @@ from safetensors import safe_open
 KNOWN = {
     "kind": ["flow", "autoregressive"],
     "dequantization": ["uniform", "binary", None],
-    "scale": ["bounded", "additive"],
-    "prior_scale": ["bounded"],
+    "scale": ["bounded", "softplus", "additive"],
+    "prior_scale": ["bounded", "softplus"],
     "gain": [False],
     "lu": [False],
     "prior": ["conditional"],
@@ -176,7 +176,7 @@ class Flow:
         if self.model["scale"] == "additive":
             return np.zeros_like(out), out
         raw, shift = np.split(out, 2, axis=1)
-        return bounded(raw, self.model["max_log_scale"]), shift
+        return log_scale(raw, self.model["scale"], self.model["max_log_scale"]), shift
 
     def actnorm(self, v):
         """Each channel shifted and scaled: output and log-det."""
@@ -201,7 +201,7 @@ class Flow:
     def gaussian(self, z, given, h):
         """log N(z; mu, sigma) with mu and sigma from what is kept and the features."""
         mu, raw = np.split(self.net(f"layers.{self.number}.net", given, h), 2, axis=1)
-        log_sigma = bounded(raw, 6.0)
+        log_sigma = log_scale(raw, self.model["prior_scale"], 6.0)
         self.number += 1
         eps = (z - mu) / np.exp(log_sigma)
         return total_of(-0.5 * eps**2 - log_sigma - 0.5 * np.log(2 * np.pi))
@@ -344,6 +344,11 @@ def softplus(t):
 def bounded(raw, bound):
     """A log-scale that stays inside (-bound, bound)."""
     return bound * np.tanh(raw / bound)
+
+
+def log_scale(raw, kind, bound):
+    """The log of a scale: bounded, or that of softplus."""
+    return bounded(raw, bound) if kind == "bounded" else np.log(softplus(raw))
 
 
 def total_of(t):
