@@ -8,14 +8,11 @@ import axe_playwright_python
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "_build" / "screenshots"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 # What axe would look at a thousand times over: a formula is one letter of its colour (axe reads no
-# MathML anyway), a figure is one picture with a name, and of the code one piece of each kind
-# is left in its colour.
+# MathML anyway), and of the code one piece of each kind is left in its colour.
 ONCE = """
 () => {
     for (const formula of document.querySelectorAll('mjx-container'))
         formula.replaceChildren('x');
-    for (const figure of document.querySelectorAll('.drawn svg'))
-        figure.replaceChildren();
     const seen = new Set();
     for (const piece of document.querySelectorAll('.highlight span[class]'))
         if (seen.has(piece.className)) piece.replaceWith(...piece.childNodes);
