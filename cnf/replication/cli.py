@@ -25,7 +25,9 @@ def _options_of(module: str) -> object:
 
 
 def train(
-    experiment: Annotated[Literal["sr", "vessels"], tyro.conf.Positional],
+    experiment: Annotated[
+        Literal["sr", "vessels"] | None, tyro.conf.Positional, option("{sr,vessels}")
+    ] = None,
     model: Annotated[
         Literal["flow", "baseline", "autoregressive", "control"] | None,
         option("MODEL"),
@@ -48,7 +50,8 @@ def train(
     """Train a model. With no option: the smallest preset on embedded data, in seconds.
 
     Args:
-        experiment: sr (super-resolution) or vessels (retinal vessels).
+        experiment: sr (super-resolution) or vessels (retinal vessels); with --resume, that of the
+            run.
         model: flow (the default), baseline (factorised), autoregressive (vessels), or control.
         preset: smoke (the default), cpu, gpu or paper.
         overrides: one value, such as training.lr=1e-3 or data.train=drive; repeatable.
@@ -76,6 +79,7 @@ def train(
                 "--resume goes with none of --dry-run, --out and --start: leave those out"
             )
         stored = run_folder.read_config(resume)
+        experiment = experiment or stored.experiment
         if stored.experiment != experiment:
             raise ConfigError(f"{resume} is a run of {stored.experiment}, not of {experiment}")
         if model or preset or overrides:
@@ -84,6 +88,8 @@ def train(
             )
         if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
             steps, minutes = config.training.steps, config.training.minutes
+    elif experiment is None:
+        raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
         model, preset = model or "flow", preset or "smoke"
         config = load_config(experiment, model, preset, list(overrides))

@@ -102,6 +102,15 @@ def test_resume_of_the_other_experiment_is_one_line(capsys, run):
     assert "is a run of sr, not of vessels" in error_of(capsys, "train", "vessels", "--resume", run)
 
 
+def test_train_without_an_experiment_goes_on_with_that_of_the_folder(capsys, run):
+    assert cli.main(["train", "--resume", str(run), "--max-minutes", "1e-9"]) == 0
+    assert f"go on with --resume {run}" in capsys.readouterr().out
+
+
+def test_train_without_an_experiment_or_a_folder_is_one_line(capsys):
+    assert "train needs sr or vessels" in error_of(capsys, "train")
+
+
 def test_a_checkpoint_cut_short_is_one_line(capsys, run):
     content = (run / "last.pt").read_bytes()
     (run / "last.pt").write_bytes(content[:-100])
