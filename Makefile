@@ -91,8 +91,8 @@ live: $(STAMP) ## compile tools/live.c (by Zig) and write what the live pages ru
 	$(PY) -m pip install --quiet ziglang==0.13.0
 	$(PY) -m tools.live --kernel
 
-browser: $(STAMP) ## open every page of the built site in Chromium; screenshots in _build/screenshots
-	$(PY) -m pytest -q -n $(JOBS) tests/browser
+browser: $(STAMP) ## open every page of the built site in Chromium, some in Firefox too; screenshots in _build/screenshots
+	$(PY) -m pytest -q -rs -n $(JOBS) tests/browser
 
 clean: ## delete what was built, .venv included; runs/ and data/ stay
 	rm -rf $(VENV) _build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
