@@ -24,8 +24,8 @@ FIRST = """
 
 
 class Firefox:
-    """One tab, spoken to by WebDriver BiDi, which needs no driver. The connection lives in a thread:
-    Playwright's own event loop runs in this one."""
+    """One tab, spoken to by WebDriver BiDi, which needs no driver. The connection has a
+    thread to itself: in this one Playwright's event loop runs."""
 
     def __init__(self, address: str) -> None:
         self.wrong: list[str] = []

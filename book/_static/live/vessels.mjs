@@ -399,7 +399,7 @@
             text += `, most of them ${placeOf(found.map.map((t) => (found.change > 0 ? t : -t)), side)}`;
           text += ` ${draws}.`;
         }
-      } else if (playing && view === "sample" && scored.length) {
+      } else if (playing && view === "sample" && scored.length > 1) {
         const all = scored.map(bits);
         text = `${samples.length} samples, ${sample.seconds.toFixed(2)} s each. They cost ≤ ${whole(Math.min(...all))} to ${whole(Math.max(...all))} bits${other}.`;
       } else {
