@@ -9,7 +9,7 @@ def test_a_reader_finds_a_number_by_address_by_value_and_by_keyboard(browser, ur
     rows = results.read()
     wanted = results.one(rows, run="bicubic", data="set5", metric="psnr", protocol="standard")
     tab = browser.new_page(viewport={"width": 360, "height": 800})
-    tab.goto(f"{url}/{PAGE}?row={wanted.id}", wait_until="networkidle")
+    tab.goto(f"{url}/{PAGE}?row={wanted.id}")
     says, found = tab.locator(".finder-says"), tab.locator(".finder-list details")
     assert says.inner_text() == f"one row of {len(rows)}"
     assert found.evaluate("node => node.open")

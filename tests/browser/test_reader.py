@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = """
 chosen => [...document.querySelectorAll(chosen)]
@@ -35,7 +33,7 @@ FOCUSED = """
 def test_menu_opens_and_the_theme_switches_on_a_phone(browser, url):
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="light")
     tab = context.new_page()
-    tab.goto(f"{url}/index.html", wait_until="networkidle")
+    tab.goto(f"{url}/index.html")
     bibliography = tab.locator("dialog[open] a", has_text="Bibliography")
     assert bibliography.count() == 0
     tab.locator("button.primary-toggle").click()
@@ -56,36 +54,29 @@ def test_search_finds_log_det_where_it_is_derived(desktop):
     assert {"02-change-of-variables.html", "03-coupling-layers.html"} & set(found), found
 
 
-@pytest.mark.parametrize("way", ["click", "Enter", "Space"])
-def test_a_folded_solution_opens_and_closes(desktop, way):
+def test_folded_solutions_and_cells_open_by_click_and_by_keys(desktop):
     tab = desktop("03-coupling-layers.html")
-    solutions = tab.locator(".solution.dropdown")
+    solutions, cells = tab.locator(".solution.dropdown"), tab.locator("details.hide")
     assert solutions.count() == 3
-    solution = solutions.first
-    text, button = solution.locator("section p").first, solution.locator("button.toggle-button")
-    for expanded in (False, True, False):
-        assert text.is_visible() == expanded
-        assert button.get_attribute("aria-expanded") == str(expanded).lower()
+
+    def press(node, way):
         if way == "click":
-            button.click()
+            node.click()
         else:
-            button.focus()
+            node.focus()
             tab.keyboard.press(way)
-        tab.wait_for_timeout(300)  # it unfolds slowly
 
-
-@pytest.mark.parametrize("way", ["click", "Enter", "Space"])
-def test_a_folded_cell_opens(desktop, way):
-    tab = desktop("03-coupling-layers.html")
-    cell = tab.locator("details.hide").first
-    summary, code = cell.locator("summary"), cell.locator("pre").first
-    assert not code.is_visible()
-    if way == "click":
-        summary.click()
-    else:
-        summary.focus()
-        tab.keyboard.press(way)
-    assert code.is_visible()
+    for k, way in enumerate(["click", "Enter", "Space"]):
+        solution, cell = solutions.nth(k), cells.nth(k)
+        text, button = solution.locator("section p").first, solution.locator("button.toggle-button")
+        for state in ("hidden", "visible", "hidden"):
+            text.wait_for(state=state)  # it unfolds slowly
+            assert button.get_attribute("aria-expanded") == str(state == "visible").lower()
+            press(button, way)
+        code = cell.locator("pre").first
+        assert not code.is_visible()
+        press(cell.locator("summary"), way)
+        assert code.is_visible()
 
 
 def test_the_keyboard_reaches_everything_in_order_and_one_sees_where_it_is(desktop):
@@ -168,7 +159,7 @@ def test_a_reader_sets_the_temperature_by_keyboard_and_by_pointer(desktop):
 
 def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})
-    tab.goto(f"{url}/02-change-of-variables.html", wait_until="networkidle")
+    tab.goto(f"{url}/02-change-of-variables.html")
     line = tab.locator('[data-widget="line"]')
     says = line.locator(".widget-says")
     assert "s = 2.00, t = 0.00." in says.inner_text()
@@ -194,7 +185,7 @@ def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     assert re.search(r"s = −(1\.9|2\.0)\d, t = .?0\.0\d\.", says.inner_text())
     assert "Shaded mass: 0.34 in z, 0.34 in y." in says.inner_text()
 
-    tab.goto(f"{url}/03-coupling-layers.html", wait_until="networkidle")
+    tab.goto(f"{url}/03-coupling-layers.html")
     plane = tab.locator('[data-widget="plane"]')
     plane.locator("button", has_text="identity").click()
     assert "Area 0.25 of z, 0.25 of y;" in plane.locator(".widget-says").inner_text()
@@ -205,11 +196,11 @@ def test_a_reader_without_scripts_sees_still_pictures(browser, url):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     for page, name in (("02-change-of-variables", "line"), ("04-multi-scale", "scales")):
-        tab.goto(f"{url}/{page}.html", wait_until="networkidle")
+        tab.goto(f"{url}/{page}.html")
         picture = tab.locator(f'[data-widget="{name}"] img')
         assert picture.bounding_box()["height"] > 100
         assert tab.request.get(f"{url}/_static/stills/{name}.svg").ok
-    tab.goto(f"{url}/15-samples-and-temperature.html", wait_until="networkidle")
+    tab.goto(f"{url}/15-samples-and-temperature.html")
     assert tab.locator('[data-widget="temperature"] img').bounding_box()["height"] > 200
     assert tab.request.get(f"{url}/_static/temperature.png").ok
     context.close()

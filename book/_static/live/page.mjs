@@ -136,6 +136,11 @@
         return answer;
       },
       chart: (...of) => chart(axis, ...of),
+      scale(low, colours, high) { // a legend: colours from low to high
+        make(legend, "span", { textContent: low });
+        make(legend, "i").style.background = colours;
+        make(legend, "span", { textContent: high });
+      },
       place, restart, write, show,
     };
     let flow = null;
@@ -369,9 +374,9 @@
           const thumb = button(thumbs, "", choose);
           thumb.dataset.name = name;
           make(thumb, "img", { src, alt: shows });
-          if (name === (given[its.name] ?? its.first)) choose();
         }
-        if (!pictures.some(({ name }) => name === (given[its.name] ?? its.first))) thumbs.firstChild.click();
+        const of = (name) => thumbs.querySelector(`[data-name="${CSS.escape(name)}"]`);
+        (of(given[its.name] ?? "") ?? of(its.first)).click();
         await flow.begun;
         another.disabled = false;
       } catch (problem) {

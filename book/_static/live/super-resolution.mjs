@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { make, slider, choice, paint, heat, heatBar, start } = window.WIDGETS;
+  const { slider, choice, paint, heat, heatBar, start } = window.WIDGETS;
   const MOST = { deviation: [24, "grey levels"], bits: [5, "bits per dimension"] }; // where the colours end
   const SAYS = {
     sample: "One sample: one of many pictures that fit the small one.",
@@ -41,7 +41,7 @@
       },
       show,
     });
-    const { canvas, legend, given } = page;
+    const { canvas, given } = page;
     const tau = slider(page.controls, { label: "temperature", min: 0, max: 1.2, step: 0.1, value: page.number("tau", 0.8),
       says: (t) => t.toFixed(1), onInput: () => page.restart() });
     const modes = choice(page.settings, { label: "The model is given the square", options: { halve: "halved", double: "as it is" },
@@ -61,11 +61,7 @@
           sum + Math.max(0, job.squares[3 * k + c] / n - (job.sum[3 * k + c] / n) ** 2), 0) / 3) / most[0]));
       else if (of?.score) paint(canvas, side / 2, side / 2, (k) => heat(of.score.map[k] / most[0]));
       else grey({ bicubic: job.bicubic, truth: (job.truth ?? sample)?.y }[view] ?? sample.y);
-      if (most) {
-        make(legend, "span", { textContent: "0" });
-        make(legend, "i").style.background = heatBar;
-        make(legend, "span", { textContent: most.join(" ") });
-      }
+      if (most) page.scale("0", heatBar, most.join(" "));
       if (sample) describe(job, sample);
       return SAYS[view];
     }

@@ -78,7 +78,8 @@
     map.forEach((t, k) => (out[Math.floor(k / side / BLOCK) * n + Math.floor((k % side) / BLOCK)] += t));
     return out;
   }
-  const places = ["top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right"];
+  const places = ["at the top left", "at the top", "at the top right", "on the left", "in the middle", "on the right",
+    "at the bottom left", "at the bottom", "at the bottom right"];
   function placeOf(map, side) {
     const found = new Array(9).fill(0);
     map.forEach((t, k) => (found[3 * Math.floor((3 * k) / side / side) + Math.floor((3 * (k % side)) / side)] += t));
@@ -341,11 +342,6 @@
         make(legend, "i", { className: "key" }).style.background = `rgb(${colour})`;
         make(legend, "span", { textContent: names[k] });
       });
-      const scale = (low, colours, high) => {
-        make(legend, "span", { textContent: low });
-        make(legend, "i").style.background = colours;
-        make(legend, "span", { textContent: high });
-      };
       const found = drawing && weighed(job);
       if (view === "photograph") paint(canvas, side, side, (k) => [0, 1, 2].map((c) => x[3 * k + c]));
       else if (view === "sample") vessels(sample.y);
@@ -359,15 +355,15 @@
       } else if (view === "marginal" || view === "deviation") {
         const p = marginal(job);
         paint(canvas, side, side, (k) => heat(view === "marginal" ? p[k] : 2 * Math.sqrt(p[k] * (1 - p[k]))));
-        scale("0", heatBar, view === "marginal" ? "1" : "0.5");
+        page.scale("0", heatBar, view === "marginal" ? "1" : "0.5");
       } else if (view === "bits") {
         const spent = blocks(sample.score?.map ?? [], side);
         paint(canvas, side / BLOCK, side / BLOCK, (k) => heat(spent[k] / MOST.bits));
-        scale("0", heatBar, `${MOST.bits} bits a block`);
+        page.scale("0", heatBar, `${MOST.bits} bits a block`);
       } else {
         const spent = blocks(found?.map ?? [], side);
         paint(canvas, side / BLOCK, side / BLOCK, (k) => (spent[k] > 0 ? ORANGE : BLUE).map((c) => c * Math.min(1, Math.abs(spent[k]) / MOST.change)));
-        scale(`${MOST.change} fewer`, `linear-gradient(to right, rgb(${BLUE}), #000, rgb(${ORANGE}))`, `${MOST.change} more bits a block`);
+        page.scale(`${MOST.change} fewer`, `linear-gradient(to right, rgb(${BLUE}), #000, rgb(${ORANGE}))`, `${MOST.change} more bits a block`);
       }
       if (sample) describe(job, view, found);
       return SAYS[view];
