@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -71,6 +72,19 @@ class Firefox:
         return json.loads(answer["result"].get("value", "null"))
 
 
+def start(command):
+    """A running browser, and the address at which it listens."""
+    process, said = subprocess.Popen(command, stderr=subprocess.PIPE, text=True), []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"listening on (ws://\S+)", line):
+            # a full pipe would block it
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return process, found[1]
+    code = process.wait(30)
+    pytest.fail(f"{command[0]} ended at once, with exit code {code}: {''.join(said)[-2000:]}")
+
+
 @pytest.fixture(scope="module")
 def firefox(tmp_path_factory):
     names = [os.environ.get("FIREFOX"), "firefox-esr", "firefox"]
@@ -80,15 +94,19 @@ def firefox(tmp_path_factory):
     profile = tmp_path_factory.mktemp("profile")
     command = [path, "--headless", "--no-remote", "--offline", "--profile", profile]
     command += ["--remote-debugging-port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process, address = start(command)
     try:
-        says = (re.search(r"listening on (ws://\S+)", line) for line in process.stderr)
-        address = next(found[1] for found in says if found)
-        threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would block
         yield Firefox(f"{address}/session")
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_browser_that_ends_at_once_is_named_with_what_it_said():
+    command = [sys.executable, "-c", "raise SystemExit('no display here')"]
+    with pytest.raises(pytest.fail.Exception, match="exit code 1: no display here") as failure:
+        start(command)
+    assert sys.executable in str(failure.value)
 
 
 @pytest.mark.parametrize(
