@@ -1,8 +1,9 @@
 """How long a page takes: to read, under its title, and to run, there and in one table.
 
 Reading time is counted in words as the site is built: running text, captions and the code that is
-not folded, without solutions and outputs; an equation counts as twenty words. Run times are those
-that `make times` kept; the directive `{run-times}` makes the table of them.
+not folded, without solutions and outputs; an equation counts as twenty words. A lesson, which takes
+longer than its words, states its own time instead. Run times are those that `make times` kept; the
+directive `{run-times}` makes the table of them.
 """
 
 import json
@@ -45,7 +46,8 @@ def recorded(app: Sphinx) -> dict[str, Any]:
 
 
 def add_line(app: Sphinx, doctree: nodes.document) -> None:
-    """About N minutes to read, M s to run: under the title."""
+    """About N minutes to read, M s to run: under the title. Not the first where the page says what
+    it **Takes**."""
     docname = app.env.docname
     title = next(iter(doctree.findall(nodes.title)), None)
     count = words(doctree)
@@ -53,13 +55,15 @@ def add_line(app: Sphinx, doctree: nodes.document) -> None:
         return
     minutes = max(1, round(count / WORDS_A_MINUTE))
     line = nodes.paragraph(classes=["reading-time"])
-    line += nodes.Text(f"About {minutes} minute{'s' if minutes > 1 else ''} to read")
+    if all(strong.astext() != "Takes" for strong in doctree.findall(nodes.strong)):
+        line += nodes.Text(f"About {minutes} minute{'s' if minutes > 1 else ''} to read")
     known = {entry["page"]: entry["seconds"] for entry in recorded(app)["pages"]}
     if docname in known:
         uri = app.builder.get_relative_uri(docname, PAGE)
         link = nodes.reference("", f"{known[docname]:.0f} s to run", internal=True, refuri=uri)
-        line += [nodes.Text(", "), link]
-    title.parent.insert(title.parent.index(title) + 1, line)
+        line += [nodes.Text(", "), link] if len(line) else [nodes.Text("The code takes "), link]
+    if len(line):
+        title.parent.insert(title.parent.index(title) + 1, line)
 
 
 class RunTimes(SphinxDirective):

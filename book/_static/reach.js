@@ -4,7 +4,7 @@
   "use strict";
 
   const BOXES = ['mjx-container[display="true"]', "div.math", ".cell_output"];
-  BOXES.push(".pst-scrollable-table-container");
+  BOXES.push(".pst-scrollable-table-container", "figure.lettered");
   const chosen = BOXES.map((box) => `.bd-article ${box}`).join();
 
   function mark() {
