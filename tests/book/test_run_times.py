@@ -1,6 +1,7 @@
 """The book keeps to its budgets of time: on the times that `make times` kept."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
@@ -48,3 +49,16 @@ def test_reading_time_counts_what_one_reads_from_top_to_bottom():
     page += nodes.container("", nodes.literal_block("", "0.123 0.456"), classes=["cell_output"])
     page += solution_node("", nodes.paragraph("", "an answer"))
     assert times.words(page) == 6 + times.WORDS_OF_AN_EQUATION
+
+
+def test_lesson_that_states_its_time_has_no_other(monkeypatch):
+    monkeypatch.setattr(times, "recorded", lambda app: {"pages": []})
+    app = SimpleNamespace(env=SimpleNamespace(docname="a-lesson"))
+    for stated, said in (("Takes", []), ("Uses", ["About 1 minute to read"])):
+        page, section = nodes.document(None, None), nodes.section()
+        section += [nodes.title("", "A lesson"), nodes.paragraph("", "word " * 200)]
+        section += nodes.paragraph("", "", nodes.strong("", stated), nodes.Text(" 40 minutes."))
+        page += section
+        times.add_line(app, page)
+        lines = [p for p in page.findall(nodes.paragraph) if "reading-time" in p["classes"]]
+        assert [line.astext() for line in lines] == said
