@@ -112,14 +112,11 @@ def test_every_figure_has_a_caption_and_a_text_for_those_who_do_not_see_it(twin)
             assert settings.get("image", {}).get("alt", "").strip(), cell.source
 
 
-WIDE_ALONE = {"fig-multiscale-map"}  # a diagram, which scrolls on a phone
-
-
-def test_every_other_figure_has_a_drawing_for_phones(twin):
+def test_every_figure_has_a_drawing_for_phones(twin):
     for cell in code_cells(twin):
         for svg in (output.get("data", {}).get("image/svg+xml") for output in cell.outputs):
             name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-            assert svg is None or ('class="phone"' in svg) == (name not in WIDE_ALONE), name
+            assert svg is None or 'class="phone"' in svg, name
 
 
 def test_figures_hold_no_metadata(twin):
