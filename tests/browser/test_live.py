@@ -263,6 +263,12 @@ PIXELS = """() => {
     const canvas = document.querySelector('.live-frame canvas');
     return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
 }"""
+DROP_TEXT = """() => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.setData('text/plain', 'a picture of another page');
+    const options = { dataTransfer, bubbles: true, cancelable: true };
+    document.body.dispatchEvent(new DragEvent('drop', options));
+}"""
 DOTS = "(n) => document.querySelectorAll('.live-axis .dot').length >= n"
 
 
@@ -322,7 +328,7 @@ def test_a_reader_draws_from_disk_and_a_link_gives_the_same_picture(from_disk):
     assert abs(shown - bits.item()) < 0.02
 
 
-def test_a_reader_uses_keys_and_pictures_of_their_own(from_disk):
+def test_a_reader_uses_keys_and_pictures_of_their_own(from_disk, tmp_path):
     tab = from_disk("#side=128&left=40&top=40")
     tab.get_by_role("application").focus()
     tab.keyboard.press("ArrowRight")
@@ -344,6 +350,15 @@ def test_a_reader_uses_keys_and_pictures_of_their_own(from_disk):
     ]:
         give.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
         alert.filter(has_text=says).wait_for()
+    tab.evaluate(DROP_TEXT)
+    alert.filter(has_text="That is not a file").wait_for()
+    cat = Image.fromarray(photograph("chelsea"))
+    for name, size in (("strip", (4000, 60)), ("wide", (1536, 1024))):
+        cat.resize(size).save(tmp_path / f"{name}.png")
+    give.set_input_files(tmp_path / "strip.png")
+    alert.filter(has_text="4000 by 60 pixels is too narrow for its length").wait_for()
+    give.set_input_files(tmp_path / "wide.png")
+    tab.wait_for_function("location.hash.startsWith('#left=320&top=192&side=128')")  # its middle
     give.set_input_files(ROOT / "book/_static/front/cat-x.png")
     tab.locator(".live-note").filter(has_text="Your picture.").wait_for()
     assert not alert.is_visible()
@@ -432,12 +447,12 @@ def test_a_reader_opens_an_eye_of_their_own(from_disk, tmp_path):
     give, alert = tab.locator(".file input").first, tab.get_by_role("alert")
     retina, small, cat = (tmp_path / f"{n}.png" for n in ("retina", "small", "cat"))
     Image.fromarray(photograph("retina")).save(retina)
-    Image.fromarray(photograph("retina")).resize((30, 30)).save(small)
+    Image.fromarray(photograph("retina")).resize((60, 60)).save(small)
     Image.fromarray(photograph("chelsea")).save(cat)
     (tmp_path / "a.png").write_bytes(b"nothing")
     for file, says in [
         (tmp_path / "a.png", "a.png is not a picture"),
-        (small, "30 by 30 pixels is too small"),
+        (small, "60 by 60 pixels is too small: at least 64 a side"),
     ]:
         give.set_input_files(file)
         alert.filter(has_text=says).wait_for()

@@ -5,7 +5,7 @@
 //   name: the key of a picture in the link
 //   sides, side: pixels a side of y, and which at first; extent(side): then of the square on the photograph
 //   views, says: of what is shown; names and sentences
-//   longest, fitted(canvas): a reader's picture is made smaller, then {canvas, note} of it
+//   longest, least, fitted(canvas): sides of a reader's picture, which is made smaller; then {canvas, note} of it
 //   prepare(cut, ask): of a square {side, values} the job: {side, x, ...}, truth: {y} if it is known
 //   temperature(), labels(v), gather(job, one)
 //   conditioned(job, result), came(job), moved(), next(): events;  mayHold(): whether the picture may be held
@@ -38,7 +38,7 @@
     }
     return from;
   }
-  async function opened(file, longest) {
+  async function opened(file, longest, least) {
     const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 5).arrayBuffer()));
     if (head === "%PDF-") throw new Error("This is a PDF. Save the page you mean as a picture, or take a screenshot.");
     const name = file.name || "what you gave";
@@ -47,10 +47,11 @@
     });
     const [width, height] = [picture.width, picture.height];
     if (width * height > 1e8) throw new Error(`${width} by ${height} pixels is too large: at most 100 megapixels.`);
-    if (Math.min(width, height) < 32) throw new Error(`${width} by ${height} pixels is too small: at least 32 a side.`);
+    if (Math.min(width, height) < least) throw new Error(`${width} by ${height} pixels is too small: at least ${least} a side.`);
     const note = head.startsWith("GIF8") ? "Only the first picture of a GIF is used. " : "";
     const scale = Math.min(1, longest / Math.max(width, height));
     const [w, h] = [width, height].map((side) => Math.round(side * scale));
+    if (Math.min(w, h) < least) throw new Error(`${width} by ${height} pixels is too narrow for its length: crop it first.`);
     return { canvas: resized(picture, w, h),
       note: note + (scale < 1 ? `Made smaller, from ${width} by ${height} to ${w} by ${h}. ` : "") };
   }
@@ -332,8 +333,9 @@
       fail("");
       note.textContent = "Opening ...";
       try {
-        const { canvas: picture, note: text } = await opened(file, its.longest);
+        const { canvas: picture, note: text } = await opened(file, its.longest, its.least);
         const fitted = its.fitted?.(picture) ?? { canvas: picture, note: "" };
+        [x0, y0] = [fitted.canvas.width, fitted.canvas.height].map((side) => (side - its.extent(Number(sizes.value))) / 2);
         await take({ canvas: fitted.canvas, name: "", note: `Your picture. ${text}${fitted.note}` });
       } catch (problem) {
         note.textContent = page.source?.note ?? "";
@@ -347,10 +349,13 @@
       input.addEventListener("change", () => own(input.files[0]).then(() => (input.value = "")));
     }
     make(files, "span", { className: "hint", textContent: "or drop or paste one" });
-    root.addEventListener("dragover", (event) => event.preventDefault());
-    root.addEventListener("drop", (event) => {
+    // on all of the page: a browser would leave it for a file that misses
+    document.addEventListener("dragover", (event) => event.preventDefault());
+    document.addEventListener("drop", (event) => {
       event.preventDefault();
-      own(event.dataTransfer.files[0] ?? null);
+      const [file] = event.dataTransfer.files;
+      if (file) own(file);
+      else fail("That is not a file: save the picture first, then drop the file.");
     });
     document.addEventListener("paste", (event) => own(event.clipboardData.files[0]));
 

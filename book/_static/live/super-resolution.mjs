@@ -17,7 +17,7 @@
   function build(root) {
     const page = window.LIVE.page(root, {
       model: "sr", pictures: "photographs", first: "chelsea", name: "photo", held: "bicubic",
-      sides: [128, 192, 256], side: 192, left: 8, top: 20, longest: 768,
+      sides: [128, 192, 256], side: 192, left: 8, top: 20, longest: 768, least: 32,
       views: { sample: "sample", bits: "its bits", mean: "mean", deviation: "deviation",
         bicubic: "bicubic", truth: "truth", truthBits: "truth's bits" },
       extent: (side) => (modes.value === "double" ? side / 2 : side),

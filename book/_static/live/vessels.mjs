@@ -118,7 +118,7 @@
     let asked = 0;
     const page = window.LIVE.page(root, {
       model: "vessels", pictures: "eyes", first: "retina", name: "eye", held: "photograph",
-      sides: [128, 192, 256], side: 192, left: 150, top: 170, longest: 1536, fitted,
+      sides: [128, 192, 256], side: 192, left: 150, top: 170, longest: 1536, least: 64, fitted,
       views: { sample: "sample", bits: "its bits", marginal: "marginal", deviation: "deviation",
         mask: "threshold", truth: "truth", drawing: "drawing", change: "its change" },
       extent: (side) => side,
