@@ -395,6 +395,8 @@ def export(run: str, out: Path) -> list[str]:
 
     run: as for `cnf.load`. Raises ConfigError, CheckpointError.
     """
+    if out.is_dir() or out.suffix != ".onnx":
+        raise ConfigError(f"--out {out}: give a file whose name ends in .onnx, such as model.onnx")
     for module in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(module) is None:
             raise ConfigError(f"{module} is missing: {REMEDY}")
@@ -403,7 +405,10 @@ def export(run: str, out: Path) -> list[str]:
     parts = graphs(model)
     if "sample" not in parts:
         lines.append("log-prob only: samples of this model are drawn label after label")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out.parent} cannot be made: {error.strerror}") from error
     for name, graph in parts.items():
         path = out.with_name(f"{out.stem}-{name}.onnx")
         write(graph, path, about(weights, model) | {"graph": name})

@@ -186,6 +186,14 @@ def test_missing_package_and_two_places_are_one_line(monkeypatch, capsys):
     assert len(told) == 2 and "pip install 'cnf[export]'" in told[1]
 
 
+@pytest.mark.parametrize("name", ["", "model.pt", "v1.2", "file/model.onnx"])
+def test_a_place_that_takes_no_graphs_is_one_line(tmp_path, capsys, name):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["export", "vessels-baseline", "--out", str(tmp_path / name)]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: ") and str((tmp_path / name).parent) in told
+
+
 def test_hub_folder_is_whole(monkeypatch, tmp_path):
     def written(run, out):
         out.parent.mkdir(parents=True)
