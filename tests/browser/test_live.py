@@ -315,6 +315,8 @@ def test_a_reader_draws_from_disk_and_a_link_gives_the_same_picture(from_disk):
     again = from_disk(tab.evaluate("location.hash"))
     assert again.locator(".live-status").inner_text().startswith("Seed 8, ")
     assert again.evaluate(PICTURE) == second
+    again.evaluate("location.hash = location.hash.replace('seed=8', 'seed=5.2')")  # a second link
+    again.locator(".live-status").filter(has_text="Seed 5, ").wait_for()
 
     # the truth in bits, by the package, with the noise of the page
     rows, columns = live.PHOTOGRAPHS["coffee"][2:]

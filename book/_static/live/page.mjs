@@ -114,7 +114,9 @@
     const controls = make(right, "div", { className: "live-controls" });
     const seedLine = make(right, "div", { className: "live-line live-seed" });
     make(seedLine, "label", { htmlFor: "live-seed", textContent: "seed" });
-    const seed = make(seedLine, "input", { type: "number", id: "live-seed", min: 0, max: 999999, step: 1, value: number("seed", 1) });
+    const seed = make(seedLine, "input", { type: "number", id: "live-seed", min: 0, max: 999999, step: 1 });
+    const seedOf = (text) => Math.min(Math.max(Math.round(Number(text)) || 0, 0), 999999);
+    seed.value = seedOf(number("seed", 1));
     const copy = button(seedLine, "Copy a link", () => copyLink());
     const named = Object.fromEntries(its.sides.map((side) => [side, side]));
     const sizes = choice(settings, { label: "Pixels a side", options: named,
@@ -316,13 +318,15 @@
     hold.addEventListener("keyup", press(false));
     hold.addEventListener("blur", press(false));
     seed.addEventListener("change", () => {
-      seed.value = Math.min(Math.max(Math.round(Number(seed.value)) || 0, 0), 999999);
+      seed.value = seedOf(seed.value);
       restart();
     });
+    // a link that is opened where the page is open; its own changes of the address tell nobody
+    window.addEventListener("hashchange", () => location.hash.includes("=") && location.reload());
     async function copyLink() {
       write();
-      await navigator.clipboard?.writeText(location.href).catch(() => {});
-      copy.textContent = page.source.name ? "Copied" : "Copied, without your picture";
+      const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+      copy.textContent = (copied ? "Copied" : "See the address bar") + (page.source.name ? "" : ", without your picture");
       setTimeout(() => (copy.textContent = "Copy a link"), 2000);
     }
 
