@@ -336,8 +336,8 @@
     const svg = ui.picture(360, 392, "Above, the density of the noise and one draw of it. Below, the half-line of the label: " +
       "the density q of v, a curve, and the posterior of the model, shaded.");
     const above = axes(svg, { x: [-6, 6], y: [0, 0.3], box: [10, 24, 340, 76], ticks: [-4, -2, 0, 2, 4], title: "noise \u03b5, logistic" });
-    const below = axes(svg, { x: [-4, 5], y: [0, 1.1], box: [10, 206, 340, 134], ticks: [-3, -2, -1, 0, 1, 2, 3, 4], name: "v" });
-    draw(svg, "text", { x: 10, y: 176 }, "q (curve), p(v|y, x) (shaded)");
+    const below = axes(svg, { x: [-4, 5], y: [0, 1.1], box: [10, 206, 340, 134], ticks: [-3, -2, -1, 0, 1, 2, 3, 4],
+      name: "v, with q (curve) and p(v|y, x) (shaded)" });
     const area = draw(svg, "path", { class: "area" });
     const way = draw(svg, "path", { class: "dashed" });
     draw(svg, "path", { d: path([[below.X(0.5), 190], [below.X(0.5), 340]]), class: "map" });
