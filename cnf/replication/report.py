@@ -123,6 +123,8 @@ def hub_card(folder: Path, results: Path = RESULTS) -> str:
     config = build.load(folder / "weights.safetensors").config
     free = catalogue.terms(config.data.train) == [catalogue.FREE]
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
+    titles = {METRICS[row.metric].title for row in mine if row.metric in METRICS}
+    names = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")  # of many more
     head = {
         "license": "mit" if free else "other",
         **({} if free else {"license_name": "terms-of-the-training-data"}),
@@ -132,7 +134,7 @@ def hub_card(folder: Path, results: Path = RESULTS) -> str:
         ],
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.experiment],
         "datasets": config.data.train.split("+"),
-        "metrics": sorted({METRICS[row.metric].title for row in mine if row.metric in METRICS}),
+        "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{card(folder, results)}"
 

@@ -207,6 +207,6 @@ def test_hub_folder_is_whole(monkeypatch, tmp_path):
     _, head, card = (tmp_path / "hub/README.md").read_text("utf-8").split("---\n", 2)
     said = yaml.safe_load(head)
     assert said["license"] == "other" and said["datasets"] == ["tinyimagenet32"]
-    assert "bits/dim" in said["metrics"] and "onnx" in said["tags"]
+    assert said["metrics"] == ["bits/dim", "PSNR", "SSIM"] and "onnx" in said["tags"]
     assert card.strip().startswith("# sr-baseline-cpu-s0")
     assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["experiment"] == "sr"
