@@ -426,6 +426,13 @@ def _is_flow(model: ConditionalModel) -> bool:
 # -- a folder for a model hub ----------------------------------------------------------------------
 
 
+FILES = {
+    build.WEIGHTS: "the weights; `cnf.load` takes this folder",
+    "model-sample.onnx": "x, eps, temperature to y, v: a sample from given noise",
+    "model-log-prob.onnx": "x, y, noise to log_prob",
+}
+
+
 def hub(run: str, folder: Path) -> list[str]:
     """Write a folder that can be uploaded as it is: weights, config.json, the graphs, and the model
     card as README.md under the head that hubs read."""
@@ -437,5 +444,8 @@ def hub(run: str, folder: Path) -> list[str]:
     lines = export(run, folder / "model.onnx")
     for name in (build.WEIGHTS, "config.json"):
         shutil.copyfile(weights.parent / name, folder / name)
-    (folder / "README.md").write_text(report.hub_card(weights.parent), "utf-8")
+    files = [f"- `{name}`: {what}." for name, what in FILES.items() if (folder / name).exists()]
+    note = "Graphs need neither PyTorch nor `cnf`; their metadata say shapes, noise and units."
+    card = [report.hub_card(weights.parent).rstrip(), "", "## Files", "", *files, "", note, ""]
+    (folder / "README.md").write_text("\n".join(card), "utf-8")
     return [*lines, *(str(folder / name) for name in (build.WEIGHTS, "config.json", "README.md"))]

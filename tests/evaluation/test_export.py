@@ -197,16 +197,18 @@ def test_a_place_that_takes_no_graphs_is_one_line(tmp_path, capsys, name):
 def test_hub_folder_is_whole(monkeypatch, tmp_path):
     def written(run, out):
         out.parent.mkdir(parents=True)
+        (out.parent / "model-sample.onnx").touch()
         return [str(out)]
 
     monkeypatch.setattr(export, "export", written)
     export.hub("sr-baseline-cpu-s0", tmp_path / "hub")
     assert {p.name for p in (tmp_path / "hub").iterdir()} == {
-        *("README.md", "config.json", "weights.safetensors")
+        *("README.md", "config.json", "weights.safetensors", "model-sample.onnx")
     }
     _, head, card = (tmp_path / "hub/README.md").read_text("utf-8").split("---\n", 2)
     said = yaml.safe_load(head)
     assert said["license"] == "other" and said["datasets"] == ["tinyimagenet32"]
     assert said["metrics"] == ["bits/dim", "PSNR", "SSIM"] and "onnx" in said["tags"]
     assert card.strip().startswith("# sr-baseline-cpu-s0")
+    assert "`model-sample.onnx`" in card and "`model-log-prob.onnx`" not in card
     assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["experiment"] == "sr"
