@@ -143,3 +143,4 @@ def test_halves_are_rounded_up():
     for level in (2.5, 3.5):  # a constant picture is halved exactly
         y = torch.full((1, 3, 8, 8), level)
         assert (low_resolution(y, round_x=True) == level + 0.5).all()
+        assert (low_resolution(y, round_x=False) == level).all()

@@ -5,7 +5,7 @@ import torch
 
 from cnf.baselines import DiscretisedLogistic
 from cnf.build import count_parameters
-from cnf.features import ResidualFeatures, RRDBFeatures, UNetFeatures, upsampled
+from cnf.features import ResidualFeatures, RRDBFeatures, UNetFeatures, VGGFeatures, upsampled
 from cnf.resample import consistent_double, imresize_half
 from tests.laws.cases import ALL_MODELS
 
@@ -35,6 +35,7 @@ def test_residual_in_residual_dense_blocks_have_the_weights_that_are_counted(c, 
     ("network", "read"),
     [
         (UNetFeatures(0, 4, 2), lambda x: x / 128 - 1),
+        (VGGFeatures(1, 4, 2), lambda x: x / 128 - 1),
         (ResidualFeatures(1, 4, 1), lambda x: x / 256 - 1 / 2),
         (RRDBFeatures(1, 4, 1, 2), lambda x: x / 256),
         (
@@ -42,7 +43,7 @@ def test_residual_in_residual_dense_blocks_have_the_weights_that_are_counted(c, 
             lambda x: torch.cat([x / 256 - 1 / 2, 2 * (x - x.round()).abs()], 1),
         ),
     ],
-    ids=["unet", "residual", "rrdb", "fractions"],
+    ids=["unet", "vgg", "residual", "rrdb", "fractions"],
 )
 def test_a_network_reads_grey_levels_on_the_scale_of_its_trained_weights(network, read):
     """Another scale changes no size and no law, but what committed weights mean."""
@@ -61,5 +62,8 @@ def test_the_upsampled_input_is_at_the_centre_of_the_cell_of_its_grey_level():
 
 def test_an_untrained_logistic_is_centred_on_the_grey_level_of_the_upsampled_input():
     x = torch.randint(256, (2, 3, 6, 8)).double()
-    mu, _ = DiscretisedLogistic(ResidualFeatures(0, 4, 1)).double().logistic(x)
+    model = DiscretisedLogistic(ResidualFeatures(0, 4, 1)).double()
+    mu, log_s = model.logistic(x)
     torch.testing.assert_close(256 * mu, consistent_double(x))
+    assert (log_s == -4).all()
+    assert (model.sample(torch.full_like(x, 100), 1, 0.0) == 100).all()
