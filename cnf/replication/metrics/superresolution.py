@@ -239,7 +239,6 @@ def uncertainty_at(m: ScoredModel, temperature: float) -> dict[str, Any]:
         "ranks": numbers(ranks / ranks.sum()),
         "nominal": numbers(uncertainty.nominal(m.samples)),
         "coverage": numbers(uncertainty.coverage(ranks)),
-        "deviation_edges": list(uncertainty.EDGES),
         "entries": [int(value) for value in number],
         "deviation": numbers(np.sqrt(variance / np.maximum(number, 1))),
         "error": numbers(np.sqrt(squared / np.maximum(number, 1))),

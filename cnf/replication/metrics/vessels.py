@@ -37,13 +37,11 @@ from cnf.replication.metrics import (
     shapes,
     tightness,
 )
-from cnf.replication.metrics.likelihood import second_log_probs
 from cnf.replication.scored_model import ScoredModel, once
 
 LIKELIEST = 16  # samples among which the most likely is looked for
 LIKELIEST_DRAW = -3000  # the `draw` of the noise of the bounds of samples
 CROPS, CROPS_DRAW = 64, -3001  # 8x8 crops on which the tightness of the bound is studied
-LINE = 200  # points of a curve that is kept
 
 
 class Look(NamedTuple):
@@ -362,13 +360,9 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
 def curves(m: ScoredModel) -> dict[str, Any]:
     """What plots need, as JSON holds it; {} without a vessel. Lists over images are in the order of
     `images`."""
-    from sklearn.metrics import precision_recall_curve  # takes a second or two
-
     if not m.has_vessels:
         return {}
     labels, p = pooled(m, m.maps(m.mean))
-    precision, recall, thresholds = precision_recall_curve(labels, p, drop_intermediate=True)
-    kept = np.unique(np.linspace(0, len(thresholds) - 1, LINE).astype(int))
     reliable = {
         "middle": calibration.reliability(p, labels, calibration.LOW, calibration.HIGH),
         "all": calibration.reliability(p, labels),
@@ -382,11 +376,6 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     result = {
         "samples": m.samples,
         "images": [m.images[i].name for i in m.indices],
-        "precision_recall": {
-            "threshold": numbers(thresholds[kept]),
-            "precision": numbers(precision[kept]),
-            "recall": numbers(recall[kept]),
-        },
         "reliability": {
             name: {key: numbers(part) for key, part in of._asdict().items()}
             for name, of in reliable.items()
@@ -409,11 +398,6 @@ def curves(m: ScoredModel) -> dict[str, Any]:
         ranks = [int(rank) for rank in statement.pop("ranks")]
         told = {key: numbers(v) for key, v in statement.items() if v is not None}
         result["joint"][name] = {"ranks": ranks} | told
-    if m.seconds is not None:
-        result["second_observer"] = {
-            "f": numbers(overlap.f_score(counts(m, m.seconds, 0.5))),
-            "bits_per_pixel": numbers(-second_log_probs(m, draws) / sizes),
-        }
     if not m.model.exact:
         result["m_curve"] = m_curve(m)
     return result
