@@ -96,19 +96,3 @@ def test_a_small_flow_comes_near_the_truth_and_below_every_factorised_model(
     # no model scores below the truth; noise is left in the average, 0.005 by its repeats
     assert truth - 0.005 < reached < truth + within
     assert reached < factorised - 0.1
-
-
-def test_the_best_factorised_model_is_the_product_of_the_true_marginals():
-    """Another product scores worse: the minimum over all q_j of the cross-entropy is at P_j."""
-    field = ThresholdedField()
-    y, table = torch.from_numpy(field.values), torch.from_numpy(field.table)
-    q = torch.from_numpy(field.marginals[:, :, 1])  # P(y_j = 1 | x)
-
-    def cross_entropy(q: Tensor) -> float:
-        log_q = torch.where(y[None] == 1, q[:, None].log(), (1 - q[:, None]).log()).sum(2)
-        return -(table * log_q).sum(1).mean().item() / y.shape[1] / math.log(2)
-
-    best = field.best_factorised_bits()
-    assert cross_entropy(q) == pytest.approx(best, abs=1e-9)
-    for shift in (-0.02, 0.02):
-        assert cross_entropy((q + shift).clamp(1e-6, 1 - 1e-6)) > best + 1e-4

@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from cnf import noise
-from cnf.replication.metrics import jackknife, uncertainty
+from cnf.replication.metrics import uncertainty
 
 ENTRIES = (3, 200, 200)
 
@@ -102,11 +102,3 @@ def test_deviation_and_error_are_counted_entry_by_entry():
         np.testing.assert_allclose(found.bins[i], expected, rtol=1e-9, atol=1e-9)
     constant = spread(torch.zeros(ENTRIES), torch.ones(4, *ENTRIES))
     assert uncertainty.correlation(constant.moments) == 0
-
-
-def test_error_of_a_mean_by_the_jackknife_is_the_usual_one():
-    values = np.random.default_rng(0).normal(size=12)
-    sums = np.stack([values, np.ones(12)], 1)
-    value, error, _ = jackknife(sums, lambda s: s[..., 0] / s[..., 1])
-    assert value == pytest.approx(values.mean())
-    assert error == pytest.approx(values.std(ddof=1) / np.sqrt(12))
