@@ -14,7 +14,6 @@ import math
 import re
 import sys
 import time
-from datetime import date
 from statistics import fmean
 
 import numpy as np
@@ -151,14 +150,9 @@ def main(*kinds: str) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     for kind in kinds or FIELDS:
         found = measure(kind)
-        commit, dirty = run_folder.git_state()
-        found["made"] = {
-            "git": commit,
-            "dirty": dirty,
+        found["made"] = run_folder.made() | {
             "hardware": f"{run_folder.processor()}, 1 thread",
-            "torch": torch.__version__,
             "numpy": np.__version__,
-            "date": str(date.today()),
             "command": f"python -m tools.known {kind}",
         }
         known[kind] = found

@@ -15,7 +15,6 @@ import sys
 import time
 from collections import deque
 from dataclasses import asdict, replace
-from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -135,7 +134,7 @@ COMMANDS = {"processes": (processes, "throughput.json"), "paper": (paper, "paper
 def main(name: str) -> None:
     """Keep what is measured, where and when that was done, and the cores that others used."""
     measure, file = COMMANDS[name]
-    commit, dirty = run_folder.git_state()
+    made = run_folder.made()
     wall, busy = time.monotonic(), others()
     found = measure()
     while multiprocessing.active_children():  # which count when they have ended
@@ -146,10 +145,7 @@ def main(name: str) -> None:
         "hardware": run_folder.processor(),
         "cores": os.cpu_count(),
         "cores_used_by_others": used,
-        "torch": torch.__version__,
-        "date": str(date.today()),
-        "git": commit,
-        "dirty": dirty,
+        **made,
         "minutes": round(wall / 60, 1),
         "command": f"python tools/throughput.py {name}",
     }

@@ -4,7 +4,6 @@ What the numbers are is said in `metrics`; `scored_model` computes what they are
 """
 
 import dataclasses
-import datetime
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from cnf import build
 from cnf.errors import ConfigError, DataError
@@ -79,9 +77,7 @@ def evaluate(
             "--draws, --importance and --temperature out"
         )
     tags = ("stress",) if stress else ("basic", "full") if asked.full else ("basic",)
-    git, dirty = run_folder.git_state(results.parent)
-    today = datetime.date.today().isoformat()
-    made = {"git": git, "dirty": dirty, "torch": torch.__version__, "date": today}
+    made = run_folder.made(results.parent)
     if (reference := str(run).replace("-", " ")) in REFERENCES:
         if on is None:
             raise ConfigError(f"{run} answers on any image set: name one with --on")

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -304,6 +305,13 @@ def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
     except (OSError, subprocess.CalledProcessError):  # no git, or no commit
         pass
     return None, True
+
+
+def made(repository: Path = REPOSITORY) -> dict[str, Any]:
+    """What made a number, and when: `git_state`, torch, the date."""
+    git, dirty = git_state(repository)
+    today = date.today().isoformat()
+    return {"git": git, "dirty": dirty, "torch": torch.__version__, "date": today}
 
 
 def device_name(device: torch.device) -> str:
