@@ -8,7 +8,7 @@ a page as it is.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -31,16 +31,24 @@ class Term(NamedTuple):
     says: str
 
 
+def entries(
+    env: BuildEnvironment, read: Callable[[str], nodes.document]
+) -> Iterator[tuple[str, list[nodes.term], nodes.definition]]:
+    """(page, terms, definition) of all that the book's glossaries define; `read` opens a page."""
+    for docname in sorted({docname for docname, _ in env.get_domain("std")._terms.values()}):
+        for item in read(docname).findall(nodes.definition_list_item):
+            if isinstance(item.parent.parent, addnodes.glossary):
+                yield docname, list(item.findall(nodes.term)), next(item.findall(nodes.definition))
+
+
 def defined(env: BuildEnvironment) -> dict[str, Term]:
     """{term in lower case: Term}, of every glossary of the book."""
     found = {}
-    for docname in sorted({docname for docname, _ in env.get_domain("std")._terms.values()}):
-        for item in env.get_doctree(docname).findall(nodes.definition_list_item):
-            if isinstance(item.parent.parent, addnodes.glossary):
-                terms, body = list(item.findall(nodes.term)), next(item.findall(nodes.paragraph))
-                says = "" if any(body.findall(nodes.math)) else words(body)
-                term = Term(docname, terms[0]["ids"][0], says)
-                found |= {" ".join(t.astext().lower().split()): term for t in terms}
+    for docname, terms, definition in entries(env, env.get_doctree):
+        body = next(definition.findall(nodes.paragraph))
+        says = "" if any(body.findall(nodes.math)) else words(body)
+        term = Term(docname, terms[0]["ids"][0], says)
+        found |= {" ".join(t.astext().lower().split()): term for t in terms}
     return found
 
 

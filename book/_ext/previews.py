@@ -6,11 +6,13 @@ network, and without scripts the links are links.
 """
 
 import re
+from functools import partial
 from typing import Any
 
 from docutils import nodes
-from sphinx import addnodes
 from sphinx.application import Sphinx
+
+from book._ext.first_use import entries
 
 LINKS = re.compile(r'class="[^"]*\breference internal" href="[\w./-]*#((?:term|equation)-[\w-]+)"')
 
@@ -18,14 +20,11 @@ LINKS = re.compile(r'class="[^"]*\breference internal" href="[\w./-]*#((?:term|e
 def definitions(app: Sphinx) -> dict[str, str]:
     """{anchor: HTML without links} of every term of the book's glossaries."""
     found = {}
-    for docname in sorted({docname for docname, _ in app.env.get_domain("std")._terms.values()}):
-        glossary = app.env.get_and_resolve_doctree(docname, app.builder)
-        for item in glossary.findall(nodes.definition_list_item):
-            if isinstance(item.parent.parent, addnodes.glossary):
-                terms, body = list(item.findall(nodes.term)), next(item.findall(nodes.definition))
-                title = nodes.paragraph("", "", nodes.strong("", terms[0].astext()))
-                html = "".join(map(str, (rendered(app, node) for node in [title, *body.children])))
-                found |= {anchor: html for term in terms for anchor in term["ids"]}
+    read = partial(app.env.get_and_resolve_doctree, builder=app.builder)
+    for _, terms, definition in entries(app.env, read):
+        title = nodes.paragraph("", "", nodes.strong("", terms[0].astext()))
+        html = "".join(rendered(app, node) for node in [title, *definition.children])
+        found |= {anchor: html for term in terms for anchor in term["ids"]}
     return found
 
 
