@@ -9,7 +9,6 @@ import json
 import tempfile
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
@@ -17,12 +16,13 @@ from PIL import Image, ImageDraw
 from cnf import build
 from cnf.replication import run_folder, sampling
 from cnf.replication.data.embedded import photograph
+from cnf.replication.panels import Deviation, to_image
 from cnf.replication.plotting import save_image, to_uint8
 from cnf.replication.results import write_text
 from cnf.replication.task import SR
 from cnf.resample import low_resolution
 
-OUT = Path(__file__).resolve().parents[1] / "book/_static/front"
+OUT = run_folder.REPOSITORY / "book/_static/front"
 DRAWN_BY = "weights.json"
 SIDE = 256  # pixels of a panel
 CAT = (slice(38, 230), slice(68, 260))  # rows and columns of what is drawn
@@ -38,11 +38,10 @@ def cat(folder: Path) -> dict[str, np.ndarray]:
     sampling.sample("sr", [folder / "cat.png"], num=3, uncertainty=True, out=folder)
     panels = {f"cat-{n}": read(folder / f"cat-sample{n}.png")[SHOWN, SHOWN] for n in (1, 2, 3)}
     small = x.repeat(2, axis=0).repeat(2, axis=1)
-    deviation = np.load(folder / "cat-deviation.npy").astype(np.float64)[SHOWN, SHOWN]
-    colours = matplotlib.colormaps["inferno"](deviation / SR.white)[..., :3]
+    deviation = torch.from_numpy(np.load(folder / "cat-deviation.npy")[SHOWN, SHOWN])
     truth = to_uint8(y[0])
     panels |= {"cat-x": small[SHOWN, SHOWN], "cat-truth": truth[SHOWN, SHOWN]}
-    panels["cat-deviation"] = np.floor(255 * colours + 0.5).astype(np.uint8)
+    panels["cat-deviation"] = np.asarray(to_image(Deviation(deviation, SR)))
     return {name: p.repeat(SIDE // 128, 0).repeat(SIDE // 128, 1) for name, p in panels.items()}
 
 
@@ -76,7 +75,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for name, pixels in (cat(Path(folder)) | retina(Path(folder))).items():
-            print(save_image(pixels, OUT / f"{name}.png").relative_to(OUT.parents[2]))
+            print(save_image(pixels, OUT / f"{name}.png").relative_to(run_folder.REPOSITORY))
     write_text(OUT / DRAWN_BY, json.dumps(weights(), indent=1) + "\n")
 
 

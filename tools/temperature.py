@@ -8,7 +8,6 @@ numbers of each in `book/_static/temperature-numbers.js`. The page checks both a
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +17,9 @@ from cnf.noise import keyed
 from cnf.replication.data.embedded import photograph
 from cnf.replication.metrics import pictures, textures
 from cnf.replication.plotting import save_image, to_uint8
+from cnf.replication.run_folder import REPOSITORY
 from cnf.resample import low_resolution
 
-ROOT = Path(__file__).resolve().parents[1]
 RUN = "sr-flow-cpu-s0"
 TOP, LEFT, SIDE = 40, 180, 96  # the crop of the page: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
@@ -36,7 +35,7 @@ def high_power(picture: torch.Tensor) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    flow = build.load(ROOT / "results" / RUN / "weights.safetensors").eval()
+    flow = build.load(REPOSITORY / "results" / RUN / "weights.safetensors").eval()
     whole = torch.from_numpy(photograph("chelsea").copy()).permute(2, 0, 1)[None].float()
     y = whole[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE]
     x = low_resolution(y, round_x=False)
@@ -50,10 +49,10 @@ def main() -> None:
             tiles.append(to_uint8(sample))
     tiles.append(to_uint8(y[0]))
     lines = [np.concatenate(tiles[k : k + COLUMNS], 1) for k in range(0, len(tiles), COLUMNS)]
-    save_image(np.concatenate(lines, 0), ROOT / SHEET)
+    save_image(np.concatenate(lines, 0), REPOSITORY / SHEET)
     text = f"// Written by tools/temperature.py.\nwindow.TEMPERATURES = {json.dumps(rows)};\n"
-    (ROOT / NUMBERS).write_text(text, "utf-8", newline="\n")
-    print(f"{SHEET}: {(ROOT / SHEET).stat().st_size / 1000:.0f} kB; {NUMBERS}")
+    (REPOSITORY / NUMBERS).write_text(text, "utf-8", newline="\n")
+    print(f"{SHEET}: {(REPOSITORY / SHEET).stat().st_size / 1000:.0f} kB; {NUMBERS}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import sys
 import time
 from collections import deque
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import median
 
 import psutil
@@ -25,7 +24,7 @@ from cnf import build
 from cnf.config import Config, load_config
 from cnf.replication import cost, distributed, run_folder, training
 
-BENCH = Path(__file__).resolve().parent.parent / "results" / "bench"
+BENCH = run_folder.REPOSITORY / "results" / "bench"
 PROCESSES, ROUNDS, SECONDS = 2, 9, 1.2  # of a turn of one process
 # set-up -> (processes, pictures a step over the batch of the preset); `part` is one process with
 # the share of each in `strong`: what that takes more is the exchange

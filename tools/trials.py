@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import time
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -22,7 +21,7 @@ from cnf import build
 from cnf.config import Config, load_config, to_dict
 from cnf.replication import run_folder, training
 
-TABLES = Path(__file__).resolve().parent.parent / "results" / "trials"
+TABLES = run_folder.REPOSITORY / "results" / "trials"
 
 
 def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:

@@ -10,12 +10,9 @@ tests/browser/test_widgets.py the stills with the widgets.
 
 import importlib.util
 import json
-import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,9 +22,9 @@ from cnf import build
 from cnf.noise import keyed
 from cnf.replication.data import load
 from cnf.replication.metrics import shapes
+from cnf.replication.run_folder import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[1]
-STATIC = ROOT / "book/_static"
+STATIC = REPOSITORY / "book/_static"
 RUNS = {"flow": "vessels-flow-cpu-s0", "per-pixel": "vessels-baseline-cpu-s0"}
 PHOTOGRAPH, PART = 1, np.s_[56:136, 24:104]  # of the synthetic eyes, and its window
 COUNT = 8  # draws of each model
@@ -71,7 +68,7 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
     with torch.no_grad():
         for name, run in RUNS.items():
             # in float64: which side of 1/2 a draw falls on is then the same on every machine
-            model = build.load(ROOT / "results" / run / "weights.safetensors").double().eval()
+            model = build.load(REPOSITORY / "results" / run / "weights.safetensors").double().eval()
             noise = [keyed(0, [PHOTOGRAPH], k) for k in which]
             masks = [model.sample(x, 1, 1.0, eps)[0, 0, 0].numpy() > 0 for eps in noise]
             draws[name] = np.stack(masks)[:, *PART]
@@ -81,7 +78,7 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
 
 
 def strokes() -> dict:
-    spec = importlib.util.spec_from_file_location("one_file", ROOT / "book/one_file.py")
+    spec = importlib.util.spec_from_file_location("one_file", REPOSITORY / "book/one_file.py")
     one_file = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(one_file)
     torch.set_num_threads(1)
@@ -154,9 +151,10 @@ def still(tab, name: str) -> str:
 def stills() -> None:
     from playwright.sync_api import sync_playwright
 
-    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    from tools.pdf import chromium
+
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 800, "height": 900})
         (STATIC / "stills").mkdir(exist_ok=True)
         for name in PICTURES:
@@ -177,7 +175,7 @@ def main() -> None:
         made = json.dumps({"strokes": strokes, "vessels": vessels}[name]())
         text = f"// Written by tools/widgets.py.\n(window.DRAWS ??= {{}}).{name} = {made};\n"
         out.write_text(text, "utf-8", newline="\n")
-        print(f"{out.relative_to(ROOT)}: {len(text) / 1000:.0f} kB")
+        print(f"{out.relative_to(REPOSITORY)}: {len(text) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ import torch  # noqa: E402
 import tyro  # noqa: E402
 
 from cnf.replication import run_folder  # noqa: E402
-from tools.notebooks import ROOT  # noqa: E402
 
 try:
     from tools.bench import measure
@@ -154,7 +153,7 @@ def main(options: Options) -> None:
     found = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.4g}"))
     print(table(found))
     if not options.quick:
-        print(f"wrote {write(found, ROOT / 'results' / 'bench')}")
+        print(f"wrote {write(found, run_folder.REPOSITORY / 'results' / 'bench')}")
 
 
 if __name__ == "__main__":
