@@ -198,7 +198,7 @@ def kill_once(runner, out, kind, when, startup):
     return process.returncode
 
 
-def killed_and_resumed(runner, whole, out, kills, seed):
+def killed_and_resumed(runner, whole, same, out, kills, seed):
     reference, startup = whole
     for kind, when in moments(random.Random(seed), kills):
         code = kill_once(runner, out, kind, when, startup)
@@ -211,22 +211,13 @@ def killed_and_resumed(runner, whole, out, kills, seed):
         assert same(found[name], value), f"{name} differs after {kills} kills"
 
 
-def same(a, b):
-    """Equal, tensors bit for bit."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-
-def test_a_run_killed_three_times_ends_like_one_that_was_not(runner, whole, tmp_path):
-    killed_and_resumed(runner, whole, tmp_path / "run", kills=3, seed=0)
+def test_a_run_killed_three_times_ends_like_one_that_was_not(runner, whole, same, tmp_path):
+    killed_and_resumed(runner, whole, same, tmp_path / "run", kills=3, seed=0)
 
 
 @pytest.mark.slow("twenty kills of one run")
-def test_a_run_killed_twenty_times_ends_like_one_that_was_not(runner, whole, tmp_path):
-    killed_and_resumed(runner, whole, tmp_path / "run", kills=20, seed=1)
+def test_a_run_killed_twenty_times_ends_like_one_that_was_not(runner, whole, same, tmp_path):
+    killed_and_resumed(runner, whole, same, tmp_path / "run", kills=20, seed=1)
 
 
 @pytest.mark.parametrize("left", [(), (".lock",), (".lock", "config.json", "last.pt.tmp")])
@@ -281,7 +272,7 @@ def fill(path):
                     file.write(bytes(size))
 
 
-def test_a_disk_that_fills_up_costs_only_time(runner, whole, tmp_path):
+def test_a_disk_that_fills_up_costs_only_time(runner, whole, same, tmp_path):
     with small_disk(tmp_path / "disk", megabytes=4) as disk:
         out = disk / "run"
         process = runner.start(*WORDS, "--out", out)
@@ -325,7 +316,7 @@ def test_a_folder_that_cannot_be_written_is_refused(runner, tmp_path):
 # -- two at a time, and time that runs backwards ---------------------------------------------------
 
 
-def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(runner, whole, tmp_path):
+def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(runner, whole, same, tmp_path):
     out = tmp_path / "run"
     first = runner.start(*WORDS, "--out", out)
     wait_for(first, out, 1)
@@ -341,7 +332,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(runner, who
     assert same(content(out), content(whole[0]))
 
 
-def test_a_clock_that_is_set_back_changes_nothing(runner, whole, tmp_path):
+def test_a_clock_that_is_set_back_changes_nothing(runner, whole, same, tmp_path):
     out = tmp_path / "run"
     code, said, errors = runner.run(*WORDS, "--out", out, "--max-minutes", "0.003", CLOCK="back")
     assert code == 0, errors

@@ -266,19 +266,15 @@ def tensors(run):
     return found
 
 
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 @pytest.mark.parametrize("experiment", ["sr", "vessels"])
-def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, experiment):
+def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, same, experiment):
     config = configure(experiment, ema=0.5)
     (one,) = start(1, trained, config, tmp_path / "one", False, None, True)
     first, second = start(2, trained, config, tmp_path / "two", False, None, True)
-    assert equal(first["first"], second["first"]) and equal(first["last"], second["last"])
+    assert same(first["first"], second["first"]) and same(first["last"], second["last"])
     assert first["step"] == second["step"] == 8 and first["best"] == second["best"]
     # all of them began from the whole first batch: ActNorm's start is the same bit for bit
-    assert equal(first["first"], one["first"])
+    assert same(first["first"], one["first"])
     # float64; Adam divides rounding errors of 1e-16 by gradients down to its 1e-8
     torch.testing.assert_close(first["last"], one["last"], atol=1e-6, rtol=1e-6)
     history = [run_folder.read_history(tmp_path / name) for name in ("one", "two")]
@@ -288,12 +284,12 @@ def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, experim
     assert run_folder.read_record(tmp_path / "two")["processes"] == 2
 
 
-def test_with_batch_norm_on_cpus_all_processes_hold_the_same_run_but_another_one(tmp_path):
+def test_with_batch_norm_on_cpus_all_processes_hold_the_same_run_but_another_one(tmp_path, same):
     config = configure("vessels", "unet", ema=0.5)
     (one,) = start(1, trained, config, tmp_path / "one", False, None, True)
     first, second = start(2, trained, config, tmp_path / "two", False, None, True)
-    assert equal(first["first"], one["first"])
-    assert equal(first["last"], second["last"]) and first["best"] == second["best"]
+    assert same(first["first"], one["first"])
+    assert same(first["last"], second["last"]) and first["best"] == second["best"]
     assert all(torch.isfinite(t).all() for t in first["last"].values())
     moved = [(first["last"][k].double() - t.double()).abs().max() for k, t in one["last"].items()]
     assert max(moved) > 1e-3
