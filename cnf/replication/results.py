@@ -11,7 +11,6 @@ import fnmatch
 import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.metrics.likelihood import BITS
-from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.run_folder import REPOSITORY, replaced
 from cnf.replication.task import TASKS
 
 RESULTS = REPOSITORY / "results"
@@ -260,9 +259,8 @@ def _text(rows: Sequence[Row]) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with replaced(path) as part:
+        part.write_text(text)
 
 
 # -- looking rows up -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ last.pt, step-N.pt   everything needed to go on, or to branch off
 weights.safetensors  averaged weights of the best validation, for `cnf.load`
 """
 
+import glob
 import hashlib
 import io
 import json
@@ -114,20 +115,29 @@ def write_history(out: Path, lines: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Write to the path yielded; `path` changes only when all is on the disk.
-
-    Raises TrainingError, and leaves `path` as it was, if the disk is full or cannot be written.
-    """
+def replaced(path: Path) -> Iterator[Path]:
+    """Write to the path yielded; `path` changes only when all is on the disk, and of what failed
+    nothing stays."""
     part = path.with_name(path.name + ".tmp")
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        for left in path.parent.glob(part.name + "*"):
+    except (OSError, SafetensorError):
+        for left in path.parent.glob(glob.escape(part.name) + "*"):
             left.unlink()
+        raise
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """`replaced`, of a file of a run. Raises TrainingError if the disk is full or cannot be
+    written."""
+    try:
+        with replaced(path) as part:
+            yield part
+    except (OSError, SafetensorError) as error:
         begun = (path.parent / "last.pt").exists()
         go_on = "--resume" if begun else "start again with --out"
         raise TrainingError(

@@ -8,7 +8,6 @@ different for vessels is in `fundus_view`.
 """
 
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, op
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results import RESULTS
+from cnf.replication.run_folder import replaced
 from cnf.replication.scored_model import SAMPLES_DRAW
 from cnf.replication.task import SR, TASKS, VESSELS
 from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
@@ -141,22 +141,17 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
 
 
 def save(content: Image.Image | np.ndarray | str, path: Path) -> None:
-    """Write a file, text or a picture as PNG or an array as NumPy's; `path` is replaced only when
-    all is on the disk."""
-    part = path.with_name(path.name + ".tmp")
+    """Write a file in one move: text, a picture as PNG, or an array as NumPy's."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with replaced(path) as part, part.open("wb") as file:
             if isinstance(content, str):
                 file.write(content.encode())
             elif isinstance(content, Image.Image):
                 content.save(file, "png")
             else:
                 np.save(file, content)
-        os.replace(part, path)
     except OSError as error:
-        if path.parent.is_dir():
-            part.unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
 
 
