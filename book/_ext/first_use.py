@@ -31,9 +31,7 @@ class Term(NamedTuple):
     says: str
 
 
-def entries(
-    env: BuildEnvironment, read: Callable[[str], nodes.document]
-) -> Iterator[tuple[str, list[nodes.term], nodes.definition]]:
+def entries(env: BuildEnvironment, read: Callable) -> Iterator[tuple[str, list, nodes.definition]]:
     """(page, terms, definition) of all that the book's glossaries define; `read` opens a page."""
     for docname in sorted({docname for docname, _ in env.get_domain("std")._terms.values()}):
         for item in read(docname).findall(nodes.definition_list_item):
