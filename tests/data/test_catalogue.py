@@ -11,6 +11,7 @@ from cnf.replication.data import Example, ImageSet, catalogue, load, pixel_hash
 from cnf.replication.data.catalogue import CATALOGUE, FREE, terms
 from cnf.replication.data.eyes import scaled
 from cnf.resample import low_resolution
+from tests.data.errors import message_of
 
 
 @pytest.fixture
@@ -95,13 +96,6 @@ def tiny(tmp_path, picture):
     return tmp_path, decoded
 
 
-def message_of(*arguments, **options) -> str:
-    with pytest.raises(DataError) as error:
-        load(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
 # Embedded sets
 
 
@@ -167,7 +161,7 @@ def test_drive_example_has_binary_labels_and_a_field_of_view(drive):
 def test_drive_without_test_labels_names_the_folder(drive):
     for path in (drive / "drive/test/1st_manual").iterdir():
         path.unlink()
-    message = message_of("drive", "test", drive)
+    message = message_of(load, "drive", "test", drive)
     assert "1st_manual" in message and "01_" in message and "README" in message
 
 
@@ -185,7 +179,7 @@ def test_stare_is_twenty_test_pictures_of_the_first_observer(stare):
 @pytest.mark.parametrize("name", ["stare", "chasedb1-all"])
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_eyes_of_another_camera_are_never_trained_on(tmp_path, name, split):
-    message = message_of(name, split, tmp_path)
+    message = message_of(load, name, split, tmp_path)
     assert f"{name} has no {split} split" in message and "use drive" in message
 
 
@@ -225,14 +219,14 @@ def test_chase_has_two_observers_in_every_split_and_whole_as_a_test_set(chase):
 def test_chase_and_stare_with_a_file_missing_name_it(chase):
     (path,) = (chase / "chase_db1").rglob("Image_07R_2ndHO.png")
     path.unlink()
-    assert "Image_07R_2ndHO." in message_of("chasedb1", "valid", chase)
+    assert "Image_07R_2ndHO." in message_of(load, "chasedb1", "valid", chase)
     assert len(load("chasedb1", "test", chase)) == 6
 
 
 def test_a_photograph_too_dark_to_find_an_eye_in_is_refused_by_name(stare, write):
     (path,) = (stare / "stare").rglob("im0077.p*")
     write(path, np.zeros((40, 44, 3), np.uint8))
-    assert path.name in message_of("stare", "test", stare)
+    assert path.name in message_of(load, "stare", "test", stare)
 
 
 def test_tinyimagenet_joins_its_files_in_order_and_decodes_greyscale(tiny):
@@ -251,7 +245,7 @@ def test_the_first_draw_alone_is_read_without_the_second(tiny):
     root, _ = tiny
     (root / "tinyimagenet" / "train_5.npz").unlink()
     assert len(load("tinyimagenet32", "train", root)) == 12
-    assert "train_5.npz" in message_of("tinyimagenet32-72k", "train", root)
+    assert "train_5.npz" in message_of(load, "tinyimagenet32-72k", "train", root)
 
 
 def test_tinyimagenet32_is_the_rounded_mean_of_2x2_blocks(tiny):
@@ -265,7 +259,7 @@ def test_truncated_tinyimagenet_file_is_refused(tiny):
     root, _ = tiny
     path = root / "tinyimagenet" / "val.npz"
     path.write_bytes(path.read_bytes()[:500])
-    assert "val.npz" in message_of("tinyimagenet32", "valid", root)
+    assert "val.npz" in message_of(load, "tinyimagenet32", "valid", root)
 
 
 def test_corrupt_picture_inside_a_tinyimagenet_file_is_refused(tiny):
@@ -276,7 +270,7 @@ def test_corrupt_picture_inside_a_tinyimagenet_file_is_refused(tiny):
     parts["blob"] = parts["blob"].copy()
     parts["blob"][: parts["offsets"][1]] = 0
     np.savez(path, **parts)
-    assert "val.npz" in message_of("tinyimagenet32", "valid", root)
+    assert "val.npz" in message_of(load, "tinyimagenet32", "valid", root)
 
 
 @pytest.fixture
@@ -304,7 +298,7 @@ def test_a_training_photograph_is_for_validation_by_its_name_alone(bsd):
         for split, whole in sets.items():
             photographs = {e.name.rsplit("-", 2)[0] for e in load(name, split, bsd)}
             assert photographs <= set(whole), (name, split)
-    assert "for training: choose train or valid" in message_of("bsd400", "test", bsd)
+    assert "for training: choose train or valid" in message_of(load, "bsd400", "test", bsd)
 
 
 def test_patches_are_cut_from_the_photographs_on_a_grid(bsd, picture):
@@ -332,7 +326,7 @@ def test_patches_at_half_size_are_of_the_rounded_half(bsd, write, picture):
 
 def test_a_training_set_of_another_number_of_photographs_is_refused(bsd):
     (bsd / "bsd400" / "test_200.png").unlink()
-    assert "398 pictures, not the 399" in message_of("bsd400", "train", bsd)
+    assert "398 pictures, not the 399" in message_of(load, "bsd400", "train", bsd)
 
 
 def test_real_training_photographs_have_the_documented_patches(benchmark_root):
@@ -399,7 +393,7 @@ BOXES = {"imagenetbox64": 64, "imagenetbox32": 32}
 @pytest.mark.parametrize("split", ["train", "valid"])
 @pytest.mark.parametrize("name", [*BENCHMARKS, *BOXES])
 def test_benchmarks_are_test_sets_and_never_trained_on(tmp_path, name, split):
-    message = message_of(name, split, tmp_path)
+    message = message_of(load, name, split, tmp_path)
     assert f"{name} has no {split} split" in message and "never trained" in message
 
 
@@ -456,11 +450,11 @@ def test_imagenet_box_of_another_shape_truncated_or_missing_is_refused(box):
     root, pixels = box
     folder = root / "imagenet_box"
     (folder / "test64.npz").rename(folder / "test32.npz")
-    assert "(600, 64, 64, 3)" in message_of("imagenetbox32", "test", root)
+    assert "(600, 64, 64, 3)" in message_of(load, "imagenetbox32", "test", root)
     path = folder / "test32.npz"
     path.write_bytes(path.read_bytes()[:5000])
-    assert "test32.npz" in message_of("imagenetbox32", "test", root)
-    assert "test64.npz" in message_of("imagenetbox64", "test", root)
+    assert "test32.npz" in message_of(load, "imagenetbox32", "test", root)
+    assert "test64.npz" in message_of(load, "imagenetbox64", "test", root)
 
 
 @pytest.mark.parametrize(
@@ -469,7 +463,7 @@ def test_imagenet_box_of_another_shape_truncated_or_missing_is_refused(box):
     + ["stare", "chasedb1", "chasedb1-all", "odd-drive-blur"],
 )
 def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, name):
-    message = message_of(name, "test")
+    message = message_of(load, name, "test")
     assert str(no_sets) in message and "data prepare" in message and "CNF_DATA" in message
 
 
@@ -481,9 +475,9 @@ def test_without_cnf_data_sets_are_looked_for_in_the_repository(monkeypatch):
 
 
 def test_unknown_set_and_split_are_refused_with_the_choices(tmp_path):
-    assert "imagenet32-vandenoord, imagenet64" in message_of("imagenet", "test", tmp_path)
-    assert "embedded-sr, " in message_of("mnist", "test", tmp_path)
-    assert "train, valid, test" in message_of("embedded-sr", "validation", tmp_path)
+    assert "imagenet32-vandenoord, imagenet64" in message_of(load, "imagenet", "test", tmp_path)
+    assert "embedded-sr, " in message_of(load, "mnist", "test", tmp_path)
+    assert "train, valid, test" in message_of(load, "embedded-sr", "validation", tmp_path)
 
 
 # Folders
@@ -528,20 +522,20 @@ def test_folder_with_split_folders_uses_them(tmp_path, write, picture):
     write(tmp_path / "test" / "b.png", picture(4, 4))
     assert [e.name for e in load(f"folder:{tmp_path}", "train")] == ["a"]
     assert [e.name for e in load(f"folder:{tmp_path}", "test")] == ["b"]
-    assert "no valid/" in message_of(f"folder:{tmp_path}", "valid")
+    assert "no valid/" in message_of(load, f"folder:{tmp_path}", "valid")
 
 
 def test_a_folder_too_small_to_split_says_where_to_put_its_pictures(tmp_path, write, picture):
     write(tmp_path / "a.png", picture(4, 4))
     write(tmp_path / "b.png", picture(4, 4, 1))
     for split in ("train", "test"):
-        message = message_of(f"folder:{tmp_path}", split)
+        message = message_of(load, f"folder:{tmp_path}", split)
         assert "training needs 3" in message and f"{tmp_path.name}/test/" in message
 
 
 def test_empty_and_missing_folders_are_refused(tmp_path):
-    assert "no picture" in message_of(f"folder:{tmp_path}", "test")
-    assert "no folder" in message_of(f"folder:{tmp_path / 'nowhere'}", "test")
+    assert "no picture" in message_of(load, f"folder:{tmp_path}", "test")
+    assert "no folder" in message_of(load, f"folder:{tmp_path / 'nowhere'}", "test")
 
 
 def test_odd_pictures_of_a_folder_lose_a_row_or_column_and_the_set_says_so(
@@ -557,7 +551,7 @@ def test_odd_pictures_of_a_folder_lose_a_row_or_column_and_the_set_says_so(
 
 def test_a_picture_too_small_to_halve_is_named_with_its_size(tmp_path, write, picture):
     write(tmp_path / "test" / "tiny.png", picture(3, 8))
-    message = message_of(f"folder:{tmp_path}", "test")
+    message = message_of(load, f"folder:{tmp_path}", "test")
     assert "tiny.png" in message and "2x8" in message
 
 

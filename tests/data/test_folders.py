@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from cnf.errors import DataError
 from cnf.replication.data import folders, load
+from tests.data.errors import message_of
 
 HALF = np.repeat(np.array([[0, 1]], np.uint8), 6, 0).repeat(4, 1)  # 6x8, the right half marked
 
@@ -20,11 +20,8 @@ def folder(tmp_path, write, picture):
     return tmp_path / "cracks"
 
 
-def message_of(folder, split="train"):
-    with pytest.raises(DataError) as caught:
-        load(f"folder:{folder}", split)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def refusal(folder) -> str:
+    return message_of(load, f"folder:{folder}", "train")
 
 
 @pytest.mark.parametrize("levels", [(0, 1), (0, 255), (0, 128), (3, 200)])
@@ -69,29 +66,29 @@ def test_names_with_points_and_brackets_find_their_labels(tmp_path, write, pictu
 def test_a_label_that_is_missing_is_named_with_what_is_there(folder):
     for n in range(9):
         (folder / "labels" / f"{n}.png").rename(folder / "labels" / f"{n}_mask.png")
-    message = message_of(folder)
+    message = refusal(folder)
     assert ".png: has none in" in message and "there: 0_mask.png, 1_mask.png, ...)" in message
 
 
 def test_without_any_labels_the_folder_is_named(folder):
     (folder / "labels").rename(folder / "annotations")
-    assert f"has none in {folder / 'labels'}: add" in message_of(folder)
+    assert f"has none in {folder / 'labels'}: add" in refusal(folder)
 
 
 def test_two_labels_of_one_picture_are_named(folder, write):
     for n in range(9):
         write(folder / "labels" / f"{n}.gif", HALF)
-    message = message_of(folder)
+    message = refusal(folder)
     assert "has 2 in labels/: keep one of" in message and ".gif and" in message
 
 
 def test_labels_of_another_size_and_of_many_levels_are_named(folder, write):
     for n in range(9):
         write(folder / "labels" / f"{n}.png", HALF[:5])
-    assert "label is 5x8 but its picture is 6x8 (HxW)" in message_of(folder)
+    assert "label is 5x8 but its picture is 6x8 (HxW)" in refusal(folder)
     for n in range(9):
         write(folder / "labels" / f"{n}.png", np.arange(48, dtype=np.uint8).reshape(6, 8))
-    assert "not binary: it has 48 grey level(s)" in message_of(folder)
+    assert "not binary: it has 48 grey level(s)" in refusal(folder)
 
 
 def test_masks_are_fields_of_view_and_must_show_something(folder, write):
@@ -101,7 +98,7 @@ def test_masks_are_fields_of_view_and_must_show_something(folder, write):
         assert np.array_equal(example.fov.numpy(), HALF > 0)
     for n in range(9):
         write(folder / "masks" / f"{n}.png", 0 * HALF)
-    assert "marks nothing: white is in view" in message_of(folder)
+    assert "marks nothing: white is in view" in refusal(folder)
 
 
 @pytest.mark.equation("eq-own-split")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cnf.config import DataConfig
-from cnf.errors import DataError
 from cnf.replication.data import imagenet, inventory, load
 from cnf.replication.data.batches import make_batch
+from tests.data.errors import message_of
 
 TRAIN, VALID = 52, 7  # pictures; 5 training pictures are held out
 
@@ -57,13 +57,6 @@ def own(tmp_path, write):
         return tmp_path, train, valid
 
     return _own
-
-
-def message_of(function, *arguments) -> str:
-    with pytest.raises(DataError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def left_behind(root) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from cnf.errors import DataError
 from cnf.replication.data.pickles import read_arrays
+from tests.data.errors import message_of
 
 
 @pytest.fixture
@@ -23,10 +24,7 @@ def put(tmp_path):
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(DataError) as error:
-        read_arrays(path)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return message_of(read_arrays, path)
 
 
 class Runs:
