@@ -85,7 +85,6 @@ def test_a_wrong_option_of_train_is_one_line(capsys, arguments, parts):
     "arguments, parts",
     [
         (["--set", "training.lr=0.5"], ["training.lr was 0.002 and is now 0.5", "start another"]),
-        (["--set", "training.steps=7"], ["training.steps was 200 and is now 7"]),
         (["--model", "baseline"], ["model.kind was 'flow' and is now 'logistic'"]),
         (["--seed", "5"], ["seed was 0 and is now 5"]),
         (["--steps", "7"], ["training.steps was 200 and is now 7"]),
@@ -140,12 +139,6 @@ def test_a_temperature_that_is_none_is_one_line(capsys, run, value):
         assert f"temperature = {value}" in line and ">= 0" in line
 
 
-def test_what_a_stress_test_does_not_do_is_one_line(capsys, run):
-    for option in (["--figures"], ["--full"], ["--draws", "2"], ["--temperature", "1"]):
-        line = error_of(capsys, "evaluate", run, "--stress", *option)
-        assert "--stress has metrics, draws and temperatures of its own" in line
-
-
 @pytest.mark.parametrize("command", [["evaluate"], ["sample"]], ids=lambda c: c[0])
 def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
     line = error_of(
@@ -163,6 +156,7 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
             "nowhere holds no weights.safetensors: give a run folder, or",
         ),
         (["evaluate", "bicubic"], "bicubic answers on any image set: name one with --on"),
+        (["evaluate", "sr", "--stress", "--full"], "--stress has metrics, draws and temperatures"),
         (["evaluate", "sr", "--round-x", "--no-round-x"], "contradict each other: give one"),
         (["sample", "sr"], "no picture given"),
         (["sample", "vessels", "a.png", "--fit", "--no-fit"], "contradict each other: give one"),
@@ -187,11 +181,6 @@ def test_other_wrong_arguments_are_one_line(capsys, arguments, part):
 
 def test_a_photograph_that_is_not_there_is_one_line(capsys, run):
     assert "a.png: no such file" in error_of(capsys, "sample", run, "a.png")
-
-
-def test_a_run_folder_in_use_is_one_line(capsys, run):
-    with run_folder.locked(run):
-        assert "another run is writing to" in error_of(capsys, "train", "sr", "--resume", run)
 
 
 def test_an_error_that_nobody_expected_keeps_its_traceback(monkeypatch):
