@@ -446,6 +446,7 @@ def hub(run: str, folder: Path) -> list[str]:
         shutil.copyfile(weights.parent / name, folder / name)
     files = [f"- `{name}`: {what}." for name, what in FILES.items() if (folder / name).exists()]
     note = "Graphs need neither PyTorch nor `cnf`; their metadata say shapes, noise and units."
-    card = [report.hub_card(weights.parent).rstrip(), "", "## Files", "", *files, "", note, ""]
-    (folder / "README.md").write_text("\n".join(card), "utf-8")
+    card = report.card(weights.parent, for_hub=True).rstrip()
+    parts = [card, "", "## Files", "", *files, "", note, ""]
+    (folder / "README.md").write_text("\n".join(parts), "utf-8")
     return [*lines, *(str(folder / name) for name in (build.WEIGHTS, "config.json", "README.md"))]

@@ -90,8 +90,9 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
 # -- the card of a model ---------------------------------------------------------------------------
 
 
-def card(folder: Path, results: Path = RESULTS) -> str:
-    """The model card of a committed run, from its files and its evaluations."""
+def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
+    """The model card of a committed run, from its files and its evaluations; for model hubs under
+    the head that they read."""
     model = build.load(folder / "weights.safetensors")
     config = model.config
     record = run_folder.read_record(folder, needed=False)
@@ -99,7 +100,8 @@ def card(folder: Path, results: Path = RESULTS) -> str:
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
-    return environment.get_template("card.md.j2").render(
+    head = _head(config, mine) if for_hub else ""
+    return head + environment.get_template("card.md.j2").render(
         name=folder.name,
         task=TASKS[config.experiment],
         config=config,
@@ -118,11 +120,9 @@ def card(folder: Path, results: Path = RESULTS) -> str:
     )
 
 
-def hub_card(folder: Path, results: Path = RESULTS) -> str:
-    """The card under the head in YAML that model hubs read."""
-    config = build.load(folder / "weights.safetensors").config
+def _head(config: Config, mine: Sequence[Row]) -> str:
+    """What model hubs read of a model, in YAML."""
     free = catalogue.terms(config.data.train) == [catalogue.FREE]
-    mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     titles = {METRICS[row.metric].title for row in mine if row.metric in METRICS}
     names = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")  # of many more
     head = {
@@ -136,7 +136,7 @@ def hub_card(folder: Path, results: Path = RESULTS) -> str:
         "datasets": config.data.train.split("+"),
         "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{card(folder, results)}"
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n"
 
 
 def write_cards(results: Path = RESULTS) -> None:
