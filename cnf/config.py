@@ -156,7 +156,8 @@ class ControlConfig:
 class DataConfig:
     """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
     "mixed" that of half the pictures, so that one model serves both kinds of input. To `noise` of
-    the pictures of super-resolution, a share, noise of 0 to 64 grey levels is added.
+    the pictures of super-resolution, a share, noise of 0 to 64 grey levels is added. The colours of
+    photographs of the eye vary `jitter` times as much as one camera's (0: not at all).
 
     `use_valid` trains on the validation split too, once no choice is left to make: the last weights
     are kept, not the best, and no threshold can be chosen on validation.
@@ -168,6 +169,7 @@ class DataConfig:
     crop: Positive | None = None
     augment: bool = True
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    jitter: Annotated[float, Field(ge=0, le=4)] = 1.0
 
 
 @dataclass(frozen=True, config=_strict)

@@ -7,7 +7,7 @@ import torch
 
 from cnf.config import DataConfig
 from cnf.errors import DataError
-from cnf.replication.data import Example, ImageSet, batches, load
+from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.resample import low_resolution
 
@@ -114,19 +114,31 @@ def test_vessel_batch_uses_all_eight_symmetries():
     assert which == set(range(8))
 
 
-def test_vessel_labels_move_with_their_picture(monkeypatch):
-    monkeypatch.setattr(batches, "_jitter", lambda x, rngs: x)
+def test_vessel_labels_move_with_their_picture():
     x = position(8)
     example = Example("e", (x[:1] % 3 == 0).to(torch.uint8), x)
-    y, x = make_batch([example], [0] * 50, replace(VESSELS, crop=6), rngs(50))
+    y, x = make_batch([example], [0] * 50, replace(VESSELS, crop=6, jitter=0), rngs(50))
     assert y.shape == (50, 1, 6, 6)
-    assert torch.equal(y, (x[:, :1] % 3 == 0).float())
+    assert torch.equal(y, (x[:, :1].round() % 3 == 0).float())  # of a power of one
 
 
-def test_colour_jitter_stays_in_range_and_leaves_labels_alone(eyes):
-    y, x = make_batch(eyes, [0, 1, 2, 3] * 4, VESSELS, rngs(16))
+@pytest.mark.parametrize("jitter", [1, 4])
+def test_colour_jitter_stays_in_range_and_leaves_labels_alone(eyes, jitter):
+    y, x = make_batch(eyes, [0, 1, 2, 3] * 4, replace(VESSELS, jitter=jitter), rngs(16))
     assert x.min() >= 0 and x.max() <= 255
     assert set(y.unique().tolist()) == {0.0, 1.0}
+
+
+def test_colours_vary_by_jitter():
+    grey = torch.full((3, 8, 8), 100, dtype=torch.uint8)
+    example = Example("e", torch.zeros((1, 8, 8), dtype=torch.uint8), grey)
+
+    def spread(jitter):
+        x = make_batch([example], [0] * 200, replace(VESSELS, crop=8, jitter=jitter), rngs(200))[1]
+        return x[:, :, 0, 0].std(0)
+
+    assert spread(0).max() < 1e-3
+    assert (spread(2) / spread(1) - 2).abs().max() < 0.3  # a power is not linear
 
 
 def test_without_augmentation_a_vessel_batch_is_a_crop(eyes):

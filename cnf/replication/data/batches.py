@@ -45,7 +45,7 @@ def make_batch(
         either = low_resolution(y, True), low_resolution(y, False)
         return y, torch.where(torch.from_numpy(rounded)[:, None, None, None], *either)
     x = x.float()
-    return y, _jitter(x, rngs) if rngs and options.augment else x
+    return y, _jitter(x, rngs, options.jitter) if rngs and options.augment else x
 
 
 def _gather(
@@ -104,9 +104,9 @@ def _symmetries(
     return y, x
 
 
-def _jitter(x: Tensor, rngs: Generators) -> Tensor:
+def _jitter(x: Tensor, rngs: Generators, amount: float) -> Tensor:
     """Gamma, gain and offset a channel, clipped to 0..255: cameras and eyes differ."""
-    u = torch.from_numpy(2 * _draws(rngs, 8) - 1)[..., None, None, None].float()  # (8,B,1,1,1)
+    u = amount * torch.from_numpy(2 * _draws(rngs, 8) - 1)[..., None, None, None].float()
     gamma = (0.25 * u[0]).exp()
     gain = (1 + 0.15 * u[1]) * (1 + 0.07 * torch.cat(list(u[2:5]), dim=1))
     offset = 10 * torch.cat(list(u[5:8]), dim=1)
