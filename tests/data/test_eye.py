@@ -109,8 +109,7 @@ def test_it_agrees_with_the_masks_of_drive(benchmark_root):
 
 @pytest.mark.parametrize("folder, shifted", [("chase_db1", ()), ("stare", ("2", "3", "4", "5"))])
 def test_it_agrees_with_masks_that_others_drew(benchmark_root, folder, shifted):
-    """The sets have none. Four of those that circulate for STARE are of other places: about 20
-    pixels beside the picture, as one sees."""
+    """The sets have none. Four photographs of STARE lie beside theirs, and beside their labels."""
     masks = benchmark_root / folder / "mask"
     if not masks.is_dir():
         pytest.skip(f"no {folder}/mask: the set itself has none, nothing was compared")
