@@ -160,10 +160,12 @@ def describe_model(config: Config) -> str:
         return f"Masked convolutions over the labels in raster order, no flow; {features}"
     if m.kind != "flow":
         return f"A factorised {m.kind} model, every entry of y independent given x; {features}"
-    levels = f"{m.levels} level{'s' * (m.levels > 1)} of" if m.levels else "no levels,"
+    levels = f"{m.levels} level{'s' * (m.levels > 1)}" if m.levels else "no levels"
+    steps = f"{m.steps} steps, couplings of width {m.width}" if m.steps else "no couplings"
+    prior = f"autoregressive priors of width {m.ar_width} (mixtures of {m.mixture} Gaussians), "
     return (
-        f"A conditional flow, {levels} {m.steps} steps, couplings of width {m.width}, "
-        f"{m.dequantization} dequantization; {features}"
+        f"A conditional flow, {levels}{' of ' if m.levels and m.steps else ', '}{steps}, "
+        f"{prior * (m.ar_width > 0)}{m.dequantization} dequantization; {features}"
     )
 
 
