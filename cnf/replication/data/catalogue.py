@@ -149,7 +149,9 @@ def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
     module, name = (entry.change or entry.read).split(".")
     function = getattr(import_module(f"cnf.replication.data.{module}"), name)
     if entry.change:
-        return entry.images(split, function(load(entry.of, split, root), **entry.options))
+        of = load(entry.of, split, root)
+        note = of.source.removeprefix(find(entry.of).source)
+        return entry.images(split, function(of, **entry.options), note)
     return function(entry, split, entry.where(root), **entry.options)
 
 
