@@ -18,10 +18,10 @@
 
   // the data keep each text once: numbers are places in the list of texts
   function read(node) {
-    const { texts, rows } = JSON.parse(node.textContent);
-    return rows.map(([id, value, what, facts]) => {
+    const { texts, heads, rows } = JSON.parse(node.textContent);
+    return rows.map(([id, value, what, head, facts]) => {
       const row = { id, value, what: what.map((i) => texts[i]).join("; ") };
-      row.facts = facts.map(([name, text]) => [texts[name], text < 0 ? "" : texts[text]]);
+      row.facts = heads[head].map((name, i) => [name, facts[i] < 0 ? "" : texts[facts[i]]]);
       row.number = value.replace(/^≤ /, "");
       row.all = `${id} ${value} ${row.what} `.toLowerCase();
       return row;
