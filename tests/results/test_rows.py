@@ -306,7 +306,7 @@ def test_readme_tells_vessels_by_model_and_camera(readme):
     )
     assert "| flow | 6,000 | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
     assert "| factorised baseline | 6,000 | 0.820 ± 0.012 |  |" in text
-    assert "| STARE, F at 0.5 |\n| --- | --- |\n| flow | 0.701 ± 0.012 |" in text
+    assert "| flow, F at 0.5 |\n| --- | --- |\n| STARE, at its own size | 0.701 ± 0.012 |" in text
     assert "weighted" not in text and "CHASE" not in text  # another seed; no row
 
 
