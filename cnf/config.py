@@ -26,14 +26,8 @@ Count = Annotated[int, Field(ge=0)]
 # fields that came after runs were hashed, at the value that leaves a model as it was
 LATER = {
     **{"norm": "none", "pretrained": False, "optimizer": "adamw", "cool": 0.0, "keep": []},
-    **{
-        "ar_width": 0,
-        "ar_blocks": 3,
-        "mixture": 1,
-        "activation": "relu",
-        "cells": 1,
-        "jitter": 1.0,
-    },
+    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1},
+    **{"activation": "relu", "cells": 1, "jitter": 1.0},
 }
 
 _strict = ConfigDict(extra="forbid")
