@@ -105,8 +105,10 @@ def _symmetries(
 
 
 def _jitter(x: Tensor, rngs: Generators, amount: float) -> Tensor:
-    """Gamma, gain and offset a channel, clipped to 0..255: cameras and eyes differ."""
-    u = amount * torch.from_numpy(2 * _draws(rngs, 8) - 1)[..., None, None, None].float()
+    """Gamma, gain and offset a channel, `amount` times as far from none as cameras and eyes
+    differ, clipped to 0..255."""
+    u = torch.from_numpy(2 * _draws(rngs, 8) - 1)[..., None, None, None].float()  # (8,B,1,1,1)
+    u = amount * u
     gamma = (0.25 * u[0]).exp()
     gain = (1 + 0.15 * u[1]) * (1 + 0.07 * torch.cat(list(u[2:5]), dim=1))
     offset = 10 * torch.cat(list(u[5:8]), dim=1)

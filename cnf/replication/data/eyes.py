@@ -16,7 +16,9 @@ from cnf.replication.data.folders import find, to_tensor
 from cnf.replication.data.images import read_image, read_mask
 
 STARE_IDS = (*range(1, 6), 44, 77, 81, 82, 139, 162, 163, 235, 236, 239, 240, 255, 291, 319, 324)
-BESIDE = 20  # pixels of a label outside of the field of view: more, and it is of another scan
+# pixels of a label outside of the field of view; more, and it belongs to another scan. STARE's own
+# have 0 to 2, those beside their photographs at least 64
+BESIDE = 20
 CHASE_SUBJECTS = {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 11)}
 
 
@@ -43,17 +45,16 @@ def drive_ids(fold: int) -> dict[Split, Sequence[int]]:
 
 def read_stare(entry: Entry, split: Split, folder: Path) -> ImageSet:
     """The first observer's labels. In some copies four photographs, im0002 to im0005, are other
-    scans, 9 to 30 pixels beside their labels: such are left out, and `describe` says so."""
+    scans, which lie beside their labels: such are left out, and `describe` says so."""
     images = _inside(entry, folder, "images", "stare-images")
     labels = _inside(entry, folder, "labels_ah", "labels-ah")
     eyes = []
     for key in (f"{number:04d}" for number in STARE_IDS):
         files = find(images, f"im{key}."), find(labels, f"im{key}.ah.")
         eyes.append(_read(entry, key, *files))
-    fits = [int((e.y[0].bool() & ~e.fov).sum()) <= BESIDE for e in eyes]
-    beside = ", ".join(e.name for e, fit in zip(eyes, fits, strict=True) if not fit)
-    note = f"; left out, the label beside the photograph: {beside}" * bool(beside)
-    return entry.images(split, [e for e, fit in zip(eyes, fits, strict=True) if fit], note)
+    beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.fov).sum()) > BESIDE]
+    note = f"; left out, the label beside the photograph: {', '.join(beside)}" * bool(beside)
+    return entry.images(split, [e for e in eyes if e.name not in beside], note)
 
 
 def read_chase(entry: Entry, split: Split, folder: Path) -> ImageSet:
