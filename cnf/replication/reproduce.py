@@ -60,13 +60,12 @@ def needs(row: Row) -> str | None:
 
 def training(row: Row, results: Path = RESULTS) -> list[str]:
     """The commands that train the weights of a row, in their order; none for a reference, and where
-    the record of the run is not here. A run that branched off a checkpoint is the one that had its
-    budget from the start."""
+    the record of the run is not here."""
     record = {} if row.is_reference else run_folder.read_record(results / row.run, needed=False)
     if not (command := record.get("command")):
         return []
     if "start" not in record or "checkpoint" in record["start"]:
-        return [command.split(" --start ")[0]]
+        return run_folder.commands(record)
     begun = run_folder.read_record(results / record["start"]["run"])
     return [begun["command"], command]
 

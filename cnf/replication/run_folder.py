@@ -37,6 +37,7 @@ from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
 MAX_LINES = 300  # of a published history
+BUDGET = ("training.steps", "training.minutes", "training.keep")  # what a branch may change
 # ours, and the names under which safetensors writes before it renames
 HALF_WRITTEN = ("config.json.tmp*", "history.*.tmp*", "*.pt.tmp*", "weights.*.tmp*", ".tmp??????")
 # torch.load raises a different one of these for each way in which a file can be damaged
@@ -223,6 +224,26 @@ def command(config: Config, steps: int, seed: int, processes: int, start: Path |
         parts = start.resolve().parts[-3 if start.suffix == ".pt" else -2 :]
         words += ["--start", "/".join(parts)]
     return shlex.join(words)
+
+
+def commands(record: dict[str, Any]) -> list[str]:
+    """The command lines that train the run of a record, in their order. A branch is the run that
+    had its budget from the start, or from where its configuration turned."""
+    own, turn = record["command"].split(" --start ")[0], record.get("start", {}).get("turn")
+    return [*turn["commands"], f"{own} --start {turn['at']}"] if turn else [own]
+
+
+def turn(config: Config, checkpoint: Path) -> dict[str, Any]:
+    """Where a branch from `checkpoint` leaves, or an earlier one left, the configuration that led
+    there: {"turn": what `commands` reads}; {} if all but the budget is the same."""
+    before = read_record(checkpoint.resolve().parent, needed=False)
+    known = to_dict(from_dict(before["config"])) if before else {}
+    changed = differences(known, to_dict(config)) if before else []
+    if not all(phrase.startswith(BUDGET) for phrase in changed):
+        at = "/".join(checkpoint.resolve().parts[-3:])
+        return {"turn": {"commands": commands(before), "at": at}}
+    found = before.get("start", {}).get("turn")
+    return {"turn": found} if found else {}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -501,7 +501,7 @@ class Run:
             **began,
         }
 
-    def _take(self, start: Path) -> dict[str, str]:
+    def _take(self, start: Path) -> dict[str, Any]:
         """Take the averaged weights of a run folder, or all that a checkpoint of one holds; what
         config.json says of it."""
         branch = start.suffix == ".pt"
@@ -510,7 +510,9 @@ class Run:
             self.load(path, ("model.", "training.optimizer") if branch else ("model.",))
         self.best = math.inf  # of the weights in this folder
         found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
-        return found | ({"checkpoint": path.name} if branch else {})
+        if not branch:
+            return found
+        return found | {"checkpoint": path.name} | run_folder.turn(self.config, start)
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change.

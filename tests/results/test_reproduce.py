@@ -43,6 +43,9 @@ def test_every_committed_training_has_a_command_that_gives_its_configuration():
     assert "--preset cpu" in first and then.endswith("--start runs/sr-flow-cpu-s0")
     (branch,) = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-wide-90min-s0"))
     assert branch.endswith("--steps 18000 --seed 0")
+    before, turned = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-ar-cpu-s0"))
+    assert "training.lr" not in before and "training.lr=0.0025" in turned
+    assert turned.endswith("--steps 5000 --seed 0 --start runs/sr-ar128-lr4/step-2000.pt")
 
 
 def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_belong():

@@ -430,6 +430,22 @@ def test_a_branch_is_its_trunk_until_it_cools(tmp_path, configure, state, histor
     assert record["seed"] == 3
 
 
+def test_a_branch_at_another_rate_says_what_led_to_it(tmp_path, configure):
+    trunk = training.train(configure(steps=8, keep=[0.25]), tmp_path / "trunk", seed=3)
+    turned = configure(steps=8, keep=[0.5], lr=1e-4)
+    branch = training.train(turned, tmp_path / "turned", start=trunk / "step-2.pt")
+    twig = training.train(
+        configure(steps=6, lr=1e-4), tmp_path / "twig", start=branch / "step-4.pt"
+    )
+    at = f"{tmp_path.name}/trunk/step-2.pt"
+    before = run_folder.read_record(trunk)["command"]
+    for run in (branch, twig):
+        record = run_folder.read_record(run)
+        assert record["start"]["turn"] == {"commands": [before], "at": at}
+        own = record["command"].split(" --start ")[0]
+        assert run_folder.commands(record) == [before, f"{own} --start {at}"]
+
+
 def test_a_branch_goes_on_after_a_signal(tmp_path, configure, at_step, state, same):
     config = configure(keep=[0.5])
     trunk = training.train(config, tmp_path / "trunk")
