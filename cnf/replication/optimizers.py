@@ -49,10 +49,6 @@ class Together:
     def state_dict(self) -> dict:
         return {"parts": [part.state_dict() for part in self.parts]}
 
-    def load_state_dict(self, state: dict) -> None:
-        for part, own in zip(self.parts, state["parts"], strict=True):
-            part.load_state_dict(own)
-
 
 def make(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer | Together:
     """AdamW for all weights, or Muon for hidden filters and AdamW for the rest, at one rate."""
@@ -69,6 +65,15 @@ def make(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer | T
     if not hidden:
         return adam
     return Together(adam, Muon(hidden, options.lr, options.weight_decay))
+
+
+def restore(optimizer: torch.optim.Optimizer | Together, state: dict) -> None:
+    """Take the moments of a checkpoint; rates and decays stay those of this run, which may differ
+    in a branch. Raises ValueError or KeyError if the weights are others."""
+    together = isinstance(optimizer, Together)
+    parts = zip(optimizer.parts, state["parts"], strict=True) if together else [(optimizer, state)]
+    for part, saved in parts:
+        part.load_state_dict(saved | {"param_groups": part.state_dict()["param_groups"]})
 
 
 def hidden_filters(model: nn.Module) -> list[nn.Parameter]:

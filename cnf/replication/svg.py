@@ -39,7 +39,8 @@ USELESS = re.compile(
     r' id="(?:[xy]tick|text|line2d|patch|legend|matplotlib.axis|\w+Collection)_\d+"'
 )
 PICTURE = re.compile(r'"data:[^"]+"( id="(image[^"]+)")')
-HASHED = re.compile(r'(?<=["#])(?:[pmh]|image|C\w+?_)[0-9a-f]{10}(?=[")])')
+NAMED = re.compile(r'(?<=["#])(?:(?:[pmh]|image|C\w+?_)[0-9a-f]{10}|DejaVu[\w-]+)(?=[")])')
+ALIKE = re.compile(r'<use [^>]*( style="[^"]*")/>(?:<use [^>]*\1/>)+')
 LETTER = re.compile(r'<path id="[^"]+" d="[^"]+" transform="scale[^"]+"/>')
 NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 NOISE = re.compile(
@@ -53,8 +54,8 @@ def to_svg(figure: Figure) -> str:
     keep_pixels(figure)
     wide = drawn(figure)
     text = wide if is_diagram(figure) else wide.removesuffix("</svg>") + narrow(figure, wide)
-    numbers = {name: f"s{n}" for n, name in enumerate(dict.fromkeys(HASHED.findall(text)))}
-    return HASHED.sub(lambda found: numbers[found[0]], text)
+    numbers = {name: f"s{n}" for n, name in enumerate(dict.fromkeys(NAMED.findall(text)))}
+    return NAMED.sub(lambda found: numbers[found[0]], text)
 
 
 def narrow(figure: Figure, wide: str) -> str:
@@ -79,6 +80,7 @@ def drawn(figure: Figure) -> str:
     text = re.sub(r"(?<=base64,)[^\"]+", lambda m: re.sub(r"\s", "", m[0]), buffer.getvalue())
     text = re.sub(r"\s+", " ", NOISE.sub("", text)).replace("> <", "><").strip()
     text = USELESS.sub("", text).replace("<g/>", "")
+    text = ALIKE.sub(lambda m: f"<g{m[1]}>{m[0].replace(m[1], '')}</g>", text)
     return re.sub(r"\b([1-9]\d*\.\d\d)\d+", r"\1", text)
 
 

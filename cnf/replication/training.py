@@ -562,7 +562,9 @@ class Run:
             )
         try:
             for name, value in state.items():
-                if name in LEARNED:
+                if name == "optimizer":
+                    optimizers.restore(self.optimizer, value)
+                elif name in LEARNED:
                     getattr(self, name).load_state_dict(value)
                 elif name in COUNTED:
                     setattr(self, name, value)

@@ -76,7 +76,10 @@ def test_a_cloud_of_points_is_pixels():
         ax.scatter(*np.random.default_rng(0).normal(size=(2, points)))
         return svg.to_svg(fig)
 
-    assert not PNG.findall(cloud(100))
+    few = cloud(100)
+    assert not PNG.findall(few) and few.count("style=") < 100 < few.count(
+        "<use "
+    )  # one style for all
     assert len(cloud(20_000)) < 300_000 and PNG.findall(cloud(20_000))
 
 

@@ -446,6 +446,21 @@ def test_a_branch_at_another_rate_says_what_led_to_it(tmp_path, configure):
         assert run_folder.commands(record) == [before, f"{own} --start {at}"]
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_branch_has_its_own_decay_and_the_moments_of_its_trunk(tmp_path, configure, optimizer):
+    start = training.train(configure(optimizer=optimizer), tmp_path / "trunk") / "last.pt"
+    run = training.Run.build(configure(optimizer=optimizer, weight_decay=0.3), 0)
+    run.load(start, ("model.", "training.optimizer"))
+    parts = getattr(run.optimizer, "parts", [run.optimizer])
+    saved = run_folder.read_checkpoint(start)[0]["optimizer"]
+    for part, own in zip(parts, saved.get("parts", [saved]), strict=True):
+        assert {group["weight_decay"] for group in part.param_groups} == {0.3}
+        assert {group["weight_decay"] for group in own["param_groups"]} == {0.0}
+        moments = [t for m in part.state.values() for t in m.values()]
+        before = [t for m in own["state"].values() for t in m.values()]
+        assert moments and all(map(torch.equal, moments, before))
+
+
 def test_a_branch_goes_on_after_a_signal(tmp_path, configure, at_step, state, same):
     config = configure(keep=[0.5])
     trunk = training.train(config, tmp_path / "trunk")
