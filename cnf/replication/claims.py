@@ -53,8 +53,8 @@ class Claim(_Strict):
 
     @model_validator(mode="after")
     def _is_consistent(self):
-        if self.verdict in ("same", "different") and not self.ours and self.value is not None:
-            raise ValueError(f"a number judged '{self.verdict}' needs a row of ours")
+        if self.verdict in ("same", "different") and not self.ours:
+            raise ValueError(f"a claim judged '{self.verdict}' needs a row of ours")
         if self.verdict == "same" and not self.holds:
             raise ValueError("'same' needs a rule that could have failed: `holds`, over rows")
         if self.verdict == "same" and self.value is not None and self.tag == "unconfirmed":

@@ -368,7 +368,8 @@ def described(row: Row) -> str:
     scored = ", ".join(part for part in (metric, _how(row)) if part)
     model = row.model if row.is_reference else row.run
     if row.steps is not None:
-        model += f" after {'only ' * (row.steps < FEW)}{row.steps:,} steps"
+        many = f"after {'only ' * (row.steps < FEW)}{row.steps:,} steps"
+        model += " fitted in one pass" if row.steps == 1 else f" {many}"
     stand_in = ", a stand-in" * row.stand_in
     return f"{scored}; {model}; {row.num_images} {row.split} pictures of {row.data}{stand_in}"
 

@@ -18,6 +18,7 @@ from tests.evaluation.toys import patches, photographs, told, value
 
 OF = {name: metric.of for name, metric in METRICS.items() if metric.tasks == ("sr",)}
 UNCERTAINTY = {name for name, of in OF.items() if of == "samples"}
+OF_TWO = UNCERTAINTY - {"coverage_50", "coverage_90"}
 OF_PICTURES = {name for name, of in OF.items() if of in ("mean", "sample")}
 
 
@@ -32,11 +33,11 @@ def test_an_evaluation_tells_what_its_pictures_and_samples_allow(scored):
 
     whole, fidelity = photographs(), {"psnr", "ssim", "psnr_sample", "ssim_sample"}
     assert of(whole, "basic", samples=2) == {"bits_per_dim"} | fidelity
-    assert of(whole, "basic", "full", samples=2) == {"bits_per_dim"} | OF_PICTURES | UNCERTAINTY
+    assert of(whole, "basic", "full", samples=2) == {"bits_per_dim"} | OF_PICTURES | OF_TWO
     # patches have no PSNR, and all the rest
     assert of(patches(), "basic") == {"bits_per_dim"}
     of_patches = {n for n in OF_PICTURES if not n.startswith(("psnr", "ssim"))}
-    assert of(patches(), "basic", "full", samples=2) == {"bits_per_dim"} | of_patches | UNCERTAINTY
+    assert of(patches(), "basic", "full", samples=2) == {"bits_per_dim"} | of_patches | OF_TWO
     # no samples: bits alone, also of a model that has its own mean
     for name in ("sr-flow", "sr-baseline"):
         for tags in (["basic"], ["basic", "full"]):
@@ -144,6 +145,7 @@ def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):
     without = [uncertainty.coverage_at(np.delete(ranks, i, 0).sum(0), 0.5) for i in range(3)]
     error = np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
     assert found.standard_error == pytest.approx(error)
+    assert value(m, "coverage_90", temperature=0.8) is None  # of three samples
 
 
 def test_curves_hold_what_plots_need(m):

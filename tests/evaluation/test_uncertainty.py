@@ -83,6 +83,8 @@ def test_ranks_and_coverage_by_hand():
     # half way between the intervals of 1.0 and 0.6, and of 0.6 and 0.2
     assert uncertainty.coverage_at(ranks, 0.8) == pytest.approx(0.75)
     assert uncertainty.coverage_at(ranks, 0.4) == pytest.approx(0.5)
+    assert uncertainty.are_enough(4, 0.6) and not uncertainty.are_enough(4, 0.61)  # the whole line
+    assert uncertainty.are_enough(19, 0.9) and not uncertainty.are_enough(18, 0.9)
     assert uncertainty.coverage_error(ranks) == pytest.approx((0.1 + 0.3) / 2)
     assert uncertainty.rank_distance(np.array([9.0, 0, 0, 0, 0])) == pytest.approx(4)
 

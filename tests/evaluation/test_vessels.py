@@ -68,10 +68,12 @@ def only_kept(name):
 @pytest.mark.parametrize("name", ["flow", "baseline", "weighted"])
 def test_an_evaluation_tells_what_its_pictures_and_samples_allow(m, name):
     basic = {"bits_per_pixel"} | MARGINALS | SAMPLE
-    full = EVERY | ({"f_p_half", "f_p_half_image"} if name == "weighted" else set())
+    coverage = {name for name in EVERY if name.endswith("_coverage")}
+    full = EVERY - coverage | ({"f_p_half", "f_p_half_image"} if name == "weighted" else set())
     both = "basic", "full"
     assert told(m(name, full=False), "basic") == basic
     assert told(m(name), *both) == full
+    assert len(coverage) == 3 and told(m(name, samples=19), *both) == full | coverage
     assert told(m(name, samples=15), *both) == full - LIKELIEST
     assert told(m(name, samples=0), *both) == BITS
     # what one sample, and a model's own marginals, allow

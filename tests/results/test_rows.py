@@ -278,10 +278,10 @@ def test_readme_is_rewritten_between_its_markers(readme, tmp_path):
     )
     assert text.startswith(f"before\n{report.BEGIN}\n**Super-resolution x2, bits/dim")
     assert text.endswith("\nafter\n") and "old" not in text
-    assert "| flow | ≤ 2.505 ± 0.012 | ≤ 2.775 ± 0.012 |" in text
+    assert " | ≤ 2.505 ± 0.012 | ≤ 2.775 ± 0.012 |" in text
     # fewer pictures; another split; importance samples
     assert not any(value in text for value in ("8.0", "9.0", "7.0"))
-    assert "| flow, mean of 8 samples or more | 37.20 ± 0.01 |" in text
+    assert "| flow, mean of 32 samples | 37.20 ± 0.01 |" in text
     assert "baseline" not in text and "DRIVE" not in text  # no row, no line
     claim = {k: "a" for k in ("id", "place", "says", "source", "cause", "would_change")}
     claims = {"claims": [claim | {"tag": "confirmed", "verdict": "could not"}]}
@@ -302,11 +302,14 @@ def test_readme_tells_vessels_by_model_and_camera(readme):
         row(**EYE | flow | pieces, value=1.54),
         row(**EYE | base | {"samples": 0}, model="bernoulli", value=0.8202),
         row(**EYE | weighted),
-        row(**EYE | flow | {"data": "stare"}, value=0.7007),
+        row(**EYE | flow | {"data": "stare@drive"}, value=0.7007),
     )
     assert "| flow | 6,000 | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
     assert "| factorised baseline | 6,000 | 0.820 ± 0.012 |  |" in text
-    assert "| flow, F at 0.5 |\n| --- | --- |\n| STARE, at its own size | 0.701 ± 0.012 |" in text
+    assert (
+        "| flow, F at 0.5 |\n| --- | --- |\n| STARE, at the scale of DRIVE | 0.701 ± 0.012 |"
+        in text
+    )
     assert "weighted" not in text and "CHASE" not in text  # another seed; no row
 
 

@@ -132,7 +132,7 @@ def disc(pixels: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
     around it, at the width of a disc; the logarithms of red and green, vessels closed.
 
     By eye, it lies on the disc in all training and test photographs of DRIVE and in 19 of 20 of
-    CHASE_DB1, but only in 14 of 20 of STARE, where bright lesions mislead it; in 48 pictures of
+    CHASE_DB1, but only in 12 of 16 of STARE, where bright lesions mislead it; in 48 pictures of
     `fundus.generate`, where the truth is known, it is always within 0.2 radii of the field of view.
     Raises DataError if sizes differ or no pixel is in view.
     """

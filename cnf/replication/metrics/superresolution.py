@@ -189,9 +189,20 @@ def _spread(name: str, title: str, part: str, statistic: Callable, factor: float
 
 _CORRELATION = "correlation of deviation and error"
 _spread("deviation_correlation", _CORRELATION, "moments", uncertainty.correlation)
-for _percent in (50, 90):
-    _at = partial(uncertainty.coverage_at, level=_percent / 100)
-    _spread(f"coverage_{_percent}", f"coverage of {_percent} % intervals", "ranks", _at)
+
+
+def _coverage(percent: int) -> None:
+    at = partial(uncertainty.coverage_at, level=percent / 100)
+    title = f"coverage of {percent} % intervals"
+
+    @metric(title, "1", 3, 2e-3, name=f"coverage_{percent}", **_MANY)
+    def of(m: ScoredModel, s: Setting) -> Value | None:
+        enough = uncertainty.are_enough(s.samples, percent / 100)
+        return jackknife(spreads(m, s, "ranks"), at) if enough else None
+
+
+_coverage(50)
+_coverage(90)
 _spread("coverage_error", "mean error of coverage", "ranks", uncertainty.coverage_error)
 _CHI2 = "chi-square of ranks, an entry"
 _spread("rank_distance", _CHI2, "ranks", uncertainty.rank_distance, factor=1.01)

@@ -86,6 +86,12 @@ def coverage(ranks: np.ndarray) -> np.ndarray:
     return np.stack(shares, -1) / ranks.sum(-1)[..., None]
 
 
+def are_enough(n: int, level: float) -> bool:
+    """Whether an interval between two of n samples has this level or more. If not, `coverage_at` it
+    would lean on the whole line, which holds every y."""
+    return level <= nominal(n)[1]
+
+
 def coverage_at(ranks: np.ndarray, level: float) -> np.ndarray:
     """`coverage` at a nominal level, linear between the two intervals around it."""
     real, levels = coverage(ranks), nominal(ranks.shape[-1] - 1)

@@ -36,6 +36,7 @@ from cnf.replication.metrics import (
     overlap,
     shapes,
     tightness,
+    uncertainty,
 )
 from cnf.replication.scored_model import ScoredModel, once
 
@@ -292,7 +293,9 @@ def joint(m: ScoredModel, n: int, name: str) -> calibration.Joint:
 
 
 def _joint(name: str, digits: int, tolerance: float, factor: float = 1.0) -> None:
-    def of(m: ScoredModel, s: Setting, value: str) -> Value:
+    def of(m: ScoredModel, s: Setting, value: str) -> Value | None:
+        if value == "coverage" and not uncertainty.are_enough(s.samples, 0.9):
+            return None
         found = joint(m, s.samples, name)
         return Value(getattr(found, value), getattr(found, f"{value}_se"))
 
