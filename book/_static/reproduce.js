@@ -16,16 +16,17 @@
     return node;
   }
 
-  // the data keep each text once: numbers are places in the list of texts
+  // the data keep each text once (numbers are places in the list of texts), and what rows share
   function read(node) {
-    const { texts, heads, rows } = JSON.parse(node.textContent);
-    return rows.map(([id, value, what, head, facts]) => {
-      const row = { id, value, what: what.map((i) => texts[i]).join("; ") };
-      row.facts = heads[head].map((name, i) => [name, facts[i] < 0 ? "" : texts[facts[i]]]);
-      row.number = value.replace(/^≤ /, "");
-      row.all = `${id} ${value} ${row.what} `.toLowerCase();
-      return row;
-    });
+    const { texts, heads, groups } = JSON.parse(node.textContent);
+    return groups.flatMap(([before, rest, head, facts, rows]) =>
+      rows.map(([own, value, first, expect]) => {
+        const row = { id: `${before}/${own}`, value, what: [first, ...rest].map((i) => texts[i]).join("; ") };
+        row.facts = heads[head].map((name, i) => [name, texts[facts[i] < 0 ? expect : facts[i]]]);
+        row.number = value.replace(/^≤ /, "");
+        row.all = `${row.id} ${value} ${row.what} `.toLowerCase();
+        return row;
+      }));
   }
 
   const isNumber = (word) => /^\d*\.\d+$|^\d+\.?$/.test(word);
