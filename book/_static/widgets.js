@@ -87,7 +87,11 @@
   const link = {
     read: () => Object.fromEntries(location.hash.includes("=")
       ? new URLSearchParams(location.hash.slice(1)) : []),
-    write: (state) => history.replaceState(null, "", `#${new URLSearchParams(state)}`),
+    write: (state) => {
+      try {
+        history.replaceState(null, "", `#${new URLSearchParams(state)}`);
+      } catch { /* Safari allows a hundred changes in half a minute; a later one gets through */ }
+    },
   };
 
   function start(selector, build) {

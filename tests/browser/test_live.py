@@ -469,6 +469,74 @@ def test_a_reader_opens_an_eye_of_their_own(from_disk, tmp_path):
     assert abs(photo.evaluate("(node) => node.width") - 546) <= 2
 
 
+def test_a_link_gives_the_drawing_after_other_samples_and_seeds(from_disk):
+    square = "#eye=eye-2000&side=128&left=200&top=140"
+    tab = from_disk(f"{square}&seed=3&shown=17&still=1", "live-vessels")  # 16 come unasked
+    tab.wait_for_function(STATUS, arg="Seed 20 costs", timeout=120_000)
+    tab.get_by_role("button", name="this sample").click()
+    tab.wait_for_function(STATUS, arg="mean of 4")
+    drawn, text = tab.evaluate(PICTURE), tab.locator(".live-status").inner_text()
+    tab.get_by_role("button", name="Another sample").click()
+    tab.get_by_role("spinbutton", name="seed").fill("9")
+    tab.keyboard.press("Enter")
+    other = from_disk(tab.evaluate("location.hash"), "live-vessels")
+    other.wait_for_function("!document.querySelector('[value=drawing]').disabled", timeout=120_000)
+    other.get_by_role("radio", name="drawing").check(force=True)
+    other.wait_for_function(STATUS, arg="mean of 4")
+    assert other.evaluate(PICTURE) == drawn and other.locator(".live-status").inner_text() == text
+
+
+def test_stars_are_no_eye(from_disk, tmp_path):
+    tab = from_disk("#side=128&still=1", "live-vessels")
+    stars = np.full((600, 600), 10, np.uint8)
+    stars[np.random.default_rng(0).random(stars.shape) < 0.006] = 255
+    Image.fromarray(stars).save(tmp_path / "stars.png")
+    tab.locator(".file input").first.set_input_files(tmp_path / "stars.png")
+    tab.get_by_role("alert").filter(has_text="The eye fills too little").wait_for()
+
+
+def test_the_page_goes_on_where_the_address_may_not_change(from_disk):
+    tab = from_disk("#side=128&still=1", "live-vessels")
+    refuses = "throw new DOMException('', 'SecurityError')"  # as Safari after a hundred changes
+    tab.evaluate(f"() => {{ history.replaceState = () => {{ {refuses}; }}; }}")
+    tab.get_by_role("slider", name="threshold").focus()
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_function(STATUS, arg="Threshold 0.55")
+
+
+def test_a_reader_does_not_wait_for_the_model(browser):
+    tab = browser.new_page()
+    wrong, held = [], []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.route("**/sr-model.mjs", lambda route: held.append(route))
+    tab.goto(f"file://{SITE}/live-super-resolution.html", wait_until="domcontentloaded")
+    tab.get_by_role("button", name="Copy a link").click()
+    assert tab.get_by_role("button", name="Stop").is_disabled()
+    tab.locator(".file input").first.set_input_files(ROOT / "book/_static/front/cat-x.png")
+    tab.locator(".live-note").filter(has_text="Your picture.").wait_for()
+    held[0].continue_()
+    tab.wait_for_function(DOTS, arg=1)
+    assert tab.locator(".live-note").inner_text().startswith("Your picture.")
+    assert wrong == []
+    tab.close()
+
+
+def test_without_webassembly_the_page_says_so(browser):
+    tab = browser.new_page()
+    tab.add_init_script("""const Whole = Blob;
+        window.Blob = function (parts, options) {
+            return new Whole(['WebAssembly = undefined;', ...parts], options);
+        }""")
+    tab.goto(f"file://{SITE}/live-vessels.html")
+    alert = tab.get_by_role("alert").filter(has_text="this browser cannot run WebAssembly")
+    alert.wait_for()
+    tab.locator(".live-thumbs button").nth(1).click()
+    tab.wait_for_function("document.querySelector('.live-note').innerText.includes('generated')")
+    tab.wait_for_timeout(300)
+    assert alert.is_visible()
+    tab.close()
+
+
 def test_a_reader_without_scripts_sees_still_pictures(browser):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()

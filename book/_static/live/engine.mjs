@@ -12,7 +12,7 @@
 
   // -- memory: weights first, then the maps of one picture --------------------------------------
 
-  const bytes = kernels.find((b) => WebAssembly.validate(b));
+  const bytes = kernels.find((b) => globalThis.WebAssembly?.validate(b));
   if (!bytes) throw new Error("this browser cannot run WebAssembly");
   const memory = new WebAssembly.Memory({ initial: 32 });
   const kernel = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports;

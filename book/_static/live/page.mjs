@@ -52,7 +52,9 @@
     const scale = Math.min(1, longest / Math.max(width, height));
     const [w, h] = [width, height].map((side) => Math.round(side * scale));
     if (Math.min(w, h) < least) throw new Error(`${width} by ${height} pixels is too narrow for its length: crop it first.`);
-    return { canvas: resized(picture, w, h),
+    const canvas = resized(picture, w, h);
+    picture.close();
+    return { canvas,
       note: note + (scale < 1 ? `Made smaller, from ${width} by ${height} to ${w} by ${h}. ` : "") };
   }
 
@@ -64,7 +66,7 @@
     const values = dots.map(({ value }) => value);
     const all = [...values, ...Object.values(marks)];
     if (!all.length) return;
-    const step = 10 ** Math.floor(Math.log10(Math.max(...all) / 2)) / 2;
+    const step = 10 ** Math.floor(Math.log10(Math.max(0.1, ...all.map(Math.abs)) / 2)) / 2;
     const [low, high] = [Math.floor(Math.min(...all) / step - 0.4) * step, Math.ceil(Math.max(...all) / step + 0.4) * step];
     const at = (t) => `${(100 * (t - low)) / (high - low)}%`;
     const says = (t) => t.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -147,10 +149,11 @@
       place, restart, write, show,
     };
     let flow = null;
+    let broken = ""; // why no flow runs here
 
     function fail(message) {
-      error.textContent = message;
-      error.hidden = !message;
+      error.textContent = message || broken;
+      error.hidden = !error.textContent;
     }
 
     // -- the photograph and its square
@@ -158,7 +161,6 @@
     async function take(source) {
       page.source = source;
       note.textContent = source.note;
-      fail("");
       thumbs.querySelectorAll("button").forEach((b) => b.setAttribute("aria-pressed", b.dataset.name === source.name));
       [photo.width, photo.height] = [source.canvas.width, source.canvas.height];
       photo.getContext("2d").drawImage(source.canvas, 0, 0);
@@ -182,6 +184,7 @@
       Object.assign(square.style, { left: part(x0, photo.width), top: part(y0, photo.height),
         width: part(side, photo.width), height: part(side, photo.height) });
       halt();
+      fail("");
       status.textContent = "";
       axis.replaceChildren();
       its.moved?.();
@@ -258,6 +261,7 @@
           const side = Math.sqrt(fresh.x.length / 3);
           its.conditioned?.(fresh, (await ask("condition", fresh.x, side, side)).result);
           page.job = fresh;
+          count = Math.max(count, page.shown + 1); // a link's sample may be a later one
           for (const view of ["truth", "truthBits"]) if (view in its.views) views.allow(view, !!fresh.truth);
           if (!fresh.truth && views.value.startsWith("truth")) views.value = "sample";
           show();
@@ -281,7 +285,10 @@
         }
         rest();
       } catch (problem) {
-        if (own === turn && problem.message !== "stopped") fail(`Something went wrong: ${problem.message}`);
+        if (own !== turn || problem.message === "stopped") return;
+        rest();
+        status.textContent = "";
+        fail(`Something went wrong: ${problem.message}`);
       }
     }
     function next() {
@@ -326,7 +333,7 @@
     async function copyLink() {
       write();
       const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
-      copy.textContent = (copied ? "Copied" : "See the address bar") + (page.source.name ? "" : ", without your picture");
+      copy.textContent = (copied ? "Copied" : "See the address bar") + (page.source?.name === "" ? ", without your picture" : "");
       setTimeout(() => (copy.textContent = "Copy a link"), 2000);
     }
 
@@ -373,24 +380,26 @@
     page.begin = async () => {
       views.value = given.view;
       status.textContent = "Loading the model ...";
-      another.disabled = true;
+      another.disabled = more.disabled = true;
       try {
         await Promise.all(["engine.mjs", "kernel.mjs", `${its.model}-model.mjs`, `${its.pictures}.mjs`].map(script));
-        flow = window.LIVE.begin(window.LIVE[its.model], window.LIVE.kernel, (share) => (bar.style.width = `${100 * share}%`));
-        const pictures = window.LIVE[its.pictures];
-        for (const { name, shows, note: text, src, truth } of pictures) {
+        const loading = window.LIVE.begin(window.LIVE[its.model], window.LIVE.kernel, (share) => (bar.style.width = `${100 * share}%`));
+        const chosen = new Map();
+        for (const { name, shows, note: text, src, truth } of window.LIVE[its.pictures]) {
           const choose = async () => take({ canvas: await pixels(src), name, truth: truth && (await pixels(truth)), note: text });
+          chosen.set(name, choose);
           const thumb = button(thumbs, "", choose);
           thumb.dataset.name = name;
           make(thumb, "img", { src, alt: shows });
         }
-        const of = (name) => thumbs.querySelector(`[data-name="${CSS.escape(name)}"]`);
-        (of(given[its.name] ?? "") ?? of(its.first)).click();
-        await flow.begun;
-        another.disabled = false;
+        if (!page.source) await (chosen.get(given[its.name]) ?? chosen.get(its.first))(); // a reader's own may be there
+        await loading.begun;
+        flow = loading;
+        another.disabled = more.disabled = false;
+        place();
       } catch (problem) {
         status.textContent = "";
-        fail(`The model does not start here: ${problem.message}`);
+        fail(broken = `The model does not start here: ${problem.message}`);
       }
     };
     return page;

@@ -64,7 +64,7 @@
     const wide = across(canvas);
     const ratio = wide ? ACROSS / wide : Math.min(1, 768 / Math.max(canvas.width, canvas.height));
     const [w, h] = [canvas.width, canvas.height].map((side) => Math.max(1, Math.round(ratio * side)));
-    if (Math.min(w, h) < 64) throw new Error("The eye fills too little of the picture: crop it first.");
+    if (Math.min(w, h) < 64 || Math.max(w, h) > 8 * ACROSS) throw new Error("The eye fills too little of the picture: crop it first.");
     const same = wide ? Math.max(ratio, 1 / ratio) <= TOLERATED : ratio === 1;
     return { canvas: same ? canvas : window.LIVE.resized(canvas, w, h), note: wide
       ? `The model sees the eye ${same ? wide : ACROSS} pixels across; it learned from eyes of ${ACROSS}.`
@@ -125,7 +125,7 @@
       temperature: () => 1,
       labels: (v) => v.map((t) => (t > 0.5 ? 1 : 0)),
       state: () => ({ seed: page.seed.value, shown: page.shown, cut: threshold.value, under: under.value,
-        ...(playing ? {} : { still: 1 }), ...(drawing ? { from: drawing.from, pen: written(drawing.strokes) } : {}) }),
+        ...(playing ? {} : { still: 1 }), ...(drawing ? { ...drawing.begun, from: drawing.from, pen: written(drawing.strokes) } : {}) }),
       prepare({ side, values, left, top }) {
         const job = { side, x: values };
         const { truth } = page.source;
@@ -145,8 +145,8 @@
       },
       came(job) {
         if (!pending || job.samples.length <= pending.shown) return;
-        if (pending.from === "mask" && page.running && job.samples.length < 16) return;
         const { from, strokes } = pending;
+        page.shown = pending.shown; // the samples may flicker
         pending = null;
         if (from) begin(from, strokes);
       },
@@ -219,7 +219,9 @@
       const base = { sample: () => sample.y, truth: () => job.truth?.y, mask: () => cutAt(marginal(job)),
         nothing: () => new Float32Array(job.side ** 2) }[from]?.();
       if (!base) return;
-      drawing = { from, base, strokes, before: [], after: [] };
+      const last = from === "mask" ? job.samples.length - 1 : job.samples.indexOf(sample);
+      const begun = { seed: job.samples[0].seed, shown: last, cut: threshold.value }; // for a link: what makes base
+      drawing = { from, base, begun, strokes, before: [], after: [] };
       allow();
       if (!pending && !["drawing", "change"].includes(views.value)) views.value = "drawing";
       again();
@@ -415,7 +417,7 @@
     }
 
     if (given.shown || given.from)
-      pending = { shown: Math.max(0, page.number("shown", 0)), from: given.from, strokes: read(given.pen) };
+      pending = { shown: Math.round(Math.min(Math.max(page.number("shown", 0), 0), 999)), from: given.from, strokes: read(given.pen) };
     flicker.textContent = playing ? "Hold still" : "Flicker";
     allow();
     page.begin();
