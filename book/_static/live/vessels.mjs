@@ -64,11 +64,11 @@
     const wide = across(canvas);
     const ratio = wide ? ACROSS / wide : Math.min(1, 768 / Math.max(canvas.width, canvas.height));
     const [w, h] = [canvas.width, canvas.height].map((side) => Math.max(1, Math.round(ratio * side)));
-    if (Math.min(w, h) < 64 || Math.max(w, h) > 8 * ACROSS) throw new Error("The eye fills too little of the picture: crop it first.");
+    if (Math.min(w, h) < 64 || Math.max(w, h) > 8 * ACROSS) throw new Error("The picture is too narrow, or the eye fills too little of it: crop it first.");
     const same = wide ? Math.max(ratio, 1 / ratio) <= TOLERATED : ratio === 1;
     return { canvas: same ? canvas : window.LIVE.resized(canvas, w, h), note: wide
       ? `The model sees the eye ${same ? wide : ACROSS} pixels across; it learned from eyes of ${ACROSS}.`
-      : `No dark border around an eye was found: the model sees the picture as it is, and it learned from eyes ${ACROSS} pixels across.` };
+      : `No dark border around an eye was found: the model sees the picture ${same ? "as it is" : `at ${w} by ${h} pixels`}, and it learned from eyes ${ACROSS} pixels across.` };
   }
 
   // of a map of pixels the sum over each block
