@@ -269,8 +269,8 @@ class ScoredModel:
 
     @functools.cached_property
     def has_vessels(self) -> bool:
-        """Whether any mask of the set has a vessel: else F and ROC are undefined."""
-        return any(self.mask(i).any() for i in self.indices)
+        """Whether any mask of the set has a vessel in view: else F and ROC are undefined."""
+        return any(self.mask(i)[self.fov(i)].any() for i in self.indices)
 
     @property
     def seconds(self) -> list[Tensor] | None:

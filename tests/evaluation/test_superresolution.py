@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from cnf import noise
+from cnf.errors import DataError
 from cnf.replication import evaluate, scored_model
-from cnf.replication.data import load
+from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import METRICS, pictures, superresolution, textures, uncertainty
 from cnf.replication.scored_model import ScoredModel
 from cnf.resample import imresize_half
@@ -25,6 +26,13 @@ OF_PICTURES = {name for name, of in OF.items() if of in ("mean", "sample")}
 @pytest.fixture
 def m(scored):
     return scored("sr-flow", photographs(), samples=3, full=True)
+
+
+def test_a_photograph_too_small_for_ssim_is_named(scored):
+    small = Example("tiny", photographs()[0].y[:, :14, :])
+    images = ImageSet("toy", "test", "sr", [photographs()[0], small], "cut")
+    with pytest.raises(DataError, match="tiny is 14x32 .* at least 15 pixels"):
+        value(scored("sr-flow", images, samples=2), "psnr")
 
 
 def test_an_evaluation_tells_what_its_pictures_and_samples_allow(scored):

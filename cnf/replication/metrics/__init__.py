@@ -102,7 +102,7 @@ def mean_se(values: np.ndarray, **also: Any) -> Value:
 
 def jackknife(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **also: Any) -> Value:
     """`function` of the sums of all images together, and its standard error by leaving out one
-    image at a time.
+    image at a time; None where that leaves `function` undefined.
 
     Args:
         sums: what each image adds, (N, K). `function`: of such sums, along the last axis.
@@ -110,9 +110,10 @@ def jackknife(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **
     total, n = sums.sum(0), len(sums)
     if n == 1:
         return Value(float(function(total)), None, also)
-    without = function(total - sums)
-    variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
-    return Value(float(function(total)), float(np.sqrt(variance)), also)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = function(total - sums)
+        error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+    return Value(float(function(total)), error if math.isfinite(error) else None, also)
 
 
 def numbers(values: Any) -> Any:

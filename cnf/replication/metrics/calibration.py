@@ -33,13 +33,14 @@ class Joint(NamedTuple):
     """How draws of one number a photograph go with its true value; `_se`: over photographs.
 
     coverage: share of photographs whose truth lies in the central interval of nominal 90 %.
-    ratio: sum of the mean draws over the sum of truths. chi2: of the ranks (N,), in 0..n, of truth
-    among draws, in five groups, and p_value, its probability under calibration.
+    ratio: sum of the mean draws over the sum of truths, None where that is 0. chi2: of the ranks
+    (N,), in 0..n, of truth among draws, in five groups, and p_value, its probability under
+    calibration.
     """
 
     coverage: float
     coverage_se: float | None
-    ratio: float
+    ratio: float | None
     ratio_se: float | None
     chi2: float
     p_value: float
@@ -101,6 +102,11 @@ def error_of(sums: np.ndarray) -> np.ndarray:
     return np.abs(p - y).sum(-1) / count.sum(-1)
 
 
+def is_doubtful(p: np.ndarray) -> bool:
+    """Whether any p is one that `calibration_error` looks at."""
+    return bool(((p >= LOW) & (p <= HIGH)).any())
+
+
 def brier(p: np.ndarray, y: np.ndarray) -> float:
     """Mean of (p - y)^2, of all pixels given: 0 is best, 1/4 is what p = 1/2 gets (Brier 1950).
     Raises as `calibration_error` does."""
@@ -137,12 +143,17 @@ def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int 
     ranks = uncertainty.rank(*map(torch.from_numpy, (truth, samples.T.copy())), keyed).numpy()
     coverage = jackknife(np.eye(places)[ranks], partial(uncertainty.coverage_at, level=level))
     pairs = np.stack([samples.mean(1), truth], 1)
-    ratio = jackknife(pairs, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
+    ratio = jackknife(pairs, ratio_of) if truth.sum() else (None, None)
     group = np.arange(places) * GROUPS // places
     groups, sizes = np.unique(group, return_counts=True)  # fewer than GROUPS for few draws
     found = np.bincount(group[ranks], minlength=GROUPS)[groups]
     test = scipy.stats.chisquare(found, len(truth) * sizes / places)
     return Joint(*coverage[:2], *ratio[:2], float(test.statistic), float(test.pvalue), ranks)
+
+
+def ratio_of(sums: np.ndarray) -> np.ndarray:
+    """The first of two sums over the second, along the last axis."""
+    return sums[..., 0] / sums[..., 1]
 
 
 def interval(samples: np.ndarray, level: float = 0.9) -> np.ndarray:

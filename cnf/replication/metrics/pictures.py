@@ -20,6 +20,7 @@ import skimage
 from torch import Tensor
 
 SCALE = 2  # of the super-resolution; so many border pixels are removed
+WINDOW = 11  # pixels a side, of SSIM
 MAX_PSNR = 100.0  # dB, of pictures that are equal
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from cnf import noise
+from cnf.replication.data.images import check_size
 from cnf.replication.metrics import (
     Setting,
     Value,
@@ -27,7 +28,7 @@ from cnf.replication.metrics import (
     textures,
     uncertainty,
 )
-from cnf.replication.metrics.pictures import MAX_PSNR, fidelity, luma
+from cnf.replication.metrics.pictures import MAX_PSNR, SCALE, WINDOW, fidelity, luma
 from cnf.replication.scored_model import ScoredModel, once
 from cnf.resample import imresize_half
 
@@ -60,6 +61,7 @@ def look(m: ScoredModel, index: int, picture: Tensor, x: Tensor) -> Look:
     """At a picture (3,H,W) in grey levels, of the image `index`, and its x."""
     y, known = m.images[index].y, {}
     if m.images.is_photographs:
+        check_size(m.images[index].name, *y.shape[-2:], least=WINDOW + 2 * SCALE)
         known = {name: fidelity(y, picture, name) for name in {"standard", protocol(m)}}
     grey = luma(picture)
     return Look(known, consistency(picture, x), textures.spectrum(grey), textures.gradients(grey))

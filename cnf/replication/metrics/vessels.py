@@ -17,6 +17,7 @@ Samples are at temperature 1 and nothing is done to them.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,7 +169,7 @@ def f_valid(m: ScoredModel, s: Setting) -> Counted | None:
     """At the threshold of the setting, else of the options, else the one with the largest F on the
     validation split, that of `m.valid`."""
     chosen = m.options.threshold if s.threshold is None else s.threshold
-    if chosen is None and m.valid:
+    if chosen is None and any(one.has_vessels for one in m.valid):
         chosen = best(m.valid[0], 0 if m.has_mean else s.samples, *m.valid[1:])
     return None if chosen is None else (counts(m, m.maps(s), chosen), {"threshold": chosen})
 
@@ -176,8 +177,8 @@ def f_valid(m: ScoredModel, s: Setting) -> Counted | None:
 @once
 def best(m: ScoredModel, samples: int, *others: ScoredModel) -> float:
     """The threshold with the largest F of marginals, over the pixels of all of them."""
-    parts = zip(*(pooled(one, one.means(samples)) for one in (m, *others)), strict=True)
-    return overlap.best_threshold(*map(np.concatenate, parts))
+    parts = zip(*(split(one, one.means(samples)) for one in (m, *others)), strict=True)
+    return overlap.best_threshold(*(np.concatenate([*chain(*part)]) for part in parts))
 
 
 @f_metric("F of one sample", of="one", tag="basic")
@@ -250,8 +251,10 @@ def bins(m: ScoredModel, s: Setting) -> np.ndarray:
 
 
 @metric("calibration error of marginals in [0.05, 0.95]", "1", 4, 1e-3, **_MARGINALS)
-def calibration_error(m: ScoredModel, s: Setting) -> Value:
+def calibration_error(m: ScoredModel, s: Setting) -> Value | None:
     y, p = split(m, m.maps(s))
+    if not any(map(calibration.is_doubtful, p)):
+        return None
     return jackknife(calibration.table(p, y), calibration.error_of)
 
 
@@ -259,7 +262,7 @@ def calibration_error(m: ScoredModel, s: Setting) -> Value:
 def brier(m: ScoredModel, s: Setting) -> Value:
     parts = zip(*split(m, m.maps(s)), strict=True)
     sums = np.array([(((p.astype(float) - y) ** 2).sum(), p.size) for y, p in parts])
-    return jackknife(sums, lambda sums: sums[..., 0] / sums[..., 1])
+    return jackknife(sums, calibration.ratio_of)
 
 
 @metric("AUC of deviation for where observers differ", "1", 3, 1e-3, **_MARGINALS)
@@ -296,8 +299,8 @@ def _joint(name: str, digits: int, tolerance: float, factor: float = 1.0) -> Non
     def of(m: ScoredModel, s: Setting, value: str) -> Value | None:
         if value == "coverage" and not uncertainty.are_enough(s.samples, 0.9):
             return None
-        found = joint(m, s.samples, name)
-        return Value(getattr(found, value), getattr(found, f"{value}_se"))
+        found = joint(m, s.samples, name)._asdict()
+        return None if found[value] is None else Value(found[value], found[f"{value}_se"])
 
     ratio = f"mean {JOINT[name]} of samples over the truth's", "1", digits, tolerance
     coverage = f"coverage of 90 % intervals of {JOINT[name]}", "1", 2, 0.05
@@ -338,10 +341,10 @@ _form("cldice", "clDice", "1", 3, 2e-3, references=("second observer",))
     *("pieces of one sample over the truth's", "1", 2, 0.02),
     **{"task": "vessels", "of": "one", "factor": 1.02, "name": "components_ratio_sample"},
 )
-def components_ratio(m: ScoredModel, s: Setting) -> Value:
+def components_ratio(m: ScoredModel, s: Setting) -> Value | None:
     pairs = zip(forms(m, s), forms(m, "truth"), strict=True)
     sums = np.array([(a["components"], b["components"]) for a, b in pairs])
-    return jackknife(sums, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1))
+    return jackknife(sums, calibration.ratio_of) if m.has_vessels else None
 
 
 # -- beside the values -----------------------------------------------------------------------------
@@ -366,10 +369,10 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     if not m.has_vessels:
         return {}
     labels, p = pooled(m, m.maps(m.mean))
-    reliable = {
-        "middle": calibration.reliability(p, labels, calibration.LOW, calibration.HIGH),
-        "all": calibration.reliability(p, labels),
-    }
+    reliable = {"all": calibration.reliability(p, labels)}
+    if calibration.is_doubtful(p):
+        middle = calibration.reliability(p, labels, calibration.LOW, calibration.HIGH)
+        reliable["middle"] = middle
     found = looks(m, m.samples)
     sizes, draws = m.sizes() * math.log(2), 1 if m.model.exact else m.options.draws
     one = Setting(temperature=1.0, samples=1)
