@@ -20,6 +20,7 @@ from cnf.flow import ConditionalModel
 from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
+from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.distributed import choose_device
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
@@ -109,7 +110,7 @@ def evaluate(
     rows = []
     for one in sets:
         m = ScoredModel(model, load(one, split, root), asked, batch_size)
-        m.valid = validation(m, root)
+        m.valid = validation(m, root, one)
         found = score(m, tags, made)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
         if not stress and asked.limit is None:
@@ -135,22 +136,29 @@ def other_x(m: ScoredModel) -> ScoredModel | None:
     return ScoredModel(m.model, m.images, options, m.batch_size, reference=m.reference)
 
 
-def validation(m: ScoredModel, root: Path | None) -> list[ScoredModel]:
-    """The same model on the validation split, to choose a threshold on; nothing without such a
-    split, or if the model was trained on it. With `threshold_from` the models of these runs, each
-    on the validation split of what it was trained on. Raises ConfigError for such a run of another
-    kind, or one that trained on that split as well."""
-    if m.task.rounds_x or m.images.split != "test":
-        return []
+def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
+    """The same model on the validation split of the set `on`, to choose a threshold on; nothing
+    without such a split, or if the model was trained on it. With `threshold_from` the models of
+    these runs, each on the validation split of what it was trained on. Raises ConfigError for such
+    a run of another kind, one that trained on that split as well, or one whose split is scored."""
     options = dataclasses.replace(m.options, limit=None, threshold_from=None)
     if m.options.threshold_from is not None:
         sisters = [sister(m, folder) for folder in m.options.threshold_from.split(",")]
         named = [(model, load(model.config.data.train, "valid", root)) for model in sisters]
+        scored = {example.sha256 for example in m.images}
+        if any(example.sha256 in scored for _, images in named for example in images):
+            raise ConfigError(
+                f"--threshold-from would choose on pictures of {on} {m.images.split}, which are "
+                "scored: leave it out"
+            )
         return [ScoredModel(model, images, options, m.batch_size) for model, images in named]
-    if m.config.data.use_valid or m.options.threshold is not None:
+    if m.task.rounds_x or m.images.split != "test" or m.options.threshold is not None:
+        return []
+    of = [CATALOGUE.get(part) for part in m.config.data.train.split("+")]
+    if m.config.data.use_valid or any(e and e.of == on and "fold" in e.options for e in of):
         return []
     try:
-        return [ScoredModel(m.model, load(m.images.name, "valid", root), options, m.batch_size)]
+        return [ScoredModel(m.model, load(on, "valid", root), options, m.batch_size)]
     except DataError:
         return []
 
@@ -249,15 +257,12 @@ def threshold_from(m: ScoredModel) -> str:
 
 def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
     """What all rows of a model, or of a reference, on a set share."""
-    data = m.images.name
-    if data.startswith("folder:"):  # a reader's path is no business of a number
-        data = f"folder:{Path(data.removeprefix('folder:')).name}"
     if m.reference is not None:
         made = made | dict.fromkeys(OF_A_RUN) | {"run": m.reference.replace(" ", "-")}
     return made | {
         "experiment": m.task.name,
         "model": m.reference or m.config.model.kind,
-        "data": data,
+        "data": m.images.name,
         "split": m.images.split,
         "stand_in": m.images.stand_in,
         "num_images": len(m.indices),

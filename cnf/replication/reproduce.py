@@ -177,7 +177,7 @@ def _scored(
         raise ResultsError(f"{row.weights} holds other weights than the row names")
     scored = ScoredModel(build.load(path), images, options)
     if row.experiment == "vessels":
-        scored.valid = validation(scored, root)
+        scored.valid = validation(scored, root, row.data)
     return scored
 
 

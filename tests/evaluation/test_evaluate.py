@@ -409,6 +409,20 @@ def test_a_folder_of_pictures_leaves_its_last_part_alone(make_run, tmp_path):
     assert all("secret" not in path.read_text() for path in files)
 
 
+def test_a_folder_s_own_validation_pictures_choose_its_threshold(make_run, tmp_path):
+    from PIL import Image
+
+    for split in ("valid", "test"):
+        for eye in eyes(split=split):
+            for kind, pixels in (("images", eye.x.permute(1, 2, 0)), ("labels", 255 * eye.y[0])):
+                folder = tmp_path / "far" / "mine" / split / kind
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.numpy()).save(folder / f"{eye.name}.png")
+    rows = evaluate.evaluate(make_run("vessels-baseline"), f"folder:{tmp_path / 'far' / 'mine'}")
+    (row,) = [row for row in rows if row.metric == "f_valid"]
+    assert (row.data, row.threshold_from) == ("folder:mine", "validation")
+
+
 def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
     def f_valid(run, **options):
         rows = published(run, samples=2, **options)

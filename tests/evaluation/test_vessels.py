@@ -12,7 +12,7 @@ from cnf import noise
 from cnf.baselines import weighted_logit
 from cnf.errors import ConfigError
 from cnf.replication import evaluate, scored_model
-from cnf.replication.data import Example, ImageSet
+from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import METRICS, Setting, shapes, vessels
 from cnf.replication.metrics.overlap import best_threshold, f_score
 from cnf.replication.metrics.vessels import counts, pooled
@@ -94,8 +94,34 @@ def test_where_there_is_no_vessel_the_area_is_told(m, name):
         by_hand = [float((p[0][e.fov] >= 0.5).float().mean()) for p, e in pairs]
         assert value(one, metric).value == pytest.approx(np.mean(by_hand), abs=1e-9)
     one = m(name, eyes(bare=True))
-    assert not {n for n in told(one, "basic", "full") if n.startswith(("f_", "auc", "ap"))}
+    no_sense = ("f_", "auc", "ap", "area_ratio", "components_ratio", "crossings_ratio")
+    assert not {n for n in told(one, "basic", "full") if n.startswith(no_sense)}
     assert vessels.curves(one) == vessels.per_image(one) == {}
+
+
+def test_vessels_out_of_view_are_none(m):
+    unseen = [
+        dataclasses.replace(e, y=torch.where(e.fov, 0, 1).byte()[None]) for e in eyes(bare=True)
+    ]
+    one = m(images=ImageSet("toy", "test", "vessels", unseen, "made up"), full=False)
+    assert told(one, "basic") == {"bits_per_pixel", "area", "area_sample"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_error_that_needs_the_only_picture_with_vessels_is_none(m):
+    images = ImageSet("toy", "test", "vessels", [eyes()[0], eyes(bare=True)[1]], "made up")
+    one = m(images=images)
+    for name in ("auc", "ap", "area_ratio", "components_ratio", "components_ratio_sample"):
+        assert np.isfinite(value(one, name).value) and value(one, name).standard_error is None
+    assert value(one, "f_half").standard_error is not None
+
+
+def test_nothing_is_told_of_doubtful_pixels_where_there_is_none(m):
+    one = m(samples=1)  # of which the marginals are 0 and 1
+    assert list(vessels.curves(one)["reliability"]) == ["all"]
+    one = m("baseline")
+    one.kept[ScoredModel.means, 0] = [torch.where(e.y > 0, 0.99, 0.01) for e in one.images]
+    assert value(one, "calibration_error") is None and value(one, "brier").value < 1e-3
 
 
 def test_references_are_the_second_observer_and_the_truth(m):
@@ -146,6 +172,10 @@ def test_validation_split_chooses_the_threshold(m, monkeypatch):
     assert found["f_valid"].also["threshold"] == best_threshold(*pooled(valid, valid.means(0)))
     assert found["f_half"].also["threshold"] == 0.5
     assert found["f_best"].value >= max(found["f_valid"].value, found["f_half"].value)
+    ours.valid = [m("baseline", eyes(split="valid", bare=True))]
+    assert value(ours, "f_valid") is None
+    ours.valid = [*ours.valid, valid]  # one of several may be without
+    assert 0 < value(ours, "f_valid").also["threshold"] < 1
     # one that is given, by an option or by the setting of a row, goes before
     given = METRICS["f_valid"].function(ours, Setting(1.0, 0, threshold=0.25))
     assert given.also["threshold"] == 0.25
@@ -155,11 +185,13 @@ def test_validation_split_chooses_the_threshold(m, monkeypatch):
 def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeypatch):
     model, config = loaded("vessels-baseline")
     monkeypatch.setattr(evaluate, "load", lambda name, split, root: eyes(name, split))
-    assert len(evaluate.validation(ScoredModel(model, eyes()), None)) == 1
-    assert evaluate.validation(ScoredModel(model, eyes(split="valid")), None) == []
-    data = dataclasses.replace(config.data, use_valid=True)
-    model.config = dataclasses.replace(config, data=data)
-    assert evaluate.validation(ScoredModel(model, eyes()), None) == []
+    assert len(evaluate.validation(ScoredModel(model, eyes()), None, "drive")) == 1
+    assert evaluate.validation(ScoredModel(model, eyes(split="valid")), None, "drive") == []
+    for used in ({"use_valid": True}, {"train": "embedded-vessels+drive-fold1"}):
+        data = dataclasses.replace(config.data, **used)
+        model.config = dataclasses.replace(config, data=data)
+        assert evaluate.validation(ScoredModel(model, eyes()), None, "drive") == []
+    assert len(evaluate.validation(ScoredModel(model, eyes()), None, "chasedb1")) == 1
 
 
 def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):
@@ -171,7 +203,14 @@ def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make
             loaded("vessels-flow")[0], eyes(), Options(threshold_from=str(make_run(name)))
         )
         with pytest.raises(ConfigError, match=message):
-            evaluate.validation(m, None)
+            evaluate.validation(m, None, "embedded-vessels")
+
+
+def test_a_sister_chooses_on_no_picture_that_is_scored(loaded, make_run):
+    options = Options(threshold_from=str(make_run("vessels-flow")))
+    m = ScoredModel(loaded("vessels-flow")[0], load("embedded-vessels", "valid"), options)
+    with pytest.raises(ConfigError, match="would choose on pictures of embedded-vessels valid"):
+        evaluate.validation(m, None, "embedded-vessels")
 
 
 @torch.no_grad()
