@@ -194,6 +194,13 @@ def test_which_mixed_input_is_rounded_is_a_matter_of_the_picture_alone(patches):
     assert torch.equal(together, alone)
 
 
+def test_a_whole_photograph_may_be_odd(patches):
+    y = torch.full((3, 200, 200), 200, dtype=torch.uint8)
+    y[0, 0, 0] = 199  # of a sum beyond the whole numbers of float32
+    x = make_batch([Example("large", y)], [0], replace(SR, round_x="mixed"))[1]
+    assert torch.equal(x, low_resolution(y[None].float(), True))
+
+
 def test_a_share_of_the_training_pictures_becomes_noisy(patches):
     options = replace(SR, noise=0.25, augment=False)
     indices = [i % len(patches) for i in range(400)]

@@ -377,15 +377,11 @@ def test_eyes_of_other_cameras_come_at_the_scale_of_drive(benchmark_root, name):
 
 def test_every_entry_has_the_facts_that_others_ask_for():
     for name, entry in CATALOGUE.items():
-        assert name == entry.name and entry.source and entry.get and entry.values > 0
+        assert name == entry.name and entry.source and entry.get
         assert entry.terms or "train" not in entry.splits, name
         assert entry.of is None or entry.of in CATALOGUE
         assert entry.across or entry.task == "sr" or name == "far-vessels", name
         assert entry.task == "sr" or entry.shown != "pictures" or entry.credit, name
-    for name, entry in CATALOGUE.items():
-        if entry.folder is None and "test" in entry.splits:
-            values = [e.y.numel() for e in load(name, "test")]
-            assert entry.values == pytest.approx(np.mean(values), rel=0.01), name
 
 
 def test_model_cards_name_the_terms_of_what_was_trained_on():

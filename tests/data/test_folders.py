@@ -113,3 +113,10 @@ def test_the_hash_of_a_file_decides_its_split(tmp_path):
         for path in members:
             u = int(hashlib.sha256(path.read_bytes()).hexdigest()[:12], 16) / 16**12
             assert split == ("test" if u < 0.1 else "valid" if u < 0.2 else "train")
+
+
+def test_hidden_files_are_no_pictures_and_here_has_a_name(folder, monkeypatch):
+    (folder / "images" / "._0.png").write_bytes(b"of a file system without forks")
+    monkeypatch.chdir(folder)
+    images = load("folder:.", "train")
+    assert images.name == "folder:cracks" and "._0" not in [e.name for e in images]

@@ -41,7 +41,7 @@ def make_batch(
     if x is None:
         if options.round_x != "mixed":
             return y, low_resolution(y, options.round_x)
-        rounded = _draws(rngs, 1)[0] < 0.5 if rngs else y.sum((1, 2, 3)).numpy() % 2 == 1
+        rounded = _draws(rngs, 1)[0] < 0.5 if rngs else y.double().sum((1, 2, 3)).numpy() % 2 == 1
         either = low_resolution(y, True), low_resolution(y, False)
         return y, torch.where(torch.from_numpy(rounded)[:, None, None, None], *either)
     x = x.float()

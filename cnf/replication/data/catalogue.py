@@ -29,7 +29,6 @@ class Entry:
     Args:
         source: a sentence that says whose pictures these are.
         get: how a copy is had legally; may say {name}, {folder} and {files}.
-        values: entries of y in a picture, on average.
         read: the function of this folder that makes a split, "module.function", given the entry,
             the split, the folder and the options.
         change: instead of `read`, the function that makes the set, given the pictures of the set
@@ -49,7 +48,6 @@ class Entry:
     task: Literal["sr", "vessels"]
     source: str
     get: str
-    values: int
     read: str = ""
     change: str = ""
     options: dict[str, Any] = field(default_factory=dict)

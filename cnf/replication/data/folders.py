@@ -30,7 +30,8 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: write folder:PATH with the path of your pictures")
-    name, source, splits = f"folder:{folder.name}", "own pictures", ("train", "valid", "test")
+    name, source = f"folder:{folder.absolute().name}", "own pictures"
+    splits = ("train", "valid", "test")
     parted = [s for s in splits if (folder / s).is_dir()]
     if parted and split not in parted:
         raise DataError(f"{folder} has no {split}/ beside {', '.join(parted)}: add it")
@@ -94,8 +95,9 @@ def whole(path: Path) -> tuple[Example, bool]:
 
 
 def pictures(folder: Path, prefix: str = "") -> list[Path]:
-    """The picture files of a folder whose names start with `prefix`, by name."""
-    return sorted(p for p in folder.glob(f"{prefix}*") if p.suffix.lower() in SUFFIXES)
+    """The picture files of a folder whose names start with `prefix`, by name; none that is
+    hidden."""
+    return sorted(p for p in folder.glob(f"{prefix or '[!.]'}*") if p.suffix.lower() in SUFFIXES)
 
 
 def find(folder: Path, prefix: str) -> Path:
