@@ -293,7 +293,8 @@ def write_beside(stem: Path, m: ScoredModel, weights: str) -> None:
     names = pd.Index([m.images[i].name for i in m.indices], name="image")
     text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
     store.write_text(stem.with_name(f"{stem.name}.csv"), text)
-    if m.options.full and m.samples and (found := of_task(m).curves(m)):
+    told = m.options.full and (m.samples > 1 or m.samples and m.has_mean)
+    if told and (found := of_task(m).curves(m)):
         curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | found
         path = stem.with_name(f"{stem.name}.curves.json")
         store.write_text(path, json.dumps(curves) + "\n")

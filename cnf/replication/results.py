@@ -41,7 +41,8 @@ class Row:
         preset to hardware: of the training run; wall_s: its seconds by the clock.
         git, dirty: commit of the code that evaluated; whether `cnf/` had changes.
         metric, version: see `metrics`. `standard_error` is over images; None where undefined.
-        bound: "exact", or what makes the bits an upper bound; None where `metric` is not in bits.
+        bound: "exact", what makes the bits an upper bound, or why they are of no likelihood; None
+            where `metric` is not in bits.
         divided_by to protocol: see `metrics.Setting`; threshold_from: "validation", "given", or
             the run that chose the threshold.
     """
@@ -89,7 +90,7 @@ class Row:
 
     @property
     def is_bound(self) -> bool:
-        return self.bound not in (None, "exact")
+        return "dequantization" in (self.bound or "")
 
     @property
     def is_old(self) -> bool:
@@ -385,7 +386,7 @@ def _metric(row: Row) -> str:
 
 def _how(row: Row) -> str:
     said = {
-        f"{row.bound}": row.bound == "exact",
+        f"{row.bound}": row.bound is not None and not row.is_bound,
         f"bound: {row.bound}": row.is_bound,
         f"{row.protocol} protocol": row.protocol,
         "x rounded to 8 bits": row.rounded_x,

@@ -53,6 +53,7 @@ def test_an_evaluation_tells_what_its_pictures_and_samples_allow(scored):
     # a mean and a spread need two samples, unless the model has its own mean
     ends = {n for n in OF_PICTURES if n.endswith("_sample")}
     assert of(whole, "basic", "full", samples=1) == {"bits_per_dim"} | ends
+    assert superresolution.per_image(scored("sr-flow", whole, samples=1)) == {}
     alone = of(whole, "basic", "full", name="sr-baseline", samples=1)
     assert alone == {"bits_per_dim"} | OF_PICTURES
 

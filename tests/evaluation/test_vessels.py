@@ -118,7 +118,7 @@ def test_an_error_that_needs_the_only_picture_with_vessels_is_none(m):
 
 def test_nothing_is_told_of_doubtful_pixels_where_there_is_none(m):
     one = m(samples=1)  # of which the marginals are 0 and 1
-    assert list(vessels.curves(one)["reliability"]) == ["all"]
+    assert list(vessels.curves(one)["reliability"]) == ["all"] and vessels.per_image(one) == {}
     one = m("baseline")
     one.kept[ScoredModel.means, 0] = [torch.where(e.y > 0, 0.99, 0.01) for e in one.images]
     assert value(one, "calibration_error") is None and value(one, "brier").value < 1e-3

@@ -166,6 +166,9 @@ def test_bounds_and_stand_ins_are_marked():
     exact = row(model="logistic", bound="exact", stand_in=False, standard_error=None)
     text = results.table([exact], ("model", "data", "value"))
     assert text.splitlines()[-1] == "| logistic | tinyimagenet32 test | 2.505 |"
+    wide = row(bound="two cells for each grey level: no likelihood")  # no bound of anything
+    assert results.value(wide) == "2.505 ± 0.012"
+    assert results.cells(wide)["how"] == f"{wide.bound}, x not rounded"
 
 
 def test_table_says_how_the_number_was_made():

@@ -214,8 +214,9 @@ _spread("rank_distance", _CHI2, "ranks", uncertainty.rank_distance, factor=1.01)
 
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
-    """PSNR and SSIM of the point estimate an image, with --full by protocol; {} for patches."""
-    if not m.samples or not m.images.is_photographs:
+    """PSNR and SSIM of the point estimate an image, with --full by protocol; {} for patches
+    and without a mean."""
+    if not (m.samples > 1 or m.samples and m.has_mean) or not m.images.is_photographs:
         return {}
     kind, end = (protocol(m), f"_{protocol(m)}") if m.options.full else ("standard", "")
     found = [one.fidelity[kind] for one in looks(m, m.mean)]

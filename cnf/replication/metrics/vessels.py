@@ -352,8 +352,8 @@ def components_ratio(m: ScoredModel, s: Setting) -> Value | None:
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """F of marginals at 1/2, and with --full of one sample and of the likeliest, an image; {}
-    without samples."""
-    if not (m.has_mean or m.samples) or not m.has_vessels:
+    without two samples."""
+    if not (m.has_mean or m.samples > 1) or not m.has_vessels:
         return {}
     found = {"f_half": overlap.f_score(counts(m, m.maps(m.mean), 0.5))}
     if m.options.full and m.samples:
