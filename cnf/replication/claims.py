@@ -106,7 +106,7 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
 
 def _read_yaml(path: Path, form: type[_Strict]) -> Any:
     try:
-        return form.model_validate(yaml.safe_load(path.read_text()))
+        return form.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except FileNotFoundError:
         raise ResultsError(f"{path.name} is missing from {path.parent.name}/") from None
     except (ValidationError, yaml.YAMLError) as error:

@@ -70,7 +70,7 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
 
     Raises ResultsError if the markers are not there.
     """
-    text = path.read_text()
+    text = path.read_text("utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ResultsError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
     rows = read(results)
@@ -190,7 +190,7 @@ def _worst(folder: Path, columns: Sequence[str]) -> list[str]:
     """The picture of each scored set on which it does worst, by the first of these columns."""
     lines = []
     for path in sorted((folder / "evaluations").glob("*.csv")):
-        rows = list(csv.DictReader(path.read_text().splitlines()))
+        rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
         column = next((name for name in columns if name in rows[0]), None)
         if path.stem.startswith("odd-") or column is None:
             continue

@@ -204,7 +204,7 @@ def read(results: Path = RESULTS) -> list[Row]:
 def read_file(path: Path) -> list[Row]:
     """The rows of one evaluation. Raises ResultsError."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
         made = content.pop("made")
         rows = []
         for value in content.pop("values"):
@@ -261,7 +261,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as part:
-        part.write_text(text)
+        part.write_text(text, "utf-8")
 
 
 # -- looking rows up -------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pandas
 import pytest
@@ -155,6 +158,13 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         results.write([row(value=1.0)], tmp_path)
     assert path.read_bytes() == before
+
+
+def test_files_are_utf_8_whatever_the_locale_is(tmp_path):
+    code = r"from cnf.replication.results import *; write_text(Path('a'), '\u2264')"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=os.environ | plain)
+    assert (tmp_path / "a").read_bytes() == "\u2264".encode()
 
 
 # -- words and tables ------------------------------------------------------------------------------
