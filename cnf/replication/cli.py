@@ -88,12 +88,15 @@ def train(
             )
         if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
             steps, minutes = config.training.steps, config.training.minutes
+    elif dry_run and start is not None:
+        raise ConfigError("--dry-run measures a run from its first step: leave --start out")
     elif experiment is None:
         raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
         model, preset = model or "flow", preset or "smoke"
         config = load_config(experiment, model, preset, list(overrides))
-        folder = out or Path(f"runs/{experiment}-{model}-{preset}-s{seed or 0}")
+        name = f"{experiment}-{model}-{preset}-s"
+        folder = out or Path(f"runs/{name}{run_folder.first_seed(seed, start)}")
     if dry_run:
         from cnf.replication import cost
 
@@ -315,10 +318,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="python -m cnf", description=__doc__, args=words
         )
+        sys.stdout.flush()
     except CnfError as error:
         code, text, caught = 2, "error: " + " ".join(str(error).split()), error
     except KeyboardInterrupt as error:
         code, text, caught = 130, str(error) or "interrupted", error
+    except BrokenPipeError as error:  # who read what is printed has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code, caught = 128 + 13, error  # as a shell says SIGPIPE
     except Exception as error:
         code, caught = 1, error
     from cnf.replication import distributed  # not before: torch takes a second

@@ -93,7 +93,7 @@ def evaluate(
     run_folder.check_name(name)
     if publish:
         run = run_folder.publish(run, results / name)
-    model = build.load(run.resolve()).to(choose_device(device))
+    model = run_folder.trained(run.resolve()).to(choose_device(device))
     target, committed = out or run.resolve().parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")

@@ -407,15 +407,15 @@ def export(run: str, out: Path) -> list[str]:
         lines.append("log-prob only: samples of this model are drawn label after label")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        for name, graph in parts.items():
+            path = out.with_name(f"{out.stem}-{name}.onnx")
+            write(graph, path, about(weights, model) | {"graph": name})
+            ((what, found),) = check(graph, path).items()
+            unit = "" if what == "v" else " bits/dim"
+            size = path.stat().st_size / 1e6
+            lines.append(f"{path}  opset {OPSET}, {size:.1f} MB, {what} within {found:.0e}{unit}")
     except OSError as error:
-        raise ConfigError(f"{out.parent} cannot be made: {error.strerror}") from error
-    for name, graph in parts.items():
-        path = out.with_name(f"{out.stem}-{name}.onnx")
-        write(graph, path, about(weights, model) | {"graph": name})
-        ((what, difference),) = check(graph, path).items()
-        unit = "" if what == "v" else " bits/dim"
-        size = path.stat().st_size / 1e6
-        lines.append(f"{path}  opset {OPSET}, {size:.1f} MB, {what} within {difference:.0e}{unit}")
+        raise ConfigError(f"{out.parent} cannot be written to ({error}): choose another") from error
     return lines
 
 
@@ -441,6 +441,11 @@ def hub(run: str, folder: Path) -> list[str]:
     weights = build.find(run)
     if not (weights.parent / "config.json").exists():
         raise ConfigError(f"{weights.parent} holds no config.json: give a run folder")
+    ours = [*FILES, "config.json", "README.md"]
+    if other := sorted(path.name for path in folder.glob("[!.]*") if path.name not in ours):
+        raise ConfigError(f"--hub {folder} holds {other[0]}: give a folder of its own")
+    if folder.resolve() == weights.parent.resolve():
+        raise ConfigError(f"--hub {folder} is the run itself: give another folder")
     lines = export(run, folder / "model.onnx")
     for name in (build.WEIGHTS, "config.json"):
         shutil.copyfile(weights.parent / name, folder / name)

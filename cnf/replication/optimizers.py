@@ -73,7 +73,10 @@ def restore(optimizer: torch.optim.Optimizer | Together, state: dict) -> None:
     together = isinstance(optimizer, Together)
     parts = zip(optimizer.parts, state["parts"], strict=True) if together else [(optimizer, state)]
     for part, saved in parts:
-        part.load_state_dict(saved | {"param_groups": part.state_dict()["param_groups"]})
+        own = [{k: v for k, v in group.items() if k != "params"} for group in part.param_groups]
+        part.load_state_dict(saved)
+        for group, options in zip(part.param_groups, own, strict=True):
+            group.update(options)
 
 
 def hidden_filters(model: nn.Module) -> list[nn.Parameter]:

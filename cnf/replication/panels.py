@@ -158,7 +158,8 @@ def _marked(
     for name, (rows, columns) in places.items():
         left, right = (GAP + n * image.width / size[1] for n in (columns.start, columns.stop))
         top, bottom = (n * image.height / size[0] for n in (rows.start, rows.stop))
-        ink.rectangle((left, top, right - 1, bottom - 1), outline=MARK, width=2)
+        box = left, top, max(left, right - 1), max(top, bottom - 1)
+        ink.rectangle(box, outline=MARK, width=2)
         ink.text((left + 4, top + 2), name, MARK, _font(), stroke_width=2, stroke_fill="white")
     return np.asarray(strip)
 

@@ -66,8 +66,8 @@ def training(row: Row, results: Path = RESULTS) -> list[str]:
         return []
     if "start" not in record or "checkpoint" in record["start"]:
         return run_folder.commands(record)
-    begun = run_folder.read_record(results / record["start"]["run"])
-    return [begun["command"], command]
+    begun = run_folder.read_record(results / record["start"]["run"], needed=False)
+    return [*(run_folder.commands(begun) if begun else []), command]
 
 
 def text(found: Sequence[Row], results: Path = RESULTS) -> str:

@@ -33,6 +33,8 @@ from safetensors import SafetensorError
 from cnf import build
 from cnf.config import Config, config_sha256, from_dict, load_config, to_dict
 from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
+from cnf.flow import ConditionalModel
+from cnf.replication.optimizers import learning_rate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
@@ -177,6 +179,22 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
         ) from error
 
 
+def first_seed(seed: int | None, start: Path | None) -> int:
+    """The seed of a run that is not told one: 0, or that of the checkpoint from which it branches
+    off. Raises CheckpointError."""
+    if seed is None and start is not None and start.suffix == ".pt":
+        return read_checkpoint(start)[0]["seed"]
+    return seed or 0
+
+
+def trained(path: Path) -> ConditionalModel:
+    """The model of a run. Raises CheckpointError for one that has no configuration."""
+    model = build.load(path)
+    if model.config is None:
+        raise CheckpointError(f"{path} is of no run: `python -m cnf train` did not make it")
+    return model
+
+
 def differences(
     there: dict[str, Any], here: dict[str, Any], sections: tuple[str, ...] = ("",)
 ) -> list[str]:
@@ -228,22 +246,33 @@ def command(config: Config, steps: int, seed: int, processes: int, start: Path |
 
 def commands(record: dict[str, Any]) -> list[str]:
     """The command lines that train the run of a record, in their order. A branch is the run that
-    had its budget from the start, or from where its configuration turned."""
-    own, turn = record["command"].split(" --start ")[0], record.get("start", {}).get("turn")
+    had its budget from the start, or from where it turned."""
+    start = record.get("start", {"checkpoint": None})
+    if "checkpoint" not in start:
+        return [record["command"]]
+    own, turn = record["command"].split(" --start ")[0], start.get("turn")
     return [*turn["commands"], f"{own} --start {turn['at']}"] if turn else [own]
 
 
-def turn(config: Config, checkpoint: Path) -> dict[str, Any]:
-    """Where a branch from `checkpoint` leaves, or an earlier one left, the configuration that led
-    there: {"turn": what `commands` reads}; {} if all but the budget is the same."""
+def turn(config: Config, checkpoint: Path, seed: int, step: int, steps: int) -> dict[str, Any]:
+    """Where a branch from `checkpoint` leaves, or an earlier one left, the run that led there:
+    {"turn": what `commands` reads}; {} if a run of its own would have come there, too: but for the
+    budget all is the same, and before `step` so were the rates."""
     before = read_record(checkpoint.resolve().parent, needed=False)
-    known = to_dict(from_dict(before["config"])) if before else {}
-    changed = differences(known, to_dict(config)) if before else []
-    if not all(phrase.startswith(BUDGET) for phrase in changed):
+    if not before:
+        return {}
+    known, start = from_dict(before["config"]), before.get("start", {"checkpoint": None})
+    runs = (known, before["steps"]), (config, steps)
+    changed = differences(to_dict(known), to_dict(config))
+    if (
+        "checkpoint" not in start
+        or before["seed"] != seed
+        or not all(phrase.startswith(BUDGET) for phrase in changed)
+        or any(len({learning_rate(c.training, k, n) for c, n in runs}) > 1 for k in range(step))
+    ):
         at = "/".join(checkpoint.resolve().parts[-3:])
         return {"turn": {"commands": commands(before), "at": at}}
-    found = before.get("start", {}).get("turn")
-    return {"turn": found} if found else {}
+    return {"turn": start["turn"]} if "turn" in start else {}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -271,7 +300,7 @@ def publish(run: Path, folder: Path) -> Path:
     """
     if run.resolve() == folder.resolve():
         return folder
-    model, weights = build.load(run / "weights.safetensors"), folder / "weights.safetensors"
+    model, weights = trained(run / "weights.safetensors"), folder / "weights.safetensors"
     with tempfile.TemporaryDirectory() as place:
         half = Path(place) / weights.name
         model.save(half, half=True)

@@ -30,7 +30,7 @@ from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, op
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results import RESULTS
-from cnf.replication.run_folder import replaced
+from cnf.replication.run_folder import replaced, trained
 from cnf.replication.scored_model import SAMPLES_DRAW
 from cnf.replication.task import SR, TASKS, VESSELS
 from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
@@ -114,7 +114,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
-    model = build.load(build.find(run, results)).to(choose_device(asked.device))
+    model = trained(build.find(run, results)).to(choose_device(asked.device))
     set_precision(model, asked.precision)
     order = Order(model, asked)
     if asked.fov is not None and len(pictures) > 1 and not Path(asked.fov).is_dir():

@@ -51,6 +51,7 @@ MAX_RECONSTRUCTION_ERROR = {"fp32": 1e-3, "bf16": 0.1}
 # what a checkpoint holds of a run
 COUNTED = ("steps", "step", "best", "seconds", "cpu_seconds", "sums")
 LEARNED = ("model", "average", "optimizer")
+OF_OPTIMIZER = ("training.optimizer", "training.amsgrad")  # what decides its moments
 PROBE_WARM_UP, PROBE_STEPS, PROBE_SECONDS = 3, 20, 20.0
 
 
@@ -98,9 +99,8 @@ def train(
                         f"{out} already holds a run: go on with --resume {out}, or choose another "
                         "--out"
                     )
-                if seed is None and start is not None and start.suffix == ".pt":
-                    seed = run_folder.read_checkpoint(start)[0]["seed"]
-        run = Run.build(config, seed or 0, device, not resume and start is None)
+                seed = run_folder.first_seed(seed, start)
+        run = Run.build(config, seed, device, not resume and start is None)
         if not resume:
             _say(run.data.describe())
             record = run.begin(start)
@@ -223,8 +223,8 @@ class Run:
         """
         place = distributed.start(device)
         with distributed.together():
-            if seed < 0:
-                raise ConfigError(f"seed = {seed}: choose 0 or more")
+            if not 0 <= seed < 2**64:
+                raise ConfigError(f"seed = {seed}: choose 0 or more, and less than 2^64")
             _check_batch(config.training)
             data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
@@ -470,10 +470,11 @@ class Run:
                 "seconds_a_validation": seconds[1],
             }
         self.steps = budget["steps"]
+        if "checkpoint" in began.get("start", {}):
+            began["start"] |= run_folder.turn(self.config, start, self.seed, self.step, self.steps)
         if self.step >= self.steps:
-            raise ConfigError(
-                f"a budget of {self.steps} steps, and {start} has done {self.step}: give more"
-            )
+            text = f"a budget of {self.steps} steps, and {start} has done {self.step}: give more"
+            raise distributed.by_all(ConfigError(text))
         device, threads = run_folder.device_name(self.device), torch.get_num_threads()
         one = f"{device}, {threads} threads" if self.device.type == "cpu" else device
         commit, dirty = run_folder.git_state()
@@ -507,12 +508,10 @@ class Run:
         branch = start.suffix == ".pt"
         path = start if branch else start / "weights.safetensors"
         with distributed.together():
-            self.load(path, ("model.", "training.optimizer") if branch else ("model.",))
+            self.load(path, ("model.", *OF_OPTIMIZER) if branch else ("model.",))
         self.best = math.inf  # of the weights in this folder
         found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
-        if not branch:
-            return found
-        return found | {"checkpoint": path.name} | run_folder.turn(self.config, start)
+        return found | {"checkpoint": path.name} if branch else found
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change.
@@ -553,7 +552,7 @@ class Run:
         if path.suffix == ".pt":
             state, stored = run_folder.read_checkpoint(path)
         else:
-            model = build.load(path)
+            model = run_folder.trained(path)
             state, stored = dict.fromkeys(("model", "average"), model.state_dict()), model.config
         there, here = to_dict(stored), to_dict(self.config)
         if different := run_folder.differences(there, here, sections):

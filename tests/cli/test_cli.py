@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+import cnf
 from cnf import build
 from cnf.config import load_config
+from cnf.errors import CheckpointError
 from cnf.replication import cli, cost, evaluate, run_folder, training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -68,6 +70,8 @@ def error_of(capsys, *arguments) -> str:
         (["--max-minutes", "0"], ["--max-minutes 0", "above 0"]),
         (["--threads", "0"], ["--threads 0", "1 or more"]),
         (["--seed", "-1", "--steps", "1"], ["seed = -1", "0 or more"]),
+        (["--seed", str(2**64)], [f"seed = {2**64}", "less than 2^64"]),
+        (["--dry-run", "--start", "run"], ["--dry-run measures", "leave --start out"]),
         (["--device", "cuda"], ["--device cuda", "no CUDA GPU here", "--device cpu"]),
         (["--set", "data.train=set9"], ["no image set 'set9'", "embedded-sr"]),
         (["--set", "data.train=drive"], ["drive", "data prepare drive"]),
@@ -129,6 +133,32 @@ def test_weights_of_another_model_are_one_line(capsys, run):
     model.config = other
     model.save(run / "weights.safetensors")
     assert "holds weights of another model" in error_of(capsys, "evaluate", run)
+
+
+def test_weights_of_no_run_are_one_line(capsys):
+    Path("own").mkdir()
+    cnf.glow(channels=3, context=3, levels=1, steps=1, width=4).save("own/weights.safetensors")
+    for words in ("evaluate own", "evaluate own --publish", "sample own a.png"):
+        assert "own/weights.safetensors is of no run" in error_of(capsys, *words.split())
+    with pytest.raises(CheckpointError, match="is of no run"):
+        training.train(load_config("sr"), "run", start=Path("own"))
+
+
+def test_a_branch_without_a_folder_is_named_by_the_seed_of_its_checkpoint(run, monkeypatch):
+    training.train(load_config("sr"), "trunk", seed=3, max_minutes=1e-9)
+    assert cli.main("train sr --start trunk/last.pt --max-minutes 1e-9".split()) == 0
+    assert run_folder.read_record(Path("runs/sr-flow-smoke-s3"))["seed"] == 3
+
+
+def test_a_reader_who_leaves_is_no_error(environment):
+    for words in (["results", "table"], ["data", "list"]):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            command(*words), env=environment, stdout=write, stderr=subprocess.PIPE, text=True
+        )
+        os.close(write)
+        assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("value", ["-0.5", "nan"])

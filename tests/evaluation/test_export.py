@@ -1,5 +1,6 @@
 """Exported graphs compute what the model computes, at every size, under onnxruntime."""
 
+import errno
 import json
 
 import pytest
@@ -192,6 +193,27 @@ def test_a_place_that_takes_no_graphs_is_one_line(tmp_path, capsys, name):
     assert cli.main(["export", "vessels-baseline", "--out", str(tmp_path / name)]) == 2
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: ") and str((tmp_path / name).parent) in told
+
+
+def test_a_disk_that_is_full_is_one_line(monkeypatch, tmp_path, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(export, "write", full)
+    assert cli.main(["export", "vessels-baseline", "--out", str(tmp_path / "a.onnx")]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_hub_folder_replaces_nothing_of_others(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("weights.safetensors", "config.json"):
+        (run / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match="is the run itself"):
+        export.hub(str(run), run)
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(ConfigError, match="holds run: give a folder of its own"):
+        export.hub(str(run), tmp_path)
 
 
 def test_hub_folder_is_whole(monkeypatch, tmp_path):

@@ -87,6 +87,12 @@ def test_places_in_odd_shapes_lie_inside(size):
         assert 0 <= across.start < across.stop <= size[1]
 
 
+def test_a_place_in_a_very_long_picture_is_marked():
+    y = np.zeros((70_000, 8, 3), np.uint8)
+    sheet = contact_sheet(y, {"sample": y}, torch.ones(y.shape[:2]), "why", [])
+    assert (sheet == (213, 94, 0)).all(-1).any()
+
+
 def test_a_map_of_deviations_ends_at_the_white_of_its_task_and_says_so():
     """The scale beneath runs over the same colours as the map, whatever the deviations are."""
     for task in (SR, VESSELS):

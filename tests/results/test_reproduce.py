@@ -84,6 +84,14 @@ def test_a_row_without_weights_is_trained_first_and_a_reference_needs_none(tmp_p
     assert "trained by" not in told and told["expect"] == "33.680000, within 0.01"
 
 
+def test_a_run_that_began_with_weights_that_are_not_here_names_them(tmp_path):
+    one, command = row(), "python -m cnf train sr --start runs/lost"
+    (tmp_path / one.run).mkdir()
+    record = {"command": command, "start": {"run": "lost"}}
+    run_folder.write_record(tmp_path / one.run, record)
+    assert reproduce.training(one, tmp_path) == [command]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(5, "5 seconds"), (600, "10 minutes"), (9000, "2.5 hours")]
 )

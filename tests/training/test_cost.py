@@ -284,6 +284,12 @@ def test_a_gpu_is_quoted_on_the_work_it_was_measured_on(tmp_path):
     assert cost.on_gpu(config, "H100", 8000, path) == "not measured yet"
 
 
+@pytest.mark.parametrize("batch_size", [10, 2])
+def test_a_batch_that_no_run_would_take_is_not_measured(configure, batch_size):
+    with pytest.raises(ConfigError, match="choose a multiple of 4"):
+        cost.measure(configure(batch_size=batch_size, accumulate=4), device="cpu")
+
+
 # -- which batches are measured --------------------------------------------------------------------
 
 

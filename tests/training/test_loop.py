@@ -431,12 +431,12 @@ def test_a_branch_is_its_trunk_until_it_cools(tmp_path, configure, state, histor
 
 
 def test_a_branch_at_another_rate_says_what_led_to_it(tmp_path, configure):
-    trunk = training.train(configure(steps=8, keep=[0.25]), tmp_path / "trunk", seed=3)
-    turned = configure(steps=8, keep=[0.5], lr=1e-4)
+    flat = {"schedule": "constant"}
+    trunk = training.train(configure(steps=8, keep=[0.25], **flat), tmp_path / "trunk", seed=3)
+    turned = configure(steps=8, keep=[0.5], lr=1e-4, **flat)
     branch = training.train(turned, tmp_path / "turned", start=trunk / "step-2.pt")
-    twig = training.train(
-        configure(steps=6, lr=1e-4), tmp_path / "twig", start=branch / "step-4.pt"
-    )
+    shorter = configure(steps=6, lr=1e-4, **flat)
+    twig = training.train(shorter, tmp_path / "twig", start=branch / "step-4.pt")
     at = f"{tmp_path.name}/trunk/step-2.pt"
     before = run_folder.read_record(trunk)["command"]
     for run in (branch, twig):
@@ -444,6 +444,24 @@ def test_a_branch_at_another_rate_says_what_led_to_it(tmp_path, configure):
         assert record["start"]["turn"] == {"commands": [before], "at": at}
         own = record["command"].split(" --start ")[0]
         assert run_folder.commands(record) == [before, f"{own} --start {at}"]
+
+
+@pytest.mark.parametrize("other", ["rate", "seed", "weights"])
+def test_a_branch_that_no_run_of_its_own_would_reach_says_what_led_to_it(
+    tmp_path, configure, other
+):
+    """By a rate that follows the budget, of another seed, or after weights of another run."""
+    options = {"batch_size": 4} if other == "rate" else {"schedule": "constant"}
+    start = None
+    if other == "weights":
+        start = training.train(configure(steps=1), tmp_path / "first")
+    trunk = training.train(configure(steps=4, **options), tmp_path / "trunk", start=start)
+    seed = 1 if other == "seed" else None
+    out = tmp_path / "branch"
+    training.train(configure(steps=6, **options), out, start=trunk / "last.pt", seed=seed)
+    before, record = (run_folder.read_record(run) for run in (trunk, out))
+    at = f"{tmp_path.name}/trunk/last.pt"
+    assert record["start"]["turn"] == {"commands": [before["command"]], "at": at}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -459,6 +477,9 @@ def test_a_branch_has_its_own_decay_and_the_moments_of_its_trunk(tmp_path, confi
         moments = [t for m in part.state.values() for t in m.values()]
         before = [t for m in own["state"].values() for t in m.values()]
         assert moments and all(map(torch.equal, moments, before))
+    del own["param_groups"][0]["params"][0]
+    with pytest.raises(ValueError, match="size of optimizer's group"):
+        optimizers.restore(run.optimizer, saved)
 
 
 def test_a_branch_goes_on_after_a_signal(tmp_path, configure, at_step, state, same):
@@ -479,6 +500,8 @@ def test_a_branch_needs_steps_left_and_the_same_model_and_optimizer(tmp_path, co
         training.train(configure(steps=3), tmp_path / "short", start=start)
     with pytest.raises(CheckpointError, match="optimizer was 'adamw' and is now 'muon'"):
         training.train(configure(optimizer="muon"), tmp_path / "muon", start=start)
+    with pytest.raises(CheckpointError, match="amsgrad was False and is now True"):
+        training.train(configure(amsgrad=True), tmp_path / "amsgrad", start=start)
     wider = replace(configure(), model=replace(configure().model, width=8))
     with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
         training.train(wider, tmp_path / "wider", start=start)
