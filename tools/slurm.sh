@@ -4,8 +4,9 @@
 #   RUN=runs/paper sbatch tools/slurm.sh sr --preset paper
 #
 # RUN is the run folder, on a file system that all machines see; what follows the script goes to
-# `python -m cnf train`. The same line again goes on where the last slice ended, with as many
-# machines as it is given then. Several slices, one after the other:
+# `python -m cnf train`, but for --start, which is START: what the first slice starts from. The same
+# line again goes on where the last slice ended, with as many machines as it is given then. Several
+# slices, one after the other:
 #
 #   for slice in 1 2 3; do RUN=runs/paper sbatch -d singleton tools/slurm.sh sr --preset paper; done
 #
@@ -25,7 +26,7 @@ set -euo pipefail
 : "${RUN:?set RUN to the run folder}"
 minutes=${MINUTES:-230} # of a slice: a checkpoint, then the end, before --time is over
 
-if [ -e "$RUN/last.pt" ]; then folder=(--resume "$RUN"); else folder=(--out "$RUN"); fi
+if [ -e "$RUN/last.pt" ]; then folder=(--resume "$RUN"); else folder=(--out "$RUN" ${START:+--start "$START"}); fi
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun .venv/bin/torchrun \
     --nnodes "$SLURM_NNODES" \
