@@ -22,6 +22,7 @@ Scale = Literal["bounded", "softplus", "additive"]
 Activation = Literal["relu", "silu"]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 # fields that came after runs were hashed, at the value that leaves a model as it was
 LATER = {
@@ -190,7 +191,7 @@ class TrainingConfig:
     accumulate: Positive = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Share, Share] = (0.9, 0.99)
     amsgrad: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup: Count = 100
@@ -199,7 +200,7 @@ class TrainingConfig:
     cool: Annotated[float, Field(ge=0, le=1)] = 0.0
     keep: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema: Share = 0.999
     precision: Literal["fp32", "bf16"] = "fp32"
     recompute: bool = False
     validate_every: Positive = 500
@@ -305,4 +306,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise ConfigError(f"unknown configuration key '{key}': '{name}' holds a single value")
-    values[leaf] = yaml.safe_load(text)
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"'{override}': the value is not YAML; in a shell, quote it") from None

@@ -91,9 +91,11 @@ def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
     """What `path` holds on this work on `card`, or "not measured yet": never an estimate.
 
     `path` is a list of {"config": a configuration, "cost": a `Cost`} as dictionaries. A measurement
-    counts if it was of the whole batch, and model, batch, crop and precision are those of `config`.
+    counts if it was of the whole batch, and model, crop and what decides a step are those of
+    `config`.
     """
-    deciding = ("model.", "data.crop", "training.batch_size", "training.precision")
+    of_a_step = ("batch_size", "precision", "accumulate", "recompute", "optimizer")
+    deciding = ("model.", "data.crop", *(f"training.{name}" for name in of_a_step))
     for row in json.loads(path.read_text()) if path.exists() else []:
         cost, there = Cost(**row["cost"]), to_dict(from_dict(row["config"]))
         whole = config.training.batch_size in cost.batches

@@ -400,7 +400,7 @@ def export(run: str, out: Path) -> list[str]:
     for module in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(module) is None:
             raise ConfigError(f"{module} is missing: {REMEDY}")
-    weights = build.find(run)
+    weights = build.find(run).resolve()
     model, lines = build.load(weights), []
     parts = graphs(model)
     if "sample" not in parts:
@@ -438,7 +438,7 @@ def hub(run: str, folder: Path) -> list[str]:
     card as README.md under the head that hubs read."""
     from cnf.replication import report
 
-    weights = build.find(run)
+    weights = build.find(run).resolve()
     if not (weights.parent / "config.json").exists():
         raise ConfigError(f"{weights.parent} holds no config.json: give a run folder")
     ours = [*FILES, "config.json", "README.md"]

@@ -356,8 +356,9 @@ def extend(t: Tensor, bottom: int, right: int, mirror: bool) -> Tensor:
     if not mirror:
         return F.pad(t, (0, right, 0, bottom))
     for dim, more in ((-2, bottom), (-1, right)):
-        index = torch.arange(t.shape[dim] + more, device=t.device)
-        t = t.index_select(dim, torch.minimum(index, 2 * t.shape[dim] - 1 - index))
+        side = t.shape[dim]
+        index = torch.arange(side + more, device=t.device) % (2 * side)
+        t = t.index_select(dim, torch.minimum(index, 2 * side - 1 - index))
     return t
 
 

@@ -64,6 +64,8 @@ def error_of(capsys, *arguments) -> str:
         (["--set", "training.lr=-1"], ["training.lr = -1 does not fit"]),
         (["--set", "training.lr"], ["'training.lr' is not an override", "key=value"]),
         (["--set", "preset.a=1"], ["preset.a"]),
+        (["--set", "training.keep=[0.1,"], ["'training.keep=[0.1,': the value", "quote it"]),
+        (["--set", "training.betas=[0.9, 1]"], ["training.betas.1 = 1 does not fit"]),
         (["--preset", "huge"], ["no preset 'sr-flow-huge'", "sr-flow-smoke"]),
         (["--minutes", "1", "--steps", "2"], ["--minutes 1.0 and --steps 2", "give one"]),
         (["--steps", "0"], ["--steps 0", "above 0"]),
@@ -139,7 +141,7 @@ def test_weights_of_no_run_are_one_line(capsys):
     Path("own").mkdir()
     cnf.glow(channels=3, context=3, levels=1, steps=1, width=4).save("own/weights.safetensors")
     for words in ("evaluate own", "evaluate own --publish", "sample own a.png"):
-        assert "own/weights.safetensors is of no run" in error_of(capsys, *words.split())
+        assert "is of no run" in error_of(capsys, *words.split())
     with pytest.raises(CheckpointError, match="is of no run"):
         training.train(load_config("sr"), "run", start=Path("own"))
 

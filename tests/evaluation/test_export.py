@@ -216,14 +216,17 @@ def test_a_hub_folder_replaces_nothing_of_others(tmp_path):
         export.hub(str(run), tmp_path)
 
 
-def test_hub_folder_is_whole(monkeypatch, tmp_path):
+@pytest.mark.parametrize("run", ["sr-baseline-cpu-s0", "."])
+def test_hub_folder_is_whole(monkeypatch, tmp_path, run):
+    monkeypatch.chdir(build.RESULTS / "sr-baseline-cpu-s0")
+
     def written(run, out):
         out.parent.mkdir(parents=True)
         (out.parent / "model-sample.onnx").touch()
         return [str(out)]
 
     monkeypatch.setattr(export, "export", written)
-    export.hub("sr-baseline-cpu-s0", tmp_path / "hub")
+    export.hub(run, tmp_path / "hub")
     assert {p.name for p in (tmp_path / "hub").iterdir()} == {
         *("README.md", "config.json", "weights.safetensors", "model-sample.onnx")
     }

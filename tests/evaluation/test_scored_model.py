@@ -117,6 +117,9 @@ def test_photographs_are_mirrored_as_the_degradation_mirrors_them():
     torch.testing.assert_close(again[..., :14, :10], x)  # the seam is invisible to x
     # 8 pixels further, the mirror at the new edge: the last two columns know of it
     torch.testing.assert_close(again[..., :16, :12], scored_model.extend(x, 2, 2, True))
+    small = y[..., :5, :20]  # to more than twice its side
+    wide = scored_model.extend(small, 9, 0, mirror=True)
+    assert torch.equal(wide, torch.cat([small, small.flip(-2), small[..., :4, :]], -2))
 
 
 def test_both_divisors_are_reported_for_vessels(scored, vessels):

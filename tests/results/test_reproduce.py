@@ -89,7 +89,7 @@ def test_a_run_that_began_with_weights_that_are_not_here_names_them(tmp_path):
     (tmp_path / one.run).mkdir()
     record = {"command": command, "start": {"run": "lost"}}
     run_folder.write_record(tmp_path / one.run, record)
-    assert reproduce.training(one, tmp_path) == [command]
+    assert reproduce.training(one, tmp_path) == [command] == run_folder.commands(record)
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,8 @@ def test_a_gpu_is_quoted_on_the_work_it_was_measured_on(tmp_path):
     assert cost.on_gpu(other, "H100", 8000, path) == said
     other = replace(config, model=replace(config.model, width=8))
     assert cost.on_gpu(other, "H100", 8000, path) == "not measured yet"
+    other = replace(config, training=replace(config.training, recompute=True))
+    assert cost.on_gpu(other, "H100", 8000, path) == "not measured yet"
     assert cost.on_gpu(config, "H200", 8000, path) == "not measured yet"
     rows[0]["cost"]["batches"] = [1, 64]  # what was extrapolated is not a measurement
     path.write_text(json.dumps(rows))
