@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnf.errors import DataError
+
 LEAST = 4  # pixels a side, so that mirroring an edge by three pixels stays inside the picture
 
 
@@ -20,12 +22,12 @@ def imresize_half(y: Tensor) -> Tensor:
     """Halve the two last dimensions, antialiased.
 
     Each axis by :eq:`eq-halves-half`. y (...,H,W), any dtype -> (...,H/2,W/2) in y's dtype if it is
-    floating, else float32. The values are neither clipped nor rounded. Raises ValueError for odd
+    floating, else float32. The values are neither clipped nor rounded. Raises DataError for odd
     sides or sides below 4 pixels.
     """
     height, width = y.shape[-2:]
     if height % 2 or width % 2 or min(height, width) < LEAST:
-        raise ValueError(
+        raise DataError(
             f"cannot halve a picture of {height}x{width} (HxW): sides must be even and at least "
             f"{LEAST} pixels: crop it to {max(height - height % 2, LEAST)}x"
             f"{max(width - width % 2, LEAST)} or larger"

@@ -112,6 +112,11 @@ def view(
     differs, seen = max(ratio, 1 / ratio) > TOLERATED, size
     if fit or (fit is None and differs):
         seen = tuple(max(1, round(ratio * side)) for side in size)
+        if seen[0] * seen[1] > Image.MAX_IMAGE_PIXELS:
+            raise DataError(
+                f"{path}: a field of view {wide} pixels across, for the model {known}, asks for a "
+                f"picture of {seen[1]}x{seen[0]}: give another --fov, or --no-fit"
+            )
         notes.append(
             f"the model learned from eyes {known} pixels across: it sees this one at "
             f"{seen[1]}x{seen[0]}, and its answers are brought back to {size[1]}x{size[0]}; with "

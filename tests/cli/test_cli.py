@@ -75,6 +75,8 @@ def error_of(capsys, *arguments) -> str:
         (["--seed", str(2**64)], [f"seed = {2**64}", "less than 2^64"]),
         (["--dry-run", "--start", "run"], ["--dry-run measures", "leave --start out"]),
         (["--device", "cuda"], ["--device cuda", "no CUDA GPU here", "--device cpu"]),
+        (["--set", "data.crop=15"], ["cannot halve a picture of 15x15"]),
+        (["--set", "model.features.kind=unet"], ["features.kind = unet is not for sr"]),
         (["--set", "data.train=set9"], ["no image set 'set9'", "embedded-sr"]),
         (["--set", "data.train=drive"], ["drive", "data prepare drive"]),
         (["--set", "data.train=embedded-vessels"], ["is a set for vessels"]),

@@ -85,6 +85,14 @@ def test_a_photograph_too_dark_to_see_is_refused_by_name(tmp_path):
         fundus_view.view(photograph(pixels), CONFIG, tmp_path / "dark.png")
 
 
+def test_a_speck_is_not_enlarged_to_the_size_of_an_eye(tmp_path):
+    speck = np.zeros((256, 256), np.uint8)
+    speck[9, 9] = 255
+    Image.fromarray(speck).save(tmp_path / "speck.png")
+    with pytest.raises(DataError, match="1 pixels across, .* 46848x46848: give another --fov"):
+        fundus_view.view(eye(256), CONFIG, tmp_path / "eye.png", tmp_path / "speck.png")
+
+
 @pytest.mark.parametrize("size", [(10, 12), (25, 30), (40, 48)])
 def test_masks_come_back_by_the_nearest_pixel(size):
     seen = fundus_view.View(np.ones((20, 24), bool), size, ())
