@@ -71,7 +71,7 @@ def build(config: Config) -> ConditionalModel:
     Weights of convolutions lie in channels-last order, and so then do activations: the same values,
     sooner (see the chapter on speed).
     """
-    channels, bins = {"sr": (3, 256), "vessels": (1, 2)}[config.experiment]
+    channels, bins, factor = {"sr": (3, 256, 2), "vessels": (1, 2, 1)}[config.experiment]
     if isinstance(config.model, FlowConfig):
         features = flow_features(config.model)
         model: ConditionalModel = build_flow(config.model, channels, features, bins)
@@ -82,7 +82,12 @@ def build(config: Config) -> ConditionalModel:
             config
         )  # a door to the laboratory
     else:
-        model = build_baseline(config.model)
+        model = build_baseline(config.model, bins)
+    if model.factor != factor:
+        raise ConfigError(
+            f"features.kind = {config.model.features.kind} is not for {config.experiment}: choose "
+            "residual or rrdb for sr, unet or vgg for vessels"
+        )
     model.config = config
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -138,7 +143,8 @@ def glow(
     Args:
         channels: of y.
         context: channels of x, which is at the resolution of y and read as it is, averaged over 2x2
-            blocks at every further level. 0: an unconditional p(y), where x gives only the size.
+            blocks at every further level. 0: an unconditional p(y), where x gives only the size
+            and the last prior is N(0, I).
         features: instead of that, any module h = features(x): it returns one map a level, at the
             resolution of y and then half as large each time, L + 1 in all, and says their
             `channels`, such as [16, 32]; also `multiple` and `factor` (see `Features`) where they
@@ -175,6 +181,15 @@ def build_flow(
 
     Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`.
     """
+    if config.ar_width and config.prior != "conditional":
+        raise ConfigError(f"prior = {config.prior} with ar_width: autoregressive priors see x")
+    if config.subbands and not config.levels:
+        raise ConfigError("subbands = true with levels = 0: bands are squeezed, so take a level")
+    if config.auxiliary and (channels != 1 or config.dequantization != "binary" and bins != 2):
+        raise ConfigError(
+            f"auxiliary = {config.auxiliary}: a cross-entropy of labels, so y must have one "
+            "channel of 0 and 1"
+        )
     h, c = channels_of(features), channels
     if len(h) <= config.levels:
         raise ValueError(f"levels = {config.levels} needs {config.levels + 1} maps of the features")
@@ -207,7 +222,7 @@ def build_flow(
         layers.append(autoregressive(config, c, h[config.levels]))
         return ConditionalFlow(layers, features, config.auxiliary)
     net = None
-    if config.prior != "fixed":
+    if config.prior != "fixed" and h[config.levels]:
         net = prior_net(config, 0, h[config.levels], 2 * c, config.prior_width)
     layers.append(GaussianPrior(c, net, config.prior_scale))
     return ConditionalFlow(layers, features, config.auxiliary)
@@ -277,8 +292,11 @@ def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantizat
     return BinaryDequantization(layers, config.noise)
 
 
-def build_baseline(config: BaselineConfig) -> ConditionalModel:
+def build_baseline(config: BaselineConfig, bins: int) -> ConditionalModel:
     """A factorised model on the same feature network, read at y's resolution."""
+    if (config.kind == "logistic") != (bins == 256):
+        of = "grey levels, so of sr" if config.kind == "logistic" else "labels, so of vessels"
+        raise ConfigError(f"model.kind = {config.kind}: it is a model of {of} only")
     features = build_features(config.features, 0, config.features.channels // 4, carry=True)
     match config.kind:
         case "logistic":
@@ -356,14 +374,18 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
     Raises CheckpointError, naming what is there, for another name, or for a file that is missing,
     cut short, or of another model.
     """
-    path = Path(name) if Path(name).suffix == ".safetensors" else find(name)
+    is_file = Path(name).suffix == ".safetensors" or Path(name).is_file()
+    path = Path(name) if is_file else find(name)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             said = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights ({error})") from None
-    model = _described(path, said) if into is None else into
+    try:
+        model = _described(path, said) if into is None else into
+    except (ConfigError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} describes no model of this version ({error})") from None
     if any(t.dtype == torch.float64 for t in tensors.values()):
         model.double()
     target = model.state_dict()

@@ -31,7 +31,7 @@ LATER = {
     **{"activation": "relu", "cells": 1, "jitter": 1.0},
 }
 
-_strict = ConfigDict(extra="forbid")
+_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=_strict)
@@ -249,9 +249,10 @@ def _validated(adapter: TypeAdapter, values: dict[str, Any]) -> Any:
 
 
 def _sentence(error: Any) -> str:
-    kinds = {"flow", "logistic", "bernoulli", "weighted", "class_weighted", "autoregressive"}
-    kinds |= {"counts", "counts_logit", "mixture"}
-    key = ".".join(str(part) for part in error["loc"] if part not in kinds)
+    loc = [str(part) for part in error["loc"]]
+    if loc[:1] == ["model"]:
+        del loc[1:2]  # the kind of model, which pydantic puts there
+    key = ".".join(loc)
     if error["type"] == "unexpected_keyword_argument":
         return f"unknown configuration key '{key}': cnf/config.py and cnf/presets/ show the keys"
     return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
@@ -309,4 +310,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         values[leaf] = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ConfigError(f"'{override}': the value is not YAML; in a shell, quote it") from None
+        raise ConfigError(
+            f"'{override}' is not YAML: quote it in a shell; as text it is '{key}=\"{text}\"'"
+        ) from None

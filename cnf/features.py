@@ -95,7 +95,7 @@ class ResidualFeatures(Features):
     resolution by a pixel shuffle; h[1] the network's output; h[l] a 2x2 convolution of h[l-1].
 
     With `fractions` the network also reads |x - round(x)|: 0 everywhere if x was rounded to 8 bits.
-    With `clip` h[1] and what follows from it is clipped to (-clip, clip).
+    With `clip` h[1] is clipped to (-clip, clip), so that what follows from it is bounded.
 
     Shapes: x (B, 3, H, W) grey levels -> h[0] (B, 3 + full, 2H, 2W), h[l] (B, channels, ...).
     """
@@ -219,7 +219,7 @@ class UNetFeatures(Features):
     def __init__(self, levels: int, channels: int = 16, scales: int = 3):
         super().__init__()
         if levels >= scales:
-            raise ValueError(f"{levels} levels need a U-Net of at least {levels + 1} scales")
+            raise ConfigError(f"{levels} levels need a U-Net of at least {levels + 1} scales")
         widths = [channels * 2**n for n in range(scales)]
         self.channels, self.multiple = widths[: levels + 1], 2 ** (scales - 1)
         self.down = nn.ModuleList(
@@ -270,7 +270,7 @@ class VGGFeatures(Features):
     def __init__(self, levels: int, channels: int = 32, scales: int = 4, pretrained: bool = False):
         super().__init__()
         if not levels < scales <= 5:
-            raise ValueError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
+            raise ConfigError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
         from torchvision.models import vgg  # takes a second, and few models need it
 
         widths = [64, 128, 256, 512, 512][:scales]

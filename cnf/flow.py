@@ -165,7 +165,10 @@ class ConditionalModel(nn.Module):
             half: store floating-point weights as float16; what is loaded then is those rounded
                 weights.
         """
-        tensors = {k: t.detach().cpu().contiguous() for k, t in self.state_dict().items()}
+        # copies: safetensors refuses a weight that has two names
+        tensors = {
+            k: t.detach().to("cpu", copy=True).contiguous() for k, t in self.state_dict().items()
+        }
         if half:
             tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
         inside = dict(self.metadata if metadata is None else metadata)
@@ -179,8 +182,10 @@ class ConditionalModel(nn.Module):
         os.replace(partial, path)
 
     def check_input(self, x: Tensor) -> None:
-        """Raise DataError if x is not finite (in training mode: on the CPU only), or its size does
-        not fit."""
+        """Raise DataError if x is no batch or not finite (in training mode: on the CPU only), or
+        its size does not fit."""
+        if x.dim() != 4:
+            raise DataError(f"x is {tuple(x.shape)}: give a batch (B, C, H, W), of one by x[None]")
         if may_look(self, x) and not torch.isfinite(x).all():
             raise DataError(
                 f"x holds {x[~torch.isfinite(x)][0].item()}: pictures must be finite grey levels"

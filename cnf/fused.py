@@ -81,8 +81,8 @@ class FusedSteps:
 
     def seen(self, h: Tensor | None) -> Tensor | None:
         """h as the couplings read it: cast once, None if they do not look at it."""
-        net = self.steps[0].net
-        return net.cast(h) if h is not None and net.h_channels else None
+        seen = any(step.net.h_channels for step in self.steps)
+        return self.steps[0].net.cast(h) if h is not None and seen else None
 
     def hidden_bytes(self, y: Tensor) -> int:
         """What the hidden maps of the couplings' networks take, two of `width` channels each."""
@@ -141,11 +141,11 @@ def fuse(layers: Iterable[nn.Module]) -> list[Any]:
 
 
 def step_of(layers: Sequence[nn.Module]) -> Step | None:
-    """Activation normalization, 1x1 convolution, and a coupling whose network shares h."""
-    match layers:
-        case [ActNorm() as actnorm, Conv1x1() as conv, AffineCoupling() as coupling]:
-            if isinstance(coupling.net, CouplingNet):
-                return Step(actnorm, conv, coupling)
+    """Activation normalization, 1x1 convolution, and a coupling whose network shares h. Not a
+    class made of these: it may compute something else."""
+    if [type(layer) for layer in layers] == [ActNorm, Conv1x1, AffineCoupling]:
+        step = Step(*cast(Any, layers))
+        return step if isinstance(step.net, CouplingNet) else None
     return None
 
 
@@ -201,6 +201,7 @@ class _Rebuilt(torch.autograd.Function):
             dbiases[k] = dy.sum((0, 2, 3))
         dlog_abs_det = (z.shape[-2] * z.shape[-1] * dlog_det.sum()).to(z.dtype)
         leaves = [p for p in parameters if p.requires_grad and id(p) not in found]
-        grads = torch.autograd.grad(folded, leaves, [dweights, dbiases, dlog_abs_det])
-        found |= zip(map(id, leaves), grads, strict=True)
+        if leaves:
+            grads = torch.autograd.grad(folded, leaves, [dweights, dbiases, dlog_abs_det])
+            found |= zip(map(id, leaves), grads, strict=True)
         return None, dz, dh, *(found.get(id(p)) for p in parameters)

@@ -177,6 +177,8 @@ class CausalNet(Network):
 
     def __init__(self, channels: int, h_channels: int, width: int, blocks: int, outputs: int = 1):
         super().__init__()
+        if not h_channels:
+            raise ValueError("a causal network needs features h: none of their channels are given")
         self.channels, self.outputs = channels, outputs
         first = CausalConv(channels, width, self.RADIUS + 1, own=False) if blocks else None
         self.from_y = first

@@ -38,11 +38,11 @@ def imresize_half(y: Tensor) -> Tensor:
 def imresize_double(x: Tensor) -> Tensor:
     """Double the two last dimensions: x (...,H,W) -> (...,2H,2W), dtype as in `imresize_half`.
 
-    Raises ValueError for sides below 2 pixels.
+    Raises DataError for sides below 2 pixels.
     """
     height, width = x.shape[-2:]
     if min(height, width) < LEAST // 2:
-        raise ValueError(f"cannot double a picture of {height}x{width} (HxW): sides must be >= 2")
+        raise DataError(f"cannot double a picture of {height}x{width} (HxW): sides must be >= 2")
     return _resample(x, _double_matrix)
 
 

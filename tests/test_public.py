@@ -92,8 +92,9 @@ FORMS = [
     {"dequantization": "variational", "bins": 5, "q_steps": 1},
     {"dequantization": "binary", "noise": "gaussian", "norm": "instance"},
     {"residual": 4.0, "subbands": True, "low_steps": 1},
+    {"context": 0},
     {"context": 0, "prior": "fixed"},
-    {"auxiliary": 0.5, "dequantization": "binary"},
+    {"channels": 1, "auxiliary": 0.5, "dequantization": "binary"},
 ]
 
 
@@ -102,7 +103,7 @@ FORMS = [
 def test_a_saved_glow_is_built_again_from_its_file(form, dtype, tmp_path):
     made = {"channels": 2, "context": 2, "levels": 1, "steps": 2, "width": 8} | form
     flow = randomise(cnf.glow(**made)).to(dtype)
-    y, x = torch.randint(2, (3, 2, 8, 8)), torch.rand(3, 2, 8, 8)
+    y, x = torch.randint(2, (3, made["channels"], 8, 8)), torch.rand(3, 2, 8, 8)
     flow.save(tmp_path / "mine.safetensors", {"note": "kept"})
     back = cnf.load(tmp_path / "mine.safetensors")
     assert back.metadata == {"note": "kept"} and back.arguments == flow.arguments
@@ -163,6 +164,30 @@ def test_a_flow_of_own_layers_is_loaded_into_another(tmp_path):
         cnf.load(tmp_path / "mine.safetensors", into=cnf.glow(2))
 
 
+def test_a_file_of_any_name_is_loaded_and_one_of_another_version_is_named(tmp_path):
+    flow = cnf.glow(1, 2, levels=1, steps=1, width=4)
+    flow.save(tmp_path / "a file.pt")
+    assert cnf.load(tmp_path / "a file.pt").arguments == flow.arguments
+    flow.arguments["later"] = 1
+    flow.save(tmp_path / "new.safetensors")
+    with pytest.raises(CheckpointError, match="new.safetensors describes no .* key 'later'"):
+        cnf.load(tmp_path / "new.safetensors")
+    flow.save(tmp_path / "new.safetensors", {"config": "mine"})
+    with pytest.raises(CheckpointError, match="new.safetensors describes no model"):
+        cnf.load(tmp_path / "new.safetensors")
+
+
+def test_weights_that_two_layers_share_are_saved(tmp_path):
+    def make():
+        norm = cnf.ActNorm(2)
+        return cnf.ConditionalFlow([norm, norm, cnf.GaussianPrior(2)], cnf.NoFeatures())
+
+    flow = randomise(make())
+    flow.save(tmp_path / "mine.safetensors")
+    back = cnf.load(tmp_path / "mine.safetensors", into=make())
+    assert torch.equal(back.layers[1].bias, flow.layers[0].bias)
+
+
 def test_one_map_and_plain_networks_serve_where_there_is_no_squeeze():
     """A feature network that returns a tensor, inner networks of two arguments."""
 
@@ -192,6 +217,13 @@ def test_one_map_and_plain_networks_serve_where_there_is_no_squeeze():
     "make, said",
     [
         (lambda: cnf.glow(1, 2, width=0), "width = 0 does not fit"),
+        (lambda: cnf.glow(1, 2, mixture=0), "^mixture = 0 does not fit"),
+        (lambda: cnf.glow(1, ar_width=8), "a causal network needs features"),
+        (lambda: cnf.glow(1, 2, ar_width=8, prior="blind"), "prior = blind with ar_width"),
+        (lambda: cnf.glow(1, 2, subbands=True, levels=0), "subbands = true with levels = 0"),
+        (lambda: cnf.glow(3, 2, auxiliary=0.5, dequantization="binary"), "auxiliary = 0.5: a"),
+        (lambda: cnf.glow(1, 2, auxiliary=0.5, dequantization="uniform"), "auxiliary = 0.5: a"),
+        (lambda: cnf.glow(1, 2).sample(torch.rand(2, 8, 8)), "x is .2, 8, 8.: give a batch"),
         (lambda: cnf.glow(1, 2, widht=8), "unknown configuration key 'widht'"),
         (lambda: cnf.glow(1, features=torch.nn.Conv2d(1, 3, 1)), "Conv2d does not say how many"),
         (lambda: cnf.glow(1, features=Pyramid()), "levels = 2 needs 3 maps of the features"),

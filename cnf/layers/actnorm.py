@@ -18,6 +18,7 @@ class ActNorm(Bijection):
     that was saved and loaded is not started again; `is_initialised` is what it says.
 
     Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Raises: ValueError if y has another number of channels: one would broadcast.
     """
 
     initialised: Tensor
@@ -30,6 +31,8 @@ class ActNorm(Bijection):
         self._read: tuple[Tensor, int, bool] | None = None
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if y.shape[1] != len(self.bias):
+            raise ValueError(f"y has {y.shape[1]} channels, but this norm is of {len(self.bias)}")
         if self.training and not self.is_initialised:
             self.initialise(y)
         return (y + self.bias) * self.log_scale.exp(), self.log_det(y)

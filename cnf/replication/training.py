@@ -237,9 +237,6 @@ class Run:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = build.build(config)
-            if model.factor != {"sr": 2, "vessels": 1}[config.experiment]:
-                kind = config.model.features.kind
-                raise ConfigError(f"model.features.kind = {kind} is not for {config.experiment}")
             if fresh and (line := build.begin(model)):
                 _say(line)
             set_precision(model, config.training.precision)

@@ -62,10 +62,16 @@ def error_of(capsys, *arguments) -> str:
         (["--set", "training.lrr=1"], ["unknown configuration key 'training.lrr'"]),
         (["--set", "training.lr=fast"], ["training.lr = 'fast' does not fit"]),
         (["--set", "training.lr=-1"], ["training.lr = -1 does not fit"]),
+        (["--set", "training.lr=.inf"], ["training.lr = inf does not fit"]),
+        (["--set", "training.betas=[1.5, 0.9]"], ["training.betas.0 = 1.5 does not fit"]),
+        (["--set", "data.train=*.png"], ["'data.train=*.png' is not YAML", 'data.train="*.png"']),
+        (["--set", "model.mixture=0"], ["model.mixture = 0 does not fit"]),
+        (["--set", "model.features.kind=unet"], ["features.kind = unet is not for sr"]),
+        (["--set", "data.crop=3"], ["cannot halve a picture of 3x3"]),
+        (["--model", "baseline", "--set", "model.kind=bernoulli"], ["kind = bernoulli", "vessels"]),
         (["--set", "training.lr"], ["'training.lr' is not an override", "key=value"]),
         (["--set", "preset.a=1"], ["preset.a"]),
-        (["--set", "training.keep=[0.1,"], ["'training.keep=[0.1,': the value", "quote it"]),
-        (["--set", "training.betas=[0.9, 1]"], ["training.betas.1 = 1 does not fit"]),
+        (["--set", "training.keep=[0.1,"], ["'training.keep=[0.1,' is not YAML", "quote it"]),
         (["--preset", "huge"], ["no preset 'sr-flow-huge'", "sr-flow-smoke"]),
         (["--minutes", "1", "--steps", "2"], ["--minutes 1.0 and --steps 2", "give one"]),
         (["--steps", "0"], ["--steps 0", "above 0"]),
@@ -75,8 +81,6 @@ def error_of(capsys, *arguments) -> str:
         (["--seed", str(2**64)], [f"seed = {2**64}", "less than 2^64"]),
         (["--dry-run", "--start", "run"], ["--dry-run measures", "leave --start out"]),
         (["--device", "cuda"], ["--device cuda", "no CUDA GPU here", "--device cpu"]),
-        (["--set", "data.crop=15"], ["cannot halve a picture of 15x15"]),
-        (["--set", "model.features.kind=unet"], ["features.kind = unet is not for sr"]),
         (["--set", "data.train=set9"], ["no image set 'set9'", "embedded-sr"]),
         (["--set", "data.train=drive"], ["drive", "data prepare drive"]),
         (["--set", "data.train=embedded-vessels"], ["is a set for vessels"]),
@@ -112,6 +116,18 @@ def test_resume_of_the_other_experiment_is_one_line(capsys, run):
 def test_train_without_an_experiment_goes_on_with_that_of_the_folder(capsys, run):
     assert cli.main(["train", "--resume", str(run), "--max-minutes", "1e-9"]) == 0
     assert f"go on with --resume {run}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, part",
+    [
+        (["--set", "model.levels=2"], "2 levels need a U-Net of at least 3 scales"),
+        (["--set", "model.features.kind=rrdb"], "features.kind = rrdb is not for vessels"),
+        (["--model", "baseline", "--set", "model.kind=logistic"], "kind = logistic: it is a model"),
+    ],
+)
+def test_a_model_that_does_not_fit_vessels_is_one_line(capsys, arguments, part):
+    assert part in error_of(capsys, "train", "vessels", *arguments)
 
 
 def test_train_without_an_experiment_or_a_folder_is_one_line(capsys):

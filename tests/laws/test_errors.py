@@ -253,6 +253,11 @@ def test_a_network_of_too_few_channels_does_not_broadcast(layer, needed):
         layer(torch.zeros(2, 4, 2, 2), torch.zeros(2, 1, 2, 2))
 
 
+def test_a_norm_refuses_other_channels():
+    with pytest.raises(ValueError, match="y has 1 channels, but this norm is of 4"):
+        ActNorm(4)(torch.zeros(2, 1, 2, 2))
+
+
 def test_the_last_prior_refuses_other_channels():
     with pytest.raises(ValueError, match="y has 3 channels, but this prior is of 4"):
         END(torch.zeros(2, 3, 2, 2))

@@ -1,5 +1,6 @@
 """The fast paths are the layers: fused steps and rebuilt activations against the plain list."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,13 @@ from torch import Tensor
 
 from cnf import fused
 from cnf.build import build
+from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.fused import FusedSteps, fuse
-from cnf.layers import ActNorm, AffineCoupling, Conv1x1
+from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior
 from cnf.nets import set_precision
 from cnf.noise import keyed
-from tests.laws.cases import ALL_FLOWS, noise_of, randomise
+from tests.laws.cases import ALL_FLOWS, net, noise_of, randomise
 
 STEPPED = [case for case in ALL_FLOWS if case.config is not None]  # the toys have no whole step
 every_stepped = pytest.mark.parametrize("case", STEPPED, ids=str)
@@ -115,6 +117,38 @@ def test_features_without_gradient_and_frozen_parameters_receive_none():
     others = [p for layer in model.layers for p in layer.parameters() if p is not frozen.matrix]
     assert all(p.grad is not None for p in others)
     assert all(t.grad is None for t in h)
+
+
+def test_frozen_norms_and_matrices_leave_the_gradients_of_the_couplings():
+    model, y, x = STEPPED[0].make()
+    for layer in model.layers:
+        layer.requires_grad_(not isinstance(layer, ActNorm | Conv1x1))
+    stored = gradients(model, y, x)
+    model.recompute = True
+    rebuilt = gradients(model, y, x)
+    assert rebuilt.keys() == stored.keys()
+    for name, gradient in stored.items():
+        torch.testing.assert_close(rebuilt[name], gradient, rtol=1e-9, atol=1e-9)
+
+
+class Doubled(AffineCoupling):
+    """As a reader may try one."""
+
+    def forward(self, y, h=None):
+        z, log_det = super().forward(y, h)
+        return 2 * z, log_det + y[0].numel() * math.log(2)
+
+
+@pytest.mark.parametrize("kind", [AffineCoupling, Doubled])
+@pytest.mark.parametrize("given", [(0, 1), (1, 0)])
+def test_steps_of_own_layers_are_scored_as_the_layers_say(kind, given):
+    """A first network that does not see h, a class made of a layer."""
+    steps = [[ActNorm(4), Conv1x1(4), kind(4, net(2, h, 4))] for h in given]
+    model = ConditionalFlow([*steps[0], *steps[1], GaussianPrior(4)], RawFeatures(1))
+    model = randomise(model).double()
+    y, x = torch.randn(3, 4, 4, 4).double(), torch.randn(3, 1, 4, 4).double()
+    expected = sum(term for _, term in model.terms(y, x))
+    torch.testing.assert_close(model.log_prob(y, x), expected, rtol=1e-10, atol=1e-10)
 
 
 def saved_bytes(model: ConditionalFlow, y: Tensor, x: Tensor) -> int:
