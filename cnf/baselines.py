@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cnf import noise
 from cnf.errors import DataError
 from cnf.features import channels_of
-from cnf.flow import ConditionalModel, check_temperature
+from cnf.flow import ConditionalModel, check_draws
 from cnf.layers.base import log_scale, may_look, sum_except_batch
 from cnf.layers.uniform import check_levels
 from cnf.nets import CausalNet, ZeroConv
@@ -71,7 +71,7 @@ def logistic_draws(
 ) -> Tensor:
     """n logistic draws of every entry, mu + temperature scale eps, (n, B, C, H, W); above 0 with
     probability sigmoid(mu / (temperature scale)), :eq:`eq-fact-draw`."""
-    check_temperature(temperature)
+    check_draws(temperature, n)
     batch = mu.shape[0]
     generator = noise.repeated(generator, n, batch)
     eps = noise.logistic((n * batch, *mu.shape[1:]), generator, mu)
@@ -281,7 +281,7 @@ class Autoregressive(ConditionalModel):
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        check_temperature(temperature)
+        check_draws(temperature, n)
         many = h[0].to(self.dtype).repeat(n, 1, 1, 1)
         generator = noise.repeated(generator, n, len(h[0]))
         shape = (len(many), 4, *many.shape[-2:])

@@ -289,7 +289,7 @@ def load_config(
     if not path.exists():
         known = sorted(p.stem for p in PRESETS.glob("*.yml"))
         raise ConfigError(f"no preset '{path.stem}': choose one of {', '.join(known)}")
-    values = yaml.safe_load(path.read_text())
+    values = yaml.safe_load(path.read_text("utf-8"))
     values |= {"experiment": experiment, "preset": preset}
     for override in overrides or []:
         _apply(values, override)

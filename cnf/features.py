@@ -7,16 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnf.errors import ConfigError, DataError
+from cnf.errors import ConfigError
 from cnf.nets import Activation, Network, activate
 from cnf.resample import consistent_double
 
 
 class Features(Network):
     """h = g(x), a list. `channels[l]` counts the channels of h[l]; sizes of y must divide by
-    `multiple`; `factor` is the size of y over the size of x."""
+    `multiple`; `factor` is the size of y over the size of x; x must have `reads` channels."""
 
     channels: list[int]
+    reads: int | None = None
     multiple = 1
     factor = 1
 
@@ -46,17 +47,13 @@ class NoFeatures(Features):
 
 class RawFeatures(Features):
     """x itself, averaged over 2x2 blocks once a level: for an x of few channels that needs no
-    network. Raises DataError if x has another number of channels."""
+    network."""
 
     def __init__(self, channels: int, levels: int = 0):
         super().__init__()
-        self.channels = [channels] * (levels + 1)
+        self.channels, self.reads = [channels] * (levels + 1), channels
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        if x.shape[1] != self.channels[0]:
-            raise DataError(
-                f"x has {x.shape[1]} channels, but the model is given {self.channels[0]}"
-            )
         h = [x]
         for _ in self.channels[1:]:
             h.append(F.avg_pool2d(h[-1], 2))
@@ -100,7 +97,7 @@ class ResidualFeatures(Features):
     Shapes: x (B, 3, H, W) grey levels -> h[0] (B, 3 + full, 2H, 2W), h[l] (B, channels, ...).
     """
 
-    factor = 2
+    reads, factor = 3, 2
 
     def __init__(
         self,
@@ -176,7 +173,7 @@ class RRDBFeatures(Features):
     Shapes: x (B, 3, H, W) grey levels -> h[l] (B, channels, 2H / 2^l, 2W / 2^l).
     """
 
-    factor = 2
+    reads, factor = 3, 2
 
     def __init__(
         self,
@@ -215,6 +212,8 @@ class UNetFeatures(Features):
 
     Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels 2^l, H / 2^l, W / 2^l).
     """
+
+    reads = 3
 
     def __init__(self, levels: int, channels: int = 16, scales: int = 3):
         super().__init__()
@@ -263,6 +262,7 @@ class VGGFeatures(Features):
     Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels, H / 2^l, W / 2^l).
     """
 
+    reads = 3
     FILE, SHA256 = "vgg16-397923af.pth", "397923af"
     # of R, G, B in grey levels: 255 times what torchvision states
     MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

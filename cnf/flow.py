@@ -89,8 +89,8 @@ class ConditionalModel(nn.Module):
     ) -> Tensor:
         """n draws of y for each x, (n, B, C, H, W), without a graph for gradients.
 
-        temperature: of the noise, >= 0; 1 samples the model. Raises DataError if it is not, if x is
-        not finite, or if its size does not fit."""
+        temperature: of the noise, >= 0; 1 samples the model. Raises DataError if it is not, if
+        n < 1, if x is not finite, or if its channels or size do not fit."""
         return self.labels(self.sample_v(x, n, temperature, generator))
 
     @torch.no_grad()
@@ -105,6 +105,7 @@ class ConditionalModel(nn.Module):
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Iterator[Tensor]:
         """The samples one after the other, each (B, C, H, W): few in memory at once."""
+        check_draws(temperature, n)
         h, batch, start, size = self.condition(x), len(x), 0, 1
         generator = noise.repeated(generator, n, batch)
         while start < n:
@@ -183,9 +184,16 @@ class ConditionalModel(nn.Module):
 
     def check_input(self, x: Tensor) -> None:
         """Raise DataError if x is no batch or not finite (in training mode: on the CPU only), or
-        its size does not fit."""
+        its channels or its size do not fit."""
         if x.dim() != 4:
             raise DataError(f"x is {tuple(x.shape)}: give a batch (B, C, H, W), of one by x[None]")
+        if x.shape[1] != (
+            reads := getattr(getattr(self, "features", None), "reads", None) or x.shape[1]
+        ):
+            raise DataError(
+                f"x has {x.shape[1]} channels, but the model is given {reads}: a grey picture as "
+                f"x.expand(-1, {reads}, -1, -1), one with alpha as x[:, :{reads}]"
+            )
         if may_look(self, x) and not torch.isfinite(x).all():
             raise DataError(
                 f"x holds {x[~torch.isfinite(x)][0].item()}: pictures must be finite grey levels"
@@ -198,7 +206,9 @@ class ConditionalModel(nn.Module):
             )
 
 
-def check_temperature(temperature: float) -> None:
+def check_draws(temperature: float, n: int = 1) -> None:
+    if n < 1:
+        raise DataError(f"n = {n}: draw 1 sample or more")
     if not 0 <= temperature < math.inf:
         raise DataError(
             f"temperature = {temperature}: choose a finite value >= 0 (1 samples the model)"
@@ -273,7 +283,7 @@ class ConditionalFlow(ConditionalModel):
         """n draws of v for each of the B features, before the dequantization takes its cell,
         (n, B, C, H, W). What depends on h alone is computed once for the n,
         :eq:`eq-features-once`."""
-        check_temperature(temperature)
+        check_draws(temperature, n)
         generator, v = noise.repeated(generator, n, h[0].shape[0]), cast(Any, None)
         for part, level in reversed(self._parts()):
             if isinstance(part, FusedSteps):

@@ -147,7 +147,7 @@ def measure(kind: str) -> dict:
 def main(*kinds: str) -> None:
     torch.set_num_threads(1)
     path = FOLDER / "known.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for kind in kinds or FIELDS:
         found = measure(kind)
         found["made"] = run_folder.made() | {

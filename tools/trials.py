@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     line = {"name": given.name, "overrides": given.overrides}
     line |= trial(config, given.seed, given.minutes)
     TABLES.mkdir(exist_ok=True)
-    with (TABLES / f"{given.table}.jsonl").open("a") as file:
+    with (TABLES / f"{given.table}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(json.dumps(line))
 

@@ -18,7 +18,7 @@ from cnf.build import build_features, load
 from cnf.config import Config
 from cnf.errors import ConfigError
 from cnf.features import Features, upsampled
-from cnf.flow import ConditionalFlow, ConditionalModel, check_temperature
+from cnf.flow import ConditionalFlow, ConditionalModel, check_draws
 from cnf.layers import Prior, Residual, Subbands, UniformDequantization
 from cnf.layers.base import sum_except_batch
 from cnf.noise import Generator
@@ -84,7 +84,7 @@ class Counts(ConditionalModel):
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """Pixel after pixel; those of a slanted front at once, as none of them sees another."""
-        check_temperature(temperature)
+        check_draws(temperature, n)
         bins, r = h[0].repeat(n, 1, 1, 1)[:, 0], REACH
         height, width = bins.shape[-2:]
         generator = noise.repeated(generator, n, len(h[0]))

@@ -96,7 +96,7 @@ def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
     """
     of_a_step = ("batch_size", "precision", "accumulate", "recompute", "optimizer")
     deciding = ("model.", "data.crop", *(f"training.{name}" for name in of_a_step))
-    for row in json.loads(path.read_text()) if path.exists() else []:
+    for row in json.loads(path.read_text("utf-8")) if path.exists() else []:
         cost, there = Cost(**row["cost"]), to_dict(from_dict(row["config"]))
         whole = config.training.batch_size in cost.batches
         other = run_folder.differences(there, to_dict(config), deciding)

@@ -234,8 +234,7 @@ def noise_of(model: ConditionalModel) -> str:
 
 def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
     """What can be exported of a model, by name: both graphs, or log-prob alone where samples are a
-    long chain of steps. Raises ConfigError if it is neither a flow nor a
-    baseline."""
+    long chain of steps. Raises ConfigError if it is neither a flow nor a baseline."""
     if model.config is None or not isinstance(model, ConditionalFlow | Factorised | Autoregressive):
         raise ConfigError(
             f"a {type(model).__name__} has no graph: export a flow, a baseline or an "

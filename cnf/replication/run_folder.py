@@ -84,7 +84,7 @@ def read_record(out: Path, needed: bool = True) -> dict[str, Any]:
             f"began starts again with --out {out}"
         )
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path}: not valid JSON ({error}): restore a copy") from error
 
@@ -107,7 +107,7 @@ def read_config(out: Path) -> Config:
 def read_history(out: Path) -> list[dict[str, Any]]:
     """The lines of history.jsonl; a last line cut short by a crash is left out."""
     path = Path(out) / "history.jsonl"
-    lines = path.read_text().split("\n") if path.exists() else []
+    lines = path.read_text("utf-8").split("\n") if path.exists() else []
     return [json.loads(line) for line in lines[:-1]]
 
 
@@ -316,7 +316,8 @@ def publish(run: Path, folder: Path) -> Path:
             raise ResultsError(f"results/{folder.name} holds other weights: give another --name")
     if (run / "config.json").exists():
         # a committed file names no machine: absolute paths are cut to their last part
-        text = re.sub(r"(?<![\w./-])/(?:[\w.~+-]+/)+", "", (run / "config.json").read_text())
+        text = (run / "config.json").read_text("utf-8")
+        text = re.sub(r"(?<![\w./-])/(?:[\w.~+-]+/)+", "", text)
         write_atomically(folder / "config.json", f"{text.strip()}\n".encode())
     if history := read_history(run):
         places = np.linspace(0, len(history) - 1, min(len(history), MAX_LINES)).round().astype(int)

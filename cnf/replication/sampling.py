@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from cnf import build, noise
 from cnf.errors import ConfigError, DataError
-from cnf.flow import ConditionalModel, check_temperature
+from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
 from cnf.replication.data.images import LUMA, check_size, read_photograph
 from cnf.replication.distributed import choose_device
@@ -84,7 +84,7 @@ class Options:
     device: Device = "auto"
 
     def __post_init__(self):
-        check_temperature(self.temperature or 0)
+        check_draws(self.temperature or 0)
         for name, least in (("num", 0), ("many", 2), ("tile", 0)):
             given = getattr(self, name)
             if given is not None and given < least:

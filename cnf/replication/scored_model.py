@@ -20,7 +20,7 @@ from cnf import noise
 from cnf.baselines import Factorised
 from cnf.config import DataConfig
 from cnf.errors import ConfigError, DataError, ResultsError
-from cnf.flow import ConditionalModel, check_temperature
+from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
@@ -75,7 +75,7 @@ class Options:
         if self.threshold is not None and self.threshold_from is not None:
             raise ConfigError("--threshold and --threshold-from contradict each other: give one")
         if self.temperature is not None:
-            check_temperature(self.temperature)
+            check_draws(self.temperature)
             if self.full:
                 raise ConfigError("--full has temperatures of its own: leave --temperature out")
 

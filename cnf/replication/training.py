@@ -94,6 +94,8 @@ def train(
                 seed = record["seed"]
             else:
                 config = with_budget(config, minutes, steps)
+                if start and isinstance(config.model, ControlConfig):
+                    raise ConfigError(f"--start {start}: a control is fitted anew, leave it out")
                 if (out / "last.pt").exists():
                     raise TrainingError(
                         f"{out} already holds a run: go on with --resume {out}, or choose another "

@@ -79,6 +79,7 @@ def error_of(capsys, *arguments) -> str:
         (["--threads", "0"], ["--threads 0", "1 or more"]),
         (["--seed", "-1", "--steps", "1"], ["seed = -1", "0 or more"]),
         (["--seed", str(2**64)], [f"seed = {2**64}", "less than 2^64"]),
+        (["--model", "control", "--start", "run"], ["--start run: a control is fitted anew"]),
         (["--dry-run", "--start", "run"], ["--dry-run measures", "leave --start out"]),
         (["--device", "cuda"], ["--device cuda", "no CUDA GPU here", "--device cpu"]),
         (["--set", "data.train=set9"], ["no image set 'set9'", "embedded-sr"]),

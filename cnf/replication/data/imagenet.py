@@ -120,7 +120,7 @@ def verify(entry: Entry, folder: Path) -> list[str]:
         read(entry, "test", folder)  # says what is missing
     for release in there:
         path, one = _record(folder, release), replace(entry, name=f"{folder.name}-{release}")
-        expected = json.loads(path.read_text())
+        expected = json.loads(path.read_text("utf-8"))
         sets = {split: read(one, split, folder) for split in expected}
         wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]
         if wrong:
@@ -190,7 +190,7 @@ def _convert(
                 file["test"].write(block)
         stacks = {s: Stack(range(n), _map(part / f"{s}.npy", shapes[s])) for s, n in sizes.items()}
         hashes = {s: ImageSet(name, s, "sr", stack, "").sha256 for s, stack in stacks.items()}
-        (part / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
+        (part / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
     except OSError as error:

@@ -71,7 +71,8 @@ def _verify(entry: Entry, root: Path) -> list[str]:
     if wrong:
         raise DataError(
             f"{entry.name}: {len(wrong)} of {count} parts in {where} differ from the registry, "
-            f"first {wrong[0]}: get the set again, numbers from this copy cannot be compared"
+            f"first {wrong[0]}: numbers from this copy cannot be compared; get the set "
+            "again, unless data/README.md says that the registry is at fault there"
         )
     return [f"{entry.name}: {count} parts in {where} agree with the registry"]
 
@@ -106,7 +107,7 @@ def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def registry() -> dict[str, dict[str, str]]:
     """The committed pixel hashes: set -> key -> sha256."""
-    return json.loads(REGISTRY.read_text())
+    return json.loads(REGISTRY.read_text("utf-8"))
 
 
 def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
@@ -166,7 +167,7 @@ def register(names: list[str], root: Path | None = None) -> None:
                 raise DataError(f"{entry.name} has two pictures '{key}': rename one of them")
             hashes[key] = pixel_hash(pixels)
         found[entry.registry or entry.name] = hashes
-    REGISTRY.write_text(json.dumps(found, indent=1) + "\n")
+    REGISTRY.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

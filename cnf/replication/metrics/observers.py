@@ -217,7 +217,7 @@ def draw_observers(images: ImageSet) -> Figure:
 def main() -> None:
     """Write the numbers of the sets that are there; those of the others stay as they are."""
     path = FOLDER / "observers.json"
-    known = json.loads(path.read_text()) if path.is_file() else []
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else []
     by_set = {(f["set"], f["split"]): f for f in known}
     for name, split in SETS:
         try:
@@ -226,7 +226,7 @@ def main() -> None:
             print(f"{name} {split} stays as it is: {error}")
     rows = [by_set[key] for key in SETS if key in by_set]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1) + "\n")
+    path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     print(f"{path}: {len(rows)} sets and splits")
     try:
         figure = draw_observers(load("chasedb1-all", "test"))
