@@ -125,7 +125,8 @@
       temperature: () => 1,
       labels: (v) => v.map((t) => (t > 0.5 ? 1 : 0)),
       state: () => ({ seed: page.seed.value, shown: page.shown, cut: threshold.value, under: under.value,
-        ...(playing ? {} : { still: 1 }), ...(drawing ? { ...drawing.begun, from: drawing.from, pen: written(drawing.strokes) } : {}) }),
+        ...(playing ? {} : { still: 1 }), ...(drawing ? { ...drawing.begun, from: drawing.from, pen: written(drawing.strokes) } : {}),
+        ...(pending ? { shown: pending.shown, ...(pending.from ? { from: pending.from, pen: written(pending.strokes) } : {}) } : {}) }),
       prepare({ side, values, left, top }) {
         const job = { side, x: values };
         const { truth } = page.source;
