@@ -187,7 +187,7 @@ class WeightedBernoulli(Bernoulli):
     q = p^beta / (p^beta + (1-p)^(1-beta)), p = sigmoid(a).
 
     logit q = (1-beta) softplus(a) - beta softplus(-a), :eq:`eq-fact-q`: the same family as
-    `Bernoulli`, with other gradients, :eq:`eq-fact-gradient` (paper, segmentation). Likelihoods,
+    `Bernoulli`, with other gradients, :eq:`eq-fact-gradient`. Likelihoods,
     samples and `mean` are in q; p > 1/2 where q > 1 / (1 + 2^(2 beta - 1)), :eq:`eq-fact-half`.
 
     Args:

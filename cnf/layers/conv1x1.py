@@ -17,8 +17,8 @@ class Conv1x1(Bijection):
         lu: store W as P L U, whose log-determinant is the sum of log|diag U| (C operations instead
             of C^3), :eq:`eq-norms-lu`. P and the signs of diag U stay as they start.
 
-    W starts as a random rotation. The paper does not say which form it uses; the released code has
-    the full matrix.
+    W starts as a random rotation. Which form the paper uses is not known to us; the released code
+    has the full matrix.
 
     Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
     """

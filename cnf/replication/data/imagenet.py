@@ -25,7 +25,7 @@ from cnf.replication.data.images import read_image
 from cnf.replication.data.packed import read_npz
 from cnf.replication.data.pickles import read_arrays
 
-HELD_OUT = 10_000  # training pictures kept for validation; the paper kept about as many
+HELD_OUT = 10_000  # training pictures kept for validation; the released code keeps about as many
 BLOCK = 8192  # pictures written at a time
 
 

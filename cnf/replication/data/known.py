@@ -2,7 +2,7 @@ r"""Data whose conditional likelihood is known: what a model misses can be count
 
 A latent picture is Gaussian, v | x ~ N(m(x), S), with neighbouring entries correlated; the target
 is v cut into cells. P(y|x) is then the probability of a box (grey levels) or an orthant (binary,
-the multivariate probit model of paper section 3). Two kinds, small and of realistic size:
+the multivariate probit model). Two kinds, small and of realistic size:
 
 `GaussianField`, `ThresholdedField`: up to four entries, by quadrature; the input x is one of a few
 fixed fields, so that entropies are finite sums over all y and x, not estimates.
@@ -106,7 +106,7 @@ class GaussianField:
 
 
 class ThresholdedField(GaussianField):
-    """Binary pictures: a correlated Gaussian picture cut at 1/2 (paper section 3), here moved to 1.
+    """Binary pictures: a correlated Gaussian picture cut at 1/2, here moved to 1.
     P(y|x) of two entries with both means at 1/2 is known in closed form: :eq:`eq-binary-arcsin`."""
 
     def __init__(
