@@ -140,7 +140,7 @@ def told(claim: Claim) -> str:
     """What the paper says, its number included; what is unconfirmed is never told as a fact."""
     digits = 3 if claim.unit == "F" else 2
     number = "" if claim.value is None else f": {claim.value:.{digits}f} {claim.unit}"
-    return "(recalled, unconfirmed) " * (claim.tag == "unconfirmed") + claim.says + number
+    return "(unconfirmed) " * (claim.tag == "unconfirmed") + claim.says + number
 
 
 def text(results: Path = RESULTS) -> str:

@@ -159,7 +159,7 @@ def test_unconfirmed_claims_are_never_shown_as_facts():
     for claim in found:
         line = f"- **{claim.verdict}**: {claims.told(claim)}"
         assert line in lines
-        assert ("(recalled, unconfirmed)" in line) == (claim.tag == "unconfirmed")
+        assert ("(unconfirmed)" in line) == (claim.tag == "unconfirmed")
     shown = set(re.findall(r"row `([^`]+)`", text))
     assert shown and shown <= {row.id for row in ROWS}
 
