@@ -244,8 +244,8 @@ class Run:
             set_precision(model, config.training.precision)
             if config.training.precision == "bf16" and not _computes_bf16(place):
                 _say(
-                    "this processor has no bfloat16 arithmetic: a step takes about ten times as "
-                    "long as with --set training.precision=fp32"
+                    "this processor has no bfloat16 arithmetic: a step takes far longer than with "
+                    "--set training.precision=fp32"
                 )
             if config.training.recompute:
                 if not isinstance(model, ConditionalFlow):
