@@ -53,7 +53,7 @@ def train(
         experiment: sr (super-resolution) or vessels (retinal vessels); with --resume, that of the
             run.
         model: flow (the default), baseline (factorised), autoregressive (vessels), or control.
-        preset: smoke (the default), cpu, gpu or paper.
+        preset: smoke (the default), cpu, gpu, paper, or another of cnf/presets, such as photos.
         overrides: one value, such as training.lr=1e-3 or data.train=drive; repeatable.
         minutes: budget in minutes; a short probe turns it into steps, once, at the start.
         steps: budget in steps.

@@ -63,6 +63,20 @@ def test_names_with_points_and_brackets_find_their_labels(tmp_path, write, pictu
     assert len(load(f"folder:{tmp_path}", "test")) == 4
 
 
+def test_an_umlaut_finds_its_label_in_either_encoding(tmp_path, write, picture):
+    write(tmp_path / "test" / "images" / "wand \u00f6.png", picture(6, 8))
+    write(tmp_path / "test" / "labels" / "wand o\u0308.png", HALF)
+    assert len(load(f"folder:{tmp_path}", "test")) == 1
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_label_drawn_in_transparency_alone_is_refused(tmp_path, write, picture, grey):
+    write(tmp_path / "test" / "images" / "1.png", picture(6, 8))
+    label = np.dstack([np.full((6, 8, 3), grey, np.uint8), 255 * HALF])
+    write(tmp_path / "test" / "labels" / "1.png", label)
+    assert "label is drawn in its transparency" in message_of(load, f"folder:{tmp_path}", "test")
+
+
 def test_a_label_that_is_missing_is_named_with_what_is_there(folder):
     for n in range(9):
         (folder / "labels" / f"{n}.png").rename(folder / "labels" / f"{n}_mask.png")

@@ -1,6 +1,7 @@
 """A reader's own pictures: a folder of photographs, or of images with labels."""
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -129,9 +130,11 @@ def _labelled(folder: Path, path: Path) -> Example:
 
 
 def partner(folder: Path, path: Path) -> Path:
-    """The picture in `folder` that goes by the name of `path`, whatever its format."""
+    """The picture in `folder` that goes by the name of `path`, whatever its format and however an
+    umlaut is encoded."""
     there = pictures(folder)
-    found = [p for p in there if p.stem == path.stem]
+    name, *names = (unicodedata.normalize("NFC", p.stem) for p in (path, *there))
+    found = [p for p, other in zip(there, names, strict=True) if other == name]
     if len(found) == 1:
         return found[0]
     if found:

@@ -76,8 +76,8 @@ def read_image(path: Path) -> np.ndarray:
 
 def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """A label with two grey levels, bool (H,W); the larger level is True. A constant label is all
-    False at 0 and all True at 1 or 255. Raises DataError if it has other than two levels or is not
-    of the picture's `shape` (H,W)."""
+    False at 0 and all True at 1 or 255. Raises DataError if it has other than two levels, only
+    its transparency varies, or it is not of the picture's `shape` (H,W)."""
     image, _ = _open(Path(path))
     rgb = np.asarray(image.convert("RGB"))
     grey = rgb[..., 0]
@@ -89,6 +89,12 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
             f"{shape[0]}x{shape[1]} (HxW): make them the same size"
         )
     levels = np.unique(grey)
+    if len(levels) == 1 and image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() != alpha.max():
+            raise DataError(
+                f"{path}: label is drawn in its transparency: flatten it, white on black"
+            )
     if len(levels) > 2 or len(levels) == 1 and levels[0] not in (0, 1, 255):
         shown = ", ".join(str(v) for v in levels[:4]) + (", ..." if len(levels) > 4 else "")
         raise DataError(
