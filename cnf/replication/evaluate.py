@@ -110,14 +110,16 @@ def evaluate(
     rows = []
     for one in sets:
         m = ScoredModel(model, load(one, split, root), asked, batch_size)
+        if figures:
+            from cnf.replication.figures import check_shown, draw_figures  # takes a second
+
+            check_shown(m.images.name)
         m.valid = validation(m, root, one)
         found = score(m, tags, made)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
         if not stress and asked.limit is None:
             write_beside(target / name / "evaluations" / found[0].file, m, sha256)
         if figures:
-            from cnf.replication.figures import draw_figures  # takes a second
-
             draw_figures(m, run, target / name / "figures")
         rows += found
     if publish:

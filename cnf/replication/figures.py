@@ -40,13 +40,7 @@ def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
     of both at one place of the first. Of DRIVE and STARE nothing but what the models made.
     Raises DataError for a set whose pictures may not be shown.
     """
-    name = m.images.name
-    allowed = [entry.name for entry in CATALOGUE.values() if entry.shown != "nothing"]
-    if name not in allowed:
-        raise DataError(
-            f"no figures of '{name}': its pictures are not ours to show; use one of "
-            f"{', '.join(allowed)}"
-        )
+    check_shown(name := m.images.name)
     figures, baseline = {}, sibling(run, m)
     if m.task is VESSELS:
         eyes = [draw_eye(m, index, baseline) for index in list(m.indices)[:NUM_EYES]]
@@ -62,6 +56,16 @@ def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
         figures["-temperature"] = compose([(crops[best].name, sweep(m, crops[best]))])
     stem = f"{name}-{m.images.split}"
     return [save_image(pixels, folder / f"{stem}{end}.png") for end, pixels in figures.items()]
+
+
+def check_shown(name: str) -> None:
+    """Raise DataError for a set whose pictures may not be shown."""
+    allowed = [entry.name for entry in CATALOGUE.values() if entry.shown != "nothing"]
+    if name not in allowed:
+        raise DataError(
+            f"no figures of '{name}': its pictures are not ours to show; use one of "
+            f"{', '.join(allowed)}"
+        )
 
 
 def sibling(run: Path, m: ScoredModel) -> ConditionalModel | None:

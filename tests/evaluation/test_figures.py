@@ -253,3 +253,14 @@ def test_sets_whose_pictures_are_not_ours_get_no_figures(model, vessels, photogr
         with pytest.raises(DataError, match=f"no figures of '{images.name}': its pictures are not"):
             figures.draw_figures(m, tmp_path, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_set_that_may_not_be_shown_is_refused_before_it_is_scored(make_run, tmp_path):
+    folder = shutil.copytree(make_run("sr-flow"), tmp_path / "runs" / "sr-flow")
+    for n in range(3):
+        pixels = np.full((16, 16, 3), n, np.uint8)
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "mine" / f"{n}.png")
+    with pytest.raises(DataError, match="no figures of 'folder:mine'"):
+        score(folder, f"folder:{tmp_path / 'mine'}", figures=True, results=tmp_path / "results")
+    assert not (folder / "evaluations").exists()
