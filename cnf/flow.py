@@ -179,7 +179,7 @@ class ConditionalModel(nn.Module):
             inside["glow"] = json.dumps(self.arguments)
         path = Path(path)
         partial = path.with_name(path.name + ".tmp")
-        safetensors.torch.save_file(tensors, partial, metadata=inside)
+        partial.write_bytes(safetensors.torch.save(tensors, metadata=inside))  # save_file: mode 600
         os.replace(partial, path)
 
     def check_input(self, x: Tensor) -> None:
