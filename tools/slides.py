@@ -59,7 +59,8 @@ def is_a(block: Tag, *names: str) -> bool:
 
 def sentences(paragraph: Tag) -> list[str]:
     """The HTML of the first and the last sentence."""
-    found = re.split(r"(?<=[.?!)])\s+(?=[A-Z<\\])", paragraph.decode_contents().strip())
+    html = paragraph.decode_contents().strip()
+    found = re.split(r"(?:(?<=[.?!])|(?<=[.?!]\)))\s+(?=[A-Z<\\])", html)
     return [found[0], found[-1]]
 
 

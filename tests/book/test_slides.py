@@ -11,7 +11,7 @@ PAGE = """<html><head><title>3. Layers</title><link rel="stylesheet" href="_stat
 <h1><span class="section-number">3. </span>Layers<a class="headerlink" href="#layers">#</a></h1>
 <div class="in-short admonition"><p>In short</p><ul><li>One.</li></ul></div>
 <section id="first"><h2><span class="section-number">3.1. </span>First</h2>
-<p>Not this. See <a href="b.html#there">that</a>. The rule is</p>
+<p>Not this. (Nor this.) See <a href="b.html#there">that</a>. The rule of \\(f(x) \\dot y\\) is</p>
 <div class="math" id="equation-rule">a = b</div><p class="equation-ties">Code: x</p>
 <div class="cell tag_hide-input"><details class="hide"><pre>plot()</pre></details>
 <figure id="fig-a"><img src="_images/a.png"><figcaption>A caption.</figcaption></figure></div>
@@ -46,7 +46,8 @@ def test_the_first_slide_has_the_title_and_its_three_lines(deck):
 
 def test_an_equation_stands_below_the_sentence_before_it(deck):
     (html,) = [html for _, html in deck if "a = b" in html]
-    assert html.index("The rule is") < html.index("a = b") and "Not this" not in html
+    rule = r"The rule of \(f(x) \dot y\) is"  # no sentence ends inside a formula
+    assert html.index(rule) < html.index("a = b") and "Not this" not in html
     assert deck[1][0] == "First"
 
 
