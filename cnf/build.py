@@ -78,9 +78,8 @@ def build(config: Config) -> ConditionalModel:
     elif isinstance(config.model, AutoregressiveConfig):
         model = build_autoregressive(config.model, bins)
     elif isinstance(config.model, ControlConfig):
-        model = import_module("cnf.replication.controls").control(
-            config
-        )  # a door to the laboratory
+        laboratory = import_module("cnf.replication.controls")  # a door to it
+        model = laboratory.control(config)
     else:
         model = build_baseline(config.model, bins)
     if model.factor != factor:

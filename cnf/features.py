@@ -308,10 +308,8 @@ class VGGFeatures(Features):
                 f"{path} has the sha256 {digest[:8]}, not {self.SHA256}: remove it and {remedy}"
             )
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        layers = [
-            layer for stage in self.stages for layer in stage.children()
-        ]  # torchvision's, in its order
-        for place, layer in enumerate(layers):
+        layers = (layer for stage in self.stages for layer in stage.children())
+        for place, layer in enumerate(layers):  # torchvision's, in its order
             for name, own in layer.state_dict().items():
                 own.copy_(weights[f"features.{place}.{name}"])
         return f"features begin with torchvision's VGG-16 weights for ImageNet, {self.FILE}"

@@ -187,9 +187,8 @@ class ConditionalModel(nn.Module):
         its channels or its size do not fit."""
         if x.dim() != 4:
             raise DataError(f"x is {tuple(x.shape)}: give a batch (B, C, H, W), of one by x[None]")
-        if x.shape[1] != (
-            reads := getattr(getattr(self, "features", None), "reads", None) or x.shape[1]
-        ):
+        reads = getattr(getattr(self, "features", None), "reads", None) or x.shape[1]
+        if x.shape[1] != reads:
             raise DataError(
                 f"x has {x.shape[1]} channels, but the model is given {reads}: a grey picture as "
                 f"x.expand(-1, {reads}, -1, -1), one with alpha as x[:, :{reads}]"
@@ -335,7 +334,7 @@ class ConditionalFlow(ConditionalModel):
     ) -> list[tuple[Layer, Tensor]]:
         """Every layer with its term, (B,), nats; they sum to `log_prob` under the same noise,
         :eq:`eq-first-terms`."""
-        walk = self._forward(self._levels(), y, self.condition(x), generator)
+        walk = self._forward(with_levels(self.layers), y, self.condition(x), generator)
         return [(layer, term) for layer, _, term in walk]
 
     def _forward(
@@ -383,16 +382,11 @@ class ConditionalFlow(ConditionalModel):
         error = (v - self._decode(latents, h)).abs()
         return error.max().item() if error.isfinite().all() else math.inf
 
-    def _levels(self) -> list[tuple[Any, int]]:
-        return with_levels(self.layers)
-
     def _parts(self) -> list[tuple[Any, int]]:
         """The layers, with the steps fused where those may run together."""
-        if not self.fast:
-            return self._levels()
-        parts = fuse(self.layers)
+        parts: Iterable[Any] = fuse(self.layers) if self.fast else self.layers
         if self.training and not all(p.is_initialised for p in parts if isinstance(p, FusedSteps)):
-            return self._levels()  # activation norms start one after the other
+            parts = self.layers  # activation norms start one after the other
         return with_levels(parts)
 
 

@@ -180,8 +180,7 @@ class CausalNet(Network):
         if not h_channels:
             raise ValueError("a causal network needs features h: none of their channels are given")
         self.channels, self.outputs = channels, outputs
-        first = CausalConv(channels, width, self.RADIUS + 1, own=False) if blocks else None
-        self.from_y = first
+        self.from_y = CausalConv(channels, width, self.RADIUS + 1, False) if blocks else None
         self.from_h = nn.Conv2d(h_channels, width, 3, padding=1, bias=False)
         self.blocks = nn.ModuleList(
             CausalBlock(width, h_channels, self.RADIUS) for _ in range(blocks)

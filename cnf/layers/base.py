@@ -60,11 +60,7 @@ class Prior(nn.Module):
         return latent
 
     def sample(
-        self,
-        kept: Any,
-        h: Tensor | None,
-        temperature: float = 1.0,
-        generator: Generator = None,
+        self, kept: Any, h: Tensor | None, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """Draw z = mu + temperature * sigma * eps and restore y from it."""
         raise NotImplementedError

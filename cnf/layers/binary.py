@@ -43,9 +43,7 @@ class BinaryDequantization(Dequantization):
     """
 
     def __init__(
-        self,
-        layers: Iterable[Bijection] = (),
-        noise: Literal["logistic", "gaussian"] = "logistic",
+        self, layers: Iterable[Bijection] = (), noise: Literal["logistic", "gaussian"] = "logistic"
     ):
         super().__init__()
         self.layers, self.noise = nn.ModuleList(layers), noise

@@ -1,14 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from cnf.layers.base import (
-    Bijection,
-    Scale,
-    check_features,
-    halves,
-    log_scale,
-    sum_except_batch,
-)
+from cnf.layers.base import Bijection, Scale, check_features, halves, log_scale, sum_except_batch
 
 
 class AffineCoupling(Bijection):

@@ -46,11 +46,7 @@ class GaussianPrior(Prior):
         return None, gaussian_log_prob(y, mu, log_sigma)
 
     def sample(
-        self,
-        kept: None,
-        h: Tensor | None,
-        temperature: float = 1.0,
-        generator: Generator = None,
+        self, kept: None, h: Tensor | None, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         if h is None:
             raise ValueError("sampling the last prior needs features h: they give the shape of z")

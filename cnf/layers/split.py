@@ -61,11 +61,7 @@ class Split(Prior):
         return torch.cat([kept, latent], dim=1)
 
     def sample(
-        self,
-        kept: Tensor,
-        h: Tensor | None,
-        temperature: float = 1.0,
-        generator: Generator = None,
+        self, kept: Tensor, h: Tensor | None, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         mu, log_sigma = self.params(kept, h)
         eps = noise.normal(mu.shape, generator, mu)

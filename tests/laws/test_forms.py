@@ -8,6 +8,7 @@ import torch
 from cnf import build
 from cnf.config import load_config
 from cnf.features import ResidualFeatures
+from cnf.flow import with_levels
 from cnf.layers import AffineCoupling, GaussianPrior, Split
 from cnf.nets import CouplingNet
 from tests.laws.cases import randomise
@@ -28,7 +29,7 @@ def answers(model, x, kind):
     """What the layers of a kind make of the same y and of the features of x."""
     h = model.condition(x)
     found = []
-    for layer, level in model._levels():
+    for layer, level in with_levels(model.layers):
         if isinstance(layer, kind):
             shape = (len(x), layer.net.y_channels, *h[level].shape[-2:])
             y_a = torch.linspace(-1, 1, math.prod(shape)).reshape(shape) if shape[1] else None

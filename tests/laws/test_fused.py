@@ -10,7 +10,7 @@ from torch import Tensor
 from cnf import fused
 from cnf.build import build
 from cnf.features import RawFeatures
-from cnf.flow import ConditionalFlow
+from cnf.flow import ConditionalFlow, with_levels
 from cnf.fused import FusedSteps, fuse
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior
 from cnf.nets import set_precision
@@ -238,7 +238,7 @@ def test_activation_norms_start_one_after_the_other():
     state = y
     with torch.no_grad():
         h = model.condition(x)
-        for layer, level in model._levels():
+        for layer, level in with_levels(model.layers):
             state = layer(state, h[level], *([noise_of(y)] if level == 0 and state is y else []))[0]
             if isinstance(layer, ActNorm):
                 std, mean = torch.std_mean(state, dim=(0, 2, 3), correction=0)

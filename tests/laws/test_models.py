@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from cnf import build, noise
 from cnf.baselines import ClassWeighted
 from cnf.features import RawFeatures
-from cnf.flow import ConditionalFlow
+from cnf.flow import ConditionalFlow, with_levels
 from cnf.layers import ActNorm, AutoregressivePrior, Dequantization, GaussianPrior, Prior
 from cnf.nets import set_precision
 from cnf.noise import keyed
@@ -95,7 +95,7 @@ def test_log_prob_is_that_of_its_definition(case):
     jacobian = torch.autograd.functional.jacobian(latents, v.flatten(), vectorize=True)
     expected = torch.linalg.slogdet(jacobian).logabsdet + minus_log_q[0]
     state = v
-    for layer, level in flow._levels():
+    for layer, level in with_levels(flow.layers):
         if isinstance(layer, Prior):
             causal = isinstance(layer, AutoregressivePrior)
             given = layer, state, h[level]
@@ -124,7 +124,7 @@ def test_a_sample_is_decoded_prior_noise(case, temperature):
     model, y, x = case.make()
     h, generators = model.condition(x), noise_of(y, seed=3)
     state = None
-    for layer, level in reversed(list(model._levels())):
+    for layer, level in reversed(with_levels(model.layers)):
         if isinstance(layer, AutoregressivePrior):  # test_priors.py holds it to its definition
             state = layer.sample(state, h[level], temperature, generators)
         elif isinstance(layer, Prior):

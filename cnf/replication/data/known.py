@@ -288,11 +288,7 @@ class RowField:
     """
 
     def __init__(
-        self,
-        size: int = 16,
-        correlation: float = 0.8,
-        level: float = 150.0,
-        contrast: float = 30.0,
+        self, size: int = 16, correlation: float = 0.8, level: float = 150.0, contrast: float = 30.0
     ):
         _check(correlation, contrast=contrast)
         self.size, self.dims, self.correlation = size, size**2, correlation
