@@ -15,12 +15,12 @@ import torch
 import cnf
 from cnf.features import channels_of
 from cnf.flow import ConditionalFlow
-from cnf.layers import ActNorm, AffineCoupling, Conv1x1, Prior, Squeeze, Subbands
+from cnf.fused import FusedSteps, fuse
+from cnf.layers import Dequantization, Prior, Squeeze
 from cnf.replication.run_folder import REPOSITORY
 
 OUT = "book/_static/architecture-{}.svg"
 PATCHES = {"sr": 32, "vessels": 96}  # sides of y in training
-STEP = (ActNorm, Conv1x1, AffineCoupling)
 NAMES = {
     "UniformDequantization": ("uniform dequantization", "noise"),
     "BinaryDequantization": ("noise on a half-line, q", "noise"),
@@ -31,7 +31,7 @@ NAMES = {
     "Split": ("split prior", "prior"),
     "GaussianPrior": ("conditional prior", "prior"),
 }
-READ_H = ("Residual", "BinaryDequantization", "Split", "GaussianPrior")
+READ_H = ("Residual", "BinaryDequantization", "FusedSteps", "Split", "GaussianPrior")
 ROW, BOX, TOP = 70, 44, 74
 DEFS = """<defs><marker id="{}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" \
 markerHeight="7" orient="auto"><path class="tip" d="M0 0 L8 4 L0 8 z"/></marker></defs>"""
@@ -52,34 +52,17 @@ class Row:
 def rows(flow: ConditionalFlow, side: int) -> Iterator[Row]:
     """The layers of `flow` in order, the steps of a level as one row."""
     y = torch.zeros(1, 1 if flow.config.experiment == "vessels" else 3, side, side)
-    h, level, walk = flow.condition(torch.zeros(1, 3, *[side // flow.factor] * 2)), 0, []
-    generator = cnf.noise.keyed(0, [0])
-    for layer in flow.layers:
-        level += isinstance(layer, Squeeze | Subbands)
-        walk.append((layer, y, level))
-        drawn = [generator] if NAMES.get(type(layer).__name__, ("", ""))[1] == "noise" else []
-        y = layer(y, h[level], *drawn)[0]
-    steps = {i + k for i in range(len(walk)) for k in range(3) if is_step(walk[i : i + 3])}
-    for in_step, group in groupby(enumerate(walk), lambda entry: entry[0] in steps):
-        found = [entry for _, entry in group]
-        if in_step:
-            _, first, level = found[0]
-            count = f"{len(found) // 3} steps"
-            note = "actnorm, 1×1, coupling"
-            yield Row(count, note, "bijection", first.shape[1:], level, True)
-            continue
-        for layer, given, level in found:
-            kind = type(layer).__name__
-            name, colour = NAMES[kind]
-            note = ""
-            if isinstance(layer, Prior):
-                left = layer.latent(given).shape[1:]
-                note = f"{'x'.join(map(str, left))} leave".replace("x", "×")
-            yield Row(name, note, colour, given.shape[1:], level, kind in READ_H)
-
-
-def is_step(walk: list) -> bool:
-    return tuple(type(layer) for layer, *_ in walk) == STEP
+    h, level = flow.condition(torch.zeros(1, 3, *[side // flow.factor] * 2)), 0
+    for part in fuse(flow.layers):
+        level += isinstance(part, Squeeze)
+        if isinstance(part, FusedSteps):
+            name, note, kind = f"{len(part.steps)} steps", "actnorm, 1×1, coupling", "bijection"
+        else:
+            name, kind = NAMES[type(part).__name__]
+            note = f"{show(part.latent(y).shape[1:])} leave" if isinstance(part, Prior) else ""
+        yield Row(name, note, kind, y.shape[1:], level, type(part).__name__ in READ_H)
+        drawn = [cnf.noise.keyed(0, [0])] if isinstance(part, Dequantization) else []
+        y = part(y, h[level], *drawn)[0]
 
 
 def draw(name: str) -> str:

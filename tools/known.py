@@ -46,18 +46,15 @@ TRAINED = {
 }
 
 
-def field_of(kind: str) -> FineField | RowField:
-    return FIELDS[kind](**PARAMETERS)
+def scored(kind: str) -> tuple[FineField | RowField, Tensor, Tensor]:
+    """A kind of data, and the pairs (y, x) that every model of it is scored on."""
+    field = FIELDS[kind](**PARAMETERS)
+    return field, *field.sample(PICTURES, torch.Generator().manual_seed(SEED + 1))
 
 
 def bits(log_p: Tensor, dims: int) -> list[float]:
     """-log2 P / D, five digits."""
     return [round(b, 5) for b in (-log_p.double() / (dims * math.log(2))).tolist()]
-
-
-def test_pairs(kind: str, field: FineField | RowField) -> tuple[Tensor, Tensor]:
-    """The pictures that every model is scored on."""
-    return field.sample(PICTURES, torch.Generator().manual_seed(SEED + 1))
 
 
 def train(config: Config, field: FineField | RowField) -> tuple[ConditionalModel, float]:
@@ -113,8 +110,7 @@ def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) 
 
 def measure(kind: str) -> dict:
     """What known.json says of one kind of data."""
-    field = field_of(kind)
-    y, x = test_pairs(kind, field)
+    field, y, x = scored(kind)
     columns = {
         "truth": bits(field.log_prob(y, x), field.dims),
         "best factorised": bits(field.factorised_log_prob(y, x), field.dims),
@@ -127,11 +123,11 @@ def measure(kind: str) -> dict:
         trained, seconds = train(config, field)
         path = FOLDER / f"{kind}-{name}.safetensors"
         trained.save(path, half=True)
-        scored = scores(kind, name, build.load(path), y, x)
+        own = scores(kind, name, build.load(path), y, x)
         for extra in ("curve", "spread", "leaning spread"):
-            if extra in scored:
-                found[extra] = scored.pop(extra)
-        columns |= scored
+            if extra in own:
+                found[extra] = own.pop(extra)
+        columns |= own
         found["trained"][name] = {
             "preset": f"{experiment}-{model}-smoke",
             "overrides": overrides,

@@ -166,8 +166,8 @@ def layers_of(layers: list[nn.Module], weights: Weights) -> list[dict[str, Any]]
                 net = net_of(layer.net, weights)
                 found.append({"kind": "coupling", **sizes, "net": net})
             case Split(scale="bounded") | GaussianPrior(scale="bounded"):
-                kept = layer.num_kept if isinstance(layer, Split) else 0
-                left = layer.num_left if isinstance(layer, Split) else layer.channels
+                split = isinstance(layer, Split)
+                kept, left = (layer.num_kept, layer.num_left) if split else (0, layer.channels)
                 sizes = {"kept": kept, "channels": left, "bound": MAX_LOG_SIGMA}
                 found.append({"kind": "prior", **sizes, "net": net_of(layer.net, weights)})
             case _:

@@ -1,10 +1,11 @@
 """Make what the small widgets of the book show: the draws of trained models, and the still twins.
 
-    python -m tools.widgets strokes    # book/_static/draws/strokes.mjs; trains for a minute
-    python -m tools.widgets vessels    # book/_static/draws/vessels.mjs, with the models of results/
-    python -m tools.widgets stills     # book/_static/stills/: needs Chromium
+    python -m tools.widgets strokes        # book/_static/draws/strokes.mjs; trains for a minute
+    python -m tools.widgets vessels        # .../draws/vessels.mjs, with the models of results/
+    python -m tools.widgets temperature    # .../temperature.png and temperature-numbers.js
+    python -m tools.widgets stills         # .../stills/: needs Chromium
 
-Page 9 and tests/book/test_widgets.py compare the draws with the models,
+Pages 9 and 15 and tests/book/test_widgets.py compare the draws with the models,
 tests/browser/test_widgets.py the stills with the widgets.
 """
 
@@ -19,15 +20,22 @@ import torch
 import torch.nn.functional as F
 
 from cnf import build
+from cnf.flow import ConditionalModel
 from cnf.noise import keyed
 from cnf.replication.data import load
-from cnf.replication.metrics import shapes
+from cnf.replication.data.embedded import photograph
+from cnf.replication.metrics import pictures, shapes, textures
+from cnf.replication.plotting import save_image, to_uint8
 from cnf.replication.run_folder import REPOSITORY
+from cnf.resample import low_resolution
 
 STATIC = REPOSITORY / "book/_static"
 RUNS = {"flow": "vessels-flow-cpu-s0", "per-pixel": "vessels-baseline-cpu-s0"}
 PHOTOGRAPH, PART = 1, np.s_[56:136, 24:104]  # of the synthetic eyes, and its window
 COUNT = 8  # draws of each model
+CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur
+TAUS = [round(0.1 * k, 1) for k in range(11)]
+COLUMNS = 4  # of the sheet of temperatures
 PICTURES = ["pair", "line", "plane", "scales", "given", "noise", "throws", "weighted"]
 
 
@@ -60,6 +68,10 @@ def described(x: np.ndarray, says: str, truth: np.ndarray, draws: dict[str, np.n
     return {"width": width, "height": height, "x": given, "truth": packed(truth), "models": models}
 
 
+def loaded(run: str) -> ConditionalModel:
+    return build.load(REPOSITORY / "results" / run / "weights.safetensors")
+
+
 def vessels(which: Iterable[int] = range(COUNT)) -> dict:
     torch.set_num_threads(1)
     example = load("embedded-vessels", "test")[PHOTOGRAPH]
@@ -68,13 +80,12 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
     with torch.no_grad():
         for name, run in RUNS.items():
             # in float64: which side of 1/2 a draw falls on is then the same on every machine
-            model = build.load(REPOSITORY / "results" / run / "weights.safetensors").double().eval()
-            noise = [keyed(0, [PHOTOGRAPH], k) for k in which]
+            model, noise = loaded(run).double(), [keyed(0, [PHOTOGRAPH], k) for k in which]
             masks = [model.sample(x, 1, 1.0, eps)[0, 0, 0].numpy() > 0 for eps in noise]
             draws[name] = np.stack(masks)[:, *PART]
-    photograph = example.x.permute(1, 2, 0).numpy()[PART]
+    shown = example.x.permute(1, 2, 0).numpy()[PART]
     truth = example.y[0].numpy()[PART] > 0
-    return described(photograph.astype(np.uint8), "photograph x", truth, draws)
+    return described(shown.astype(np.uint8), "photograph x", truth, draws)
 
 
 def strokes() -> dict:
@@ -107,6 +118,30 @@ def strokes() -> dict:
     masks = {name: t[:, 0].numpy() > 0 for name, t in draws.items()}
     x = grey.permute(1, 2, 0).contiguous().numpy()
     return described(x, "input x", y[0, 0].numpy() > 0, masks)
+
+
+def high_power(picture: torch.Tensor) -> float:
+    """Power of Y beyond a quarter cycle a pixel, which the small picture does not hold; dB."""
+    return textures.band(*textures.spectrum(pictures.luma(picture)), "high")
+
+
+def temperature() -> None:
+    """One crop at eleven temperatures from the same noise: a sheet of tiles, the truth last, and
+    the numbers of each."""
+    torch.set_num_threads(1)
+    flow, whole = loaded("sr-flow-cpu-s0"), torch.from_numpy(photograph("chelsea").copy())
+    y = whole.permute(2, 0, 1)[None].float()[CROP]
+    x = low_resolution(y, round_x=False)
+    samples = [flow.sample(x, 1, tau, keyed(0, [0]))[0, 0] for tau in TAUS]
+    rows = []
+    for tau, sample in zip(TAUS, samples, strict=True):
+        psnr = pictures.fidelity(y[0], sample, "released")["psnr"]
+        power = high_power(sample) - high_power(y[0])
+        rows.append({"tau": tau, "psnr": round(psnr, 1), "power": round(power, 1)})
+    tiles = [*map(to_uint8, samples), to_uint8(y[0])]
+    lines = [np.concatenate(tiles[k : k + COLUMNS], 1) for k in range(0, len(tiles), COLUMNS)]
+    save_image(np.concatenate(lines), STATIC / "temperature.png")
+    write("temperature-numbers.js", f"window.TEMPERATURES = {json.dumps(rows)};\n")
 
 
 def light() -> str:
@@ -156,7 +191,6 @@ def stills() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 800, "height": 900})
-        (STATIC / "stills").mkdir(exist_ok=True)
         for name in PICTURES:
             (STATIC / f"stills/{name}.svg").write_text(still(tab, name), "utf-8", newline="\n")
         for name in ("strokes", "vessels"):
@@ -165,17 +199,16 @@ def stills() -> None:
         browser.close()
 
 
+def write(file: str, text: str) -> None:
+    (STATIC / file).write_text(f"// Written by tools/widgets.py.\n{text}", "utf-8", newline="\n")
+    print(f"book/_static/{file}: {len(text) / 1000:.0f} kB")
+
+
 def main() -> None:
-    for name in sys.argv[1:] or ["strokes", "vessels", "stills"]:
-        if name == "stills":
-            stills()
-            continue
-        out = STATIC / f"draws/{name}.mjs"
-        out.parent.mkdir(exist_ok=True)
-        made = json.dumps({"strokes": strokes, "vessels": vessels}[name]())
-        text = f"// Written by tools/widgets.py.\n(window.DRAWS ??= {{}}).{name} = {made};\n"
-        out.write_text(text, "utf-8", newline="\n")
-        print(f"{out.relative_to(REPOSITORY)}: {len(text) / 1000:.0f} kB")
+    for name in sys.argv[1:] or ["strokes", "vessels", "temperature", "stills"]:
+        made = {f.__name__: f for f in (strokes, vessels, temperature, stills)}[name]()
+        if made:
+            write(f"draws/{name}.mjs", f"(window.DRAWS ??= {{}}).{name} = {json.dumps(made)};\n")
 
 
 if __name__ == "__main__":

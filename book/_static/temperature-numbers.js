@@ -1,2 +1,2 @@
-// Written by tools/temperature.py.
+// Written by tools/widgets.py.
 window.TEMPERATURES = [{"tau": 0.0, "psnr": 32.2, "power": -5.7}, {"tau": 0.1, "psnr": 32.3, "power": -6.0}, {"tau": 0.2, "psnr": 32.1, "power": -5.8}, {"tau": 0.3, "psnr": 31.7, "power": -4.8}, {"tau": 0.4, "psnr": 31.1, "power": -3.4}, {"tau": 0.5, "psnr": 30.4, "power": -1.8}, {"tau": 0.6, "psnr": 29.5, "power": -0.2}, {"tau": 0.7, "psnr": 28.6, "power": 1.3}, {"tau": 0.8, "psnr": 27.8, "power": 2.6}, {"tau": 0.9, "psnr": 27.0, "power": 3.6}, {"tau": 1.0, "psnr": 26.4, "power": 4.5}];

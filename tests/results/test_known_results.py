@@ -9,10 +9,9 @@ import torch
 
 from cnf import build
 from cnf.replication import results
-from tools.known import FIELDS, FOLDER, TRAINED, field_of, test_pairs
+from tools.known import FIELDS, FOLDER, TRAINED, scored
 
 KNOWN = json.loads((FOLDER / "known.json").read_text())
-test_pairs.__test__ = False  # a function of the tool, no test
 
 every_kind = pytest.mark.parametrize("kind", FIELDS)
 
@@ -23,8 +22,8 @@ def bits(log_p, dims):
 
 @every_kind
 def test_truth_and_best_factorised_are_what_the_field_says(kind):
-    field, few = field_of(kind), slice(0, 8)
-    y, x = (t[few] for t in test_pairs(kind, field))
+    (field, y, x), few = scored(kind), slice(0, 8)
+    y, x = y[few], x[few]
     for name, log_p in (
         ("truth", field.log_prob(y, x)),
         ("best factorised", field.factorised_log_prob(y, x)),
@@ -37,8 +36,8 @@ def test_truth_and_best_factorised_are_what_the_field_says(kind):
 
 @every_kind
 def test_trained_models_score_what_is_written(kind):
-    field, few = field_of(kind), slice(0, 8)
-    y, x = (t[few] for t in test_pairs(kind, field))
+    (field, y, x), few = scored(kind), slice(0, 8)
+    y, x = y[few], x[few]
     model = build.load(FOLDER / f"{kind}-factorised.safetensors")
     config = model.config
     with torch.no_grad():
