@@ -134,7 +134,7 @@ def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     if isinstance(config.model, ControlConfig):
         raise ConfigError("a control is fitted in one pass of seconds to minutes: just train it")
     options = config.training
-    training._check_batch(options)
+    training.check_batch(options)
     size, steps, peaks = options.accumulate, {}, {}
     run = training.Run.build(_with_batch(config, size), seed, device)
     run.steps = 10**9  # as if the run were long: the probe does not come to its end

@@ -28,7 +28,6 @@ import numpy as np
 import safetensors.numpy
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
 from cnf import build
 from cnf.config import Config, config_sha256, from_dict, load_config, to_dict
@@ -127,7 +126,7 @@ def replaced(path: Path) -> Iterator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, SafetensorError):
+    except OSError:
         for left in path.parent.glob(glob.escape(part.name) + "*"):
             left.unlink()
         raise
@@ -140,7 +139,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         with replaced(path) as part:
             yield part
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         begun = (path.parent / "last.pt").exists()
         go_on = "--resume" if begun else "start again with --out"
         raise TrainingError(

@@ -227,7 +227,7 @@ class Run:
         with distributed.together():
             if not 0 <= seed < 2**64:
                 raise ConfigError(f"seed = {seed}: choose 0 or more, and less than 2^64")
-            _check_batch(config.training)
+            check_batch(config.training)
             data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
                 data = data.joined(valid)
@@ -676,7 +676,7 @@ def _computes_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or (supported is not None and supported())
 
 
-def _check_batch(options: TrainingConfig) -> None:
+def check_batch(options: TrainingConfig) -> None:
     """Raise ConfigError unless every micro-batch of every process has as many pictures."""
     parts = distributed.count() * options.accumulate
     if options.batch_size % parts:
