@@ -230,11 +230,8 @@ class UNetFeatures(Features):
     @staticmethod
     def block(in_channels: int, channels: int) -> nn.Sequential:
         def half(c: int) -> list[nn.Module]:
-            return [
-                nn.Conv2d(c, channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(),
-            ]
+            conv = nn.Conv2d(c, channels, 3, padding=1, bias=False)
+            return [conv, nn.BatchNorm2d(channels), nn.ReLU()]
 
         return nn.Sequential(*half(in_channels), *half(channels))
 

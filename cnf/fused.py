@@ -125,18 +125,16 @@ def unfolded(weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
 
 def fuse(layers: Iterable[nn.Module]) -> list[Any]:
     """The layers, with every run of steps of the same width replaced by `FusedSteps`."""
-    layers, steps = list(layers), []
+    layers = list(layers)
     parts: list[Any] = []
     while layers:
-        step = step_of(layers[:3])
-        if step is not None:
-            steps.append(step)
-            del layers[:3]
-        if steps and (step is None or not layers):
-            parts.append(FusedSteps(steps))
-            steps = []
-        if step is None:
+        if (step := step_of(layers[:3])) is None:
             parts.append(layers.pop(0))
+            continue
+        if not (parts and isinstance(parts[-1], FusedSteps)):
+            parts.append(FusedSteps([]))
+        parts[-1].steps.append(step)
+        del layers[:3]
     return parts
 
 

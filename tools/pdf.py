@@ -28,15 +28,8 @@ from tools.slides import ROOT, opened, parts
 SITE = ROOT / "_build" / "html"
 OUT = ROOT / "_build" / "cnf.pdf"
 # --no-sandbox: Chromium refuses to run as root with it; the rest keep it from calling home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-background-networking", "--disable-component-update"]
 NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 REMEDY = """\

@@ -16,24 +16,8 @@ from cnf.layers.subbands import Subbands
 from cnf.layers.uniform import UniformDequantization
 from cnf.layers.variational import VariationalDequantization
 
-__all__ = [
-    "ActNorm",
-    "AffineCoupling",
-    "AutoregressivePrior",
-    "Bijection",
-    "BinaryDequantization",
-    "CheckerboardCoupling",
-    "ConditionalAffine",
-    "Conv1x1",
-    "Dequantization",
-    "GaussianPrior",
-    "Prior",
-    "Residual",
-    "Split",
-    "Squeeze",
-    "Squeezed",
-    "Subbands",
-    "UniformDequantization",
-    "VariationalDequantization",
-    "sum_except_batch",
-]
+__all__ = ["Bijection", "Dequantization", "Prior", "sum_except_batch"]
+__all__ += ["ActNorm", "AffineCoupling", "CheckerboardCoupling", "ConditionalAffine", "Conv1x1"]
+__all__ += ["Residual", "Squeeze", "Squeezed", "Subbands"]
+__all__ += ["AutoregressivePrior", "GaussianPrior", "Split"]
+__all__ += ["BinaryDequantization", "UniformDequantization", "VariationalDequantization"]

@@ -51,11 +51,8 @@ class Nflows(Adapter):
             mask = torch.cat([torch.zeros(channels - channels // 2), torch.ones(channels // 2)])
             steps = [SqueezeTransform()]
             for _ in range(work.depth):
-                steps += [
-                    ActNorm(channels),
-                    OneByOneConvolution(channels),
-                    AffineCouplingTransform(mask, net),
-                ]
+                steps += [ActNorm(channels), OneByOneConvolution(channels)]
+                steps.append(AffineCouplingTransform(mask, net))
             self.transform.add_transform(Level(steps, level), (channels, side, side))
         self.base = StandardNormal([work.channels * work.side**2])
 

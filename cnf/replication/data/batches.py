@@ -78,9 +78,9 @@ def _crop(example: Example, size: int, rng: np.random.Generator) -> Example:
             f"set data.crop to {min(height, width)} or less"
         )
     beyond = size // 4
-    places = (rng.integers(-beyond, s - size + beyond + 1) for s in (height, width))
     top, left = (
-        int(np.clip(at, 0, s - size)) for at, s in zip(places, (height, width), strict=True)
+        int(np.clip(rng.integers(-beyond, s - size + beyond + 1), 0, s - size))
+        for s in (height, width)
     )
     window = (..., slice(top, top + size), slice(left, left + size))
     x = None if example.x is None else example.x[window]

@@ -124,13 +124,8 @@ def scaled(eyes: Sequence[Example], own: int, new: int) -> list[Example]:
     def label(y: Tensor | None) -> Tensor | None:
         return None if y is None else to_tensor(resized(y.float(), cubic) > 0.5)
 
-    return [
-        Example(
-            e.name,
-            label(e.y),
-            to_tensor(resized(e.x, cubic)),
-            torch.from_numpy(resized(e.fov, nearest)),
-            label(e.second),
-        )
-        for e in eyes
-    ]
+    found = []
+    for e in eyes:
+        x, fov = to_tensor(resized(e.x, cubic)), torch.from_numpy(resized(e.fov, nearest))
+        found.append(Example(e.name, label(e.y), x, fov, label(e.second)))
+    return found

@@ -81,7 +81,6 @@ def blurred() -> Pages:
 
 def blur(eyes: Sequence[Example]) -> list[Example]:
     """Out of focus within the field of view: the dark outside does not leak in."""
-
     found = []
     for eye in eyes:
         x, fov = eye.x.double().numpy(), eye.fov.double().numpy()
