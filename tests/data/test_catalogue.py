@@ -581,11 +581,6 @@ def test_set_hash_changes_with_any_pixel_and_with_the_order():
     assert len({hash_of(1, 2), hash_of(2, 1), hash_of(1, 3), hash_of(1)}) == 4
 
 
-def test_a_stack_has_the_hashes_of_its_examples():
-    patches = load("embedded-sr", "test")[:5]
-    assert list(patches.hashes()) == [example.sha256 for example in patches]
-
-
 def test_describe_is_one_line_with_number_and_size():
     line = load("embedded-vessels", "valid").describe()
     assert "\n" not in line and "4 of 192x192" in line
