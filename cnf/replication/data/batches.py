@@ -36,16 +36,16 @@ def make_batch(
     if rngs and options.augment:
         y, x = _symmetries(y, x, rngs, eight=vessels)
     y = y.float()
-    if x is None and rngs and options.noise:
+    if x is not None:
+        x = x.float()
+        return y, _jitter(x, rngs, options.jitter) if rngs and options.augment else x
+    if rngs and options.noise:
         y = _noisy(y, rngs, options.noise)
-    if x is None:
-        if options.round_x != "mixed":
-            return y, low_resolution(y, options.round_x)
-        rounded = _draws(rngs, 1)[0] < 0.5 if rngs else y.double().sum((1, 2, 3)).numpy() % 2 == 1
-        either = low_resolution(y, True), low_resolution(y, False)
-        return y, torch.where(torch.from_numpy(rounded)[:, None, None, None], *either)
-    x = x.float()
-    return y, _jitter(x, rngs, options.jitter) if rngs and options.augment else x
+    if options.round_x != "mixed":
+        return y, low_resolution(y, options.round_x)
+    rounded = _draws(rngs, 1)[0] < 0.5 if rngs else y.double().sum((1, 2, 3)).numpy() % 2 == 1
+    either = low_resolution(y, True), low_resolution(y, False)
+    return y, torch.where(torch.from_numpy(rounded)[:, None, None, None], *either)
 
 
 def _gather(

@@ -163,12 +163,12 @@ def _unit(vectors: Array) -> Array:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
-def _smooth(points: Array, parent: Array, passes: int = 6) -> Array:
+def _smooth(points: Array, parent: Array) -> Array:
     """Relax each point towards the mean of its parent and its children; ends and roots stay."""
     children = np.bincount(parent[parent >= 0], minlength=len(points))
     free = (children > 0) & (parent >= 0)
     edges = np.flatnonzero(parent >= 0)
-    for _ in range(passes):
+    for _ in range(6):
         total = np.zeros_like(points)
         np.add.at(total, parent[edges], points[edges])
         mean = (total / np.maximum(children, 1)[:, None] + points[parent]) / 2
