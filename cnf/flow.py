@@ -279,9 +279,8 @@ class ConditionalFlow(ConditionalModel):
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """n draws of v for each of the B features, before the dequantization takes its cell,
-        (n, B, C, H, W). What depends on h alone is computed once for the n,
-        :eq:`eq-features-once`."""
+        """v of (n, B, C, H, W), before the dequantization takes its cell. What depends on h alone is
+        computed once for the n, :eq:`eq-features-once`."""
         check_draws(temperature, n)
         generator, v = noise.repeated(generator, n, h[0].shape[0]), cast(Any, None)
         for part, level in reversed(self._parts()):
