@@ -279,7 +279,7 @@ class ConditionalFlow(ConditionalModel):
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """v of (n, B, C, H, W), before the dequantization takes its cell. What depends on h alone is
+        """v, (n, B, C, H, W), before the dequantization takes its cell. What depends on h alone is
         computed once for the n, :eq:`eq-features-once`."""
         check_draws(temperature, n)
         generator, v = noise.repeated(generator, n, h[0].shape[0]), cast(Any, None)

@@ -96,8 +96,7 @@ def prints() -> Iterator[tuple[str, list[str], str]]:
     head += [str(s) for s in with_mathjax.select("head script") if "mathjax" in str(s).lower()]
     text = (Path(__file__).parent / "pdf.html").read_text("utf-8")
     text = text.replace("[[title]]", front.h1.get_text()).replace("[[head]]", "\n".join(head))
-    before, _, rest = text.partition("<!-- front -->")
-    front_matter, _, after = rest.partition("<!-- chapters -->")
+    before, front_matter, after = re.split("<!-- (?:front|chapters) -->", text)
     contents = []
     for caption, names in found:
         contents.append(f"<p>{caption}</p>")
@@ -132,10 +131,9 @@ def joined(printed: list[tuple[str, list[str], Path]], out: Path) -> None:
             action = link.get_object().get("/A", {})
             if str(action.get("/URI", "")).startswith(AWAY):
                 there = writer.pages[first[action["/URI"].removeprefix(AWAY)]].indirect_reference
-                goto = {"/S": NameObject("/GoTo"), "/D": ArrayObject([there, NameObject("/Fit")])}
-                link.get_object()[NameObject("/A")] = DictionaryObject(
-                    {NameObject(key): value for key, value in goto.items()}
-                )
+                goto = DictionaryObject({NameObject("/S"): NameObject("/GoTo")})
+                goto[NameObject("/D")] = ArrayObject([there, NameObject("/Fit")])
+                link.get_object()[NameObject("/A")] = goto
     writer.write(out)
 
 

@@ -14,6 +14,7 @@ x are what the models of super-resolution and of vessels take. Derived in "Known
 from functools import cached_property
 from itertools import pairwise, product
 from math import ceil, log, pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,18 +107,12 @@ class GaussianField:
 
 
 class ThresholdedField(GaussianField):
-    """Binary pictures: a correlated Gaussian picture cut at 1/2, here moved to 1.
-    P(y|x) of two entries with both means at 1/2 is known in closed form: :eq:`eq-binary-arcsin`."""
+    """Binary pictures: a correlated Gaussian picture cut at 1/2, here moved to 1. The options are
+    those of `GaussianField` but levels and deviation. P(y|x) of two entries with both means at 1/2
+    is known in closed form: :eq:`eq-binary-arcsin`."""
 
-    def __init__(
-        self,
-        shape: tuple[int, int, int] = (1, 2, 2),
-        correlation: float = 0.8,
-        gain: float = 0.7,
-        num_inputs: int = 4,
-        seed: int = 0,
-    ):
-        super().__init__(shape, 2, correlation, 1.0, gain, num_inputs, seed)
+    def __init__(self, shape: tuple[int, int, int] = (1, 2, 2), **options: Any):
+        super().__init__(shape, levels=2, deviation=1.0, **options)
 
 
 class FineField:
