@@ -82,11 +82,13 @@ def evaluate(
     if (reference := str(run).replace("-", " ")) in REFERENCES:
         if on is None:
             raise ConfigError(f"{run} answers on any image set: name one with --on")
+        if figures:
+            raise ConfigError(f"{run} is no model and draws nothing: leave --figures out")
         m = ScoredModel(None, load(on, split, root), asked, reference=reference)
         rows = score(m, tags, made)
         if not rows:
             raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
-        store.write(rows, results if publish else Path("runs"))
+        store.write(rows, out or (results if publish else Path("runs")))
         return rows
     run = Path(run)
     name = name or run.resolve().name
@@ -117,7 +119,7 @@ def evaluate(
         m.valid = validation(m, root, one)
         found = score(m, tags, made)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
-        if not stress and asked.limit is None:
+        if not stress and m.options.limit is None:
             write_beside(target / name / "evaluations" / found[0].file, m, sha256)
         if figures:
             draw_figures(m, run, target / name / "figures")

@@ -131,9 +131,11 @@ class ScoredModel:
     ):
         self.model, self.images = model, images
         self.options, self.batch_size = options or Options(), batch_size
+        if self.options.limit is not None and self.options.limit >= len(images):
+            self.options = dataclasses.replace(self.options, limit=None)  # all of them
         self.valid: Sequence[ScoredModel] = ()
         self.reference, self.task = reference, TASKS[images.experiment]
-        self.indices = range(min(self.options.limit or len(images), len(images)))
+        self.indices = range(self.options.limit or len(images))
         self.kept: dict[tuple, Any] = {}
         round_x, self.config = self.options.round_x, None
         if model is None:

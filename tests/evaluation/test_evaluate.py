@@ -388,6 +388,10 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
     rows = evaluate.evaluate("second-observer", "embedded-vessels", results=folder)
     assert [row.metric for row in rows] == ["f_half", "f_half_image"]
     assert results.read(tmp_path / "runs") == rows
+    rows = evaluate.evaluate("second-observer", "embedded-vessels", out=tmp_path / "other")
+    assert results.read(tmp_path / "other") == rows
+    with pytest.raises(ConfigError, match="bicubic is no model and draws nothing"):
+        evaluate.evaluate("bicubic", "embedded-sr", figures=True)
     with pytest.raises(ConfigError, match="second-observer answers on any image set: name one"):
         evaluate.evaluate("second-observer")
     with pytest.raises(ConfigError, match="nothing is told of truth on patches"):

@@ -23,6 +23,7 @@ KEYED = scored_model.SAMPLES_DRAW
 
 
 def test_bits_per_dim_divide_by_all_sub_pixels(scored):
+    assert scored("sr-flow", PATCHES, limit=10_000).options.limit is None  # it takes them all
     m = scored("sr-flow", PATCHES, limit=3, seed=5)
     y = torch.stack([PATCHES[i].y for i in range(3)]).float()
     x = low_resolution(y, m.config.data.round_x)
