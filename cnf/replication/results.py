@@ -321,7 +321,8 @@ def find(asked: str, rows: Iterable[Row]) -> list[Row]:
     by_id = {row.id: row for row in rows}
     if asked in by_id:
         return [by_id[asked]]
-    if found := [row for row in by_id.values() if METRICS[row.metric].write(row.value) == asked]:
+    number = asked.removeprefix("≤ ").split(" ±")[0]
+    if found := [row for row in by_id.values() if METRICS[row.metric].write(row.value) == number]:
         return found
     near = ", ".join(difflib.get_close_matches(asked, by_id, 3, 0.5))
     raise ResultsError(

@@ -105,6 +105,7 @@ def test_distance_to_a_contour_by_brute_force():
         expected = min(int(nearest), observers.NEAR) * (1 if mask[row, column] else -1)
         assert found[row, column] == expected
     assert (observers.contour_distance(np.zeros((4, 4), bool)) == -observers.NEAR).all()
+    assert (observers.contour_distance(np.ones((4, 4), bool)) == observers.NEAR).all()
 
 
 def test_facts_count_inside_the_field_of_view():

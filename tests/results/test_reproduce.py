@@ -67,6 +67,7 @@ def test_a_row_is_found_by_its_id_and_by_its_value():
     rows = [row(), row(rounded_x=True, value=2.4), row(data="set5", value=2.4004)]
     assert results.find(rows[2].id, rows) == [rows[2]]
     assert results.find("2.400", rows) == rows[1:]
+    assert results.find(results.value(rows[1]), rows) == rows[1:]  # as a table has it
     with pytest.raises(ResultsError, match="set5-tost/bits_per_dim'; the nearest are .*set5-test"):
         results.find("sr-flow-cpu/set5-tost/bits_per_dim", rows)
     with pytest.raises(ResultsError, match="as, '9.505': `python"):

@@ -53,8 +53,9 @@ def bits_given(y: np.ndarray, context: np.ndarray) -> float:
 
 def contour_distance(mask: np.ndarray) -> np.ndarray:
     """Pixels to the nearest pixel of the other kind, bool (H,W) -> int (H,W), rounded down:
-    positive in the mask, negative outside, cut at NEAR; all -NEAR where the mask is empty."""
-    signed = np.where(mask, distance_transform_edt(mask), -_far(mask))
+    positive in the mask, negative outside, cut at NEAR; all -NEAR if the mask is empty, NEAR if it
+    is full."""
+    signed = np.where(mask, _far(~mask), -_far(mask))
     return np.trunc(np.clip(signed, -NEAR, NEAR)).astype(int)
 
 

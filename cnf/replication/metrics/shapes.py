@@ -163,5 +163,5 @@ def disc(pixels: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
     middle = [(places * weight).sum() / weight.sum() for places in (rows, cols)]
     near = (weight > 0.99) & (np.hypot(rows - middle[0], cols - middle[1]) < EDGE * r)
     contrast = np.where(near, blurred(DISC) - blurred(SURROUNDINGS), -np.inf)
-    row, col = np.unravel_index(contrast.argmax(), contrast.shape)
+    row, col = map(int, np.unravel_index(contrast.argmax(), contrast.shape))
     return (row + 0.5) * step - 0.5, (col + 0.5) * step - 0.5
