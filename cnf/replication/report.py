@@ -2,6 +2,7 @@
 which rows they show."""
 
 import csv
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -196,9 +197,11 @@ def _worst(folder: Path, columns: Sequence[str]) -> list[str]:
             continue
         metric = METRICS[next(m for m in METRICS if column.startswith(m))]
         rows.sort(key=lambda row, c=column: float(row[c]), reverse=metric.unit.startswith("bits"))
-        worst, middle = (metric.write(float(rows[n][column])) for n in (0, len(rows) // 2))
+        values = [float(row[column]) for row in rows]
+        worst, middle = map(metric.write, (values[0], statistics.median(values)))
+        title = metric.title.removesuffix(", pooled")  # of one picture
         lines.append(
-            f"On {path.stem} it does worst on `{rows[0]['image']}`: {metric.title} {worst} "
+            f"On {path.stem} it does worst on `{rows[0]['image']}`: {title} {worst} "
             f"(median {middle})."
         )
     return lines

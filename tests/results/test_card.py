@@ -43,7 +43,8 @@ def test_a_number_of_fewer_pictures_says_so_and_the_most_samples_count():
     [
         ("bits_per_dim,psnr_standard", ["a,1,30", "b,9,20", "c,2,25"], "`b`: PSNR of the point es"),
         ("bits_per_dim", ["a,1", "b,3", "c,2"], "`b`: bits/dim 3.000 (median 2.000)"),
-        ("bits_per_pixel,f_half", ["a,1,0.9", "b,2,0.8", "c,9,0.95"], "`b`: F at 0.5, pooled 0.8"),
+        ("bits_per_dim", ["a,1", "b,3"], "`b`: bits/dim 3.000 (median 2.000)"),
+        ("bits_per_pixel,f_half", ["a,1,0.9", "b,2,0.8", "c,9,0.95"], "`b`: F at 0.5 0.800 (med"),
         ("colour", ["a,1"], None),
     ],
 )
