@@ -162,6 +162,7 @@ class Row:
         if metric.tag == "stress":
             of_all = len(stress.TEMPERATURES) if metric.of == "heat" else 1
             said |= {f"--samples {of_all * (self.samples or 0)}": self.samples, "--stress": True}
+            said |= {"--round-x": self.rounded_x}
             return " ".join([words, *_those(said)])
         full = metric.tag == "full" or self.protocol is not None
         full |= self.samples == task.full_samples and not task.rounds_x
@@ -176,7 +177,7 @@ class Row:
             f"--threshold-from {self.threshold_from}": from_run,
             f"--temperature {self.temperature or 0:g}": cool and not full,
             "--full": full,
-            "--round-x": self.rounded_x and not full,
+            "--round-x": self.rounded_x and not (full and metric.each_x),
             "--no-round-x": self.rounded_x is False and not full,
         }
         return " ".join([words, *_those(said)])

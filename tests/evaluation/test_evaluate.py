@@ -143,6 +143,7 @@ def test_the_command_of_a_row_asks_for_it(everything, loaded):
         scored, flags = asked(row.command, models)
         (m,) = (one for one in scored if one.rounded_x == row.rounded_x)
         wanted = dataclasses.replace(row.setting, threshold=None)
+        assert m is scored[0] or METRICS[row.metric].each_x
         found = list(settings(METRICS[row.metric], m))
         if row.metric.startswith("f_likeliest"):  # of the first samples, however many are drawn
             wanted = dataclasses.replace(wanted, samples=m.samples)

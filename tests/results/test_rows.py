@@ -51,6 +51,11 @@ def test_the_name_of_a_row_says_what_is_not_usual(changes, name):
         (WEIGHTED | {"split": "valid", "limit": 9}, "--split valid --limit 9 --importance 8 --no-"),
         (PICTURE | {"samples": 32, "temperature": 1.0}, "--samples 32 --no-round-x"),
         (PICTURE | {"samples": 32, "temperature": 1.0, "protocol": "released"}, "--full"),
+        (PICTURE | {"metric": "consistency", "rounded_x": True}, "--full --round-x"),
+        (
+            PICTURE | {"metric": "nonfinite_samples", "samples": 24, "rounded_x": True},
+            "--samples 24 --stress --round-x",
+        ),
         (EYE | {"data": "tinyimagenet32"}, "--full"),
         (
             EYE | {"metric": "f_valid", "threshold_from": "results/b", "data": "tinyimagenet32"},
