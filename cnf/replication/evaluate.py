@@ -99,6 +99,7 @@ def evaluate(
     target, committed = out or run.resolve().parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
+    store.read(target, name)  # a damaged file is told of before the scoring, not after it
     sha256 = run_folder.file_sha256(run / "weights.safetensors")
     made |= run_folder.training_record(run, model.config)
     made |= {"run": name, "weights_sha256": sha256, "preset": model.config.preset, "weights": None}

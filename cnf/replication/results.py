@@ -196,9 +196,10 @@ HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 # -- files -----------------------------------------------------------------------------------------
 
 
-def read(results: Path = RESULTS) -> list[Row]:
-    """Every row of every run, in the order of files. Raises ResultsError naming a damaged file."""
-    paths = sorted(results.glob("*/evaluations/*.json"))
+def read(results: Path = RESULTS, run: str = "*") -> list[Row]:
+    """Every row of every run, or of one, in the order of files. Raises ResultsError naming a
+    damaged file."""
+    paths = sorted(results.glob(f"{run}/evaluations/*.json"))
     return [row for p in paths if not p.stem.endswith(".curves") for row in read_file(p)]
 
 

@@ -352,6 +352,17 @@ def test_values_of_other_weights_go(make_run, tmp_path):
     assert results.read_file(path) == rows and rows[0].model == "logistic"
 
 
+def test_a_damaged_evaluation_is_told_of_before_anything_is_scored(
+    published, tmp_path, monkeypatch
+):
+    published()
+    path = tmp_path / "results/sr-flow/evaluations/patches-test.json"
+    path.write_text("{")
+    monkeypatch.setattr(evaluate, "score", None)
+    with pytest.raises(ResultsError, match="patches-test.json: not an evaluation"):
+        published()
+
+
 def test_only_publish_writes_into_results(published, make_run, tmp_path, capsys):
     published()
     folder = tmp_path / "results"
