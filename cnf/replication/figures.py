@@ -20,6 +20,7 @@ from cnf.replication.data.batches import make_batch
 from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
 from cnf.replication.plotting import save_image
+from cnf.replication.sampling import expectation
 from cnf.replication.scored_model import SAMPLES_DRAW, ScoredModel, pad
 from cnf.replication.task import SR, VESSELS
 from cnf.resample import imresize_double, imresize_half
@@ -88,13 +89,6 @@ def draw(
     return samples[..., : y.shape[-2], : y.shape[-1]].cpu()
 
 
-def own_mean(model: ConditionalModel, y: Tensor, x: Tensor) -> Tensor:
-    """The mean of a model that has one, (C,H,W); y gives the size."""
-    device = next(model.parameters()).device
-    mean = model.mean(pad(y, x, model)[1].to(device))[0].cpu()
-    return mean[:, : y.shape[-2], : y.shape[-1]]
-
-
 # --- super-resolution -----------------------------------------------------------------------------
 
 
@@ -135,10 +129,10 @@ def panels_of(
     panels: dict[str, Panel] = {"input": F.interpolate(x, scale_factor=2)[0]}
     panels["bicubic"] = imresize_double(x)[0]
     if baseline is not None:
-        panels["mean of the baseline"] = own_mean(baseline, y, x)
+        panels["mean of the baseline"] = expectation(baseline, x)
     panels |= {f"sample {n + 1}, τ = {SR.temperature:g}": s for n, s in enumerate(few)}
     if m.model.has_mean:
-        panels["mean"] = own_mean(m.model, y, x)
+        panels["mean"] = expectation(m.model, x)
     else:
         panels[f"mean of {FIGURE_SAMPLES}, τ = 1"] = many.mean(0)
     panels["deviation, τ = 1"] = Deviation(many.std(0, correction=0).mean(0), SR)
@@ -167,7 +161,7 @@ def draw_eye(
     samples = draw(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
     marginal, deviation = samples.mean(0), samples.std(0, correction=0)
     if m.model.has_mean:
-        marginal = own_mean(m.model, y, x)
+        marginal = expectation(m.model, x)
         deviation = (marginal * (1 - marginal)).sqrt()
     title, shown = example.name, {}
     if entry.shown == "pictures":
@@ -177,7 +171,7 @@ def draw_eye(
     shown |= {f"sample {n + 1}": 255 * samples[n] for n in range(3)}
     shown |= {"marginal": 255 * marginal, "deviation": deviation}
     if baseline is not None:
-        shown["factorised, probability"] = 255 * own_mean(baseline, y, x)
+        shown["factorised, probability"] = 255 * expectation(baseline, x)
         draws = draw(m, baseline, index, y, x, 2, 1.0)
         shown |= {f"draw {n + 1}": 255 * draws[n] for n in range(2)}
     return title, shown
