@@ -76,21 +76,18 @@ def test_f_is_that_of_scikit_learn():
 def test_a_tolerance_forgives_a_line_beside_the_line_up_to_its_pixels():
     truth, drawn = np.zeros((2, 20, 20), bool)
     truth[:, 8], drawn[:, 10] = True, True
-    assert [f for f, *_ in observers.f_within(drawn, truth, (0, 1, 2))] == [0, 0, 1]
+    assert [observers.f_score(drawn, truth, t)[0] for t in (0, 1, 2)] == [0, 0, 1]
     # it forgives no vessel that was left out
     truth[:, 15] = True
-    assert observers.f_within(drawn, truth, (2,))[0] == pytest.approx((2 / 3, 1, 1 / 2))
-    first, other = masks()
-    assert observers.f_within(other, first, (0,))[0] == pytest.approx(
-        observers.f_score(other, first)
-    )
+    assert observers.f_score(drawn, truth, 2) == pytest.approx((2 / 3, 1, 1 / 2))
 
 
 def test_empty_masks_have_a_score():
     nothing, first = np.zeros((9, 9), bool), masks(1, (9, 9))[0]
-    for score in (observers.f_score, lambda *pair: observers.f_within(*pair, (1,))[0]):
-        assert score(nothing, nothing)[0] == 1
-        assert score(nothing, first)[0] == score(first, nothing)[0] == 0
+    for tolerance in (0, 1):
+        assert observers.f_score(nothing, nothing, tolerance)[0] == 1
+        for pair in ((nothing, first), (first, nothing)):
+            assert observers.f_score(*pair, tolerance)[0] == 0
 
 
 def test_distance_to_a_contour_by_brute_force():

@@ -65,29 +65,15 @@ def _far(mask: np.ndarray) -> np.ndarray:
 
 
 def f_score(
-    drawn: np.ndarray,
-    truth: np.ndarray,
-    near_truth: np.ndarray | None = None,
-    near_drawn: np.ndarray | None = None,
+    drawn: np.ndarray, truth: np.ndarray, tolerance: float = 0
 ) -> tuple[float, float, float]:
     """(F, precision, recall) of a mask, bool, against another. A pixel is right where the other
-    mask has one, or is `near`; precision and recall are 1 where there is nothing to be wrong about.
-    """
-    pairs = (
-        (drawn, truth if near_truth is None else near_truth),
-        (truth, drawn if near_drawn is None else near_drawn),
-    )
+    mask, (H,W) then, has one at most `tolerance` pixels away; precision and recall are 1 where
+    there is nothing to be wrong about."""
+    near = [_far(mask) <= tolerance if tolerance else mask for mask in (truth, drawn)]
+    pairs = zip((drawn, truth), near, strict=True)
     precision, recall = (float((a & b).sum() / a.sum()) if a.any() else 1.0 for a, b in pairs)
     return 2 * precision * recall / (precision + recall or 1.0), precision, recall
-
-
-def f_within(
-    drawn: np.ndarray, truth: np.ndarray, tolerances: Sequence[float]
-) -> list[tuple[float, float, float]]:
-    """`f_score` of masks, bool (H,W), a tolerance in pixels each: a pixel is right where the other
-    mask has one at most so far away."""
-    far_truth, far_drawn = _far(truth), _far(drawn)
-    return [f_score(drawn, truth, far_truth <= t, far_drawn <= t) for t in tolerances]
 
 
 class Eye(NamedTuple):
@@ -138,7 +124,8 @@ def facts(images: ImageSet) -> dict[str, Any]:
     found |= drawing([e.y for e in eyes], eyes)
     if all(e.second is not None for e in eyes):
         found["second"] = against(eyes, frame)
-    return rounded(found)
+    # six digits: enough for every table, and the same on every machine
+    return json.loads(json.dumps(found), parse_float=lambda number: float(f"{float(number):.6g}"))
 
 
 def drawing(masks: Sequence[np.ndarray], eyes: Sequence[Eye]) -> dict[str, float]:
@@ -162,7 +149,7 @@ def against(eyes: Sequence[Eye], frame: int) -> dict[str, Any]:
     y, other = (np.concatenate([getattr(e, k)[e.fov] for e in eyes]) for k in ("y", "second"))
     near = np.concatenate([contour_distance(e.second)[e.fov] for e in eyes]) + NEAR
     f, precision, recall = f_score(other, y)
-    within = np.array([[f for f, *_ in f_within(e.second, e.y, TOLERANCES)] for e in eyes])
+    within = np.array([[f_score(e.second, e.y, t)[0] for t in TOLERANCES] for e in eyes])
     mean, error, _ = mean_se(within[:, 0])
     alone, contour = bits_given(y, other.astype(int)), bits_given(y, near)
     return {
@@ -179,15 +166,6 @@ def against(eyes: Sequence[Eye], frame: int) -> dict[str, Any]:
         "bits_near": contour,
         "bits_near_frame": contour * len(y) / frame,
     } | drawing([e.second for e in eyes], eyes)
-
-
-def rounded(value: Any) -> Any:
-    """Six digits: enough for every table, and the same on every machine."""
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [rounded(v) for v in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def draw_observers(images: ImageSet) -> Figure:
