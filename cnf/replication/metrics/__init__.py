@@ -117,5 +117,7 @@ def jackknife(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **
 
 
 def numbers(values: Any) -> Any:
-    """Five digits each, as JSON holds them: of a list or an array, or one number."""
+    """Five digits each, as JSON holds them: of a dictionary, a list, an array, or one number."""
+    if isinstance(values, dict):
+        return {name: numbers(value) for name, value in values.items()}
     return float(f"{values:.5g}") if np.ndim(values) == 0 else [numbers(v) for v in values]

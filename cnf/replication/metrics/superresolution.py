@@ -238,8 +238,8 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     return {
         "x": "rounded to 8 bits" if m.rounded_x else "not rounded",
         "samples": m.samples,
-        "spectrum_dB": {name: numbers(values) for name, values in spectra.items()},
-        "gradient_share": {name: numbers(values) for name, values in shares.items()},
+        "spectrum_dB": numbers(spectra),
+        "gradient_share": numbers(shares),
         "uncertainty": {f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.samples > 1},
     }
 

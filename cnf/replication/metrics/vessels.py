@@ -1,17 +1,9 @@
 """Metrics of vessel masks, most of them made of one pass over samples, inside the field of view.
 
-- F, area under the ROC curve, average precision (`overlap`) of the marginals; F of one sample, and
-  of the most likely of LIKELIEST samples by the model's own bound on log P(sample | x); of a
-  weighted model F where p >= 1/2, p before the weighting. Of a set without a vessel the share of
-  vessel alone.
-- Calibration error and Brier score of the marginals (`calibration`).
-- Area, pieces, and crossings of a circle around the optic disc (`shapes`): the mean of samples over
-  the truth, and how often 90 % intervals hold it.
-- Connectedness (`shapes`) of one sample, of the point estimate, which is the pixels whose marginal
-  is at least 1/2, of the truth, and of the second observer.
-- Where there is a second observer: how well the deviation of samples tells the pixels on which the
-  observers differ.
-Samples are at temperature 1 and nothing is done to them.
+The arithmetic is in `overlap`, `calibration` and `shapes`. Samples are at temperature 1 and nothing
+is done to them; the likeliest of them is that by the model's own bound on log P(sample | x). As a
+mask, the point estimate is the pixels whose marginal is at least 1/2. Of a set without a vessel the
+share of vessel alone is told.
 """
 
 import math
@@ -72,9 +64,7 @@ def looks(m: ScoredModel, n: int) -> list[Look]:
         masks = samples[:, 0].numpy() > 0
         forms = np.array([shapes.shape(mask, fov, circle) for mask in masks], float)
         counted = overlap.outcomes(masks[:scored][:, fov], m.mask(index)[fov])
-        log_p = np.zeros(0)
-        if scored:
-            log_p = m.mask_log_probs(index, samples[:scored], LIKELIEST_DRAW)
+        log_p = m.mask_log_probs(index, samples[:scored], LIKELIEST_DRAW) if scored else np.zeros(0)
         found.append(Look(forms, counted, log_p))
         singles.append(samples[0].float())
         means.append(samples.sum(0).float() / n)
@@ -371,8 +361,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     labels, p = pooled(m, m.maps(m.mean))
     reliable = {"all": calibration.reliability(p, labels)}
     if calibration.is_doubtful(p):
-        middle = calibration.reliability(p, labels, calibration.LOW, calibration.HIGH)
-        reliable["middle"] = middle
+        reliable["middle"] = calibration.reliability(p, labels, calibration.LOW, calibration.HIGH)
     found = looks(m, m.samples)
     sizes, draws = m.sizes() * math.log(2), 1 if m.model.exact else m.options.draws
     one = Setting(temperature=1.0, samples=1)
@@ -382,21 +371,18 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     result = {
         "samples": m.samples,
         "images": [m.images[i].name for i in m.indices],
-        "reliability": {
-            name: {key: numbers(part) for key, part in of._asdict().items()}
-            for name, of in reliable.items()
-        },
+        "reliability": {name: numbers(of._asdict()) for name, of in reliable.items()},
         "bits_per_pixel": numbers(-m.log_probs(draws) / sizes),
-        **{name: numbers(values) for name, values in per_image(m).items()},
+        **numbers(per_image(m)),
         # of the first samples of each picture: bits, and F of each
         "sample_bits": [numbers(-f.log_probs / d) for f, d in zip(found, sizes, strict=True)],
         "sample_f": [numbers(overlap.f_score(f.found)) for f in found],
         "forms": {
-            name: {key: numbers([form[key] for form in many]) for key in many[0]}
+            name: numbers({key: [form[key] for form in many] for key in many[0]})
             for name, many in kinds.items()
         },
         # of all samples of each picture
-        "drawn": {name: numbers(drawn(m, m.samples, name)) for name in JOINT},
+        "drawn": numbers({name: drawn(m, m.samples, name) for name in JOINT}),
         "joint": {},
     }
     for name in JOINT if m.samples > 1 else ():
@@ -415,4 +401,4 @@ def m_curve(m: ScoredModel) -> dict[str, Any]:
     y, x = tightness.crops(m.images, CROPS, side, m.options.seed)
     keyed = noise.keyed(m.options.seed, range(len(y)), CROPS_DRAW)
     found = tightness.m_curve(m.model, y.to(m.device), x.to(m.device), generator=keyed)._asdict()
-    return {"crops": len(y), "side": side} | {key: numbers(v) for key, v in found.items()}
+    return {"crops": len(y), "side": side} | numbers(found)
