@@ -50,10 +50,8 @@ class Joint(NamedTuple):
 # --- marginals ------------------------------------------------------------------------------------
 
 
-def calibration_error(
-    p: np.ndarray, y: np.ndarray, low: float = LOW, high: float = HIGH, bins: int = BINS
-) -> float:
-    """Mean of |mean p - share of y| over bins of equal count of the p in [low, high].
+def calibration_error(p: np.ndarray, y: np.ndarray, low: float = LOW, high: float = HIGH) -> float:
+    """Mean of |mean p - share of y| over 15 bins of equal count of the p in [low, high].
 
     Pixels of equal p share a bin, so that counts may differ a little; bins weigh by them.
 
@@ -62,7 +60,7 @@ def calibration_error(
 
     Raises DataError for sizes that differ, a p outside [0, 1], or none in [low, high].
     """
-    return float(error_of(table([p], [y], low, high, bins)[0]))
+    return float(error_of(table([p], [y], low, high)[0]))
 
 
 def reliability(

@@ -96,18 +96,13 @@ def view_radius(fov: np.ndarray) -> float:
     return float(np.sqrt(np.asarray(fov).sum() / pi))
 
 
-def circle_around(
-    centre: tuple[float, float], fov: np.ndarray, radius: float = RADIUS
-) -> np.ndarray:
-    """The pixels of a circle, in order, (n,2) rows and columns; some may lie out of the picture.
-    Neighbours share an edge, so that no 8-connected vessel slips through.
-
-    Args:
-        centre: (row, col) in pixels. `radius`: in radii of the field of view.
+def circle_around(centre: tuple[float, float], fov: np.ndarray) -> np.ndarray:
+    """The pixels of the circle around (row, col), in order, (n,2) rows and columns; some may lie
+    out of the picture. Neighbours share an edge, so that no 8-connected vessel slips through.
 
     Raises DataError if no pixel of the circle is in view.
     """
-    r = radius * view_radius(fov)
+    r = RADIUS * view_radius(fov)
     angle = np.linspace(0, 2 * pi, max(8, ceil(8 * pi * r)), endpoint=False)  # four a pixel
     points = np.stack([centre[0] + r * np.sin(angle), centre[1] + r * np.cos(angle)], 1)
     points = np.floor(points + 0.5).astype(int)
