@@ -67,12 +67,8 @@ def view(
 ) -> View:
     """Find the field of view of the photograph `path`, and the size for the model.
 
-    Args:
-        mask: a file that marks the field of view, or a folder with one of the photograph's stem.
-            None: it is found, see `field_of_view`; if the model was trained on a reader's folder,
-            all of the picture counts.
-        fit: resize so that the field of view is as wide as in the training data; None: if it was
-            found or given, and differs by more than a quarter.
+    `mask` and `fit` are `fov` and `fit` of `sampling.Options`. Without a mask all of the picture
+    counts if the model was trained on a reader's folder.
 
     Raises DataError (nothing to see, a mask that does not fit), ConfigError (`fit` where nobody
     knows how wide the training data are).
@@ -152,10 +148,7 @@ def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> 
     area, components = np.quantile(counts, (0.5, 0.05, 0.95), axis=0).T
     rows = [
         (name, quantity, *(f"{q:.{digits}f}" for q in quantiles), len(counts), fov.sum())
-        for quantity, digits, quantiles in (
-            ("vessel_area", 5, area),
-            ("components", 1, components),
-        )
+        for quantity, digits, quantiles in (("vessel_area", 5, area), ("components", 1, components))
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.to_csv(index=False, lineterminator="\n"), (
