@@ -207,14 +207,12 @@ def named(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
     column = [other for other in place if place[other][0] == left]
     row = [other for other in place if place[other][1] == top]
 
-    def first(own: str, others: list[str]) -> str:
-        return own or next(filter(None, others), "")
-
-    names = {
-        "title": first(axes.get_title(), [other.get_title() for other in column]),
-        "xlabel": first(axes.get_xlabel(), [other.get_xlabel() for other in column]),
-        "ylabel": first(axes.get_ylabel(), [other.get_ylabel() for other in row]),
+    found = {
+        "title": [panel.get_title() for panel in (axes, *column)],
+        "xlabel": [panel.get_xlabel() for panel in (axes, *column)],
+        "ylabel": [panel.get_ylabel() for panel in (axes, *row)],
     }
+    names = {key: next(filter(None, texts), "") for key, texts in found.items()}
     if is_bare(axes) and len(column) > 1:
         names["title"] = ", ".join(filter(None, (names.pop("ylabel"), names["title"])))
         names["ylabel"] = ""
