@@ -54,12 +54,6 @@ class Folded(Bijection):
     """An activation norm and a 1x1 convolution as one, its matrix, inverse and log-determinant
     constants, :eq:`eq-speed-fold`: z = W e^l (y + b)."""
 
-    weight: Tensor
-    bias: Tensor
-    inverse_weight: Tensor
-    inverse_bias: Tensor
-    log_abs_det: Tensor
-
     def __init__(self, conv: Conv1x1, norm: ActNorm | None = None):
         super().__init__()
         dtype, w = conv.weight().dtype, conv.weight().double()
@@ -198,7 +192,7 @@ class Sample(nn.Module):
     def parts(self, eps: Tensor) -> Iterator[Tensor]:
         """The noise of every prior in the order of drawing: eps passes through the squeezes, and
         each prior takes the channels that leave at it."""
-        if not _is_flow(self.model):
+        if not isinstance(self.model, ConditionalFlow):
             return iter([eps])
         found = []
         for layer in self.model.layers:
@@ -243,9 +237,7 @@ def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
     priors = [m for m in model.modules() if isinstance(m, Prior)]
     if other := [type(p).__name__ for p in priors if not hasattr(p, "net")]:
         raise ConfigError(f"a {other[0]} has no graph: it belongs to a control, not to a flow")
-    chain = isinstance(model, Autoregressive) or any(
-        isinstance(prior, AutoregressivePrior) for prior in priors
-    )
+    chain = any(isinstance(m, Autoregressive | AutoregressivePrior) for m in model.modules())
     copied = folded(model)
     scored = {"log-prob": LogProb(copied).eval()}
     return scored if chain else {"sample": Sample(copied).eval(), **scored}
@@ -255,17 +247,16 @@ def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, 
     """Inputs of a graph, of a size in units of the model's `multiple`: a smooth x, and a y whose
     half it is."""
     model, draw = graph.model, torch.Generator().manual_seed(0)
-    colours = 3 if model.config.experiment == "sr" else 1
     size = batch, 3, height * model.multiple, width * model.multiple
     waves = torch.randn(batch, 3, 3, 3, generator=draw).mul(60).add(128).clamp(0, 255)
     y = F.interpolate(waves, size[2:], mode="bilinear").round()
     x = resample.imresize_half(y) if model.factor == 2 else y
-    if colours == 1:
+    if model.config.experiment == "vessels":
         y = (y[:, :1] > 128).float()
     u = torch.rand(y.shape, generator=draw).clamp(1e-4, 1 - 1e-4)
     normal = torch.randn(y.shape, generator=draw)
     if isinstance(graph, Sample):
-        eps = normal if _is_flow(model) else u.logit()
+        eps = normal if isinstance(model, ConditionalFlow) else u.logit()
         return {"x": x, "eps": eps, "temperature": torch.tensor(0.8)}
     law = noise_of(model)
     noise = {"": None, "standard logistic": u.logit(), "standard normal": normal}.get(law, u)
@@ -348,32 +339,33 @@ def tidied(file: Any) -> Any:
     return file
 
 
-def check(graph: nn.Module, path: Path) -> dict[str, float]:
-    """The largest differences between a file under onnxruntime and the model in PyTorch, over two
-    sizes: of v in its units, of log_prob in bits per dimension. Raises ConfigError above `AGREE`.
-    """
+def check(graph: nn.Module, path: Path) -> str:
+    """How far a file under onnxruntime lies from the model in PyTorch, over two sizes: the largest
+    difference of v in its units, or of log_prob in bits per dimension, with its name. Raises
+    ConfigError above `AGREE`."""
     import onnxruntime
 
-    session, worst = onnxruntime.InferenceSession(path), {}
+    session, worst = onnxruntime.InferenceSession(path), 0.0
+    name, unit = ("v", "") if isinstance(graph, Sample) else ("log_prob", " bits/dim")
     for batch, height, width in ((1, 3, 5), (3, 8, 4)):
         inputs = example(graph, batch, height, width)
-        found = session.run(None, {name: t.numpy() for name, t in inputs.items()})
+        found = torch.from_numpy(session.run(None, {k: t.numpy() for k, t in inputs.items()})[-1])
         with torch.no_grad():
             wanted = graph(*inputs.values())
-        if isinstance(graph, Sample):
-            name, unit, last = "v", 1.0, wanted[1]
+        if name == "v":
+            difference = (found - wanted[1]).abs().max().item()
         else:
-            name, unit, last = "log_prob", inputs["y"][0].numel() * math.log(2), wanted
-        difference = (torch.from_numpy(found[-1]) - last).abs().max().item() / unit
-        worst[name] = max(worst.get(name, 0.0), difference)
-    for name, difference in worst.items():
+            nats = (found - wanted).abs().max().item()
+            difference = nats / (inputs["y"][0].numel() * math.log(2))
         if not difference <= AGREE[name]:
             raise ConfigError(f"{path}: {name} differs from PyTorch's by {difference:.1e}")
-    return worst
+        worst = max(worst, difference)
+    return f"{name} within {worst:.0e}{unit}"
 
 
 def about(weights: Path, model: ConditionalModel) -> dict[str, str]:
     """The metadata of a file: whose graph it is, and what goes in and comes out."""
+    eps = "normal" if isinstance(model, ConditionalFlow) else "logistic"
     return {
         "model": weights.parent.name,
         "weights_sha256": run_folder.file_sha256(weights),
@@ -382,7 +374,7 @@ def about(weights: Path, model: ConditionalModel) -> dict[str, str]:
         "multiple": str(model.multiple),
         "factor": str(model.factor),
         "x": "(B, 3, H / factor, W / factor), grey levels 0 to 255; H, W multiples of `multiple`",
-        "eps": f"of the shape of y, standard {'normal' if _is_flow(model) else 'logistic'}",
+        "eps": f"of the shape of y, standard {eps}",
         "noise": f"of the shape of y, {noise_of(model)}" if noise_of(model) else "none",
         "y": "(B, C, H, W), whole numbers: grey levels, or labels 0 and 1",
         "log_prob": f"nats, {'exact' if model.exact else 'a lower bound by one draw of noise'}",
@@ -409,17 +401,11 @@ def export(run: str, out: Path) -> list[str]:
         for name, graph in parts.items():
             path = out.with_name(f"{out.stem}-{name}.onnx")
             write(graph, path, about(weights, model) | {"graph": name})
-            ((what, found),) = check(graph, path).items()
-            unit = "" if what == "v" else " bits/dim"
-            size = path.stat().st_size / 1e6
-            lines.append(f"{path}  opset {OPSET}, {size:.1f} MB, {what} within {found:.0e}{unit}")
+            size = f"{path.stat().st_size / 1e6:.1f} MB"
+            lines.append(f"{path}  opset {OPSET}, {size}, {check(graph, path)}")
     except OSError as error:
         raise ConfigError(f"{out.parent} cannot be written to ({error}): choose another") from error
     return lines
-
-
-def _is_flow(model: ConditionalModel) -> bool:
-    return isinstance(model, ConditionalFlow)
 
 
 # -- a folder for a model hub ----------------------------------------------------------------------

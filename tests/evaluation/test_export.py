@@ -1,5 +1,6 @@
 """Exported graphs compute what the model computes, at every size, under onnxruntime."""
 
+import copy
 import errno
 import json
 
@@ -169,8 +170,12 @@ def test_labels_drawn_one_after_the_other_have_no_graph_of_sampling(exported):
 def test_graph_of_another_model_is_found_out(exported):
     model, paths = exported
     other = randomise(export.folded(model), seed=1, scale=0.3)
-    with pytest.raises(ConfigError, match="differs from PyTorch's by"):
-        export.check(export.LogProb(other), paths["log-prob"])
+    broken = copy.deepcopy(other)
+    for weight in broken.parameters():
+        torch.nn.init.constant_(weight, torch.nan)
+    for wrong in (other, broken):
+        with pytest.raises(ConfigError, match="differs from PyTorch's by"):
+            export.check(export.LogProb(wrong), paths["log-prob"])
 
 
 @pytest.mark.parametrize("experiment", ["sr", "vessels"])
