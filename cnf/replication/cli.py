@@ -29,8 +29,7 @@ def train(
         Literal["sr", "vessels"] | None, tyro.conf.Positional, option("{sr,vessels}")
     ] = None,
     model: Annotated[
-        Literal["flow", "baseline", "autoregressive", "control"] | None,
-        option("MODEL"),
+        Literal["flow", "baseline", "autoregressive", "control"] | None, option("MODEL")
     ] = None,
     preset: Text = None,
     overrides: Annotated[

@@ -124,15 +124,13 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
 def _head(config: Config, mine: Sequence[Row]) -> str:
     """What model hubs read of a model, in YAML."""
     free = catalogue.terms(config.data.train) == [catalogue.FREE]
-    titles = {METRICS[row.metric].title for row in mine if row.metric in METRICS}
+    titles = {METRICS[row.metric].title for row in mine}
     names = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")  # of many more
     head = {
         "license": "mit" if free else "other",
         **({} if free else {"license_name": "terms-of-the-training-data"}),
         "library_name": "cnf",
-        "pipeline_tag": {"sr": "image-to-image", "vessels": "image-segmentation"}[
-            config.experiment
-        ],
+        "pipeline_tag": "image-to-image" if config.experiment == "sr" else "image-segmentation",
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.experiment],
         "datasets": config.data.train.split("+"),
         "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
