@@ -4,7 +4,7 @@ Any claim about joint modelling has to face them. They are fitted to the trainin
 pass (`fit`), saved, loaded and scored like every other model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from cnf.layers import Prior, Residual, Subbands, UniformDequantization
 from cnf.layers.base import sum_except_batch
 from cnf.noise import Generator
 
-Pairs = Sequence[tuple[Tensor, Tensor]]  # y (1, C, H, W) and x of each picture
+Pairs = Collection[tuple[Tensor, Tensor]]  # y (1, C, H, W) and x of each picture
 EDGES = (-6.5, 6.5, 14)  # first, last and number of the edges between bins of a logit, in nats
 REACH = 4  # rows and columns to the farthest of 24 neighbours
 STRENGTHS = 2.0 ** np.arange(-2, 8)  # of a shorter context, in counts
@@ -112,10 +112,10 @@ class Counts(ConditionalModel):
         if self.marginal is not None:
             self.marginal.load_state_dict(load(self.baseline).state_dict())
             self.marginal.eval()
-        found = []
+        codes, labels = [], []
         for y, x in pairs:
-            found.append((self.contexts(y, self.condition(x)[0]).flatten().numpy(), y.flatten()))
-        codes, labels = ([np.asarray(t) for t in column] for column in zip(*found, strict=True))
+            codes.append(self.contexts(y, self.condition(x)[0]).flatten().numpy())
+            labels.append(y.flatten().numpy())
         n = len(self.offsets)
         whole = np.full((2, 1), np.log(0.5))  # log P(0), log P(1) of each context, all pictures
         left_out = [np.full((2, len(y)), np.log(0.5)) for y in labels]  # ... all but its own
@@ -128,14 +128,12 @@ class Counts(ConditionalModel):
             ]
             total = sum(each)
             rest = [(total - own)[:, c] for own, c in zip(each, at, strict=True)]
-            tried = {}
+            scores = []
             for strength in STRENGTHS:
                 log_p = [_smoothed(*pair, strength) for pair in zip(rest, left_out, strict=True)]
-                pairs_of = zip(log_p, labels, strict=True)
-                tried[np.mean([np.where(y == 1, p[1], p[0]).mean() for p, y in pairs_of])] = (
-                    strength
-                )
-            best = tried[max(tried)]
+                told = zip(log_p, labels, strict=True)
+                scores.append(np.mean([np.where(y == 1, p[1], p[0]).mean() for p, y in told]))
+            best = max(zip(scores, STRENGTHS, strict=True))[1]
             left_out = [_smoothed(*pair, best) for pair in zip(rest, left_out, strict=True)]
             whole = _smoothed(total, np.repeat(whole, size // whole.shape[1], axis=1), best)
         self.table.copy_(torch.from_numpy(whole[1] - whole[0]))
@@ -181,11 +179,7 @@ class MixturePrior(Prior):
         return None, sum_except_batch(log_p.logsumexp(-1))
 
     def sample(
-        self,
-        kept: None,
-        h: Tensor | None,
-        temperature: float = 1.0,
-        generator: Generator = None,
+        self, kept: None, h: Tensor | None, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """z = mean_k + temperature root_k eps, k drawn from the weights."""
         if h is None:

@@ -377,8 +377,7 @@ class Run:
         """The one step of a control: all pictures in one pass, as they are."""
         self.model.fit(_Pairs(self), self.seed)
         self.average.load_state_dict(self.model.state_dict())
-        with torch.no_grad():
-            nats = self.model.loss(*self.batch(0), self.generator(0))[0].item()
+        nats = self.model.loss(*self.batch(0), self.generator(0))[0].item()
         self.step, self.sums = self.step + 1, {"nats": nats, "grad_norm": 0.0, "updates": 1}
         return nats
 
@@ -428,10 +427,10 @@ class Run:
             "images_per_second": round(self.step * options.batch_size / max(self.seconds, 1e-9), 1),
         }
 
-    def _groups(self, count: int | None = None) -> list[list[int]]:
+    def _groups(self) -> list[list[int]]:
         """The first validation pictures in batches; pictures of different sizes stand alone."""
         options = self.config.training
-        count = min(count or options.validate_images, len(self.valid))
+        count = min(options.validate_images, len(self.valid))
         same = self.config.experiment == "sr" and self.valid.stacked is not None
         size = options.batch_size if same else 1
         return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
@@ -598,10 +597,10 @@ class _Pairs:
     def __len__(self) -> int:
         return len(self.run.data)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
-        if place >= len(self):
-            raise IndexError(place)  # where a loop ends
-        return whole_batch(self.run.data, [place], self.run.config, self.run.model.multiple)[:2]
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        run = self.run
+        for place in range(len(self)):
+            yield whole_batch(run.data, [place], run.config, run.model.multiple)[:2]
 
 
 def steps_in(minutes: float, seconds: tuple[float, float], validate_every: int) -> int:
