@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -175,6 +176,23 @@ def test_a_file_of_any_name_is_loaded_and_one_of_another_version_is_named(tmp_pa
     flow.save(tmp_path / "new.safetensors", {"config": "mine"})
     with pytest.raises(CheckpointError, match="new.safetensors describes no model"):
         cnf.load(tmp_path / "new.safetensors")
+
+
+def test_a_save_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    path, other = tmp_path / "mine.safetensors", tmp_path / "other"
+    flow = cnf.glow(1, levels=1, steps=1, width=4)
+    flow.save(path)
+    before = path.read_bytes()
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode  # as readable as any file
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        randomise(flow).save(path)
+    assert path.read_bytes() == before
 
 
 def test_weights_that_two_layers_share_are_saved(tmp_path):

@@ -248,7 +248,7 @@ def test_unknown_page_and_unknown_file_are_named(repository):
 
 
 @pytest.mark.parametrize("kind", ["image/png", "image/svg+xml"])
-def test_figure_keeps_its_bytes_until_a_pixel_changes(repository, kind):
+def test_figure_keeps_its_bytes_until_a_pixel_changes(kind):
     pixels = np.zeros((4, 4, 3), np.uint8)
 
     def notebook(data):

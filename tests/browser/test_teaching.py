@@ -67,7 +67,7 @@ def test_slides_move_by_keyboard_and_keep_their_address(opened):
     assert says.inner_text() == f"2 of {last}"
 
 
-def test_on_paper_a_slide_is_a_page(opened, tmp_path):
+def test_on_paper_a_slide_is_a_page(opened):
     tab = opened(f"slides/{slides.lessons()[0]}.html")
     tab.wait_for_selector(".deck")
     data = tab.pdf(prefer_css_page_size=True)

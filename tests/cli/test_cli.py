@@ -165,7 +165,7 @@ def test_weights_of_no_run_are_one_line(capsys):
         training.train(load_config("sr"), "run", start=Path("own"))
 
 
-def test_a_branch_without_a_folder_is_named_by_the_seed_of_its_checkpoint(run, monkeypatch):
+def test_a_branch_without_a_folder_is_named_by_the_seed_of_its_checkpoint():
     training.train(load_config("sr"), "trunk", seed=3, max_minutes=1e-9)
     assert cli.main("train sr --start trunk/last.pt --max-minutes 1e-9".split()) == 0
     assert run_folder.read_record(Path("runs/sr-flow-smoke-s3"))["seed"] == 3

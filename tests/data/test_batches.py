@@ -194,7 +194,7 @@ def test_which_mixed_input_is_rounded_is_a_matter_of_the_picture_alone(patches):
     assert torch.equal(together, alone)
 
 
-def test_a_whole_photograph_may_be_odd(patches):
+def test_a_whole_photograph_may_be_odd():
     y = torch.full((3, 200, 200), 200, dtype=torch.uint8)
     y[0, 0, 0] = 199  # of a sum beyond the whole numbers of float32
     x = make_batch([Example("large", y)], [0], replace(SR, round_x="mixed"))[1]

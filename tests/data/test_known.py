@@ -242,7 +242,7 @@ def test_covariance_given_x_is_that_of_the_joint_gaussian(fine, pairs):
 
 
 @pytest.mark.equation("eq-known-data")
-def test_x_is_the_halved_picture_with_the_noise_that_is_stated(fine, pairs):
+def test_x_is_the_halved_picture_with_the_noise_that_is_stated(pairs):
     y, x = pairs
     noise = (x.double() - imresize_half(y.double() + 0.5)).flatten()
     # halving averages away most of the deviation 0.29 of rounding

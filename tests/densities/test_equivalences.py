@@ -39,13 +39,6 @@ class Converted(nn.Module):
         return torch.cat([raw_of(log_s), -mu * log_s.exp()], dim=1)
 
 
-class Zeros(nn.Module):
-    """The network of a split against N(0, I)."""
-
-    def forward(self, y_a: Tensor, h: Tensor | None) -> Tensor:
-        return torch.zeros_like(torch.cat([y_a, y_a], dim=1))
-
-
 def inputs(channels: int) -> tuple[Tensor, Tensor]:
     return torch.randn(3, channels, 4, 5).double(), torch.randn(3, 2, 4, 5).double()
 
@@ -68,7 +61,7 @@ def test_a_conditional_split_is_a_coupling_before_a_standard_split(scale):
     layer = AffineCoupling(4, Converted(split.net, scale), max_log_scale=MAX_LOG_SIGMA)
     y, h = inputs(4)
     z, log_det = layer(y, h)
-    kept, log_p = Split(4, Zeros())(z, h)
+    kept, log_p = Split(4)(z, h)
     torch.testing.assert_close(log_det + log_p, split(y, h)[1], **EQUAL)
     assert torch.equal(kept, split(y, h)[0])
 

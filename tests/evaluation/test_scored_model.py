@@ -224,17 +224,6 @@ def test_what_does_not_fit_the_model_is_refused(scored):
         scored("sr-flow", PATCHES, threshold=0.5)
 
 
-def test_nan_in_the_input_is_named(loaded):
-    model, _ = loaded("sr-flow")
-    y, x = torch.zeros(1, 3, 8, 8), torch.full((1, 3, 4, 4), math.nan)
-    for call in (lambda: model.log_prob(y, x), lambda: model.sample(x)):
-        with pytest.raises(DataError, match="x holds nan: pictures must be finite"):
-            call()
-    y[0, 0, 0, 0] = math.nan
-    with pytest.raises(DataError, match="y holds nan"):
-        model.log_prob(y, torch.zeros(1, 3, 4, 4))
-
-
 def test_picture_with_non_finite_likelihood_is_named(scored):
     m = scored("sr-flow", PATCHES, limit=2)
     with torch.no_grad():

@@ -57,11 +57,9 @@ def reach(model, side):
 
 @pytest.mark.equation("eq-features-reach", "eq-norms-reach")
 @pytest.mark.parametrize("case", MODELS, ids=lambda c: f"{'-'.join(c[:3])} {' '.join(c[3])}")
-def test_the_margin_is_how_far_a_pixel_sees(case, monkeypatch):
+def test_the_margin_is_how_far_a_pixel_sees(case):
     *names, overrides = case
     model = build.build(load_config(*names, overrides)).eval()
-    if names[1] == "baseline" and names[0] == "sr":
-        monkeypatch.setattr(tiling, "FADE", 0)
     counted, step = margin(model), grid(model)
     measured = reach(model, 2 * counted + 8 * step)
     # counted a little high: rounded up to the grid, and positions of the coarsest map twice

@@ -163,7 +163,7 @@ def test_pixels_outside_the_field_of_view_never_count(scored):
     assert value(m.reference_of("second observer"), "f_half").value == 0.0
 
 
-def test_validation_split_chooses_the_threshold(m, monkeypatch):
+def test_validation_split_chooses_the_threshold(m):
     ours = m("baseline", full=False)
     assert value(ours, "f_valid") is None
     valid = m("baseline", eyes(split="valid", count=2))

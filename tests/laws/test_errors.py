@@ -34,6 +34,7 @@ from tests.laws.cases import (
     ALL_MODELS,
     ALL_PRIORS,
     call,
+    causal,
     net,
     noise_of,
 )
@@ -70,6 +71,7 @@ def test_features_of_another_resolution_are_named_with_both_sizes(case):
         (Residual(2.0), lambda layer, y: layer.inverse(y)),
         (GaussianPrior(3, net(0, 4, 6)), lambda layer, y: layer.sample(None, None)),
         (GaussianPrior(3), lambda layer, y: layer.sample(None, None)),
+        (causal(3, 4), lambda layer, y: layer.sample(None, None)),
     ],
 )
 def test_missing_features_are_asked_for(layer, call):

@@ -2,12 +2,20 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cnf.baselines import DiscretisedLogistic
 from cnf.build import count_parameters
-from cnf.features import ResidualFeatures, RRDBFeatures, UNetFeatures, VGGFeatures, upsampled
+from cnf.features import (
+    RawFeatures,
+    ResidualFeatures,
+    RRDBFeatures,
+    UNetFeatures,
+    VGGFeatures,
+    upsampled,
+)
 from cnf.resample import consistent_double, imresize_half
-from tests.laws.cases import ALL_MODELS
+from tests.laws.cases import ALL_MODELS, randomise
 
 
 @pytest.mark.equation("eq-features-list")
@@ -55,14 +63,46 @@ def test_a_network_reads_grey_levels_on_the_scale_of_its_trained_weights(network
     torch.testing.assert_close(seen[0], read(x))
 
 
+def test_channels_at_the_resolution_of_y_are_shuffled_from_those_of_x():
+    network, x = randomise(ResidualFeatures(1, 4, 1, full=2)), 255 * torch.rand(2, 3, 4, 6)
+    h = network(x)
+    torch.testing.assert_close(h[0][:, 3:], F.pixel_shuffle(network.full(h[1]), 2).relu())
+
+
+def test_raw_features_are_means_over_blocks():
+    x = torch.rand(2, 3, 8, 12)
+    for n, h in enumerate(RawFeatures(3, 2)(x)):
+        torch.testing.assert_close(
+            h, x.unflatten(3, (-1, 2**n)).unflatten(2, (-1, 2**n)).mean((3, 5))
+        )
+
+
+def test_residual_in_residual_dense_blocks_are_those_of_the_released_code():
+    """Every residual times 0.2, LeakyReLU of slope 0.2, a long skip, nearest x2."""
+    network, x = randomise(RRDBFeatures(1, 4, 1, 2)).double(), 255 * torch.rand(2, 3, 4, 6).double()
+    t = head = network.head(x / 256)
+    for block in network.body[0].blocks:
+        seen = t
+        for conv in block.convs[:4]:
+            seen = torch.cat([seen, F.leaky_relu(conv(seen), 0.2)], 1)
+        t = t + 0.2 * block.convs[4](seen)
+    t = head + network.trunk(head + 0.2 * t)
+    first = F.leaky_relu(network.up(t.repeat_interleave(2, 2).repeat_interleave(2, 3)), 0.2)
+    for h, expected in zip(network(x), (first, network.down[0](first)), strict=True):
+        torch.testing.assert_close(h, expected)
+
+
 def test_the_upsampled_input_is_at_the_centre_of_the_cell_of_its_grey_level():
     x = torch.randint(256, (2, 3, 6, 8)).double()
     torch.testing.assert_close(imresize_half(256 * upsampled(x)), x + 0.5)
 
 
-def test_an_untrained_logistic_is_centred_on_the_grey_level_of_the_upsampled_input():
+@pytest.mark.parametrize(
+    "network", [ResidualFeatures(0, 4, 1, full=2), RRDBFeatures(0, 4, 1, 2, carry=True)]
+)
+def test_an_untrained_logistic_is_centred_on_the_grey_level_of_the_upsampled_input(network):
     x = torch.randint(256, (2, 3, 6, 8)).double()
-    model = DiscretisedLogistic(ResidualFeatures(0, 4, 1)).double()
+    model = DiscretisedLogistic(network).double()
     mu, log_s = model.logistic(x)
     torch.testing.assert_close(256 * mu, consistent_double(x))
     assert (log_s == -4).all()

@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnf.build import build
-from cnf.config import load_config
+from cnf.build import glow
 from cnf.layers import (
     ActNorm,
     CheckerboardCoupling,
@@ -161,8 +160,8 @@ def test_a_checkerboard_coupling_changes_the_odd_positions_and_the_even_when_fli
 
 def test_two_checkerboard_couplings_let_every_position_see_its_neighbours():
     """One alone leaves half of y as it was; the flow alternates."""
-    config = load_config("vessels", "flow", "smoke", ["model.levels=0", "model.steps=4"])
-    couplings = [c for c in build(config).layers if isinstance(c, CheckerboardCoupling)]
+    layers = glow(1, 2, levels=0, steps=4).layers
+    couplings = [c for c in layers if isinstance(c, CheckerboardCoupling)]
     assert [c.flip for c in couplings] == [False, True, False, True]
 
 
@@ -253,6 +252,13 @@ def test_an_untrained_coupling_network_gives_zeros():
     for width in (0, 8):
         out = CouplingNet(2, 3, 4, width)(torch.randn(2, 2, 3, 5), torch.randn(2, 3, 3, 5))
         assert out.shape == (2, 4, 3, 5) and not out.any()
+
+
+def test_many_samples_of_one_h_are_those_of_repeated_h():
+    for width in (0, 8):
+        network = randomise(net(2, 3, 4, width))
+        y_a, h = torch.randn(6, 2, 3, 5), torch.randn(2, 3, 3, 5)
+        torch.testing.assert_close(network(y_a, h), network(y_a, h.repeat(3, 1, 1, 1)))
 
 
 def test_an_output_gain_is_exp_of_three_logs():

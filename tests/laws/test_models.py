@@ -112,7 +112,7 @@ def test_the_terms_of_the_layers_sum_to_log_prob(case):
     model, y, x = case.make()
     layers, terms = zip(*model.terms(y, x, noise_of(y)), strict=True)
     assert list(layers) == list(model.layers)
-    model.fast = False  # test_chain.py holds the fast path to the layers
+    model.fast = False  # test_fused.py holds the fast path to the layers
     torch.testing.assert_close(sum(terms), model.log_prob(y, x, noise_of(y)), **EXACT)
 
 
@@ -199,6 +199,7 @@ def test_the_loss_is_nats_per_dimension(case):
     model, y, x = case.make()
     loss, logs = model.loss(y, x, noise_of(y))
     nats = -model.log_prob(y, x, noise_of(y)).mean() / y[0].numel()
+    assert loss.requires_grad and not any(t.requires_grad for t in logs.values())
     if isinstance(model, ClassWeighted):  # trained by something else, and logs the likelihood
         torch.testing.assert_close(logs["nats"], nats.detach())
         assert not torch.isclose(loss, nats)

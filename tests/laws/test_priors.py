@@ -1,6 +1,7 @@
 """Laws of priors: log_p is torch's, restore undoes forward, samples have the stated moments."""
 
 import itertools
+from unittest import mock
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from cnf import noise
-from cnf.layers import GaussianPrior
+from cnf.layers import AutoregressivePrior, GaussianPrior
+from cnf.nets import CausalNet
 from cnf.noise import keyed
 from tests.laws.cases import (
     ALL_PRIORS,
@@ -138,3 +140,21 @@ def test_fronts_draw_what_one_number_after_the_other_gives(case, temperature):
     torch.testing.assert_close(layer.latent(drawn), z, rtol=1e-9, atol=1e-9)
     if layer.keeps:
         torch.testing.assert_close(layer(drawn, h)[0], kept, **EXACT)
+
+
+def test_an_untrained_mixture_has_its_components_apart():
+    layer = AutoregressivePrior(CausalNet(2, 4, 6, 1, 9))
+    log_w, mu, log_sigma = layer.params(layer.net(torch.zeros(1, 2, 1, 1), torch.randn(1, 4, 1, 1)))
+    assert mu[0, ..., 0, 0].tolist() == [[-1, 0, 1]] * 2
+    assert not log_sigma.any() and len(log_w.unique()) == 1
+
+
+def test_a_draw_next_to_one_takes_the_last_component():
+    """Weights that are rounded to float32 may sum to less."""
+    layer = AutoregressivePrior(CausalNet(32, 4, 6, 0, 3 * 8))
+    with torch.no_grad():
+        layer.net.last.bias.view(32, 3, 8)[:, 0] = torch.randn(32, 8)
+    almost = torch.full((1, 32, 1, 1), 1 - 2**-24)
+    with mock.patch.object(noise, "_draw", lambda *a: almost):
+        drawn = layer.sample(None, torch.randn(1, 4, 1, 1))
+    torch.testing.assert_close(drawn, 1 + almost)  # mu = 1, sigma = 1

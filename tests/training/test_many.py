@@ -474,7 +474,7 @@ def test_batch_norm_on_cpus_is_announced(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["evaluate run", "sample run", "train sr --dry-run"])
-def test_what_runs_in_one_process_refuses_several(monkeypatch, capsys, tmp_path, command):
+def test_what_runs_in_one_process_refuses_several(monkeypatch, capsys, command):
     monkeypatch.setattr(distributed, "leave", lambda error: None)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.main(command.split()) == 2
