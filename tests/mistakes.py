@@ -294,7 +294,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("flow.ConditionalModel.importance_log_prob", "the mean of the logarithms",
          lambda right, self, y, x, m, g=None: sum(right(self, y, x, 1, g) for _ in range(m)) / m),
     ],
-    "densities/test_bounds.py::test_importance_samples_of_keyed_noise_differ": [
+    f"{MODELS}::test_importance_sampling_averages_the_weights_of_its_draws": [
         ("flow.ConditionalModel.importance_log_prob", "keyed generators repeat one draw",
          lambda right, self, y, x, m, g=None: right(self, y, x, m if g is None else 1, g)),
     ],

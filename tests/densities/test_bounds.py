@@ -7,7 +7,6 @@ from torch import Tensor
 
 from cnf.flow import ConditionalFlow
 from cnf.layers import BinaryDequantization
-from cnf.noise import keyed
 from tests.densities.toys import X, density, discrete, plane, repeat
 from tests.laws.cases import affine
 
@@ -104,14 +103,3 @@ def test_samples_follow_the_probabilities(exact, i):
     drawn = model.sample(repeat(X[i : i + 1], n), 1, generator=torch.Generator().manual_seed(0))[0]
     counts = torch.bincount((2 * drawn[:, 0] + drawn[:, 1]).flatten().long(), minlength=4)
     assert scipy.stats.chisquare(counts, n * exact[i] / exact[i].sum()).pvalue > 0.01
-
-
-def test_importance_samples_of_keyed_noise_differ():
-    """The bound of three samples is that of the three draws which the generators make in turn."""
-    model, y = model_of("logistic", 2), labels(2)
-    x = repeat(X[:1], len(y))
-    generator = keyed(0, range(len(y)))
-    log_w = torch.stack([model.log_prob(y, x, generator) for _ in range(3)])
-    assert (log_w[0] != log_w[1]).all()
-    bound = model.importance_log_prob(y, x, 3, keyed(0, range(len(y))))
-    torch.testing.assert_close(bound, log_w.exp().mean(0).log())

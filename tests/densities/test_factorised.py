@@ -333,7 +333,9 @@ def test_class_weighted_cross_entropy_is_least_at_other_odds_than_those_of_the_l
 @pytest.mark.equation("eq-fact-excess")
 def test_class_weighted_cross_entropy_is_not_the_likelihood_of_anything():
     """exp(-loss) of a vessel and of no vessel do not sum to 1; the weighted likelihood's do."""
-    p, beta = 0.3, 0.87
-    one, zero = p**beta, (1 - p) ** (1 - beta)
-    assert one + zero > 1.2
-    assert one / (one + zero) + zero / (one + zero) == pytest.approx(1)
+    beta, totals, x = 0.87, [], torch.zeros(1, 1, 1, 1).double()
+    for kind in (ClassWeighted, WeightedBernoulli):
+        model = kind(RawFeatures(1), beta).double()
+        model.head.bias.data.fill_(math.log(0.3 / 0.7))
+        totals.append(sum((-model.loss(x + y, x)[0]).exp().item() for y in (0, 1)))
+    assert totals == pytest.approx([0.3**beta + 0.7 ** (1 - beta), 1]) and totals[0] > 1.2

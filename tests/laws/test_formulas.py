@@ -51,10 +51,14 @@ def test_conv1x1_multiplies_every_position_by_its_weight():
         torch.testing.assert_close(log_det, expected.expand(2))
 
 
-def test_conv1x1_starts_as_a_rotation():
+def test_conv1x1_starts_as_a_rotation_the_same_in_either_form():
+    weights = []
     for lu in (False, True):
+        torch.manual_seed(0)
         w = Conv1x1(6, lu).weight()
         torch.testing.assert_close(w @ w.T, torch.eye(6), rtol=0, atol=1e-5)  # float32
+        weights.append(w)
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
 
 
 @pytest.mark.equation("eq-norms-squeeze")

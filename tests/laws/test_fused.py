@@ -246,6 +246,13 @@ def test_activation_norms_start_one_after_the_other():
                 torch.testing.assert_close(std, torch.ones_like(std))
 
 
+def test_matrices_of_float32_are_inverted_in_float64():
+    layer, identity = Conv1x1(24), torch.eye(24).view(24, 24, 1, 1)
+    exact = torch.linalg.inv(layer.matrix.double()).float()
+    assert torch.equal(layer.inverse(identity)[0][..., 0, 0].T, exact)
+    assert torch.equal(fused.unfolded(layer.matrix[None], torch.zeros(1, 24))[0][0], exact)
+
+
 @every_stepped
 def test_the_reconstruction_error_is_rounding(case):
     model, y, x = case.make()

@@ -7,7 +7,6 @@ import scipy.stats
 import torch
 
 from cnf import noise
-from cnf.errors import CnfError
 
 KINDS = {"normal": "norm", "uniform": "uniform", "logistic": "logistic"}
 LIKE = torch.zeros((), dtype=torch.float64)
@@ -94,10 +93,6 @@ def test_samples_of_a_batch_have_their_own_noise(kind):
     for generator in (None, torch.Generator().manual_seed(0), noise.keyed(0, range(3))):
         e = draw(kind, (3, 4), generator)
         assert len(e.unique()) == 12
-
-
-def test_expected_errors_are_value_errors():
-    assert issubclass(CnfError, ValueError)
 
 
 def window(seed, top=8, left=4, tile=(16, 12), size=(32, 24)):
