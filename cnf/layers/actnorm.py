@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, constant
+from cnf.layers.base import Bijection, check_channels, constant
 
 
 class ActNorm(Bijection):
@@ -18,7 +18,7 @@ class ActNorm(Bijection):
     that was saved and loaded is not started again; `is_initialised` is what it says.
 
     Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
-    Raises: ValueError if y has another number of channels: one would broadcast.
+    Raises: ValueError if y has another number of channels.
     """
 
     initialised: Tensor
@@ -31,13 +31,13 @@ class ActNorm(Bijection):
         self._read: tuple[Tensor, int, bool] | None = None
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if y.shape[1] != len(self.bias):
-            raise ValueError(f"y has {y.shape[1]} channels, but this norm is of {len(self.bias)}")
+        check_channels(y, len(self.bias), "norm")
         if self.training and not self.is_initialised:
             self.initialise(y)
         return (y + self.bias) * self.log_scale.exp(), self.log_det(y)
 
     def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_channels(z, len(self.bias), "norm")
         return z * (-self.log_scale).exp() - self.bias, -self.log_det(z)
 
     def log_det(self, y: Tensor) -> Tensor:

@@ -1,6 +1,13 @@
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, check_features, halves, log_scale, sum_except_batch
+from cnf.layers.base import (
+    Bijection,
+    check_channels,
+    check_features,
+    halves,
+    log_scale,
+    sum_except_batch,
+)
 
 
 class ConditionalAffine(Bijection):
@@ -19,7 +26,8 @@ class ConditionalAffine(Bijection):
         max_log_scale: log s lies in (-m, m).
 
     Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z (B, C, H, W), log_det (B,) in nats.
-    Raises: ValueError if h is missing or not at the resolution of y.
+    Raises: ValueError if y has another number of channels, or if h is missing or not at its
+        resolution.
     """
 
     def __init__(self, channels: int, net: nn.Module, max_log_scale: float = 5.0):
@@ -38,6 +46,7 @@ class ConditionalAffine(Bijection):
         """(log s, t), each (B, C, H, W)."""
         if h is None:
             raise ValueError("ConditionalAffine needs features h: s and t come from them")
+        check_channels(y, self.channels, "map")
         check_features(y, h)
         raw, t = halves(self.net(None, h), self.channels)
         return log_scale(raw, "bounded", self.max_log_scale), t

@@ -143,6 +143,12 @@ def may_look(module: nn.Module, t: Tensor) -> bool:
     return (not module.training or t.device.type == "cpu") and not torch.compiler.is_exporting()
 
 
+def check_channels(y: Tensor, channels: int, what: str) -> None:
+    """Raise ValueError if y has another number of channels: one would broadcast."""
+    if y.shape[1] != channels:
+        raise ValueError(f"y has {y.shape[1]} channels, but this {what} is of {channels}")
+
+
 def check_features(y: Tensor, h: Tensor | None) -> None:
     """Raise ValueError if h is not at the resolution of y."""
     if h is not None and h.shape[-2:] != y.shape[-2:]:

@@ -1,7 +1,15 @@
 import torch
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, Scale, check_features, halves, log_scale, sum_except_batch
+from cnf.layers.base import (
+    Bijection,
+    Scale,
+    check_channels,
+    check_features,
+    halves,
+    log_scale,
+    sum_except_batch,
+)
 
 
 class AffineCoupling(Bijection):
@@ -27,7 +35,8 @@ class AffineCoupling(Bijection):
         max_log_scale: m.
 
     Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z (B, C, H, W), log_det (B,) in nats.
-    Raises: ValueError if C < 2 or if h is not at the resolution of y; both sizes are named.
+    Raises: ValueError if C < 2, if y has another number of channels, or if h is not at its
+        resolution; both sizes are named.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class AffineCoupling(Bijection):
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """y to (y_a, y_b): the half that conditions, the half that changes."""
+        check_channels(y, self.num_a + self.num_b, "coupling")
         if self.flip:
             return y[:, self.num_b :], y[:, : self.num_b]
         return y[:, : self.num_a], y[:, self.num_a :]

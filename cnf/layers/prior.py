@@ -4,7 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.layers.base import Prior, check_features, gaussian_log_prob, halves, log_scale
+from cnf.layers.base import (
+    Prior,
+    check_channels,
+    check_features,
+    gaussian_log_prob,
+    halves,
+    log_scale,
+)
 from cnf.noise import Generator
 
 MAX_LOG_SIGMA = 6.0  # bounds sigma to (e^-6, e^6): wide enough to never bind, finite in float32
@@ -40,8 +47,7 @@ class GaussianPrior(Prior):
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[None, Tensor]:
         check_features(y, h)
-        if y.shape[1] != self.channels:
-            raise ValueError(f"y has {y.shape[1]} channels, but this prior is of {self.channels}")
+        check_channels(y, self.channels, "prior")
         mu, log_sigma = self.params(h, like=y)
         return None, gaussian_log_prob(y, mu, log_sigma)
 

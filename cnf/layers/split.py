@@ -4,7 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.layers.base import Prior, check_features, gaussian_log_prob, halves, log_scale
+from cnf.layers.base import (
+    Prior,
+    check_channels,
+    check_features,
+    gaussian_log_prob,
+    halves,
+    log_scale,
+)
 from cnf.layers.prior import MAX_LOG_SIGMA
 from cnf.noise import Generator
 
@@ -28,7 +35,8 @@ class Split(Prior):
         num_kept: C_0, how many channels go on; by default half, with odd C the larger half.
 
     Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z0 (B, C_0, H, W), log_p (B,) in nats.
-    Raises: ValueError unless 1 <= C_0 < C, or if h is not at the resolution of y.
+    Raises: ValueError unless 1 <= C_0 < C, if y has another number of channels, or if h is not at
+        its resolution.
     """
 
     keeps = True
@@ -50,6 +58,7 @@ class Split(Prior):
         self.net, self.scale = net, scale
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_channels(y, self.num_kept + self.num_left, "split")
         kept = y[:, : self.num_kept]
         mu, log_sigma = self.params(kept, h)
         return kept, gaussian_log_prob(self.latent(y), mu, log_sigma)

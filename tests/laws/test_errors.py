@@ -255,14 +255,22 @@ def test_a_network_of_too_few_channels_does_not_broadcast(layer, needed):
         layer(torch.zeros(2, 4, 2, 2), torch.zeros(2, 1, 2, 2))
 
 
-def test_a_norm_refuses_other_channels():
-    with pytest.raises(ValueError, match="y has 1 channels, but this norm is of 4"):
-        ActNorm(4)(torch.zeros(2, 1, 2, 2))
-
-
-def test_the_last_prior_refuses_other_channels():
-    with pytest.raises(ValueError, match="y has 3 channels, but this prior is of 4"):
-        END(torch.zeros(2, 3, 2, 2))
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (ActNorm(4), "norm is of 4"),
+        (AffineCoupling(2, net(1, 0, 2)), "coupling is of 2"),
+        (ConditionalAffine(1, net(0, 1, 2)), "map is of 1"),
+        (Split(2, net(1, 0, 2)), "split is of 2"),
+        (END, "prior is of 4"),
+        (causal(5, 1, 2), "prior is of 2 that go on and 3 that leave"),
+    ],
+)
+def test_other_channels_are_refused_and_do_not_broadcast(layer, said):
+    y, h = torch.zeros(2, 3, 2, 2), torch.zeros(2, 1, 2, 2)
+    for way in (layer, getattr(layer, "inverse", layer)):
+        with pytest.raises(ValueError, match=f"y has 3 channels, but this {said}"):
+            way(y, h)
 
 
 @every_model
