@@ -16,6 +16,7 @@ from cnf.build import build
 from cnf.config import PRESETS, load_config
 from cnf.flow import ConditionalModel
 from cnf.layers import ActNorm
+from cnf.layers.base import may_look
 from cnf.nets import Network
 
 # operations that make the host wait until the device has computed a value, or the number of values
@@ -102,6 +103,12 @@ def test_a_wait_and_a_mix_are_seen():
             t.add_(torch.empty(2).to("meta"))
 
 
+def test_checks_look_at_values_but_in_a_training_step_on_a_device():
+    norm, there, here = ActNorm(2), torch.empty(2, device="meta"), torch.empty(2)
+    assert [may_look(norm.train(), t) for t in (there, here)] == [False, True]
+    assert may_look(norm.eval(), there)
+
+
 def test_only_a_changed_flag_is_read_again():
     """`initialised` is a buffer; training reads it only if it was written or moved."""
     norm = ActNorm(2).train()
@@ -114,4 +121,7 @@ def test_only_a_changed_flag_is_read_again():
     assert not norm.is_initialised
     norm.load_state_dict({**norm.state_dict(), "initialised": torch.tensor(True)})
     assert norm.is_initialised
-    assert not ActNorm(2).is_initialised
+    fresh = ActNorm(2)
+    assert not fresh.is_initialised
+    fresh.initialised = torch.tensor(True)  # another buffer, as after a move
+    assert fresh.is_initialised
