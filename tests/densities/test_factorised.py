@@ -92,6 +92,15 @@ def one_pixel(seed: int = 0) -> tuple[DiscretisedLogistic, Tensor]:
     ), x
 
 
+def test_the_network_moves_the_upsampled_input_and_gives_a_bounded_scale():
+    model, x = one_pixel()
+    model.head.bias.copy_(torch.arange(6) - 1)
+    shift, raw = model.head(x).chunk(2, dim=1)
+    mu, log_s = model.logistic(x)
+    torch.testing.assert_close(mu, x - 1 / 512 + shift)
+    torch.testing.assert_close(log_s, 6 * torch.tanh(raw / 6) - 4)
+
+
 def probabilities(model: DiscretisedLogistic, x: Tensor) -> Tensor:
     """(3, 256): the marginal of each sub-pixel, from log_prob with the others held."""
     mu, log_s = model.logistic(x)

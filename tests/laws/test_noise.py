@@ -95,6 +95,12 @@ def test_samples_of_a_batch_have_their_own_noise(kind):
         assert len(e.unique()) == 12
 
 
+def test_the_parts_of_a_batch_see_the_noise_of_the_whole():
+    whole, again = (torch.Generator().manual_seed(0) for _ in range(2))
+    part = draw("normal", (2, 3), noise.Rows(again, total=5, start=2))
+    assert torch.equal(part, draw("normal", (5, 3), whole)[2:4])
+
+
 def window(seed, top=8, left=4, tile=(16, 12), size=(32, 24)):
     return noise.Window(noise.keyed(seed, [3]), size, tile, top, left)
 
