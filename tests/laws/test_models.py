@@ -397,13 +397,6 @@ def test_an_exact_model_needs_no_noise(case):
     torch.testing.assert_close(model.log_prob(y, x, noise_of(y)), log_prob, **EXACT)
 
 
-def test_an_untrained_bernoulli_costs_one_bit_a_pixel():
-    (case,) = (c for c in ALL_FACTORISED if c.name == "bernoulli")
-    _, y, x = case.make(torch.float32)
-    bits = case.build().eval().bits_per_dim(y, x)
-    torch.testing.assert_close(bits, torch.ones(3), rtol=0, atol=1e-6)  # float32
-
-
 def test_a_flow_without_weights_scores_and_samples():
     flow = ConditionalFlow([GaussianPrior(3)], RawFeatures(3))
     x, y = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
