@@ -15,7 +15,6 @@ from cnf.layers import (
     CheckerboardCoupling,
     ConditionalAffine,
     Conv1x1,
-    GaussianPrior,
     Residual,
     Squeeze,
     Squeezed,
@@ -226,12 +225,6 @@ def test_a_split_lets_the_last_channels_go():
         y = normal(2, channels, 3, 3)
         assert torch.equal(layer(y)[0], y[:, :kept])
         assert torch.equal(layer.latent(y), y[:, kept:])
-
-
-def test_the_last_prior_keeps_nothing():
-    y = normal(2, 3, 3, 3)
-    kept, _ = GaussianPrior(3)(y)
-    assert kept is None and torch.equal(GaussianPrior(3).latent(y), y)
 
 
 def test_a_log_scale_is_the_log_of_the_scale_it_names():

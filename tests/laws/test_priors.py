@@ -70,15 +70,6 @@ def test_samples_have_the_stated_mean_and_deviation(case, temperature):
 
 
 @every_gaussian
-def test_temperature_zero_draws_the_mean_whatever_the_generator(case):
-    layer, y, h = case.make()
-    kept, h = layer(y, h)[0], features(layer, y, h)
-    first, second = (layer.sample(kept, h, 0.0, keyed(seed, range(3))) for seed in (0, 1))
-    torch.testing.assert_close(first, second, **EXACT)
-    torch.testing.assert_close(first, layer.restore(kept, stated(layer, y, h)[0]))
-
-
-@every_gaussian
 def test_noise_differs_between_samples_entries_and_seeds(case):
     layer, y, h = case.make(batch=1)
     y, h = y.expand(3, *y.shape[1:]), None if h is None else h.expand(3, *h.shape[1:])
