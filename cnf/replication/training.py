@@ -427,10 +427,10 @@ class Run:
             "images_per_second": round(self.step * options.batch_size / max(self.seconds, 1e-9), 1),
         }
 
-    def _groups(self) -> list[list[int]]:
+    def _groups(self, count: int | None = None) -> list[list[int]]:
         """The first validation pictures in batches; pictures of different sizes stand alone."""
         options = self.config.training
-        count = min(options.validate_images, len(self.valid))
+        count = min(count or options.validate_images, len(self.valid))
         same = self.config.experiment == "sr" and self.valid.stacked is not None
         size = options.batch_size if same else 1
         return [list(range(start, min(start + size, count))) for start in range(0, count, size)]

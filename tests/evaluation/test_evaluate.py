@@ -483,11 +483,11 @@ def test_values_an_image_give_the_mean_again_and_curves_lie_beside(published, tm
 
 def test_files_of_one_evaluation_share_their_name(published, tmp_path):
     """Another seed, or another x, takes the place of nothing."""
-    for options in ({}, {"seed": 3}, {"round_x": True}, {"limit": 1}):
+    for options in ({}, {"seed": 3}, {"round_x": True}, {"limit": 1, "on": "embedded-sr"}):
         published(**options)
     names = {path.name for path in (tmp_path / "results/sr-flow/evaluations").iterdir()}
     stems = {"patches-test", "patches-test-noise3", "patches-test-x8"}
-    assert names == {s + e for s in stems for e in (".csv", ".json")} | {"patches-test-n1.json"}
+    assert names == {s + e for s in stems for e in (".csv", ".json")} | {"embedded-sr-test-n1.json"}
 
 
 def test_full_writes_what_curves_are_drawn_from(everything):
