@@ -141,6 +141,24 @@ def test_colours_vary_by_jitter():
     assert (spread(2) / spread(1) - 2).abs().max() < 0.3  # a power is not linear
 
 
+def test_one_gamma_and_a_gain_and_an_offset_a_channel():
+    grey = torch.tensor([0, 60, 120]).repeat(3, 3, 1).to(torch.uint8)
+    example = Example("e", torch.zeros((1, 3, 3), dtype=torch.uint8), grey)
+    x = make_batch([example] * 2000, range(2000), replace(VESSELS, crop=3), rngs(2000))[1]
+    levels = x.amin(2).sort(-1)[0], x.amin(3).sort(-1)[0]  # of a picture and of one transposed
+    black, dark, light = torch.maximum(*levels).unbind(-1)
+    seen = (black > 0).all(1)  # offsets that were not clipped
+    black, dark, light = (t[seen].double() for t in (black, dark, light))
+    gamma = ((light - black) / (dark - black)).log2()
+    assert (gamma.amax(1) - gamma.amin(1)).max() < 1e-4
+    assert gamma.log().abs().max() == pytest.approx(0.25, rel=0.05)
+    gain = (light - black) / (255 * (120 / 255) ** gamma)
+    assert gain.mean(1).std() == pytest.approx(0.15 / 3**0.5, rel=0.15)
+    alike = gain / gain.mean(1, keepdim=True)
+    assert alike.var(1).mean().sqrt() == pytest.approx(0.07 / 3**0.5, rel=0.1)
+    assert black.max() == pytest.approx(10, rel=0.05) and (black[:, 0] != black[:, 1]).all()
+
+
 def test_without_augmentation_a_vessel_batch_is_a_crop(eyes):
     options = replace(VESSELS, augment=False, crop=192)
     y, x = make_batch(eyes, [2], options, rngs(1))
@@ -211,3 +229,13 @@ def test_a_share_of_the_training_pictures_becomes_noisy(patches):
     assert torch.equal(y, y.round()) and y.min() >= 0 and y.max() <= 255
     assert torch.equal(x, low_resolution(y, False))
     assert torch.equal(make_batch(patches, indices, options)[0], plain)  # only in training
+
+
+def test_noise_has_0_to_64_grey_levels():
+    example = Example("grey", torch.full((3, 24, 24), 128, dtype=torch.uint8))
+    options = replace(SR, noise=1.0, augment=False)
+    noise = make_batch([example] * 200, range(200), options, rngs(200))[0].flatten(1) - 128
+    level = noise.std(1)
+    assert level.mean() == pytest.approx(32, rel=0.2) and 58 < level.max() < 66
+    loud = noise[level > 10]
+    assert torch.corrcoef(loud)[0, 1:].abs().max() < 0.12  # each has its own: 5 of 1 / sqrt(1728)

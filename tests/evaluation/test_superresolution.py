@@ -160,7 +160,11 @@ def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):
 def test_curves_hold_what_plots_need(m):
     curves = superresolution.curves(m)
     assert len(curves["uncertainty"]["0.8"]["ranks"]) == 4
-    assert sum(curves["uncertainty"]["1"]["ranks"]) == pytest.approx(1, abs=1e-4)  # five digits
+    told = curves["uncertainty"]["1"]
+    assert sum(told["ranks"]) == pytest.approx(1, abs=1e-4)  # five digits
+    sums = sum(one.moments for one in superresolution.drawn(m, 1.0, 3).spread)
+    for name, total in (("deviation", sums[1]), ("error", sums[2])):
+        assert np.dot(told["entries"], np.square(told[name])) == pytest.approx(total, rel=1e-3)
     assert set(curves["spectrum_dB"]) >= {"truth", "bicubic", "mean", "sample 0", "sample 1"}
     for kind in ("truth", "sample 0.8"):
         share, edges = (curves["gradient_share"][k] for k in (kind, "edges"))

@@ -287,6 +287,11 @@ def test_curves_hold_what_plots_need(m):
     assert np.mean(found["f_half"]) == pytest.approx(value(ours, "f_half_image").value, abs=1e-4)
     pairs = zip(found["sample_bits"], found["sample_f"], strict=True)
     assert found["f_likeliest"] == [f[int(np.argmin(b))] for b, f in pairs]
+    bits = value(ours, "bits_per_pixel", divided_by="all pixels", importance=False).value
+    assert np.mean(found["bits_per_pixel"]) == pytest.approx(bits, rel=1e-4)
+    nats = vessels.looks(ours, 16)[1].log_probs
+    pixels = ours.sizes()[1]
+    np.testing.assert_allclose(found["sample_bits"][1], -nats / pixels / np.log(2), rtol=1e-4)
     pieces = np.array(found["drawn"]["components"])
     assert pieces.shape == (3, 16)
     assert pieces[:, 0].tolist() == found["forms"]["sample"]["components"]
