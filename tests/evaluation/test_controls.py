@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import sklearn.mixture
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
@@ -13,7 +14,7 @@ from cnf.build import build, load
 from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
 from cnf.replication import cost, evaluate, report, run_folder, training
-from cnf.replication.controls import Counts, MixturePrior, control, neighbours
+from cnf.replication.controls import Counts, Mixture, MixturePrior, control, neighbours
 
 X = torch.zeros(1, 3, 3, 4)
 
@@ -92,6 +93,27 @@ def prior_of(fitted: GaussianMixture) -> MixturePrior:
     return prior
 
 
+def test_a_mixture_is_fitted_to_the_bands_of_every_position(monkeypatch):
+    rows, root = [], np.tril(np.random.default_rng(0).random((2, 12, 12))) + np.eye(12)
+
+    class Fixed:
+        weights_, means_ = np.array([0.2, 0.8]), np.arange(24.0).reshape(2, 12)
+        covariances_ = root @ root.swapaxes(1, 2)
+        fit = staticmethod(rows.append)
+
+    monkeypatch.setattr(sklearn.mixture, "GaussianMixture", lambda *_, **__: Fixed)
+    model, x = Mixture(2).double(), 255 * torch.rand(2, 1, 3, 4, 6).double()
+    y = torch.randint(256, (2, 1, 3, 8, 12)).double()
+    model.fit(list(zip(y, x, strict=True)), seed=5)
+    z = model.encode(y[:, 0], model.condition(x[:, 0]), noise.keyed(5, [0, 1]))[0][0]
+    expected = z.movedim(1, -1).reshape(-1, 12).numpy()
+    np.testing.assert_allclose(np.sort(rows[0], 0), np.sort(expected, 0), atol=1e-9)
+    prior = model.layers[-1]
+    found = prior.log_w.exp(), prior.mean, prior.root
+    for part, wanted in zip(found, (Fixed.weights_, Fixed.means_, root), strict=True):
+        np.testing.assert_allclose(part, wanted, rtol=1e-6)
+
+
 def test_samples_of_a_mixture_have_its_moments():
     prior = MixturePrior(2, 2).double()
     prior.log_w.copy_(torch.tensor([0.25, 0.75]).log())
@@ -150,7 +172,7 @@ def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(experime
     run.average.load_state_dict(load(out).state_dict())
     each = [run._bits_per_dim([i])[0] for i in indices]
     assert line["valid_bits_per_dim"] == pytest.approx(np.mean(each), rel=1e-5)
-    assert 0 < line["valid_bits_per_dim"] < 8
+    assert all(0 < line[of] < 8 for of in ("bits_per_dim", "valid_bits_per_dim"))
     rows = evaluate.evaluate(out, limit=2, samples=0)
     bits = [row for row in rows if row.metric.startswith("bits_per")]
     says = {"sr": "uniform dequantization", "vessels": "exact"}[experiment]

@@ -7,16 +7,18 @@ import time
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import ExifTags, Image
 from scipy import ndimage
 
 import cnf
-from cnf import build
+from cnf import build, noise
 from cnf.config import load_config
 from cnf.errors import CheckpointError, ConfigError, DataError
 from cnf.replication import sampling, tiling
 from cnf.replication.data import fundus
 from cnf.replication.plotting import to_uint8
+from cnf.replication.scored_model import SAMPLES_DRAW
 from cnf.resample import imresize_double
 
 EIGHT = np.ones((3, 3))  # diagonal neighbours are connected
@@ -167,6 +169,22 @@ def test_a_resized_eye_comes_back_at_its_own_size(make_run, tmp_path, capsys):
         assert found["overlay"].shape == (384, 384, 3)
         sizes.append(found["sample1"])
     assert (sizes[0] != sizes[1]).any()
+
+
+@torch.no_grad()
+def test_the_first_sample_is_that_of_an_evaluation():
+    model, x = cnf.load("vessels"), fundus.generate(1, 64).x[None, :, :61, :58].float()
+    y = model.sample(F.pad(x, (0, 2, 0, 3)), 1, 0.8, noise.keyed(4, [2], SAMPLES_DRAW))[0, 0]
+    found = [next(sampling.draws(model, x, 1, 0.8, 4, index)) for index in (2, 0)]
+    assert torch.equal(found[0], y[:, :61, :58]) and not torch.equal(*found)
+
+
+def test_the_precision_that_is_asked_for_is_taken(make_run, picture, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sampling, "set_precision", lambda model, how: asked.append(how))
+    run = str(make_run("sr-flow"))
+    sampling.sample(run, [picture], num=1, precision="bf16", out=tmp_path / "out")
+    assert asked == ["bf16"]
 
 
 def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():

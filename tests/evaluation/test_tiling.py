@@ -72,6 +72,8 @@ def test_resampling_fades_within_its_margin():
     low, detail = bands(size).T.chunk(2, dim=1)  # (pixels, positions of 2 pixels)
     for kernel in (low, detail, _half_inverse(size // 2)):
         assert kernel[far].abs().max() < 3e-8 < kernel[~far].abs().max()
+    baseline = build.build(load_config("sr", "baseline", "smoke"))  # it reads the upsampled input
+    assert tiling.features_reach(baseline.features) < f < margin(baseline)
 
 
 NORMED = ["model.norm=instance", "model.levels=0"]

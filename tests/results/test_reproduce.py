@@ -108,3 +108,9 @@ def test_the_command_line_tells_it(capsys):
         assert part in told
     assert main(["results", "how", METRICS["psnr"].write(ours.value)]) == 0
     assert ours.id in capsys.readouterr().out
+
+
+def test_an_audit_begins_with_pictures_that_are_here_and_few_samples():
+    many, few = (row(**PICTURE | {"data": "embedded-sr", "samples": n}) for n in (64, 1))
+    other = row(**PICTURE | {"data": "set5", "samples": 1})
+    assert [one for _, (one,) in reproduce._passes([other, many, few])] == [few, many, other]

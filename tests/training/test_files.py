@@ -118,10 +118,11 @@ def test_resume_with_the_same_configuration_seed_and_budget_goes_on(started, con
     assert state(started)["step"] == 10
 
 
-def test_resume_on_other_pictures_is_refused(started, monkeypatch):
+@pytest.mark.parametrize(("split", "now"), [("train", "valid"), ("valid", "train")])
+def test_resume_on_other_pictures_is_refused(started, monkeypatch, split, now):
     load = training.load
-    monkeypatch.setattr(training, "load", lambda name, split: load(name, "valid"))
-    refuse(started, "other train pictures than embedded-sr now holds")
+    monkeypatch.setattr(training, "load", lambda name, _: load(name, now))
+    refuse(started, f"other {split} pictures than embedded-sr now holds")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

@@ -146,6 +146,7 @@ def test_every_step_has_its_own_noise_and_augmentation(configure, monkeypatch):
     run = training.Run.build(configure(), seed=0)
     noise = torch.stack([torch.rand(4, generator=run.generator(step)) for step in range(3)])
     assert len(noise.unique()) == 12
+    assert run.generator(2).initial_seed() != training.noise.keyed(0, [2])[0].initial_seed()
     drawn, real = [], training.make_batch
 
     def make_batch(images, indices, options, rngs):
@@ -153,9 +154,11 @@ def test_every_step_has_its_own_noise_and_augmentation(configure, monkeypatch):
         return real(images, indices, options, rngs)
 
     monkeypatch.setattr(training, "make_batch", make_batch)
-    for step in range(3):
-        run.batch(step)
-    assert len(set(drawn)) == 3 * 4  # every picture of every step
+    for one in (run, training.Run.build(configure(), seed=1)):
+        for step in range(3):
+            one.batch(step)
+    assert len(set(drawn)) == 2 * 3 * 4  # every picture of every step, by seed
+    assert not np.array_equal(training._order(0, 0, 50), training._order(1, 0, 50))
 
 
 @pytest.mark.parametrize(
@@ -342,16 +345,40 @@ def test_the_best_validation_is_remembered_across_a_resume(
 def test_validation_is_the_mean_bits_per_dim_of_the_averaged_model(configure):
     found = []
     for batch_size in (2, 5):
-        run = training.Run.build(configure(batch_size=batch_size), seed=0)
+        run = training.Run.build(configure(batch_size=batch_size), seed=3)
         run.average.load_state_dict(training.Run.build(configure(), 0).average.state_dict())
         run.sums = {"updates": 1, "grad_norm_max": 0.0, "nats": 0.0, "loss": 0.0}
         run.step, run.steps = 1, 1
         found.append(run.validate()["valid_bits_per_dim"])
     y, x, _ = training.whole_batch(run.valid, list(range(5)), run.config, run.model.multiple)
-    generator = training.noise.keyed(0, range(5))
+    generator = training.noise.keyed(3, range(5))
     expected = run.average.bits_per_dim(y, x, generator).mean().item()
     # batches of another size round differently in float32
     assert found == pytest.approx([expected, expected], abs=1e-5)
+
+
+def test_a_line_of_history_is_of_the_updates_since_the_last(configure, monkeypatch):
+    norms = iter([3.0, 1.0, 2.0, 1.5])
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(next(norms)))
+    config = configure(warmup=3, lr=1e-4)
+    run = training.Run.build(config, seed=0)
+    run.steps = 4
+    for epoch, mean, largest in ((1.333, 2.0, 3.0), (2.667, 1.75, 2.0)):  # of batches of 4 of 6
+        nats = []
+        for _ in range(2):
+            rate = optimizers.learning_rate(config.training, run.step, 4)
+            nats.append(run.update())
+            assert {group["lr"] for group in run.optimizer.param_groups} == {rate}
+        line = run.validate()
+        assert line["bits_per_dim"] == pytest.approx(np.mean(nats) / math.log(2))
+        assert (line["epoch"], line["lr"]) == (epoch, rate)
+        assert (line["grad_norm"], line["grad_norm_max"]) == (mean, largest)
+
+
+def test_a_validation_is_timed_by_its_pictures(configure, monkeypatch):
+    run, now = training.Run.build(configure(batch_size=2), seed=0), []  # 2, 2 and 1 picture
+    monkeypatch.setattr(training.Run, "_bits_per_dim", lambda run, group: now.extend(group))
+    assert run.seconds_a_validation(lambda: len(now)) == 5
 
 
 def test_only_the_first_validation_pictures_are_scored(tmp_path, configure, history):
@@ -360,10 +387,11 @@ def test_only_the_first_validation_pictures_are_scored(tmp_path, configure, hist
 
 
 def test_super_resolution_pictures_are_cropped_to_what_the_model_takes(configure):
-    y = torch.zeros(3, 10, 14, dtype=torch.uint8)
-    images = ImageSet("odd", "valid", "sr", [Example("a", y)], "")
+    whole = torch.arange(3 * 10 * 14).reshape(3, 10, 14).to(torch.uint8)
+    images = ImageSet("odd", "valid", "sr", [Example("a", whole)], "")
     y, x, dims = training.whole_batch(images, [0], configure(), multiple=4)
     assert (tuple(y.shape), tuple(x.shape), dims) == ((1, 3, 8, 12), (1, 3, 4, 6), 3 * 8 * 12)
+    assert torch.equal(y[0], whole[:, :8, :12].float())
 
 
 def test_padding_of_vessel_pictures_does_not_count_in_dims(configure):
@@ -428,6 +456,14 @@ def test_a_branch_is_its_trunk_until_it_cools(tmp_path, configure, state, histor
         "checkpoint": "step-4.pt",
     }
     assert record["seed"] == 3
+
+
+def test_a_branch_keeps_its_own_best(tmp_path, configure, monkeypatch):
+    bits = {4: 1.0, 6: 2.0}
+    monkeypatch.setattr(training.Run, "_bits_per_dim", lambda run, i: [bits[run.step]] * len(i))
+    trunk = training.train(configure(steps=4), tmp_path / "trunk")
+    branch = training.train(configure(steps=6), tmp_path / "branch", start=trunk / "last.pt")
+    assert build.load(branch / "weights.safetensors").metadata["step"] == "6"
 
 
 def test_a_branch_at_another_rate_says_what_led_to_it(tmp_path, configure):
