@@ -8,12 +8,14 @@ from cnf.baselines import DiscretisedLogistic
 from cnf.build import count_parameters
 from cnf.features import (
     RawFeatures,
+    ResidualBlock,
     ResidualFeatures,
     RRDBFeatures,
     UNetFeatures,
     VGGFeatures,
     upsampled,
 )
+from cnf.nets import CausalBlock
 from cnf.resample import consistent_double, imresize_half
 from tests.laws.cases import ALL_MODELS, randomise
 
@@ -69,6 +71,30 @@ def test_channels_at_the_resolution_of_y_are_shuffled_from_those_of_x():
     torch.testing.assert_close(h[0][:, 3:], F.pixel_shuffle(network.full(h[1]), 2).relu())
 
 
+def test_features_are_clipped_from_both_sides():
+    network, x = randomise(ResidualFeatures(1, 4, 1)), 255 * torch.rand(2, 3, 4, 6)
+    whole = network(x)[1]
+    network.clip = 0.5 * torch.minimum(whole.max(), -whole.min()).item()
+    assert network.clip > 0 and torch.equal(network(x)[1], whole.clamp(-network.clip, network.clip))
+
+
+@pytest.mark.parametrize("name", ["residual", "causal"])
+def test_the_last_convolution_of_a_block_starts_small(name):
+    """A tenth of what torch draws, uniform up to 1 / sqrt of the weights of an output."""
+    torch.manual_seed(0)
+    last = ResidualBlock(16).second if name == "residual" else CausalBlock(64, 4, 1).out
+    bound = 0.1 / last.weight[0].numel() ** 0.5
+    assert 0.9 * bound < last.weight.abs().max() <= bound
+
+
+def test_vgg_stages_start_as_kaiming_he_wrote():
+    for stage in VGGFeatures(0, 4, 2).stages:
+        for conv in (m for m in stage if isinstance(m, torch.nn.Conv2d)):
+            deviation = (2 / (9 * conv.out_channels)) ** 0.5
+            assert conv.weight.std().item() == pytest.approx(deviation, rel=0.1)
+            assert not conv.bias.any()
+
+
 def test_raw_features_are_means_over_blocks():
     x = torch.rand(2, 3, 8, 12)
     for n, h in enumerate(RawFeatures(3, 2)(x)):
@@ -107,3 +133,4 @@ def test_an_untrained_logistic_is_centred_on_the_grey_level_of_the_upsampled_inp
     torch.testing.assert_close(256 * mu, consistent_double(x))
     assert (log_s == -4).all()
     assert (model.sample(torch.full_like(x, 100), 1, 0.0) == 100).all()
+    assert model.labels(torch.tensor([-0.1, 1.1])).tolist() == [0, 255]
