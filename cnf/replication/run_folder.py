@@ -161,13 +161,19 @@ def write_checkpoint(path: Path, state: dict[str, Any], config: Config) -> None:
     write_atomically(path, buffer.getbuffer())
 
 
+def check_there(path: Path) -> None:
+    """Raise CheckpointError if there is no such checkpoint."""
+    if path.exists():
+        return
+    remedy = f"A run that was killed before its first one starts again with --out {path.parent}"
+    if (path.parent / build.WEIGHTS).exists():
+        remedy = f"Begin another run with the weights: --start {path.parent}, and another --out"
+    raise CheckpointError(f"{path}: no such checkpoint. {remedy}")
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
     """What was written. Raises CheckpointError."""
-    if not path.exists():
-        raise CheckpointError(
-            f"{path}: no such checkpoint. A run that was killed before its first one starts "
-            f"again with --out {path.parent}"
-        )
+    check_there(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return state, from_dict(json.loads(state["config"]))
@@ -221,6 +227,7 @@ def same_run(
             f"resume needs the configuration of the run ({record['steps']} steps): "
             f"{'; '.join(different)}: leave it out, or start another run"
         )
+    check_there(out / "last.pt")
     return stored, record
 
 

@@ -101,6 +101,11 @@ def train(
                         f"{out} already holds a run: go on with --resume {out}, or choose another "
                         "--out"
                     )
+                if (out / build.WEIGHTS).exists():
+                    raise TrainingError(
+                        f"{out} holds trained weights, which would be replaced: choose another "
+                        f"--out; --start {out} begins with them"
+                    )
                 seed = run_folder.first_seed(seed, start)
         run = Run.build(config, seed, device, not resume and start is None)
         if not resume:

@@ -77,6 +77,13 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path, configure):
     with pytest.raises(TrainingError, match="already holds a run: go on with --resume"):
         training.train(configure(), tmp_path)
     assert files(tmp_path) == before
+    (tmp_path / "last.pt").unlink()  # as of a published run
+    weights = before["weights.safetensors"]
+    with pytest.raises(TrainingError, match="holds trained weights, .* --start"):
+        training.train(configure(), tmp_path)
+    with pytest.raises(CheckpointError, match="last.pt: no such checkpoint.*--start"):
+        training.train(None, tmp_path, resume=True)
+    assert files(tmp_path)["weights.safetensors"] == weights
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, configure):
