@@ -52,7 +52,8 @@ def evaluate(
     second observer, the truth), which are written by `publish` alone.
 
     Args:
-        run: a run folder, or one of `results/`; or "bicubic", "second-observer", "truth".
+        run: a run folder, or the name of one of `results/`; or "bicubic", "second-observer",
+            "truth".
         on, split: the image set, as for `data.load`, by default the embedded one; `root` is the
             folder that holds the sets.
         stress: instead of scores, count what is not finite or out of range over many samples, by
@@ -91,6 +92,8 @@ def evaluate(
         store.write(rows, out or (results if publish else Path("runs")))
         return rows
     run = Path(run)
+    if not run.exists() and results.exists():  # a name, as `cnf.load` takes it
+        run = build.find(run, results).parent
     name = name or run.resolve().name
     run_folder.check_name(name)
     if publish:

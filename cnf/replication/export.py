@@ -395,7 +395,7 @@ def export(run: str, out: Path) -> list[str]:
     model, lines = build.load(weights), []
     parts = graphs(model)
     if "sample" not in parts:
-        lines.append("log-prob only: samples of this model are drawn label after label")
+        lines.append("log-prob only: samples of this model are a chain of steps, one a position")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for name, graph in parts.items():

@@ -390,6 +390,14 @@ def test_a_run_is_evaluated_where_one_stands(make_run, tmp_path, monkeypatch):
     assert (tmp_path / "mine" / "evaluations" / "patches-test.json").exists()
 
 
+def test_a_run_of_results_is_evaluated_by_its_name(make_run, tmp_path, monkeypatch):
+    shutil.copytree(make_run("sr-flow"), tmp_path / "results" / "mine")
+    monkeypatch.chdir(tmp_path)
+    (row,) = evaluate.evaluate("mine", "patches", results=tmp_path / "results")
+    assert row.run == "mine" and row.weights == "results/mine/weights.safetensors"
+    assert (tmp_path / "runs" / "mine" / "evaluations" / "patches-test.json").exists()
+
+
 def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
     folder = tmp_path / "results"
     rows = evaluate.evaluate("bicubic", "embedded-sr", full=True, publish=True, results=folder)
