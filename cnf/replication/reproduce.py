@@ -1,6 +1,8 @@
 """From a number to the command that gives it again (`results how`), and numbers computed again from
 the weights and pictures that they name (`results audit`)."""
 
+import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -65,9 +67,33 @@ def training(row: Row, results: Path = RESULTS) -> list[str]:
     if not (command := record.get("command")):
         return []
     if "start" not in record or "checkpoint" in record["start"]:
-        return run_folder.commands(record)
-    begun = run_folder.read_record(results / record["start"]["run"], needed=False)
-    return [*(run_folder.commands(begun) if begun else []), command]
+        commands = run_folder.commands(record)
+    else:
+        begun = run_folder.read_record(results / record["start"]["run"], needed=False)
+        commands = [*(run_folder.commands(begun) if begun else []), command]
+    told = chained(commands)
+    if not row.is_here:  # where `row.command` looks for them
+        told[-1] += f" --out runs/{row.run}"
+    return told
+
+
+def chained(commands: Sequence[str]) -> list[str]:
+    """Commands of which each leaves the run, and the checkpoint, from which the next begins."""
+    told = list(commands)
+    for n, words in enumerate(map(shlex.split, commands[1:])):
+        at = Path(words[words.index("--start") + 1]) if "--start" in words else Path()
+        if at.parts[:1] != ("runs",):
+            continue
+        if step := re.fullmatch(r"step-(\d+)\.pt", at.name):
+            own = shlex.split(commands[n])
+            budget = int(own[own.index("--steps") + 1])
+            keep = re.search(r"training\.keep=\[(.*?)\]", commands[n])
+            shares = keep[1].split(",") if keep else []
+            if int(step[1]) not in [round(float(share) * budget) for share in shares]:
+                told[n] += f" --set 'training.keep=[{int(step[1]) / budget:.7f}]'"
+        folder = at.parent if at.suffix == ".pt" else at
+        told[n] += f" --out {shlex.quote(folder.as_posix())}"
+    return told
 
 
 def text(found: Sequence[Row], results: Path = RESULTS) -> str:

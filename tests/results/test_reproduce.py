@@ -48,6 +48,18 @@ def test_every_committed_training_has_a_command_that_gives_its_configuration():
     assert turned.endswith("--steps 5000 --seed 0 --start runs/sr-ar128-lr4/step-2000.pt")
 
 
+def test_a_command_leaves_what_the_next_one_needs():
+    first, last = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-photos-s0"))
+    assert first.endswith(" --out runs/sr-flow-cpu-s0") and "--out" not in last
+    one = next(r for r in ROWS if r.run == "sr-flow-large-1250-s0")  # its weights are not kept
+    first, last = reproduce.training(one)
+    assert first.endswith(" --set 'training.keep=[0.0277778]' --out runs/sr-ar128-lr4")
+    assert " --start runs/sr-ar128-lr4/step-1000.pt " in last and round(0.0277778 * 36000) == 1000
+    assert last.endswith(f" --out runs/{one.run}") and f" runs/{one.run} " in one.command
+    first, _ = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-ar-cpu-s0"))
+    assert first.count("training.keep=") == 1  # it keeps that step
+
+
 def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_belong():
     for name in {one.data for one in ROWS}:
         found = reproduce.needs(row(data=name))
@@ -90,7 +102,8 @@ def test_a_run_that_began_with_weights_that_are_not_here_names_them(tmp_path):
     (tmp_path / one.run).mkdir()
     record = {"command": command, "start": {"run": "lost"}}
     run_folder.write_record(tmp_path / one.run, record)
-    assert reproduce.training(one, tmp_path) == [command] == run_folder.commands(record)
+    assert [command] == run_folder.commands(record)
+    assert reproduce.training(one, tmp_path) == [f"{command} --out runs/{one.run}"]
 
 
 @pytest.mark.parametrize(
