@@ -51,6 +51,7 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	PYTHONPATH=. $(VENV)/bin/lint-imports
 	$(PY) -m mypy
+	@kept=$$(git ls-files -ci --exclude-standard 2>/dev/null); test -z "$$kept" || { echo "in the repository, but ignored: $$kept"; exit 1; }
 
 unit: $(STAMP)
 	$(PY) -m pytest -n $(JOBS) tests --ignore tests/browser
