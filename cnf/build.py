@@ -271,7 +271,8 @@ def split(config: GlowConfig, c: int, h: int, num_kept: int, width: int) -> Spli
 def autoregressive(config: GlowConfig, c: int, h: int, num_kept: int = 0) -> AutoregressivePrior:
     """An autoregressive (split) prior of c channels."""
     sizes = (h + num_kept, config.ar_width, config.ar_blocks, 3 * config.mixture)
-    return AutoregressivePrior(CausalNet(c - num_kept, *sizes), num_kept)
+    net = CausalNet(c - num_kept, *sizes, clip=config.ar_clip)
+    return AutoregressivePrior(net, num_kept)
 
 
 def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantization:
@@ -325,14 +326,14 @@ def build_autoregressive(config: AutoregressiveConfig, bins: int) -> Autoregress
 # draws it.
 RELEASES = {
     "sr": ("sr-flow-cpu-s0", "sr-flow-photos-s0"),
-    "sr-baseline": ("sr-baseline-cpu-s0", "sr-baseline-photos-s0"),
+    "sr-baseline": ("sr-baseline-muon-photos-s0", "sr-baseline-cpu-s0"),
     "vessels": ("vessels-flow-cpu-s0",),
     "vessels-baseline": ("vessels-baseline-cpu-s0",),
 }
 # of their weights, for those who installed the package without the repository
 SHA256 = {
     "sr-baseline-cpu-s0": "6e579f430e4604232bafa9f0a16125c34faa213ef981827fda2fcf09e5217859",
-    "sr-baseline-photos-s0": "c4dcc1e67844daf3dcd0df738a762161e654a0dbfab79e96c31c711553535453",
+    "sr-baseline-muon-photos-s0": "c62d2e674317f445da47edf35cfad0b355995674cad0c8ef55f2ba8db9c42dd1",  # noqa: E501
     "sr-flow-cpu-s0": "e6f1cf43bc2bb98be655d6a9f68f5a8cc267b5fb1245cbebe308c99742dddcc7",
     "sr-flow-photos-s0": "8ff13e0e40a590ff79bc11c87c86322ac50624201b31719e237d5474e415ea64",
     "vessels-baseline-cpu-s0": "976b2d84c3b3fa50050a8d961de7d2e9533108faf60e0eb92395ae9cdbef4961",

@@ -27,7 +27,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 # fields that came after runs were hashed, at the value that leaves a model as it was
 LATER = {
     **{"norm": "none", "pretrained": False, "optimizer": "adamw", "cool": 0.0, "keep": []},
-    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1},
+    **{"ar_width": 0, "ar_blocks": 3, "mixture": 1, "ar_clip": None},
     **{"activation": "relu", "cells": 1, "jitter": 1.0},
 }
 
@@ -70,8 +70,9 @@ class GlowConfig:
     With `subbands` the low band leaves first, after `low_steps` steps on all bands, under a prior
     of width `low_width`. With `ar_width` splits and the last prior are autoregressive: mixtures of
     `mixture` Gaussians from networks of `ar_blocks` blocks (0: only the channels of a position
-    follow each other). The networks of couplings read y_a clipped to (-`clip`, `clip`): what they
-    answer to inputs far from all data is then bounded. `activation`: of couplings and priors.
+    follow each other). The networks of couplings read y_a clipped to (-`clip`, `clip`), those of
+    autoregressive priors z to (-`ar_clip`, `ar_clip`): what they answer to inputs far from all data
+    is then bounded. `activation`: of couplings and priors.
     Without levels nothing is squeezed: the steps couple the colours of a checkerboard at the
     resolution of y. With norm "instance" hidden maps of couplings and priors are normalised over
     the picture. For ablations: the split priors of a `blind` prior do not see x, and all priors of
@@ -104,6 +105,7 @@ class GlowConfig:
     norm: Literal["none", "instance"] = "none"
     ar_width: Count = 0
     ar_blocks: Count = 3
+    ar_clip: Annotated[float, Field(gt=0)] | None = None
     mixture: Positive = 1
     activation: Activation = "relu"
 

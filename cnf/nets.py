@@ -167,7 +167,8 @@ class CausalNet(Network):
     A causal convolution of y plus a 3x3 convolution of h, causal residual blocks, then for each
     channel a small network that also reads the channels before it. So the positions before are seen
     3 + 2 `blocks` rows up, and as many columns to each side. Without blocks no other position is
-    seen, and all are drawn at once.
+    seen, and all are drawn at once. With `clip` it reads y clipped to (-clip, clip): one number far
+    out, once drawn, then cannot push all that follow it farther out.
 
     Shapes: y (B, channels, H, W), h (B, h_channels, H, W) -> (B, channels, outputs, H, W).
     """
@@ -175,11 +176,19 @@ class CausalNet(Network):
     HIDDEN, RADIUS = 24, 2
     before: Tensor
 
-    def __init__(self, channels: int, h_channels: int, width: int, blocks: int, outputs: int = 1):
+    def __init__(
+        self,
+        channels: int,
+        h_channels: int,
+        width: int,
+        blocks: int,
+        outputs: int = 1,
+        clip: float | None = None,
+    ):
         super().__init__()
         if not h_channels:
             raise ValueError("a causal network needs features h: none of their channels are given")
-        self.channels, self.outputs = channels, outputs
+        self.channels, self.outputs, self.clip = channels, outputs, clip
         self.from_y = CausalConv(channels, width, self.RADIUS + 1, False) if blocks else None
         self.from_h = nn.Conv2d(h_channels, width, 3, padding=1, bias=False)
         self.blocks = nn.ModuleList(
@@ -194,6 +203,7 @@ class CausalNet(Network):
         self.register_buffer("before", before[:, :, None, None], persistent=False)
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
+        y = self.clipped(y)
         with self.autocast(y.device):
             h = self.cast(h)
             t = self.from_h(h)
@@ -203,6 +213,9 @@ class CausalNet(Network):
                 t = block(t, h)
             out = self.head(y, t)
         return out.to(self.last.weight.dtype)
+
+    def clipped(self, y: Tensor) -> Tensor:
+        return y.clamp(-self.clip, self.clip) if self.clip else y
 
     def head(self, y: Tensor, t: Tensor) -> Tensor:
         """What follows the blocks: all at one position."""
@@ -236,10 +249,10 @@ class CausalNet(Network):
             context = at_one(self.context, F.relu(t)).split(self.HIDDEN, -1)
             here = t.new_zeros(*t.shape[:2], self.channels)
             for c, (u, w, v, bias) in enumerate(zip(context, own, last, biases, strict=True)):
-                out = F.linear(F.relu(u + here @ w.T), v, bias)
+                out = F.linear(F.relu(u + self.clipped(here) @ w.T), v, bias)
                 here[..., c] = choose(out.permute(1, 2, 0), c, (..., rows, columns)).T
             if kept:
-                kept[0].write(front, rows, here)
+                kept[0].write(front, rows, self.clipped(here))
             y[..., rows, columns] = here.permute(1, 2, 0)
         return y
 

@@ -37,6 +37,7 @@ DEFAULTS = {
     "couplings_see_x": True,
     "activation": "relu",
     "ar_width": 0,
+    "ar_clip": None,
     "mixture": 1,
     "features": {"fractions": False, "clip": None, "activation": "relu"},
 }
@@ -164,9 +165,9 @@ class Flow:
         log_s, shift = (np.where(changed, part, 0) for part in self.scale_and_shift(seen, h))
         return v * np.exp(log_s) + shift, term + total_of(log_s)
 
-    def clipped(self, v):
+    def clipped(self, v, by="clip"):
         """What a coupling's network reads of v."""
-        clip = self.model["clip"]
+        clip = self.model[by]
         return v if clip is None else np.clip(v, -clip, clip)
 
     def scale_and_shift(self, seen, h):
@@ -189,7 +190,7 @@ class Flow:
         if not self.model["ar_width"]:
             return self.gaussian(z, given, h)
         seen = h if given is None else np.concatenate([h, given], axis=1)
-        out = self.causal_net(f"layers.{self.number}.net", z, seen)
+        out = self.causal_net(f"layers.{self.number}.net", self.clipped(z, "ar_clip"), seen)
         self.number += 1
         logits, mu, raw = np.split(out, 3, axis=2)
         log_sigma = bounded(raw, 6.0)

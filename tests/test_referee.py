@@ -81,6 +81,7 @@ def assert_agree(path):
         ("sr", ["model.features.activation=silu", "model.activation=silu", "model.prior_width=8"]),
         ("sr", ["model.ar_width=8", "model.ar_blocks=0", "model.mixture=3"]),
         ("vessels", ["model.ar_width=8", "model.mixture=2", "model.activation=silu"]),
+        ("vessels", ["model.ar_width=8", "model.ar_clip=0.5"]),
         ("vessels", ["model.scale=softplus", "model.prior_scale=softplus"]),
         ("vessels", ["model.levels=0", "model.steps=3", "model.clip=0.5"]),
         ("vessels", ["model.levels=0", "model.scale=additive", "model.norm=instance"]),

@@ -135,8 +135,8 @@ def split(channels: int, h: int, width: int = 8, gain: bool = False, **options) 
     return Split(channels, net(kept, h, 2 * (channels - kept), width, gain=gain), **options)
 
 
-def causal(channels: int, h: int, num_kept: int = 0, mixture: int = 1) -> AutoregressivePrior:
-    net = CausalNet(channels - num_kept, h + num_kept, 6, 1, 3 * mixture)
+def causal(channels: int, h: int, num_kept: int = 0, mixture=1, clip=None) -> AutoregressivePrior:
+    net = CausalNet(channels - num_kept, h + num_kept, 6, 1, 3 * mixture, clip)
     return AutoregressivePrior(net, num_kept)
 
 
@@ -207,6 +207,7 @@ GAUSSIAN_PRIORS = variants(
 AUTOREGRESSIVE_PRIORS = variants(
     Case("Autoregressive", lambda h: causal(3, h), needs_h=True),
     Case("Autoregressive-mixture", lambda h: causal(2, h, mixture=3), 2, needs_h=True),
+    Case("Autoregressive-clip", lambda h: causal(3, h, clip=0.5), needs_h=True),
     Case("Autoregressive-split", lambda h: causal(5, h, num_kept=2, mixture=2), 5),
 )
 
@@ -405,7 +406,7 @@ ALL_FLOWS = [
         "sr",
         FLOW
         | {"features": RESIDUAL | {"activation": "silu"}, "activation": "silu"}
-        | {"ar_width": 8, "ar_blocks": 0, "mixture": 3},
+        | {"ar_width": 8, "ar_blocks": 0, "mixture": 3, "ar_clip": 2.0},
     ),
     configured("sr-no_levels", "sr", FLOW | {"features": RESIDUAL, "levels": 0, "residual": 8.0}),
     ModelCase(

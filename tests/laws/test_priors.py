@@ -18,7 +18,9 @@ from tests.laws.cases import (
     AUTOREGRESSIVE_PRIORS,
     FEATURES,
     GAUSSIAN_PRIORS,
+    causal,
     mixtures,
+    randomise,
     stated,
 )
 
@@ -131,6 +133,15 @@ def test_fronts_draw_what_one_number_after_the_other_gives(case, temperature):
     torch.testing.assert_close(layer.latent(drawn), z, rtol=1e-9, atol=1e-9)
     if layer.keeps:
         torch.testing.assert_close(layer(drawn, h)[0], kept, **EXACT)
+
+
+def test_a_clipped_network_answers_alike_to_all_that_is_far_out():
+    """So what is drawn after a number far out is no farther out than after one at the clip."""
+    net = randomise(causal(3, 4, clip=6.0).net, 0, 0.4)
+    h = torch.randn(1, 4, 5, 5)
+    far = torch.randn(1, 3, 5, 5).sign() * 6
+    assert torch.equal(net(1e6 * far, h), net(far, h))
+    assert not torch.equal(net(-far, h), net(far, h))
 
 
 def test_an_untrained_mixture_has_its_components_apart():
