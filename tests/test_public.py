@@ -33,12 +33,13 @@ def shelf(tmp_path):
 
 
 def test_a_name_is_the_first_of_its_folders_or_says_that_it_is_not(shelf, capsys):
-    results = shelf("sr-flow-photos-s0", "sr-flow-cpu-s0")
-    assert build.find("sr", results) == results / "sr-flow-cpu-s0" / WEIGHTS
+    first, second = build.RELEASES["sr-baseline"]
+    results = shelf(second, first)
+    assert build.find("sr-baseline", results) == results / first / WEIGHTS
     assert capsys.readouterr().out == ""
-    (results / "sr-flow-cpu-s0" / "weights.safetensors").unlink()
-    assert build.find("sr", results) == results / "sr-flow-photos-s0" / WEIGHTS
-    assert "sr: sr-flow-cpu-s0 is not here, using sr-flow-photos-s0" in capsys.readouterr().out
+    (results / first / "weights.safetensors").unlink()
+    assert build.find("sr-baseline", results) == results / second / WEIGHTS
+    assert f"sr-baseline: {first} is not here, using {second}" in capsys.readouterr().out
 
 
 def test_runs_go_by_their_own_name_and_by_path(shelf):
@@ -50,8 +51,8 @@ def test_runs_go_by_their_own_name_and_by_path(shelf):
 
 def test_what_is_not_there_is_named_with_what_is(shelf):
     results = shelf("mine")
-    with pytest.raises(CheckpointError, match="'sr' is sr-flow-cpu-s0 or sr-flow-photos-s0, not"):
-        build.find("sr", results)
+    with pytest.raises(CheckpointError, match="is sr-baseline-muon-.* or sr-baseline-cpu-s0, not"):
+        build.find("sr-baseline", results)
     with pytest.raises(CheckpointError, match="one of sr, sr-baseline, vessels, .*, mine$"):
         build.find("yours", results)
 

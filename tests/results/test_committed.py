@@ -96,7 +96,8 @@ def test_committed_run_is_small_and_has_its_card(folder):
 def test_cards_say_which_names_mean_the_run_and_what_it_began_with():
     cards = {run.name: (run / "card.md").read_text() for run in RUNS}
     assert 'The name "vessels" means it.' in cards["vessels-flow-cpu-s0"]
-    assert "began with the weights of `sr-flow-cpu-s0`" in cards["sr-flow-photos-s0"]
+    began = "began with the weights of `sr-baseline-muon-s0`"
+    assert began in cards["sr-baseline-muon-photos-s0"]
     assert "sample vessels-flow-cpu-s0 EYE.png" in cards["vessels-flow-cpu-s0"]
     assert "oise was added" in cards["sr-flow-cpu-s0"]
 

@@ -39,8 +39,9 @@ def test_every_committed_training_has_a_command_that_gives_its_configuration():
         config = load_config(one.experiment, asked["--model"], asked["--preset"], changes)
         assert config_sha256(config) == one.config_sha256, one.run
         assert (int(asked["--steps"]), int(asked["--seed"])) == (one.steps, one.seed)
-    (first, then) = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-photos-s0"))
-    assert "--preset cpu" in first and then.endswith("--start runs/sr-flow-cpu-s0")
+    one = next(r for r in ROWS if r.run == "sr-baseline-muon-photos-s0")
+    (first, then) = reproduce.training(one)
+    assert "--preset cpu" in first and then.endswith("--start results/sr-baseline-muon-s0")
     (branch,) = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-wide-90min-s0"))
     assert branch.endswith("--steps 18000 --seed 0")
     before, turned = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-ar-cpu-s0"))
@@ -49,7 +50,7 @@ def test_every_committed_training_has_a_command_that_gives_its_configuration():
 
 
 def test_a_command_leaves_what_the_next_one_needs():
-    first, last = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-photos-s0"))
+    first, last = reproduce.chained(["train sr --steps 9", "train sr --start runs/sr-flow-cpu-s0"])
     assert first.endswith(" --out runs/sr-flow-cpu-s0") and "--out" not in last
     one = next(r for r in ROWS if r.run == "sr-flow-large-1250-s0")  # its weights are not kept
     first, last = reproduce.training(one)
