@@ -52,6 +52,7 @@ MAX_RECONSTRUCTION_ERROR = {"fp32": 1e-3, "bf16": 0.1}
 COUNTED = ("steps", "step", "best", "seconds", "cpu_seconds", "sums")
 LEARNED = ("model", "average", "optimizer")
 OF_OPTIMIZER = ("training.optimizer", "training.amsgrad")  # what decides its moments
+BOUNDS = ("model.clip", "model.ar_clip")  # weights fit with any: a start may change them
 PROBE_WARM_UP, PROBE_STEPS, PROBE_SECONDS = 3, 20, 20.0
 
 
@@ -514,7 +515,7 @@ class Run:
         branch = start.suffix == ".pt"
         path = start if branch else start / "weights.safetensors"
         with distributed.together():
-            self.load(path, ("model.", *OF_OPTIMIZER) if branch else ("model.",))
+            self.load(path, ("model.", *OF_OPTIMIZER) if branch else ("model.",), BOUNDS)
         self.best = math.inf  # of the weights in this folder
         found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
         return found | {"checkpoint": path.name} if branch else found
@@ -552,19 +553,25 @@ class Run:
         state |= {name: getattr(self, name).state_dict() for name in LEARNED}
         run_folder.write_checkpoint(path, state, self.config)
 
-    def load(self, path: Path, sections: tuple[str, ...] = ("",)) -> None:
+    def load(
+        self, path: Path, sections: tuple[str, ...] = ("",), but: tuple[str, ...] = ()
+    ) -> None:
         """Take the state that `save` wrote, or averaged weights, of a run whose configuration has
-        the same `sections`. Raises CheckpointError if the file is damaged or does not fit."""
+        the same `sections`, `but` for these keys, of which it tells. Raises CheckpointError if the
+        file is damaged or does not fit."""
         if path.suffix == ".pt":
             state, stored = run_folder.read_checkpoint(path)
         else:
             model = run_folder.trained(path)
             state, stored = dict.fromkeys(("model", "average"), model.state_dict()), model.config
         there, here = to_dict(stored), to_dict(self.config)
-        if different := run_folder.differences(there, here, sections):
+        different = run_folder.differences(there, here, sections)
+        if wrong := [one for one in different if not one.startswith(but)]:
             raise CheckpointError(
-                f"{path} belongs to another run: {'; '.join(different)}: make them the same"
+                f"{path} belongs to another run: {'; '.join(wrong)}: make them the same"
             )
+        if different:
+            _say(f"{path}: {'; '.join(different)}")
         try:
             for name, value in state.items():
                 if name == "optimizer":

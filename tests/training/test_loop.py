@@ -546,6 +546,16 @@ def test_a_branch_needs_steps_left_and_the_same_model_and_optimizer(tmp_path, co
         training.train(configure(), tmp_path / "none", start=tmp_path / "none.pt")
 
 
+def test_a_start_may_bound_what_networks_read_and_says_so(configure, tmp_path, capsys):
+    trunk = training.train(configure(steps=2), tmp_path / "trunk")
+    clipped = replace(configure(), model=replace(configure().model, clip=1.5))
+    found = training.train(clipped, tmp_path / "clipped", start=trunk, steps=1)
+    assert "model.clip was None and is now 1.5" in capsys.readouterr().out
+    assert run_folder.read_config(found).model.clip == 1.5
+    with pytest.raises(CheckpointError, match="clip was 1.5 and is now None"):
+        training.train(configure(), found, resume=True, steps=1)
+
+
 @pytest.fixture
 def muon(configure):
     """A flow with hidden filters, of which Muon takes care."""
