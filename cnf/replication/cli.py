@@ -60,7 +60,8 @@ def train(
         resume: go on with the run in this folder, with its configuration.
         start: begin with the weights of the run in this folder, to train on with other data or at
             another rate; or branch off a checkpoint of it, DIR/last.pt or DIR/step-N.pt, with its
-            optimizer and its steps, which count in the budget. The model must be the same.
+            optimizer and its steps, which count in the budget. The model must be the same, but
+            for `model.clip` and `model.ar_clip`.
         seed: of weights, order, augmentation and noise; 0 by default, or a checkpoint's own.
         out: the run folder; runs/EXPERIMENT-MODEL-PRESET-sSEED by default.
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
