@@ -321,11 +321,10 @@ def build_autoregressive(config: AutoregressiveConfig, bins: int) -> Autoregress
 
 # -- files -----------------------------------------------------------------------------------------
 
-# A name means the first of its folders of results/ that is there. "sr" is not the flow of 64x64
-# patches: it needs fewer bits for photographs, but has learned the noise of its JPEG files, and
-# draws it.
+# A name means the first of its folders of results/ that is there. "sr" is a flow of couplings: the
+# one with an autoregressive prior draws better photographs, but one number after the other.
 RELEASES = {
-    "sr": ("sr-flow-cpu-s0", "sr-flow-photos-s0"),
+    "sr": ("sr-flow-cpu-s0", "sr-flow-ar-photos-s0"),
     "sr-baseline": ("sr-baseline-muon-photos-s0", "sr-baseline-cpu-s0"),
     "vessels": ("vessels-flow-cpu-s0",),
     "vessels-baseline": ("vessels-baseline-cpu-s0",),
@@ -334,8 +333,8 @@ RELEASES = {
 SHA256 = {
     "sr-baseline-cpu-s0": "6e579f430e4604232bafa9f0a16125c34faa213ef981827fda2fcf09e5217859",
     "sr-baseline-muon-photos-s0": "c62d2e674317f445da47edf35cfad0b355995674cad0c8ef55f2ba8db9c42dd1",  # noqa: E501
+    "sr-flow-ar-photos-s0": "7abf8ef2dcdcd6e96e04717686b0a2041c3ed2a144a8c81562cf1f4ccf93004a",
     "sr-flow-cpu-s0": "e6f1cf43bc2bb98be655d6a9f68f5a8cc267b5fb1245cbebe308c99742dddcc7",
-    "sr-flow-photos-s0": "8ff13e0e40a590ff79bc11c87c86322ac50624201b31719e237d5474e415ea64",
     "vessels-baseline-cpu-s0": "976b2d84c3b3fa50050a8d961de7d2e9533108faf60e0eb92395ae9cdbef4961",
     "vessels-flow-cpu-s0": "07a3bb95a47f1c17cc806a5a3a80bf7aef852377b16335fe1b2cf02e8c2893bc",
 }
