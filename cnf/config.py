@@ -71,8 +71,8 @@ class GlowConfig:
     of width `low_width`. With `ar_width` splits and the last prior are autoregressive: mixtures of
     `mixture` Gaussians from networks of `ar_blocks` blocks (0: only the channels of a position
     follow each other). The networks of couplings read y_a clipped to (-`clip`, `clip`), those of
-    autoregressive priors z to (-`ar_clip`, `ar_clip`): what they answer to inputs far from all data
-    is then bounded. `activation`: of couplings and priors.
+    autoregressive priors the z that they score to (-`ar_clip`, `ar_clip`): what they answer to
+    inputs far from all data is then bounded, given h. `activation`: of couplings and priors.
     Without levels nothing is squeezed: the steps couple the colours of a checkerboard at the
     resolution of y. With norm "instance" hidden maps of couplings and priors are normalised over
     the picture. For ablations: the split priors of a `blind` prior do not see x, and all priors of

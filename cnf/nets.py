@@ -167,8 +167,8 @@ class CausalNet(Network):
     A causal convolution of y plus a 3x3 convolution of h, causal residual blocks, then for each
     channel a small network that also reads the channels before it. So the positions before are seen
     3 + 2 `blocks` rows up, and as many columns to each side. Without blocks no other position is
-    seen, and all are drawn at once. With `clip` it reads y clipped to (-clip, clip): one number far
-    out, once drawn, then cannot push all that follow it farther out.
+    seen, and all are drawn at once. With `clip` it reads y (not h) clipped to (-clip, clip): what
+    it answers is then bounded however far out a number before is, :eq:`eq-blowup-clip`.
 
     Shapes: y (B, channels, H, W), h (B, h_channels, H, W) -> (B, channels, outputs, H, W).
     """

@@ -14,7 +14,7 @@ from cnf.layers.base import (
 )
 from cnf.noise import Generator
 
-MAX_LOG_SIGMA = 6.0  # bounds sigma to (e^-6, e^6): wide enough to never bind, finite in float32
+MAX_LOG_SIGMA = 6.0  # bounds sigma to (e^-6, e^6): binds only far from data, finite in float32
 
 
 class GaussianPrior(Prior):

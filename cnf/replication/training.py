@@ -566,7 +566,7 @@ class Run:
             state, stored = dict.fromkeys(("model", "average"), model.state_dict()), model.config
         there, here = to_dict(stored), to_dict(self.config)
         different = run_folder.differences(there, here, sections)
-        if wrong := [one for one in different if not one.startswith(but)]:
+        if wrong := [one for one in different if one.split()[0] not in but]:
             raise CheckpointError(
                 f"{path} belongs to another run: {'; '.join(wrong)}: make them the same"
             )

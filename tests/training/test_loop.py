@@ -552,6 +552,9 @@ def test_a_start_may_bound_what_networks_read_and_says_so(configure, tmp_path, c
     found = training.train(clipped, tmp_path / "clipped", start=trunk, steps=1)
     assert "model.clip was None and is now 1.5" in capsys.readouterr().out
     assert run_folder.read_config(found).model.clip == 1.5
+    wider = replace(clipped, model=replace(clipped.model, width=8))
+    with pytest.raises(CheckpointError, match="run: model.width was 4 and is now 8: make"):
+        training.train(wider, tmp_path / "wider", start=trunk, steps=1)
     with pytest.raises(CheckpointError, match="clip was 1.5 and is now None"):
         training.train(configure(), found, resume=True, steps=1)
 
