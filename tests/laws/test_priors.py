@@ -135,6 +135,7 @@ def test_fronts_draw_what_one_number_after_the_other_gives(case, temperature):
         torch.testing.assert_close(layer(drawn, h)[0], kept, **EXACT)
 
 
+@pytest.mark.equation("eq-blowup-clip")
 def test_a_clipped_network_answers_alike_to_all_that_is_far_out():
     """So what is drawn after a number far out is no farther out than after one at the clip."""
     net = randomise(causal(3, 4, clip=6.0).net, 0, 0.4)
