@@ -97,11 +97,12 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     model = build.load(folder / "weights.safetensors")
     config = model.config
     record = run_folder.read_record(folder, needed=False)
-    begun = record.get("start", {})  # a branch off a checkpoint began as the whole run did
+    begun = _begun(record, results)
+    trains = [config.data.train, *begun.values()]
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
-    head = _head(config, mine) if for_hub else ""
+    head = _head(config, mine, trains) if for_hub else ""
     return head + environment.get_template("card.md.j2").render(
         name=folder.name,
         task=TASKS[config.experiment],
@@ -113,17 +114,35 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         sha256=run_folder.file_sha256(folder / "weights.safetensors"),
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
-        start=None if "checkpoint" in begun else begun.get("run"),
+        begun=begun,
         table=_scores(mine, config.experiment),
         rows=len(mine),
         worst=_worst(folder, TASKS[config.experiment].worst),
-        terms=catalogue.terms(config.data.train),
+        terms=_terms(trains),
     )
 
 
-def _head(config: Config, mine: Sequence[Row]) -> str:
+def _begun(record: dict[str, Any], results: Path) -> dict[str, str]:
+    """The runs whose weights a run began with, and those with whose weights they began, each with
+    the name of what it learned from. A branch off a checkpoint began as the whole run did."""
+    found: dict[str, str] = {}
+    while (start := record.get("start")) and "checkpoint" not in start:
+        if start["run"] in found or not (results / start["run"] / "config.json").exists():
+            break
+        record = run_folder.read_record(results / start["run"])
+        found[start["run"]] = record["config"]["data"]["train"]
+    return found
+
+
+def _terms(trains: Sequence[str]) -> list[str]:
+    """What may be done with weights that learned from these sets, one after the other."""
+    found = dict.fromkeys(text for train in trains for text in catalogue.terms(train))
+    return [text for text in found if text != catalogue.FREE] or [catalogue.FREE]
+
+
+def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
     """What model hubs read of a model, in YAML."""
-    free = catalogue.terms(config.data.train) == [catalogue.FREE]
+    free = _terms(trains) == [catalogue.FREE]
     titles = {METRICS[row.metric].title for row in mine}
     names = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")  # of many more
     head = {
@@ -132,7 +151,7 @@ def _head(config: Config, mine: Sequence[Row]) -> str:
         "library_name": "cnf",
         "pipeline_tag": "image-to-image" if config.experiment == "sr" else "image-segmentation",
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.experiment],
-        "datasets": config.data.train.split("+"),
+        "datasets": list(dict.fromkeys(part for train in trains for part in train.split("+"))),
         "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n"

@@ -98,6 +98,10 @@ def test_cards_say_which_names_mean_the_run_and_what_it_began_with():
     assert 'The name "vessels" means it.' in cards["vessels-flow-cpu-s0"]
     began = "began with the weights of `sr-baseline-muon-s0`"
     assert began in cards["sr-baseline-muon-photos-s0"]
+    assert "whose terms allow non-commercial" in cards["sr-baseline-muon-photos-s0"]  # by its start
+    assert (
+        "That run began with the weights of `sr-flow-ar-long-s0`" in cards["sr-flow-ar-photos-s0"]
+    )
     assert "sample vessels-flow-cpu-s0 EYE.png" in cards["vessels-flow-cpu-s0"]
     assert "oise was added" in cards["sr-flow-cpu-s0"]
 
