@@ -1,7 +1,9 @@
 """What the paper claims beside our rows, `results/claims.yml`, and what others have published,
 `results/published.yml`."""
 
+import math
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,11 +12,14 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cnf.errors import ResultsError
-from cnf.replication.results import RESULTS, Row, described, one, select, valued
+from cnf.replication.metrics import METRICS
+from cnf.replication.results import RESULTS, Row, described, one, pictures, select, valued
 from cnf.replication.results import read as read_rows
 
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]
+# of two rows whose values may be subtracted
+_ALIKE = ("data_sha256", "metric", "num_images", "rounded_x", "divided_by", "protocol")
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 
@@ -136,6 +141,43 @@ def beside(claim: Claim, rows: Sequence[Row]) -> list[Row]:
     return [row for wanted in claim.ours if (row := _row(wanted, rows, claim))]
 
 
+def differences(claim: Claim, rows: Sequence[Row], results: Path = RESULTS) -> list[str]:
+    """What the rules of a claim compare, in words: for each two rows of one metric on the same
+    pictures the mean of the paired differences, its standard error over pictures where values of
+    pictures were kept, and the number of seeds of both."""
+    ours, found = beside(claim, rows), {}
+    for rule in claim.holds if len(ours) == len(claim.ours) else ():
+        named = tuple(dict.fromkeys(int(i) for i in re.findall(r"#(\d+)", rule)))
+        if len(named) != 2 or tuple(reversed(named)) in found:
+            continue
+        a, b = (ours[i] for i in named)
+        if a.run != b.run and all(getattr(a, f) == getattr(b, f) for f in _ALIKE):
+            found[named] = _difference(a, b, rows, results)
+    return list(found.values())
+
+
+def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
+    """How much more b has than a."""
+    metric, (of_a, of_b) = METRICS[a.metric], (pictures(row, results) for row in (a, b))
+    apart = [of_b[name] - of_a[name] for name in of_a] if of_a.keys() == of_b.keys() else []
+    seeds = " and ".join(str(_seeds(row, rows)) for row in (b, a))
+    many = "a seed each" if seeds == "1 and 1" else f"{seeds} seeds"
+    if len(apart) > 1:
+        error = statistics.stdev(apart) / math.sqrt(len(apart))
+        places = max(metric.digits, 1 - math.floor(math.log10(error)) if error else 0)
+        number = f"{statistics.mean(apart):+.{places}f} ± {error:.{places}f}"
+        many = f"in pairs of {len(apart):,} pictures, {many}"
+    else:
+        number, many = f"{b.value - a.value:+.{metric.digits}f}", f"not in pairs, {many}"
+    return f"{b.run} less {a.run}: {number} of {metric.title} ({many})"
+
+
+def _seeds(row: Row, rows: Sequence[Row]) -> int:
+    """Of how many seeds there is such a row."""
+    alike = {name: getattr(row, name) for name in (*_ALIKE, "bound", "temperature", "samples")}
+    return len(select(rows, run=re.sub(r"-s\d+$", "-s*", row.run), **alike))
+
+
 def told(claim: Claim) -> str:
     """What the paper says, its number included; what is unconfirmed is never told as a fact."""
     digits = 3 if claim.unit == "F" else 2
@@ -152,6 +194,7 @@ def text(results: Path = RESULTS) -> str:
             f"  - ours: {valued(row)}; {described(row)} (row `{row.id}`)"
             for row in beside(claim, rows)
         ]
+        lines += [f"  - apart: {words}" for words in differences(claim, rows, results)]
         lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]
         parts.setdefault(claim.place, []).append("\n".join(lines))
     return "\n\n".join(f"## {part}\n\n" + "\n".join(of) for part, of in parts.items())

@@ -34,11 +34,10 @@ EYE_SIDE, EYE_CROP_SIDE = 320, 256  # dots of a panel
 def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
     """Write the figures of a model from the folder `run` on a set into `folder`.
 
-    Super-resolution: crops of three pictures, with the mean of the run's baseline where that lies
-    beside it ("flow" in the name of its folder replaced); the one with most detail once more alone,
-    and at several temperatures.
-    Vessels: the first pictures whole; and of a flow whose baseline lies beside it ("-joint") draws
-    of both at one place of the first. Of DRIVE and STARE nothing but what the models made.
+    Super-resolution: crops of three pictures, with the mean of a flow's baseline (`sibling`); the
+    one with most detail once more alone, and at several temperatures.
+    Vessels: the first pictures whole; and of a flow ("-joint") draws of it and of its baseline at
+    one place of the first. Of DRIVE and STARE nothing but what the models made.
     Raises DataError for a set whose pictures may not be shown.
     """
     check_shown(name := m.images.name)
@@ -70,11 +69,14 @@ def check_shown(name: str) -> None:
 
 
 def sibling(run: Path, m: ScoredModel) -> ConditionalModel | None:
-    """The baseline of a flow, from the folder of that name beside the run's; None without one."""
-    path = run.parent / run.name.replace("flow", "baseline") / "weights.safetensors"
-    if m.model.has_mean or "flow" not in run.name or not path.exists():
+    """The baseline of a flow: the run beside it whose name has "baseline" for "flow", else the
+    released one where that lies beside it; None without one."""
+    if m.model.has_mean or "flow" not in run.name:
         return None
-    return build.load(path).eval().to(m.device)
+    names = run.name.replace("flow", "baseline"), *build.RELEASES[f"{m.task.name}-baseline"]
+    paths = (run.parent / name / build.WEIGHTS for name in names)
+    path = next((path for path in paths if path.exists()), None)
+    return None if path is None else build.load(path).to(m.device)
 
 
 @torch.no_grad()

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.metrics.likelihood import BITS
@@ -24,6 +26,7 @@ from cnf.replication.run_folder import REPOSITORY, replaced
 from cnf.replication.task import TASKS
 
 RESULTS = REPOSITORY / "results"
+DIGITS = 2e-6  # what the values of pictures are written to, and twice
 FEW = 2_000  # steps of training: models of fewer are far from done learning
 # What answers without weights and training: rows of it have data alone.
 REFERENCES = ("bicubic", "second observer", "truth")
@@ -315,6 +318,27 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
         f"{len(found)} rows have {asked}: {names}{', ...' * (len(found) > 3)}; choose by "
         f"{', '.join(differ)}"
     )
+
+
+def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:
+    """The value of each picture, by its name, of which a row is the mean; of an F over pooled
+    pixels that of the picture alone. Empty where it was not kept. Raises ResultsError."""
+    folder, pooled = results / row.run / "evaluations", METRICS[row.metric].title.endswith("pooled")
+    ends = "", f"_{row.protocol}", "_xrounded" if row.rounded_x else "_xfloat"
+    for name in dict.fromkeys((row.file, row.file.removesuffix("-x8"))):  # --full writes one file
+        try:
+            table = pd.read_csv(folder / f"{name}.csv", index_col="image")
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            message = f"{folder / name}.csv: {error}: restore it, or evaluate again"
+            raise ResultsError(message) from None
+        for column in (row.metric + end for end in ends):
+            if column not in table:
+                continue
+            if pooled or abs(table[column].mean() - row.value) < DIGITS:
+                return table[column].to_dict()
+    return {}
 
 
 def find(asked: str, rows: Iterable[Row]) -> list[Row]:

@@ -129,3 +129,27 @@ def test_a_published_figure_that_does_not_fit_is_refused(tmp_path, changes, mess
     path.write_text(yaml.safe_dump({"published": [work | changes]}))
     with pytest.raises(ResultsError, match=message):
         claims.published(tmp_path)
+
+
+def test_what_a_rule_compares_is_told_in_pairs_and_over_seeds(tmp_path, judged):
+    """By hand: differences 1, 2 and 3 have the mean 2 and the error 1 / sqrt(3)."""
+    rows = [row(run=run, value=v, num_images=3) for run, v in (("flow-s0", 2.0), ("base-s0", 4.0))]
+    rows.append(row(run="flow-s1", value=2.5, num_images=3))
+    results.write(rows, tmp_path)
+    kept = {"flow-s0": (1, 2, 3), "base-s0": (2, 4, 6)}
+    for run, values in kept.items():
+        lines = [f"{name},{value}" for name, value in zip("abc", values, strict=True)]
+        path = tmp_path / run / "evaluations" / f"{rows[0].file}.csv"
+        path.write_text("\n".join(["image,bits_per_dim", *lines]) + "\n")
+    ours = [{"run": f"{run}-s0", "metric": "bits_per_dim"} for run in ("flow", "base")]
+    claim = judged(ours=ours, holds=["#0 + 1 < #1", "#1 - #0 < 3", "#0 < 9"])
+    rows = results.read(tmp_path)
+    assert claims.differences(claim, rows, tmp_path) == [
+        "base-s0 less flow-s0: +2.000 ± 0.577 of bits/dim (in pairs of 3 pictures, 1 and 2 seeds)"
+    ]
+    assert results.pictures(rows[0], tmp_path) == {"a": 2.0, "b": 4.0, "c": 6.0}
+    assert results.pictures(rows[1], tmp_path) == {"a": 1.0, "b": 2.0, "c": 3.0}
+    path.write_text("image,bits_per_dim\na,9\nb,4\nc,6\n")  # the mean is no longer the row's
+    assert claims.differences(claim, rows, tmp_path) == [
+        "base-s0 less flow-s0: +2.000 of bits/dim (not in pairs, 1 and 2 seeds)"
+    ]
