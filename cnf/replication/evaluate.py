@@ -212,7 +212,8 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
         case "sample" | "one" if m.samples or not (o.full or task.rounds_x):
             yield from (Setting(t, 1, protocol=protocol) for t in temperatures)
         case "samples" if m.samples > 1:  # at temperature 0 all samples are one
-            yield from (Setting(t, m.samples) for t in temperatures if t)
+            at = temperatures if o.full else (1.0,)  # of the mean, so they are there already
+            yield from (Setting(t, m.samples) for t in at if t)
         case "stress":
             yield Setting(samples=per_picture(m) * len(m.indices) * len(TEMPERATURES))
         case "heat":

@@ -169,6 +169,7 @@ class Row:
             return " ".join([words, *_those(said)])
         full = metric.tag == "full" or self.protocol is not None
         full |= self.samples == task.full_samples and not task.rounds_x
+        full |= metric.of == "samples" and self.temperature != 1
         usual = (None, 0, 1, task.full_samples if full else task.samples)
         cool = self.samples == 1 and self.temperature not in (None, task.temperature)
         from_run = self.threshold_from not in (None, "given", "validation")

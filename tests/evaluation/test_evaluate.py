@@ -59,6 +59,7 @@ EVALUATIONS = {  # run: set and options
         ("embedded-sr", {"samples": 2, "importance": 2, "draws": 2, "round_x": True, "seed": 1}),
         ("embedded-sr", {"samples": 2, "limit": 2, "temperature": 0.5}),
         ("patches", {}),
+        ("patches", {"full": True, "samples": 2, "round_x": True}),
         (None, {"stress": True, "samples": 20}),
     ],
     "sr-baseline": [
@@ -250,9 +251,9 @@ def test_audit_sees_another_value_other_weights_and_other_data(published, tmp_pa
     status, reason = audited(data="set5")
     assert status == "not checked" and reason.startswith("its data are not here: set5")
     assert audited(weights=None) == ("not checked", "its weights are not in the repository")
-    value = content["values"][0] | {"metric": "psnr", "bound": None, "divided_by": None}
-    content["values"] = [value | {"draws": None, "samples": 0}]
-    assert audited() == ("differs", "this code computes no psnr on patches")
+    value = content["values"][0] | {"metric": "coverage_90", "bound": None, "divided_by": None}
+    content["values"] = [value | {"draws": None, "samples": 2, "temperature": 1.0}]  # too few
+    assert audited() == ("differs", "this code computes no coverage_90 on patches")
 
 
 def test_an_error_of_a_metric_is_no_lack_of_data(published, tmp_path, monkeypatch):

@@ -60,11 +60,16 @@ def protocol(m: ScoredModel) -> str:
 def look(m: ScoredModel, index: int, picture: Tensor, x: Tensor) -> Look:
     """At a picture (3,H,W) in grey levels, of the image `index`, and its x."""
     y, known = m.images[index].y, {}
-    if m.images.is_photographs:
+    if has_fidelity(m):
         check_size(m.images[index].name, *y.shape[-2:], least=WINDOW + 2 * SCALE)
         known = {name: fidelity(y, picture, name) for name in {"standard", protocol(m)}}
     grey = luma(picture)
     return Look(known, consistency(picture, x), textures.spectrum(grey), textures.gradients(grey))
+
+
+def has_fidelity(m: ScoredModel) -> bool:
+    """Whether PSNR and SSIM are told: of whole photographs, with --full of patches, too."""
+    return m.images.is_photographs or m.options.full
 
 
 def consistency(picture: Tensor, x: Tensor) -> float:
@@ -122,7 +127,7 @@ _SR: dict[str, Any] = {"task": "sr", "of": "both", "references": ("bicubic",)}
 def _fidelity(name: str, *how: Any, tag: str) -> None:
     @metric(*how, name=name, tag=tag, each_x=True, **_SR)
     def of(m: ScoredModel, s: Setting) -> Value | None:
-        if not m.images.is_photographs:
+        if not has_fidelity(m):
             return None
         return mean_se([one.fidelity[s.protocol or "standard"][name] for one in looks(m, s)])
 
@@ -178,7 +183,7 @@ def spreads(m: ScoredModel, s: Setting, part: str) -> np.ndarray:
 _MANY: dict[str, Any] = {"task": "sr", "of": "samples"}
 
 
-@metric("deviation of samples over error of their mean", "1", 3, 2e-3, **_MANY)
+@metric("deviation of samples over error of their mean", "1", 3, 2e-3, **_MANY, tag="basic")
 def spread_skill(m: ScoredModel, s: Setting) -> Value:
     return jackknife(spreads(m, s, "moments"), partial(uncertainty.spread_skill, n=s.samples))
 
@@ -193,18 +198,18 @@ _CORRELATION = "correlation of deviation and error"
 _spread("deviation_correlation", _CORRELATION, "moments", uncertainty.correlation)
 
 
-def _coverage(percent: int) -> None:
+def _coverage(percent: int, tag: str) -> None:
     at = partial(uncertainty.coverage_at, level=percent / 100)
     title = f"coverage of {percent} % intervals"
 
-    @metric(title, "1", 3, 2e-3, name=f"coverage_{percent}", **_MANY)
+    @metric(title, "1", 3, 2e-3, name=f"coverage_{percent}", **_MANY, tag=tag)
     def of(m: ScoredModel, s: Setting) -> Value | None:
         enough = uncertainty.are_enough(s.samples, percent / 100)
         return jackknife(spreads(m, s, "ranks"), at) if enough else None
 
 
-_coverage(50)
-_coverage(90)
+_coverage(50, "full")
+_coverage(90, "basic")
 _spread("coverage_error", "mean error of coverage", "ranks", uncertainty.coverage_error)
 _CHI2 = "chi-square of ranks, an entry"
 _spread("rank_distance", _CHI2, "ranks", uncertainty.rank_distance, factor=1.01)
@@ -214,9 +219,9 @@ _spread("rank_distance", _CHI2, "ranks", uncertainty.rank_distance, factor=1.01)
 
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
-    """PSNR and SSIM of the point estimate an image, with --full by protocol; {} for patches
-    and without a mean."""
-    if not (m.samples > 1 or m.samples and m.has_mean) or not m.images.is_photographs:
+    """PSNR and SSIM of the point estimate an image, with --full by protocol; {} where they are not
+    told, and without a mean."""
+    if not (m.samples > 1 or m.samples and m.has_mean) or not has_fidelity(m):
         return {}
     kind, end = (protocol(m), f"_{protocol(m)}") if m.options.full else ("standard", "")
     found = [one.fidelity[kind] for one in looks(m, m.mean)]
