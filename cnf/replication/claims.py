@@ -13,13 +13,21 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import RESULTS, Row, described, one, pictures, select, valued
+from cnf.replication.results import (
+    ALIKE,
+    RESULTS,
+    Row,
+    described,
+    one,
+    pictures,
+    seeds_of,
+    select,
+    valued,
+)
 from cnf.replication.results import read as read_rows
 
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]
-# of two rows whose values may be subtracted
-_ALIKE = ("data_sha256", "metric", "num_images", "rounded_x", "divided_by", "protocol")
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 
@@ -151,7 +159,7 @@ def differences(claim: Claim, rows: Sequence[Row], results: Path = RESULTS) -> l
         if len(named) != 2 or tuple(reversed(named)) in found:
             continue
         a, b = (ours[i] for i in named)
-        if a.run != b.run and all(getattr(a, f) == getattr(b, f) for f in _ALIKE):
+        if a.run != b.run and all(getattr(a, f) == getattr(b, f) for f in ALIKE):
             found[named] = _difference(a, b, rows, results)
     return list(found.values())
 
@@ -160,7 +168,7 @@ def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
     """How much more b has than a."""
     metric, (of_a, of_b) = METRICS[a.metric], (pictures(row, results) for row in (a, b))
     apart = [of_b[name] - of_a[name] for name in of_a] if of_a.keys() == of_b.keys() else []
-    seeds = " and ".join(str(_seeds(row, rows)) for row in (b, a))
+    seeds = " and ".join(str(len(seeds_of(row, rows))) for row in (b, a))
     many = "a seed each" if seeds == "1 and 1" else f"{seeds} seeds"
     if len(apart) > 1:
         error = statistics.stdev(apart) / math.sqrt(len(apart))
@@ -170,12 +178,6 @@ def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
     else:
         number, many = f"{b.value - a.value:+.{metric.digits}f}", f"not in pairs, {many}"
     return f"{b.run} less {a.run}: {number} of {metric.title} ({many})"
-
-
-def _seeds(row: Row, rows: Sequence[Row]) -> int:
-    """Of how many seeds there is such a row."""
-    alike = {name: getattr(row, name) for name in (*_ALIKE, "bound", "temperature", "samples")}
-    return len(select(rows, run=re.sub(r"-s\d+$", "-s*", row.run), **alike))
 
 
 def told(claim: Claim) -> str:

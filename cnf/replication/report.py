@@ -16,7 +16,17 @@ from cnf.errors import ResultsError
 from cnf.replication import claims, run_folder
 from cnf.replication.data import catalogue
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import RESULTS, Row, markdown, one, read, select, value, write_text
+from cnf.replication.results import (
+    RESULTS,
+    Row,
+    markdown,
+    one,
+    read,
+    seeds_of,
+    select,
+    value,
+    write_text,
+)
 from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.task import TASKS
 
@@ -48,10 +58,19 @@ class Grid(NamedTuple):
                 line["steps of training"] = " or ".join(f"{n:,}" for n in sorted(steps))
             for column, more in self.columns.items():
                 wanted = here | more
-                line[column] = value(one(rows, **wanted)) if select(rows, **wanted) else ""
+                line[column] = _cell(one(rows, **wanted), rows) if select(rows, **wanted) else ""
             lines.append(line)
         text = _table(lines, 1 + self.steps)
         return text and f"**{self.title}**\n\n{text}"
+
+
+def _cell(row: Row, rows: Sequence[Row]) -> str:
+    """The value with its error over pictures and, where it was trained again, over seeds."""
+    values = [each.value for each in seeds_of(row, rows)]
+    if len(values) < 2:
+        return value(row)
+    apart = METRICS[row.metric].write(statistics.stdev(values))
+    return f"{value(row)}; {len(values)} seeds ± {apart}"
 
 
 def _table(lines: Sequence[dict[str, str]], names: int) -> str:

@@ -275,6 +275,9 @@ def write_text(path: Path, text: str) -> None:
 TELLING = ("run", "model", "data", "split", "metric", "bound", "divided_by", "temperature")
 TELLING += ("draws", "samples", "rounded_x", "protocol", "num_images", "noise_seed")
 
+# of rows whose values may be subtracted
+ALIKE = ("data_sha256", "metric", "num_images", "rounded_x", "divided_by", "protocol")
+
 
 def select(rows: Iterable[Any], **wanted: Any) -> list[Any]:
     """The rows whose fields are as `wanted` says: `run="sr-flow-*"`, `metric="psnr"`.
@@ -319,6 +322,12 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
         f"{len(found)} rows have {asked}: {names}{', ...' * (len(found) > 3)}; choose by "
         f"{', '.join(differ)}"
     )
+
+
+def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
+    """A row and those like it of runs whose name differs in the seed alone: NAME-s0, NAME-s1."""
+    alike = {name: getattr(row, name) for name in (*ALIKE, "bound", "temperature", "samples")}
+    return select(rows, run=re.sub(r"-s\d+$", "-s*", row.run), **alike)
 
 
 def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:
