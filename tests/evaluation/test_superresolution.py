@@ -40,12 +40,12 @@ def test_an_evaluation_tells_what_its_pictures_and_samples_allow(scored):
         return told(scored(name, images, full="full" in tags, **options), *tags)
 
     whole, fidelity = photographs(), {"psnr", "ssim", "psnr_sample", "ssim_sample"}
-    assert of(whole, "basic", samples=2) == {"bits_per_dim"} | fidelity
+    assert of(whole, "basic", samples=2) == {"bits_per_dim", "spread_skill"} | fidelity
     assert of(whole, "basic", "full", samples=2) == {"bits_per_dim"} | OF_PICTURES | OF_TWO
-    # patches have no PSNR, and all the rest
+    # patches have PSNR with --full alone, and all the rest
     assert of(patches(), "basic") == {"bits_per_dim"}
-    of_patches = {n for n in OF_PICTURES if not n.startswith(("psnr", "ssim"))}
-    assert of(patches(), "basic", "full", samples=2) == {"bits_per_dim"} | of_patches | OF_TWO
+    assert of(patches(), "basic", samples=2) == {"bits_per_dim", "spread_skill"}
+    assert of(patches(), "basic", "full", samples=2) == {"bits_per_dim"} | OF_PICTURES | OF_TWO
     # no samples: bits alone, also of a model that has its own mean
     for name in ("sr-flow", "sr-baseline"):
         for tags in (["basic"], ["basic", "full"]):
