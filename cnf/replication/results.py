@@ -326,7 +326,8 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
 
 def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
     """A row and those like it of runs whose name differs in the seed alone: NAME-s0, NAME-s1."""
-    alike = {name: getattr(row, name) for name in (*ALIKE, "bound", "temperature", "samples")}
+    names = (*ALIKE, "data", "split", "noise_seed", "bound", "draws", "temperature", "samples")
+    alike = {name: getattr(row, name) for name in names}
     return select(rows, run=re.sub(r"-s\d+$", "-s*", row.run), **alike)
 
 
