@@ -21,7 +21,7 @@
     const { texts, heads, groups } = JSON.parse(node.textContent);
     return groups.flatMap(([before, rest, head, facts, rows]) =>
       rows.map(([own, value, first, expect]) => {
-        const row = { id: `${before}/${own}`, value, what: [first, ...rest].map((i) => texts[i]).join("; ") };
+        const row = { id: `${before}/${texts[own]}`, value, what: [first, ...rest].map((i) => texts[i]).join("; ") };
         row.facts = heads[head].map((name, i) => [name, texts[facts[i] < 0 ? expect : facts[i]]]);
         row.number = value.replace(/^≤ /, "");
         row.all = `${row.id} ${value} ${row.what} `.toLowerCase();

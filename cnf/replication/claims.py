@@ -174,10 +174,14 @@ def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
         error = statistics.stdev(apart) / math.sqrt(len(apart))
         places = max(metric.digits, 1 - math.floor(math.log10(error)) if error else 0)
         number = f"{statistics.mean(apart):+.{places}f} ± {error:.{places}f}"
+        title = metric.title.removesuffix(", pooled")  # of one picture
         many = f"in pairs of {len(apart):,} pictures, {many}"
     else:
+        title = metric.title
         number, many = f"{b.value - a.value:+.{metric.digits}f}", f"not in pairs, {many}"
-    return f"{b.run} less {a.run}: {number} of {metric.title} ({many})"
+    unit = f" {metric.unit}" * (metric.unit != "1")
+    what = f"{title}, " * (title != metric.unit)
+    return f"{b.run} less {a.run}: {number}{unit} ({what}{many})"
 
 
 def told(claim: Claim) -> str:

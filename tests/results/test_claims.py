@@ -145,11 +145,11 @@ def test_what_a_rule_compares_is_told_in_pairs_and_over_seeds(tmp_path, judged):
     claim = judged(ours=ours, holds=["#0 + 1 < #1", "#1 - #0 < 3", "#0 < 9"])
     rows = results.read(tmp_path)
     assert claims.differences(claim, rows, tmp_path) == [
-        "base-s0 less flow-s0: +2.000 ± 0.577 of bits/dim (in pairs of 3 pictures, 1 and 2 seeds)"
+        "base-s0 less flow-s0: +2.000 ± 0.577 bits/dim (in pairs of 3 pictures, 1 and 2 seeds)"
     ]
     base = results.one(rows, run="base-s0")
     assert results.pictures(base, tmp_path) == {"a": 2.0, "b": 4.0, "c": 6.0}
     path.write_text("image,bits_per_dim\na,9\nb,4\nc,6\n")  # the mean is no longer the row's
     assert claims.differences(claim, rows, tmp_path) == [
-        "base-s0 less flow-s0: +2.000 of bits/dim (not in pairs, 1 and 2 seeds)"
+        "base-s0 less flow-s0: +2.000 bits/dim (not in pairs, 1 and 2 seeds)"
     ]
