@@ -63,7 +63,7 @@ def needs(row: Row) -> str | None:
 def training(row: Row, results: Path = RESULTS) -> list[str]:
     """The commands that train the weights of a row, in their order; none for a reference, and where
     the record of the run is not here."""
-    record = {} if row.is_reference else run_folder.read_record(results / row.run, needed=False)
+    record = {} if row.is_reference else run_folder.read_record(results / row.trained, needed=False)
     if not (command := record.get("command")):
         return []
     if "start" not in record or "checkpoint" in record["start"]:
@@ -73,7 +73,7 @@ def training(row: Row, results: Path = RESULTS) -> list[str]:
         commands = [*(run_folder.commands(begun) if begun else []), command]
     told = chained(commands)
     if not row.is_here:  # where `row.command` looks for them
-        told[-1] += f" --out runs/{row.run}"
+        told[-1] += f" --out runs/{row.trained}"
     return told
 
 
@@ -193,7 +193,8 @@ def _scored(
     images = read(row.data, row.split)
     if images.sha256 != row.data_sha256:
         raise ResultsError(f"{row.data} {row.split} holds other pictures than the row names")
-    options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True)
+    of = {"round_x": row.rounded_x, "oriented": row.oriented}
+    options = Options(row.limit, row.noise_seed, full=True, **of)
     if row.is_reference:
         return ScoredModel(None, images, options, reference=row.model)
     path = repository / row.weights

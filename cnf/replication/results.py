@@ -29,6 +29,7 @@ RESULTS = REPOSITORY / "results"
 DIGITS = 2e-6  # what the values of pictures are written to, and twice
 FEW = 2_000  # steps of training: models of fewer are far from done learning
 # What answers without weights and training: rows of it have data alone.
+ORIENTED = "-oriented"  # at the end of the name of a run: its model over eight orientations
 REFERENCES = ("bicubic", "second observer", "truth")
 
 
@@ -48,6 +49,7 @@ class Row:
             where `metric` is not in bits.
         divided_by to protocol: see `metrics.Setting`; threshold_from: "validation", "given", or
             the run that chose the threshold.
+        oriented: whether the model is the mean over eight orientations of the one in `weights`.
     """
 
     run: str
@@ -84,6 +86,7 @@ class Row:
     threshold: float | None = None
     threshold_from: str | None = None
     protocol: str | None = None
+    oriented: bool = False
     version: int = 1
 
     def __post_init__(self):
@@ -117,6 +120,11 @@ class Row:
     def is_here(self) -> bool:
         """Whether all but the pictures is in the repository."""
         return self.is_reference or self.weights is not None
+
+    @property
+    def trained(self) -> str:
+        """The run that was trained."""
+        return self.run.removesuffix(ORIENTED) if self.oriented else self.run
 
     @property
     def setting(self) -> Setting:
@@ -153,7 +161,7 @@ class Row:
     def command(self) -> str:
         """The command that gives it again."""
         metric, task = METRICS[self.metric], TASKS[self.experiment]
-        folder = self.run if self.is_reference else f"runs/{self.run}"
+        folder = self.run if self.is_reference else f"runs/{self.trained}"
         if self.weights is not None:
             folder = Path(self.weights).parent.as_posix()
         words = f"python -m cnf evaluate {folder} --on {self.data}"
@@ -180,6 +188,7 @@ class Row:
             f"--threshold {self.threshold or 0:.9g}": self.threshold_from == "given",
             f"--threshold-from {self.threshold_from}": from_run,
             f"--temperature {self.temperature or 0:g}": cool and not full,
+            "--oriented": self.oriented,
             "--full": full,
             "--round-x": self.rounded_x and not (full and metric.each_x),
             "--no-round-x": self.rounded_x is False and not full,

@@ -17,13 +17,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnf import noise
-from cnf.baselines import Factorised
 from cnf.config import DataConfig
 from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
+from cnf.replication.oriented import oriented
 from cnf.replication.task import TASKS
 from cnf.resample import imresize_double
 
@@ -56,6 +56,9 @@ class Options:
     five temperatures; power spectra, gradients, consistency, and how far samples can be
     trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
     and crossings, the second observer. In minutes a set, with what curves are drawn from."""
+    oriented: Flag = False
+    """score the mean of the model over the eight turns and mirrorings of the picture,
+    a model of its own, and eight times the work: rows are of the run NAME-oriented."""
     threshold: Real = None
     """of vessel probabilities, chosen on a validation split; by default the best on
     that of the set, unless the model trained on it."""
@@ -151,6 +154,8 @@ class ScoredModel:
         if given != (None, None) and self.task.rounds_x:
             raise ConfigError("thresholds are for vessels: leave --threshold out")
         self.device = next(model.eval().parameters()).device
+        if self.options.oriented:
+            self.model = oriented(model)
         round_x = config.data.round_x is True if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
 
@@ -373,6 +378,6 @@ def score(
 ) -> Tensor:
     """log P(y|x), (B,), nats, of pictures of `size` padded to y: a factorised model leaves the
     padding out, a flow cannot, so that its figure stays a bound."""
-    if isinstance(model, Factorised):
+    if hasattr(model, "entries"):
         return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
     return model.score(y, h, generator)
