@@ -24,7 +24,7 @@ from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.distributed import choose_device
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
-from cnf.replication.results import ORIENTED, REFERENCES, RESULTS, Row
+from cnf.replication.results import REFERENCES, RESULTS, Row
 from cnf.replication.scored_model import Options, ScoredModel, once
 
 # What rows of a model say of its run, and rows of a reference do not
@@ -71,11 +71,11 @@ def evaluate(
     if (folders := options.get("threshold_from")) is not None:
         options["threshold_from"] = Path(folders).as_posix()
     asked = Options(**options)
-    others = asked.draws, asked.importance, asked.temperature
-    if stress and (asked.full or figures or asked.oriented or others != (1, 0, None)):
+    others = asked.draws, asked.importance, asked.temperature, asked.oriented, asked.intercept
+    if stress and (asked.full or figures or others != (1, 0, None, False, None)):
         raise ConfigError(
             "--stress has metrics, draws and temperatures of its own: leave --full, --figures, "
-            "--oriented, --draws, --importance and --temperature out"
+            "--oriented, --intercept, --draws, --importance and --temperature out"
         )
     tags = ("stress",) if stress else ("basic", "full") if asked.full else ("basic",)
     made = run_folder.made(results.parent)
@@ -98,15 +98,16 @@ def evaluate(
     if publish:
         run = run_folder.publish(run, results / name)
     model = run_folder.trained(run.resolve()).to(choose_device(device))
-    name += ORIENTED * asked.oriented
+    mixture = {"oriented": asked.oriented, "intercept": asked.intercept}
+    name += store.mixed(**mixture)
     target, committed = out or run.resolve().parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
     store.read(target, name)  # a damaged file is told of before the scoring, not after it
     sha256 = run_folder.file_sha256(run / "weights.safetensors")
     made |= run_folder.training_record(run, model.config)
-    made |= {"run": name, "oriented": asked.oriented, "preset": model.config.preset}
-    made |= {"weights": None, "weights_sha256": sha256}
+    made |= {"run": name, "preset": model.config.preset, "weights_sha256": sha256, "weights": None}
+    made |= mixture
     if run.resolve().is_relative_to(results.resolve()):
         folder = run.resolve().relative_to(results.resolve().parent).as_posix()
         made["weights"] = f"{folder}/weights.safetensors"
@@ -142,7 +143,7 @@ def other_x(m: ScoredModel) -> ScoredModel | None:
     if not (m.options.full and m.task.rounds_x and m.options.round_x is None):
         return None
     options = dataclasses.replace(m.options, round_x=not m.rounded_x)
-    return ScoredModel(m.model, m.images, options, m.batch_size, reference=m.reference)
+    return ScoredModel(m.trained, m.images, options, m.batch_size, reference=m.reference)
 
 
 def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
@@ -167,7 +168,7 @@ def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
     if m.config.data.use_valid or any(e and e.of == on and "fold" in e.options for e in of):
         return []
     try:
-        return [ScoredModel(m.model, load(on, "valid", root), options, m.batch_size)]
+        return [ScoredModel(m.trained, load(on, "valid", root), options, m.batch_size)]
     except DataError:
         return []
 
@@ -269,7 +270,7 @@ def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
     """What all rows of a model, or of a reference, on a set share."""
     if m.reference is not None:
         made = made | dict.fromkeys(OF_A_RUN) | {"run": m.reference.replace(" ", "-")}
-        made["oriented"] = False
+        made |= {"oriented": False, "intercept": None}
     return made | {
         "experiment": m.task.name,
         "model": m.reference or m.config.model.kind,

@@ -193,8 +193,8 @@ def _scored(
     images = read(row.data, row.split)
     if images.sha256 != row.data_sha256:
         raise ResultsError(f"{row.data} {row.split} holds other pictures than the row names")
-    of = {"round_x": row.rounded_x, "oriented": row.oriented}
-    options = Options(row.limit, row.noise_seed, full=True, **of)
+    mixture = {"oriented": row.oriented, "intercept": row.intercept}
+    options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True, **mixture)
     if row.is_reference:
         return ScoredModel(None, images, options, reference=row.model)
     path = repository / row.weights

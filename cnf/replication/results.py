@@ -29,7 +29,6 @@ RESULTS = REPOSITORY / "results"
 DIGITS = 2e-6  # what the values of pictures are written to, and twice
 FEW = 2_000  # steps of training: models of fewer are far from done learning
 # What answers without weights and training: rows of it have data alone.
-ORIENTED = "-oriented"  # at the end of the name of a run: its model over eight orientations
 REFERENCES = ("bicubic", "second observer", "truth")
 
 
@@ -49,7 +48,8 @@ class Row:
             where `metric` is not in bits.
         divided_by to protocol: see `metrics.Setting`; threshold_from: "validation", "given", or
             the run that chose the threshold.
-        oriented: whether the model is the mean over eight orientations of the one in `weights`.
+        oriented, intercept: whether the model is a mixture of the one in `weights` over eight
+            orientations, or has a random intercept of this deviation: see `mixtures`.
     """
 
     run: str
@@ -87,6 +87,7 @@ class Row:
     threshold_from: str | None = None
     protocol: str | None = None
     oriented: bool = False
+    intercept: float | None = None
     version: int = 1
 
     def __post_init__(self):
@@ -124,7 +125,7 @@ class Row:
     @property
     def trained(self) -> str:
         """The run that was trained."""
-        return self.run.removesuffix(ORIENTED) if self.oriented else self.run
+        return self.run.removesuffix(mixed(self.oriented, self.intercept))
 
     @property
     def setting(self) -> Setting:
@@ -189,11 +190,17 @@ class Row:
             f"--threshold-from {self.threshold_from}": from_run,
             f"--temperature {self.temperature or 0:g}": cool and not full,
             "--oriented": self.oriented,
+            f"--intercept {self.intercept}": self.intercept is not None,
             "--full": full,
             "--round-x": self.rounded_x and not (full and metric.each_x),
             "--no-round-x": self.rounded_x is False and not full,
         }
         return " ".join([words, *_those(said)])
+
+
+def mixed(oriented: bool, intercept: float | None) -> str:
+    """What the name of a run has at its end where its model is a mixture of the trained one."""
+    return "-oriented" * oriented + "-intercept" * (intercept is not None)
 
 
 def _those(said: dict[str, Any]) -> list[str]:

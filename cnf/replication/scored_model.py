@@ -22,8 +22,8 @@ from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
+from cnf.replication.mixtures import oriented, with_intercept
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
-from cnf.replication.oriented import oriented
 from cnf.replication.task import TASKS
 from cnf.resample import imresize_double
 
@@ -59,6 +59,10 @@ class Options:
     oriented: Flag = False
     """score the mean of the model over the eight turns and mirrorings of the picture,
     a model of its own, and eight times the work: rows are of the run NAME-oriented."""
+    intercept: Real = None
+    """score the model with a random intercept of this standard deviation: a number
+    drawn once for a picture that is added to every logit of a vessel; a model of its
+    own, and nine times the work: rows are of the run NAME-intercept."""
     threshold: Real = None
     """of vessel probabilities, chosen on a validation split; by default the best on
     that of the set, unless the model trained on it."""
@@ -73,6 +77,8 @@ class Options:
             given = getattr(self, name)
             if given is not None and given < value:
                 raise ConfigError(f"--{name} {given}: give {value} or more")
+        if self.intercept is not None and not 0 < self.intercept < 10:
+            raise ConfigError(f"--intercept {self.intercept}: give a deviation of logits, above 0")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
         if self.threshold is not None and self.threshold_from is not None:
@@ -132,7 +138,7 @@ class ScoredModel:
         batch_size: int = 50,
         reference: str | None = None,
     ):
-        self.model, self.images = model, images
+        self.model, self.trained, self.images = model, model, images
         self.options, self.batch_size = options or Options(), batch_size
         if self.options.limit is not None and self.options.limit >= len(images):
             self.options = dataclasses.replace(self.options, limit=None)  # all of them
@@ -154,7 +160,9 @@ class ScoredModel:
         if given != (None, None) and self.task.rounds_x:
             raise ConfigError("thresholds are for vessels: leave --threshold out")
         self.device = next(model.eval().parameters()).device
-        if self.options.oriented:
+        if self.options.intercept is not None:
+            self.model = with_intercept(model, self.options.intercept, self.options.oriented)
+        elif self.options.oriented:
             self.model = oriented(model)
         round_x = config.data.round_x is True if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)

@@ -1,4 +1,4 @@
-"""The mixture over eight orientations: a density, the same of a turned picture, drawn as scored."""
+"""Mixtures of one model are densities, and are drawn as they are scored."""
 
 import itertools
 import math
@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from cnf import noise
+from cnf import build, noise
 from cnf.baselines import Autoregressive, Bernoulli, DiscretisedLogistic
+from cnf.config import load_config
 from cnf.errors import ConfigError
+from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.replication.evaluate import evaluate
-from cnf.replication.oriented import VIEWS, Oriented, back, oriented, turned
+from cnf.replication.mixtures import VIEWS, Mixture, back, oriented, shifted, turned, with_intercept
 from cnf.replication.results import read
 from cnf.replication.scored_model import Options, ScoredModel
 from tests.evaluation.toys import eyes
@@ -113,7 +115,7 @@ def test_a_flow_of_eight_views_is_a_bound_by_its_weights(loaded):
     model, _ = loaded("vessels-flow")
     images = eyes()
     m = ScoredModel(model, images, Options(limit=1, oriented=True))
-    assert isinstance(m.model, Oriented) and oriented(m.model) is m.model and not m.model.exact
+    assert isinstance(m.model, Mixture) and not m.model.exact
     y, x = next(iter(m.batches("")))[1:3]
     keyed = noise.keyed(0, [0])
     with torch.no_grad():
@@ -122,15 +124,85 @@ def test_a_flow_of_eight_views_is_a_bound_by_its_weights(loaded):
     np.testing.assert_allclose(m.log_probs(), expected, rtol=1e-6)  # float32
 
 
-def test_rows_are_of_a_run_of_their_own(make_run, tmp_path):
+# -- a random intercept ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Bernoulli, Autoregressive])
+def test_an_intercept_is_added_to_every_logit(kind):
+    model, (_, x) = made(kind), pair(kind)
+    if kind is Bernoulli:
+        found, expected = shifted(model, 0.7).logit(x), model.logit(x) + 0.7
+    else:  # log-odds of the first label: of masks that differ in it, summed over all others
+        x, first = x[:1, :, :2, :4].expand(256, -1, -1, -1), MASKS[:, 0, 0, 0] > 0
+        log_p = torch.stack([m.log_prob(MASKS, x) for m in (model, shifted(model, 0.7))])
+        odds = log_p[:, first].logsumexp(1) - log_p[:, ~first].logsumexp(1)
+        found, expected = odds[1], odds[0] + 0.7
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+
+
+def test_an_intercept_is_added_to_the_log_odds_of_a_prior_of_two_components():
+    changes = ["levels=1", "steps=0", "ar_width=8", "ar_blocks=1", "mixture=2", "auxiliary=0"]
+    config = load_config("vessels", "flow", "smoke", [f"model.{change}" for change in changes])
+    torch.manual_seed(0)
+    flow = build.build(config).double()
+    (prior,) = (part for part in flow.modules() if isinstance(part, AutoregressivePrior))
+    torch.nn.init.normal_(prior.net.last.weight)
+    (moved,) = (part for part in shifted(flow, 0.7).modules() if isinstance(part, type(prior)))
+    z = torch.randn(1, prior.net.channels, 4, 4).double()
+    h = torch.randn(1, prior.net.from_h.in_channels, 4, 4).double()
+    (log_w, *others), (after, *same) = (p.params(p.net(z, h)) for p in (prior, moved))
+    odds = log_w[:, :, 1] - log_w[:, :, 0]
+    torch.testing.assert_close(after[:, :, 1] - after[:, :, 0], odds + 0.7, rtol=1e-10, atol=1e-12)
+    assert all(map(torch.equal, others, same))
+
+
+def test_areas_of_pictures_differ_more_with_an_intercept():
+    """Var(area) = sum p (1 - p) + K Cov: the covariance of pixels is that of their probabilities
+    under the values of the intercept, eq-connected-variance."""
+    torch.manual_seed(0)
+    model, x = made(Bernoulli), torch.randn(1, 3, 16, 16).double()
+    mixture = with_intercept(model, 1.0)
+    p = torch.stack([m.mean(x).flatten() for m in mixture.models])  # a value of the intercept a row
+    expected = (p * (1 - p)).sum(1).mean() + p.sum(1).var(correction=0)
+    n = 4000
+    area = mixture.sample(x, n, generator=torch.Generator().manual_seed(2)).sum((1, 2, 3, 4))
+    # a variance of n draws of nearly equal weights has a relative error of at most sqrt(2 / n)
+    assert area.var() == pytest.approx(expected.item(), rel=5 * (2 / n) ** 0.5)
+    assert expected > 3 * (p.mean(0) * (1 - p.mean(0))).sum()
+    assert mixture.mean(x).flatten().tolist() == pytest.approx(p.mean(0).tolist())
+
+
+def test_an_intercept_and_eight_orientations_sum_to_one():
+    x = pair(Bernoulli, side=2)[1][:1]
+    mixture = with_intercept(made(Bernoulli), 0.5, over_views=True)
+    log_p = mixture.log_prob(MASKS, x.expand(256, -1, -1, -1))
+    assert log_p.logsumexp(0).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_model_without_one_logit_has_no_intercept(loaded):
+    with pytest.raises(ConfigError, match="--intercept needs one logit"):
+        ScoredModel(loaded("vessels-flow")[0], eyes(), Options(intercept=0.2))
+    with pytest.raises(ConfigError, match="--intercept -1"):
+        Options(intercept=-1.0)
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "end"),
+    [({"oriented": True}, "-oriented"), ({"intercept": 0.5}, "-intercept")],
+)
+def test_rows_are_of_a_run_of_their_own(asked, end, make_run, tmp_path):
     run = make_run("vessels-baseline")
-    evaluate(run, limit=2, oriented=True, out=tmp_path)
+    evaluate(run, limit=2, out=tmp_path, **asked)
     evaluate(run, limit=2, out=tmp_path)
-    rows = {row.id: row for row in read(tmp_path)}
-    ours = [row for row in rows.values() if row.oriented]
-    assert {row.run for row in ours} == {f"{run.name}-oriented"}
-    assert {row.trained for row in rows.values()} == {run.name}
-    assert all("--oriented" in row.command and f"{run.name} --on" in row.command for row in ours)
+    rows = read(tmp_path)
+    ours = [row for row in rows if row.run == run.name + end]
+    assert {row.trained for row in rows} == {run.name}
+    assert all(getattr(row, name) == value for row in ours for name, value in asked.items())
+    flag = "--oriented" if asked.get("oriented") else "--intercept 0.5"
+    assert all(flag in row.command and f"{run.name} --on" in row.command for row in ours)
     assert len(ours) == len(rows) - len(ours) > 0
-    with pytest.raises(ConfigError, match="--oriented"):
-        evaluate(run, stress=True, oriented=True, out=tmp_path)
+    with pytest.raises(ConfigError, match="--oriented, --intercept"):
+        evaluate(run, stress=True, out=tmp_path, **asked)
