@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cnf import build, noise
 from cnf.baselines import Autoregressive, Bernoulli, DiscretisedLogistic
@@ -17,6 +18,7 @@ from cnf.replication.mixtures import VIEWS, Mixture, back, oriented, shifted, tu
 from cnf.replication.results import read
 from cnf.replication.scored_model import Options, ScoredModel
 from tests.evaluation.toys import eyes
+from tools import intercepts
 
 
 class Ramps(torch.nn.Conv2d):
@@ -184,6 +186,17 @@ def test_a_model_without_one_logit_has_no_intercept(loaded):
         ScoredModel(loaded("vessels-flow")[0], eyes(), Options(intercept=0.2))
     with pytest.raises(ConfigError, match="--intercept -1"):
         Options(intercept=-1.0)
+
+
+def test_the_best_intercept_gives_the_area_that_was_drawn():
+    a = torch.randn(1, 1, 20, 20, generator=torch.Generator().manual_seed(0)).double() - 2
+    y = (torch.rand(a.shape, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    found = intercepts.best(a, y)
+    b = found["intercept"]
+    around = [F.logsigmoid((2 * y - 1) * (a + b + step)).sum() for step in (-0.01, 0, 0.01)]
+    assert around[1] > max(around[0], around[2]) and b > 1
+    assert torch.sigmoid(a + b).sum().item() == pytest.approx(y.sum().item(), rel=1e-3)  # 4 digits
+    assert found["log_area"] == pytest.approx(math.log(torch.sigmoid(a).sum() / y.sum()), abs=1e-4)
 
 
 # -- rows ------------------------------------------------------------------------------------------

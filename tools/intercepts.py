@@ -1,0 +1,50 @@
+"""How much an observer draws, photograph by photograph: for Bernoulli models on the photographs of
+their validation split, the intercept that is best for the drawing. A line a photograph is written
+to results/trials/intercepts.jsonl.
+
+    CNF_DATA=... python tools/intercepts.py results/vessels-baseline-fold1-s0 ...
+
+The derivative of sum_j log P(y_j | a_j + b) by b is sum_j y_j - sigmoid(a_j + b), so the best b is
+where the expected area is that of the drawing.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from cnf import build
+from cnf.replication.data import load
+from cnf.replication.data.batches import make_batch
+from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.scored_model import pad
+
+TABLE = REPOSITORY / "results" / "trials" / "intercepts.jsonl"
+
+
+def best(a: Tensor, y: Tensor) -> dict[str, float]:
+    """Of logits a and labels y: the best intercept, and log(expected area / area drawn)."""
+    a, area = a.double(), float(y.sum())
+    b = brentq(lambda b: torch.sigmoid(a + b).sum().item() - area, -10, 10)
+    return {"intercept": round(b, 4), "log_area": round(math.log(torch.sigmoid(a).sum() / area), 4)}
+
+
+@torch.no_grad()
+def main(runs: list[str]) -> None:
+    lines = []
+    for run in runs:
+        model = build.load(Path(run) / "weights.safetensors")
+        images = load(model.config.data.train, "valid")
+        for index, example in enumerate(images):
+            y, x = make_batch(images, [index], model.config.data)
+            a = model.logit(pad(y, x, model)[1])[..., : y.shape[-2], : y.shape[-1]]
+            lines.append({"run": Path(run).name, "photograph": example.name} | best(a, y))
+    TABLE.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
