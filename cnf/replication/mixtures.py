@@ -3,7 +3,7 @@ is drawn once for a picture. Nothing is trained."""
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
 import torch
@@ -109,6 +109,13 @@ class Mixture(Wrapped):
                 found |= zip(rows, model.draw(some, 1, temperature, own)[0], strict=True)
         return torch.stack([found[row] for row in range(n * batch)]).unflatten(0, (n, batch))
 
+    @torch.no_grad()
+    def draws(
+        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
+    ) -> Iterator[Tensor]:
+        """All drawn at once, so that each model draws its own together."""
+        yield from self.sample(x, n, temperature, generator)
+
     def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
         if not self.has_mean:
             return super().mean(x, n, generator)
@@ -145,8 +152,8 @@ def logmeanexp(terms: list[Tensor]) -> Tensor:
 
 
 def oriented(model: ConditionalModel) -> Mixture:
-    """The model over the eight orientations of the picture: factorised if the model is. An
-    exact model says the same of a turned picture then."""
+    """The model over the eight orientations of the picture, :eq:`eq-controls-oriented`: factorised
+    if the model is. An exact model says the same of a turned picture then."""
     kind = FactorisedMixture if isinstance(model, Factorised) else Mixture
     return kind([View(model, view) for view in VIEWS])
 
@@ -173,10 +180,10 @@ def shifted(model: ConditionalModel, by: float) -> ConditionalModel:
 
 
 def with_intercept(model: ConditionalModel, sigma: float, over_views: bool = False) -> Mixture:
-    """The model with a random intercept: a number drawn once for a picture, of standard deviation
-    sigma, is added to every logit of a vessel, so that an observer draws more or less everywhere.
-    INTERCEPTS values, equally likely, at the quantiles of a Gaussian in the middle of as many
-    parts. Raises ConfigError, see `shifted`."""
+    """The model with a random intercept, :eq:`eq-connected-intercept`: a number drawn once for a
+    picture, of standard deviation sigma, is added to every logit of a vessel. INTERCEPTS values,
+    equally likely, at the quantiles of a Gaussian in the middle of as many parts. Raises
+    ConfigError, see `shifted`."""
     normal = NormalDist(0, sigma)
     values = [normal.inv_cdf((k + 0.5) / INTERCEPTS) for k in range(INTERCEPTS)]
     models = [shifted(model, value) for value in values]

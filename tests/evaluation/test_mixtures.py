@@ -100,6 +100,7 @@ def test_keyed_samples_are_the_same_alone_and_together(kind):
     assert torch.equal(each, many)
 
 
+@pytest.mark.equation("eq-controls-oriented")
 @pytest.mark.parametrize("kind", KINDS)
 def test_as_likely_as_the_mean_of_views_or_more(kind):
     model, (y, x) = made(kind), pair(kind)
@@ -158,6 +159,7 @@ def test_an_intercept_is_added_to_the_log_odds_of_a_prior_of_two_components():
     assert all(map(torch.equal, others, same))
 
 
+@pytest.mark.equation("eq-connected-intercept")
 def test_areas_of_pictures_differ_more_with_an_intercept():
     """Var(area) = sum p (1 - p) + K Cov: the covariance of pixels is that of their probabilities
     under the values of the intercept, eq-connected-variance."""
