@@ -344,7 +344,8 @@ def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
     """A row and those like it of runs whose name differs in the seed alone: NAME-s0, NAME-s1."""
     names = (*ALIKE, "data", "split", "noise_seed", "bound", "draws", "temperature", "samples")
     alike = {name: getattr(row, name) for name in names}
-    return select(rows, run=re.sub(r"-s\d+$", "-s*", row.run), **alike)
+    name = re.sub(r"-s\d+$", "", row.run)
+    return [r for r in select(rows, **alike) if re.sub(r"-s\d+$", "", r.run) == name]
 
 
 def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Mixtures of one model are densities, and are drawn as they are scored."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -202,6 +203,16 @@ def test_the_best_intercept_gives_the_area_that_was_drawn():
 
 
 # -- rows ------------------------------------------------------------------------------------------
+
+
+def test_a_mixture_of_flows_is_evaluated_in_full(make_run, tmp_path):
+    run = make_run("vessels-flow")
+    rows = evaluate(run, full=True, samples=2, oriented=True, out=tmp_path)
+    folder = tmp_path / f"{run.name}-oriented" / "evaluations"
+    curves = json.loads((folder / "embedded-vessels-test.curves.json").read_text())
+    area = np.mean([form for form in curves["forms"]["truth"]["area"]])
+    assert {"components_ratio", "area_sample"} <= {row.metric for row in rows} and 0 < area < 1
+    assert "m_curve" not in curves  # of flows alone
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,14 @@ def test_rows_name_weights_that_are_there():
     }
 
 
-def test_curves_are_of_the_weights_beside_them():
+def test_curves_are_of_the_weights_of_their_run():
     for path in RESULTS.glob("*/evaluations/*.curves.json"):
         found = json.loads(path.read_text())["weights_sha256"]
-        weights = path.parent.parent / "weights.safetensors"
+        rows = json.loads(path.with_name(path.name.replace(".curves", "")).read_text())
+        weights = RESULTS.parent / rows["weights"]
+        assert weights.parent.name == rows["run"].removesuffix("-oriented").removesuffix(
+            "-intercept"
+        )
         assert found == run_folder.file_sha256(weights), f"evaluate {path} again with --full"
 
 

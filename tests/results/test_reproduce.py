@@ -25,13 +25,13 @@ def test_every_committed_row_leads_to_a_command():
 
 
 def test_every_committed_training_has_a_command_that_gives_its_configuration():
-    trained = {(r.run, r.config_sha256): r for r in ROWS if r.model not in REFERENCES}
+    trained = {(r.trained, r.config_sha256): r for r in ROWS if r.model not in REFERENCES}
     assert len(trained) >= 15
     for one in trained.values():
         words = shlex.split(reproduce.training(one)[-1])
         asked = dict(zip(words, words[1:], strict=False))
         changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-        budget = run_folder.read_record(RESULTS / one.run, needed=False).get("budget", {})
+        budget = run_folder.read_record(RESULTS / one.trained, needed=False).get("budget", {})
         if "minutes" in budget:  # which became these steps
             changes += [f"training.minutes={budget['minutes']}", "training.steps=null"]
         else:

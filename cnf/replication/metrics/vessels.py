@@ -18,6 +18,7 @@ from torch import Tensor
 from cnf import noise
 from cnf.baselines import WeightedBernoulli
 from cnf.errors import DataError
+from cnf.flow import ConditionalFlow
 from cnf.replication.metrics import (
     Setting,
     Value,
@@ -390,7 +391,7 @@ def curves(m: ScoredModel) -> dict[str, Any]:
         ranks = [int(rank) for rank in statement.pop("ranks")]
         told = {key: numbers(v) for key, v in statement.items() if v is not None}
         result["joint"][name] = {"ranks": ranks} | told
-    if not m.model.exact:
+    if isinstance(m.model, ConditionalFlow):
         result["m_curve"] = m_curve(m)
     return result
 
