@@ -20,9 +20,10 @@
   function read(node) {
     const { texts, heads, groups } = JSON.parse(node.textContent);
     return groups.flatMap(([before, rest, head, facts, rows]) =>
-      rows.map(([own, value, first, expect]) => {
+      rows.map(([own, value, first, number, within]) => {
         const row = { id: `${before}/${texts[own]}`, value, what: [first, ...rest].map((i) => texts[i]).join("; ") };
-        row.facts = heads[head].map((name, i) => [name, texts[facts[i] < 0 ? expect : facts[i]]]);
+        const expect = `${number}, ${texts[within]}`;
+        row.facts = heads[head].map((name, i) => [name, facts[i] < 0 ? expect : texts[facts[i]]]);
         row.number = value.replace(/^≤ /, "");
         row.all = `${row.id} ${value} ${row.what} `.toLowerCase();
         return row;
