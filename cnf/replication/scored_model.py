@@ -77,8 +77,10 @@ class Options:
             given = getattr(self, name)
             if given is not None and given < value:
                 raise ConfigError(f"--{name} {given}: give {value} or more")
-        if self.intercept is not None and not 0 < self.intercept < 10:
-            raise ConfigError(f"--intercept {self.intercept}: give a deviation of logits, above 0")
+        if self.intercept is not None and not 0 < self.intercept < math.inf:
+            raise ConfigError(
+                f"--intercept {self.intercept}: give a finite deviation of logits above 0"
+            )
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
         if self.threshold is not None and self.threshold_from is not None:

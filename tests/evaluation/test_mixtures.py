@@ -187,8 +187,9 @@ def test_an_intercept_and_eight_orientations_sum_to_one():
 def test_a_model_without_one_logit_has_no_intercept(loaded):
     with pytest.raises(ConfigError, match="--intercept needs one logit"):
         ScoredModel(loaded("vessels-flow")[0], eyes(), Options(intercept=0.2))
-    with pytest.raises(ConfigError, match="--intercept -1"):
-        Options(intercept=-1.0)
+    for wrong in (-1.0, 0.0, math.inf, math.nan):
+        with pytest.raises(ConfigError, match=f"--intercept {wrong}: give a finite deviation"):
+            Options(intercept=wrong)
 
 
 def test_the_best_intercept_gives_the_area_that_was_drawn():
@@ -210,7 +211,7 @@ def test_a_mixture_of_flows_is_evaluated_in_full(make_run, tmp_path):
     rows = evaluate(run, full=True, samples=2, oriented=True, out=tmp_path)
     folder = tmp_path / f"{run.name}-oriented" / "evaluations"
     curves = json.loads((folder / "embedded-vessels-test.curves.json").read_text())
-    area = np.mean([form for form in curves["forms"]["truth"]["area"]])
+    area = np.mean(curves["forms"]["truth"]["area"])
     assert {"components_ratio", "area_sample"} <= {row.metric for row in rows} and 0 < area < 1
     assert "m_curve" not in curves  # of flows alone
 
