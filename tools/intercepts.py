@@ -8,9 +8,9 @@ The derivative of sum_j log P(y_j | a_j + b) by b is sum_j y_j - sigmoid(a_j + b
 where the expected area is that of the drawing.
 """
 
+import argparse
 import json
 import math
-import sys
 from pathlib import Path
 
 import torch
@@ -34,9 +34,11 @@ def best(a: Tensor, y: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def main(runs: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("runs", nargs="+", help="folders of runs of --model baseline")
     lines = []
-    for run in runs:
+    for run in parser.parse_args().runs:
         model = build.load(Path(run) / "weights.safetensors")
         images = load(model.config.data.train, "valid")
         for index, example in enumerate(images):
@@ -47,4 +49,4 @@ def main(runs: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
