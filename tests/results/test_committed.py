@@ -60,11 +60,8 @@ def test_rows_name_weights_that_are_there():
 def test_curves_are_of_the_weights_of_their_run():
     for path in RESULTS.glob("*/evaluations/*.curves.json"):
         found = json.loads(path.read_text())["weights_sha256"]
-        rows = json.loads(path.with_name(path.name.replace(".curves", "")).read_text())
-        weights = RESULTS.parent / rows["weights"]
-        assert weights.parent.name == rows["run"].removesuffix("-oriented").removesuffix(
-            "-intercept"
-        )
+        row = results.read_file(path.with_name(path.name.replace(".curves", "")))[0]
+        weights = RESULTS / row.trained / "weights.safetensors"
         assert found == run_folder.file_sha256(weights), f"evaluate {path} again with --full"
 
 
