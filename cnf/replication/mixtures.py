@@ -72,7 +72,12 @@ class View(Wrapped):
 
 class Mixture(Wrapped):
     r"""p(y|x) = 1/K sum_k p_k(y|x) of K models of one kind. Of flows with noise, the mean of their
-    K weights, a bound as with importance samples. Temperature is that of the terms."""
+    K weights, a bound as with importance samples. Temperature is that of the terms. Shapes, nats
+    and errors are those of `ConditionalModel`.
+
+    Args:
+        models: p_1 .. p_K, each given the same share.
+    """
 
     def __init__(self, models: Sequence[ConditionalModel]):
         super().__init__(models[0])
