@@ -273,10 +273,14 @@ class Autoregressive(ConditionalModel):
         h = self.features(x.to(self.dtype))
         return [F.pixel_unshuffle(h if isinstance(h, Tensor) else h[0], 2)]
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
+        """log P(y_i | y_<i, x), nats, (B, 1, H, W)."""
         like = F.pixel_shuffle(h[0][:, :4], 2).to(self.dtype)
         sign = F.pixel_unshuffle(2 * target(self, y, 2, like) - 1, 2)
-        return sum_except_batch(F.logsigmoid(sign * self.net(sign, h[0])[:, :, 0]))
+        return F.pixel_shuffle(F.logsigmoid(sign * self.net(sign, h[0])[:, :, 0]), 2)
+
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        return sum_except_batch(self.entries(y, h))
 
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None

@@ -87,8 +87,43 @@ def build(config: Config) -> ConditionalModel:
             f"features.kind = {config.model.features.kind} is not for {config.experiment}: choose "
             "residual or rrdb for sr, unet or vgg for vessels"
         )
+    check_options(config)
     model.config = config
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+# what each kind of feature network reads beside `kind` and `channels`
+READ = {
+    "residual": {"blocks", "fractions", "clip", "activation"},
+    "rrdb": {"blocks", "growth"},
+    "unet": {"scales"},
+    "vgg": {"scales", "pretrained"},
+}
+
+
+def check_options(config: Config) -> None:
+    """Raise ConfigError for options that nothing reads, or that mean nothing in the experiment."""
+    features, model = config.model.features, config.model
+    for name, default in vars(FeaturesConfig()).items():
+        value, of = getattr(features, name), [kind for kind in READ if name in READ[kind]]
+        if of and features.kind not in of and value != default:
+            given, unset = (json.dumps(t).strip('"') for t in (value, default))
+            raise ConfigError(
+                f"features.{name} = {given} with features.kind = {features.kind}: it is for "
+                f"{' and '.join(of)} only, so leave it at {unset}"
+            )
+    if not isinstance(model, FlowConfig):
+        return
+    if model.residual is not None and config.experiment == "vessels":
+        raise ConfigError(
+            f"model.residual = {model.residual} for vessels: it subtracts the upsampled input of "
+            "sr, so leave it at null"
+        )
+    if model.dequantization == "binary" and config.experiment == "sr":
+        raise ConfigError(
+            "model.dequantization = binary for sr: it is for labels, so choose uniform or "
+            "variational"
+        )
 
 
 def begin(model: ConditionalModel) -> str:
@@ -112,11 +147,6 @@ def flow_features(config: FlowConfig) -> Features:
 
 def build_features(config: FeaturesConfig, levels: int, full: int, carry: bool) -> Features:
     """The feature network: `full` channels at y's resolution, `carry` the upsampled input there."""
-    if config.pretrained and config.kind != "vgg":
-        raise ConfigError(
-            f"features.pretrained = true with features.kind = {config.kind}: there are weights for "
-            "vgg only"
-        )
     match config.kind:
         case "residual":
             sizes = (config.channels, config.blocks, full, config.fractions, config.clip)
@@ -385,13 +415,18 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
         model = _described(path, said) if into is None else into
     except (ConfigError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} describes no model of this version ({error})") from None
+    # before anything is copied: a model that does not fit stays as it was
+    own, found = ({k: t.shape for k, t in d.items()} for d in (model.state_dict(), tensors))
+    for key in own | found:
+        if own.get(key) != found.get(key):
+            raise CheckpointError(
+                f"{path} holds weights of another model ('{key}' does not fit): build the model "
+                "that was saved"
+            )
     if any(t.dtype == torch.float64 for t in tensors.values()):
         model.double()
     target = model.state_dict()
-    try:
-        model.load_state_dict({k: t.to(target[k].dtype) for k, t in tensors.items()})
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path} holds weights of another model ({error})") from None
+    model.load_state_dict({k: t.to(target[k].dtype) for k, t in tensors.items()})
     model.metadata = {k: v for k, v in said.items() if k not in ("config", "glow")}
     return model.eval()
 

@@ -125,7 +125,10 @@ class ConditionalModel(nn.Module):
     ) -> Tensor:
         """log (1/M) sum_m p(v_m|x) / q(v_m|y, x), (B,), nats; for an exact model log p(y|x).
         The weights have mean P(y|x), :eq:`eq-binary-weight`; in expectation the log of their mean
-        rises with M and stays below log P(y|x), :eq:`eq-binary-importance`."""
+        rises with M and stays below log P(y|x), :eq:`eq-binary-importance`. Raises DataError if
+        num_samples < 1."""
+        if num_samples < 1:
+            raise DataError(f"num_samples = {num_samples}: draw 1 or more")
         h = self.condition(x)
         if self.exact:
             return self.score(y, h, generator)

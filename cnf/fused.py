@@ -64,7 +64,7 @@ class FusedSteps:
         h = self.seen(h)
         if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
             parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
-            return _Rebuilt.apply(self, y, h, *parameters)
+            return _Rebuilt.apply(self, y, h, *dict.fromkeys(parameters))  # steps may share layers
         return self.forward(y, h)
 
     def forward(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -187,7 +187,9 @@ class _Rebuilt(torch.autograd.Function):
             outputs, seeds = zip(*pairs, strict=True)
             inputs = [y_a, *net] if dh is None else [y_a, *net, h]
             grads = torch.autograd.grad(outputs, inputs, seeds, allow_unused=True)
-            found |= zip(map(id, net), grads[1 : 1 + len(net)], strict=True)
+            for p, grad in zip(net, grads[1 : 1 + len(net)], strict=True):
+                if grad is not None:
+                    found[id(p)] = found[id(p)] + grad if id(p) in found else grad
             if dh is not None and grads[-1] is not None:
                 dh += grads[-1]
             y = step.coupling.join(z_a, y_b)
@@ -198,7 +200,8 @@ class _Rebuilt(torch.autograd.Function):
             dweights[k] = torch.einsum("bohw,bihw->oi", dy, z)
             dbiases[k] = dy.sum((0, 2, 3))
         dlog_abs_det = (z.shape[-2] * z.shape[-1] * dlog_det.sum()).to(z.dtype)
-        leaves = [p for p in parameters if p.requires_grad and id(p) not in found]
+        layers = [layer for step in ctx.fused.steps for layer in (step.actnorm, step.conv)]
+        leaves = [p for layer in layers for p in layer.parameters() if p.requires_grad]
         if leaves:
             grads = torch.autograd.grad(folded, leaves, [dweights, dbiases, dlog_abs_det])
             found |= zip(map(id, leaves), grads, strict=True)

@@ -257,19 +257,25 @@ class CausalNet(Network):
         return y
 
     def fronts(self, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and columns of the positions that can be drawn together, in order: row after row,
-        none in some fronts of a narrow picture. A position sees r columns to the right in the row
-        above, r the largest radius: those with equal (r + 1) row + column. Without blocks all."""
-        (height, width), device = y.shape[-2:], y.device
+        """Rows and columns of the positions that can be drawn together. Without blocks all."""
+        height, width = y.shape[-2:]
         if self.from_y is None:
-            rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
-            yield rows.repeat_interleave(width), columns.repeat(height)
-            return
-        slope = self.RADIUS + 2
-        for front in range(slope * (height - 1) + width):
-            first = max(0, -(-(front - width + 1) // slope))
-            rows = torch.arange(first, min(height, front // slope + 1), device=device)
-            yield rows, front - slope * rows
+            rows, columns = (torch.arange(size, device=y.device) for size in (height, width))
+            return iter([(rows.repeat_interleave(width), columns.repeat(height))])
+        return slanted(height, width, self.RADIUS + 1, y.device)
+
+
+def slanted(
+    height: int, width: int, reach: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and columns of the fronts of a picture, in order: row after row, none in some fronts of
+    a narrow picture. If a position sees `reach` columns to the right in the row above, those with
+    equal (reach + 1) row + column can be drawn together."""
+    slope = reach + 1
+    for front in range(slope * (height - 1) + width):
+        first = max(0, -(-(front - width + 1) // slope))
+        rows = torch.arange(first, min(height, front // slope + 1), device=device)
+        yield rows, front - slope * rows
 
 
 class Fronts:

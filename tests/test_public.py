@@ -166,6 +166,27 @@ def test_a_flow_of_own_layers_is_loaded_into_another(tmp_path):
         cnf.load(tmp_path / "mine.safetensors", into=cnf.glow(2))
 
 
+@pytest.mark.parametrize(
+    "other, wrong",
+    [
+        ({"levels": 1, "steps": 2, "width": 6}, "layers.3.net.from_y.weight"),
+        ({"levels": 1, "steps": 1, "width": 4}, "layers.4.log_scale"),
+        ({"levels": 1, "steps": 2, "width": 4, "gain": True}, "layers.3.net.last.logs"),
+    ],
+    ids=["shape", "missing", "more"],
+)
+def test_weights_that_do_not_fit_leave_the_model_as_it_was(tmp_path, other, wrong):
+    model = randomise(cnf.glow(1, 2, levels=1, steps=2, width=4)).train()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    cnf.glow(1, 2, **other).double().save(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError) as error:
+        cnf.load(tmp_path / "other.safetensors", into=model)
+    assert f"holds weights of another model ('{wrong}' does not fit): build" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert model.training and model.metadata == {} and model.dtype == torch.float32
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
 def test_a_file_of_any_name_is_loaded_and_one_of_another_version_is_named(tmp_path):
     flow = cnf.glow(1, 2, levels=1, steps=1, width=4)
     flow.save(tmp_path / "a file.pt")

@@ -21,6 +21,7 @@ from cnf.features import Features, upsampled
 from cnf.flow import ConditionalFlow, ConditionalModel, check_draws
 from cnf.layers import Prior, Residual, Subbands, UniformDequantization
 from cnf.layers.base import sum_except_batch
+from cnf.nets import slanted
 from cnf.noise import Generator
 
 Pairs = Collection[tuple[Tensor, Tensor]]  # y (1, C, H, W) and x of each picture
@@ -75,9 +76,13 @@ class Counts(ConditionalModel):
             found = 2 * found + wide[..., r + i : r + i + height, r + j : r + j + width]
         return found
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
+        """log P(y_i | y_<i, x), nats, (B, 1, H, W)."""
         y = target(self, y, 2, like=h[0].to(self.table.dtype))
-        return sum_except_batch(F.logsigmoid((2 * y - 1) * self.table[self.contexts(y, h[0])]))
+        return F.logsigmoid((2 * y - 1) * self.table[self.contexts(y, h[0])])
+
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        return sum_except_batch(self.entries(y, h))
 
     @torch.no_grad()
     def draw(
@@ -92,10 +97,7 @@ class Counts(ConditionalModel):
         y, place = bins.new_zeros(len(bins), height + r, width + 2 * r), {"device": bins.device}
         down, across = torch.tensor(self.offsets, **place).T[..., None]
         powers = 2 ** torch.arange(len(self.offsets) - 1, -1, -1, **place)[:, None]
-        for front in range((r + 1) * (height - 1) + width):
-            first = max(0, -(-(front - width + 1) // (r + 1)))
-            rows = torch.arange(first, min(height, front // (r + 1) + 1), **place)
-            columns = front - (r + 1) * rows
+        for rows, columns in slanted(height, width, r, bins.device):
             seen = (y[:, rows + down + r, columns + across + r] * powers).sum(1)
             row = bins[:, rows, columns] * 2 ** len(self.offsets) + seen
             v = self.table[row] + eps[:, 0, rows, columns]

@@ -68,6 +68,8 @@ def evaluate(
 
     Raises DataError, CheckpointError, ConfigError, ResultsError.
     """
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: give 1 or more")
     if (folders := options.get("threshold_from")) is not None:
         options["threshold_from"] = Path(folders).as_posix()
     asked = Options(**options)
@@ -93,11 +95,23 @@ def evaluate(
     run = Path(run)
     if not run.exists() and results.exists():  # a name, as `cnf.load` takes it
         run = build.find(run, results).parent
+    if run.is_file():
+        raise ConfigError(f"{run} is a file: give its folder, {run.parent}")
     name = name or run.resolve().name
     run_folder.check_name(name)
+    model = run_folder.trained(run.resolve())
+    kinds = ("embedded", "far") if stress else ("embedded",)
+    sets = [on] if on else [f"{kind}-{model.config.experiment}" for kind in kinds]
+    if on is None:
+        print(f"no image set named: using {' and '.join(sets)}")
     if publish:
+        for one in sets:  # what cannot be scored is told of before anything is written
+            m = ScoredModel(model, load(one, split, root), asked, batch_size)
+            if asked.threshold_from is not None:
+                validation(m, root, one)
         run = run_folder.publish(run, results / name)
-    model = run_folder.trained(run.resolve()).to(choose_device(device))
+        model = run_folder.trained(run.resolve())
+    model = model.to(choose_device(device))
     mixture = {"oriented": asked.oriented, "intercept": asked.intercept}
     name += store.mixed(**mixture)
     target, committed = out or run.resolve().parent, (results.resolve(), RESULTS.resolve())
@@ -111,10 +125,6 @@ def evaluate(
     if run.resolve().is_relative_to(results.resolve()):
         folder = run.resolve().relative_to(results.resolve().parent).as_posix()
         made["weights"] = f"{folder}/weights.safetensors"
-    kinds = ("embedded", "far") if stress else ("embedded",)
-    sets = [on] if on else [f"{kind}-{model.config.experiment}" for kind in kinds]
-    if on is None:
-        print(f"no image set named: using {' and '.join(sets)}")
     rows = []
     for one in sets:
         m = ScoredModel(model, load(one, split, root), asked, batch_size)
@@ -164,18 +174,27 @@ def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
         return [ScoredModel(model, images, options, m.batch_size) for model, images in named]
     if m.task.rounds_x or m.images.split != "test" or m.options.threshold is not None:
         return []
-    of = [CATALOGUE.get(part) for part in m.config.data.train.split("+")]
-    if m.config.data.use_valid or any(e and e.of == on and "fold" in e.options for e in of):
+    parts = m.config.data.train.split("+")
+    of = [CATALOGUE.get(part) for part in parts]
+    seen = m.config.data.use_valid and origin(on) in map(origin, parts)
+    if seen or any(e and e.of == on and "fold" in e.options for e in of):
         return []
     try:
         return [ScoredModel(m.trained, load(on, "valid", root), options, m.batch_size)]
-    except DataError:
+    except DataError as error:
+        print(f"no threshold from validation: {error}")
         return []
+
+
+def origin(name: str) -> str:
+    """The set of which `name` is another form; "folder" of all folders."""
+    entry = CATALOGUE.get(name)
+    return origin(entry.of) if entry and entry.of else name.split(":")[0]
 
 
 def sister(m: ScoredModel, folder: str) -> ConditionalModel:
     """The model of the run in `folder`, if a threshold may come from there."""
-    model = build.load(Path(folder) / "weights.safetensors").to(m.device)
+    model = run_folder.trained(Path(folder)).to(m.device)
     theirs, ours = ((c.experiment, c.model.kind) for c in (model.config, m.config))
     if theirs != ours:
         raise ConfigError(

@@ -52,27 +52,32 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
 
 
 def needs(row: Row) -> str | None:
-    """The set of a row, where it belongs and how it is had; None if it comes with the package."""
-    if row.data.startswith("folder:"):
-        return f"the pictures of {row.data}"
-    entries = [catalogue.find(name) for name in row.data.split("+")]
-    told = [f"{e.where(ROOT)}: {e.how_to_get(ROOT)}" for e in entries if e.where(ROOT) is not None]
+    """The sets of a row, where they belong and how they are had; None if all come with the
+    package."""
+    told = []
+    for name in catalogue.parts(row.data):
+        if name.startswith("folder:"):
+            told.append(f"the pictures of {name}")
+        elif (where := catalogue.find(name).where(ROOT)) is not None:
+            told.append(f"{where}: {catalogue.find(name).how_to_get(ROOT)}")
     return "; ".join(told) or None
 
 
 def training(row: Row, results: Path = RESULTS) -> list[str]:
-    """The commands that train the weights of a row, in their order; none for a reference, and where
-    the record of the run is not here."""
-    record = {} if row.is_reference else run_folder.read_record(results / row.trained, needed=False)
-    if not (command := record.get("command")):
-        return []
-    if "start" not in record or "checkpoint" in record["start"]:
-        commands = run_folder.commands(record)
-    else:
-        begun = run_folder.read_record(results / record["start"]["run"], needed=False)
-        commands = [*(run_folder.commands(begun) if begun else []), command]
+    """The commands that train the weights of a row, in their order, from the run with whose weights
+    all began; none for a reference, and where the record of the run is not here."""
+    commands: list[str] = []
+    runs = [] if row.is_reference else [row.trained]
+    for run in runs:  # grows
+        record = run_folder.read_record(results / run, needed=False)
+        if not record.get("command"):
+            break
+        commands = [*run_folder.commands(record), *commands]
+        start = record.get("start", {"checkpoint": None})
+        if "checkpoint" not in start and start["run"] not in runs:
+            runs.append(start["run"])
     told = chained(commands)
-    if not row.is_here:  # where `row.command` looks for them
+    if told and not row.is_here:  # where `row.command` looks for them
         told[-1] += f" --out runs/{row.trained}"
     return told
 

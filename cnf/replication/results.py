@@ -249,15 +249,18 @@ def read_file(path: Path) -> list[Row]:
 def write(rows: Sequence[Row], runs: Path) -> list[Path]:
     """Write rows into the evaluations of their runs, folders of `runs`; returns the files.
 
-    Values of the same weights and pictures that were not made again are kept; those of others go.
+    Values of the same model and pictures that were not made again are kept; those of others go.
     """
+
+    def of(row: Row) -> tuple:
+        return row.weights_sha256, row.data_sha256, row.oriented, row.intercept
+
     groups: dict[Path, dict[str, Row]] = {}
     for row in rows:
         path = runs / row.run / "evaluations" / f"{row.file}.json"
         if path not in groups:
-            same = row.weights_sha256, row.data_sha256
             old = read_file(path) if path.exists() else []
-            groups[path] = {o.id: o for o in old if (o.weights_sha256, o.data_sha256) == same}
+            groups[path] = {o.id: o for o in old if of(o) == of(row)}
         groups[path][row.id] = row
     for path, kept in groups.items():
         write_text(path, _text(list(kept.values())))
@@ -343,9 +346,10 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
 def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
     """A row and those like it of runs whose name differs in the seed alone: NAME-s0, NAME-s1."""
     names = (*ALIKE, "data", "split", "noise_seed", "bound", "draws", "temperature", "samples")
+    names += ("oriented", "intercept")
     alike = {name: getattr(row, name) for name in names}
-    name = re.sub(r"-s\d+$", "", row.run)
-    return [r for r in select(rows, **alike) if re.sub(r"-s\d+$", "", r.run) == name]
+    name = re.sub(r"-s\d+$", "", row.trained)
+    return [r for r in select(rows, **alike) if re.sub(r"-s\d+$", "", r.trained) == name]
 
 
 def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:

@@ -17,7 +17,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -43,6 +43,8 @@ BUDGET = ("training.steps", "training.minutes", "training.keep")  # what a branc
 HALF_WRITTEN = ("config.json.tmp*", "history.*.tmp*", "*.pt.tmp*", "weights.*.tmp*", ".tmp??????")
 # torch.load raises a different one of these for each way in which a file can be damaged
 DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError)
+_PART = r"[^\s/:,=\"'\\]"  # of a path in a command, a list or a NAME+NAME
+ABSOLUTE = re.compile(rf"(?<![\w./-])/(?:{_PART}+/+)+(?={_PART})")  # a path but for its last part
 
 
 @contextmanager
@@ -69,10 +71,10 @@ def locked(out: Path) -> Iterator[None]:
                 shutil.rmtree(out, ignore_errors=True)
 
 
-def read_record(out: Path, needed: bool = True) -> dict[str, Any]:
+def read_record(out: Path, needed: bool = True, keys: Sequence[str] = ()) -> dict[str, Any]:
     """config.json of a run folder; {} if it has none and it is not `needed`.
 
-    Raises CheckpointError if it is missing or damaged.
+    Raises CheckpointError if it is missing or damaged, or lacks one of the `keys`.
     """
     path = Path(out) / "config.json"
     if not path.exists() and not needed:
@@ -82,10 +84,21 @@ def read_record(out: Path, needed: bool = True) -> dict[str, Any]:
             f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
             f"began starts again with --out {out}"
         )
+    record = _json_object(path.read_bytes(), str(path))
+    if missing := [key for key in keys if key not in record]:
+        raise CheckpointError(f"{path} does not say {', '.join(missing)}: restore a copy")
+    return record
+
+
+def _json_object(content: bytes, where: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text("utf-8"))
+        found = json.loads(content)
     except ValueError as error:
-        raise CheckpointError(f"{path}: not valid JSON ({error}): restore a copy") from error
+        raise CheckpointError(f"{where}: not valid JSON ({error}): restore a copy") from error
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise CheckpointError(f"{where}: a {kind}, not a JSON object: restore a copy")
+    return found
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
@@ -96,18 +109,19 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
 def read_config(out: Path) -> Config:
     """The configuration of a run folder. Raises CheckpointError."""
     try:
-        return from_dict(read_record(out)["config"])
-    except (ConfigError, KeyError) as error:
+        return from_dict(read_record(out, keys=["config"])["config"])
+    except ConfigError as error:
         raise CheckpointError(
             f"{out}/config.json does not fit this version ({error}): use the version that made it"
         ) from error
 
 
 def read_history(out: Path) -> list[dict[str, Any]]:
-    """The lines of history.jsonl; a last line cut short by a crash is left out."""
+    """The lines of history.jsonl; a last line cut short by a crash is left out. Raises
+    CheckpointError if another is damaged."""
     path = Path(out) / "history.jsonl"
-    lines = path.read_text("utf-8").split("\n") if path.exists() else []
-    return [json.loads(line) for line in lines[:-1]]
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return [_json_object(line, f"{path}, line {n}") for n, line in enumerate(lines[:-1], 1)]
 
 
 def write_history(out: Path, lines: list[dict[str, Any]]) -> None:
@@ -188,7 +202,10 @@ def first_seed(seed: int | None, start: Path | None) -> int:
     """The seed of a run that is not told one: 0, or that of the checkpoint from which it branches
     off. Raises CheckpointError."""
     if seed is None and start is not None and start.suffix == ".pt":
-        return read_checkpoint(start)[0]["seed"]
+        state, _ = read_checkpoint(start)
+        if "seed" not in state:
+            raise CheckpointError(f"{start} does not say its seed: give --seed, or restore a copy")
+        return state["seed"]
     return seed or 0
 
 
@@ -216,7 +233,7 @@ def same_run(
     out: Path, config: Config | None, minutes: float | None, steps: int | None, seed: int | None
 ) -> tuple[Config, dict[str, Any]]:
     """Configuration and record of a run. Raises CheckpointError if what is asked for differs."""
-    stored, record = read_config(out), read_record(out)
+    stored, record = read_config(out), read_record(out, keys=["seed", "steps", "data"])
     here = to_dict(config or stored) | {"seed": record["seed"] if seed is None else seed}
     there = to_dict(stored) | {"seed": record["seed"]}
     if minutes is None and steps in (None, record["steps"]):  # fixed when the run began
@@ -264,10 +281,11 @@ def turn(config: Config, checkpoint: Path, seed: int, step: int, steps: int) -> 
     """Where a branch from `checkpoint` leaves, or an earlier one left, the run that led there:
     {"turn": what `commands` reads}; {} if a run of its own would have come there, too: but for the
     budget all is the same, and before `step` so were the rates."""
-    before = read_record(checkpoint.resolve().parent, needed=False)
+    folder = checkpoint.resolve().parent
+    before = read_record(folder, needed=False, keys=["seed", "steps", "command"])
     if not before:
         return {}
-    known, start = from_dict(before["config"]), before.get("start", {"checkpoint": None})
+    known, start = read_config(folder), before.get("start", {"checkpoint": None})
     runs = (known, before["steps"]), (config, steps)
     changed = differences(to_dict(known), to_dict(config))
     if (
@@ -300,13 +318,17 @@ def check_name(name: str) -> None:
 
 
 def publish(run: Path, folder: Path) -> Path:
-    """Copy the run folder `run` into `folder`, weights as float16; returns `folder`.
+    """Copy the run folder `run` into `folder`, weights as float16; returns `folder`. What is
+    committed names no machine, see `nameless`.
 
-    Raises ResultsError if the weights are larger than 4 MB, or if `folder` holds another run.
+    Raises ResultsError if the weights are larger than 4 MB, or if `folder` holds another run;
+    CheckpointError if the run is damaged.
     """
     if run.resolve() == folder.resolve():
         return folder
     model, weights = trained(run / "weights.safetensors"), folder / "weights.safetensors"
+    record, history = nameless(read_record(run, needed=False)), read_history(run)
+    known, model.config = model.config, from_dict(nameless(to_dict(model.config)))
     with tempfile.TemporaryDirectory() as place:
         half = Path(place) / weights.name
         model.save(half, half=True)
@@ -320,17 +342,21 @@ def publish(run: Path, folder: Path) -> Path:
             write_atomically(weights, half.read_bytes())
         elif not _same_weights(weights, half):
             raise ResultsError(f"results/{folder.name} holds other weights: give another --name")
-    if (run / "config.json").exists():
-        # a committed file names no machine: absolute paths are cut to their last part
-        text = (run / "config.json").read_text("utf-8")
-        text = re.sub(r"(?<![\w./-])/(?:[\w.~+-]+/)+", "", text)
-        write_atomically(folder / "config.json", f"{text.strip()}\n".encode())
-    if history := read_history(run):
+    if record:
+        if model.config != known:  # that of the weights, and of the command
+            record["config_sha256"] = config_sha256(model.config)
+        write_atomically(folder / "config.json", f"{json.dumps(record, indent=1)}\n".encode())
+    if history:
         places = np.linspace(0, len(history) - 1, min(len(history), MAX_LINES)).round().astype(int)
         write_history(folder, [history[place] for place in places])
     if (run / "history.png").exists():
         shutil.copyfile(run / "history.png", folder / "history.png")
     return folder
+
+
+def nameless(values: dict[str, Any]) -> dict[str, Any]:
+    """With absolute paths, which name a machine, cut to their last part."""
+    return json.loads(ABSOLUTE.sub("", json.dumps(values, ensure_ascii=False)))
 
 
 def _same_weights(one: Path, other: Path) -> bool:

@@ -53,7 +53,8 @@ class Options:
             black 0, white 1.
         uncertainty: write that mean and the deviation of the samples, the root of its mean square
             over the channels, as picture (black 0, white 32 grey levels or, of vessels, 0.5) and as
-            array, float16 (H,W), in grey levels; vessels always get both.
+            array, float16 (H,W), in grey levels or, of vessels, in probability, 0 to about 0.5;
+            vessels always get both.
         fov: vessels: a mask of the field of view, or a folder of masks named like the pictures;
             without it the field of view is found in the picture, and what was found is printed.
         fit: vessels: resize the picture for the model so that the field of view is as wide as in
@@ -65,7 +66,8 @@ class Options:
             in one pass. By default, results of more than 4 million pixels are drawn in tiles
             of 1536, and a line says so.
         precision: fp32 (the default, as the scores are), or bf16: up to twice as fast on processors
-            that have it, and the same samples but for a pixel in thousands.
+            that have it. Of a mask one pixel in thousands then differs, of a photograph up to one
+            in five, by a grey level, or by a few if the priors are autoregressive.
         overwrite: replace files of an earlier call; else they stop this one before it draws.
     """
 

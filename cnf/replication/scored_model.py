@@ -22,7 +22,7 @@ from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
-from cnf.replication.mixtures import oriented, with_intercept
+from cnf.replication.mixtures import Mixture, logmeanexp, oriented, with_intercept
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.task import TASKS
 from cnf.resample import imresize_double
@@ -166,6 +166,10 @@ class ScoredModel:
             self.model = with_intercept(model, self.options.intercept, self.options.oriented)
         elif self.options.oriented:
             self.model = oriented(model)
+        if self.options.importance and self.model.exact:
+            raise ConfigError("--importance is a bound and this model is exact: leave it out")
+        if round_x is not None and not self.task.rounds_x:
+            raise ConfigError("x is rounded in super-resolution alone: leave --round-x out")
         round_x = config.data.round_x is True if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
 
@@ -386,8 +390,12 @@ def score(
     size: tuple[int, int],
     generator: noise.Generator,
 ) -> Tensor:
-    """log P(y|x), (B,), nats, of pictures of `size` padded to y: a factorised model leaves the
-    padding out, a flow cannot, so that its figure stays a bound."""
-    if hasattr(model, "entries"):
+    """log P(y|x), (B,), nats, of pictures of `size` padded to y: an exact model leaves the padding
+    out (an autoregressive one takes its labels as given), a flow cannot, so that its figure stays a
+    bound."""
+    if isinstance(model, Mixture) and not hasattr(model, "entries"):
+        pairs = zip(model.models, model.given(h), strict=True)
+        return logmeanexp([score(part, y, of, size, generator) for part, of in pairs])
+    if model.exact and hasattr(model, "entries"):
         return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
     return model.score(y, h, generator)

@@ -44,7 +44,8 @@ def margin(model: ConditionalModel) -> int:
     Raises ConfigError for a model with instance normalization, or an autoregressive one: there is
     no such distance.
     """
-    if any(isinstance(part, nn.InstanceNorm2d | CausalNet) for part in model.modules()):
+    whole = any(isinstance(part, nn.InstanceNorm2d | CausalNet) for part in model.modules())
+    if whole or not hasattr(model, "features"):  # a table of counts has none
         raise ConfigError(
             "this model cannot draw in tiles, as every pixel depends on the whole picture: use "
             "--tile 0, which draws in one pass, or a smaller picture"

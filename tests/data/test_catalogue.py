@@ -392,6 +392,9 @@ def test_model_cards_name_the_terms_of_what_was_trained_on():
     both = [CATALOGUE[n].terms for n in ("t91", "bsd200")]
     assert terms("t91+bsd200") == both and "Yang" in both[0] and "BSDS500" in both[1]
     assert "ImageNet" in terms("imagenet32-vandenoord")[0] and "owners" in terms("folder:a+b")[0]
+    own = terms("folder:a")
+    assert terms("embedded-sr+folder:/tmp/x") == own
+    assert terms("t91+folder:/tmp/x+folder:y") == [CATALOGUE["t91"].terms, *own]
 
 
 BENCHMARKS = {"set5": 5, "set14": 14, "bsd100": 100, "urban100": 10}
@@ -630,6 +633,13 @@ def test_sets_can_be_joined_by_name():
     assert torch.equal(both[len(once)].y, once[0].y) and both.stacked is not None
     sizes = load("embedded-sr+embedded-sr64", "valid")
     assert {example.y.shape[-1] for example in sizes} == {32, 64}
+
+
+def test_a_folder_can_be_joined_to_a_set(tmp_path, write, picture):
+    write(tmp_path / "own" / "valid" / "a.png", picture(32, 32))
+    both = load(f"embedded-sr+folder:{tmp_path / 'own'}", "valid")
+    assert both.name == "embedded-sr+folder:own"
+    assert len(both) == len(load("embedded-sr", "valid")) + 1
 
 
 def test_sets_of_two_experiments_are_not_joined():

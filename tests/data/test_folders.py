@@ -129,6 +129,17 @@ def test_the_hash_of_a_file_decides_its_split(tmp_path):
             assert split == ("test" if u < 0.1 else "valid" if u < 0.2 else "train")
 
 
+def test_a_dangling_link_and_a_folder_named_as_a_picture_are_named(tmp_path, write, picture):
+    for n in range(3):
+        write(tmp_path / f"{n}.png", picture(6, 8, n))
+    path = tmp_path / "d.png"
+    path.symlink_to(tmp_path / "gone.png")
+    assert f"{path}: cannot be read (No such file" in refusal(tmp_path)
+    path.unlink()
+    path.mkdir()
+    assert f"{path}: cannot be read (Is a directory): remove it" in refusal(tmp_path)
+
+
 def test_hidden_files_are_no_pictures_and_here_has_a_name(folder, monkeypatch):
     (folder / "images" / "._0.png").write_bytes(b"of a file system without forks")
     monkeypatch.chdir(folder)

@@ -8,6 +8,7 @@ import sklearn.mixture
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
+from torch.nn import functional as F
 
 from cnf import noise
 from cnf.build import build, load
@@ -15,6 +16,7 @@ from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
 from cnf.replication import cost, evaluate, report, run_folder, training
 from cnf.replication.controls import Counts, Mixture, MixturePrior, control, neighbours
+from cnf.replication.scored_model import score
 
 X = torch.zeros(1, 3, 3, 4)
 
@@ -30,6 +32,14 @@ def test_probabilities_of_all_masks_sum_to_one():
     y = torch.tensor(list(itertools.product((0.0, 1.0), repeat=12))).double().view(-1, 1, 3, 4)
     log_p = counts_of().log_prob(y, X.expand(len(y), -1, -1, -1))
     assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_labels_outside_a_picture_count_for_nothing():
+    model, y = counts_of(), torch.ones(1, 1, 2, 3).double()
+    h = model.condition(X)
+    inside = score(model, F.pad(y, (0, 1, 0, 1)), h, (2, 3), None)
+    alone = model.log_prob(y, X[..., :2, :3])
+    torch.testing.assert_close(inside, alone, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])

@@ -434,7 +434,7 @@ def test_a_folder_of_pictures_leaves_its_last_part_alone(make_run, tmp_path):
     assert all("secret" not in path.read_text() for path in files)
 
 
-def test_a_folder_s_own_validation_pictures_choose_its_threshold(make_run, tmp_path):
+def test_a_folder_s_own_validation_pictures_choose_its_threshold(make_run, tmp_path, capsys):
     from PIL import Image
 
     for split in ("valid", "test"):
@@ -443,9 +443,19 @@ def test_a_folder_s_own_validation_pictures_choose_its_threshold(make_run, tmp_p
                 folder = tmp_path / "far" / "mine" / split / kind
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.numpy()).save(folder / f"{eye.name}.png")
+    for run in ("vessels-baseline", "vessels-flow-all"):  # the second trained on another valid/
+        rows = evaluate.evaluate(make_run(run), f"folder:{tmp_path / 'far' / 'mine'}", samples=2)
+        (row,) = [row for row in rows if row.metric == "f_valid"]
+        assert (row.data, row.threshold_from) == ("folder:mine", "validation")
+    next((tmp_path / "far" / "mine" / "valid" / "labels").iterdir()).unlink()
     rows = evaluate.evaluate(make_run("vessels-baseline"), f"folder:{tmp_path / 'far' / 'mine'}")
-    (row,) = [row for row in rows if row.metric == "f_valid"]
-    assert (row.data, row.threshold_from) == ("folder:mine", "validation")
+    assert "f_valid" not in {row.metric for row in rows}
+    assert "no threshold from validation: " in capsys.readouterr().out
+
+
+def test_all_forms_of_a_set_have_one_origin():
+    assert {evaluate.origin(name) for name in ("chasedb1", "chasedb1-all@drive")} == {"chasedb1"}
+    assert evaluate.origin("folder:/of/mine") == "folder"
 
 
 def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
@@ -573,6 +583,12 @@ def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
     folder = tmp_path / "results"
     wrong = [
         (ResultsError, "'My Run' cannot name a run", {"name": "My Run"}),
+        (ConfigError, "--batch-size 0: give 1 or more", {"batch_size": 0}),
+        (
+            *(ConfigError, "x is rounded in super-resolution alone"),
+            {"run": "vessels-flow", "on": "bare", "round_x": True},
+        ),
+        (ConfigError, "--importance is a bound and", {"run": "sr-baseline", "importance": 2}),
         (DataError, "set5: nothing at", {"on": "set5", "root": tmp_path}),
         (ConfigError, "'embedded-vessels' is a set for vessels", {"on": "embedded-vessels"}),
         *(
@@ -585,8 +601,12 @@ def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
     ]
     for kind, message, options in wrong:
         options = {"on": "patches", "results": folder} | options
-        with pytest.raises(kind, match=message):
-            evaluate.evaluate(make_run("sr-flow"), **options)
+        options["run"] = make_run(options.get("run", "sr-flow"))
+        for publish in (False, True):
+            with pytest.raises(kind, match=message):
+                evaluate.evaluate(**options, publish=publish)
+    with pytest.raises(ConfigError, match="is a file: give its folder"):
+        evaluate.evaluate(make_run("sr-flow") / "weights.safetensors", "patches", results=folder)
     with pytest.raises(CheckpointError, match="nowhere"):
         evaluate.evaluate(tmp_path / "nowhere", "patches", results=folder)
     assert list(tmp_path.iterdir()) == []

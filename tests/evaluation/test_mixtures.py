@@ -17,7 +17,7 @@ from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.replication.evaluate import evaluate
 from cnf.replication.mixtures import VIEWS, Mixture, back, oriented, shifted, turned, with_intercept
 from cnf.replication.results import read
-from cnf.replication.scored_model import Options, ScoredModel
+from cnf.replication.scored_model import Options, ScoredModel, score
 from tests.evaluation.toys import eyes
 from tools import intercepts
 
@@ -175,6 +175,17 @@ def test_areas_of_pictures_differ_more_with_an_intercept():
     assert area.var() == pytest.approx(expected.item(), rel=5 * (2 / n) ** 0.5)
     assert expected > 3 * (p.mean(0) * (1 - p.mean(0))).sum()
     assert mixture.mean(x).flatten().tolist() == pytest.approx(p.mean(0).tolist())
+
+
+@pytest.mark.parametrize("kind", [Bernoulli, Autoregressive])
+def test_what_is_outside_a_picture_is_left_out(kind):
+    """Of all masks of the picture, the padding 0, the probabilities sum to one."""
+    x = pair(kind, side=2)[1][:1]
+    inside = MASKS[(MASKS[:, :, 1:].sum((1, 2, 3)) + MASKS[..., 3:].sum((1, 2, 3))) == 0]  # 1x3
+    for model in (made(kind), with_intercept(made(kind), 0.8), oriented(made(kind))):
+        h = [maps.expand(len(inside), -1, -1, -1) for maps in model.condition(x)]
+        total = score(model, inside, h, (1, 3), None).exp().sum().item()
+        assert total == pytest.approx(1, abs=1e-12)
 
 
 def test_an_intercept_and_eight_orientations_sum_to_one():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image
 from scipy import ndimage
+from skimage.data import chelsea
 
 import cnf
 from cnf import build, noise
@@ -196,6 +197,15 @@ def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():
     differ = (exact != rounded).float().mean()
     # a pixel in thousands; two samples differ in one of 25
     assert 0 < differ < 0.005 < 0.01 < (exact[0] != exact[1]).float().mean()
+
+
+def test_bfloat16_moves_some_pixels_of_a_photograph_by_a_grey_level():
+    model = cnf.load("sr-flow-cpu-s0")
+    x = torch.from_numpy(chelsea()[100:132, 150:182].copy()).permute(2, 0, 1)[None].float()
+    exact = next(sampling.draws(model, x, 1, 0.8))
+    sampling.set_precision(model, "bf16")
+    moved = (next(sampling.draws(model, x, 1, 0.8)) - exact).abs().amax(0)
+    assert moved.max() == 1 and 0.02 < (moved > 0).float().mean() < 0.25
 
 
 def test_sixteen_samples_of_a_fundus_photograph_take_less_than_20_seconds_of_one_core():

@@ -53,7 +53,8 @@ def without_autocast(monkeypatch):
 def built(name: str) -> tuple[ConditionalModel, Tensor, Tensor]:
     experiment, kind, preset = name.split("-", 2)
     fewer = ["model.steps=2"] if kind == "flow" else []  # of the same
-    config = load_config(experiment, kind, preset, ["model.features.blocks=1", *fewer])
+    fewer += ["model.features.blocks=1"] if experiment == "sr" else []
+    config = load_config(experiment, kind, preset, fewer)
     with torch.device("meta"):
         model = build(config)
     for part in model.modules():

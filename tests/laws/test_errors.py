@@ -1,5 +1,6 @@
 """Misuse: each error says what was wrong, names the value, and says what to do."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from torch import nn
 
 from cnf.baselines import ClassWeighted, WeightedBernoulli
-from cnf.errors import DataError
+from cnf.build import READ, RESULTS, build, check_options
+from cnf.config import FeaturesConfig, from_dict, load_config
+from cnf.errors import ConfigError, DataError
 from cnf.features import NoFeatures, RawFeatures, UNetFeatures, VGGFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import (
@@ -192,6 +195,37 @@ def test_networks_name_what_does_not_fit():
         VGGFeatures(1, scales=6)
     with pytest.raises(ValueError, match="precision 'fp16' is unknown: choose fp32 or bf16"):
         set_precision(NoFeatures(), "fp16")
+
+
+@pytest.mark.parametrize(
+    "experiment, option, said",
+    [
+        ("vessels", "features.activation=silu", "activation = silu with .* unet: .* residual only"),
+        ("vessels", "features.clip=6.0", "clip = 6.0 with .* unet: .* residual only, .* at null"),
+        ("vessels", "features.blocks=2", "blocks = 2 with .* unet: .* residual and rrdb .* at 4"),
+        ("sr", "features.scales=2", "scales = 2 with .* residual: .* unet and vgg only"),
+        ("vessels", "residual=8.0", "model.residual = 8.0 for vessels: .* leave it at null"),
+        ("sr", "dequantization=binary", "model.dequantization = binary for sr: .* variational"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(experiment, option, said):
+    with pytest.raises(ConfigError, match=said):
+        build(load_config(experiment, overrides=[f"model.{option}"]))
+
+
+def test_published_configurations_read_their_options():
+    assert set.union(*READ.values()) == {*vars(FeaturesConfig())} - {"kind", "channels"}
+    published = sorted(RESULTS.glob("*/config.json"))
+    assert len(published) > 50
+    for path in published:
+        check_options(from_dict(json.loads(path.read_text())["config"]))
+
+
+def test_at_least_one_draw_is_averaged():
+    for case in (ALL_FLOWS[0], ALL_FACTORISED[0]):
+        model, y, x = case.make()
+        with pytest.raises(DataError, match="num_samples = 0: draw 1 or more"):
+            model.importance_log_prob(y, x, num_samples=0)
 
 
 def test_a_flow_refuses_features_of_another_level():

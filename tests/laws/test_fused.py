@@ -131,6 +131,23 @@ def test_frozen_norms_and_matrices_leave_the_gradients_of_the_couplings():
         torch.testing.assert_close(rebuilt[name], gradient, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("shared", [[2], [0, 1, 2]], ids=["coupling", "step"])
+def test_steps_that_share_layers_sum_their_gradients(shared):
+    steps = [[ActNorm(4), Conv1x1(4), AffineCoupling(4, net(2, 1, 4))] for _ in range(2)]
+    for place in shared:
+        steps[1][place] = steps[0][place]
+    model = ConditionalFlow([*steps[0], *steps[1], GaussianPrior(4)], RawFeatures(1))
+    model = randomise(model).double()
+    y, x = torch.randn(3, 4, 4, 4).double(), torch.randn(3, 1, 4, 4).double()
+    model.fast = False
+    expected = gradients(model, y, x)
+    model.fast = model.recompute = True
+    found = gradients(model, y, x)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-9)
+
+
 class Doubled(AffineCoupling):
     """As a reader may try one."""
 

@@ -74,6 +74,9 @@ def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_
 def test_a_row_of_a_folder_of_pictures_says_so():
     told = dict(reproduce.facts(row(data="folder:mine")))
     assert told["needs"] == "the pictures of folder:mine"
+    joined = reproduce.needs(row(data="embedded-sr+set5+folder:mine"))
+    assert joined.startswith("$CNF_DATA/set5: ")
+    assert joined.endswith("; the pictures of folder:mine")
 
 
 def test_a_row_is_found_by_its_id_and_by_its_value():
@@ -104,6 +107,23 @@ def test_a_run_that_began_with_weights_that_are_not_here_names_them(tmp_path):
     record = {"command": command, "start": {"run": "lost"}}
     run_folder.write_record(tmp_path / one.run, record)
     assert [command] == run_folder.commands(record)
+    assert reproduce.training(one, tmp_path) == [f"{command} --out runs/{one.run}"]
+
+
+def test_every_run_with_whose_weights_a_run_began_is_told():
+    bsd, photos = (
+        reproduce.training(next(r for r in ROWS if r.run == f"sr-flow-ar-{name}-s0"))
+        for name in ("bsd", "photos")
+    )
+    assert (len(bsd), len(photos)) == (4, 5)
+    assert photos[:4] == bsd and bsd[3].endswith(" --out runs/sr-flow-ar-bsd-s0")
+    assert photos[4].endswith(" --start runs/sr-flow-ar-bsd-s0")
+
+
+def test_a_run_that_began_with_another_of_its_name_is_told_once(tmp_path):
+    one, command = row(), "python -m cnf train sr --start runs/sr-flow-cpu"
+    (tmp_path / one.run).mkdir()
+    run_folder.write_record(tmp_path / one.run, {"command": command, "start": {"run": one.run}})
     assert reproduce.training(one, tmp_path) == [f"{command} --out runs/{one.run}"]
 
 

@@ -111,7 +111,8 @@ def test_values_of_the_same_weights_and_pictures_are_merged_and_others_replaced(
     newer, more = row(value=2.4, date="2026-02-01"), row(**PICTURE, samples=0)
     results.write([newer, more], tmp_path)
     assert results.read(tmp_path) == [newer, row(**WEIGHTED), more]
-    for changed in ({"weights_sha256": "e" * 64}, {"data_sha256": "f" * 64}):
+    others = {"weights_sha256": "e" * 64}, {"data_sha256": "f" * 64}, {"intercept": 0.4}
+    for changed in (*others, {"intercept": 0.9}):
         other = row(value=2.3, **changed)
         results.write([other], tmp_path)
         assert results.read(tmp_path) == [other]
@@ -340,8 +341,9 @@ def test_readme_tells_the_deviation_over_seeds(readme):
         row(**ours, run=runs[0], value=9.0, **other)
         for other in ({"split": "valid"}, {"noise_seed": 1})
     ]
-    rows.append(row(**ours, run=f"{runs[0]}-oriented", oriented=True, value=9.0))
-    assert "| ≤ 2.000 ± 0.012; 3 seeds ± 1.000 |" in readme(*rows)
+    both = [row(**ours, run=f"{run}-oriented", oriented=True, value=9.0) for run in runs[:2]]
+    assert results.seeds_of(both[0], rows + both) == both
+    assert "| ≤ 2.000 ± 0.012; 3 seeds ± 1.000 |" in readme(*rows, both[0])
 
 
 def test_readme_refuses_to_choose_between_rows(readme):

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from cnf import build
+from cnf.config import config_sha256, from_dict
 from cnf.errors import CheckpointError, ConfigError, TrainingError
-from cnf.replication import run_folder, training
+from cnf.replication import report, run_folder, training
 
 
 def full_disk(*_):
@@ -173,10 +174,64 @@ def test_a_missing_checkpoint_is_named(started):
     refuse(started, "last.pt: no such checkpoint")
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"config": {"experiment": "sr", "new": 1}}'])
+@pytest.mark.parametrize(
+    "content", ["{", "{}", "[1]", "\0", '{"config": {"experiment": "sr", "new": 1}}']
+)
 def test_a_damaged_record_is_refused(started, content):
     (started / "config.json").write_text(content)
     refuse(started, "config.json")
+
+
+@pytest.mark.parametrize("key", ["config", "seed", "steps", "data"])
+def test_a_record_that_lacks_something_is_refused(started, key):
+    record = run_folder.read_record(started)
+    del record[key]
+    run_folder.write_record(started, record)
+    refuse(started, f"config.json does not say {key}: restore a copy")
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "\0\0\0\0", "\xff"])
+def test_a_damaged_line_of_a_history_is_refused(started, line):
+    path = started / "history.jsonl"
+    path.write_bytes(b'{"step": 4}\n' + line.encode("latin-1") + b'\n{"step": 8}\n{"st')
+    refuse(started, "history.jsonl, line 2: .*restore a copy")
+
+
+def test_a_branch_needs_the_seed_of_its_checkpoint_and_the_record_of_its_run(
+    started, configure, tmp_path
+):
+    start, out = started / "last.pt", tmp_path / "branch"
+    content = torch.load(start, weights_only=True)
+    del content["seed"]
+    torch.save(content, start)
+    with pytest.raises(CheckpointError, match="last.pt does not say its seed: give --seed"):
+        training.train(configure(), out, start=start)
+    record = run_folder.read_record(started)
+    del record["seed"]
+    run_folder.write_record(started, record)
+    with pytest.raises(CheckpointError, match="run/config.json does not say seed: restore"):
+        training.train(configure(), out, start=start, seed=0)
+
+
+def test_what_is_published_of_a_folder_of_pictures_names_no_machine(tmp_path, configure):
+    config, mine = configure(steps=4), "folder:/home/jane/secret/roads"
+    for part in (mine, "bsd400", "folder:/home/jos\u00e9/a+b/roads/"):
+        mine = f"{mine}+{part}"
+    config = replace(config, data=replace(config.data, train=mine))
+    run = training.train(config, tmp_path / "run")
+    record = run_folder.read_record(run)
+    command = "cnf train --set data.train={} --steps 4"
+    run_folder.write_record(run, record | {"command": command.format(mine)})
+    folder = run_folder.publish(run, tmp_path / "results" / "run")
+    cut = "folder:roads+folder:roads+bsd400+folder:roads/"
+    for path in folder.iterdir():
+        assert not any(name in path.read_bytes() for name in (b"jane", b"/home", b"secret"))
+    published = run_folder.read_record(folder)
+    assert published["command"] == command.format(cut)
+    config = run_folder.trained(folder).config
+    assert config.data.train == cut and config == from_dict(published["config"])
+    assert published["config_sha256"] == config_sha256(config) != record["config_sha256"]
+    assert f"`{cut}`" in report.card(folder, folder.parent)
 
 
 def test_a_run_that_could_not_begin_leaves_no_folder(configure, tmp_path):

@@ -112,6 +112,9 @@ def _entry(name: str, facts: dict[str, Any]) -> Entry:
 FACTS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text("utf-8"))
 CATALOGUE = {name: _entry(name, FACTS[name]) for name in FACTS if not name.startswith(".")}
 FREE = CATALOGUE["embedded-sr"].terms
+OWN = (
+    "Trained on pictures of a folder: what may be done with the weights is for their owners to say."
+)
 
 
 def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
@@ -130,8 +133,8 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         from cnf.replication.data.folders import read_folder
 
         return read_folder(Path(name.removeprefix("folder:")), split)
-    if "+" in name:
-        return _together([load(part, split, root) for part in name.split("+")])
+    if len(joined := parts(name)) > 1:
+        return _together([load(part, split, root) for part in joined])
     entry = find(name)
     entry.check_split(split)
     folder = entry.where(root)
@@ -140,6 +143,11 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     if not folder.is_dir():
         raise entry.missing(folder)
     return _read(entry, split, root)
+
+
+def parts(name: str) -> list[str]:
+    """The names that NAME+NAME joins; a path that begins with `folder:` may hold a "+"."""
+    return [name] if name.startswith("folder:") else name.split("+")
 
 
 def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
@@ -178,12 +186,8 @@ def default_root() -> Path:
 def terms(train: str) -> list[str]:
     """What may be done with weights trained on a set, or on several joined by "+"; that a part is
     free goes without saying."""
-    if train.startswith("folder:"):
-        return [
-            "Trained on pictures of a folder: what may be done with the weights is for their "
-            "owners to say."
-        ]
-    found = dict.fromkeys(find(part).terms for part in train.split("+"))
+    told = (OWN if part.startswith("folder:") else find(part).terms for part in parts(train))
+    found = dict.fromkeys(told)
     return [text for text in found if text != FREE] or [FREE]
 
 

@@ -26,7 +26,8 @@ def pixel_hash(pixels: np.ndarray | Tensor) -> str:
 class Example:
     """One target y and, for vessels, its input x.
 
-    Super-resolution: y uint8 (3,H,W) in 0..255, x None (it is made from y, see `degrade`).
+    Super-resolution: y uint8 (3,H,W) in 0..255, x None (`cnf.resample.low_resolution` makes it
+    of y).
     Vessels: y uint8 (1,H,W) in {0,1}, x uint8 (3,H,W) RGB in 0..255; `fov` bool (H,W) marks the
     field of view and `second` uint8 (1,H,W) is the second observer, where they exist.
     """

@@ -121,7 +121,7 @@ class FineField:
 
     v ~ N(128, S), S = (deviation^2 - grain^2) C x R + grain^2 I: colours correlate by
     `channel_correlation` (C), places a distance d apart by correlation^d (R), every entry has grain
-    of its own. x halves v as `degrade` does and adds white noise of deviation `noise`: without it
+    of its own. x halves v by `half_matrix` and adds white noise of deviation `noise`: without it
     v | x would have no density, since x would fix a quarter of v's directions. All in grey levels.
 
     P(y|x) is the integral of v's density over a cell, :eq:`eq-known-cell`: the density of v + u, u

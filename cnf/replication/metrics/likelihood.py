@@ -1,6 +1,6 @@
 """Bits: -log P(y|x) / (D log 2), D the entries of y, or the pixels in the field of view.
 
-Padding never counts in D; a factorised model leaves it out of log P too, a flow cannot, so that its
+Padding never counts in D; an exact model leaves it out of log P too, a flow cannot, so that its
 figure stays an upper bound. Means are over images.
 """
 
