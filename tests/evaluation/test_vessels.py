@@ -187,7 +187,8 @@ def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeyp
     monkeypatch.setattr(evaluate, "load", lambda name, split, root: eyes(name, split))
     assert len(evaluate.validation(ScoredModel(model, eyes()), None, "drive")) == 1
     assert evaluate.validation(ScoredModel(model, eyes(split="valid")), None, "drive") == []
-    for used in ({"use_valid": True}, {"train": "embedded-vessels+drive-fold1"}):
+    used_valid = {"use_valid": True, "train": "embedded-vessels+drive"}
+    for used in (used_valid, {"train": "embedded-vessels+drive-fold1"}):
         data = dataclasses.replace(config.data, **used)
         model.config = dataclasses.replace(config, data=data)
         assert evaluate.validation(ScoredModel(model, eyes()), None, "drive") == []
