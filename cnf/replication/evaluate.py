@@ -20,7 +20,7 @@ from cnf.flow import ConditionalModel
 from cnf.replication import report, run_folder
 from cnf.replication import results as store
 from cnf.replication.data import load
-from cnf.replication.data.catalogue import CATALOGUE
+from cnf.replication.data.catalogue import CATALOGUE, parts
 from cnf.replication.distributed import choose_device
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
@@ -174,9 +174,9 @@ def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
         return [ScoredModel(model, images, options, m.batch_size) for model, images in named]
     if m.task.rounds_x or m.images.split != "test" or m.options.threshold is not None:
         return []
-    parts = m.config.data.train.split("+")
-    of = [CATALOGUE.get(part) for part in parts]
-    seen = m.config.data.use_valid and origin(on) in map(origin, parts)
+    trained = parts(m.config.data.train)
+    of = [CATALOGUE.get(part) for part in trained]
+    seen = m.config.data.use_valid and origin(on) in map(origin, trained)
     if seen or any(e and e.of == on and "fold" in e.options for e in of):
         return []
     try:

@@ -205,6 +205,7 @@ def test_bfloat16_moves_some_pixels_of_a_photograph_by_a_grey_level():
     exact = next(sampling.draws(model, x, 1, 0.8))
     sampling.set_precision(model, "bf16")
     moved = (next(sampling.draws(model, x, 1, 0.8)) - exact).abs().amax(0)
+    # 13 to 17 % of the pixels, measured on crops of twice the sides
     assert moved.max() == 1 and 0.02 < (moved > 0).float().mean() < 0.25
 
 
