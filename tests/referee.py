@@ -73,7 +73,7 @@ class Flow:
 
     def __init__(self, weights, model, x):
         self.weights, self.model, self.stack, self.number = weights, model, "layers", 0
-        kinds = ("residual", "unet", "vgg")
+        kinds = ("residual", "rrdb", "unet", "vgg")
         if model["features"]["kind"] not in kinds:
             raise ValueError(f"the referee knows features of kind {', '.join(kinds)}")
         self.h = getattr(self, model["features"]["kind"] + "_features")(x)
@@ -289,6 +289,30 @@ class Flow:
             maps.append(self.conv(maps[-1], f"features.down.{n}", stride=2))
         return maps
 
+    def rrdb_features(self, x):
+        """Residual-in-residual dense blocks on x, doubled by repetition; halved for every level."""
+        t = self.conv(x / 256, "features.head")
+        inner = t
+        for n in range(self.model["features"]["blocks"]):
+            block = inner
+            for m in range(3):
+                block = block + 0.2 * self.dense(block, f"features.body.{n}.blocks.{m}.convs")
+            inner = inner + 0.2 * block
+        t = t + self.conv(inner, "features.trunk")
+        h = leaky(self.conv(t.repeat(2, axis=2).repeat(2, axis=3), "features.up"))
+        maps = [h]
+        for n in range(self.model["levels"]):
+            maps.append(self.conv(maps[-1], f"features.down.{n}", stride=2))
+        if self.model["residual"] is not None:
+            maps[0] = np.concatenate([(doubled(x) + 0.5) / 256, h], axis=1)
+        return maps
+
+    def dense(self, t, name):
+        """Five convolutions; each reads the input and what all before it gave."""
+        for n in range(4):
+            t = np.concatenate([t, leaky(self.conv(t, f"{name}.{n}"))], axis=1)
+        return self.conv(t, f"{name}.4")
+
     def unet_features(self, x):
         """The decoder's maps, from fine to coarse."""
         scales, skips, t = self.model["features"]["scales"], [], x / 128 - 1
@@ -329,6 +353,10 @@ class Flow:
 
 def relu(t):
     return np.maximum(t, 0)
+
+
+def leaky(t):
+    return np.where(t > 0, t, 0.2 * t)
 
 
 def silu(t):

@@ -30,6 +30,9 @@ COMMITTED = [
 ]
 
 
+RRDB = "model.features={kind: rrdb, channels: 6, blocks: 2, growth: 3}"
+
+
 def pictures(config, multiple):
     """Two small pictures of embedded data: y, x."""
     if config.experiment == "sr":
@@ -74,6 +77,8 @@ def assert_agree(path):
         ("sr", ["model.residual=null", "model.prior_width=8", "model.h_kernel=3"]),
         ("sr", ["model.features.fractions=true", "model.features.clip=0.3", "model.clip=0.5"]),
         ("sr", ["model.low_steps=2", "model.low_width=8"]),
+        ("sr", [RRDB]),
+        ("sr", [RRDB, "model.residual=null", "model.subbands=false", "model.prior_width=8"]),
         ("vessels", []),
         ("vessels", ["model.noise=gaussian", "model.features.scales=3", "model.levels=2"]),
         ("vessels", ["model.features.scales=3", "model.levels=2", "model.prior_width=8"]),
