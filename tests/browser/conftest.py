@@ -14,12 +14,11 @@ from tools.pdf import FLAGS, chromium
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(os.environ.get("SITE") or ROOT / "_build" / "html")
 VIEWS = {
-    "light-desktop": ("light", 1280, 800),
     "dark-phone": ("dark", 360, 740),
+    "light-desktop": ("light", 1280, 800),
     "dark-desktop": ("dark", 1280, 800),
     "light-phone": ("light", 360, 740),
 }
-EVERY_PAGE = list(VIEWS)[:2]  # both themes and both widths; the front page is seen in all four
 
 
 def site_pages() -> list[str]:
@@ -37,9 +36,7 @@ def pytest_generate_tests(metafunc):
         pages = site_pages()
         if not pages:
             raise pytest.UsageError(f"no site in {SITE.relative_to(ROOT)}: run make book")
-        views = [(page, view) for page in pages for view in EVERY_PAGE]
-        views += [("index.html", view) for view in VIEWS if view not in EVERY_PAGE]
-        metafunc.parametrize(("page", "visit"), views, indirect=["visit"])
+        metafunc.parametrize("page", pages)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -80,14 +77,19 @@ def settle(tab, pending):
     pytest.fail(f"still loading after 30 s: {sorted(r.url for r in pending)}")
 
 
+def turn(tab, view):
+    """Give the tab the colours and the size of a view."""
+    theme, width, height = VIEWS[view]
+    tab.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    tab.set_viewport_size({"width": width, "height": height})
+
+
 @pytest.fixture
-def visit(request, browser, url):
-    """Open a page in one view; yields (tab, list of everything that went wrong while loading)."""
-    theme, width, height = VIEWS[request.param]
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce"
-    )
-    wrong = []
+def visit(browser, url):
+    """Open a page in a view; yields the tab, a list of all that goes wrong in it, and a function
+    that turns it to another view and waits for what that loads."""
+    context = browser.new_context()
+    wrong, pending = [], set()
 
     def only_this_site(route):
         if route.request.url.startswith((url, "data:", "blob:")):
@@ -96,24 +98,29 @@ def visit(request, browser, url):
             wrong.append(f"asks the network for {route.request.url}")
             route.abort()
 
-    def open_page(page):
+    def open_page(page, view):
         context.route("**/*", only_this_site)
         tab = context.new_page()
         tab.on("console", lambda m: m.type == "error" and wrong.append(f"console: {m.text}"))
         tab.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
         tab.on("requestfailed", lambda r: wrong.append(f"failed: {r.url} {r.failure}"))
         tab.on("response", lambda r: r.status >= 400 and wrong.append(f"{r.status}: {r.url}"))
-        pending = set()
         tab.on("request", lambda r: pending.add(r))
         for end in ("requestfinished", "requestfailed"):
             tab.on(end, lambda r: pending.discard(r))
+        turn(tab, view)
         tab.goto(f"{url}/{page}", wait_until="load")
         if tab.locator(".math").count():
             tab.evaluate("() => MathJax.startup.promise")
         settle(tab, pending)
-        return tab, wrong
 
-    open_page.view = request.param
+        def turned(view):
+            turn(tab, view)
+            tab.wait_for_timeout(400)  # the theme waits 300 ms, then looks what scrolls sideways
+            settle(tab, pending)
+
+        return tab, wrong, turned
+
     yield open_page
     context.close()
 

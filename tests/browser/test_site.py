@@ -9,8 +9,9 @@ import axe_playwright_python
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "_build" / "screenshots"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 # What axe would look at a thousand times over: a formula is one letter of its colour (axe reads no
-# MathML anyway), of the code one piece of each kind is left in its colour, a drawing without
-# letters, names and links is empty (its shapes are thousands), and the list of pages stays on one.
+# MathML anyway), of the code one piece of each kind is left in its colour, names in a sentence are
+# not cut into words, a drawing without letters, names and links is empty (its shapes are
+# thousands), and the list of pages stays on one.
 ONCE = """
 (keepsPages) => {
     if (!keepsPages) document.querySelector('.bd-sidebar-primary nav')?.replaceChildren();
@@ -20,6 +21,8 @@ ONCE = """
     for (const piece of document.querySelectorAll('.highlight span[class]'))
         if (seen.has(piece.className)) piece.replaceWith(...piece.childNodes);
         else seen.add(piece.className);
+    for (const name of document.querySelectorAll('code.literal'))
+        name.replaceChildren(name.textContent);
     for (const drawing of document.querySelectorAll('svg'))
         if (!drawing.querySelector('text, title, desc, a, foreignObject, [role], [tabindex]'))
             drawing.replaceChildren();
@@ -58,20 +61,30 @@ DEAD_ANCHORS = """
 """
 
 
-def test_page_opens_without_network_and_shows_everything(visit, page):
-    tab, wrong = visit(page)
-    if os.environ.get("SCREENSHOTS") != "0":
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"\W+", "-", page.removesuffix(".html"))
-        tab.screenshot(path=SCREENSHOTS / f"{name}-{visit.view}.jpg", full_page=True, quality=85)
+# both themes and both widths; the front page is seen in all four
+VIEWS = ("dark-phone", "light-desktop")
+FRONT = (*VIEWS, "dark-desktop", "light-phone")
 
-    assert wrong == []
-    assert tab.evaluate("document.documentElement.dataset.theme") == visit.view.split("-")[0]
+
+def test_page_opens_without_network_and_shows_everything(visit, page):
+    views = FRONT if page == "index.html" else VIEWS
+    tab, wrong, turn = visit(page, views[0])
+    for view in views:
+        turn(view)
+        if os.environ.get("SCREENSHOTS") != "0":
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"\W+", "-", page.removesuffix(".html"))
+            tab.screenshot(path=SCREENSHOTS / f"{name}-{view}.jpg", full_page=True, quality=85)
+        assert tab.evaluate("document.documentElement.dataset.theme") == view.split("-")[0]
+        assert tab.evaluate(BLANK_IMAGES) == [], f"{view}: pictures that do not load or lack alt"
+        assert tab.evaluate(TOO_WIDE) == [], f"{view}: the page scrolls sideways"
     assert tab.evaluate(UNRENDERED) == [], "formulas that MathJax did not render"
-    assert tab.evaluate(BLANK_IMAGES) == [], "pictures that do not load or have no alt text"
     assert tab.evaluate(DEAD_ANCHORS) == [], "links to places that are not on the page"
-    assert tab.evaluate(TOO_WIDE) == [], "wider than the screen: the page scrolls sideways"
     assert tab.evaluate(TWICE) == [], "names that two places of the page have"
+
     tab.evaluate(ONCE, page == "index.html")
     tab.evaluate(AXE)
-    assert tab.evaluate(VIOLATIONS) == [], "what axe finds in the way of some readers"
+    for view in views:
+        turn(view)
+        assert tab.evaluate(VIOLATIONS) == [], f"{view}: what axe finds in the way of some readers"
+    assert wrong == []
