@@ -114,7 +114,7 @@ class Flow(nn.Module):
         h = self.at_4(x).relu()
         return {4: h, 8: self.at_8(F.interpolate(h, scale_factor=2)).relu(), 16: None}
 
-    def log_prob(self, y, x):  # a lower bound of log P(y|x), by one draw of noise
+    def log_prob(self, y, x):  # by one draw of noise; its mean is a lower bound of log P(y|x)
         h, log_p = self.features(x), 0
         for layer in self.layers:
             y, term = layer(y, h[y.shape[-1]])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 import jinja2
 import yaml
+from safetensors import safe_open
 
 from cnf import build
 from cnf.config import Config
@@ -131,6 +132,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         parameters=build.count_parameters(model),
         training=run_folder.training_record(folder, config),
         sha256=run_folder.file_sha256(folder / "weights.safetensors"),
+        dtype=_dtype(folder / "weights.safetensors"),
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
         begun=begun,
@@ -139,6 +141,13 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         worst=_worst(folder, TASKS[config.experiment].worst),
         terms=_terms(trains),
     )
+
+
+def _dtype(weights: Path) -> str:
+    """The type of the numbers in a file of weights, such as float16."""
+    with safe_open(weights, "pt") as file:
+        kinds = {file.get_tensor(name).dtype for name in file.keys()}
+    return " and ".join(sorted(str(k)[len("torch.") :] for k in kinds if k.is_floating_point))
 
 
 def _begun(record: dict[str, Any], results: Path) -> dict[str, str]:
@@ -217,8 +226,9 @@ def _scores(mine: Sequence[Row], experiment: str) -> str:
             line[column] = ""
             if found := select(here, **wanted):
                 best = max(found, key=lambda row: (row.num_images, row.samples or 0))
-                few = f" (of {best.num_images})" * (best.num_images < most)
-                line[column] = value(best) + few
+                few = [str(best.num_images)] * (best.num_images < most)
+                few += [f"{best.samples} samples"] * (1 < (best.samples or 0) < 32)
+                line[column] = value(best) + f" (of {', '.join(few)})" * bool(few)
         lines.append(line)
     return _table(lines, 2)
 
