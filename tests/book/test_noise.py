@@ -10,6 +10,6 @@ def test_the_lesson_names_the_noise_of_the_released_vessel_flow():
     config = json.loads((build.find("vessels").parent / "config.json").read_text("utf-8"))
     noise = config["config"]["model"]["noise"]
     page = (run_folder.REPOSITORY / "book/07-binary-targets.md").read_text("utf-8")
-    assert f"The released vessel flow uses {noise.capitalize()} noise" in page
+    assert f"The vessel flow of this package uses {noise.capitalize()} noise" in page
     # only Gaussian noise makes the variance of the weights infinite for certain
     assert ("weights of infinite variance" in page) == (noise == "gaussian")
