@@ -31,7 +31,7 @@ def test_committed_models_stay_finite(name, kind):
     """A few of the samples that their evaluations are made of."""
     model = build.load(RESULTS / name / "weights.safetensors")
     experiment = model.config.experiment
-    m = ScoredModel(model, load(f"{kind}-{experiment}", "test"), Options(limit=2))
+    m = ScoredModel(model, load(f"{kind}-{experiment}", "test"), Options(limit=5))
     assert value(m, "nonfinite_samples") == value(m, "nonfinite_log_probs") == 0
     if "flow" in name:
         # six digits of float32 on data; far from them a digit or two less
