@@ -86,8 +86,8 @@ def turn(tab, view):
 
 @pytest.fixture
 def visit(browser, url):
-    """Open a page in a view; yields the tab, a list of all that goes wrong in it, and a function
-    that turns it to another view and waits for what that loads."""
+    """A function that opens a page in a view. It returns the tab, a list of all that goes wrong in
+    it, and a function that turns it to another view and waits for what that loads."""
     context = browser.new_context()
     wrong, pending = [], set()
 

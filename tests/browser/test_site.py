@@ -62,12 +62,12 @@ DEAD_ANCHORS = """
 
 
 # both themes and both widths; the front page is seen in all four
-VIEWS = ("dark-phone", "light-desktop")
-FRONT = (*VIEWS, "dark-desktop", "light-phone")
+EVERY_PAGE = ("dark-phone", "light-desktop")
+FRONT_PAGE = (*EVERY_PAGE, "dark-desktop", "light-phone")
 
 
 def test_page_opens_without_network_and_shows_everything(visit, page):
-    views = FRONT if page == "index.html" else VIEWS
+    views = FRONT_PAGE if page == "index.html" else EVERY_PAGE
     tab, wrong, turn = visit(page, views[0])
     for view in views:
         turn(view)
