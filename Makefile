@@ -26,7 +26,7 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[replication,export,book,test]'
+	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[replication,export,book,test]'
 	rm -f $(VENV)/.installed-*
 	touch $@
 
@@ -79,7 +79,7 @@ mutants: $(STAMP) ## plant mistakes in the package one at a time; the tests must
 	$(PY) tools/mutants.py
 
 $(STAMP)-bench: $(STAMP)
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[bench]'
 	touch $@
 
 bench: $(STAMP)-bench ## our flow against FrEIA, nflows and normflows; eight minutes on an idle core
