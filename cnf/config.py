@@ -36,7 +36,7 @@ _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @dataclass(frozen=True, config=_strict)
 class FeaturesConfig:
-    """The network h = g(x). `kind` names a class of `cnf.nets`; the other fields are its sizes.
+    """The network h = g(x). `kind` names a class of `cnf.features`; the other fields are its sizes.
 
     With `fractions` a residual network also sees how far each value of x is from a whole grey
     level, and so whether x was rounded to 8 bits; its maps are clipped to (-`clip`, `clip`). A

@@ -91,14 +91,7 @@ class ConditionalModel(nn.Module):
 
         temperature: of the noise, >= 0; 1 samples the model. Raises DataError if it is not, if
         n < 1, if x is not finite, or if its channels or size do not fit."""
-        return self.labels(self.sample_v(x, n, temperature, generator))
-
-    @torch.no_grad()
-    def sample_v(
-        self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
-    ) -> Tensor:
-        """The draws of `sample` before they are rounded to y, (n, B, C, H, W)."""
-        return self.draw(self.condition(x), n, temperature, generator)
+        return self.labels(self.draw(self.condition(x), n, temperature, generator))
 
     @torch.no_grad()
     def draws(

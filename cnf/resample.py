@@ -9,7 +9,6 @@ All weights are multiples of 1/256 and everything is computed in float64, where 
 from collections.abc import Callable
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,27 +87,14 @@ def _kept(
     return make(size).to(device, dtype)
 
 
-def _cubic(t: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel, a = -1/2, :eq:`eq-halves-keys`."""
-    t = np.abs(t)
-    near = 1.5 * t**3 - 2.5 * t**2 + 1
-    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
-    return np.where(t <= 1, near, np.where(t <= 2, far, 0.0))
-
-
-@lru_cache(maxsize=16)
 def half_matrix(size: int) -> Tensor:
     """(size/2, size): output i lies at input position 2i + 1/2; the kernel is stretched by 2."""
-    centre = 2 * np.arange(size // 2)[:, None] + 0.5
-    source = np.floor(centre).astype(int) + np.arange(-3, 5)
-    return _matrix(0.5 * _cubic((source - centre) / 2), source, size)
+    return _around(2 * torch.arange(size // 2, dtype=torch.float64) + 0.5, size, 2)
 
 
 def _double_matrix(size: int) -> Tensor:
     """(2 size, size): output i lies at input position i/2 - 1/4."""
-    centre = np.arange(2 * size)[:, None] / 2 - 0.25
-    source = np.floor(centre).astype(int) + np.arange(-1, 3)
-    return _matrix(_cubic(source - centre), source, size)
+    return _around(torch.arange(2 * size, dtype=torch.float64) / 2 - 0.25, size, 1)
 
 
 def _half_inverse(size: int) -> Tensor:
@@ -116,10 +102,16 @@ def _half_inverse(size: int) -> Tensor:
     return torch.linalg.pinv(half_matrix(2 * size))
 
 
-def _matrix(weights: np.ndarray, source: np.ndarray, size: int) -> Tensor:
-    """Scatter (outputs, taps) weights to a dense (outputs, size) matrix, mirroring the edges."""
-    source = np.mod(source, 2 * size)
-    source = np.where(source < size, source, 2 * size - 1 - source)
-    matrix = np.zeros((len(weights), size))
-    np.add.at(matrix, (np.arange(len(weights))[:, None], source), weights)
-    return torch.from_numpy(matrix)
+def _around(centre: Tensor, size: int, stretch: int) -> Tensor:
+    """Weights of the stretched kernel around every centre, (outputs, size): of each pixel, and of
+    its two images in the mirrors at the edges."""
+    j = torch.arange(size, dtype=torch.float64)
+    parts = (_cubic((i - centre[:, None]) / stretch) for i in (j, -1 - j, 2 * size - 1 - j))
+    return sum(parts, torch.zeros(())) / stretch
+
+
+def _cubic(t: Tensor) -> Tensor:
+    """Keys' cubic convolution kernel, a = -1/2, :eq:`eq-halves-keys`."""
+    t = t.abs()
+    near, far = (1.5 * t - 2.5) * t * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
+    return torch.where(t <= 1, near, torch.where(t <= 2, far, 0.0))

@@ -98,17 +98,6 @@ class Weights:
         return [*self.conv(conv), self.add(gain, "<f4"), self.add(norm.bias - mean * gain, "<f4")]
 
 
-def manifest(flow: ConditionalFlow, weights: Weights) -> dict[str, Any]:
-    """A flow as a list of layers in the order from y to z; weights by where they begin."""
-    rounded(flow)
-    return {
-        "multiple": flow.multiple,
-        "factor": flow.factor,
-        "features": features_of(flow.features, weights),
-        "layers": layers_of([*flow.layers], weights),
-    }
-
-
 def features_of(features: nn.Module, weights: Weights) -> dict[str, Any]:
     match features:
         case ResidualFeatures(full=None):
@@ -221,9 +210,16 @@ def exported(run: str) -> tuple[str, str]:
     if not isinstance(flow, ConditionalFlow) or flow.config is None:
         raise SystemExit(f"{run} is no flow of an experiment")
     name, weights = flow.config.experiment, Weights()
-    model = manifest(flow, weights)
-    model = {"name": folder.name, "parameters": sum(p.numel() for p in flow.parameters()), **model}
-    model["halves"] = 4 * weights.sizes["<f4"]  # bytes before the float16 ones
+    rounded(flow)
+    model = {
+        "name": folder.name,
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "multiple": flow.multiple,
+        "factor": flow.factor,
+        "features": features_of(flow.features, weights),
+        "layers": layers_of([*flow.layers], weights),  # from y to z; weights by where they begin
+        "halves": 4 * weights.sizes["<f4"],  # bytes before the float16 ones
+    }
     data = base64.b64encode(b"".join(weights.parts["<f4"] + weights.parts["<f2"])).decode()
     text = json.dumps(model, separators=(",", ":"))
     return name, script(name, f'{{model: {text},\nweights: "{data}"}}')

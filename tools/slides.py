@@ -12,7 +12,6 @@ folded cell). How slides look and move is in `slides.html`.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from bs4 import BeautifulSoup, Tag
@@ -167,6 +166,5 @@ def write(app: Sphinx, error: Exception | None) -> None:
         (site / "slides" / f"{name}.html").write_text(text, "utf-8")
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.connect("build-finished", write)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

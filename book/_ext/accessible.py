@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from docutils.nodes import document
 from sphinx.application import Sphinx
 
 MENDED = [
@@ -16,9 +15,7 @@ MENDED = [
 ]
 
 
-def mend(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: document | None
-) -> None:
+def mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     for wrong, right in MENDED:
         context["body"] = wrong.sub(right, context.get("body", ""))
     menu = context["generate_toctree_html"]
@@ -31,6 +28,5 @@ def mend(
     context["generate_toctree_html"] = named_menu
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.connect("html-page-context", mend, priority=900)  # after the theme has made its menu
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

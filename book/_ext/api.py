@@ -13,7 +13,6 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -159,7 +158,6 @@ class Api(SphinxDirective):
         return line
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.setup_extension("book._ext.equations")
     app.add_directive("api", Api)
-    return {"parallel_read_safe": False, "parallel_write_safe": False}

@@ -46,7 +46,6 @@ def lead_to_markdown(
                 buttons.insert(1, button | said | there | {"label": "download-markdown-button"})
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.connect("config-inited", choose)
     app.connect("html-page-context", lead_to_markdown, priority=600)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -286,11 +286,10 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield page, {"file": file, "code": "".join(rows)}, "source.html"
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.add_directive("equations", Equations)
     app.connect("config-inited", find_template)
     app.connect("builder-inited", begin)
     app.connect("doctree-read", lead_to_the_source, priority=100)
     app.connect("doctree-resolved", tie_equations)
     app.connect("html-collect-pages", source_pages)
-    return {"parallel_read_safe": False, "parallel_write_safe": False}  # pages say what they link

@@ -10,7 +10,6 @@ import re
 from copy import deepcopy
 from html import escape
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from docutils import nodes
@@ -114,6 +113,5 @@ def draw(app: Sphinx, doctree: nodes.document) -> None:
         image.replace_self(nodes.raw("", html, format="html"))
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.connect("doctree-read", draw, priority=100)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

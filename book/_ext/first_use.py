@@ -10,7 +10,7 @@ a page as it is.
 import re
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from docutils import nodes
 from sphinx import addnodes
@@ -110,6 +110,5 @@ def link_first_uses(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             text.parent.replace(text, [*pieces, nodes.Text(string[end:])])
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.connect("doctree-resolved", link_first_uses)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -51,6 +51,5 @@ def add_previews(
             context["body"] += f'<template data-preview="{anchor}">{html}</template>\n'
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.connect("html-page-context", add_previews)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

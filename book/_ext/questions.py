@@ -47,6 +47,5 @@ class Questions(SphinxDirective):
         return box.children
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.add_directive("questions", Questions)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

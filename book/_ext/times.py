@@ -102,7 +102,6 @@ def conditions(entry: dict[str, Any]) -> str:
     return f"{entry['hardware']}, {at_once}, {made_with}"
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.add_directive("run-times", RunTimes)
     app.connect("doctree-read", add_line)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,7 +4,6 @@ A browser may break a line on either side of a formula, and would leave "." or "
 """
 
 import re
-from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -29,6 +28,5 @@ def keep_together(app: Sphinx, doctree: nodes.document) -> None:
             parent[at] = nodes.inline("", "", *together, classes=["unbroken"])
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Sphinx) -> None:
     app.connect("doctree-read", keep_together)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

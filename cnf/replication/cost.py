@@ -87,16 +87,16 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
     return "\n".join(lines)
 
 
-def on_gpu(config: Config, card: str, steps: int, path: Path = ON_GPUS) -> str:
-    """What `path` holds on this work on `card`, or "not measured yet": never an estimate.
+def on_gpu(config: Config, card: str, steps: int) -> str:
+    """What ON_GPUS holds on this work on `card`, or "not measured yet": never an estimate.
 
-    `path` is a list of {"config": a configuration, "cost": a `Cost`} as dictionaries. A measurement
+    It is a list of {"config": a configuration, "cost": a `Cost`} as dictionaries. A measurement
     counts if it was of the whole batch, and model, crop and what decides a step are those of
     `config`.
     """
     of_a_step = ("batch_size", "precision", "accumulate", "recompute", "optimizer")
     deciding = ("model.", "data.crop", *(f"training.{name}" for name in of_a_step))
-    for row in json.loads(path.read_text("utf-8")) if path.exists() else []:
+    for row in json.loads(ON_GPUS.read_text("utf-8")) if ON_GPUS.exists() else []:
         cost, there = Cost(**row["cost"]), to_dict(from_dict(row["config"]))
         whole = config.training.batch_size in cost.batches
         other = run_folder.differences(there, to_dict(config), deciding)

@@ -42,7 +42,6 @@ def evaluate(
     name: str | None = None,
     batch_size: int = 50,
     device: str = "auto",
-    root: Path | None = None,
     out: Path | None = None,
     results: Path = RESULTS,
     **options: Any,
@@ -54,8 +53,7 @@ def evaluate(
     Args:
         run: a run folder, or the name of one of `results/`; or "bicubic", "second-observer",
             "truth".
-        on, split: the image set, as for `data.load`, by default the embedded one; `root` is the
-            folder that holds the sets.
+        on, split: the image set, as for `data.load`, by default the embedded one.
         stress: instead of scores, count what is not finite or out of range over many samples, by
             default also on a set far from all data.
         figures: write pictures into `figures/` beside.
@@ -86,7 +84,7 @@ def evaluate(
             raise ConfigError(f"{run} answers on any image set: name one with --on")
         if figures:
             raise ConfigError(f"{run} is no model and draws nothing: leave --figures out")
-        m = ScoredModel(None, load(on, split, root), asked, reference=reference)
+        m = ScoredModel(None, load(on, split), asked, reference=reference)
         rows = score(m, tags, made)
         if not rows:
             raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
@@ -106,9 +104,9 @@ def evaluate(
         print(f"no image set named: using {' and '.join(sets)}")
     if publish:
         for one in sets:  # what cannot be scored is told of before anything is written
-            m = ScoredModel(model, load(one, split, root), asked, batch_size)
+            m = ScoredModel(model, load(one, split), asked, batch_size)
             if asked.threshold_from is not None:
-                validation(m, root, one)
+                validation(m, one)
         run = run_folder.publish(run, results / name)
         model = run_folder.trained(run.resolve())
     model = model.to(choose_device(device))
@@ -127,12 +125,12 @@ def evaluate(
         made["weights"] = f"{folder}/weights.safetensors"
     rows = []
     for one in sets:
-        m = ScoredModel(model, load(one, split, root), asked, batch_size)
+        m = ScoredModel(model, load(one, split), asked, batch_size)
         if figures:
             from cnf.replication.figures import check_shown, draw_figures  # takes a second
 
             check_shown(m.images.name)
-        m.valid = validation(m, root, one)
+        m.valid = validation(m, one)
         found = score(m, tags, made)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
         if not stress and m.options.limit is None:
@@ -156,7 +154,7 @@ def other_x(m: ScoredModel) -> ScoredModel | None:
     return ScoredModel(m.trained, m.images, options, m.batch_size, reference=m.reference)
 
 
-def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
+def validation(m: ScoredModel, on: str) -> list[ScoredModel]:
     """The same model on the validation split of the set `on`, to choose a threshold on; nothing
     without such a split, or if the model was trained on it. With `threshold_from` the models of
     these runs, each on the validation split of what it was trained on. Raises ConfigError for such
@@ -164,7 +162,7 @@ def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
     options = dataclasses.replace(m.options, limit=None, threshold_from=None)
     if m.options.threshold_from is not None:
         sisters = [sister(m, folder) for folder in m.options.threshold_from.split(",")]
-        named = [(model, load(model.config.data.train, "valid", root)) for model in sisters]
+        named = [(model, load(model.config.data.train, "valid")) for model in sisters]
         scored = {example.sha256 for example in m.images}
         if any(example.sha256 in scored for _, images in named for example in images):
             raise ConfigError(
@@ -180,7 +178,7 @@ def validation(m: ScoredModel, root: Path | None, on: str) -> list[ScoredModel]:
     if seen or any(e and e.of == on and "fold" in e.options for e in of):
         return []
     try:
-        return [ScoredModel(m.trained, load(on, "valid", root), options, m.batch_size)]
+        return [ScoredModel(m.trained, load(on, "valid"), options, m.batch_size)]
     except DataError as error:
         print(f"no threshold from validation: {error}")
         return []

@@ -118,27 +118,9 @@ def matrix_in_graph(
     """What `make(size)` of `cnf.resample` or `Subbands` computes, for a size that is not known yet.
 
     D D^T is diagonal in the basis of the DCT-II, and what D does not see in that of the DST-II, so
-    a root or an inverse only divides rows by their lengths.
+    a root or an inverse, which a graph cannot hold, only divides rows by their lengths.
     """
-    return IN_GRAPH[make](size).to(device, dtype)
-
-
-def _cubic(centre: Tensor, size: int, stretch: int) -> Tensor:
-    """Weights of Keys' kernel around every centre, (outputs, size): of each pixel, and of its two
-    images in the mirrors at the edges."""
-    j = torch.arange(size, dtype=torch.float64)
-    images = torch.stack([j, -1 - j, 2 * size - 1 - j])
-    t = ((images[:, None] - centre[:, None]) / stretch).abs()
-    near, far = (1.5 * t - 2.5) * t * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
-    return torch.where(t <= 1, near, torch.where(t <= 2, far, 0.0)).sum(0) / stretch
-
-
-def _half(size: int) -> Tensor:
-    return _cubic(2 * torch.arange(size // 2, dtype=torch.float64) + 0.5, size, 2)
-
-
-def _double(size: int) -> Tensor:
-    return _cubic(torch.arange(2 * size, dtype=torch.float64) / 2 - 0.25, size, 1)
+    return IN_GRAPH.get(make, make)(size).to(device, dtype)
 
 
 def _basis(n: int, sine: bool) -> Tensor:
@@ -151,7 +133,7 @@ def _basis(n: int, sine: bool) -> Tensor:
 
 def _half_inverse(size: int) -> Tensor:
     basis = _basis(size, sine=False)
-    seen = basis @ _half(2 * size)
+    seen = basis @ resample.half_matrix(2 * size)
     return (seen / seen.square().sum(1, keepdim=True)).T @ basis
 
 
@@ -161,15 +143,13 @@ def _bands(size: int) -> Tensor:
         seen = basis @ rows
         return basis.T @ (seen / seen.square().sum(1, keepdim=True).sqrt())
 
-    low = orthonormal(_half(size), sine=False)
+    low = orthonormal(resample.half_matrix(size), sine=False)
     row, column = torch.arange(size // 2)[:, None], torch.arange(size)
     differences = (column == 2 * row).double() - (column == 2 * row + 1).double()
     return torch.cat([low, orthonormal(differences - differences @ low.T @ low, sine=True)])
 
 
 IN_GRAPH: dict[Any, Callable[[int], Tensor]] = {
-    resample.half_matrix: _half,
-    resample._double_matrix: _double,
     resample._half_inverse: _half_inverse,
     bands: _bands,
 }

@@ -139,7 +139,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         table=_scores(mine, config.experiment),
         rows=len(mine),
         worst=_worst(folder, TASKS[config.experiment].worst),
-        terms=_terms(trains),
+        terms=catalogue.terms(*trains),
     )
 
 
@@ -162,15 +162,9 @@ def _begun(record: dict[str, Any], results: Path) -> dict[str, str]:
     return found
 
 
-def _terms(trains: Sequence[str]) -> list[str]:
-    """What may be done with weights that learned from these sets, one after the other."""
-    found = dict.fromkeys(text for train in trains for text in catalogue.terms(train))
-    return [text for text in found if text != catalogue.FREE] or [catalogue.FREE]
-
-
 def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
     """What model hubs read of a model, in YAML."""
-    free = _terms(trains) == [catalogue.FREE]
+    free = catalogue.terms(*trains) == [catalogue.FREE]
     titles = {METRICS[row.metric].title for row in mine}
     names = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")  # of many more
     head = {
@@ -179,7 +173,7 @@ def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
         "library_name": "cnf",
         "pipeline_tag": "image-to-image" if config.experiment == "sr" else "image-segmentation",
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.experiment],
-        "datasets": list(dict.fromkeys(part for train in trains for part in train.split("+"))),
+        "datasets": list(dict.fromkeys(part for t in trains for part in catalogue.parts(t))),
         "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n"

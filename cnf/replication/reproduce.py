@@ -130,7 +130,6 @@ class Check(NamedTuple):
 
 
 def audit(
-    root: Path | None = None,
     results: Path = RESULTS,
     only: Sequence[str] = (),
     minutes: float | None = None,
@@ -138,7 +137,6 @@ def audit(
     """Compute rows again whose weights are in the repository and whose data are there.
 
     Args:
-        root: folder of the image sets, as for `data.load`.
         only: ids to look at; all if empty.
         minutes: of the processor; no value is begun after that. Values of embedded pictures come
             first, then those of few samples. None, or `only`: no limit.
@@ -151,7 +149,7 @@ def audit(
         asked = [row for text in only for row in find(text, asked)]
     end = float("inf") if only or minutes is None else time.process_time() + 60 * minutes
     models: dict[tuple, ScoredModel] = {}  # by file; what a pass computed is forgotten after it
-    images = lru_cache(maxsize=None)(lambda name, split: load(name, split, root))
+    images = lru_cache(maxsize=None)(load)
     found = {}
     for (key, _), rows in _passes(asked):
         for row in rows:
@@ -161,7 +159,7 @@ def audit(
             elif row.is_here:
                 try:
                     if key not in models:
-                        models[key] = _scored(row, images, root, results.parent)
+                        models[key] = _scored(row, images, results.parent)
                     status, reason = _check(row, models[key])
                 except CnfError as error:
                     if isinstance(error, DataError) and key not in models:
@@ -190,9 +188,7 @@ def _passes(rows: Iterable[Row]) -> list[tuple[tuple, list[Row]]]:
     return sorted(groups.items(), key=cost)
 
 
-def _scored(
-    row: Row, read: Callable[[str, str], ImageSet], root: Path | None, repository: Path
-) -> ScoredModel:
+def _scored(row: Row, read: Callable[[str, str], ImageSet], repository: Path) -> ScoredModel:
     """The model of a row on its pictures. Raises DataError if the data are not there, ResultsError
     if weights or data are others."""
     images = read(row.data, row.split)
@@ -209,7 +205,7 @@ def _scored(
         raise ResultsError(f"{row.weights} holds other weights than the row names")
     scored = ScoredModel(build.load(path), images, options)
     if row.experiment == "vessels":
-        scored.valid = validation(scored, root, row.data)
+        scored.valid = validation(scored, row.data)
     return scored
 
 

@@ -21,7 +21,6 @@ import pandas as pd
 
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
-from cnf.replication.metrics.likelihood import BITS
 from cnf.replication.run_folder import REPOSITORY, replaced
 from cnf.replication.task import TASKS
 
@@ -238,7 +237,8 @@ def read_file(path: Path) -> list[Row]:
     for row in rows:
         if row.metric not in METRICS:
             raise ResultsError(f"{path}: no metric '{row.metric}': one of {', '.join(METRICS)}")
-        if (row.metric in BITS) != (row.bound is not None and row.divided_by is not None):
+        bounded = row.bound is not None and row.divided_by is not None
+        if (METRICS[row.metric].of == "bits") != bounded:
             raise ResultsError(f"{path}: {row.metric}: bits, and only bits, are a bound")
     ids = [row.id for row in rows]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cnf import noise
 from cnf.config import DataConfig
-from cnf.errors import ConfigError, DataError, ResultsError
+from cnf.errors import ConfigError, ResultsError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
@@ -359,10 +359,6 @@ def per_pass(entries: int) -> int:
 def pad(y: Tensor, x: Tensor, model: ConditionalModel) -> tuple[Tensor, Tensor]:
     """Extend y and x to the right and bottom until the model takes them, see `extend`."""
     bottom, right = (-side % model.multiple for side in y.shape[-2:])
-    if bottom % model.factor or right % model.factor:
-        raise DataError(
-            f"a picture of {y.shape[-2]}x{y.shape[-1]} cannot be padded: crop it to even sides"
-        )
     mirror = model.factor > 1
     y = extend(y, bottom, right, mirror)
     return y, extend(x, bottom // model.factor, right // model.factor, mirror)

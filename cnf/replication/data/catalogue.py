@@ -183,11 +183,11 @@ def default_root() -> Path:
     return Path(os.environ.get("CNF_DATA") or DATA)
 
 
-def terms(train: str) -> list[str]:
-    """What may be done with weights trained on a set, or on several joined by "+"; that a part is
-    free goes without saying."""
-    told = (OWN if part.startswith("folder:") else find(part).terms for part in parts(train))
-    found = dict.fromkeys(told)
+def terms(*trains: str) -> list[str]:
+    """What may be done with weights trained on these sets one after the other, each several joined
+    by "+"; that a part is free goes without saying."""
+    every = (part for train in trains for part in parts(train))
+    found = dict.fromkeys(OWN if p.startswith("folder:") else find(p).terms for p in every)
     return [text for text in found if text != FREE] or [FREE]
 
 

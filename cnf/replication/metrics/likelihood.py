@@ -49,6 +49,3 @@ def second_log_probs(m: ScoredModel, draws: int) -> np.ndarray:
     pairs = zip(m.indices, m.seconds, strict=True)
     each = [[m.mask_log_probs(i, mask[None], d)[0] for d in range(draws)] for i, mask in pairs]
     return np.mean(each, 1)
-
-
-BITS = ("bits_per_dim", "bits_per_pixel", "second_bits")

@@ -95,11 +95,9 @@ def are_enough(n: int, level: float) -> bool:
 def coverage_at(ranks: np.ndarray, level: float) -> np.ndarray:
     """`coverage` at a nominal level, linear between the two intervals around it."""
     real, levels = coverage(ranks), nominal(ranks.shape[-1] - 1)
-    after = int(np.argmax(levels <= level)) if (levels <= level).any() else len(levels) - 1
-    before = max(after - 1, 0)
-    width = levels[before] - levels[after]
-    share = (levels[before] - level) / width if width else 0.0
-    return real[..., before] + share * (real[..., after] - real[..., before])
+    after = np.clip((levels > level).sum(), 1, len(levels) - 1)
+    share = (levels[after - 1] - level) / (levels[after - 1] - levels[after])
+    return real[..., after - 1] + share * (real[..., after] - real[..., after - 1])
 
 
 def coverage_error(ranks: np.ndarray) -> np.ndarray:
