@@ -48,6 +48,10 @@ def test_rows_lie_where_they_say():
     assert len(ROWS) > 1000  # nobody lost them
 
 
+def test_all_weights_together_are_a_quick_clone():
+    assert sum((run / "weights.safetensors").stat().st_size for run in RUNS) <= 60_000_000
+
+
 def test_rows_name_weights_that_are_there():
     named = {(row.weights, row.weights_sha256) for row in ROWS if row.weights is not None}
     for path, sha256 in named:
