@@ -202,10 +202,12 @@ def tall(axes: Axes, width: float) -> float:
 
 def named(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
     """The names of a panel that has left its grid, where they stood at the top of its column, below
-    it or before its row."""
+    it or before its row. A vertical axis of its own has no name but its own."""
     left, top = place[axes]
     column = [other for other in place if place[other][0] == left]
     row = [other for other in place if place[other][1] == top]
+    if not is_bare(axes):
+        row = [other for other in row if axes.get_shared_y_axes().joined(axes, other)]
 
     found = {
         "title": [panel.get_title() for panel in (axes, *column)],
