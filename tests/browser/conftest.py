@@ -108,7 +108,6 @@ def visit(browser, url):
         tab.on("request", lambda r: pending.add(r))
         for end in ("requestfinished", "requestfailed"):
             tab.on(end, lambda r: pending.discard(r))
-        now = view
         turn(tab, view)
         tab.goto(f"{url}/{page}", wait_until="load")
         if tab.locator(".math").count():
@@ -116,10 +115,6 @@ def visit(browser, url):
         settle(tab, pending)
 
         def turned(view):
-            nonlocal now
-            if view == now:
-                return
-            now = view
             turn(tab, view)
             tab.wait_for_timeout(400)  # the theme waits 300 ms, then looks what scrolls sideways
             settle(tab, pending)

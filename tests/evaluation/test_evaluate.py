@@ -579,7 +579,8 @@ def test_publishing_refuses_large_weights_and_another_run(published, tmp_path, m
     assert not list(folder.rglob("*.new")) and not list(folder.rglob("*.tmp"))
 
 
-def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
+def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNF_DATA", str(tmp_path))
     folder = tmp_path / "results"
     wrong = [
         (ResultsError, "'My Run' cannot name a run", {"name": "My Run"}),
@@ -589,7 +590,7 @@ def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path):
             {"run": "vessels-flow", "on": "bare", "round_x": True},
         ),
         (ConfigError, "--importance is a bound and", {"run": "sr-baseline", "importance": 2}),
-        (DataError, "set5: nothing at", {"on": "set5", "root": tmp_path}),
+        (DataError, "set5: nothing at", {"on": "set5"}),
         (ConfigError, "'embedded-vessels' is a set for vessels", {"on": "embedded-vessels"}),
         *(
             (ConfigError, "--stress has metrics, draws and temp", {"stress": True} | more)
