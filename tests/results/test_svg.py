@@ -94,6 +94,12 @@ def test_panels_stand_one_below_the_other_on_a_phone_each_with_its_numbers():
         assert ax.yaxis.get_tick_params()["labelleft"]
 
 
+def test_a_panel_with_an_axis_of_its_own_takes_no_name_of_another():
+    fig = lines(sharey=False)
+    svg.to_svg(fig)
+    assert [ax.get_ylabel() for ax in fig.axes].count("bits") == 1
+
+
 def test_a_panel_that_leaves_its_grid_takes_its_names_along():
     fig, axes = plt.subplots(2, 3, figsize=(6.5, 4))
     for n, ax in enumerate(axes.flat):
