@@ -25,8 +25,10 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
 DPI = 100  # of what is pixels
@@ -153,18 +155,20 @@ def folded(text: str, letters: int) -> str:
 
 def stack(figure: Figure) -> None:
     """Lay a figure out anew for a phone: narrow, its panels in one column, or in two where they
-    hold neither numbers nor words. More than `GRID` panels stay a grid. Every letter is at least
-    `LETTERS` high."""
+    hold neither numbers nor words; two rows of such pairs stay pairs. More than `GRID` panels stay
+    a grid. Legends are below their panels. Every letter is at least `LETTERS` high."""
     width, height = figure.get_size_inches()
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
     place = {axes: corner(axes) for axes in panels}
     panels.sort(key=lambda axes: (-place[axes][1], place[axes][0]))
-    columns = len({left for left, _ in place.values()})
+    columns, lines = (len(set(edges)) for edges in zip(*place.values(), strict=True))
     if len(panels) > GRID or columns == 1:
         figure.set_size_inches(PHONE, height)
     else:
         names = {axes: named(axes, place) for axes in panels}
         is_small = len(panels) > 2 and all(is_bare(axes) and not axes.texts for axes in panels)
+        if is_small and len(panels) == 2 * columns and lines == 2:
+            panels.sort(key=lambda axes: (place[axes][0], -place[axes][1]))
         columns = 2 if is_small else 1
         heights = [tall(axes, PHONE / columns) for axes in panels]
         rows = [max(heights[n : n + columns]) for n in range(0, len(panels), columns)]
@@ -182,8 +186,30 @@ def stack(figure: Figure) -> None:
         legend.remove()
     for text in figure.findobj(Text):
         text.set_fontsize(max(text.get_fontsize(), LETTERS))
+    if len(panels) <= GRID:
+        room = sum(lay_below(axes.get_legend()) for axes in panels if axes.get_legend())
+        figure.set_size_inches(PHONE, figure.get_figheight() + room)
     if len(panels) < len(figure.axes):  # colour bars find their place at the second attempt
         figure.get_layout_engine().execute(figure)
+
+
+def lay_below(legend: Legend) -> float:
+    """Move a legend out of its panel, to below the names along x; returns the inches it takes."""
+    axes, figure = legend.axes, legend.axes.figure
+    lowest = min(box.y0 for box in (axes.bbox, axes.xaxis.get_tightbbox()) if box)
+    down = ScaledTranslation(0, (lowest - axes.bbox.y0) / figure.dpi, figure.dpi_scale_trans)
+    moved = axes.legend(
+        legend.legend_handles,
+        [folded(text.get_text(), LINE) for text in legend.get_texts()],
+        title=folded(legend.get_title().get_text(), LINE),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=axes.transAxes + down,
+        fontsize=LETTERS,
+        title_fontsize=LETTERS,
+        frameon=False,
+    )
+    return moved.get_window_extent().height / figure.dpi
 
 
 def corner(axes: Axes) -> tuple[float, float]:

@@ -77,6 +77,11 @@ def settle(tab, pending):
     pytest.fail(f"still loading after 30 s: {sorted(r.url for r in pending)}")
 
 
+# The theme waits 300 ms after it was told of a new size, then looks what scrolls sideways. It is told
+# before the next frame, which on a busy machine is late.
+RESIZED = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 320)))"
+
+
 def turn(tab, view):
     """Give the tab the colours and the size of a view."""
     theme, width, height = VIEWS[view]
@@ -116,7 +121,7 @@ def visit(browser, url):
 
         def turned(view):
             turn(tab, view)
-            tab.wait_for_timeout(400)  # the theme waits 300 ms, then looks what scrolls sideways
+            tab.evaluate(RESIZED)
             settle(tab, pending)
 
         return tab, wrong, turned

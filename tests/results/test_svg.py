@@ -94,6 +94,18 @@ def test_panels_stand_one_below_the_other_on_a_phone_each_with_its_numbers():
         assert ax.yaxis.get_tick_params()["labelleft"]
 
 
+def test_a_legend_is_below_its_panel_and_above_the_next():
+    fig = lines(sharey=True)
+    for ax in fig.axes:
+        ax.set_xlabel("steps")
+    svg.to_svg(fig)
+    fig.draw_without_rendering()
+    first, second = fig.axes[:2]
+    box = first.get_legend().get_window_extent()
+    assert box.y1 < first.xaxis.label.get_window_extent().y0
+    assert box.y0 > second.title.get_window_extent().y1
+
+
 def test_a_panel_with_an_axis_of_its_own_takes_no_name_of_another():
     fig = lines(sharey=False)
     svg.to_svg(fig)
@@ -113,6 +125,17 @@ def test_a_panel_that_leaves_its_grid_takes_its_names_along():
     svg.to_svg(fig)
     names = [f"{row}, column {n}" for row in ("truth", "flow") for n in range(3)]
     assert [ax.get_title().replace("\n", " ") for ax in fig.axes] == names
+
+
+def test_of_two_rows_of_pictures_each_pair_stays_side_by_side():
+    fig, axes = plt.subplots(2, 3, figsize=(6.5, 4), layout="constrained")
+    for ax in axes.flat:
+        ax.imshow(np.eye(3))
+        ax.set(xticks=[], yticks=[])
+    svg.to_svg(fig)
+    fig.draw_without_rendering()
+    boxes = [[ax.get_window_extent() for ax in row] for row in axes]
+    assert all(a.x1 < b.x0 and abs(a.y0 - b.y0) < 1 for a, b in zip(*boxes, strict=True))
 
 
 def words(room):
