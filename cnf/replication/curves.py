@@ -15,8 +15,9 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw the lines of history.jsonl as a PNG: bits/dim, gradient norm, learning rate by step."""
     log = pd.DataFrame(history).set_index("step")
     with plt.rc_context(STYLE):
-        figure = Figure(figsize=(7, 6), layout="constrained")
+        figure = Figure(figsize=(7, 6), layout="none")
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
+        figure.subplots_adjust(left=0.14, right=0.98, bottom=0.08, top=0.98, hspace=0.1)
         for axis, column, name in (
             (top, "bits_per_dim", "training"),
             (top, "valid_bits_per_dim", "validation, averaged"),
@@ -24,7 +25,7 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
             (middle, "grad_norm_max", "largest"),
             (bottom, "lr", None),
         ):
-            seaborn.lineplot(log[column], label=name, ax=axis)
+            seaborn.lineplot(log[column], label=name, ax=axis, estimator=None)
         middle.set_yscale("log")
         bottom.set(ylabel="learning rate", xlabel="step")
         for axis, name in ((top, "bits/dim"), (middle, "gradient norm")):

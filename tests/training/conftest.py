@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cnf.config import from_dict
-from cnf.replication import training
+from cnf.replication import curves, training
 from cnf.replication.data import ImageSet
 from cnf.replication.data.examples import Stack
 
@@ -23,6 +23,21 @@ def few_pictures(monkeypatch):
     """Training and validation see 6 and 5 tiny pictures."""
     sizes = {"train": 6, "valid": 5}
     monkeypatch.setattr(training, "load", lambda name, split: pictures(split, sizes[split]))
+
+
+REAL_CURVES = curves.training_curves
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Nothing is drawn at the end of a slice: it would be most of a short run."""
+    monkeypatch.setattr(curves, "training_curves", lambda history, path: path.touch())
+
+
+@pytest.fixture
+def drawn(monkeypatch, undrawn):
+    """... or it is."""
+    monkeypatch.setattr(curves, "training_curves", REAL_CURVES)
 
 
 @pytest.fixture

@@ -403,7 +403,7 @@ def test_padding_of_vessel_pictures_does_not_count_in_dims(configure):
     assert y.sum() == 130 and y[..., :10, :13].all()
 
 
-def test_a_history_is_drawn(tmp_path, configure):
+def test_a_history_is_drawn(tmp_path, configure, drawn):
     training.train(configure(), tmp_path)
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
 
