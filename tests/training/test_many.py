@@ -462,16 +462,16 @@ def test_torchrun_begins_a_run_and_accelerate_goes_on_with_it(tmp_path):
     assert [line["step"] for line in run_folder.read_history(tmp_path / "run")] == [2, 4]
 
 
+def printed(config, out):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        training.train(config, out, device="cpu", max_minutes=1e-6)
+    return [line.split(":")[0] for line in said.getvalue().splitlines()]
+
+
 def test_batch_norm_on_cpus_is_announced(tmp_path):
-    words = ["torchrun", "--nproc-per-node", "2", "-m", "cnf", "train", "vessels"]
-    small = ["--steps", "1", "--set", "training.batch_size=2", "--max-minutes", "1e-6"]
-    code, said, errors = launch(tmp_path, *words, *small, "--out", "run")
-    assert code == 0, errors
-    assert [line.split(":")[0] for line in said.splitlines()] == [
-        "embedded-vessels train",
-        "batch norm",
-        "slice ended at step 0 of 1",
-    ]
+    first, second = start(2, printed, configure("vessels", "unet"), tmp_path / "run")
+    assert first == ["embedded-vessels train", "batch norm", "slice ended at step 0 of 8"]
+    assert second == []
 
 
 @pytest.mark.parametrize("command", ["evaluate run", "sample run", "train sr --dry-run"])
