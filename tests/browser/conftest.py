@@ -77,8 +77,8 @@ def settle(tab, pending):
     pytest.fail(f"still loading after 30 s: {sorted(r.url for r in pending)}")
 
 
-# The theme waits 300 ms after it was told of a new size, then looks what scrolls sideways. It is told
-# before the next frame, which on a busy machine is late.
+# The theme waits 300 ms after it was told of a new size, then looks what scrolls sideways. It is
+# told before the next frame, which on a busy machine is late.
 RESIZED = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 320)))"
 
 

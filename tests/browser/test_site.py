@@ -11,8 +11,8 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("ut
 # What axe would look at a thousand times over: a formula is one letter of its colour (axe reads no
 # MathML anyway), of the code one piece of each kind is left in its colour, names in a sentence are
 # not cut into words, a drawing without letters, names and links is empty (its shapes are
-# thousands), and the list of pages stays on one. Of what is styled alike, all the way up to the page,
-# all but the first is a twin, whose contrast is known.
+# thousands), and the list of pages stays on one. Of what is styled alike, all the way up to the
+# page, all but the first is a twin, whose contrast is known.
 ONCE = """
 (keepsPages) => {
     if (!keepsPages) document.querySelector('.bd-sidebar-primary nav')?.replaceChildren();

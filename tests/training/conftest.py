@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 
 import pytest
 import torch
@@ -7,6 +8,12 @@ from cnf.config import from_dict
 from cnf.replication import curves, training
 from cnf.replication.data import ImageSet
 from cnf.replication.data.examples import Stack
+
+# Starts processes that have what is slow to import. The package itself is not among it: each
+# process imports what is tested here.
+context = multiprocessing.get_context("forkserver")
+SLOW = ["torch._dynamo", "torchvision.models.vgg", "pydantic", "pytest", "seaborn", "skimage"]
+context.set_forkserver_preload([*SLOW, "skimage.transform", "tyro"])
 
 
 def pictures(split: str, count: int, side: int = 8) -> ImageSet:

@@ -2,13 +2,13 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,92 +18,105 @@ from safetensors import safe_open
 
 from cnf.replication import run_folder
 from cnf.replication.cli import main
+from tests.training.conftest import context
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, EVERY = 60, 2
 TINY = ["model.width=4", "model.features.channels=4", "training.batch_size=4"]
 TINY += [f"training.validate_every={EVERY}", "training.validate_images=4", "training.amsgrad=true"]
 WORDS = ["--steps", str(STEPS), *(w for pair in TINY for w in ("--set", pair))]
 PATIENCE = 900  # seconds until a command that neither ends nor goes on has failed
 
-# Imported by a child before anything else. KILL_IN="replace 7": SIGKILL in its seventh os.replace.
-INSIDE = """
-import os, pathlib, signal, time
 
-kind, _, number = os.environ.get("KILL_IN", "").partition(" ")
-left = int(number or 0)
+def spoil(kill_in="", clock=""):
+    """In a started process, before it does anything. kill_in "replace 7": SIGKILL in its seventh
+    os.replace. clock: every look at the wall clock finds it a day earlier."""
+    kind, _, number = kill_in.partition(" ")
+    left = itertools.count(int(number or 0) - 1, -1)
 
-def last():
-    global left
-    left -= 1
-    return left == 0
+    def dying(real):
+        def call(*arguments):
+            if not next(left):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments)
 
-def dying(real):
-    def call(*arguments):
-        if last():
+        return call
+
+    def half(path, content, real=Path.write_bytes):
+        if not next(left):
+            real(path, bytes(content)[: len(content) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments)
-    return call
+        return real(path, content)
 
-def half(path, content, real=pathlib.Path.write_bytes):
-    if last():
-        real(path, bytes(content)[: len(content) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(path, content)
+    if kind in ("fsync", "replace"):
+        setattr(os, kind, dying(getattr(os, kind)))
+    if kind == "write":
+        Path.write_bytes = half
+    if clock:
+        days = itertools.count(1)
+        today = time.time()
+        time.time = lambda: today - 86400 * next(days)
+        time.time_ns = lambda: int(1e9 * time.time())
 
-if kind in ("fsync", "replace"):
-    setattr(os, kind, dying(getattr(os, kind)))
-if kind == "write":
-    pathlib.Path.write_bytes = half
 
-if "CLOCK" in os.environ:  # every look at it finds the wall clock a day earlier
-    today = time.time()
-    def earlier():
-        global today
-        today -= 86400
-        return today
-    time.time = earlier
-    time.time_ns = lambda: int(1e9 * earlier())
-"""
+def command(words, out, errors, spoilt):
+    """What a started process does: `python -m cnf train sr`, but that its libraries are there."""
+    for number, path in ((1, out), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.pop("CNF_DATA", None)
+    torch.set_num_threads(1)
+    spoil(**spoilt)
+    raise SystemExit(main(["train", "sr", "--device", "cpu", *words]))
+
+
+class Command:
+    """A started command."""
+
+    def __init__(self, folder, words, spoilt):
+        self.files = [folder / name for name in ("out", "errors")]
+        arguments = ([str(word) for word in words], *self.files, spoilt)
+        self.process = context.Process(target=command, args=arguments)
+        self.process.start()
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def end(self):
+        """(standard output, standard error) of the whole command."""
+        self.process.join(PATIENCE)
+        assert self.returncode is not None, f"a command still runs after {PATIENCE} s"
+        return tuple(path.read_text() if path.exists() else "" for path in self.files)
+
+    def kill(self):
+        self.process.kill()
+        self.end()
 
 
 class Runner:
-    """Starts `python -m cnf train sr` in process groups of their own, and leaves none behind."""
+    """Starts commands, and leaves none behind."""
 
     def __init__(self, folder):
-        self.site = folder / "site"
-        self.site.mkdir()
-        (self.site / "sitecustomize.py").write_text(INSIDE)
-        self.processes = []
+        self.folder, self.commands = folder, []
 
-    def start(self, *words, **environment):
-        environment = {k: v for k, v in os.environ.items() if k != "CNF_DATA"} | environment
-        environment["PYTHONPATH"] = os.pathsep.join([str(self.site), str(REPOSITORY)])
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cnf", "train", "sr", "--device", "cpu", *map(str, words)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.processes.append(process)
-        return process
+    def start(self, *words, **spoilt):
+        folder = self.folder / str(len(self.commands))
+        folder.mkdir()
+        self.commands.append(Command(folder, words, spoilt))
+        return self.commands[-1]
 
-    def run(self, *words, **environment):
+    def run(self, *words, **spoilt):
         """(exit code, standard output, standard error) of a whole command."""
-        process = self.start(*words, **environment)
-        out, errors = process.communicate(timeout=PATIENCE)
-        return process.returncode, out, errors
-
-    def kill(self, process):
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=PATIENCE)
+        started = self.start(*words, **spoilt)
+        said = started.end()
+        return started.returncode, *said
 
     def end(self):
-        for process in self.processes:
-            if process.poll() is None:
-                self.kill(process)
+        for started in self.commands:
+            if started.returncode is None:
+                started.kill()
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +135,7 @@ def wait_for(process, out, count):
     """Until `out` has `count` lines of history; the process must not have ended before."""
     deadline = time.monotonic() + PATIENCE
     while lines(out) < count:
-        assert process.poll() is None, process.communicate()[1]
+        assert process.returncode is None, process.end()[1]
         assert time.monotonic() < deadline, f"no {count} lines after {PATIENCE} s"
         time.sleep(0.002)
 
@@ -135,7 +148,7 @@ def whole(runner, tmp_path_factory):
     process = runner.start(*WORDS, "--out", out)
     wait_for(process, out, 1)
     seconds = time.monotonic() - started
-    process.communicate(timeout=PATIENCE)
+    process.end()
     assert process.returncode == 0
     return out, seconds
 
@@ -186,15 +199,15 @@ def kill_once(runner, out, kind, when, startup):
     """Go on with the run in `out` as its messages advise, and kill it; returns its exit code."""
     words = ["--resume", out] if (out / "last.pt").exists() else [*WORDS, "--out", out]
     if kind not in ("start", "after"):
-        return runner.run(*words, KILL_IN=f"{kind} {when}")[0]
+        return runner.run(*words, kill_in=f"{kind} {when}")[0]
     before = lines(out)
     process = runner.start(*words)
     deadline = time.monotonic() + (when * startup if kind == "start" else PATIENCE)
-    while time.monotonic() < deadline and lines(out) <= before and process.poll() is None:
+    while time.monotonic() < deadline and lines(out) <= before and process.returncode is None:
         time.sleep(0.002)
     if kind == "after":
         time.sleep(when)
-    runner.kill(process)
+    process.kill()
     return process.returncode
 
 
@@ -278,7 +291,7 @@ def test_a_disk_that_fills_up_costs_only_time(runner, whole, same, tmp_path):
         process = runner.start(*WORDS, "--out", out)
         wait_for(process, out, 3)
         fill(disk / "ballast")
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.end()
         assert process.returncode == 2
         assert errors.count("\n") == 1 and os.strerror(errno.ENOSPC) in errors
         assert f"make room, then --resume {out}" in errors
@@ -320,25 +333,25 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(runner, who
     out = tmp_path / "run"
     first = runner.start(*WORDS, "--out", out)
     wait_for(first, out, 1)
-    os.killpg(first.pid, signal.SIGSTOP)  # alive, and sure to be there when the others look
+    first.signal(signal.SIGSTOP)  # alive, and sure to be there when the others look
     others = [runner.start(*WORDS, "--out", out), runner.start("--resume", out)]
     for other in others:
-        _, errors = other.communicate(timeout=PATIENCE)
+        _, errors = other.end()
         assert other.returncode == 2
         assert f"another run is writing to {out}" in errors
-    os.killpg(first.pid, signal.SIGCONT)
-    _, errors = first.communicate(timeout=PATIENCE)
+    first.signal(signal.SIGCONT)
+    _, errors = first.end()
     assert first.returncode == 0, errors
     assert same(content(out), content(whole[0]))
 
 
 def test_a_clock_that_is_set_back_changes_nothing(runner, whole, same, tmp_path):
     out = tmp_path / "run"
-    code, said, errors = runner.run(*WORDS, "--out", out, "--max-minutes", "0.003", CLOCK="back")
+    code, said, errors = runner.run(*WORDS, "--out", out, "--max-minutes", "0.003", clock="back")
     assert code == 0, errors
     assert "slice ended at step" in said  # by a wall clock that runs backwards it would not end
     assert torch.load(out / "last.pt", weights_only=True)["step"] < STEPS
-    code, _, errors = runner.run("--resume", out, CLOCK="back")
+    code, _, errors = runner.run("--resume", out, clock="back")
     assert code == 0, errors
     assert same(content(out), content(whole[0]))
     seconds = [json.loads(line)["seconds"] for line in (out / "history.jsonl").open()]

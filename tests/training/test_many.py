@@ -7,7 +7,6 @@ alike, one or two of them.
 import contextlib
 import io
 import math
-import multiprocessing
 import os
 import re
 import signal
@@ -26,14 +25,11 @@ from cnf.config import from_dict
 from cnf.errors import DataError
 from cnf.replication import cli, curves, distributed, run_folder, training
 from cnf.replication.data import Example, ImageSet
+from tests.training.conftest import context
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZES = {"train": 12, "valid": 5}
 TIMEOUT = 180  # seconds; what does not hang takes one or two where nothing else runs
-context = multiprocessing.get_context("forkserver")
-# imported once; the package itself is not among them: each process imports what is tested here
-slow = ["torch._dynamo", "torchvision.models.vgg", "pydantic", "pytest", "seaborn", "tyro"]
-context.set_forkserver_preload(slow)
 
 
 def load(name: str, split: str) -> ImageSet:
