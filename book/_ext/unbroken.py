@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 
 BEFORE = re.compile(r"[(\[“‘]+\Z")
 BEHIND = re.compile(r"[.,;:!?)\]”’]+\w*")
-INSIDE = re.compile(r"(?<=≤) (?=\d)|(?<=\d) (?=[±/] ?\d)|(?<=[±/]) (?=\d)")  # of "≤ 2.51 ± 0.01"
+INSIDE = re.compile(r"(?<=≤) (?=\d)|(?<=\d) (?=± ?\d)|(?<=±) (?=\d)")  # of "≤ 2.51 ± 0.01"
 VERBATIM = nodes.FixedTextElement, nodes.literal, nodes.math, nodes.math_block, nodes.raw
 
 
