@@ -3,7 +3,7 @@ which rows they show."""
 
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -31,6 +31,7 @@ from cnf.replication.results import (
 from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.task import TASKS
 
+STEPS = "steps of training"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HERE = Path(__file__).parent
 TABLES = yaml.safe_load((HERE / "tables.yml").read_text("utf-8"))
@@ -54,14 +55,14 @@ class Grid(NamedTuple):
         for name, fields in self.lines.items():
             here = self.of | fields
             line = {"": name}
-            if self.steps:
-                steps = {row.steps for row in select(rows, **here)} - {None}
-                line["steps of training"] = " or ".join(f"{n:,}" for n in sorted(steps))
             for column, more in self.columns.items():
                 wanted = here | more
                 line[column] = _cell(one(rows, **wanted), rows) if select(rows, **wanted) else ""
+            if self.steps:
+                steps = {row.steps for row in select(rows, **here)} - {None}
+                line[STEPS] = " or ".join(f"{n:,}" for n in sorted(steps))
             lines.append(line)
-        text = _table(lines, 1 + self.steps)
+        text = _table(lines, {"", STEPS})
         return text and f"**{self.title}**\n\n{text}"
 
 
@@ -74,12 +75,12 @@ def _cell(row: Row, rows: Sequence[Row]) -> str:
     return f"{value(row)}; {len(values)} seeds ± {apart}"
 
 
-def _table(lines: Sequence[dict[str, str]], names: int) -> str:
-    """Lines that begin with so many names as markdown, without what is empty; "" if all is."""
-    lines = [line for line in lines if any(list(line.values())[names:])]
+def _table(lines: Sequence[dict[str, str]], about: Collection[str]) -> str:
+    """As markdown, without lines and columns that are empty but for `about`; "" if all are."""
+    lines = [line for line in lines if any(line[c] for c in line if c not in about)]
     if not lines:
         return ""
-    head = [c for n, c in enumerate(lines[0]) if n < names or any(line[c] for line in lines)]
+    head = [c for c in lines[0] if c in about or any(line[c] for line in lines)]
     return markdown(head, [[line[column] for column in head] for line in lines])
 
 
@@ -224,7 +225,7 @@ def _scores(mine: Sequence[Row], experiment: str) -> str:
                 few += [f"{best.samples} samples"] * (1 < (best.samples or 0) < 32)
                 line[column] = value(best) + f" (of {', '.join(few)})" * bool(few)
         lines.append(line)
-    return _table(lines, 2)
+    return _table(lines, {"pictures", "number"})
 
 
 def _worst(folder: Path, columns: Sequence[str]) -> list[str]:

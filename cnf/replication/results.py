@@ -483,8 +483,10 @@ def table(rows: Iterable[Row], columns: Sequence[str] = USUAL) -> str:
     return markdown(columns, ([cells(row)[name] for name in columns] for row in rows))
 
 
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A markdown table; a "|" inside a cell is escaped."""
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], stacked: bool = False) -> str:
+    """A markdown table; a "|" inside a cell is escaped. With `stacked` the pages show it on a phone
+    as a card a line, without the head."""
     rule = ["---"] * len(head)
     rows = [[cell.replace("|", "\\|") for cell in cells] for cells in [head, rule, *lines]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return f'<div class="stacked">\n\n{text}\n\n</div>' if stacked else text

@@ -297,7 +297,7 @@ def test_readme_is_rewritten_between_its_markers(readme, tmp_path):
     )
     assert text.startswith(f"before\n{report.BEGIN}\n**Super-resolution x2, bits/dim")
     assert text.endswith("\nafter\n") and "old" not in text
-    assert " | ≤ 2.775 ± 0.012 | ≤ 2.505 ± 0.012 |" in text
+    assert "| flow | ≤ 2.775 ± 0.012 | ≤ 2.505 ± 0.012 | 6,000 |" in text
     # fewer pictures; another split; importance samples
     assert not any(value in text for value in ("8.0", "9.0", "7.0"))
     assert "| flow, mean of 32 samples | 37.20 ± 0.01 |" in text
@@ -323,8 +323,8 @@ def test_readme_tells_vessels_by_model_and_camera(readme):
         row(**EYE | weighted),
         row(**EYE | flow | {"data": "stare@drive"}, value=0.7007),
     )
-    assert "| flow | 6,000 | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
-    assert "| factorised baseline | 6,000 | 0.820 ± 0.012 |  |" in text
+    assert "| flow | 0.830 ± 0.012 | 1.54 ± 0.01 | 6,000 |" in text  # 64 samples, not 32
+    assert "| factorised baseline | 0.820 ± 0.012 |  | 6,000 |" in text
     assert (
         "| flow, F at 0.5 |\n| --- | --- |\n| STARE, at the scale of DRIVE | 0.701 ± 0.012 |"
         in text
@@ -358,7 +358,7 @@ def test_a_grid_says_how_long_a_model_was_trained():
     lines = {"flow": {"run": GOOD["run"]}, "nobody": {"run": "no-run"}}
     columns = {"bits": {"metric": "bits_per_dim"}}
     written = report.Grid("Title", {}, lines, columns, steps=True).write(rows)
-    assert "| flow | 600 or 13,500 |" in written and "nobody" not in written
+    assert " ± 0.012 | 600 or 13,500 |" in written and "nobody" not in written
     assert "steps" not in report.Grid("Title", {}, lines, columns).write(rows)
 
 
