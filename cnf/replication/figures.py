@@ -52,8 +52,8 @@ def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
         blocks = [(crop.name, panels_of(m, crop, baseline)) for crop in crops]
         figures[""] = compose(blocks)
         best = max(range(len(crops)), key=lambda n: crops[n].detail)
-        figures["-one"] = compose([blocks[best]])
-        figures["-temperature"] = compose([(crops[best].name, sweep(m, crops[best]))])
+        figures["-one"] = compose([("", blocks[best][1])])
+        figures["-temperature"] = compose([("", sweep(m, crops[best]))])
     stem = f"{name}-{m.images.split}"
     return [save_image(pixels, folder / f"{stem}{end}.png") for end, pixels in figures.items()]
 

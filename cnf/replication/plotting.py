@@ -17,6 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -26,6 +27,14 @@ from cnf.replication.svg import to_svg
 # of seaborn's colour-blind palette: blue, green, vermilion, pink, sky. By value, which a test holds
 # to seaborn: importing it takes every page two seconds.
 PALETTE = ["#0173b2", "#029e73", "#d55e00", "#cc78bc", "#56b4e9"]
+BLUE, GREEN, ORANGE = PALETTE[:3]
+# what a colour means in the figures that compare models; the truth has that of the page's letters
+ROLES = {"truth": "#222222", "flow": BLUE, "factorised": ORANGE, "control": GREEN}
+# for maps: where there is nothing the page shows, light or dark
+DENSITY = LinearSegmentedColormap.from_list("density", [BLUE + "00", BLUE])
+BELOW = [(0, BLUE), (0.4, BLUE + "66"), (0.5, BLUE + "00")]  # what is weak is seen, too
+ABOVE = [(0.5, ORANGE + "00"), (0.6, ORANGE + "66"), (1, ORANGE)]
+SIGNED = LinearSegmentedColormap.from_list("signed", BELOW + ABOVE)
 STYLE = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
@@ -99,6 +108,8 @@ def show_grid(
             pixels = to_uint8(np.asarray(image, dtype=np.float64) * (255 / limit))
             axis.imshow(pixels, vmin=0, vmax=255)
             axis.set_title(title)
+        for axis in axes.flat[len(images) :]:
+            axis.remove()
     return figure
 
 
