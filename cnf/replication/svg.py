@@ -167,7 +167,7 @@ def stack(figure: Figure) -> None:
     else:
         names = {axes: named(axes, place) for axes in panels}
         is_small = len(panels) > 2 and all(is_bare(axes) and not axes.texts for axes in panels)
-        if is_small and len(panels) == 2 * columns and lines == 2:
+        if is_small and len(panels) == 2 * columns > 4 and lines == 2:
             panels.sort(key=lambda axes: (place[axes][0], -place[axes][1]))
         columns = 2 if is_small else 1
         heights = [tall(axes, PHONE / columns) for axes in panels]
