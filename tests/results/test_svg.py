@@ -138,6 +138,17 @@ def test_of_two_rows_of_pictures_each_pair_stays_side_by_side():
     assert all(a.x1 < b.x0 and abs(a.y0 - b.y0) < 1 for a, b in zip(*boxes, strict=True))
 
 
+def test_four_pictures_keep_their_order():
+    fig, axes = plt.subplots(2, 2, figsize=(6.5, 6), layout="constrained")
+    for ax in axes.flat:
+        ax.imshow(np.eye(3))
+        ax.set(xticks=[], yticks=[])
+    svg.to_svg(fig)
+    fig.draw_without_rendering()
+    (a, b), (c, d) = ([ax.get_window_extent() for ax in row] for row in axes)
+    assert a.x1 < b.x0 and c.x1 < d.x0 and a.y0 > c.y1 and b.y0 > d.y1
+
+
 def words(room):
     fig, ax = plt.subplots(figsize=(room, 3), layout="constrained")
     ax.axis("off")
