@@ -42,13 +42,16 @@ def lessons() -> list[str]:
 
 def opened(page: Path) -> BeautifulSoup:
     """A built page: its links to headings are gone, as are previews and drawings for phones, and
-    what is shown without scripts is shown."""
+    what is shown without scripts is shown, without the line that says what to drag."""
     soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
     gone = ".headerlink, .bd-article script, .sd-summary-state-marker, template, .drawn .phone"
     for extra in soup.select(gone):
         extra.decompose()
     for noscript in soup.select(".bd-article noscript"):
         noscript.unwrap()
+    for line in soup.select(".widget > p > b"):
+        line.parent.replace_with(line)
+        line.name = "p"
     return soup
 
 

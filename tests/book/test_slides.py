@@ -20,7 +20,8 @@ PAGE = """<html><head><title>3. Layers</title><link rel="stylesheet" href="_stat
 <div class="cell tag_no-slide"><pre>unwanted()</pre></div>
 <div class="cell tag_slide"><details><pre>folded()</pre></details><pre>shown</pre></div>
 <div class="container slide"><p>A paragraph for a slide.</p></div>
-<div class="w"><noscript><img src="_static/still.svg"></noscript></div></section>
+<div class="widget"><p><b>Mass, moved.</b> Drag it.</p>
+<noscript><img src="_static/still.svg"></noscript></div></section>
 <section id="exercises"><h2>Exercises</h2>
 <div class="exercise admonition" id="ex-a"><p>Find it.</p></div>
 <details class="sd-dropdown"><summary>Hint</summary>Look there.</details>
@@ -53,7 +54,8 @@ def test_an_equation_stands_below_the_sentence_before_it(deck):
 
 @pytest.mark.parametrize(
     "said",
-    ["A caption.", "visible()", "shown", "A paragraph for a slide.", "still.svg", "Find it."],
+    ["A caption.", "visible()", "shown", "A paragraph for a slide.", "still.svg", "Find it."]
+    + ["Mass, moved."],
 )
 def test_on_a_slide(deck, said):
     assert sum(said in html for _, html in deck) == 1
@@ -61,7 +63,8 @@ def test_on_a_slide(deck, said):
 
 @pytest.mark.parametrize(
     "said",
-    ["plot()", "secret()", "42", "unwanted()", "folded()", "Code: x", "Hint", "Found.", "solve()"],
+    ["plot()", "secret()", "42", "unwanted()", "folded()", "Code: x", "Hint", "Found.", "solve()"]
+    + ["Drag it"],
 )
 def test_off_the_slides(deck, said):
     assert not any(said in html for _, html in deck)
