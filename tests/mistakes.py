@@ -8,7 +8,6 @@ move. A library after a module (`fused.torch.autograd.grad`) is replaced in that
 import contextlib
 import copy
 import math
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -369,13 +368,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.data.catalogue.CATALOGUE", "photographs of DRIVE are shown",
          lambda right: right | {"drive": replace(right["drive"], shown="pictures")}),
     ],
-    "data/test_pickles.py": [
-        ("replication.data.pickles._Unpickler.find_class", "a pickle may name anything",
-         lambda right, self, *names: right.__globals__["STAND_INS"].get(names)
-         or pickle.Unpickler.find_class(self, *names)),
-        ("replication.data.pickles.KINDS", "arrays of any dtype",
-         lambda right: (*right, "O", "V8", "U4", "M8")),
-    ],
+
     "data/test_imagenet.py": [
         ("replication.data.imagenet.held_out", "held-out pictures are others in every call",
          lambda right, count: np.random.default_rng().permutation(right(count))),

@@ -9,7 +9,6 @@ Pages 9 and 15 and tests/book/test_widgets.py compare the draws with the models,
 tests/browser/test_widgets.py the stills with the widgets.
 """
 
-import importlib.util
 import json
 import re
 import sys
@@ -19,8 +18,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from book import one_file
 from cnf import build
-from cnf.flow import ConditionalModel
 from cnf.noise import keyed
 from cnf.replication.data import load
 from cnf.replication.data.embedded import photograph
@@ -68,10 +67,6 @@ def described(x: np.ndarray, says: str, truth: np.ndarray, draws: dict[str, np.n
     return {"width": width, "height": height, "x": given, "truth": packed(truth), "models": models}
 
 
-def loaded(run: str) -> ConditionalModel:
-    return build.load(REPOSITORY / "results" / run / "weights.safetensors")
-
-
 def vessels(which: Iterable[int] = range(COUNT)) -> dict:
     torch.set_num_threads(1)
     example = load("embedded-vessels", "test")[PHOTOGRAPH]
@@ -80,7 +75,7 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
     with torch.no_grad():
         for name, run in RUNS.items():
             # in float64: which side of 1/2 a draw falls on is then the same on every machine
-            model, noise = loaded(run).double(), [keyed(0, [PHOTOGRAPH], k) for k in which]
+            model, noise = build.load(run).double(), [keyed(0, [PHOTOGRAPH], k) for k in which]
             masks = [model.sample(x, 1, 1.0, eps)[0, 0, 0].numpy() > 0 for eps in noise]
             draws[name] = np.stack(masks)[:, *PART]
     shown = example.x.permute(1, 2, 0).numpy()[PART]
@@ -89,9 +84,6 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
 
 
 def strokes() -> dict:
-    spec = importlib.util.spec_from_file_location("one_file", REPOSITORY / "book/one_file.py")
-    one_file = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(one_file)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     flow = one_file.Flow()
@@ -129,7 +121,7 @@ def temperature() -> None:
     """One crop at eleven temperatures from the same noise: a sheet of tiles, the truth last, and
     the numbers of each."""
     torch.set_num_threads(1)
-    flow, whole = loaded("sr-flow-cpu-s0"), torch.from_numpy(photograph("chelsea").copy())
+    flow, whole = build.load("sr-flow-cpu-s0"), torch.from_numpy(photograph("chelsea").copy())
     y = whole.permute(2, 0, 1)[None].float()[CROP]
     x = low_resolution(y, round_x=False)
     samples = [flow.sample(x, 1, tau, keyed(0, [0]))[0, 0] for tau in TAUS]

@@ -60,7 +60,7 @@ class Grid(NamedTuple):
                 line[column] = _cell(one(rows, **wanted), rows) if select(rows, **wanted) else ""
             if self.steps:
                 steps = {row.steps for row in select(rows, **here)} - {None}
-                line[STEPS] = " or ".join(f"{n:,}" for n in sorted(steps))
+                line[STEPS] = " or ".join(f"{n:,}" if n > 1 else "–" for n in sorted(steps))
             lines.append(line)
         text = _table(lines, {"", STEPS})
         return text and f"**{self.title}**\n\n{text}"

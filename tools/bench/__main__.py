@@ -106,35 +106,13 @@ def machine(device: str) -> dict[str, str | int]:
 
 
 def table(found: dict) -> str:
-    """The whole result as text, one line a candidate. CPU seconds say more on shared cores; on a
-    GPU they say nothing."""
-
-    def spread(quartiles: list[float]) -> str:
-        low, middle, high = quartiles
-        return f"{middle:.3f} ({low:.3f}-{high:.3f})"
-
+    """Milliseconds of each task, a line a candidate; the written file has the rest."""
     clock = "wall" if found["machine"]["device"] == "cuda" else "cpu"
-    times, memory, growth = found[clock].items(), found["memory"], found["growth"]
-    columns = {
-        title: {n: f"{1000 * t[task]['seconds']:.1f}  {spread(t[task]['ratio'])}" for n, t in times}
-        for task, title in measure.TASKS.items()
+    times = {
+        name: {task: f"{1000 * cell['seconds']:.1f}" for task, cell in row.items()}
+        for name, row in found[clock].items()
     }
-    parts = {
-        f"Milliseconds of {clock} time, and the ratio to {measure.REFERENCE} in the same round: "
-        f"median (quartiles) of {found['rounds']} rounds": columns,
-        f"{measure.MANY} samples of one x, per sample, against one sample": {
-            "median (quartiles)": {n: spread(q) for n, q in found["per_sample"].items()}
-        },
-        "MiB kept for backward": {t: {n: m[t] for n, m in memory.items()} for t in memory["ours"]},
-        "Growth of our training step: exponents, with standard errors": {
-            f"{kind}, {what}": {f: row[kind][f"{what}_exponent"] for f, row in growth.items()}
-            for what in ("seconds", "saved")
-            for kind in measure.GROWING
-        },
-    }
-    here = ", ".join(f"{key} {value}" for key, value in (found["machine"] | found["work"]).items())
-    tables = (f"{title}\n{pd.DataFrame(part).to_string()}" for title, part in parts.items())
-    return "\n\n".join([here, *tables])
+    return f"ms of {clock} time, median\n{pd.DataFrame(times).T.to_string()}"
 
 
 def write(found: dict, folder: Path) -> Path:

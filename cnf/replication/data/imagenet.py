@@ -23,7 +23,6 @@ from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import ImageSet, Split, Stack
 from cnf.replication.data.images import read_image
 from cnf.replication.data.packed import read_npz
-from cnf.replication.data.pickles import read_arrays
 
 HELD_OUT = 10_000  # training pictures kept for validation; the released code keeps about as many
 BLOCK = 8192  # pictures written at a time
@@ -224,16 +223,16 @@ def _counted(
 
 
 def _batch_files(folder: Path) -> tuple[list[Path], list[Path]] | None:
-    """Chrabaszcz et al.: ten training files and one for validation, pickled or as npz."""
+    """Chrabaszcz et al., as npz: ten training files and one for validation."""
     folders, found = [folder, *(f for f in sorted(folder.iterdir()) if f.is_dir())], {}
-    for name in (*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"):
-        found[name] = [p for f in folders for p in (f / name, f / f"{name}.npz") if p.is_file()]
+    for name in (*(f"train_data_batch_{i}.npz" for i in range(1, 11)), "val_data.npz"):
+        found[name] = [f / name for f in folders if (f / name).is_file()]
     if not any(found.values()):
         return None
     for name, paths in found.items():
         if len(paths) != 1:
             raise DataError(
-                f"{folder}: expected {name} or {name}.npz once, there or one folder below, found "
+                f"{folder}: expected {name} once, there or one folder below, found "
                 f"{len(paths)}: {'keep one' if paths else 'the download is not complete'}"
             )
     *train, valid = (paths[0] for paths in found.values())
@@ -243,10 +242,7 @@ def _batch_files(folder: Path) -> tuple[list[Path], list[Path]] | None:
 def _read_batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
     """Each is a dictionary with "data", (N, 3 S S), channel after channel."""
     for path in paths:
-        if path.suffix == ".npz":
-            data = read_npz(path, lambda file: file["data"] if "data" in file else None)
-        else:
-            data = read_arrays(path).get("data")
+        data = read_npz(path, lambda file: file["data"] if "data" in file else None)
         if data is None:
             raise DataError(f"{path}: no array 'data' in it: see data/README.md for the layouts")
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * side**2:
