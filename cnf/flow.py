@@ -31,7 +31,7 @@ class ConditionalModel(nn.Module):
     scores y (`score`) and draws v (`draw`); everything else follows.
 
     Attributes:
-        exact: False if `log_prob` is a lower bound on log P(y|x), by one draw of noise.
+        exact: False if `log_prob` is one draw of what is a lower bound on log P(y|x) in the mean.
         has_mean: whether `mean` is the model's own E[y|x], exactly; else it is that of samples.
         multiple: the sizes of y must be multiples of this.
         factor: the size of y over the size of x.
@@ -129,8 +129,8 @@ class ConditionalModel(nn.Module):
         return terms.logsumexp(0) - math.log(num_samples)
 
     def bits_per_dim(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
-        """-log p(y|x) / (D log 2), (B,), D the number of entries of one y, :eq:`eq-why-bpd`. An
-        upper bound unless `exact`."""
+        """-log p(y|x) / (D log 2), (B,), D the number of entries of one y, :eq:`eq-why-bpd`.
+        Unless `exact`, an upper bound in the mean over the noise."""
         return -self.log_prob(y, x, generator) / (y[0].numel() * math.log(2))
 
     def loss(

@@ -27,8 +27,8 @@ class BinaryDequantization(Dequantization):
     Inverse:  y = 1 where v > 1/2, else 0                               :eq:`eq-binary-threshold`
     -log q:   -log pi(eps) + log|det dw/deps| + sum log sigmoid(w)          :eq:`eq-binary-log-q`
 
-    P(y|x) is the mass of v's density in the orthant of y, :eq:`eq-binary-orthant`; one draw of
-    log p(v|x) - log q(v|y, x) bounds its log from below, :eq:`eq-binary-bound`.
+    P(y|x) is the mass of v's density in the orthant of y, :eq:`eq-binary-orthant`; the mean over
+    draws of log p(v|x) - log q(v|y, x) bounds its log from below, :eq:`eq-binary-bound`.
 
     Args:
         layers: bijections of the noise, each given the features and the label as
