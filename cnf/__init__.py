@@ -49,6 +49,8 @@ __all__ = [*sorted(_MODULES), "__version__"]
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `import cnf` itself takes no time."""
+    if name in ("errors", "layers", "nets", "noise"):
+        return import_module(f"cnf.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'cnf' has no attribute '{name}'")
     return getattr(import_module(_MODULES[name]), name)

@@ -1,6 +1,7 @@
 """The paper's two flows and their factorised baselines, built from a configuration; their files."""
 
 import json
+import operator
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import metadata
@@ -191,6 +192,11 @@ def glow(
     (torch.Size([8]), torch.Size([3, 8, 1, 6, 6]))
     """
     config = glow_config(options)
+    channels, context, bins = map(operator.index, (channels, context, bins))
+    if channels < 1 or context < 0 or bins < 2:
+        raise ConfigError(
+            f"channels = {channels}, context = {context}, bins = {bins}: give 1, 0 and 2 or more"
+        )
     arguments = {"channels": channels, "context": context, "bins": bins, **asdict(config)}
     if features is not None:
         arguments["features"] = type(features).__name__
@@ -210,6 +216,16 @@ def build_flow(
 
     Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`.
     """
+    has_q = config.dequantization in ("variational", "binary")
+    for names, read in (
+        ("mixture ar_blocks ar_clip", config.ar_width),
+        ("low_steps low_width", config.subbands),
+        ("q_steps", has_q),
+        ("noise", config.dequantization == "binary"),
+    ):
+        for name in names.split():
+            if not read and getattr(config, name) != getattr(GlowConfig(), name):
+                raise ConfigError(f"{name} = {getattr(config, name)}: nothing reads it here")
     if config.ar_width and config.prior != "conditional":
         raise ConfigError(f"prior = {config.prior} with ar_width: autoregressive priors see x")
     if config.subbands and not config.levels:
@@ -421,6 +437,13 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
         if own.get(key) != found.get(key):
             raise CheckpointError(
                 f"{path} holds weights of another model ('{key}' does not fit): build the model "
+                "that was saved"
+            )
+    own_glow = (model.arguments or {}) if into is not None else {}
+    for key, value in json.loads(said.get("glow", "{}")).items():
+        if own_glow.get(key, value) != value:
+            raise CheckpointError(
+                f"{path} is of a flow with {key} = {value}, not {own_glow[key]}: build the model "
                 "that was saved"
             )
     if any(t.dtype == torch.float64 for t in tensors.values()):

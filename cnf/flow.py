@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from cnf import noise
 from cnf.config import Config, to_dict
-from cnf.errors import DataError
+from cnf.errors import CnfError, DataError
 from cnf.features import channels_of
 from cnf.fused import FusedSteps, fuse
+from cnf.layers.actnorm import ActNorm
 from cnf.layers.base import Bijection, Dequantization, Prior, constant, may_look
 from cnf.layers.checkerboard import CheckerboardCoupling
 from cnf.layers.squeeze import Squeeze
+from cnf.nets import Network
 from cnf.noise import Generator
 
 Layer = Bijection | Prior | Dequantization
@@ -143,7 +145,15 @@ class ConditionalModel(nn.Module):
     def forward(
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """`loss`, under the name by which PyTorch's wrappers for several processes call it."""
+        """`loss`, under the name by which PyTorch's wrappers for several processes call it. Raises
+        ValueError there if activation norms have not started: each process would start its own."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            norms = [part for part in self.modules() if isinstance(part, ActNorm)]
+            if self.training and not all(norm.is_initialised for norm in norms):
+                raise ValueError(
+                    "activation norms have not started: call log_prob on one batch, the same in "
+                    "every process, before the model is wrapped"
+                )
         return self.loss(y, x, generator)
 
     @property
@@ -167,7 +177,11 @@ class ConditionalModel(nn.Module):
             k: t.detach().to("cpu", copy=True).contiguous() for k, t in self.state_dict().items()
         }
         if half:
-            tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
+            halved = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
+            for k, t in tensors.items():
+                if not torch.equal(halved[k].isfinite(), t.isfinite()):
+                    raise CnfError(f"{k} holds values too large for float16: save with half=False")
+            tensors = halved
         inside = dict(self.metadata if metadata is None else metadata)
         if self.config is not None:
             inside["config"] = json.dumps(to_dict(self.config))
@@ -175,7 +189,8 @@ class ConditionalModel(nn.Module):
             inside["glow"] = json.dumps(self.arguments)
         path = Path(path)
         partial = path.with_name(path.name + ".tmp")
-        partial.write_bytes(safetensors.torch.save(tensors, metadata=inside))  # save_file: mode 600
+        text = safetensors.torch.save(tensors, metadata=inside or None)  # save_file: mode 600
+        partial.write_bytes(text)
         os.replace(partial, path)
 
     def check_input(self, x: Tensor) -> None:
@@ -184,10 +199,17 @@ class ConditionalModel(nn.Module):
         if x.dim() != 4:
             raise DataError(f"x is {tuple(x.shape)}: give a batch (B, C, H, W), of one by x[None]")
         reads = getattr(getattr(self, "features", None), "reads", None) or x.shape[1]
+        if not len(x):
+            raise DataError("x holds no picture: give one or more")
         if x.shape[1] != reads:
+            grey, alpha = x.shape[1] == 1, (x.shape[1], reads) in ((2, 1), (4, 3))
+            remedy = f": give x[:, :{reads}], without alpha" * alpha
+            remedy = f": give a grey picture as x.expand(-1, {reads}, -1, -1)" if grey else remedy
+            raise DataError(f"x has {x.shape[1]} channels, but the model is given {reads}{remedy}")
+        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
             raise DataError(
-                f"x has {x.shape[1]} channels, but the model is given {reads}: a grey picture as "
-                f"x.expand(-1, {reads}, -1, -1), one with alpha as x[:, :{reads}]"
+                "autocast is on, which would round z, too: leave it, and run the networks alone in "
+                "16 bits by cnf.nets.set_precision(model, 'bf16')"
             )
         if may_look(self, x) and not torch.isfinite(x).all():
             raise DataError(
@@ -291,6 +313,8 @@ class ConditionalFlow(ConditionalModel):
         return v.unflatten(0, (n, -1))
 
     def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        if y.dim() != 4 or y.shape[-2:] != h[0].shape[-2:]:
+            raise DataError(f"y is {tuple(y.shape)}, but x gives (H, W) = {(*h[0].shape[-2:],)}")
         return self.encode(y, h, generator)[1]
 
     # -- the two directions ------------------------------------------------------------------------
@@ -301,7 +325,8 @@ class ConditionalFlow(ConditionalModel):
         h = self.features(x.to(self.dtype))
         h = [h] if isinstance(h, Tensor) else list(h)
         self.check_maps(len(h))
-        return h
+        own = not isinstance(self.features, Network)  # which may return any type of float
+        return [t.to(self.dtype) for t in h] if own else h
 
     def check_maps(self, num_maps: int) -> None:
         """Raise ValueError unless the features have a map for every level."""
@@ -335,8 +360,10 @@ class ConditionalFlow(ConditionalModel):
     def _forward(
         self, parts: Iterable[tuple[Any, int]], y: Tensor, h: list[Tensor], generator: Generator
     ) -> Iterator[tuple[Any, Tensor, Tensor]]:
-        """(part, its input, its term) from y to z."""
+        """(part, its input, its term) from y to z. Raises DataError if y is not finite."""
         y = y.to(self.dtype)
+        if may_look(self, y) and not y.isfinite().all():
+            raise DataError(f"y holds {y[~y.isfinite()][0].item()}: give finite values")
         for part, level in parts:
             if isinstance(part, FusedSteps):
                 out, term = part(y, h[level], self.recompute)

@@ -62,8 +62,8 @@ class FusedSteps:
     ) -> tuple[Tensor, Tensor]:
         """`forward`; with `recompute` and a gradient to come, without keeping activations."""
         h = self.seen(h)
-        if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
-            parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
+        parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
+        if recompute and parameters and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
             return _Rebuilt.apply(self, y, h, *dict.fromkeys(parameters))  # steps may share layers
         return self.forward(y, h)
 
@@ -140,10 +140,11 @@ def fuse(layers: Iterable[nn.Module]) -> list[Any]:
 
 def step_of(layers: Sequence[nn.Module]) -> Step | None:
     """Activation normalization, 1x1 convolution, and a coupling whose network shares h. Not a
-    class made of these: it may compute something else."""
+    class made of these: it may compute something else. Nor one with hooks: they would not run."""
     if [type(layer) for layer in layers] == [ActNorm, Conv1x1, AffineCoupling]:
         step = Step(*cast(Any, layers))
-        return step if isinstance(step.net, CouplingNet) else None
+        hooks = any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+        return step if type(step.net) is CouplingNet and not hooks else None
     return None
 
 
@@ -161,6 +162,7 @@ class _Rebuilt(torch.autograd.Function):
         return z, log_det
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, dz: Tensor, dlog_det: Tensor):
         z, h, *parameters = ctx.saved_tensors
         found: dict[int, Tensor] = {}  # gradients, by the parameter's id

@@ -87,6 +87,8 @@ class CouplingNet(Network):
         super().__init__()
         self.y_channels, self.h_channels, self.clip = y_channels, h_channels, clip
         self.activation = activation
+        if norm not in ("none", "instance"):
+            raise ValueError(f"norm = {norm!r}: choose none or instance")
         if width == 0:
             self.last = ZeroConv(y_channels + h_channels, out_channels, gain)
             self.middle = None
@@ -108,6 +110,10 @@ class CouplingNet(Network):
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
         """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
         network of no h_channels does not look at it."""
+        if self.h_channels and h is None:
+            raise ValueError(
+                f"this network reads features h of {self.h_channels} channels: give them"
+            )
         h = h if self.h_channels else None
         if self.clip and y_a is not None:
             y_a = y_a.clamp(-self.clip, self.clip)
@@ -318,6 +324,8 @@ def at_one(conv: nn.Conv2d, t: Tensor) -> Tensor:
 
 def activate(t: Tensor, activation: Activation) -> Tensor:
     """ReLU, in place since no backward needs what a convolution returned, or SiLU."""
+    if activation not in ("relu", "silu"):
+        raise ValueError(f"activation = {activation!r}: choose relu or silu")
     return F.relu(t, inplace=True) if activation == "relu" else F.silu(t)
 
 

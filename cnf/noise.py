@@ -139,6 +139,8 @@ def _field(
 ) -> Tensor:
     """Noise in float64, on the device of the generator; `device` is that of the global one."""
     if isinstance(generator, Rows):
+        if generator.start + shape[0] > generator.total:
+            raise ValueError(f"the noise of {generator.total} rows ends before {shape[0]} more")
         whole = _field(sampler, (generator.total, *shape[1:]), generator.generator, device)
         return whole[generator.start : generator.start + shape[0]]
     if isinstance(generator, Window):
@@ -153,5 +155,7 @@ def _field(
         raise ValueError(
             f"{len(generator)} generators for a batch of {shape[0]}: keyed noise needs one a sample"
         )
-    draws = (sampler(shape[1:], generator=g, dtype=torch.float64) for g in generator)
+    draws = (
+        sampler(shape[1:], generator=g, dtype=torch.float64, device=g.device) for g in generator
+    )
     return torch.stack(list(draws))

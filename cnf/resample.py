@@ -76,7 +76,9 @@ def _resample(image: Tensor, make: Callable[[int], Tensor]) -> Tensor:
 
 def matrix_for(image: Tensor, make: Callable[[int], Tensor], size: int) -> Tensor:
     """`make(size)` on the device and in the type of `image`, kept there: to copy it for every batch
-    would make a GPU wait."""
+    would make a GPU wait. In an export it is not kept, as it holds no values there."""
+    if torch.compiler.is_exporting():
+        return getattr(make, "__wrapped__", make)(size).to(image.device, image.dtype)
     return _kept(make, size, image.device, image.dtype)
 
 
@@ -84,7 +86,8 @@ def matrix_for(image: Tensor, make: Callable[[int], Tensor], size: int) -> Tenso
 def _kept(
     make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    return make(size).to(device, dtype)
+    with torch.inference_mode(False), torch.device("cpu"):  # a later call may need gradients
+        return make(size).to(device, dtype)
 
 
 def half_matrix(size: int) -> Tensor:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,9 @@ class ActNorm(Bijection):
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
         self.register_buffer("initialised", torch.tensor(False))
         self._read: tuple[Tensor, int, bool] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_read": None}  # a copy's buffer has versions of its own
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_channels(y, len(self.bias), "norm")

@@ -40,7 +40,8 @@ class AutoregressivePrior(Prior):
         self.mixture = net.outputs // 3
         with torch.no_grad():  # components that start alike would stay alike
             mu = cast(Tensor, net.last.bias).view(net.channels, 3, self.mixture)[:, 1]
-            mu.copy_(torch.linspace(-1, 1, self.mixture) if self.mixture > 1 else mu)
+            if self.mixture > 1 and not mu.any():  # of a net that is trained they differ
+                mu.copy_(torch.linspace(-1, 1, self.mixture))
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
         check_features(y, h)

@@ -105,6 +105,10 @@ def log_scale(raw: Tensor, kind: Scale, bound: float) -> Tensor:
     """
     if kind == "bounded":
         return bound * torch.tanh(raw / bound)
+    if kind != "softplus":
+        raise ValueError(
+            f"scale = {kind!r}: choose bounded or softplus, for a coupling also additive"
+        )
     # far below 0 softplus(raw) underflows, and log softplus(raw) = raw - e^raw / 2 + ...
     return torch.where(raw < -15, raw, F.softplus(raw.clamp(min=-15)).log())
 
@@ -127,14 +131,16 @@ def run(layers: Iterable[nn.Module], y: Tensor, h: Tensor | None) -> tuple[Tenso
 def halves(out: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     """The two parameters that a network returned for each of `channels`, each (B, channels, H, W).
 
-    Raises ValueError if it returned another number: fewer would broadcast."""
-    if out.shape[1] != 2 * channels:
-        raise ValueError(
-            f"the network returns {out.shape[1]} channels where {2 * channels} are needed: two "
-            f"parameters for each of {channels}"
-        )
+    Raises ValueError if it returned another number."""
+    check_outputs(out, 2 * channels)
     first, second = out.chunk(2, dim=1)
     return first, second
+
+
+def check_outputs(out: Tensor, channels: int) -> None:
+    """Raise ValueError if a network returned another number of channels: fewer would broadcast."""
+    if out.shape[1] != channels:
+        raise ValueError(f"the network returns {out.shape[1]} channels where {channels} are needed")
 
 
 def may_look(module: nn.Module, t: Tensor) -> bool:

@@ -68,5 +68,7 @@ class BinaryDequantization(Dequantization):
         if self.noise == "gaussian":
             eps = noise.normal(y.shape, generator, y)
             return eps, gaussian_log_prob(eps, torch.zeros_like(eps), torch.zeros_like(eps))
+        if self.noise != "logistic":
+            raise ValueError(f"noise = {self.noise!r}: choose logistic or gaussian")
         eps = noise.logistic(y.shape, generator, y)
         return eps, sum_except_batch(F.logsigmoid(eps) + F.logsigmoid(-eps))

@@ -1,7 +1,15 @@
 import torch
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, Scale, check_features, halves, log_scale, sum_except_batch
+from cnf.layers.base import (
+    Bijection,
+    Scale,
+    check_features,
+    check_outputs,
+    halves,
+    log_scale,
+    sum_except_batch,
+)
 
 
 class CheckerboardCoupling(Bijection):
@@ -49,6 +57,7 @@ class CheckerboardCoupling(Bijection):
         changed = self.changed(y)
         out = self.net(y.masked_fill(changed, 0.0), h).masked_fill(~changed, 0.0)
         if self.scale == "additive":
+            check_outputs(out, y.shape[1])
             return torch.zeros_like(out), out
         raw, t = halves(out, y.shape[1])
         return log_scale(raw, self.scale, self.max_log_scale).masked_fill(~changed, 0.0), t

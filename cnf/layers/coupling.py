@@ -6,6 +6,7 @@ from cnf.layers.base import (
     Scale,
     check_channels,
     check_features,
+    check_outputs,
     halves,
     log_scale,
     sum_except_batch,
@@ -71,6 +72,7 @@ class AffineCoupling(Bijection):
         check_features(y_a, h)
         out = self.net(y_a, h)
         if self.scale == "additive":
+            check_outputs(out, self.num_b)
             return torch.zeros_like(out), out
         raw, t = halves(out, self.num_b)
         return log_scale(raw, self.scale, self.max_log_scale), t

@@ -58,7 +58,7 @@ class GaussianPrior(Prior):
             raise ValueError("sampling the last prior needs features h: they give the shape of z")
         like = h.new_zeros(h.shape[0], self.channels, *h.shape[-2:])
         mu, log_sigma = self.params(h, like)
-        eps = noise.normal(like.shape, generator, like)
+        eps = noise.normal(like.shape, generator, mu)
         return mu + temperature * log_sigma.exp() * eps
 
     def params(self, h: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -229,12 +229,12 @@ def test_at_least_one_draw_is_averaged():
 
 
 def test_a_flow_refuses_features_of_another_level():
-    """The classic mistake: squeezes and feature maps out of step."""
+    """The classic mistake: features of x at another resolution than y."""
     flow = ConditionalFlow(
         [UniformDequantization(), Squeeze(), AffineCoupling(12, net(6, 1, 12)), GaussianPrior(12)],
         RawFeatures(1, levels=1),
     )
-    with pytest.raises(ValueError, match="h is 4x4 but this level works at 2x2"):
+    with pytest.raises(ValueError, match=r"y is \(1, 3, 4, 4\), but x gives \(H, W\) = \(8, 8\)"):
         flow.log_prob(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 8, 8))
 
 

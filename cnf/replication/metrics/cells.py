@@ -31,7 +31,8 @@ def leaning_log_prob(
         raise ValueError(
             f"{type(first).__name__} is not uniform: its cells have noise of their own"
         )
-    density, bins = ConditionalFlow(rest, flow.features).train(flow.training), first.bins
+    density, bins = ConditionalFlow(rest, flow.features), first.bins
+    density.training = flow.training  # of this shell alone: layers and features keep theirs
     y, h = y.to(flow.dtype), flow.condition(x)
     with torch.enable_grad():
         v = ((y + 0.5) / bins).requires_grad_()
