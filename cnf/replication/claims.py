@@ -167,18 +167,19 @@ def differences(claim: Claim, rows: Sequence[Row], results: Path = RESULTS) -> l
 def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
     """How much more b has than a."""
     metric, (of_a, of_b) = METRICS[a.metric], (pictures(row, results) for row in (a, b))
+    digits = 2 if metric.digits is None else metric.digits
     apart = [of_b[name] - of_a[name] for name in of_a] if of_a.keys() == of_b.keys() else []
     seeds = " and ".join(str(len(seeds_of(row, rows))) for row in (b, a))
     many = "a seed each" if seeds == "1 and 1" else f"{seeds} seeds"
     if len(apart) > 1:
         error = statistics.stdev(apart) / math.sqrt(len(apart))
-        places = max(metric.digits, 1 - math.floor(math.log10(error)) if error else 0)
+        places = max(digits, 1 - math.floor(math.log10(error)) if error else 0)
         number = f"{statistics.mean(apart):+.{places}f} ± {error:.{places}f}"
         title = metric.title.removesuffix(", pooled")  # of one picture
         many = f"in pairs of {len(apart):,} pictures, {many}"
     else:
         title = metric.title
-        number, many = f"{b.value - a.value:+.{metric.digits}f}", f"not in pairs, {many}"
+        number, many = f"{b.value - a.value:+.{digits}f}", f"not in pairs, {many}"
     unit = f" {metric.unit}" * (metric.unit != "1")
     what = f"{title}, " * (title != metric.unit)
     return f"{b.run} less {a.run}: {number}{unit} ({what}{many})"

@@ -96,8 +96,9 @@ def view(
         notes.append(f"field of view {how}: {wide} pixels across, {share}")
     elif not own:
         notes.append("no field of view found (no dark border): all of the picture counts")
-    trained_on = catalogue.CATALOGUE.get(config.data.train)
-    known = trained_on and trained_on.across
+    sets = map(catalogue.CATALOGUE.get, catalogue.parts(config.data.train))
+    widths = {entry.across for entry in sets if entry}
+    known = widths.pop() if len(widths) == 1 else None
     if fit and known is None:
         raise ConfigError(
             f"--fit: nobody said how wide the field of view is in '{config.data.train}', on which "
@@ -145,7 +146,8 @@ def across(fov: np.ndarray) -> int:
 def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> tuple[str, str]:
     """Median and 90 % interval over the samples of what `View.count` says: a CSV file, areas as
     shares of the field of view; and a sentence, areas in per cent."""
-    area, components = np.quantile(counts, (0.5, 0.05, 0.95), axis=0).T
+    # so that one more draw of the model lies inside nine times of ten, however few they are
+    area, components = np.quantile(counts, (0.5, 0.05, 0.95), axis=0, method="weibull").T
     rows = [
         (name, quantity, *(f"{q:.{digits}f}" for q in quantiles), len(counts), fov.sum())
         for quantity, digits, quantiles in (("vessel_area", 5, area), ("components", 1, components))

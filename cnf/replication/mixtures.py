@@ -186,9 +186,9 @@ def shifted(model: ConditionalModel, by: float) -> ConditionalModel:
 
 def with_intercept(model: ConditionalModel, sigma: float, over_views: bool = False) -> Mixture:
     """The model with a random intercept, :eq:`eq-connected-intercept`: a number drawn once for a
-    picture, of standard deviation sigma, is added to every logit of a vessel. INTERCEPTS values,
-    equally likely, at the quantiles of a Gaussian in the middle of as many parts. Raises
-    ConfigError, see `shifted`."""
+    picture is added to every logit of a vessel. It has INTERCEPTS values, equally likely, at the
+    quantiles of a Gaussian of deviation sigma in the middle of as many parts (their own deviation
+    is 0.93 sigma). Raises ConfigError, see `shifted`."""
     normal = NormalDist(0, sigma)
     values = [normal.inv_cdf((k + 0.5) / INTERCEPTS) for k in range(INTERCEPTS)]
     models = [shifted(model, value) for value in values]

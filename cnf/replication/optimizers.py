@@ -81,7 +81,8 @@ def restore(optimizer: torch.optim.Optimizer | Together, state: dict) -> None:
 
 def hidden_filters(model: nn.Module) -> list[nn.Parameter]:
     """Weights of convolutions from one hidden map to another: those that read a picture or what the
-    flow transforms, and those that write a layer's parameters, are not among them."""
+    flow transforms, and those that write a layer's parameters, are not among them, but for `last`
+    of an autoregressive prior's network, and its `own` where y has more than 6 channels."""
     return [
         part.weight
         for name, part in model.named_modules()

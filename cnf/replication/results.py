@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -327,9 +328,10 @@ def _fits(found: Any, wanted: Any) -> bool:
 def one(rows: Iterable[Row], **wanted: Any) -> Row:
     """The only row that `select` finds, of the most pictures: a row of a part of a set does not
     stand for the set. Raises ResultsError if there is none, or several."""
-    found = select(rows, **wanted)
-    most = max((row.num_images for row in found), default=0)
-    found = [row for row in found if row.num_images == most]
+    found, most = select(rows, **wanted), Counter()
+    for row in found:
+        most[row.data, row.split] = max(most[row.data, row.split], row.num_images)
+    found = [row for row in found if row.num_images == most[row.data, row.split]]
     if len(found) == 1:
         return found[0]
     asked = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
@@ -365,7 +367,7 @@ def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:
         except ValueError as error:
             message = f"{folder / name}.csv: {error}: restore it, or evaluate again"
             raise ResultsError(message) from None
-        for column in (row.metric + end for end in ends):
+        for column in (row.metric.removesuffix("_image") + end for end in ends):
             if column not in table:
                 continue
             if pooled or abs(table[column].mean() - row.value) < DIGITS:

@@ -40,6 +40,7 @@ from cnf.nets import set_precision
 from cnf.replication import distributed, optimizers, run_folder
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
+from cnf.replication.data.catalogue import parts
 from cnf.replication.diagnose import first_non_finite
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
@@ -339,7 +340,7 @@ class Run:
             raise _stopped(
                 f"the {what} of step {step + 1} is not finite; first in "
                 f"{found[0] if found else 'the loss itself'}",
-                "lower training.lr, training.clip_norm or model.max_log_scale",
+                f"lower training.lr, training.clip_norm{self.bounds}",
             )
         self.optimizer.step()
         self.model.zero_grad()
@@ -381,7 +382,9 @@ class Run:
     @torch.no_grad()
     def _fit(self) -> float:
         """The one step of a control: all pictures in one pass, as they are."""
+        self.model.cpu()  # where the pictures are
         self.model.fit(_Pairs(self), self.seed)
+        self.model.to(self.device)
         self.average.load_state_dict(self.model.state_dict())
         nats = self.model.loss(*self.batch(0), self.generator(0))[0].item()
         self.step, self.sums = self.step + 1, {"nats": nats, "grad_norm": 0.0, "updates": 1}
@@ -410,7 +413,7 @@ class Run:
             bad = next(self.valid[i].name for i, b in enumerate(bits) if not math.isfinite(b))
             raise _stopped(
                 f"validation after step {self.step} is not finite on picture '{bad}'",
-                "lower training.lr or model.max_log_scale",
+                f"lower training.lr{self.bounds}",
             )
         is_best = value < self.best or self.config.data.use_valid  # no choice: the last is kept
         self.best = value if is_best else self.best
@@ -514,11 +517,23 @@ class Run:
         config.json says of it."""
         branch = start.suffix == ".pt"
         path = start if branch else start / "weights.safetensors"
+        before = run_folder.read_record(path.parent, needed=False).get("config", {}).get("data", {})
+        same = {*parts(before.get("train", ""))} & {*parts(self.config.data.train)}
+        if same and before.get("use_valid") and not self.config.data.use_valid:
+            raise ConfigError(
+                f"--start {start} has trained on the validation pictures of {', '.join(same)}: "
+                "give --set data.use_valid=true, or other weights"
+            )
         with distributed.together():
             self.load(path, ("model.", *OF_OPTIMIZER) if branch else ("model.",), BOUNDS)
         self.best = math.inf  # of the weights in this folder
         found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
         return found | {"checkpoint": path.name} if branch else found
+
+    @property
+    def bounds(self) -> str:
+        """What else to lower when a run diverges."""
+        return " or model.max_log_scale" if hasattr(self.config.model, "max_log_scale") else ""
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change.

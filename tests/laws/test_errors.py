@@ -213,6 +213,21 @@ def test_an_option_that_nothing_reads_is_refused(experiment, option, said):
         build(load_config(experiment, overrides=[f"model.{option}"]))
 
 
+@pytest.mark.parametrize(
+    "experiment, model, option",
+    [
+        ("sr", "flow", "data.jitter=1.5"),
+        ("vessels", "flow", "data.noise=0.1"),
+        ("vessels", "baseline", "data.round_x=true"),
+        ("vessels", "baseline", "model.beta=0.7"),
+        ("vessels", "baseline", "model.cells=2"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(experiment, model, option):
+    with pytest.raises(ConfigError, match=f"{option.split('=')[0]} is set, but nothing reads it"):
+        build(load_config(experiment, model, overrides=[option]))
+
+
 def test_published_configurations_read_their_options():
     assert set.union(*READ.values()) == {*vars(FeaturesConfig())} - {"kind", "channels"}
     published = sorted(RESULTS.glob("*/config.json"))

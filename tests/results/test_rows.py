@@ -253,6 +253,8 @@ def test_one_row_is_one_or_says_what_tells_them_apart():
     assert results.one([part, *rows], data="set5", num_images=5) == part
     with pytest.raises(ResultsError, match=r"2 rows .*-test/bits_per_dim.*; choose by rounded_x$"):
         results.one(rows, data="tinyimagenet32")
+    with pytest.raises(ResultsError, match=r"2 rows .*; choose by data"):  # not the larger set
+        results.one([part, row()], rounded_x=False)
     with pytest.raises(ResultsError, match="no row has data='set14'"):
         results.one(rows, data="set14")
 

@@ -749,6 +749,15 @@ def test_the_command_names_its_start_without_the_place_on_the_machine(tmp_path):
     assert str(tmp_path) not in json.dumps(record)
 
 
+def test_a_start_that_has_seen_the_validation_pictures_is_refused(tmp_path, configure):
+    config = configure(steps=2)
+    seen = replace(config, data=replace(config.data, use_valid=True))
+    first = training.train(seen, tmp_path / "first")
+    with pytest.raises(ConfigError, match="trained on the validation pictures of embedded-sr"):
+        training.train(config, tmp_path / "again", start=first)
+    assert training.train(seen, tmp_path / "on", start=first)
+
+
 def test_a_start_of_another_model_is_refused_and_named(tmp_path, configure):
     config = configure(steps=2)
     first = training.train(config, tmp_path / "first")

@@ -108,7 +108,8 @@ def whole(path: Path) -> tuple[Example, bool]:
 def pictures(folder: Path, prefix: str = "") -> list[Path]:
     """The picture files of a folder whose names start with `prefix`, by name; none that is
     hidden."""
-    return sorted(p for p in folder.glob(f"{prefix or '[!.]'}*") if p.suffix.lower() in SUFFIXES)
+    found = [p for p in folder.glob(f"{prefix or '[!.]'}*") if p.suffix.lower() in SUFFIXES]
+    return sorted(found, key=lambda p: unicodedata.normalize("NFC", p.name))
 
 
 def find(folder: Path, prefix: str) -> Path:
