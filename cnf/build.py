@@ -106,14 +106,14 @@ def check_options(config: Config) -> None:
     """Raise ConfigError for options that nothing reads, or that mean nothing in the experiment."""
     features, model, data = config.model.features, config.model, config.data
     sr = config.experiment == "sr"
-    factorised = isinstance(model, BaselineConfig)
-    unread = {
+    unread: dict[str, Any] = {
         "data.jitter": sr and data.jitter != 1,
         "data.noise": not sr and data.noise,
         "data.round_x": not sr and data.round_x,
-        "model.beta": factorised and "weighted" not in model.kind and model.beta != 0.5,
-        "model.cells": factorised and model.kind != "logistic" and model.cells != 1,
     }
+    if isinstance(model, BaselineConfig):
+        unread["model.beta"] = "weighted" not in model.kind and model.beta != 0.5
+        unread["model.cells"] = model.kind != "logistic" and model.cells != 1
     if found := [name for name, is_set in unread.items() if is_set]:
         raise ConfigError(f"{found[0]} is set, but nothing reads it here: leave it out")
     for name, default in vars(FeaturesConfig()).items():
