@@ -199,7 +199,7 @@ class ConditionalModel(nn.Module):
         if x.dim() != 4:
             raise DataError(f"x is {tuple(x.shape)}: give a batch (B, C, H, W), of one by x[None]")
         reads = getattr(getattr(self, "features", None), "reads", None) or x.shape[1]
-        if not len(x):
+        if x.shape[0] == 0:
             raise DataError("x holds no picture: give one or more")
         if x.shape[1] != reads:
             grey, alpha = x.shape[1] == 1, (x.shape[1], reads) in ((2, 1), (4, 3))

@@ -76,14 +76,20 @@ def _resample(image: Tensor, make: Callable[[int], Tensor]) -> Tensor:
 
 def matrix_for(image: Tensor, make: Callable[[int], Tensor], size: int) -> Tensor:
     """`make(size)` on the device and in the type of `image`, kept there: to copy it for every batch
-    would make a GPU wait. In an export it is not kept, as it holds no values there."""
-    if torch.compiler.is_exporting():
-        return getattr(make, "__wrapped__", make)(size).to(image.device, image.dtype)
+    would make a GPU wait."""
     return _kept(make, size, image.device, image.dtype)
 
 
-@lru_cache(maxsize=64)
 def _kept(
+    make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    if torch.compiler.is_exporting():  # holds no values there
+        return getattr(make, "__wrapped__", make)(size).to(device, dtype)
+    return _made(make, size, device, dtype)
+
+
+@lru_cache(maxsize=64)
+def _made(
     make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
     with torch.inference_mode(False), torch.device("cpu"):  # a later call may need gradients

@@ -126,7 +126,7 @@ def test_a_table_gives_quantiles_of_area_and_components():
     table, text = fundus_view.summary("eye.png", counts, np.ones((4, 5), bool))
     head, area, components = table.splitlines()
     assert head == "picture,quantity,median,low,high,samples,field_of_view"
-    assert area == "eye.png,vessel_area,0.05000,0.00500,0.09500,101,20"
-    assert components == "eye.png,components,50.0,5.0,95.0,101,20"
-    assert "5.00 (0.50 to 9.50) % of the field of view" in text and "50 (5 to 95)" in text
+    assert area == "eye.png,vessel_area,0.05000,0.00410,0.09590,101,20"
+    assert components == "eye.png,components,50.0,4.1,95.9,101,20"
+    assert "5.00 (0.41 to 9.59) % of the field of view" in text and "50 (4 to 96)" in text
     assert text.endswith("median and 90 % interval over 101 samples at temperature 1")

@@ -55,7 +55,7 @@ def configure(experiment: str = "sr", features: str = "vgg", **options):
     else:
         model |= {"features": {"kind": features, "channels": 4, "scales": 2}, "auxiliary": 0.5}
         model |= {"dequantization": "binary"}
-    data = {"train": f"embedded-{experiment}", "round_x": True, "crop": 8}
+    data = {"train": f"embedded-{experiment}", "round_x": experiment == "sr", "crop": 8}
     values = {"experiment": experiment, "preset": "test", "model": model, "data": data}
     return from_dict(values | {"training": options})
 
