@@ -368,7 +368,6 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.data.catalogue.CATALOGUE", "photographs of DRIVE are shown",
          lambda right: right | {"drive": replace(right["drive"], shown="pictures")}),
     ],
-
     "data/test_imagenet.py": [
         ("replication.data.imagenet.held_out", "held-out pictures are others in every call",
          lambda right, count: np.random.default_rng().permutation(right(count))),

@@ -127,25 +127,24 @@ def test_a_panel_that_leaves_its_grid_takes_its_names_along():
     assert [ax.get_title().replace("\n", " ") for ax in fig.axes] == names
 
 
-def test_of_two_rows_of_pictures_each_pair_stays_side_by_side():
-    fig, axes = plt.subplots(2, 3, figsize=(6.5, 4), layout="constrained")
+def boxes_of_pictures(rows, columns):
+    """Where svg puts them, row by row."""
+    fig, axes = plt.subplots(rows, columns, figsize=(6.5, 5), layout="constrained")
     for ax in axes.flat:
         ax.imshow(np.eye(3))
         ax.set(xticks=[], yticks=[])
     svg.to_svg(fig)
     fig.draw_without_rendering()
-    boxes = [[ax.get_window_extent() for ax in row] for row in axes]
+    return [[ax.get_window_extent() for ax in row] for row in axes]
+
+
+def test_of_two_rows_of_pictures_each_pair_stays_side_by_side():
+    boxes = boxes_of_pictures(2, 3)
     assert all(a.x1 < b.x0 and abs(a.y0 - b.y0) < 1 for a, b in zip(*boxes, strict=True))
 
 
 def test_four_pictures_keep_their_order():
-    fig, axes = plt.subplots(2, 2, figsize=(6.5, 6), layout="constrained")
-    for ax in axes.flat:
-        ax.imshow(np.eye(3))
-        ax.set(xticks=[], yticks=[])
-    svg.to_svg(fig)
-    fig.draw_without_rendering()
-    (a, b), (c, d) = ([ax.get_window_extent() for ax in row] for row in axes)
+    (a, b), (c, d) = boxes_of_pictures(2, 2)
     assert a.x1 < b.x0 and c.x1 < d.x0 and a.y0 > c.y1 and b.y0 > d.y1
 
 
