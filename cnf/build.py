@@ -102,20 +102,25 @@ READ = {
 }
 
 
+def leave_out(options: Any, names: str, of: str = "") -> None:
+    """Raise ConfigError if one of these options is set, which nothing reads here."""
+    for name in names.split():
+        value, default = getattr(options, name), getattr(type(options)(), name)
+        if value != default:
+            given, unset = (json.dumps(v).strip('"') for v in (value, default))
+            raise ConfigError(
+                f"{of}{name} = {given}: nothing reads it here, so leave it at {unset}"
+            )
+
+
 def check_options(config: Config) -> None:
     """Raise ConfigError for options that nothing reads, or that mean nothing in the experiment."""
-    features, model, data = config.model.features, config.model, config.data
-    sr = config.experiment == "sr"
-    unread: dict[str, Any] = {
-        "data.jitter": sr and data.jitter != 1,
-        "data.noise": not sr and data.noise,
-        "data.round_x": not sr and data.round_x,
-    }
-    if isinstance(model, BaselineConfig):
-        unread["model.beta"] = "weighted" not in model.kind and model.beta != 0.5
-        unread["model.cells"] = model.kind != "logistic" and model.cells != 1
-    if found := [name for name, is_set in unread.items() if is_set]:
-        raise ConfigError(f"{found[0]} is set, but nothing reads it here: leave it out")
+    features, model = config.model.features, config.model
+    leave_out(config.data, "jitter" if config.experiment == "sr" else "noise round_x", "data.")
+    if isinstance(model, BaselineConfig) and "weighted" not in model.kind:
+        leave_out(model, "beta", "model.")
+    if isinstance(model, BaselineConfig) and model.kind != "logistic":
+        leave_out(model, "cells", "model.")
     for name, default in vars(FeaturesConfig()).items():
         value, of = getattr(features, name), [kind for kind in READ if name in READ[kind]]
         if of and features.kind not in of and value != default:
@@ -227,16 +232,14 @@ def build_flow(
 
     Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`.
     """
-    has_q = config.dequantization in ("variational", "binary")
-    for names, read in (
-        ("mixture ar_blocks ar_clip", config.ar_width),
-        ("low_steps low_width", config.subbands),
-        ("q_steps", has_q),
-        ("noise", config.dequantization == "binary"),
-    ):
-        for name in names.split():
-            if not read and getattr(config, name) != getattr(GlowConfig(), name):
-                raise ConfigError(f"{name} = {getattr(config, name)}: nothing reads it here")
+    if not config.ar_width:
+        leave_out(config, "mixture ar_blocks ar_clip")
+    if not config.subbands:
+        leave_out(config, "low_steps low_width")
+    if config.dequantization not in ("variational", "binary"):
+        leave_out(config, "q_steps")
+    if config.dequantization != "binary":
+        leave_out(config, "noise")
     if config.ar_width and config.prior != "conditional":
         raise ConfigError(f"prior = {config.prior} with ar_width: autoregressive priors see x")
     if config.subbands and not config.levels:

@@ -189,8 +189,8 @@ class ConditionalModel(nn.Module):
             inside["glow"] = json.dumps(self.arguments)
         path = Path(path)
         partial = path.with_name(path.name + ".tmp")
-        text = safetensors.torch.save(tensors, metadata=inside or None)  # save_file: mode 600
-        partial.write_bytes(text)
+        # not save_file, which writes with mode 600
+        partial.write_bytes(safetensors.torch.save(tensors, metadata=inside or None))
         os.replace(partial, path)
 
     def check_input(self, x: Tensor) -> None:
@@ -202,10 +202,12 @@ class ConditionalModel(nn.Module):
         if x.shape[0] == 0:
             raise DataError("x holds no picture: give one or more")
         if x.shape[1] != reads:
-            grey, alpha = x.shape[1] == 1, (x.shape[1], reads) in ((2, 1), (4, 3))
-            remedy = f": give x[:, :{reads}], without alpha" * alpha
-            remedy = f": give a grey picture as x.expand(-1, {reads}, -1, -1)" if grey else remedy
-            raise DataError(f"x has {x.shape[1]} channels, but the model is given {reads}{remedy}")
+            remedy = f"give {reads}"
+            if x.shape[1] == 1:
+                remedy = f"give a grey picture as x.expand(-1, {reads}, -1, -1)"
+            elif (x.shape[1], reads) in ((2, 1), (4, 3)):
+                remedy = f"give x[:, :{reads}], without alpha"
+            raise DataError(f"x has {x.shape[1]} channels, but the model reads {reads}: {remedy}")
         if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
             raise DataError(
                 "autocast is on, which would round z, too: leave it, and run the networks alone in "
@@ -314,7 +316,10 @@ class ConditionalFlow(ConditionalModel):
 
     def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         if y.dim() != 4 or y.shape[-2:] != h[0].shape[-2:]:
-            raise DataError(f"y is {tuple(y.shape)}, but x gives (H, W) = {(*h[0].shape[-2:],)}")
+            size = tuple(h[0].shape[-2:])
+            raise DataError(
+                f"y is {tuple(y.shape)}, but x asks for (H, W) = {size}: give (B, C, H, W) of it"
+            )
         return self.encode(y, h, generator)[1]
 
     # -- the two directions ------------------------------------------------------------------------

@@ -62,9 +62,10 @@ class FusedSteps:
     ) -> tuple[Tensor, Tensor]:
         """`forward`; with `recompute` and a gradient to come, without keeping activations."""
         h = self.seen(h)
-        parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
-        if recompute and parameters and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
-            return _Rebuilt.apply(self, y, h, *dict.fromkeys(parameters))  # steps may share layers
+        if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
+            parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
+            if parameters:  # a replica of DataParallel has none; steps may share layers
+                return _Rebuilt.apply(self, y, h, *dict.fromkeys(parameters))
         return self.forward(y, h)
 
     def forward(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:

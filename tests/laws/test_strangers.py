@@ -157,11 +157,11 @@ def test_channels_may_be_any_integer(tmp_path):
 
 def test_sizes_and_batches_that_do_not_fit_are_named(y, x):
     flow = small().eval()
-    with pytest.raises(DataError, match=r"x gives \(H, W\) = \(8, 8\)"):
+    with pytest.raises(DataError, match=r"\(H, W\) = \(8, 8\)"):
         flow.log_prob(y[..., :4, :4], x)
     with pytest.raises(DataError, match="no picture"):
         flow.sample(x[:0], n=2)
-    with pytest.raises(DataError, match=r"has 3 channels, but the model is given 2$"):
+    with pytest.raises(DataError, match=r"has 3 channels, but the model reads 2: give 2$"):
         flow.sample(x[:, [0, 0, 1]])
 
 
