@@ -5,7 +5,6 @@ smaller ones are measured and a line through them is followed.
 """
 
 import copy
-import json
 import os
 import resource
 import tempfile
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnf import build
-from cnf.config import Config, ControlConfig, from_dict, to_dict
+from cnf.config import Config, ControlConfig
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import run_folder, training
@@ -28,7 +27,6 @@ from cnf.replication import run_folder, training
 SECONDS = 20.0  # for the steps of a probe
 LIMIT = 8 * 2**30  # bytes that no probe on a CPU may take
 UPDATES = 3  # of each batch
-ON_GPUS = run_folder.REPOSITORY / "results" / "bench" / "presets.json"
 
 
 @dataclass(frozen=True)
@@ -82,28 +80,7 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
         f"steps        {steps:,} ({steps * options.batch_size:,} pictures)",
         f"time         {_duration(cost.seconds(steps, every))} on this machine",
     ]
-    if config.preset in ("gpu", "paper"):
-        lines.append(f"one H100     {on_gpu(config, 'H100', steps)}")
     return "\n".join(lines)
-
-
-def on_gpu(config: Config, card: str, steps: int) -> str:
-    """What ON_GPUS holds on this work on `card`, or "not measured yet": never an estimate.
-
-    It is a list of {"config": a configuration, "cost": a `Cost`} as dictionaries. A measurement
-    counts if it was of the whole batch, and model, crop and what decides a step are those of
-    `config`.
-    """
-    of_a_step = ("batch_size", "precision", "accumulate", "recompute", "optimizer")
-    deciding = ("model.", "data.crop", *(f"training.{name}" for name in of_a_step))
-    for row in json.loads(ON_GPUS.read_text("utf-8")) if ON_GPUS.exists() else []:
-        cost, there = Cost(**row["cost"]), to_dict(from_dict(row["config"]))
-        whole = config.training.batch_size in cost.batches
-        other = run_folder.differences(there, to_dict(config), deciding)
-        if whole and card in cost.device and not other:
-            seconds = cost.seconds(steps, config.training.validate_every)
-            return f"{_duration(seconds)}, {cost.step:.3g} s a step, {_bytes(cost.memory)}"
-    return "not measured yet"
 
 
 def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:

@@ -118,7 +118,8 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     model = build.load(folder / "weights.safetensors")
     config = model.config
     record = run_folder.read_record(folder, needed=False)
-    begun = _begun(record, results)
+    before = run_folder.begun(record, results)
+    begun = {run: record["config"]["data"]["train"] for run, record in before.items()}
     trains = [config.data.train, *begun.values()]
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
@@ -149,18 +150,6 @@ def _dtype(weights: Path) -> str:
     with safe_open(weights, "pt") as file:
         kinds = {file.get_tensor(name).dtype for name in file.keys()}
     return " and ".join(sorted(str(k)[len("torch.") :] for k in kinds if k.is_floating_point))
-
-
-def _begun(record: dict[str, Any], results: Path) -> dict[str, str]:
-    """The runs whose weights a run began with, and those with whose weights they began, each with
-    the name of what it learned from. A branch off a checkpoint began as the whole run did."""
-    found: dict[str, str] = {}
-    while (start := record.get("start")) and "checkpoint" not in start:
-        if start["run"] in found or not (results / start["run"] / "config.json").exists():
-            break
-        record = run_folder.read_record(results / start["run"])
-        found[start["run"]] = record["config"]["data"]["train"]
-    return found
 
 
 def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:

@@ -66,16 +66,12 @@ def needs(row: Row) -> str | None:
 def training(row: Row, results: Path = RESULTS) -> list[str]:
     """The commands that train the weights of a row, in their order, from the run with whose weights
     all began; none for a reference, and where the record of the run is not here."""
+    own = run_folder.read_record(results / row.trained, needed=False)
     commands: list[str] = []
-    runs = [] if row.is_reference else [row.trained]
-    for run in runs:  # grows
-        record = run_folder.read_record(results / run, needed=False)
+    for record in ({row.trained: own} | run_folder.begun(own, results)).values():
         if not record.get("command"):
             break
         commands = [*run_folder.commands(record), *commands]
-        start = record.get("start", {"checkpoint": None})
-        if "checkpoint" not in start and start["run"] not in runs:
-            runs.append(start["run"])
     told = chained(commands)
     if told and not row.is_here:  # where `row.command` looks for them
         told[-1] += f" --out runs/{row.trained}"
@@ -168,7 +164,7 @@ def audit(
                         status, reason = "differs", str(error)
             found[row.id] = Check(row, status, reason)
         if key in models:
-            models[key].forget()
+            models[key].kept.clear()  # what was computed
     return [found[row.id] for row in asked]
 
 

@@ -90,6 +90,18 @@ def read_record(out: Path, needed: bool = True, keys: Sequence[str] = ()) -> dic
     return record
 
 
+def begun(record: dict[str, Any], results: Path) -> dict[str, dict[str, Any]]:
+    """The records, in `results`, of the run whose weights a run began with, of that with whose
+    weights it began, and so on. A branch off a checkpoint began as the whole run did."""
+    found: dict[str, dict[str, Any]] = {}
+    while (start := record.get("start")) and "checkpoint" not in start:
+        record = read_record(results / start["run"], needed=False)
+        if not record or start["run"] in found:
+            break
+        found[start["run"]] = record
+    return found
+
+
 def _json_object(content: bytes, where: str) -> dict[str, Any]:
     try:
         found = json.loads(content)

@@ -216,10 +216,6 @@ class ScoredModel:
             y, x = pad(y, x, self.model)
             yield indices, y.to(self.device), x.to(self.device), (height, width)
 
-    def forget(self) -> None:
-        """Free what was computed."""
-        self.kept.clear()
-
     # -- likelihoods -------------------------------------------------------------------------------
 
     @once

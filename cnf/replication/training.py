@@ -390,6 +390,7 @@ class Run:
         self.step, self.sums = self.step + 1, {"nats": nats, "grad_norm": 0.0, "updates": 1}
         return nats
 
+    @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         """Weights and running statistics are averaged, flags and counters copied."""
         averaged, current = (

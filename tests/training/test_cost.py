@@ -1,18 +1,17 @@
 """What a run costs, against sums done by hand and against real runs."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from cnf import build
-from cnf.config import from_dict, load_config, to_dict
+from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
 from cnf.replication import cost, run_folder, training
 from cnf.replication.cost import Cost
@@ -256,35 +255,6 @@ def test_an_estimate_says_that_it_is_extrapolated(some):
     text = cost.estimate(load_config("sr"))
     assert "for a batch of 16, extrapolated from batches of 1, 2, 4\n" in text
     assert "at the peak, extrapolated from batches of 1, 2, 4\n" in text
-
-
-@pytest.mark.parametrize("preset", ["gpu", "paper"])
-def test_a_gpu_that_was_not_measured_gets_no_number(some, tmp_path, monkeypatch, preset):
-    monkeypatch.setattr(cost, "ON_GPUS", tmp_path / "presets.json")
-    text = cost.estimate(load_config("sr", preset=preset))
-    assert text.splitlines()[-1] == "one H100     not measured yet"
-
-
-def test_a_gpu_is_quoted_on_the_work_it_was_measured_on(tmp_path, monkeypatch):
-    config = load_config("sr", preset="paper")
-    found = replace(SOME, device="NVIDIA H100 80GB HBM3", batches=(1, 128))
-    path = tmp_path / "presets.json"
-    monkeypatch.setattr(cost, "ON_GPUS", path)
-    rows = [{"config": to_dict(config), "cost": asdict(found)}]
-    path.write_text(json.dumps(rows))
-    # 8000 x 0.5 + 10 x 2 = 4020 s
-    said = "67.0 minutes, 0.5 s a step, 3.0 GiB"
-    assert cost.on_gpu(config, "H100", 8000) == said
-    other = replace(config, training=replace(config.training, lr=1.0))
-    assert cost.on_gpu(other, "H100", 8000) == said
-    other = replace(config, model=replace(config.model, width=8))
-    assert cost.on_gpu(other, "H100", 8000) == "not measured yet"
-    other = replace(config, training=replace(config.training, recompute=True))
-    assert cost.on_gpu(other, "H100", 8000) == "not measured yet"
-    assert cost.on_gpu(config, "H200", 8000) == "not measured yet"
-    rows[0]["cost"]["batches"] = [1, 64]  # what was extrapolated is not a measurement
-    path.write_text(json.dumps(rows))
-    assert cost.on_gpu(config, "H100", 8000) == "not measured yet"
 
 
 @pytest.mark.parametrize("batch_size", [10, 2])

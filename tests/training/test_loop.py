@@ -205,6 +205,15 @@ def test_the_average_follows_its_recursion(configure):
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
+def test_the_average_keeps_no_graph(configure):
+    run = training.Run.build(configure(), 0, "cpu")
+    run.steps = 2
+    run.update()
+    run.update()
+    assert any(p.requires_grad for p in run.model.parameters())
+    assert not any(t.requires_grad for t in run.average.state_dict(keep_vars=True).values())
+
+
 def test_the_average_holds_the_statistics_of_batch_norm(monkeypatch):
     """Weights averaged without them would be validated, kept and published beside those of the
     first batch."""
