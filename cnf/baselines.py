@@ -12,7 +12,7 @@ from cnf import noise
 from cnf.errors import DataError
 from cnf.features import channels_of
 from cnf.flow import ConditionalModel, check_draws
-from cnf.layers.base import log_scale, may_look, sum_except_batch
+from cnf.layers.base import log_scale, sum_except_batch
 from cnf.layers.uniform import check_levels
 from cnf.nets import CausalNet, ZeroConv
 from cnf.noise import Generator
@@ -42,9 +42,7 @@ class Factorised(ConditionalModel):
 
     def params(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(h[0], output of the head), both at y's resolution."""
-        self.check_input(x)
-        h = self.features(x.to(self.dtype))
-        first = (h if isinstance(h, Tensor) else h[0]).to(self.dtype)
+        first = self.maps(x)[0].to(self.dtype)
         return first, self.head(first)
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
@@ -59,8 +57,9 @@ def target(model: ConditionalModel, y: Tensor, levels: int, like: Tensor) -> Ten
     """y in the type of `like`. Raises DataError if it is of another shape, which would broadcast,
     or holds anything but 0 .. levels - 1 (in training mode: on the CPU only)."""
     y = y.to(like.dtype)
-    if may_look(model, y):
-        check_levels(y, levels)
+    check_levels(model, y, levels)
+    if len(like) not in (1, len(y)):
+        raise DataError(f"{len(y)} y for {len(like)} x: give one x, or as many")
     if y.shape[1:] != like.shape[1:]:
         raise DataError(f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)")
     return y
@@ -96,22 +95,19 @@ class DiscretisedLogistic(Factorised):
         self.half_width = cells * HALF_WIDTH
 
     def condition(self, x: Tensor) -> list[Tensor]:
-        return [*self.logistic(x)]
+        """[mu, log s], each (B, 3, H, W), on the scale of k/256."""
+        h, out = self.params(x)
+        mu, raw = out.chunk(2, dim=1)
+        return [h[:, :3] - HALF_WIDTH + mu, log_scale(raw, "bounded", 6.0) - 4.0]
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
         mu, log_s = h
         return discretised_logistic(target(self, y, LEVELS, like=mu), mu, log_s, self.half_width)
 
-    def logistic(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(mu, log s), each (B, 3, H, W), on the scale of k/256."""
-        h, out = self.params(x)
-        mu, raw = out.chunk(2, dim=1)
-        return h[:, :3] - HALF_WIDTH + mu, log_scale(raw, "bounded", 6.0) - 4.0
-
     @torch.no_grad()
     def mean(self, x: Tensor, n: int = 1, generator: Generator = None) -> Tensor:
         """E[y|x], (B, 3, H, W), exactly; n and generator are not used."""
-        mu, log_s = self.logistic(x)
+        mu, log_s = self.condition(x)
         inverse = (-log_s).exp()  # E[y] = sum_k P(y > k)
         thresholds = ((k + 0.5) / LEVELS for k in range(LEVELS - 1))
         above = (torch.sigmoid((mu - t) * inverse) for t in thresholds)
@@ -269,9 +265,7 @@ class Autoregressive(ConditionalModel):
         self.net = CausalNet(4, 4 * channels_of(features)[0], width, blocks)
 
     def condition(self, x: Tensor) -> list[Tensor]:
-        self.check_input(x)
-        h = self.features(x.to(self.dtype))
-        return [F.pixel_unshuffle(h if isinstance(h, Tensor) else h[0], 2)]
+        return [F.pixel_unshuffle(self.maps(x)[0], 2)]
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
         """log P(y_i | y_<i, x), nats, (B, 1, H, W)."""

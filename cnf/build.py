@@ -2,7 +2,7 @@
 
 import json
 import operator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import import_module
 from importlib.metadata import metadata
 from pathlib import Path
@@ -13,14 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from cnf import __version__
-from cnf.baselines import (
-    Autoregressive,
-    Bernoulli,
-    ClassWeighted,
-    DiscretisedLogistic,
-    WeightedBernoulli,
-)
+from cnf import __version__, baselines, layers
 from cnf.config import (
     AutoregressiveConfig,
     BaselineConfig,
@@ -44,25 +37,6 @@ from cnf.features import (
     channels_of,
 )
 from cnf.flow import ConditionalFlow, ConditionalModel, Layer
-from cnf.layers import (
-    ActNorm,
-    AffineCoupling,
-    AutoregressivePrior,
-    Bijection,
-    BinaryDequantization,
-    CheckerboardCoupling,
-    ConditionalAffine,
-    Conv1x1,
-    Dequantization,
-    GaussianPrior,
-    Residual,
-    Split,
-    Squeeze,
-    Squeezed,
-    Subbands,
-    UniformDequantization,
-    VariationalDequantization,
-)
 from cnf.nets import CausalNet, CouplingNet
 
 
@@ -73,16 +47,21 @@ def build(config: Config) -> ConditionalModel:
     sooner (see the chapter on speed).
     """
     channels, bins, factor = {"sr": (3, 256, 2), "vessels": (1, 2, 1)}[config.experiment]
+    kind = config.model.kind
+    wanted = "sr" if kind in ("logistic", "mixture") else "vessels"
+    if kind != "flow" and config.experiment != wanted:
+        raise ConfigError(f"model.kind = {kind}: it is a model of {wanted} only")
     if isinstance(config.model, FlowConfig):
         features = flow_features(config.model)
         model: ConditionalModel = build_flow(config.model, channels, features, bins)
     elif isinstance(config.model, AutoregressiveConfig):
-        model = build_autoregressive(config.model, bins)
+        features = build_features(config.model.features, 0, 0, carry=False)
+        model = baselines.Autoregressive(features, config.model.width, config.model.blocks)
     elif isinstance(config.model, ControlConfig):
         laboratory = import_module("cnf.replication.controls")  # a door to it
-        model = laboratory.control(config)
+        model = laboratory.control(config.model)
     else:
-        model = build_baseline(config.model, bins)
+        model = build_baseline(config.model)
     if model.factor != factor:
         raise ConfigError(
             f"features.kind = {config.model.features.kind} is not for {config.experiment}: choose "
@@ -104,8 +83,9 @@ READ = {
 
 def leave_out(options: Any, names: str, of: str = "") -> None:
     """Raise ConfigError if one of these options is set, which nothing reads here."""
+    defaults = {field.name: field.default for field in fields(options)}
     for name in names.split():
-        value, default = getattr(options, name), getattr(type(options)(), name)
+        value, default = getattr(options, name), defaults[name]
         if value != default:
             given, unset = (json.dumps(v).strip('"') for v in (value, default))
             raise ConfigError(
@@ -115,27 +95,17 @@ def leave_out(options: Any, names: str, of: str = "") -> None:
 
 def check_options(config: Config) -> None:
     """Raise ConfigError for options that nothing reads, or that mean nothing in the experiment."""
-    features, model = config.model.features, config.model
+    model, features = config.model, config.model.features
     leave_out(config.data, "jitter" if config.experiment == "sr" else "noise round_x", "data.")
-    if isinstance(model, BaselineConfig) and "weighted" not in model.kind:
-        leave_out(model, "beta", "model.")
-    if isinstance(model, BaselineConfig) and model.kind != "logistic":
-        leave_out(model, "cells", "model.")
-    for name, default in vars(FeaturesConfig()).items():
-        value, of = getattr(features, name), [kind for kind in READ if name in READ[kind]]
-        if of and features.kind not in of and value != default:
-            given, unset = (json.dumps(t).strip('"') for t in (value, default))
-            raise ConfigError(
-                f"features.{name} = {given} with features.kind = {features.kind}: it is for "
-                f"{' and '.join(of)} only, so leave it at {unset}"
-            )
+    unread = set().union(*READ.values()) - READ[features.kind]
+    leave_out(features, " ".join(sorted(unread)), "model.features.")
+    if isinstance(model, BaselineConfig):
+        leave_out(model, "" if "weighted" in model.kind else "beta", "model.")
+        leave_out(model, "" if model.kind == "logistic" else "cells", "model.")
     if not isinstance(model, FlowConfig):
         return
-    if model.residual is not None and config.experiment == "vessels":
-        raise ConfigError(
-            f"model.residual = {model.residual} for vessels: it subtracts the upsampled input of "
-            "sr, so leave it at null"
-        )
+    if config.experiment == "vessels":
+        leave_out(model, "residual", "model.")
     if model.dequantization == "binary" and config.experiment == "sr":
         raise ConfigError(
             "model.dequantization = binary for sr: it is for labels, so choose uniform or "
@@ -240,6 +210,9 @@ def build_flow(
         leave_out(config, "q_steps")
     if config.dequantization != "binary":
         leave_out(config, "noise")
+    if not config.levels:
+        leave_out(config, "flip")
+
     if config.ar_width and config.prior != "conditional":
         raise ConfigError(f"prior = {config.prior} with ar_width: autoregressive priors see x")
     if config.subbands and not config.levels:
@@ -252,64 +225,59 @@ def build_flow(
     h, c = channels_of(features), channels
     if len(h) <= config.levels:
         raise ValueError(f"levels = {config.levels} needs {config.levels + 1} maps of the features")
-    layers: list[Layer] = []
+    stack: list[Layer] = []
     if config.dequantization is not None:
-        layers.append(dequantization(config, c, h[0], bins))
+        stack.append(dequantization(config, c, h[0], bins))
     if config.residual is not None:
-        layers.append(Residual(config.residual))
+        stack.append(layers.Residual(config.residual))
     for k in range(0 if config.levels else config.steps):
-        layers += flat_step(config, c, h[0], flip=k % 2 == 1)
+        stack += flat_step(config, c, h[0], flip=k % 2 == 1)
     for level in range(1, config.levels + 1):
-        layers.append(Subbands() if config.subbands and level == 1 else Squeeze())
+        stack.append(layers.Subbands() if config.subbands and level == 1 else layers.Squeeze())
         c *= 4
         if config.subbands and level == 1:
             for k in range(config.low_steps):
-                layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
+                stack += step(config, c, h[level], flip=config.flip and k % 2 == 1)
             low = split(config, c, h[level], 3 * channels, config.low_width)
-            layers += [ActNorm(c), low]
+            stack += [layers.ActNorm(c), low]
             c = 3 * channels
         for k in range(config.steps):
-            layers += step(config, c, h[level], flip=config.flip and k % 2 == 1)
+            stack += step(config, c, h[level], flip=config.flip and k % 2 == 1)
         if level < config.levels:
             kept = c - c // 2
-            if config.ar_width:
-                layers.append(autoregressive(config, c, h[level], kept))
-            else:
-                layers.append(split(config, c, h[level], kept, config.prior_width))
+            leaves = autoregressive if config.ar_width else split
+            stack.append(leaves(config, c, h[level], kept))
             c = kept
     if config.ar_width:
-        layers.append(autoregressive(config, c, h[config.levels]))
-        return ConditionalFlow(layers, features, config.auxiliary)
+        stack.append(autoregressive(config, c, h[config.levels]))
+        return ConditionalFlow(stack, features, config.auxiliary)
     net = None
     if config.prior != "fixed" and h[config.levels]:
         net = prior_net(config, 0, h[config.levels], 2 * c, config.prior_width)
-    layers.append(GaussianPrior(c, net, config.prior_scale))
-    return ConditionalFlow(layers, features, config.auxiliary)
+    stack.append(layers.GaussianPrior(c, net, config.prior_scale))
+    return ConditionalFlow(stack, features, config.auxiliary)
 
 
-def step(config: GlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
+def step(config: GlowConfig, c: int, h: int, flip: bool) -> list[layers.Bijection]:
     """Activation normalization, invertible 1x1 convolution, conditional coupling."""
-    kept, changed = c - c // 2, c // 2
-    out = changed if config.scale == "additive" else 2 * changed
-    h = h if config.couplings_see_x else 0
-    coupling = AffineCoupling(
-        c, coupling_net(config, kept, h, out), config.scale, flip, config.max_log_scale
-    )
-    return [ActNorm(c), Conv1x1(c, config.lu), coupling]
+    net = coupling_net(config, c - c // 2, h, c // 2)
+    coupling = layers.AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
+    return [layers.ActNorm(c), layers.Conv1x1(c, config.lu), coupling]
 
 
-def flat_step(config: GlowConfig, c: int, h: int, flip: bool) -> list[Bijection]:
+def flat_step(config: GlowConfig, c: int, h: int, flip: bool) -> list[layers.Bijection]:
     """A step of a flow without levels: nothing is squeezed, so a target of one channel has no half
     of its channels to condition on. The two colours of a checkerboard take that part."""
-    out = c if config.scale == "additive" else 2 * c
-    net = coupling_net(config, c, h if config.couplings_see_x else 0, out)
-    mixing = [Conv1x1(c, config.lu)] if c > 1 else []
-    coupling = CheckerboardCoupling(net, config.scale, flip, config.max_log_scale)
-    return [ActNorm(c), *mixing, coupling]
+    net = coupling_net(config, c, h, c)
+    mixing = [layers.Conv1x1(c, config.lu)] if c > 1 else []
+    coupling = layers.CheckerboardCoupling(net, config.scale, flip, config.max_log_scale)
+    return [layers.ActNorm(c), *mixing, coupling]
 
 
-def coupling_net(config: GlowConfig, y: int, h: int, out: int) -> CouplingNet:
-    """The network inside a coupling, of y and h channels."""
+def coupling_net(config: GlowConfig, y: int, h: int, changed: int) -> CouplingNet:
+    """The network inside a coupling that sees y and h channels, and changes others."""
+    h = h if config.couplings_see_x else 0
+    out = changed if config.scale == "additive" else 2 * changed
     options = (config.h_kernel, config.gain, config.clip, config.norm, config.activation)
     return CouplingNet(y, h, out, config.width, *options)
 
@@ -319,75 +287,65 @@ def prior_net(config: GlowConfig, y: int, h: int, out: int, width: int) -> Coupl
     return CouplingNet(y, h, out, width, 1, config.gain, None, config.norm, config.activation)
 
 
-def split(config: GlowConfig, c: int, h: int, num_kept: int, width: int) -> Split:
-    """A conditional split prior; width 0: its network is one convolution."""
+def split(
+    config: GlowConfig, c: int, h: int, num_kept: int, width: int | None = None
+) -> layers.Split:
+    """A conditional split prior, by default of `prior_width`; 0: its network is one convolution."""
+    width = config.prior_width if width is None else width
     if config.prior == "fixed":
-        return Split(c, None, config.prior_scale, num_kept)
+        return layers.Split(c, None, config.prior_scale, num_kept)
     h = h if config.prior == "conditional" else 0
     net = prior_net(config, num_kept, h, 2 * (c - num_kept), width)
-    return Split(c, net, config.prior_scale, num_kept)
+    return layers.Split(c, net, config.prior_scale, num_kept)
 
 
-def autoregressive(config: GlowConfig, c: int, h: int, num_kept: int = 0) -> AutoregressivePrior:
+def autoregressive(
+    config: GlowConfig, c: int, h: int, num_kept: int = 0
+) -> layers.AutoregressivePrior:
     """An autoregressive (split) prior of c channels."""
     sizes = (h + num_kept, config.ar_width, config.ar_blocks, 3 * config.mixture)
     net = CausalNet(c - num_kept, *sizes, clip=config.ar_clip)
-    return AutoregressivePrior(net, num_kept)
+    return layers.AutoregressivePrior(net, num_kept)
 
 
-def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantization:
+def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> layers.Dequantization:
     """The dequantization; q sees the features at y's resolution and y itself."""
     if config.dequantization == "uniform":
-        return UniformDequantization(bins)
+        return layers.UniformDequantization(bins)
     context = h + c
     net = CouplingNet(0, context, 2 * c, config.q_width, h_kernel=3)
-    layers: list[Bijection] = [ConditionalAffine(c, net)]
+    q: list[layers.Bijection] = [layers.ConditionalAffine(c, net)]
     if config.q_steps:
         steps = [step(config, 4 * c, 4 * context, k % 2 == 1) for k in range(config.q_steps)]
-        layers.append(Squeezed(sum(steps, [])))
+        q.append(layers.Squeezed(sum(steps, [])))
     if config.dequantization == "variational":
-        return VariationalDequantization(layers, bins)
+        return layers.VariationalDequantization(q, bins)
     with torch.no_grad():  # far from the threshold and narrow: what follows can read the label
         net.last.bias[:c], net.last.bias[c:] = -1.0, 2.5  # type: ignore[index]
-    return BinaryDequantization(layers, config.noise)
+    return layers.BinaryDequantization(q, config.noise)
 
 
-def build_baseline(config: BaselineConfig, bins: int) -> ConditionalModel:
+def build_baseline(config: BaselineConfig) -> ConditionalModel:
     """A factorised model on the same feature network, read at y's resolution."""
-    if (config.kind == "logistic") != (bins == 256):
-        of = "grey levels, so of sr" if config.kind == "logistic" else "labels, so of vessels"
-        raise ConfigError(f"model.kind = {config.kind}: it is a model of {of} only")
     features = build_features(config.features, 0, config.features.channels // 4, carry=True)
-    match config.kind:
-        case "logistic":
-            return DiscretisedLogistic(features, config.cells)
-        case "bernoulli":
-            return Bernoulli(features)
-        case "weighted":
-            return WeightedBernoulli(features, config.beta)
-        case "class_weighted":
-            return ClassWeighted(features, config.beta)
-
-
-def build_autoregressive(config: AutoregressiveConfig, bins: int) -> Autoregressive:
-    """The yardstick of labels, on the feature network of the flow."""
-    if bins != 2:
-        raise ConfigError(
-            "model.kind = autoregressive: it is a model of labels, so of vessels only"
-        )
-    features = build_features(config.features, 0, 0, carry=False)
-    return Autoregressive(features, config.width, config.blocks)
+    if config.kind == "logistic":
+        return baselines.DiscretisedLogistic(features, config.cells)
+    if config.kind == "bernoulli":
+        return baselines.Bernoulli(features)
+    weighted = config.kind == "weighted"
+    kind = baselines.WeightedBernoulli if weighted else baselines.ClassWeighted
+    return kind(features, config.beta)
 
 
 # -- files -----------------------------------------------------------------------------------------
 
-# A name means the first of its folders of results/ that is there. "sr" is a flow of couplings: the
-# one with an autoregressive prior draws better photographs, but one number after the other.
+# "sr" is a flow of couplings: that with an autoregressive prior draws better photographs, but one
+# number after the other
 RELEASES = {
-    "sr": ("sr-flow-cpu-s0", "sr-flow-ar-photos-s0"),
-    "sr-baseline": ("sr-baseline-muon-photos-s0", "sr-baseline-cpu-s0"),
-    "vessels": ("vessels-flow-cpu-s0",),
-    "vessels-baseline": ("vessels-baseline-cpu-s0",),
+    "sr": "sr-flow-cpu-s0",
+    "sr-baseline": "sr-baseline-muon-photos-s0",
+    "vessels": "vessels-flow-cpu-s0",
+    "vessels-baseline": "vessels-baseline-cpu-s0",
 }
 # of their weights, for those who installed the package without the repository
 SHA256 = {
@@ -442,6 +400,7 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights ({error})") from None
     try:
+        glow_of = json.loads(said.get("glow", "{}"))
         model = _described(path, said) if into is None else into
     except (ConfigError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} describes no model of this version ({error})") from None
@@ -454,7 +413,7 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
                 "that was saved"
             )
     own_glow = (model.arguments or {}) if into is not None else {}
-    for key, value in json.loads(said.get("glow", "{}")).items():
+    for key, value in glow_of.items():
         if own_glow.get(key, value) != value:
             raise CheckpointError(
                 f"{path} is of a flow with {key} = {value}, not {own_glow[key]}: build the model "
@@ -485,24 +444,15 @@ def _described(path: Path, said: dict[str, str]) -> ConditionalModel:
 def find(name: Path | str, results: Path = RESULTS) -> Path:
     """The weights of a model: of a name of RELEASES, of a run of `results/`, or of a run folder.
 
-    Says so if a name does not mean the first of its folders. Without `results/`, which only the
-    repository has, released weights are downloaded. Raises CheckpointError, naming what is there,
-    if there are no weights.
+    Without `results/`, which only the repository has, released weights are downloaded. Raises
+    CheckpointError, naming what is there, if there are no weights.
     """
-    folders = RELEASES.get(str(name), (str(name),))
-    for folder in folders:
-        for path in (results / folder / WEIGHTS, Path(folder) / WEIGHTS):
-            if path.exists():
-                if folder != folders[0]:
-                    print(f"{name}: {folders[0]} is not here, using {folder}")
-                return path
-    if folders[0] in SHA256 and not results.exists():
-        return _download(folders[0])
-    if name in RELEASES:
-        raise CheckpointError(
-            f"'{name}' is {' or '.join(folders)}, not in {results.name}/: train a model "
-            f"with `python -m cnf train {str(name).split('-')[0]}` and give its folder"
-        )
+    run = RELEASES.get(str(name), str(name))
+    for path in (results / run / WEIGHTS, Path(run) / WEIGHTS):
+        if path.exists():
+            return path
+    if run in SHA256 and not results.exists():
+        return _download(run)
     there = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
     raise CheckpointError(
         f"{name} holds no {WEIGHTS}: give a run folder, or one of {', '.join([*RELEASES, *there])}"

@@ -37,6 +37,7 @@ class ConditionalModel(nn.Module):
         has_mean: whether `mean` is the model's own E[y|x], exactly; else it is that of samples.
         multiple: the sizes of y must be multiples of this.
         factor: the size of y over the size of x.
+        features: the network that makes h of x, of models that have one.
         config: the configuration of the run, of a model that `cnf.build.build` made of one.
         arguments: those of `cnf.glow`, of a model that it made.
         metadata: what the file says beside, of a model that was loaded.
@@ -48,6 +49,7 @@ class ConditionalModel(nn.Module):
     has_mean = False
     multiple: int = 1
     factor: int = 1
+    features: nn.Module
     config: Config | None = None
     arguments: dict[str, Any] | None = None
 
@@ -148,13 +150,24 @@ class ConditionalModel(nn.Module):
         """`loss`, under the name by which PyTorch's wrappers for several processes call it. Raises
         ValueError there if activation norms have not started: each process would start its own."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            norms = [part for part in self.modules() if isinstance(part, ActNorm)]
-            if self.training and not all(norm.is_initialised for norm in norms):
+            if self.training and not self.has_started():
                 raise ValueError(
                     "activation norms have not started: call log_prob on one batch, the same in "
                     "every process, before the model is wrapped"
                 )
         return self.loss(y, x, generator)
+
+    def has_started(self) -> bool:
+        """Whether every activation norm has seen its first batch."""
+        return all(part.is_initialised for part in self.modules() if isinstance(part, ActNorm))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The feature maps of x: in the type of the weights, but for those of the package's own
+        networks, which may compute in bfloat16."""
+        self.check_input(x)
+        h = self.features(x.to(self.dtype))
+        h = [h] if isinstance(h, Tensor) else list(h)
+        return h if isinstance(self.features, Network) else [t.to(self.dtype) for t in h]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -283,7 +296,7 @@ class ConditionalFlow(ConditionalModel):
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         h = self.condition(x)
-        nats = -self.encode(y, h, generator)[1].mean() / y[0].numel()
+        nats = -self.score(y, h, generator).mean() / y[0].numel()
         if self.head is None:
             return nats, {}
         logits = self.head(h[0].to(self.dtype))
@@ -320,18 +333,17 @@ class ConditionalFlow(ConditionalModel):
             raise DataError(
                 f"y is {tuple(y.shape)}, but x asks for (H, W) = {size}: give (B, C, H, W) of it"
             )
+        if len(h[0]) not in (1, len(y)):
+            raise DataError(f"{len(y)} y for {len(h[0])} x: give one x, or as many")
         return self.encode(y, h, generator)[1]
 
     # -- the two directions ------------------------------------------------------------------------
 
     def condition(self, x: Tensor) -> list[Tensor]:
         """h = g(x): one feature map a level, :eq:`eq-features-list`."""
-        self.check_input(x)
-        h = self.features(x.to(self.dtype))
-        h = [h] if isinstance(h, Tensor) else list(h)
+        h = self.maps(x)
         self.check_maps(len(h))
-        own = not isinstance(self.features, Network)  # which may return any type of float
-        return [t.to(self.dtype) for t in h] if own else h
+        return h
 
     def check_maps(self, num_maps: int) -> None:
         """Raise ValueError unless the features have a map for every level."""
@@ -411,10 +423,9 @@ class ConditionalFlow(ConditionalModel):
 
     def _parts(self) -> list[tuple[Any, int]]:
         """The layers, with the steps fused where those may run together."""
-        parts: Iterable[Any] = fuse(self.layers) if self.fast else self.layers
-        if self.training and not all(p.is_initialised for p in parts if isinstance(p, FusedSteps)):
-            parts = self.layers  # activation norms start one after the other
-        return with_levels(parts)
+        # activation norms start one after the other
+        together = self.fast and (not self.training or self.has_started())
+        return with_levels(fuse(self.layers) if together else self.layers)
 
 
 def with_levels(parts: Iterable[nn.Module | FusedSteps]) -> list[tuple[Any, int]]:

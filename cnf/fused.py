@@ -52,11 +52,6 @@ class FusedSteps:
     def __init__(self, steps: Sequence[Step]):
         self.steps = list(steps)
 
-    @property
-    def is_initialised(self) -> bool:
-        """Whether every activation norm has seen its first batch."""
-        return all(step.actnorm.is_initialised for step in self.steps)
-
     def __call__(
         self, y: Tensor, h: Tensor | None, recompute: bool = False
     ) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ All draws are made in float64 and then rounded: float32 and float64 models see t
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -84,17 +85,11 @@ def repeated(generator: Generator, n: int, batch: int | None = None) -> Generato
     For a part: repeat for all, pass the slice; n `batch` generators come back as they are.
     """
     if isinstance(generator, Window):
-        return replace(generator, generator=_many(generator.generator, n, batch))
-    return _many(generator, n, batch) if isinstance(generator, Sequence) else generator
-
-
-def _many(
-    generators: Sequence[torch.Generator], n: int, batch: int | None
-) -> Sequence[torch.Generator]:
-    if n == 1 or len(generators) == n * (batch or 0):
-        return generators
-    states = [hashlib.sha256(g.get_state().numpy().tobytes()).hexdigest() for g in generators]
-    return [*generators, *(_seeded(f"{state}/{i}") for i in range(1, n) for state in states)]
+        return replace(generator, generator=cast(Any, repeated(generator.generator, n, batch)))
+    if not isinstance(generator, Sequence) or n == 1 or len(generator) == n * (batch or 0):
+        return generator
+    states = [hashlib.sha256(g.get_state().numpy().tobytes()).hexdigest() for g in generator]
+    return [*generator, *(_seeded(f"{state}/{i}") for i in range(1, n) for state in states)]
 
 
 def part(generator: Generator, start: int, stop: int) -> Generator:

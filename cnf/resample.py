@@ -28,8 +28,7 @@ def imresize_half(y: Tensor) -> Tensor:
     if height % 2 or width % 2 or min(height, width) < LEAST:
         raise DataError(
             f"cannot halve a picture of {height}x{width} (HxW): sides must be even and at least "
-            f"{LEAST} pixels: crop it to {max(height - height % 2, LEAST)}x"
-            f"{max(width - width % 2, LEAST)} or larger"
+            f"{LEAST} pixels: crop it to even sides, or leave it out"
         )
     return _resample(y, half_matrix)
 

@@ -334,8 +334,8 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("features.upsampled", "without half a level", lambda right, x: right(x) - 0.5 / 256),
         ("features.UNetFeatures.forward", "x over 127.5",
          lambda right, self, x: right(self, x * 128 / 127.5)),
-        ("baselines.DiscretisedLogistic.logistic", "starts without half a level",
-         lambda right, self, x: (lambda mu, log_s: (mu + 1 / 512, log_s))(*right(self, x))),
+        ("baselines.DiscretisedLogistic.condition", "starts without half a level",
+         lambda right, self, x: (lambda mu, log_s: [mu + 1 / 512, log_s])(*right(self, x))),
     ],
     "test_referee.py::test_referee_agrees_on_randomised_weights": [
         ("nets.nn.InstanceNorm2d", "instance norm sees the whole batch",

@@ -53,7 +53,7 @@ from cnf.replication.data.images import Photograph
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools/live.c"
 OUT = ROOT / "book/_static/live"
-RUNS = {name: build.RELEASES[name][0] for name in ("sr", "vessels")}
+RUNS = {name: build.RELEASES[name] for name in ("sr", "vessels")}
 FLAGS = ["-target", "wasm32-freestanding", "-O3", "-nostdlib", "-Wl,--no-entry"]
 FLAGS += ["-Wl,--strip-all", "-Wl,--import-memory", "-Wl,--export=__heap_base"]
 KERNELS = {"relaxed": ["-msimd128", "-mrelaxed-simd"], "simd": ["-msimd128"], "plain": []}

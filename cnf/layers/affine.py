@@ -4,8 +4,7 @@ from cnf.layers.base import (
     Bijection,
     check_channels,
     check_features,
-    halves,
-    log_scale,
+    scale_and_shift,
     sum_except_batch,
 )
 
@@ -48,5 +47,4 @@ class ConditionalAffine(Bijection):
             raise ValueError("ConditionalAffine needs features h: s and t come from them")
         check_channels(y, self.channels, "map")
         check_features(y, h)
-        raw, t = halves(self.net(None, h), self.channels)
-        return log_scale(raw, "bounded", self.max_log_scale), t
+        return scale_and_shift(self.net(None, h), self.channels, "bounded", self.max_log_scale)

@@ -137,6 +137,15 @@ def halves(out: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
+def scale_and_shift(out: Tensor, channels: int, kind: Scale, bound: float) -> tuple[Tensor, Tensor]:
+    """(log s, t), each (B, channels, H, W), of what a network returned; "additive": log s = 0."""
+    if kind == "additive":
+        check_outputs(out, channels)
+        return torch.zeros_like(out), out
+    raw, t = halves(out, channels)
+    return log_scale(raw, kind, bound), t
+
+
 def check_outputs(out: Tensor, channels: int) -> None:
     """Raise ValueError if a network returned another number of channels: fewer would broadcast."""
     if out.shape[1] != channels:

@@ -5,9 +5,7 @@ from cnf.layers.base import (
     Bijection,
     Scale,
     check_features,
-    check_outputs,
-    halves,
-    log_scale,
+    scale_and_shift,
     sum_except_batch,
 )
 
@@ -55,12 +53,9 @@ class CheckerboardCoupling(Bijection):
         """(log s, t), each (B, C, H, W): zero where y is kept."""
         check_features(y, h)
         changed = self.changed(y)
-        out = self.net(y.masked_fill(changed, 0.0), h).masked_fill(~changed, 0.0)
-        if self.scale == "additive":
-            check_outputs(out, y.shape[1])
-            return torch.zeros_like(out), out
-        raw, t = halves(out, y.shape[1])
-        return log_scale(raw, self.scale, self.max_log_scale).masked_fill(~changed, 0.0), t
+        out = self.net(y.masked_fill(changed, 0.0), h)
+        log_s, t = scale_and_shift(out, y.shape[1], self.scale, self.max_log_scale)
+        return log_s.masked_fill(~changed, 0.0), t.masked_fill(~changed, 0.0)
 
     def changed(self, y: Tensor) -> Tensor:
         """Where y changes, (H, W), bool."""

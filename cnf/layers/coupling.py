@@ -6,9 +6,7 @@ from cnf.layers.base import (
     Scale,
     check_channels,
     check_features,
-    check_outputs,
-    halves,
-    log_scale,
+    scale_and_shift,
     sum_except_batch,
 )
 
@@ -70,12 +68,7 @@ class AffineCoupling(Bijection):
     def params(self, y_a: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """(log s, t), each (B, C_b, H, W)."""
         check_features(y_a, h)
-        out = self.net(y_a, h)
-        if self.scale == "additive":
-            check_outputs(out, self.num_b)
-            return torch.zeros_like(out), out
-        raw, t = halves(out, self.num_b)
-        return log_scale(raw, self.scale, self.max_log_scale), t
+        return scale_and_shift(self.net(y_a, h), self.num_b, self.scale, self.max_log_scale)
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """y to (y_a, y_b): the half that conditions, the half that changes."""

@@ -1,7 +1,7 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnf import noise
 from cnf.errors import DataError
@@ -31,8 +31,7 @@ class UniformDequantization(Dequantization):
     def forward(
         self, y: Tensor, h: Tensor | None = None, generator: Generator = None
     ) -> tuple[Tensor, Tensor]:
-        if may_look(self, y):
-            check_levels(y, self.bins)
+        check_levels(self, y, self.bins)
         v = into_cell(y, noise.uniform(y.shape, generator, y), self.bins)
         return v, per_entry(y, -math.log(self.bins))
 
@@ -53,10 +52,10 @@ def cell_of(v: Tensor, bins: int) -> Tensor:
     return y.clamp(0, bins - 1)
 
 
-def check_levels(y: Tensor, bins: int) -> None:
-    """Raise DataError, naming the first wrong value, unless y holds whole numbers below `bins`."""
-    wrong = ~((y >= 0) & (y < bins) & (y == y.floor()))
-    if wrong.any():
+def check_levels(module: nn.Module, y: Tensor, bins: int) -> None:
+    """Raise DataError, naming the first wrong value, unless y holds whole numbers below `bins`; in
+    training mode on the CPU only."""
+    if may_look(module, y) and (wrong := ~((y >= 0) & (y < bins) & (y == y.floor()))).any():
         raise DataError(
             f"y holds {y[wrong][0].item():g}, which is no whole number in 0..{bins - 1}: "
             "pass grey levels (labels: 0 and 1), not scaled values"

@@ -5,7 +5,6 @@ pass (`fit`), saved, loaded and scored like every other model.
 """
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor, nn
 
 from cnf import noise
 from cnf.baselines import Bernoulli, target
-from cnf.build import build_features, load
-from cnf.config import Config
-from cnf.errors import ConfigError
+from cnf.build import build_features, leave_out, load
+from cnf.config import ControlConfig
 from cnf.features import Features, upsampled
 from cnf.flow import ConditionalFlow, ConditionalModel, check_draws
 from cnf.layers import Prior, Residual, Subbands, UniformDequantization
@@ -221,15 +219,15 @@ class Mixture(ConditionalFlow):
         prior.root.copy_(torch.from_numpy(np.linalg.cholesky(mixture.covariances_)))
 
 
-def control(config: Config) -> ConditionalModel:
-    """The control of a configuration, not yet fitted. Raises ConfigError for another task."""
-    model: Any = config.model
-    wanted = "sr" if model.kind == "mixture" else "vessels"
-    if config.experiment != wanted:
-        raise ConfigError(f"model.kind = {model.kind}: it is a control of {wanted} only")
+def control(model: ControlConfig) -> ConditionalModel:
+    """The control of a configuration, not yet fitted. Raises ConfigError for options that nothing
+    reads."""
     if model.kind == "mixture":
+        leave_out(model, "neighbours baseline", "model.")
         return Mixture(model.components)
+    leave_out(model, "components", "model.")
     if model.kind == "counts":
+        leave_out(model, "baseline", "model.")
         return Counts(model.neighbours)
     marginal = Bernoulli(build_features(model.features, 0, 0, carry=True))
     return Counts(model.neighbours, marginal, model.baseline)

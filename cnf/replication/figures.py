@@ -73,7 +73,7 @@ def sibling(run: Path, m: ScoredModel) -> ConditionalModel | None:
     released one where that lies beside it; None without one."""
     if m.model.has_mean or "flow" not in run.name:
         return None
-    names = run.name.replace("flow", "baseline"), *build.RELEASES[f"{m.task.name}-baseline"]
+    names = run.name.replace("flow", "baseline"), build.RELEASES[f"{m.task.name}-baseline"]
     paths = (run.parent / name / build.WEIGHTS for name in names)
     path = next((path for path in paths if path.exists()), None)
     return None if path is None else build.load(path).to(m.device)

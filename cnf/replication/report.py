@@ -129,7 +129,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         name=folder.name,
         task=TASKS[config.experiment],
         config=config,
-        names=[name for name, folders in build.RELEASES.items() if folders[0] == folder.name],
+        names=[name for name, run in build.RELEASES.items() if run == folder.name],
         model=describe_model(config),
         parameters=build.count_parameters(model),
         training=run_folder.training_record(folder, config),

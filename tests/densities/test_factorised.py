@@ -96,14 +96,14 @@ def test_the_network_moves_the_upsampled_input_and_gives_a_bounded_scale():
     model, x = one_pixel()
     model.head.bias.copy_(torch.arange(6) - 1)
     shift, raw = model.head(x).chunk(2, dim=1)
-    mu, log_s = model.logistic(x)
+    mu, log_s = model.condition(x)
     torch.testing.assert_close(mu, x - 1 / 512 + shift)
     torch.testing.assert_close(log_s, 6 * torch.tanh(raw / 6) - 4)
 
 
 def probabilities(model: DiscretisedLogistic, x: Tensor) -> Tensor:
     """(3, 256): the marginal of each sub-pixel, from log_prob with the others held."""
-    mu, log_s = model.logistic(x)
+    mu, log_s = model.condition(x)
     return discretised_logistic(LEVELS, mu.view(3, 1), log_s.view(3, 1)).exp()
 
 
@@ -127,7 +127,7 @@ def test_a_model_of_two_cells_takes_the_mass_from_the_level_below_to_the_one_abo
     (model, x), y = one_pixel(), torch.full((1, 3, 1, 1), 130.0).double()
     twice = DiscretisedLogistic(RawFeatures(3), cells=2).double()
     twice.load_state_dict(model.state_dict())
-    mu, log_s = model.logistic(x)
+    mu, log_s = model.condition(x)
     above, below = (torch.sigmoid((k / 256 - mu) / log_s.exp()) for k in (131, 129))
     torch.testing.assert_close(twice.log_prob(y, x), (above - below).log().sum((1, 2, 3)))
     assert twice.log_prob(y, x) > model.log_prob(y, x)
@@ -148,7 +148,7 @@ def test_samples_follow_the_discretised_logistic():
 
 def test_temperature_narrows_the_discretised_logistic():
     model, x = one_pixel()
-    mu, _ = model.logistic(x)
+    mu, _ = model.condition(x)
     cold = model.sample(x, 1, 0.0)[0]
     assert torch.equal(cold, (256 * mu).round().clamp(0, 255))
     wide, narrow = (

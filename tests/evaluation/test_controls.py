@@ -15,7 +15,7 @@ from cnf.build import build, load
 from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
 from cnf.replication import cost, evaluate, report, run_folder, training
-from cnf.replication.controls import Counts, Mixture, MixturePrior, control, neighbours
+from cnf.replication.controls import Counts, Mixture, MixturePrior, neighbours
 from cnf.replication.scored_model import score
 
 X = torch.zeros(1, 3, 3, 4)
@@ -167,8 +167,8 @@ def test_a_control_takes_no_budget(budget, tmp_path):
 @pytest.mark.parametrize(("kind", "experiment"), [("counts", "sr"), ("mixture", "vessels")])
 def test_a_control_of_the_other_experiment_is_refused(kind, experiment):
     config = from_dict({"experiment": experiment, "preset": "t", "model": {"kind": kind}})
-    with pytest.raises(ConfigError, match=f"kind = {kind}: it is a control of"):
-        control(config)
+    with pytest.raises(ConfigError, match=f"kind = {kind}: it is a model of"):
+        build(config)
 
 
 @pytest.mark.parametrize("experiment", ["sr", "vessels"])

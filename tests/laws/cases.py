@@ -385,7 +385,11 @@ ALL_FLOWS = [
         "vessels-uniform", "vessels", VESSELS | {"dequantization": "uniform", "auxiliary": 0.5}
     ),
     configured("vessels-variational", "vessels", VESSELS | {"dequantization": "variational"}),
-    configured("vessels-no_levels", "vessels", VESSELS | {"levels": 0, "dequantization": "binary"}),
+    configured(
+        "vessels-no_levels",
+        "vessels",
+        VESSELS | {"levels": 0, "flip": False, "dequantization": "binary"},
+    ),
     *(
         configured(f"vessels-paper_{name}", "vessels", PAPER | options)
         for name, options in {

@@ -200,11 +200,12 @@ def test_networks_name_what_does_not_fit():
 @pytest.mark.parametrize(
     "experiment, option, said",
     [
-        ("vessels", "features.activation=silu", "activation = silu with .* unet: .* residual only"),
-        ("vessels", "features.clip=6.0", "clip = 6.0 with .* unet: .* residual only, .* at null"),
-        ("vessels", "features.blocks=2", "blocks = 2 with .* unet: .* residual and rrdb .* at 4"),
-        ("sr", "features.scales=2", "scales = 2 with .* residual: .* unet and vgg only"),
-        ("vessels", "residual=8.0", "model.residual = 8.0 for vessels: .* leave it at null"),
+        ("vessels", "features.activation=silu", "features.activation = silu: .* leave it at relu"),
+        ("vessels", "features.clip=6.0", "features.clip = 6.0: .* leave it at null"),
+        ("vessels", "features.blocks=2", "features.blocks = 2: .* leave it at 4"),
+        ("sr", "features.scales=2", "features.scales = 2: .* leave it at 3"),
+        ("vessels", "residual=8.0", "model.residual = 8.0: .* leave it at null"),
+        ("vessels", "levels=0", "flip = true: nothing reads it here, so leave it at false"),
         ("sr", "dequantization=binary", "model.dequantization = binary for sr: .* variational"),
     ],
 )
@@ -221,6 +222,8 @@ def test_an_option_that_nothing_reads_is_refused(experiment, option, said):
         ("vessels", "baseline", "data.round_x=true"),
         ("vessels", "baseline", "model.beta=0.7"),
         ("vessels", "baseline", "model.cells=2"),
+        ("vessels", "control", "model.components=3"),
+        ("sr", "control", "model.neighbours=3"),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(experiment, model, option):

@@ -129,7 +129,7 @@ def test_the_upsampled_input_is_at_the_centre_of_the_cell_of_its_grey_level():
 def test_an_untrained_logistic_is_centred_on_the_grey_level_of_the_upsampled_input(network):
     x = torch.randint(256, (2, 3, 6, 8)).double()
     model = DiscretisedLogistic(network).double()
-    mu, log_s = model.logistic(x)
+    mu, log_s = model.condition(x)
     torch.testing.assert_close(256 * mu, consistent_double(x))
     assert (log_s == -4).all()
     assert (model.sample(torch.full_like(x, 100), 1, 0.0) == 100).all()

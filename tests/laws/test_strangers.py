@@ -190,6 +190,19 @@ class Half(nn.Module):
 def test_features_of_your_own_may_be_of_any_type_of_float(y, x):
     flow = cnf.glow(channels=1, features=Half(), levels=1, steps=1, width=4)
     assert flow.log_prob(y, x).dtype == torch.float32
+    for yardstick in (cnf.baselines.Autoregressive(Half(), 4, 1), cnf.baselines.Bernoulli(Half())):
+        assert yardstick.log_prob((y > 0).float(), x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("make", [small, lambda: cnf.baselines.Bernoulli(cnf.RawFeatures(2, 0))])
+def test_as_many_y_as_x_or_one_x(make, y, x):
+    model = make()
+    y = (y > 0).float()
+    assert model.log_prob(y, x[:1]).shape == (len(y),)
+    for wrong in (y[:1], y[:-1]):
+        for call in (model.log_prob, model.loss):
+            with pytest.raises(DataError, match=f"{len(wrong)} y for {len(x)} x: give one x"):
+                call(wrong, x)
 
 
 class Concatenated(cnf.CouplingNet):
