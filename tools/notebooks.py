@@ -20,7 +20,6 @@ page: it is not shown, not executed and not in the digest, so a new address make
 
 import argparse
 import base64
-import datetime
 import hashlib
 import io
 import json
@@ -31,7 +30,6 @@ import time
 import tokenize
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
@@ -312,14 +310,8 @@ def keep_times(seconds: dict[str, float], jobs: int, total: float) -> None:
     """
     path = ROOT / TIMES
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    commit, _ = run_folder.git_state(ROOT)
-    made = {
-        "jobs": jobs,
-        "date": datetime.date.today().isoformat(),
-        "hardware": f"{run_folder.processor()}, {os.cpu_count()} cores",
-        "torch": version("torch"),
-        "commit": commit[:10] if commit else None,
-    }
+    hardware = f"{run_folder.processor()}, {os.cpu_count()} cores"
+    made = {"jobs": jobs, "hardware": hardware} | run_folder.made(ROOT)
     by_page = {entry["page"]: entry for entry in kept.get("pages", [])}
     by_page |= {page: {"page": page, "seconds": round(s, 1)} | made for page, s in seconds.items()}
     names = [page.stem for page in pages()]

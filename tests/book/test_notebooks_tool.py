@@ -378,7 +378,7 @@ def test_times_are_kept_apart_from_the_twins(repository):
     assert [entry["page"] for entry in kept["pages"]] == ["01-a", "02-b"]
     assert kept["book"]["pages"] == kept["book"]["jobs"] == 2
     assert 0 < kept["pages"][0]["seconds"] <= kept["book"]["seconds"]
-    assert {"date", "hardware", "torch", "commit"} <= set(kept["pages"][0])
+    assert {"date", "hardware", "torch", "git"} <= set(kept["pages"][0])
 
     write(repository, "1", name="03-c")
     notebooks.run(["02-b"], jobs=1, times=True)
