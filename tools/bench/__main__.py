@@ -64,10 +64,7 @@ def run(options: Options) -> dict:
     for candidate in measure.CANDIDATES:
         measure.say(f"building {candidate.name}")
         runners[candidate.name] = measure.Runner(candidate, work, options.device)
-    memory = {
-        name: {task: runner.memory(task == "train_h") for task in ("train", "train_h")}
-        for name, runner in runners.items()
-    }
+    memory = {name: {"train": {"saved": runner.saved()}} for name, runner in runners.items()}
     several = {name: runners[name] for name in measure.SEVERAL}
     many = measure.interleave(several, ["one", "many"], rounds=3 if options.quick else 10)
     left = 0.0 if options.quick else options.minutes - (time.monotonic() - started) / 60
