@@ -1,8 +1,9 @@
 """How long a page takes: to read, under its title, and to run, there and in one table.
 
-Reading time is MyST's, 200 words a minute: it counts the text with its solutions, no code and no
-formulas. A lesson, which takes longer than its words, states its own time instead. Run times are
-those that `make times` kept; the directive `{run-times}` makes the table of them.
+Reading time is counted in words as the site is built: running text, captions and the code that is
+not folded, without solutions and outputs; an equation counts as twenty words. A lesson, which takes
+longer than its words, states its own time instead. Run times are those that `make times` kept; the
+directive `{run-times}` makes the table of them.
 """
 
 import json
@@ -13,11 +14,29 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx_exercise.nodes import solution_node
 
 from tools import notebooks
 
+WORDS_A_MINUTE = 200
+WORDS_OF_AN_EQUATION = 20
 SHORTEST = 150  # a page of fewer words is no page to read
+LOOKED_UP = {"api", "bibliography", "equations", "glossary"}  # the first word of a page's name
 PAGE = "run-times"
+UNREAD = (solution_node, nodes.raw, nodes.comment, nodes.substitution_definition)
+
+
+def words(node: nodes.Node) -> int:
+    """Words of what one reads from top to bottom."""
+    if isinstance(node, nodes.Text):
+        return len(node.split())
+    if isinstance(node, (nodes.math_block, nodes.math)):
+        return WORDS_OF_AN_EQUATION if isinstance(node, nodes.math_block) else 1
+    classes = node.get("classes", []) if isinstance(node, nodes.Element) else []
+    is_folded = "cell_input" in classes and "tag_hide-input" in node.parent["classes"]
+    if is_folded or "cell_output" in classes or isinstance(node, UNREAD):
+        return 0
+    return sum(map(words, node.children))
 
 
 def recorded(app: Sphinx) -> dict[str, Any]:
@@ -31,10 +50,10 @@ def add_line(app: Sphinx, doctree: nodes.document) -> None:
     it **Takes**."""
     docname = app.env.docname
     title = next(iter(doctree.findall(nodes.title)), None)
-    count = app.env.metadata[docname]["wordcount"]
-    if title is None or count["words"] < SHORTEST or docname == "glossary":
+    count = words(doctree)
+    if title is None or count < SHORTEST or docname.split("-")[0] in LOOKED_UP:
         return
-    minutes = max(1, count["minutes"])
+    minutes = max(1, round(count / WORDS_A_MINUTE))
     line = nodes.paragraph(classes=["reading-time"])
     if all(strong.astext() != "Takes" for strong in doctree.findall(nodes.strong)):
         line += nodes.Text(f"About {minutes} minute{'s' if minutes > 1 else ''} to read")
