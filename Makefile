@@ -76,7 +76,7 @@ audit: $(STAMP) ## compute the rows of results/ again from weights and data (CNF
 	$(PY) -m cnf results audit $(AUDIT)
 
 mutants: $(STAMP) ## plant mistakes in the package one at a time; the tests must see each
-	$(PY) tools/mutants.py
+	$(PY) -m tools.mutants
 
 $(STAMP)-bench: $(STAMP)
 	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[bench]'
@@ -96,5 +96,5 @@ browser: $(STAMP) ## open every page of the built site in Chromium, some in Fire
 	$(PY) -m pytest -q -rs -n $(JOBS) tests/browser
 
 clean: ## delete what was built, .venv included; runs/ and data/ stay
-	rm -rf $(VENV) _build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) _build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """How much an observer draws, photograph by photograph: for Bernoulli models on the photographs of
 their validation split, the intercept that is best for the drawing. A line a photograph is written
-to results/trials/intercepts.jsonl.
+to results/trials/intercepts.jsonl, where those of other runs stay.
 
     CNF_DATA=... python tools/intercepts.py results/vessels-baseline-fold1-s0 ...
 
@@ -37,8 +37,11 @@ def best(a: Tensor, y: Tensor) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="+", help="folders of runs of --model baseline")
-    lines = []
-    for run in parser.parse_args().runs:
+    runs = parser.parse_args().runs
+    named = {Path(run).name for run in runs}
+    known = map(json.loads, TABLE.read_text("utf-8").splitlines())
+    lines = [line for line in known if line["run"] not in named]
+    for run in runs:
         model = build.load(Path(run) / "weights.safetensors")
         images = load(model.config.data.train, "valid")
         for index, example in enumerate(images):

@@ -147,9 +147,6 @@ def layers_of(layers: list[nn.Module], weights: Weights) -> list[dict[str, Any]]
                     matrix = layers.pop(0).weight().double()  # type: ignore[operator]
                 matrix = matrix * layer.log_scale.double().exp().flatten()
                 found.append(linear(matrix, matrix @ layer.bias.double().flatten(), weights))
-            case Conv1x1():
-                matrix = layer.weight().double()
-                found.append(linear(matrix, matrix.new_zeros(len(matrix)), weights))
             case AffineCoupling(scale="bounded"):
                 sizes = {"flip": layer.flip, "channels": layer.num_b, "bound": layer.max_log_scale}
                 net = net_of(layer.net, weights)

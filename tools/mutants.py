@@ -1,6 +1,6 @@
 """Plant the mistakes of `tests/mistakes.py`, one at a time: the tests must see each of them.
 
-    python tools/mutants.py [WORD ...]   only the mistakes whose target, name or tests hold a word
+    python -m tools.mutants [WORD ...]   only the mistakes whose target, name or tests hold a word
 
 A mistake is planted when the interpreter of the tests starts, and in every one that they start; no
 file changes. First the tests run on the package as it is, where they must pass. Then each mistake
@@ -25,11 +25,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from tests.mistakes import PLANTED
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.mistakes import PLANTED  # noqa: E402
-
 NAMED = "CNF_MUTANT"  # the environment variable that names a mistake to the processes of a test
 START = f"import os, tools.mutants as m; m.plant(m.MUTANTS[int(os.environ[{NAMED!r}])])"
 

@@ -20,7 +20,6 @@ page: it is not shown, not executed and not in the digest, so a new address make
 
 import argparse
 import base64
-import datetime
 import hashlib
 import io
 import json
@@ -31,7 +30,6 @@ import time
 import tokenize
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
@@ -208,32 +206,23 @@ def encoded(image: Image.Image) -> str:
 
 
 def figures(nb: NotebookNode) -> list[NotebookNode]:
-    """The mime bundles of a notebook's outputs that hold a PNG or an SVG."""
+    """The mime bundles of a notebook's outputs that hold an SVG."""
     bundles = (out.get("data", {}) for cell in nb.cells for out in cell.get("outputs", []))
-    return [data for data in bundles if {"image/png", "image/svg+xml"} & data.keys()]
-
-
-def pngs(data: NotebookNode) -> list[str]:
-    """The PNGs of a bundle, in base64: itself, or those inside its SVG."""
-    own = [data["image/png"]] if "image/png" in data else []
-    return own + EMBEDDED.findall(data.get("image/svg+xml", ""))
+    return [data for data in bundles if "image/svg+xml" in data]
 
 
 def clean_figures(nb: NotebookNode, old: NotebookNode | None) -> None:
-    """Strip the figures of `nb` in place; where `old` has the same pixels, take its bytes."""
-    had = [png for data in figures(old) for png in pngs(data)] if old else []
-    kept = {pixels(decoded(png)): png.strip() for png in had}
+    """Strip the pictures in the figures of `nb` in place; where `old` has the same pixels, take its
+    bytes."""
+    drawn = [data["image/svg+xml"] for data in figures(old)] if old else []
+    kept = {pixels(decoded(png)): png for svg in drawn for png in EMBEDDED.findall(svg)}
 
-    def clean(png: str) -> str:
-        image = decoded(png)
+    def clean(png: re.Match[str]) -> str:
+        image = decoded(png[0])
         return kept.get(pixels(image)) or encoded(image)
 
     for data in figures(nb):
-        if "image/png" in data:
-            data["image/png"] = clean(data["image/png"]) + "\n"
-        if "image/svg+xml" in data:
-            svg = data["image/svg+xml"]
-            data["image/svg+xml"] = EMBEDDED.sub(lambda found: clean(found[0]), svg)
+        data["image/svg+xml"] = EMBEDDED.sub(clean, data["image/svg+xml"])
 
 
 def write(path: Path, text: str) -> bool:
@@ -312,14 +301,8 @@ def keep_times(seconds: dict[str, float], jobs: int, total: float) -> None:
     """
     path = ROOT / TIMES
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    commit, _ = run_folder.git_state(ROOT)
-    made = {
-        "jobs": jobs,
-        "date": datetime.date.today().isoformat(),
-        "hardware": f"{run_folder.processor()}, {os.cpu_count()} cores",
-        "torch": version("torch"),
-        "commit": commit[:10] if commit else None,
-    }
+    hardware = f"{run_folder.processor()}, {os.cpu_count()} cores"
+    made = {"jobs": jobs, "hardware": hardware} | run_folder.made(ROOT)
     by_page = {entry["page"]: entry for entry in kept.get("pages", [])}
     by_page |= {page: {"page": page, "seconds": round(s, 1)} | made for page, s in seconds.items()}
     names = [page.stem for page in pages()]

@@ -137,34 +137,31 @@ def joined(printed: list[tuple[str, list[str], Path]], out: Path) -> None:
     writer.write(out)
 
 
-def printed(browser: Browser, source: Path, out: Path) -> None:
-    """Print a page once its formulas are set."""
-    tab = browser.new_page(color_scheme="light", reduced_motion="reduce")
-    tab.set_default_timeout(0)  # the book has some thousand formulas
-    tab.goto(source.as_uri(), wait_until="load")
-    tab.evaluate("() => MathJax.startup.promise.then(() => true)")
-    tab.pdf(
-        path=out,
-        format="A4",
-        margin={"top": "16mm", "bottom": "18mm", "left": "19mm", "right": "19mm"},
-        print_background=True,
-        outline=True,
-        tagged=True,
-    )
-    tab.close()
-
-
 def made(browser: Browser, out: Path) -> None:
     """The PDF of the whole book."""
     source = SITE / "_print.html"  # beside the pages, whose pictures it shows
     with tempfile.TemporaryDirectory() as folder:
         done = []
-        for n, (caption, names, text) in enumerate(prints()):
-            source.write_text(text, "utf-8")
-            done.append((caption, names, Path(folder, f"{n}.pdf")))
-            printed(browser, source, done[-1][2])
+        try:
+            for n, (caption, names, text) in enumerate(prints()):
+                source.write_text(text, "utf-8")
+                done.append((caption, names, Path(folder, f"{n}.pdf")))
+                tab = browser.new_page(color_scheme="light", reduced_motion="reduce")
+                tab.set_default_timeout(0)  # the book has some thousand formulas
+                tab.goto(source.as_uri(), wait_until="load")
+                tab.evaluate("() => MathJax.startup.promise.then(() => true)")
+                tab.pdf(
+                    path=done[-1][2],
+                    format="A4",
+                    margin={"top": "16mm", "bottom": "18mm", "left": "19mm", "right": "19mm"},
+                    print_background=True,
+                    outline=True,
+                    tagged=True,
+                )
+                tab.close()
+        finally:
+            source.unlink(missing_ok=True)
         joined(done, out)
-    source.unlink()
 
 
 def main() -> None:

@@ -4,9 +4,7 @@ The site makes them when it is built: NN-name.html -> slides/NN-name.html.
 
 On slides go, in the order of the lesson: the title with its box `In short`, figures with their
 captions, displayed equations with the sentence before them, lists, tables, boxes, the code that a
-reader sees, and the statements of the exercises. A lesson has the last word: the cell tag or class
-`no-slide` keeps a block off the slides, `slide` puts one on them (a paragraph, the output of a
-folded cell). How slides look and move is in `slides.html`.
+reader sees, and the statements of the exercises. How slides look and move is in `slides.html`.
 """
 
 import re
@@ -20,7 +18,7 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parents[1]
 HALF, WHOLE = 1, 2  # how much of a slide a block takes
 SHORT = 9  # lines of code that fill half of a slide
-OFF = ("no-slide", "equation-ties", "reading-time", "solution")
+OFF = ("equation-ties", "reading-time", "solution")
 LONG = 26  # more lines than this stand in two columns
 
 
@@ -56,7 +54,7 @@ def opened(page: Path) -> BeautifulSoup:
 
 
 def is_a(block: Tag, *names: str) -> bool:
-    return bool({*names, *(f"tag_{name}" for name in names)} & {*block.get("class", [])})
+    return bool({*names} & {*block.get("class", [])})
 
 
 def sentences(paragraph: Tag) -> list[str]:
@@ -80,17 +78,14 @@ def piece(block: Tag) -> tuple[int, str, str] | None:
     if block.name == "details" or is_a(block, *OFF):
         return None
     if drawn := block.find(["figure", "img", "svg"]):
-        shown = drawn if drawn.name == "figure" and not is_a(block, "slide") else block
-        return WHOLE, str(shown), "other"
+        return WHOLE, str(drawn if drawn.name == "figure" else block), "other"
     if block.find("pre"):
-        if block.find("details") and not is_a(block, "slide"):
+        if block.find("details"):
             return None
-        for folded in block.find_all("details"):
-            folded.decompose()
         lines = block.get_text().strip().count("\n") + 1
         columns = "two-columns" if lines > LONG else "code"
         return HALF if lines <= SHORT else WHOLE, f'<div class="{columns}">{block}</div>', "code"
-    if block.name in ("ul", "ol") or is_a(block, "math", "slide"):
+    if block.name in ("ul", "ol") or is_a(block, "math"):
         return HALF, str(block), "math" if is_a(block, "math") else "other"
     if is_a(block, "exercise", "in-short") or block.find("table"):
         return WHOLE, str(block), "other"
@@ -105,7 +100,7 @@ def blocks(section: Tag) -> Iterator[tuple[int, str]]:
             if block.find("h3", recursive=False):
                 yield from blocks(block)
             continue
-        if block.name == "p" and not is_a(block, "slide", "equation-ties"):
+        if block.name == "p" and not is_a(block, "equation-ties"):
             before = sentences(block)
         elif found := piece(block):
             size, html, kind = found

@@ -24,7 +24,6 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -176,10 +175,6 @@ def begin(app: Sphinx) -> None:
         logger.warning("%s", problem)
 
 
-def find_template(app: Sphinx, config: Config) -> None:
-    config.templates_path = [*config.templates_path, str(Path(__file__).parent)]
-
-
 def page_of(file: str) -> str:
     """Name of the page that shows a source file."""
     return f"{FOLDER}/{file.removesuffix('.py')}"
@@ -288,7 +283,6 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 def setup(app: Sphinx) -> None:
     app.add_directive("equations", Equations)
-    app.connect("config-inited", find_template)
     app.connect("builder-inited", begin)
     app.connect("doctree-read", lead_to_the_source, priority=100)
     app.connect("doctree-resolved", tie_equations)

@@ -8,9 +8,8 @@ a page as it is.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from typing import NamedTuple
 
 from docutils import nodes
 from sphinx import addnodes
@@ -23,14 +22,6 @@ ALSO_A_VERB = "squeeze"  # in the plural, which is then no mention
 INLINE = (nodes.emphasis, nodes.strong)  # what is looked into inside a paragraph
 
 
-class Term(NamedTuple):
-    """Where a term is defined, and its definition where that is plain text."""
-
-    docname: str
-    anchor: str
-    says: str
-
-
 def entries(env: BuildEnvironment, read: Callable) -> Iterator[tuple[str, list, nodes.definition]]:
     """(page, terms, definition) of all that the book's glossaries define; `read` opens a page."""
     for docname in sorted({docname for docname, _ in env.get_domain("std")._terms.values()}):
@@ -39,24 +30,16 @@ def entries(env: BuildEnvironment, read: Callable) -> Iterator[tuple[str, list, 
                 yield docname, list(item.findall(nodes.term)), next(item.findall(nodes.definition))
 
 
-def defined(env: BuildEnvironment) -> dict[str, Term]:
-    """{term in lower case: Term}, of every glossary of the book."""
+def defined(env: BuildEnvironment) -> dict[str, tuple[str, str]]:
+    """{term in lower case: (page, anchor)}, of every glossary of the book."""
     found = {}
-    for docname, terms, definition in entries(env, env.get_doctree):
-        body = next(definition.findall(nodes.paragraph))
-        says = "" if any(body.findall(nodes.math)) else words(body)
-        term = Term(docname, terms[0]["ids"][0], says)
-        found |= {" ".join(t.astext().lower().split()): term for t in terms}
+    for docname, terms, _ in entries(env, env.get_doctree):
+        place = docname, terms[0]["ids"][0]
+        found |= {" ".join(t.astext().lower().split()): place for t in terms}
     return found
 
 
-def words(body: nodes.paragraph) -> str:
-    """A definition without the reference to a chapter in which it ends."""
-    kept = [n for n in body.children if not isinstance(n, addnodes.pending_xref)]
-    return " ".join("".join(n.astext() for n in kept).split()).rstrip(" ().") + "."
-
-
-def pattern(terms: dict[str, Term]) -> re.Pattern[str]:
+def pattern(terms: Iterable[str]) -> re.Pattern[str]:
     """Any of the terms, the longest first; the group is the term without its plural."""
     names = sorted(terms, key=len, reverse=True)
     words = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in names)
@@ -96,14 +79,12 @@ def link_first_uses(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for text in [text for paragraph in paragraphs for text in plain(paragraph)]:
         pieces, end, string = [], 0, text.astext()
         for match in anywhere.finditer(string):
-            term = terms[" ".join(match[1].lower().split())]
-            if term.anchor in used:
+            page, anchor = terms[" ".join(match[1].lower().split())]
+            if anchor in used:
                 continue
-            used.add(term.anchor)
-            uri = app.builder.get_relative_uri(docname, term.docname) + "#" + term.anchor
+            used.add(anchor)
+            uri = app.builder.get_relative_uri(docname, page) + "#" + anchor
             link = nodes.reference("", match[0], internal=True, refuri=uri, classes=["first-use"])
-            if term.says:
-                link["reftitle"] = term.says
             pieces += [nodes.Text(string[end : match.start()]), link]
             end = match.end()
         if pieces:

@@ -98,8 +98,8 @@ def table(known: dict[str, Any]) -> str:
 def conditions(entry: dict[str, Any]) -> str:
     """On what, with what and when a page was timed."""
     at_once = f"{entry['jobs']} at a time" if entry["jobs"] > 1 else "one at a time"
-    made_with = f"PyTorch {entry['torch']}, commit `{entry['commit']}`, {entry['date']}"
-    return f"{entry['hardware']}, {at_once}, {made_with}"
+    commit = f"commit `{entry['git'][:10]}`, " if entry["git"] else ""  # none outside of git
+    return f"{entry['hardware']}, {at_once}, PyTorch {entry['torch']}, {commit}{entry['date']}"
 
 
 def setup(app: Sphinx) -> None:

@@ -51,7 +51,6 @@
 
     for (const link of article.querySelectorAll("a.reference[href*='#']")) {
       if (!previews.has(link.hash.slice(1))) continue;
-      link.removeAttribute("title");  // the box says it
       link.addEventListener("pointerenter", (e) => e.pointerType === "mouse" && later(() => show(link), 150));
       link.addEventListener("pointerleave", (e) => e.pointerType === "mouse" && later(hide, 250));
       link.addEventListener("pointerdown", () => { wasOpen = owner === link; });

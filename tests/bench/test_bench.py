@@ -149,7 +149,7 @@ def test_saved_tensors_are_all_that_is_kept(candidate):
     """A custom function could keep activations where the hooks of autograd do not see them; the
     allocator sees them."""
     runner = Runner(candidate, Work(batch=4, depth=2), "cpu")
-    saved = runner.memory()["saved"]
+    saved = runner.saved()
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         loss = runner.loss()

@@ -39,7 +39,8 @@ def test_it():
     assert True
 """
 
-CONFIGURATION = """
+CONFIGURATION = f"""
+templates_path = [{str(TIES.root / "book/_templates")!r}]
 extensions = ["myst_parser", "book._ext.api"]
 myst_enable_extensions = ["dollarmath"]
 numfig = math_numfig = True

@@ -116,8 +116,3 @@ def test_the_verb_is_left_alone(site):
 def test_text_is_kept(site):
     text = re.sub(r"<[^>]+>", "", site["only-the-first-mention"])
     assert "A density, and a density." in text
-
-
-def test_hovering_shows_a_definition_that_is_plain_text(site):
-    assert 'title="A chain of bijections."' in site["a-longer-term-wins"]
-    assert "title=" not in site["two-names-of-one-definition-are-one-term"].split("<p>")[1]

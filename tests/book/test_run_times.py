@@ -29,11 +29,15 @@ def test_book_keeps_to_its_budget():
 
 
 def test_book_keeps_to_its_budget_with_the_pages_that_came_or_changed_since():
-    book = {key: KEPT["book"][key] for key in ("commit", "date", "hardware")}
+    book = {key: KEPT["book"][key] for key in ("git", "date", "hardware")}
     later = [e["seconds"] for e in KEPT["pages"] if any(e[key] != book[key] for key in book)]
     # the longest may run alone at the end
     more = (sum(later) + max(later)) / 2 if later else 0.0
     assert KEPT["book"]["seconds"] + more <= notebooks.BOOK_BUDGET
+
+
+def test_times_taken_outside_of_git_name_no_commit():
+    assert "commit" not in times.conditions(KEPT["pages"][0] | {"git": None})
 
 
 def test_reading_time_counts_what_one_reads_from_top_to_bottom():

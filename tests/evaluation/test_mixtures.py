@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -244,3 +245,15 @@ def test_rows_are_of_a_run_of_their_own(asked, end, make_run, tmp_path):
     assert len(ours) == len(rows) - len(ours) > 0
     with pytest.raises(ConfigError, match="--oriented, --intercept"):
         evaluate(run, stress=True, out=tmp_path, **asked)
+
+
+def test_the_intercepts_of_runs_that_are_not_named_stay(tmp_path, monkeypatch):
+    table = tmp_path / "intercepts.jsonl"
+    table.write_text('{"run": "a"}\n{"run": "b"}\n')
+    model = SimpleNamespace(config=SimpleNamespace(data=SimpleNamespace(train="eyes")))
+    monkeypatch.setattr(intercepts, "TABLE", table)
+    monkeypatch.setattr(intercepts.build, "load", lambda path: model)
+    monkeypatch.setattr(intercepts, "load", lambda train, split: [])
+    monkeypatch.setattr("sys.argv", ["intercepts", "runs/b"])
+    intercepts.main()
+    assert table.read_text() == '{"run": "a"}\n'

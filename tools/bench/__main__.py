@@ -11,14 +11,12 @@ import json
 import os
 import platform
 import re
-import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,13 +25,7 @@ import torch  # noqa: E402
 import tyro  # noqa: E402
 
 from cnf.replication import run_folder  # noqa: E402
-
-try:
-    from tools.bench import measure
-except ModuleNotFoundError as error:
-    if error.name in ("FrEIA", "nflows", "normflows"):
-        sys.exit(f"{error.name} is missing: pip install -c constraints.txt -e '.[bench]'")
-    raise
+from tools.bench import measure  # noqa: E402
 from tools.bench.work import Work  # noqa: E402
 
 QUICK = Work(batch=2, side=16, levels=2, depth=2, width=8, features=4)
@@ -64,10 +56,7 @@ def run(options: Options) -> dict:
     for candidate in measure.CANDIDATES:
         measure.say(f"building {candidate.name}")
         runners[candidate.name] = measure.Runner(candidate, work, options.device)
-    memory = {
-        name: {task: runner.memory(task == "train_h") for task in ("train", "train_h")}
-        for name, runner in runners.items()
-    }
+    memory = {name: {"train": {"saved": runner.saved()}} for name, runner in runners.items()}
     several = {name: runners[name] for name in measure.SEVERAL}
     many = measure.interleave(several, ["one", "many"], rounds=3 if options.quick else 10)
     left = 0.0 if options.quick else options.minutes - (time.monotonic() - started) / 60
@@ -86,22 +75,19 @@ def run(options: Options) -> dict:
     }
 
 
-def machine(device: str) -> dict[str, str | int]:
+def machine(device: str) -> dict[str, Any]:
     """What the numbers depend on beside the work."""
-    commit, dirty = run_folder.git_state()
-    name, capability = run_folder.processor(), torch.backends.cpu.get_cpu_capability()
+    capability = torch.backends.cpu.get_cpu_capability()
     if device == "cuda":
-        name = torch.cuda.get_device_name()
         capability = ".".join(map(str, torch.cuda.get_device_capability()))
     return {
-        "name": name,
+        "name": run_folder.device_name(torch.device(device)),
         "device": device,
         "capability": capability,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{library: version(library) for library in ("torch", "freia", "nflows", "normflows")},
-        "commit": commit[:10] + "+" * dirty if commit else "unknown",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **{library: version(library) for library in ("freia", "nflows", "normflows")},
+        **run_folder.made(),
     }
 
 

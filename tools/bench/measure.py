@@ -121,12 +121,9 @@ class Runner:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def memory(self, gradient_of_features: bool = False) -> dict[str, float]:
+    def saved(self) -> float:
         """MiB that autograd saves between forward and backward of a training step, each storage
-        once, without parameters, y and h ("saved"); on a GPU also the most that a whole step had
-        allocated beyond what lay there before it ("peak")."""
-        self.run("train")  # buffers of the optimizer exist from here on
-        self.optimizer.zero_grad()
+        once, without parameters, y and h."""
         own = (self.y, *self.h, *self.model.parameters(), *self.model.buffers())
         known = {t.untyped_storage().data_ptr() for t in own}
         saved: dict[int, Tensor] = {}  # holding a tensor keeps its address from a second use
@@ -135,19 +132,10 @@ class Runner:
             saved.setdefault(t.untyped_storage().data_ptr(), t)
             return t
 
-        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
-        with hooks:
-            loss = self.loss(gradient_of_features)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            self.loss()
         sizes = [t.untyped_storage().nbytes() for p, t in saved.items() if p not in known]
-        found = {"saved": sum(sizes) / 2**20}
-        del loss
-        saved.clear()
-        if self.device == "cuda":
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            self.run("train_h" if gradient_of_features else "train")
-            found["peak"] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        return found
+        return sum(sizes) / 2**20
 
 
 Times = dict[str, dict[str, list[tuple[float, float]]]]  # candidate -> task -> (CPU, wall) a round
@@ -212,12 +200,12 @@ def growth(work: Work, device: str, factors: dict[str, tuple[Sequence[int], str]
             for value in values
             for kind, candidate in GROWING.items()
         }
-        memory = {name: runner.memory()["saved"] for name, runner in runners.items()}
+        kept = {name: runner.saved() for name, runner in runners.items()}
         times = interleave(runners, ["train"])
         for kind in GROWING:
             names = [f"{kind} {value}" for value in values]
             seconds = [quartiles([t[clock] for t in times[n]["train"]])[1] for n in names]
-            saved = [memory[name] for name in names]
+            saved = [kept[name] for name in names]
             row[kind] = {"seconds": seconds, "seconds_exponent": exponent(values, seconds)}
             row[kind] |= {"saved": saved, "saved_exponent": exponent(values, saved)}
     return found
