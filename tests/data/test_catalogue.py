@@ -470,7 +470,7 @@ def test_imagenet_box_of_another_shape_truncated_or_missing_is_refused(box):
 
 @pytest.mark.parametrize(
     "name",
-    ["tinyimagenet32", "tinyimagenet64", "imagenet32", *BENCHMARKS, *BOXES, "drive"]
+    ["tinyimagenet32", "tinyimagenet64", "imagenet32-vandenoord", *BENCHMARKS, *BOXES, "drive"]
     + ["stare", "chasedb1", "chasedb1-all", "odd-drive-blur"],
 )
 def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, name):

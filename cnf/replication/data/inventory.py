@@ -54,7 +54,7 @@ def _verify(entry: Entry, root: Path) -> list[str]:
     if folder is not None and not folder.is_dir():
         raise entry.missing(folder)
     if _is_imagenet(entry):
-        return imagenet.verify(entry, folder)
+        return [imagenet.verify(entry, folder)]
     of, where = entry, folder or "embedded"
     while of.of is not None:
         of = CATALOGUE[of.of]
@@ -122,7 +122,7 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     entry = find(name)
     folder = entry.where(root)
     if _is_imagenet(entry) and entry.is_there(root):
-        return imagenet.prepare(entry, folder)
+        return [imagenet.prepare(entry, folder)]
     if entry.registry != "tinyimagenet" or entry.is_there(root):
         return [_how(entry, root)]
     try:
@@ -147,7 +147,8 @@ def _how(entry: Entry, root: Path) -> str:
         how = entry.how_to_get(root)
         return f"{entry.name}: {how}; terms and layout are in data/README.md"
     if _is_imagenet(entry) and not imagenet.prepared(entry, folder):
-        return f"{entry.name}: in {folder}, now `python -m cnf data prepare {entry.name}`"
+        how = f"`python -m cnf data prepare {entry.name}`, once its files are there"
+        return f"{entry.name}: not prepared in {folder}: {how}"
     return f"{entry.name}: already in {folder}"
 
 
