@@ -99,6 +99,12 @@ def test_where_there_is_no_vessel_the_area_is_told(m, name):
     assert vessels.curves(one) == vessels.per_image(one) == {}
 
 
+def test_pieces_are_not_counted_where_there_is_no_vessel(m):
+    one = m(images=eyes(bare=True))
+    assert METRICS["components_ratio_sample"].function(one, Setting(1.0, 1)) is None
+    assert not any(key[0] == vessels.forms for key in one.kept)
+
+
 def test_vessels_out_of_view_are_none(m):
     unseen = [
         dataclasses.replace(e, y=torch.where(e.fov, 0, 1).byte()[None]) for e in eyes(bare=True)

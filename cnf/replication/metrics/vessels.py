@@ -333,9 +333,11 @@ _form("cldice", "clDice", "1", 3, 2e-3, references=("second observer",))
     **{"task": "vessels", "of": "one", "factor": 1.02, "name": "components_ratio_sample"},
 )
 def components_ratio(m: ScoredModel, s: Setting) -> Value | None:
+    if not m.has_vessels:
+        return None
     pairs = zip(forms(m, s), forms(m, "truth"), strict=True)
     sums = np.array([(a["components"], b["components"]) for a, b in pairs])
-    return jackknife(sums, calibration.ratio_of) if m.has_vessels else None
+    return jackknife(sums, calibration.ratio_of)
 
 
 # -- beside the values -----------------------------------------------------------------------------
