@@ -1,8 +1,8 @@
 """Pictures unlike those that a model learned from: what it says of them. Test sets only.
 
 Patches of 32x32 (`odd-vessels` and others), to be compared with the test split of `embedded-sr`;
-the eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-...`), to be compared with
-that; and pictures far from all data (`far-...`). Made here, nothing more to download.
+the eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-blur`), to be compared
+with that; and pictures far from all data (`far-...`). Made here, nothing more to download.
 """
 
 from collections.abc import Iterator, Sequence
