@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import gaussian_filter
@@ -109,8 +108,7 @@ def scenes(eyes: Sequence[Example]) -> list[Example]:
     """SCENES, cut to the shape of the frame, where the eye was."""
     found = []
     for scene, eye in zip(SCENES, eyes, strict=False):
-        pixels = getattr(skimage.data, scene)()
-        pixels = Image.fromarray(pixels).convert("RGB")
+        pixels = Image.fromarray(photograph(scene)).convert("RGB")
         size = eye.x.shape[:0:-1]  # (width, height), as Pillow has it
         pixels = np.asarray(ImageOps.fit(pixels, size, Image.Resampling.BILINEAR))
         eye = _within(eye, pixels.transpose(2, 0, 1))
@@ -128,7 +126,7 @@ def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
     """Five pictures of 64x64. Super-resolution: as y, x is their half. Vessels: as x, and y says
     where the picture is light."""
     shape, vessels = (FAR_SIDE, FAR_SIDE, 3), entry.task == "vessels"
-    other = skimage.data.chelsea()
+    other = photograph("chelsea")
     if not vessels:
         other = fundus.generate(SEEDS["test"][0], FUNDUS_SIZE).x.numpy().transpose(1, 2, 0)
     top, left = ((side - FAR_SIDE) // 2 for side in other.shape[:2])
