@@ -11,7 +11,6 @@ from cnf.errors import DataError
 from cnf.replication.data import Example, ImageSet, catalogue, load, pixel_hash
 from cnf.replication.data.catalogue import CATALOGUE, FREE, terms
 from cnf.replication.data.eyes import scaled
-from cnf.resample import low_resolution
 from tests.data.errors import message_of
 
 
@@ -326,22 +325,13 @@ def test_patches_are_cut_from_the_photographs_on_a_grid(bsd, picture):
     assert first == {"train"} and len(load("bsd200", "train", bsd)) < len(patches)
 
 
-def test_patches_at_half_size_are_of_the_rounded_half(bsd, write, picture):
-    write(bsd / "bsd400" / "train_99.png", picture(130, 200, 7))
-    (whole,) = (e.y for e in load("bsd400-whole", "train", bsd) if e.name == "train_99")
-    half = low_resolution(whole[None].float(), True)[0]
-    found = {e.name: e.y for e in load("bsd400-half", "train", bsd)}
-    assert list(found) == ["train_99-0-0", "train_99-0-22"]
-    assert torch.equal(found["train_99-0-22"].float(), half[:, :64, 22:86])
-
-
 def test_a_training_set_of_another_number_of_photographs_is_refused(bsd):
     (bsd / "bsd400" / "test_200.png").unlink()
     assert "398 pictures, not the 399" in message_of(load, "bsd400", "train", bsd)
 
 
 def test_real_training_photographs_have_the_documented_patches(benchmark_root):
-    counts = {"bsd400": 22_740, "bsd400-half": 17_055, "bsd200": 11_280, "t91": 1_711}
+    counts = {"bsd400": 22_740, "bsd200": 11_280, "t91": 1_711}
     for name, count in counts.items():
         assert len(load(name, "train", benchmark_root)) == count
     assert [len(load(n, "valid", benchmark_root)) for n in ("bsd400-whole", "t91-whole")] == [20, 6]
@@ -470,7 +460,7 @@ def test_imagenet_box_of_another_shape_truncated_or_missing_is_refused(box):
 
 @pytest.mark.parametrize(
     "name",
-    ["tinyimagenet32", "tinyimagenet64", "imagenet32", *BENCHMARKS, *BOXES, "drive"]
+    ["tinyimagenet32", "tinyimagenet64", "imagenet32-vandenoord", *BENCHMARKS, *BOXES, "drive"]
     + ["stare", "chasedb1", "chasedb1-all", "odd-drive-blur"],
 )
 def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, name):

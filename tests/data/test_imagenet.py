@@ -12,6 +12,8 @@ from cnf.replication.data.batches import make_batch
 from tests.data.errors import message_of
 
 TRAIN, VALID = 52, 7  # pictures; 5 training pictures are held out
+NAME = "imagenet32-chrabaszcz"
+RELEASE = {"npz": "chrabaszcz", "png": "vandenoord"}  # by the form of its files
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +64,7 @@ def left_behind(root) -> list[str]:
 @pytest.mark.parametrize("form", ["npz", "png"])
 def test_every_form_gives_the_same_splits_which_part_the_pictures(own, form, size):
     root, train, valid = own(form, size)
-    name, release = f"imagenet{size}", "vandenoord" if form == "png" else "chrabaszcz"
+    base, name = f"imagenet{size}", f"imagenet{size}-{RELEASE[form]}"
     assert f"{TRAIN + VALID} pictures" in inventory.prepare(name, root)[0]
     sets = {split: load(name, split, root) for split in ("train", "valid", "test")}
     held = imagenet.held_out(TRAIN)
@@ -72,52 +74,46 @@ def test_every_form_gives_the_same_splits_which_part_the_pictures(own, form, siz
     names = [example.name for images in sets.values() for example in images]
     assert len(set(names)) == TRAIN + VALID
     place = int(np.flatnonzero(held)[2])
-    assert sets["valid"][2].name == f"{name}-train-{place:07d}"
-    assert sets["test"][:2][1].name == f"{name}-val-0000001"
+    assert sets["valid"][2].name == f"{base}-train-{place:07d}"
+    assert sets["test"][1].name == f"{base}-val-0000001"
     for images in sets.values():
-        assert images.name == f"{name}-{release}" and not images.stand_in
+        assert images.name == name and not images.stand_in
         assert images.experiment == "sr" and images[0].y.dtype == torch.uint8
 
 
 def test_the_description_says_which_release_and_that_the_other_cannot_be_compared(own):
     root, *_ = own("npz", 32)
-    inventory.prepare("imagenet32", root)
-    line = load("imagenet32", "train", root).describe()
+    inventory.prepare(NAME, root)
+    line = load(NAME, "train", root).describe()
     assert line.startswith("imagenet32-chrabaszcz train: 47 of 32x32")
     assert (
         "not the one of van den Oord" in line and "cannot be compared" in line and "\n" not in line
     )
 
 
-def test_the_name_that_rows_keep_loads_the_same_set(own):
-    root, *_ = own("png", 32)
-    inventory.prepare("imagenet32", root)
-    images = load("imagenet32", "test", root)
-    assert load(images.name, "test", root).sha256 == images.sha256
-
-
 def test_pictures_are_mapped_not_read_and_make_batches(own, monkeypatch):
     root, train, _ = own("npz", 32)
-    inventory.prepare("imagenet32", root)
+    inventory.prepare(NAME, root)
     with monkeypatch.context() as patch:
         patch.setattr(imagenet.torch, "from_numpy", lambda array: array)
-        mapped = load("imagenet32", "train", root).examples.y
+        mapped = load(NAME, "train", root).examples.y
     assert isinstance(mapped, np.memmap)
-    images = load("imagenet32", "train", root)
+    images = load(NAME, "train", root)
     y, x = make_batch(images, [4, 0], DataConfig())
     first = train[~imagenet.held_out(TRAIN)]
     assert np.array_equal(y, first[[4, 0]].astype(np.float32)) and x.shape == (2, 3, 16, 16)
 
 
-def test_two_releases_in_one_folder_must_be_told_apart(own):
+def test_two_releases_in_one_folder_are_told_apart(own):
     root, *_ = own("npz", 32)
     own("png", 32)
-    assert len(inventory.prepare("imagenet32", root)) == 2
-    message = message_of(load, "imagenet32", "test", root)
-    assert "imagenet32-chrabaszcz or imagenet32-vandenoord" in message
-    assert load("imagenet32-vandenoord", "test", root).name == "imagenet32-vandenoord"
-    message = message_of(load, "imagenet32-2016", "test", root)
-    assert "imagenet32-chrabaszcz" in message and "imagenet32-vandenoord" in message
+    for release in RELEASE.values():
+        inventory.prepare(f"imagenet32-{release}", root)
+        images = load(f"imagenet32-{release}", "test", root)
+        assert images.name == f"imagenet32-{release}"
+    for name in ("imagenet32", "imagenet32-2016"):
+        message = message_of(load, name, "test", root)
+        assert "imagenet32-chrabaszcz" in message and "imagenet32-vandenoord" in message
 
 
 def test_held_out_pictures_are_ten_thousand_and_depend_on_the_number_alone():
@@ -129,26 +125,24 @@ def test_held_out_pictures_are_ten_thousand_and_depend_on_the_number_alone():
     assert np.flatnonzero(held)[:3].tolist() == [200, 237, 340]
 
 
-def test_prepared_pictures_verify_until_they_change(own, monkeypatch):
+def test_prepared_pictures_verify_until_they_change(own):
     root, *_ = own("npz", 32)
-    inventory.prepare("imagenet32", root)
-    assert "47 train, 5 valid, 7 test" in inventory.verify("imagenet32", root)[0]
-    only = {"imagenet32": inventory.CATALOGUE["imagenet32"]}
-    monkeypatch.setattr(inventory, "CATALOGUE", only)
-    assert len(inventory.verify(None, root)) == 1
+    inventory.prepare(NAME, root)
+    assert "47 train, 5 valid, 7 test" in inventory.verify(NAME, root)[0]
+    assert sum("imagenet" in line for line in inventory.verify(None, root)) == 1
     path = root / "imagenet32/prepared/chrabaszcz/valid.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert "the valid pictures" in message_of(inventory.verify, "imagenet32", root)
+    assert "the valid pictures" in message_of(inventory.verify, NAME, root)
 
 
 def test_preparing_twice_does_nothing(own):
     root, *_ = own("npz", 32)
-    inventory.prepare("imagenet32", root)
+    inventory.prepare(NAME, root)
     record = root / "imagenet32/prepared/chrabaszcz/sha256.json"
     before = record.stat().st_mtime_ns
-    assert "already prepared" in inventory.prepare("imagenet32", root)[0]
+    assert "already prepared" in inventory.prepare(NAME, root)[0]
     assert record.stat().st_mtime_ns == before
 
 
@@ -157,16 +151,16 @@ def test_a_killed_preparation_leaves_nothing_that_loads_and_can_be_done_again(ow
     part = root / "imagenet32/prepared/chrabaszcz.part"
     part.mkdir(parents=True)
     (part / "train.npy").write_bytes(b"half")
-    assert "prepare imagenet32" in message_of(load, "imagenet32", "train", root)
-    inventory.prepare("imagenet32", root)
-    assert len(load("imagenet32", "train", root)) == 47 and left_behind(root) == ["chrabaszcz"]
+    assert "prepare imagenet32" in message_of(load, NAME, "train", root)
+    inventory.prepare(NAME, root)
+    assert len(load(NAME, "train", root)) == 47 and left_behind(root) == ["chrabaszcz"]
 
 
 def test_pickled_objects_inside_an_npz_file_are_refused(own):
     root, *_ = own("npz", 32)
     path = root / "imagenet32/val_data.npz"
     np.savez(path, data=np.array([{}], object))
-    message = message_of(inventory.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, NAME, root)
     assert "val_data.npz" in message and left_behind(root) == []
 
 
@@ -175,11 +169,11 @@ def test_truncated_and_missing_files_are_named(own, form, file):
     root, *_ = own(form, 32)
     path = root / "imagenet32" / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    message = message_of(inventory.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, f"imagenet32-{RELEASE[form]}", root)
     assert file in message and "get it again" in message and left_behind(root) == []
     path.unlink()
-    message = message_of(inventory.prepare, "imagenet32", root)
-    expected = "51 PNG files, but" if form == "png" else f"expected {file} once"
+    message = message_of(inventory.prepare, f"imagenet32-{RELEASE[form]}", root)
+    expected = "51 pictures, but" if form == "png" else f"expected {file} once"
     assert expected in message and left_behind(root) == []
 
 
@@ -187,7 +181,7 @@ def test_a_batch_that_is_there_twice_is_refused(own):
     root, *_ = own("npz", 32)
     own("npz", 64)
     (root / "imagenet64/part1").rename(root / "imagenet32/part1")
-    assert "found 2: keep one" in message_of(inventory.prepare, "imagenet32", root)
+    assert "found 2: keep one" in message_of(inventory.prepare, NAME, root)
 
 
 @pytest.mark.parametrize(
@@ -196,42 +190,42 @@ def test_a_batch_that_is_there_twice_is_refused(own):
         (np.zeros((5, 3 * 64 * 64), np.uint8), "uint8 (5, 12288)"),
         (np.zeros((5, 3 * 32 * 32)), "float64 (5, 3072)"),
         (np.zeros((5, 32, 32, 3), np.uint8), "uint8 (5, 32, 32, 3)"),
-        (None, "no array 'data'"),
+        (None, "data is not a file in the archive"),
     ],
 )
 def test_pictures_of_another_shape_are_refused_with_their_shape(own, data, shown):
     root, *_ = own("npz", 32)
     content = {"mean": np.zeros(3)} if data is None else {"data": data}
     np.savez(root / "imagenet32/val_data.npz", **content)
-    message = message_of(inventory.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, NAME, root)
     assert "val_data" in message and shown in message and left_behind(root) == []
 
 
 def test_a_png_of_another_size_is_refused(own, write):
     root, *_ = own("png", 32)
     write(root / "imagenet32/valid_32x32/00002.png", np.zeros((30, 32, 3), np.uint8))
-    assert "30x32 (HxW), not 32x32" in message_of(inventory.prepare, "imagenet32", root)
+    assert "30x32 (HxW), not 32x32" in message_of(inventory.prepare, "imagenet32-vandenoord", root)
 
 
-@pytest.mark.parametrize("count, shown", [(1, "48 pictures"), (30, "more than the 52")])
+@pytest.mark.parametrize("count, shown", [(1, "48 pictures"), (30, "77 pictures")])
 def test_another_number_of_pictures_than_the_release_has_is_refused(own, count, shown):
     root, *_ = own("npz", 32)
     np.savez(
         root / "imagenet32/train_data_batch_10.npz", data=pixels(count, 32, 3).reshape(count, -1)
     )
-    message = message_of(inventory.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, NAME, root)
     assert shown in message and left_behind(root) == []
 
 
 def test_a_prepared_file_that_was_cut_is_refused(own):
     root, *_ = own("npz", 32)
-    inventory.prepare("imagenet32", root)
+    inventory.prepare(NAME, root)
     path = root / "imagenet32/prepared/chrabaszcz/train.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    message = message_of(load, "imagenet32", "train", root)
+    message = message_of(load, NAME, "train", root)
     assert "train.npy" in message and "prepare the set again" in message
     np.save(path, np.zeros((47, 3, 16, 16), np.uint8))
-    assert "(47, 3, 16, 16)" in message_of(load, "imagenet32", "train", root)
+    assert "(47, 3, 16, 16)" in message_of(load, NAME, "train", root)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(own, monkeypatch):
@@ -241,28 +235,29 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(own, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(imagenet.np.lib.format, "write_array_header_1_0", full)
-    message = message_of(inventory.prepare, "imagenet32", root)
+    message = message_of(inventory.prepare, NAME, root)
     assert "No space left" in message and left_behind(root) == []
 
 
 def test_what_is_not_there_or_not_prepared_is_said_with_the_next_step(own, tmp_path):
-    message = message_of(load, "imagenet64", "test", tmp_path)
-    assert str(tmp_path) in message and "data prepare imagenet64" in message
+    name = "imagenet64-chrabaszcz"
+    message = message_of(load, name, "test", tmp_path)
+    assert str(tmp_path) in message and f"data prepare {name}" in message
     (tmp_path / "imagenet64").mkdir()
-    message = message_of(inventory.prepare, "imagenet64", tmp_path)
-    assert "neither train_data_batch_1 to 10" in message and "README" in message
-    for read in (lambda: load("imagenet64", "test", tmp_path), lambda: verify64(tmp_path)):
-        assert "prepare imagenet64` once" in message_of(read)
+    for release in RELEASE.values():
+        assert "README" in message_of(inventory.prepare, f"imagenet64-{release}", tmp_path)
+    for message in (
+        message_of(load, name, "test", tmp_path),
+        message_of(inventory.verify, name, tmp_path),
+    ):
+        assert f"prepare {name}` once" in message
     own("npz", 64)
-    assert any("now `python -m cnf" in line for line in inventory.prepare(None, tmp_path))
-
-
-def verify64(root):
-    return inventory.verify("imagenet64", root)
+    how = f"{name}: not prepared in {tmp_path / 'imagenet64'}: `python -m cnf data prepare {name}`"
+    assert any(line.startswith(how) for line in inventory.prepare(None, tmp_path))
 
 
 def test_the_record_holds_the_hash_of_each_split(own):
     root, *_ = own("npz", 32)
-    inventory.prepare("imagenet32", root)
+    inventory.prepare(NAME, root)
     record = json.loads((root / "imagenet32/prepared/chrabaszcz/sha256.json").read_text())
-    assert record == {s: load("imagenet32", s, root).sha256 for s in ("train", "valid", "test")}
+    assert record == {s: load(NAME, s, root).sha256 for s in ("train", "valid", "test")}

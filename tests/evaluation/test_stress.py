@@ -107,6 +107,20 @@ def test_samples_are_keyed_and_do_not_depend_on_how_many_are_drawn_at_once(score
     assert found(seed=1) != together
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_one_lost_sample_loses_the_inverse_whatever_the_batch(scored, monkeypatch, batch_size):
+    m = scored("sr-flow", load("embedded-sr", "test"), limit=3)
+    m.batch_size, pictures = batch_size, iter(range(3))
+
+    def planted(x, *_):
+        lost = [math.nan if next(pictures) == 1 else 0.0 for _ in x]
+        return torch.tensor(lost).view(1, -1, 1, 1, 1).expand(1, -1, 3, 32, 32)
+
+    monkeypatch.setattr(m.model, "sample", planted)
+    assert value(m, "reconstruction_error") == stress.LOST
+    assert value(m, "nonfinite_log_probs") == 1
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_stress_test_tells_this(scored, name):
     m = scored(name, patches() if name.startswith("sr") else eyes(), samples=20)

@@ -99,6 +99,12 @@ def test_where_there_is_no_vessel_the_area_is_told(m, name):
     assert vessels.curves(one) == vessels.per_image(one) == {}
 
 
+def test_pieces_are_not_counted_where_there_is_no_vessel(m):
+    one = m(images=eyes(bare=True))
+    assert METRICS["components_ratio_sample"].function(one, Setting(1.0, 1)) is None
+    assert not any(key[0] == vessels.forms for key in one.kept)
+
+
 def test_vessels_out_of_view_are_none(m):
     unseen = [
         dataclasses.replace(e, y=torch.where(e.fov, 0, 1).byte()[None]) for e in eyes(bare=True)
@@ -118,7 +124,7 @@ def test_an_error_that_needs_the_only_picture_with_vessels_is_none(m):
 
 def test_nothing_is_told_of_doubtful_pixels_where_there_is_none(m):
     one = m(samples=1)  # of which the marginals are 0 and 1
-    assert list(vessels.curves(one)["reliability"]) == ["all"] and vessels.per_image(one) == {}
+    assert vessels.curves(one)["reliability"] == vessels.per_image(one) == {}
     one = m("baseline")
     one.kept[ScoredModel.means, 0] = [torch.where(e.y > 0, 0.99, 0.01) for e in one.images]
     assert value(one, "calibration_error") is None and value(one, "brier").value < 1e-3
@@ -282,12 +288,17 @@ def test_joint_scores_are_of_every_sample(m, name):
         assert value(ours, metric).value == pytest.approx(expected), metric
 
 
+def test_values_of_each_image_are_those_of_the_rows(m):
+    ours = m()
+    each, looks = vessels.per_image(ours), vessels.looks(ours, 16)
+    assert each["f_half"].mean() == pytest.approx(value(ours, "f_half_image").value)
+    expected = [f_score(look.found)[look.log_probs.argmax()] for look in looks]
+    assert each["f_likeliest"].tolist() == expected
+
+
 def test_curves_hold_what_plots_need(m):
     ours = m()
     found = json.loads(json.dumps(vessels.curves(ours)))
-    assert np.mean(found["f_half"]) == pytest.approx(value(ours, "f_half_image").value, abs=1e-4)
-    pairs = zip(found["sample_bits"], found["sample_f"], strict=True)
-    assert found["f_likeliest"] == [f[int(np.argmin(b))] for b, f in pairs]
     bits = value(ours, "bits_per_pixel", divided_by="all pixels", importance=False).value
     assert np.mean(found["bits_per_pixel"]) == pytest.approx(bits, rel=1e-4)
     nats = vessels.looks(ours, 16)[1].log_probs
@@ -295,11 +306,10 @@ def test_curves_hold_what_plots_need(m):
     np.testing.assert_allclose(found["sample_bits"][1], -nats / pixels / np.log(2), rtol=1e-4)
     pieces = np.array(found["drawn"]["components"])
     assert pieces.shape == (3, 16)
-    assert pieces[:, 0].tolist() == found["forms"]["sample"]["components"]
+    assert pieces[:, 0].tolist() == [f["components"] for f in vessels.forms(ours, Setting(1.0, 1))]
     assert found["forms"]["truth"]["components"] == [1, 1, 1]
-    assert set(found["forms"]) == {"truth", "sample", "half", "second observer"}
-    assert found["joint"]["components"]["ratio"] == pytest.approx(pieces.mean(), rel=1e-3)
+    assert set(found["forms"]) == {"truth", "second observer"}
     curve = found["m_curve"]
     assert curve["sizes"][0] == 1 and curve["bits"][-1] < curve["bits"][0]
-    assert len(found["reliability"]["all"]["p"]) == len(found["reliability"]["all"]["share"])
+    assert len(found["reliability"]["middle"]["p"]) == len(found["reliability"]["middle"]["share"])
     assert "second observer" not in vessels.curves(m(images=eyes(seconds=False)))["forms"]

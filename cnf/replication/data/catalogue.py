@@ -120,8 +120,6 @@ OWN = (
 def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     """Read the set `name`, one of CATALOGUE or `folder:PATH`; several, joined, as NAME+NAME.
 
-    ImageNet's two releases are told apart as imagenet32-chrabaszcz and imagenet32-vandenoord (and
-    64); a name without one means the one that is there, and the set's name says which.
     `root` is the folder that holds the sets, by default $CNF_DATA, else `data/`.
     Raises DataError for an unknown name or split, a missing set (naming where it was looked for and
     how to get it), or a file that cannot be used.

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from cnf.errors import DataError
 from cnf.replication.data import fundus
 from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import ImageSet, Split
@@ -35,10 +34,5 @@ def read_fundus(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
 
 
 def photograph(name: str) -> np.ndarray:
-    """One of scikit-image's pictures, uint8 (H,W,3)."""
-    try:
-        return getattr(skimage.data, name)()
-    except (OSError, ModuleNotFoundError) as error:
-        raise DataError(
-            f"scikit-image's picture '{name}' cannot be read ({error}): reinstall scikit-image"
-        ) from None
+    """One of scikit-image's pictures, uint8 (H,W,3); a texture is (H,W)."""
+    return getattr(skimage.data, name)()

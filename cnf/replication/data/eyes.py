@@ -46,15 +46,21 @@ def drive_ids(fold: int) -> dict[Split, Sequence[int]]:
 def read_stare(entry: Entry, split: Split, folder: Path) -> ImageSet:
     """The first observer's labels. In some copies four photographs, im0002 to im0005, are other
     scans, which lie beside their labels: such are left out, and `describe` says so."""
+    eyes = all_of_stare(entry, folder)
+    beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.fov).sum()) > BESIDE]
+    note = f"; left out, the label beside the photograph: {', '.join(beside)}" * bool(beside)
+    return entry.images(split, [e for e in eyes if e.name not in beside], note)
+
+
+def all_of_stare(entry: Entry, folder: Path) -> list[Example]:
+    """All twenty, also those that `read_stare` leaves out."""
     images = _inside(entry, folder, "images", "stare-images")
     labels = _inside(entry, folder, "labels_ah", "labels-ah")
     eyes = []
     for key in (f"{number:04d}" for number in STARE_IDS):
         files = find(images, f"im{key}."), find(labels, f"im{key}.ah.")
         eyes.append(_read(entry, key, *files))
-    beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.fov).sum()) > BESIDE]
-    note = f"; left out, the label beside the photograph: {', '.join(beside)}" * bool(beside)
-    return entry.images(split, [e for e in eyes if e.name not in beside], note)
+    return eyes
 
 
 def read_chase(entry: Entry, split: Split, folder: Path) -> ImageSet:

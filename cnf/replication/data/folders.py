@@ -69,25 +69,22 @@ def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
     So a picture stays in its split when others come or go or when it is renamed, and copies of one
     file stay together. In a small folder where none falls below, the lowest become test, then
-    valid.
+    valid. Raises DataError for a dangling link, or a folder.
     """
-    place = {path: uniform(content_of(path)) for path in paths}
+    place = {}
+    for path in paths:
+        try:
+            place[path] = uniform(path.read_bytes())
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be read ({error.strerror}): remove it, or put a picture there"
+            ) from None
     rest, found = set(place.values()), {}
     for split, end in zip(("test", "valid"), np.cumsum(HELD_OUT), strict=True):
         chosen = {u for u in rest if u < end} or set(sorted(rest)[:1])
         found[split], rest = chosen, rest - chosen
     found["train"] = rest
     return {split: [path for path in paths if place[path] in found[split]] for split in found}
-
-
-def content_of(path: Path) -> bytes:
-    """The bytes of a file. Raises DataError for a dangling link, or a folder."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}): remove it, or put a picture there"
-        ) from None
 
 
 def uniform(content: bytes) -> float:

@@ -2,15 +2,15 @@
 
 Two sets go by the name of "ImageNet32", and their bits per dimension cannot be compared:
 van den Oord et al. 2016 (most published likelihoods) and Chrabaszcz et al. 2017 (box-resized, the
-one that is distributed today). `prepare` reads either once and writes its splits as plain arrays
-beside it; `read` maps these into memory, so that a set larger than the memory can be trained on.
+one that is distributed today). The name of a set ends in its release. `prepare` reads it once and
+writes its splits as plain arrays beside it; `read` maps these into memory, so that a set larger
+than the memory can be trained on.
 """
 
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from cnf.errors import DataError
-from cnf.replication.data.catalogue import Entry
+from cnf.replication.data.catalogue import SPLITS, Entry
 from cnf.replication.data.examples import ImageSet, Split, Stack
 from cnf.replication.data.images import read_image
 from cnf.replication.data.packed import read_npz
@@ -42,35 +42,29 @@ RELEASES = {
 }
 
 
-def read(entry: Entry, split: Split, folder: Path) -> ImageSet:
+def read(entry: Entry, split: Split, folder: Path, release: str) -> ImageSet:
     """A prepared set. Its pictures are mapped, not read: they are read when they are used.
 
     The official validation pictures are the split "test"; "valid" is `held_out` of the training
-    pictures, "train" the others. The set's name ends in its release.
+    pictures, "train" the others.
     Raises DataError if the set is not prepared, or its file was cut or changed size.
     """
-    there, base, side = prepared(entry, folder), folder.name, _side(folder)
-    if not there:
+    side, (train, valid, maker) = _side(folder), RELEASES[release]
+    if not prepared(entry, folder):
         raise DataError(
             f"{entry.name}: not prepared in {folder}: run `python -m cnf data prepare "
             f"{entry.name}` once; it writes {side**2 // 256} GB beside what you have"
         )
-    if len(there) > 1:
-        raise DataError(
-            f"{base}: two releases in {folder} that cannot be compared: write "
-            f"{' or '.join(f'{base}-{release}' for release in there)}"
-        )
-    (release,), (other,) = there, RELEASES.keys() - there
-    held, kind, places = held_out(RELEASES[release].train), "train", range(RELEASES[release].valid)
+    held, kind, places = held_out(train), "train", range(valid)
     if split == "test":
         kind = "val"
     else:
         places = np.flatnonzero(held if split == "valid" else ~held)
-    names = [f"{base}-{kind}-{place:07d}" for place in places]
+    names = [f"{folder.name}-{kind}-{place:07d}" for place in places]
     y = _map(_record(folder, release).with_name(f"{split}.npy"), (len(places), 3, side, side))
-    source = f"ImageNet{side} of {RELEASES[release].maker}; not the one of "
-    source += f"{RELEASES[other].maker}, their bits/dim cannot be compared"
-    return replace(entry, name=f"{base}-{release}", source=source).images(split, Stack(names, y))
+    (other,) = RELEASES.keys() - {release}
+    note = f" of {maker}; not the one of {RELEASES[other].maker}, their bits/dim cannot be compared"
+    return entry.images(split, Stack(names, y), note)
 
 
 def held_out(count: int) -> np.ndarray:
@@ -85,61 +79,41 @@ def held_out(count: int) -> np.ndarray:
     return held
 
 
-def prepare(entry: Entry, folder: Path) -> list[str]:
-    """Write the splits of every release found (or the one named) as arrays. Returns lines to print.
+def prepare(entry: Entry, folder: Path) -> str:
+    """Write the splits of a set as arrays. Returns a line to print.
 
     Raises DataError if a file is missing, truncated, of another shape or refused, if the number of
     pictures is not the release's, or if the disk is full; nothing half-written stays.
     """
-    lines = []
-    for release in _wanted(entry):
-        target = _record(folder, release).parent
-        files, blocks = FORMS[release]
-        if _record(folder, release).is_file():
-            lines.append(f"{folder.name}-{release}: already prepared in {target}")
-        elif found := files(folder):
-            train, valid = (blocks(paths, _side(folder)) for paths in found)
-            lines.append(_convert(train, valid, release, target, _side(folder)))
-    if not lines:
-        raise DataError(
-            f"{entry.name}: {folder} holds neither train_data_batch_1 to 10 with val_data, nor "
-            f"train_{_side(folder)}x{_side(folder)}/: unpack what you downloaded there, see "
-            "data/README.md for the layouts"
-        )
-    return lines
+    release = entry.options["release"]
+    target = _record(folder, release).parent
+    if prepared(entry, folder):
+        return f"{entry.name}: already prepared in {target}"
+    files, blocks = FORMS[release]
+    train, valid = (blocks(paths, _side(folder)) for paths in files(folder))
+    return _convert(entry, folder, train, valid)
 
 
-def verify(entry: Entry, folder: Path) -> list[str]:
-    """Compare the prepared pictures with the hashes taken when they were written; a line a release.
+def verify(entry: Entry, folder: Path) -> str:
+    """Compare the prepared pictures with the hashes taken when they were written. Returns a line.
 
     There are no hashes in the registry: we never had these sets. Raises DataError if they differ.
     """
-    there, lines = prepared(entry, folder), []
-    if not there:
-        read(entry, "test", folder)  # says what is missing
-    for release in there:
-        path, one = _record(folder, release), replace(entry, name=f"{folder.name}-{release}")
-        expected = json.loads(path.read_text("utf-8"))
-        sets = {split: read(one, split, folder) for split in expected}
-        wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]
-        if wrong:
-            raise DataError(
-                f"{one.name}: the {' and '.join(wrong)} pictures in {path.parent} changed since "
-                "they were prepared: delete that folder and prepare them again"
-            )
-        counts = ", ".join(f"{len(images):,} {split}" for split, images in sets.items())
-        lines.append(f"{one.name}: {counts} in {path.parent} are as they were prepared")
-    return lines
+    sets = {split: read(entry, split, folder, **entry.options) for split in SPLITS}
+    path = _record(folder, entry.options["release"])
+    expected = json.loads(path.read_text("utf-8"))
+    wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]
+    if wrong:
+        raise DataError(
+            f"{entry.name}: the {' and '.join(wrong)} pictures in {path.parent} changed since "
+            "they were prepared: delete that folder and prepare them again"
+        )
+    counts = ", ".join(f"{len(images):,} {split}" for split, images in sets.items())
+    return f"{entry.name}: {counts} in {path.parent} are as they were prepared"
 
 
-def prepared(entry: Entry, folder: Path) -> list[str]:
-    """The releases that are prepared, of those that the set's name allows."""
-    return [r for r in _wanted(entry) if _record(folder, r).is_file()]
-
-
-def _wanted(entry: Entry) -> list[str]:
-    """The release in the name of the set: imagenet32-vandenoord; without one, both."""
-    return [r for r in RELEASES if entry.name.partition("-")[2] in ("", r)]
+def prepared(entry: Entry, folder: Path) -> bool:
+    return _record(folder, entry.options["release"]).is_file()
 
 
 def _side(folder: Path) -> int:
@@ -166,11 +140,13 @@ def _map(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _convert(
-    train: Iterator[np.ndarray], valid: Iterator[np.ndarray], release: str, target: Path, side: int
+    entry: Entry, folder: Path, train: Iterator[np.ndarray], valid: Iterator[np.ndarray]
 ) -> str:
-    """Write the splits of a release into `target`, from blocks of pictures uint8 (N,3,S,S)."""
-    name, part = f"imagenet{side}-{release}", target.with_name(f"{release}.part")
-    counts, held = RELEASES[release], held_out(RELEASES[release].train)
+    """Write the splits of a set, from blocks of pictures uint8 (N,3,S,S)."""
+    name, release, side = entry.name, entry.options["release"], _side(folder)
+    target = _record(folder, release).parent
+    part, counts = target.with_name(f"{release}.part"), RELEASES[release]
+    held = held_out(counts.train)
     sizes = {"train": int((~held).sum()), "valid": int(held.sum()), "test": counts.valid}
     shapes = {split: (size, 3, side, side) for split, size in sizes.items()}
     try:
@@ -205,35 +181,34 @@ def _convert(
 def _counted(
     blocks: Iterator[np.ndarray], count: int, what: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Each block with the place of its first picture. Raises DataError unless there are `count`."""
+    """Each block, none beyond the first `count` pictures, with the place of its first picture.
+    Raises DataError unless there are `count`."""
     place = 0
     with tqdm(total=count, desc=what, unit=" pictures", disable=None, leave=False) as bar:
         for block in blocks:
-            if place + len(block) > count:
-                raise DataError(f"{what}: more than the {count:,} pictures there are: get it again")
-            yield place, block
+            yield place, block[: max(0, count - place)]
             place += len(block)
             bar.update(len(block))
     if place != count:
-        raise DataError(f"{what}: {place:,} pictures, but there are {count:,}: get it again")
+        raise DataError(
+            f"{what}: {place:,} pictures, but there are {count:,}: get it again, and see "
+            "data/README.md for the layout"
+        )
 
 
-# Of each release: its files, of training and of validation, or None if none is in the folder; and
-# the blocks of pictures in them.
+# Of each release: its files, of training and of validation, and the blocks of pictures in them.
 
 
-def _batch_files(folder: Path) -> tuple[list[Path], list[Path]] | None:
+def _batch_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """Chrabaszcz et al., as npz: ten training files and one for validation."""
     folders, found = [folder, *(f for f in sorted(folder.iterdir()) if f.is_dir())], {}
     for name in (*(f"train_data_batch_{i}.npz" for i in range(1, 11)), "val_data.npz"):
         found[name] = [f / name for f in folders if (f / name).is_file()]
-    if not any(found.values()):
-        return None
     for name, paths in found.items():
         if len(paths) != 1:
             raise DataError(
                 f"{folder}: expected {name} once, there or one folder below, found "
-                f"{len(paths)}: {'keep one' if paths else 'the download is not complete'}"
+                f"{len(paths)}: {'keep one' if paths else 'see data/README.md for the layout'}"
             )
     *train, valid = (paths[0] for paths in found.values())
     return train, [valid]
@@ -242,9 +217,7 @@ def _batch_files(folder: Path) -> tuple[list[Path], list[Path]] | None:
 def _read_batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
     """Each is a dictionary with "data", (N, 3 S S), channel after channel."""
     for path in paths:
-        data = read_npz(path, lambda file: file["data"] if "data" in file else None)
-        if data is None:
-            raise DataError(f"{path}: no array 'data' in it: see data/README.md for the layouts")
+        data = read_npz(path, lambda file: file["data"])
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * side**2:
             raise DataError(
                 f"{path}: data is {data.dtype} {data.shape}, not uint8 (N, {3 * side**2}): is it "
@@ -256,19 +229,10 @@ def _read_batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
         del data
 
 
-def _png_files(folder: Path) -> list[list[Path]] | None:
+def _png_files(folder: Path) -> list[list[Path]]:
     """van den Oord et al.: two folders of PNG files."""
-    halves = [folder / f"{half}_{_side(folder)}x{_side(folder)}" for half in ("train", "valid")]
-    if not any(half.is_dir() for half in halves):
-        return None
-    found = [sorted(half.glob("[!.]*.png")) for half in halves]
-    for half, paths, count in zip(halves, found, RELEASES["vandenoord"][:2], strict=True):
-        if len(paths) != count:
-            raise DataError(
-                f"{half}: {len(paths):,} PNG files, but the release vandenoord has {count:,}: "
-                "unpack the whole archive"
-            )
-    return found
+    halves = (folder / f"{half}_{_side(folder)}x{_side(folder)}" for half in ("train", "valid"))
+    return [sorted(half.glob("[!.]*.png")) for half in halves]
 
 
 def _read_pngs(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:

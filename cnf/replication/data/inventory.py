@@ -14,7 +14,7 @@ import numpy as np
 import pooch
 
 from cnf.errors import DataError
-from cnf.replication.data import imagenet, packed
+from cnf.replication.data import eyes, imagenet, packed
 from cnf.replication.data.catalogue import CATALOGUE, DATA, Entry, default_root, find, load
 from cnf.replication.data.examples import Stack, pixel_hash
 
@@ -54,39 +54,49 @@ def _verify(entry: Entry, root: Path) -> list[str]:
     if folder is not None and not folder.is_dir():
         raise entry.missing(folder)
     if _is_imagenet(entry):
-        return imagenet.verify(entry, folder)
+        return [imagenet.verify(entry, folder)]
     of, where = entry, folder or "embedded"
     while of.of is not None:
         of = CATALOGUE[of.of]
-    expected, wrong, count = registry().get(of.registry or of.name), [], 0
+    expected = registry().get(of.registry or of.name)
     if expected is None:
         raise DataError(
             f"{of.name} has no hashes in {REGISTRY.name}: write them with `python -m "
             f"cnf.replication.data.inventory {of.name}`"
         )
-    for key, pixels in arrays(of, root):
-        count, found = count + 1, pixel_hash(pixels)
-        if found != (known := expected.get(key, "nothing")):
-            wrong.append(f"{key} (pixel hash {found[:12]}, registry {known[:12]})")
+    if of.registry:  # of several sets
+        expected = {key: known for key, known in expected.items() if key in of.pictures}
+    found = {key: pixel_hash(pixels) for key, pixels in arrays(of, root)}
+    every = found | expected
+    wrong = [
+        f"{key} (pixel hash {found.get(key, 'nothing')[:12]}, registry "
+        f"{expected.get(key, 'nothing')[:12]})"
+        for key in every
+        if found.get(key) != expected.get(key)
+    ]
     if wrong:
         raise DataError(
-            f"{entry.name}: {len(wrong)} of {count} parts in {where} differ from the registry, "
-            f"first {wrong[0]}: numbers from this copy cannot be compared; get the set "
+            f"{entry.name}: {len(wrong)} of {len(every)} parts in {where} differ from the "
+            f"registry, first {wrong[0]}: numbers from this copy cannot be compared; get the set "
             "again, unless data/README.md says that the registry is at fault there"
         )
-    return [f"{entry.name}: {count} parts in {where} agree with the registry"]
+    return [f"{entry.name}: {len(every)} parts in {where} agree with the registry"]
 
 
 def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays of a set that are hashed, each with its key: of a set that comes with the package
-    every split, of Tiny-ImageNet every file, else every picture. Of eyes without a field of view
-    that is the one found, so that another library that finds another is noticed."""
+    every split, of Tiny-ImageNet every file, else every picture, of STARE also those that are left
+    out. Of eyes without a field of view that is the one found, so that another library that finds
+    another is noticed."""
     if entry.registry == "tinyimagenet":
         for file in entry.pictures:
             yield file, packed.read_jpegs(entry.where(root) / file)[1]
         return
     for split in entry.splits:
-        images = load(entry.name, split, root)
+        if entry.name == "stare":
+            images = entry.images(split, eyes.all_of_stare(entry, entry.where(root)))
+        else:
+            images = load(entry.name, split, root)
         if entry.folder is None:
             y, x = images.stacked
             yield split, y.numpy() if x is None else np.concatenate([x, y], 1)
@@ -122,7 +132,7 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     entry = find(name)
     folder = entry.where(root)
     if _is_imagenet(entry) and entry.is_there(root):
-        return imagenet.prepare(entry, folder)
+        return [imagenet.prepare(entry, folder)]
     if entry.registry != "tinyimagenet" or entry.is_there(root):
         return [_how(entry, root)]
     try:
@@ -147,7 +157,8 @@ def _how(entry: Entry, root: Path) -> str:
         how = entry.how_to_get(root)
         return f"{entry.name}: {how}; terms and layout are in data/README.md"
     if _is_imagenet(entry) and not imagenet.prepared(entry, folder):
-        return f"{entry.name}: in {folder}, now `python -m cnf data prepare {entry.name}`"
+        how = f"`python -m cnf data prepare {entry.name}`, once its files are there"
+        return f"{entry.name}: not prepared in {folder}: {how}"
     return f"{entry.name}: already in {folder}"
 
 

@@ -21,6 +21,7 @@ import torch
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr, xlogy
 from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
 
 from cnf.resample import half_matrix
 
@@ -126,7 +127,8 @@ class FineField:
 
     P(y|x) is the integral of v's density over a cell, :eq:`eq-known-cell`: the density of v + u, u
     uniform on (-1/2, 1/2)^D, at the centre of the cell, exactly. `log_prob` takes a Gaussian for
-    it, N(m(x), S(x) + I/12), :eq:`eq-known-sheppard`; `error_bits` says how far off that is.
+    it, N(m(x), S(x) + I/12), :eq:`eq-known-sheppard`. `law` is that of its residuals, of three
+    independent pictures in the colours' own axes.
 
     Args:
         size: height and width of y, even, at least 4. Setting up takes O(size^6): 64 is much.
@@ -172,7 +174,7 @@ class FineField:
         self.gain = torch.linalg.solve(of_x, seen).mT  # (3, n, n/4)
         self.covariance = prior - self.gain @ seen  # of v given x, (3, n, n)
         self._prior_root = torch.linalg.cholesky(prior)
-        self._root = torch.linalg.cholesky(self.covariance + own / 12)
+        self.law = MultivariateNormal(torch.zeros(size**2).double(), self.covariance + own / 12)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw n pairs: y uint8 (n,3,H,W) and x float32 (n,3,H/2,W/2)."""
@@ -197,10 +199,10 @@ class FineField:
         return self._pictures(self.gain @ self._columns(x))
 
     def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
-        """log P(y|x) in nats, float64 (B,), to within a few times `error_bits`."""
-        residual = self._columns(y.double() + 0.5 - self.mean(x) + MIDDLE)
-        eps = torch.linalg.solve_triangular(self._root, residual, upper=False)
-        return -(eps.square() / 2).sum((0, 1)) - self._log_volume(self._root)
+        """log P(y|x) in nats, float64 (B,). Its error is zero on average, :eq:`eq-known-error`: a
+        millionth of a bit per entry, with the defaults."""
+        residual = self._columns(y.double() + 0.5 - self.mean(x) + MIDDLE).permute(2, 0, 1)
+        return self.law.log_prob(residual).sum(1)
 
     def factorised_log_prob(self, y: Tensor, x: Tensor) -> Tensor:
         """log of the product of the true P(y_j|x), in nats, float64 (B,): no model with independent
@@ -220,42 +222,13 @@ class FineField:
 
     def entropy_bits(self) -> float:
         """Entropy of y given x in bits per entry: no model can score below it."""
-        return self._bits(self._log_volume(self._root))
+        return self.law.entropy().sum().item() / (self.dims * log(2))
 
     def best_factorised_bits(self) -> float:
         """Cross-entropy, in bits per entry, of the best model with independent entries given x:
         :eq:`eq-known-gaussian-information` above `entropy_bits`."""
-        return self._bits((2 * pi * self.variance()).log().sum().item() / 2)
-
-    def gaussian_bound_bits(self) -> float:
-        """What the best Gaussian density of y + u scores with one draw of uniform noise u: its
-        covariance is S(x) + I/6, for rounding and noise each spread v by 1/12. This is
-        :eq:`eq-known-gaussian-miss` above the entropy, all that this density misses; of that its
-        bound hides :eq:`eq-known-bound-gap`."""
-        own = torch.eye(self.size**2, dtype=torch.float64)
-        root = torch.linalg.cholesky(self.covariance + own / 6)
-        return self._bits(self._log_volume(root))
-
-    def error_bits(self) -> float:
-        r"""Standard deviation over y of the error of `log_prob` of one picture, in bits per entry.
-
-        The first cumulants in which u differs from a Gaussian are its fourth, -1/120, so that to
-        first order the error is sum_j (g_j^4 - 6 g_j^2 Q_jj + 3 Q_jj^2) / 2880,
-        :eq:`eq-known-error`, with Q = (S(x) + I/12)^-1 and g = Q (y + 1/2 - m(x)): zero on average,
-        of variance 24 sum_j Q_jj^4 / 2880^2.
-        """
-        inverse = torch.diagonal(torch.cholesky_inverse(self._root), dim1=1, dim2=2)
-        precision = self.axes.square() @ inverse
-        return (24 * precision.pow(4).sum()).sqrt().item() / 2880 / (self.dims * log(2))
-
-    def _bits(self, log_volume: float) -> float:
-        """Entropy in bits per entry of a Gaussian whose log sqrt det(2 pi S) is given."""
-        return (log_volume / self.dims + 0.5) / log(2)
-
-    def _log_volume(self, root: Tensor) -> float:
-        """log sqrt det(2 pi S) of S = root root^T."""
-        diagonal = torch.diagonal(root, dim1=1, dim2=2)
-        return (diagonal.log().sum() + self.dims * log(2 * pi) / 2).item()
+        entropy = Normal(0.0, self.variance().sqrt()).entropy()
+        return entropy.sum().item() / (self.dims * log(2))
 
     def _columns(self, pictures: Tensor) -> Tensor:
         """Pictures around 128, (B,3,H,W), to (3, H W, B) around 0 in the colours' own axes."""

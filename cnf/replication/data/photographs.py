@@ -10,12 +10,10 @@ from cnf.errors import DataError
 from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import Example, ImageSet, Split, Stack
 from cnf.replication.data.folders import find, pictures, uniform, whole
-from cnf.resample import low_resolution
 
 VALID = 0.05  # of the photographs of a training set, chosen by their names
 SIDE = 64  # pixels a side of a patch
-STEP = 45  # pixels from patch to patch, half of it at half size; odd, so that the blocks of JPEG
-# lie differently in each
+STEP = 45  # pixels from patch to patch; odd, so that the blocks of JPEG lie differently in each
 
 
 def read_benchmark(entry: Entry, split: Split, folder: Path) -> ImageSet:
@@ -36,13 +34,10 @@ def read_training(entry: Entry, split: Split, folder: Path, count: int) -> Image
     return entry.images(split, [whole(path)[0] for path in paths])
 
 
-def patches(photographs: Sequence[Example], half: bool = False, only: str = "") -> Stack:
-    """Patches of 64x64 of the photographs whose names begin with `only`; with `half`, of the
-    photographs at half size, where the artefacts of JPEG are nearly gone."""
-    chosen = [e for e in photographs if e.name.startswith(only)]
-    ys = (low_resolution(e.y[None].float(), True)[0].byte() if half else e.y for e in chosen)
-    pixels, step = (y.permute(1, 2, 0).numpy() for y in ys), STEP // 2 if half else STEP
-    return grid(((e.name, p, step) for e, p in zip(chosen, pixels, strict=True)), SIDE)
+def patches(photographs: Sequence[Example], only: str = "") -> Stack:
+    """Patches of 64x64 of the photographs whose names begin with `only`."""
+    chosen = (e for e in photographs if e.name.startswith(only))
+    return grid(((e.name, e.y.permute(1, 2, 0).numpy(), STEP) for e in chosen), SIDE)
 
 
 def grid(pictures: Iterable[tuple[str, np.ndarray, int]], side: int) -> Stack:

@@ -1,8 +1,8 @@
 """Pictures unlike those that a model learned from: what it says of them. Test sets only.
 
 Patches of 32x32 (`odd-vessels` and others), to be compared with the test split of `embedded-sr`;
-the eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-...`), to be compared with
-that; and pictures far from all data (`far-...`). Made here, nothing more to download.
+the eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-blur`), to be compared
+with that; and pictures far from all data (`far-...`). Made here, nothing more to download.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import gaussian_filter
@@ -109,8 +108,7 @@ def scenes(eyes: Sequence[Example]) -> list[Example]:
     """SCENES, cut to the shape of the frame, where the eye was."""
     found = []
     for scene, eye in zip(SCENES, eyes, strict=False):
-        pixels = getattr(skimage.data, scene)()
-        pixels = Image.fromarray(pixels).convert("RGB")
+        pixels = Image.fromarray(photograph(scene)).convert("RGB")
         size = eye.x.shape[:0:-1]  # (width, height), as Pillow has it
         pixels = np.asarray(ImageOps.fit(pixels, size, Image.Resampling.BILINEAR))
         eye = _within(eye, pixels.transpose(2, 0, 1))
@@ -128,7 +126,7 @@ def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
     """Five pictures of 64x64. Super-resolution: as y, x is their half. Vessels: as x, and y says
     where the picture is light."""
     shape, vessels = (FAR_SIDE, FAR_SIDE, 3), entry.task == "vessels"
-    other = skimage.data.chelsea()
+    other = photograph("chelsea")
     if not vessels:
         other = fundus.generate(SEEDS["test"][0], FUNDUS_SIZE).x.numpy().transpose(1, 2, 0)
     top, left = ((side - FAR_SIDE) // 2 for side in other.shape[:2])

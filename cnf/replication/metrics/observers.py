@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.ndimage import distance_transform_edt
-from scipy.special import entr
+from scipy.stats import entropy
 from skimage.morphology import skeletonize
 
 from cnf.errors import DataError
@@ -37,9 +37,7 @@ BOTH, FIRST, SECOND = (40, 40, 40), (0, 114, 178), (213, 94, 0)  # black, blue a
 
 def bits(rate: float | np.ndarray) -> float | np.ndarray:
     """Entropy of a Bernoulli variable with this rate, bits, :eq:`eq-structures-coin`."""
-    rate = np.asarray(rate, np.float64)
-    total = (entr(rate) + entr(1 - rate)) / np.log(2)
-    return float(total) if total.ndim == 0 else total
+    return entropy([rate, 1 - rate], base=2)
 
 
 def bits_given(y: np.ndarray, context: np.ndarray) -> float:

@@ -63,16 +63,17 @@ def sampled(m: ScoredModel, temperature: float, each: int) -> dict[str, float]:
 @once
 def there_and_back(m: ScoredModel) -> dict[str, float]:
     """For every picture, y itself and one sample at temperature 1: how many of the log p(y|x) are
-    not finite (a sample without labels counts), and the worst |v - f^-1(f(v))|."""
+    not finite (a sample that is not finite itself counts), and the worst |v - f^-1(f(v))|: LOST if
+    any of these is not finite."""
     model, bad, worst = m.model, 0, 0.0
     for indices, y, x, _ in m.batches("log p"):
         y, x = middle(model, y, x)
         sample = model.sample(x, 1, 1.0, noise.keyed(m.options.seed, indices, DRAW))[0]
         for target in (y, sample):
             whole = target.isfinite().flatten(1).all(1)
-            bad += int((~whole).sum())
+            if not whole.all():
+                bad, worst = bad + int((~whole).sum()), LOST
             if not whole.any():
-                worst = LOST
                 continue
             given = [index for index, fine in zip(indices, whole, strict=True) if fine]
             pair = target[whole], x[whole]

@@ -333,9 +333,11 @@ _form("cldice", "clDice", "1", 3, 2e-3, references=("second observer",))
     **{"task": "vessels", "of": "one", "factor": 1.02, "name": "components_ratio_sample"},
 )
 def components_ratio(m: ScoredModel, s: Setting) -> Value | None:
+    if not m.has_vessels:
+        return None
     pairs = zip(forms(m, s), forms(m, "truth"), strict=True)
     sums = np.array([(a["components"], b["components"]) for a, b in pairs])
-    return jackknife(sums, calibration.ratio_of) if m.has_vessels else None
+    return jackknife(sums, calibration.ratio_of)
 
 
 # -- beside the values -----------------------------------------------------------------------------
@@ -360,13 +362,12 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     if not m.has_vessels:
         return {}
     labels, p = pooled(m, m.maps(m.mean))
-    reliable = {"all": calibration.reliability(p, labels)}
+    reliable = {}
     if calibration.is_doubtful(p):
         reliable["middle"] = calibration.reliability(p, labels, calibration.LOW, calibration.HIGH)
     found = looks(m, m.samples)
     sizes, draws = m.sizes() * math.log(2), 1 if m.model.exact else m.options.draws
-    one = Setting(temperature=1.0, samples=1)
-    kinds = {"truth": forms(m, "truth"), "sample": forms(m, one), "half": forms(m, m.mean)}
+    kinds = {"truth": forms(m, "truth")}
     if m.seconds is not None:
         kinds["second observer"] = forms(m, "second observer")
     result = {
@@ -374,23 +375,15 @@ def curves(m: ScoredModel) -> dict[str, Any]:
         "images": [m.images[i].name for i in m.indices],
         "reliability": {name: numbers(of._asdict()) for name, of in reliable.items()},
         "bits_per_pixel": numbers(-m.log_probs(draws) / sizes),
-        **numbers(per_image(m)),
-        # of the first samples of each picture: bits, and F of each
+        # of the first samples of each picture
         "sample_bits": [numbers(-f.log_probs / d) for f, d in zip(found, sizes, strict=True)],
-        "sample_f": [numbers(overlap.f_score(f.found)) for f in found],
         "forms": {
             name: numbers({key: [form[key] for form in many] for key in many[0]})
             for name, many in kinds.items()
         },
         # of all samples of each picture
         "drawn": numbers({name: drawn(m, m.samples, name) for name in JOINT}),
-        "joint": {},
     }
-    for name in JOINT if m.samples > 1 else ():
-        statement = joint(m, m.samples, name)._asdict()
-        ranks = [int(rank) for rank in statement.pop("ranks")]
-        told = {key: numbers(v) for key, v in statement.items() if v is not None}
-        result["joint"][name] = {"ranks": ranks} | told
     if isinstance(m.model, ConditionalFlow):
         result["m_curve"] = m_curve(m)
     return result
