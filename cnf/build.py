@@ -200,7 +200,8 @@ def build_flow(
 ) -> ConditionalFlow:
     """Dequantization of `bins` levels; L times squeeze, K steps, split prior; conditional prior.
 
-    Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`.
+    Without levels (L = 0) the K steps work at the resolution of y, see `flat_step`; their colours
+    take turns with `flip` or without.
     """
     if not config.ar_width:
         leave_out(config, "mixture ar_blocks ar_clip")
@@ -210,8 +211,6 @@ def build_flow(
         leave_out(config, "q_steps")
     if config.dequantization != "binary":
         leave_out(config, "noise")
-    if not config.levels:
-        leave_out(config, "flip")
 
     if config.ar_width and config.prior != "conditional":
         raise ConfigError(f"prior = {config.prior} with ar_width: autoregressive priors see x")

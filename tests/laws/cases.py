@@ -388,7 +388,7 @@ ALL_FLOWS = [
     configured(
         "vessels-no_levels",
         "vessels",
-        VESSELS | {"levels": 0, "flip": False, "dequantization": "binary"},
+        VESSELS | {"levels": 0, "dequantization": "binary"},
     ),
     *(
         configured(f"vessels-paper_{name}", "vessels", PAPER | options)

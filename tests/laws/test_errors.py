@@ -205,7 +205,6 @@ def test_networks_name_what_does_not_fit():
         ("vessels", "features.blocks=2", "features.blocks = 2: .* leave it at 4"),
         ("sr", "features.scales=2", "features.scales = 2: .* leave it at 3"),
         ("vessels", "residual=8.0", "model.residual = 8.0: .* leave it at null"),
-        ("vessels", "levels=0", "flip = true: nothing reads it here, so leave it at false"),
         ("sr", "dequantization=binary", "model.dequantization = binary for sr: .* variational"),
     ],
 )

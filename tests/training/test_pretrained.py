@@ -94,7 +94,7 @@ def test_another_file_of_that_name_is_refused(cache, monkeypatch):
 
 
 def test_only_vgg_features_can_be_pretrained():
-    with pytest.raises(ConfigError, match="pretrained = true with features.kind = unet"):
+    with pytest.raises(ConfigError, match="pretrained = true: nothing reads it here"):
         build.build(config(pretrained=True, kind="unet"))
 
 
