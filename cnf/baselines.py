@@ -12,7 +12,7 @@ from cnf import noise
 from cnf.errors import DataError
 from cnf.features import channels_of
 from cnf.flow import ConditionalModel, check_draws
-from cnf.layers.base import log_scale, sum_except_batch
+from cnf.layers.base import check_pairs, log_scale, sum_except_batch
 from cnf.layers.uniform import check_levels
 from cnf.nets import CausalNet, ZeroConv
 from cnf.noise import Generator
@@ -58,8 +58,7 @@ def target(model: ConditionalModel, y: Tensor, levels: int, like: Tensor) -> Ten
     or holds anything but 0 .. levels - 1 (in training mode: on the CPU only)."""
     y = y.to(like.dtype)
     check_levels(model, y, levels)
-    if len(like) not in (1, len(y)):
-        raise DataError(f"{len(y)} y for {len(like)} x: give one x, or as many")
+    check_pairs(y, like)
     if y.shape[1:] != like.shape[1:]:
         raise DataError(f"y is {tuple(y.shape[1:])} but x gives {tuple(like.shape[1:])} (C, H, W)")
     return y

@@ -18,7 +18,7 @@ from cnf.errors import CnfError, DataError
 from cnf.features import channels_of
 from cnf.fused import FusedSteps, fuse
 from cnf.layers.actnorm import ActNorm
-from cnf.layers.base import Bijection, Dequantization, Prior, constant, may_look
+from cnf.layers.base import Bijection, Dequantization, Prior, check_pairs, constant, may_look
 from cnf.layers.checkerboard import CheckerboardCoupling
 from cnf.layers.squeeze import Squeeze
 from cnf.nets import Network
@@ -333,8 +333,7 @@ class ConditionalFlow(ConditionalModel):
             raise DataError(
                 f"y is {tuple(y.shape)}, but x asks for (H, W) = {size}: give (B, C, H, W) of it"
             )
-        if len(h[0]) not in (1, len(y)):
-            raise DataError(f"{len(y)} y for {len(h[0])} x: give one x, or as many")
+        check_pairs(y, h[0])
         return self.encode(y, h, generator)[1]
 
     # -- the two directions ------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnf.errors import DataError
 from cnf.noise import Generator
 
 Scale = Literal["bounded", "softplus", "additive"]
@@ -162,6 +163,13 @@ def check_channels(y: Tensor, channels: int, what: str) -> None:
     """Raise ValueError if y has another number of channels: one would broadcast."""
     if y.shape[1] != channels:
         raise ValueError(f"y has {y.shape[1]} channels, but this {what} is of {channels}")
+
+
+def check_pairs(y: Tensor, h: Tensor) -> None:
+    """Raise DataError unless there is one h, or one for each y; a graph that is exported has any
+    number of either."""
+    if not torch.compiler.is_exporting() and len(h) not in (1, len(y)):
+        raise DataError(f"{len(y)} y for {len(h)} x: give one x, or as many")
 
 
 def check_features(y: Tensor, h: Tensor | None) -> None:

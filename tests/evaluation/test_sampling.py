@@ -425,7 +425,7 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
         sampling.sample(run, [picture], num=0, out=tmp_path)
     with pytest.raises(ConfigError, match="two pictures are called 'cat'"):
         sampling.sample(run, [picture, tmp_path / "other" / "cat.jpg"], out=tmp_path)
-    with pytest.raises(CheckpointError, match="'vessels' is vessels-flow-cpu-s0, not in"):
+    with pytest.raises(CheckpointError, match="vessels holds no weights.safetensors"):
         sampling.sample("vessels", [picture], out=tmp_path, results=tmp_path)
     transparent = np.zeros((8, 8, 4), np.uint8)
     transparent[0, 0] = 255

@@ -103,7 +103,7 @@ def test_factorised_model_leaves_padding_out_of_log_p(scored, vessels, name):
 
 def log_p_of_zero(model, x):
     """log P(entry = 0 | x) of a factorised model, by its definition, (1,C,H,W)."""
-    if hasattr(model, "logistic"):
+    if hasattr(model, "half_width"):
         mu, log_s = (t.double() for t in model.condition(x))
         return torch.log(torch.sigmoid((1 / 512 - mu) / log_s.exp()))
     return torch.log1p(-model.mean(x).double())
