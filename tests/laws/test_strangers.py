@@ -5,6 +5,7 @@ import copy
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -239,6 +240,16 @@ def test_files_hold_what_was_saved_or_nothing_is_written(tmp_path):
     with pytest.raises(CnfError, match="layers.1.bias holds values too large for float16"):
         wide.save(tmp_path / "wide.safetensors", half=True)
     assert not (tmp_path / "wide.safetensors").exists()
+
+
+def test_damaged_arguments_of_a_file_are_named(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    flow = small()
+    tensors = {name: t.contiguous() for name, t in flow.state_dict().items()}
+    safetensors.torch.save_file(tensors, path, metadata={"glow": '{"levels": '})
+    for into in (None, flow):
+        with pytest.raises(CheckpointError, match="cut.safetensors describes no model of this"):
+            cnf.load(path, into=into)
 
 
 def test_a_network_that_is_trained_keeps_its_biases():
