@@ -8,16 +8,17 @@
   BOXES.push("pre", ".pst-scrollable-table-container", "figure.lettered");
   const chosen = BOXES.map((box) => `.bd-article ${box}`).join();
 
-  function mark() {
-    for (const box of document.querySelectorAll(chosen)) {
-      const scrolls = box.scrollWidth > box.clientWidth;
-      if (scrolls && getComputedStyle(box).overflowX !== "visible") box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
-    }
+  function mark(box) {
+    const scrolls = box.scrollWidth > box.clientWidth;
+    if (scrolls && getComputedStyle(box).overflowX !== "visible") box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
   }
 
-  window.addEventListener("load", () => {
-    window.addEventListener("resize", mark);
-    Promise.resolve(window.MathJax?.startup?.promise).then(mark);
+  // a box may settle some frames after its window has: it is asked, not the window
+  const sizes = new ResizeObserver((changes) => changes.forEach((change) => mark(change.target)));
+
+  window.addEventListener("load", async () => {
+    await window.MathJax?.startup?.promise;
+    document.querySelectorAll(chosen).forEach((box) => sizes.observe(box));
   });
 })();
