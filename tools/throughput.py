@@ -1,7 +1,9 @@
-"""Seconds a training step takes in one process and in several that act as one; the cost of `paper`.
+"""Seconds a training step takes in one process and in several that act as one; the cost of `paper`;
+seconds that released models take to draw a mask.
 
     python tools/throughput.py processes      three minutes -> results/bench/throughput.json
     python tools/throughput.py paper          one minute    -> results/bench/paper-here.json
+    python tools/throughput.py samples        two minutes   -> results/bench/samples.json
 
 Needs cores that nothing else uses; how much others used of them is in the file.
 """
@@ -35,6 +37,8 @@ SETUPS = {
     "strong": (PROCESSES, 1),
 }
 WARM_UP = 3  # steps
+DRAWN = ("vessels-flow-cpu-s0", "vessels-flow-ar-cpu-s0", "vessels-autoregressive-cpu-s0")
+SIDES = (584, 568)  # of DRIVE's photographs, filled up to multiples of 8
 context = multiprocessing.get_context("spawn")
 
 
@@ -119,6 +123,24 @@ def paper() -> dict:
     return {"as": "python -m cnf train sr --preset paper --dry-run", "cost": asdict(found)}
 
 
+def samples() -> dict:
+    """One mask of a photograph of DRIVE's size, in turns, one thread; what it shows costs nothing."""
+    torch.set_num_threads(1)
+    models = {run: build.load(run) for run in DRAWN}
+    x = torch.full((1, 3, *SIDES), 128.0)
+    seconds: dict[str, list[float]] = {run: [] for run in DRAWN}
+    for _ in range(1 + ROUNDS):
+        for run, model in models.items():
+            before = time.perf_counter()
+            model.sample(x, n=1)
+            seconds[run].append(round(time.perf_counter() - before, 3))
+    for found in seconds.values():
+        del found[0]  # warm-up
+    for run, found in seconds.items():
+        print(f"{run:30s}{median(found):.2f} s")
+    return {"sides": SIDES, "rounds": ROUNDS, "seconds": seconds}
+
+
 def others() -> float:
     """CPU seconds of the machine that were neither idle nor of this process and its children."""
     times = psutil.cpu_times()
@@ -127,7 +149,11 @@ def others() -> float:
     return sum(times) - idle - sum(used.ru_utime + used.ru_stime for used in own)
 
 
-COMMANDS = {"processes": (processes, "throughput.json"), "paper": (paper, "paper-here.json")}
+COMMANDS = {
+    "processes": (processes, "throughput.json"),
+    "paper": (paper, "paper-here.json"),
+    "samples": (samples, "samples.json"),
+}
 
 
 def main(name: str) -> None:
