@@ -124,7 +124,7 @@ def paper() -> dict:
 
 
 def samples() -> dict:
-    """One mask of a photograph of DRIVE's size, in turns, one thread; what it shows costs nothing."""
+    """One mask of a photograph of DRIVE's size, in turns, one thread; its content costs nothing."""
     torch.set_num_threads(1)
     models = {run: build.load(run) for run in DRAWN}
     x = torch.full((1, 3, *SIDES), 128.0)

@@ -30,6 +30,11 @@ Verdict = Literal["same", "different", "implemented", "second-hand", "could not"
 Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
+_EQUAL = re.compile(r"\s*#(\d+)\s*=\s*#(\d+)\s*")
+MARGINS = {  # of what counts as equal, registered in results/trials
+    **{"bits_per_dim": 0.01, "bits_per_pixel": 0.001, "psnr": 0.1, "ssim": 0.002},
+    **{"f_half": 0.005, "f_valid": 0.005, "f_sample": 0.005},
+}
 
 
 class _Strict(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
@@ -48,7 +53,8 @@ class Claim(_Strict):
             change it.
         ours: our rows, by fields as for `one` (split "test" if they do not say).
         holds: what has to be true of these rows for the verdict to stand: "#0 + 1 < #1" says that
-            the second of them is more than 1 above the first.
+            the second of them is more than 1 above the first, "#0 = #1" that the mean of their
+            paired differences, and twice its standard error, are within the margin of `MARGINS`.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -76,8 +82,8 @@ class Claim(_Strict):
             raise ValueError("`value` and `unit` go together")
         for rule in self.holds:
             sides = [_SUM.fullmatch(side) for side in rule.split("<")]
-            if len(sides) != 2 or not all(sides):
-                raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1'")
+            if not _EQUAL.fullmatch(rule) and (len(sides) != 2 or not all(sides)):
+                raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1' or '#0 = #1'")
             named = [int(i) for i in re.findall(r"#(\d+)", rule)]
             if not named or max(named) >= len(self.ours):
                 raise ValueError(f"'{rule}' needs rows of `ours`, which has {len(self.ours)}")
@@ -108,13 +114,37 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
                 )
             continue
         for rule in claim.holds:
-            left, right = (_sum(side, ours) for side in rule.split("<"))
+            if equal := _EQUAL.fullmatch(rule):
+                left, right = _reach(*(ours[int(i)] for i in equal.groups()), results)
+            else:
+                left, right = (_sum(side, ours) for side in rule.split("<"))
             if not left < right:
                 raise ResultsError(
                     f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
                     "does not hold: judge the claim again"
                 )
     return found
+
+
+def _reach(a: Row, b: Row, results: Path) -> tuple[float, float]:
+    """How far two rows may be apart, as |mean| + 2 standard errors of their paired differences, and
+    the margin; infinitely far without pairs. Raises ResultsError for what has no margin."""
+    if a.metric != b.metric or a.metric not in MARGINS:
+        raise ResultsError(f"claims.yml: no margin makes {a.id} and {b.id} equal")
+    apart = _apart(a, b, results)
+    if len(apart) < 2:
+        return math.inf, MARGINS[a.metric]
+    return abs(statistics.mean(apart)) + 2 * _error(apart), MARGINS[a.metric]
+
+
+def _apart(a: Row, b: Row, results: Path) -> list[float]:
+    """How much more b has than a, by picture; empty where the values of pictures were not kept."""
+    of_a, of_b = (pictures(row, results) for row in (a, b))
+    return [of_b[name] - of_a[name] for name in of_a] if of_a.keys() == of_b.keys() else []
+
+
+def _error(apart: Sequence[float]) -> float:
+    return statistics.stdev(apart) / math.sqrt(len(apart))
 
 
 def _read_yaml(path: Path, form: type[_Strict]) -> Any:
@@ -166,13 +196,12 @@ def differences(claim: Claim, rows: Sequence[Row], results: Path = RESULTS) -> l
 
 def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
     """How much more b has than a."""
-    metric, (of_a, of_b) = METRICS[a.metric], (pictures(row, results) for row in (a, b))
+    metric, apart = METRICS[a.metric], _apart(a, b, results)
     digits = 2 if metric.digits is None else metric.digits
-    apart = [of_b[name] - of_a[name] for name in of_a] if of_a.keys() == of_b.keys() else []
     seeds = " and ".join(str(len(seeds_of(row, rows))) for row in (b, a))
     many = "a seed each" if seeds == "1 and 1" else f"{seeds} seeds"
     if len(apart) > 1:
-        error = statistics.stdev(apart) / math.sqrt(len(apart))
+        error = _error(apart)
         places = max(digits, 1 - math.floor(math.log10(error)) if error else 0)
         number = f"{statistics.mean(apart):+.{places}f} ± {error:.{places}f}"
         title = metric.title.removesuffix(", pooled")  # of one picture

@@ -5,7 +5,7 @@ import yaml
 
 from cnf.errors import ResultsError
 from cnf.replication import claims, results
-from tests.results.rows import row
+from tests.results.rows import PICTURE, row
 
 CLAIM = {"id": "bits", "place": "a table", "says": "fewer bits", "tag": "confirmed"}
 CLAIM |= {"source": "a copy", "verdict": "same", "cause": "measured"}
@@ -129,6 +129,43 @@ def test_a_published_figure_that_does_not_fit_is_refused(tmp_path, changes, mess
     path.write_text(yaml.safe_dump({"published": [work | changes]}))
     with pytest.raises(ResultsError, match=message):
         claims.published(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("apart", "holds"),
+    [
+        ((0.009, 0.009, 0.009), True),
+        ((-0.009, -0.009, -0.009), True),
+        ((0.011, 0.011, 0.011), False),
+        ((0.005, 0.006, 0.007), True),
+        ((0.001, 0.006, 0.011), False),  # the mean is within 0.01, but not with twice its error
+        (None, False),  # values of pictures were not kept
+    ],
+)
+def test_equal_is_by_the_registered_margin_in_pairs(tmp_path, judged, apart, holds):
+    kept = {"one": (2.0, 2.5, 3.0)}
+    kept["two"] = [v + d for v, d in zip(kept["one"], apart or (0, 0, 0), strict=True)]
+    rows = [row(run=run, value=sum(v) / 3, num_images=3) for run, v in kept.items()]
+    results.write(rows, tmp_path)
+    for of, values in zip(rows, kept.values() if apart else (), strict=bool(apart)):
+        lines = [f"{name},{value}" for name, value in zip("abc", values, strict=True)]
+        path = tmp_path / of.run / "evaluations" / f"{of.file}.csv"
+        path.write_text("\n".join(["image,bits_per_dim", *lines]) + "\n")
+    ours = [{"run": run, "metric": "bits_per_dim"} for run in kept]
+    if holds:
+        assert judged(ours=ours, holds=["#0 = #1"])
+        return
+    with pytest.raises(ResultsError, match="'#0 = #1' is .* does not hold: judge the claim again"):
+        judged(ours=ours, holds=["#0 = #1"])
+
+
+def test_what_has_no_margin_is_not_called_equal(tmp_path, judged):
+    results.write(
+        [row(run=run, **PICTURE | {"metric": "psnr_rgb"}) for run in ("one", "two")], tmp_path
+    )
+    ours = [{"run": run, "metric": "psnr_rgb"} for run in ("one", "two")]
+    with pytest.raises(ResultsError, match="no margin makes .* equal"):
+        judged(ours=ours, holds=["#0 = #1"])
 
 
 def test_what_a_rule_compares_is_told_in_pairs_and_over_seeds(tmp_path, judged):
