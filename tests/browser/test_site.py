@@ -104,7 +104,8 @@ def test_page_opens_without_network_and_shows_everything(visit, page):
 
     tab.evaluate(ONCE, page == "index.html")
     tab.evaluate(AXE)
-    for view in views:
-        turn(view)
+    for view in reversed(views):  # the last is on show
+        if view != views[-1]:
+            turn(view)
         assert tab.evaluate(VIOLATIONS) == [], f"{view}: what axe finds in the way of some readers"
     assert wrong == []
