@@ -54,7 +54,7 @@ lint: $(STAMP)
 	@kept=$$(git ls-files -ci --exclude-standard 2>/dev/null); test -z "$$kept" || { echo "in the repository, but ignored: $$kept"; exit 1; }
 
 unit: $(STAMP)
-	$(PY) -m pytest -n $(JOBS) tests --ignore tests/browser
+	$(PY) -m pytest -n $(JOBS) --dist worksteal tests --ignore tests/browser
 
 slow: $(STAMP) ## the tests that `make test` leaves out; they want an idle machine
 	$(PY) -m pytest -m slow -rs tests --ignore tests/browser

@@ -71,7 +71,7 @@ def in_double(config):
     return model
 
 
-real_build = cnf.build.build
+real_build, real_load = cnf.build.build, training.load
 
 
 def child(function, args, rank, processes, port, pipe):
@@ -438,21 +438,23 @@ def launch(folder, *words):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_torchrun_begins_a_run_and_accelerate_goes_on_with_it(tmp_path):
-    pytest.importorskip("accelerate", reason="accelerate is not installed: its launcher")
-    words = ["-m", "cnf", "train", "sr"]
-    begin = ["--steps", "4", "--set", "training.validate_every=2", "--max-minutes", "1e-6"]
-    code, said, _ = launch(
-        tmp_path, "torchrun", "--nproc-per-node", "2", *words, *begin, "--out", "run"
-    )
-    assert code == 0
-    # one voice
-    assert [line.split(":")[0] for line in said.splitlines()] == [
-        "embedded-sr train",
-        "slice ended at step 0 of 4",
-    ]
-    launcher = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"]
-    code, said, errors = launch(tmp_path, *launcher, *words, "--resume", "run")
+LAUNCHERS = [
+    ["torchrun", "--nproc-per-node", "2"],
+    pytest.param(
+        ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"],
+        marks=pytest.mark.slow("the other launcher, which calls torchrun"),
+    ),
+]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda words: words[0])
+def test_a_launcher_goes_on_with_a_run_in_one_voice(tmp_path, monkeypatch, launcher):
+    pytest.importorskip(launcher[0] if launcher[0] == "accelerate" else "torch")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "load", real_load)  # the launched processes have no other
+    begin = "train sr --steps 4 --set training.validate_every=2 --max-minutes 1e-6 --out run"
+    assert cli.main(begin.split()) == 0
+    code, said, errors = launch(tmp_path, *launcher, "-m", "cnf", "train", "sr", "--resume", "run")
     assert code == 0, errors
     assert [line.split()[0] for line in said.splitlines()] == ["step", "step", "run:"]
     assert [line["step"] for line in run_folder.read_history(tmp_path / "run")] == [2, 4]
