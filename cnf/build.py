@@ -338,7 +338,7 @@ def build_baseline(config: BaselineConfig) -> ConditionalModel:
 
 # -- files -----------------------------------------------------------------------------------------
 
-# "sr" is a flow of couplings: that with an autoregressive prior draws better photographs, but one
+# "sr" and "vessels" are flows of couplings: those with an autoregressive prior draw better, but one
 # number after the other
 RELEASES = {
     "sr": "sr-flow-cpu-s0",
@@ -353,6 +353,7 @@ SHA256 = {
     "sr-flow-ar-photos-s0": "7abf8ef2dcdcd6e96e04717686b0a2041c3ed2a144a8c81562cf1f4ccf93004a",
     "sr-flow-cpu-s0": "e6f1cf43bc2bb98be655d6a9f68f5a8cc267b5fb1245cbebe308c99742dddcc7",
     "vessels-baseline-cpu-s0": "976b2d84c3b3fa50050a8d961de7d2e9533108faf60e0eb92395ae9cdbef4961",
+    "vessels-flow-ar-cpu-s0": "f53caeda867286e03193465df6186b7f5832d7a41bebc48d4343f516f2189fbd",
     "vessels-flow-cpu-s0": "07a3bb95a47f1c17cc806a5a3a80bf7aef852377b16335fe1b2cf02e8c2893bc",
 }
 WEIGHTS = "weights.safetensors"
@@ -365,7 +366,8 @@ def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> Condi
     Args:
         name: a file that `save` wrote; a run folder; a folder of `results/`, such as
             "sr-flow-cpu-s0"; or "sr" (whole photographs, x2), "vessels", "sr-baseline",
-            "vessels-baseline". Away from the repository the last five are downloaded once.
+            "vessels-baseline". Away from the repository these four, and the runs of `SHA256`, are
+            downloaded once.
         into: a model that takes the weights, where the file cannot say how to build it: one with
             layers or a feature network of your own. It is returned.
 

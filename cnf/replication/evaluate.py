@@ -88,7 +88,10 @@ def evaluate(
         rows = score(m, tags, made)
         if not rows:
             raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
-        store.write(rows, out or (results if publish else Path("runs")))
+        target = out or (results if publish else Path("runs"))
+        store.write(rows, target)
+        if reference != "truth" and not stress and m.options.limit is None:
+            write_beside(target / rows[0].run / "evaluations" / rows[0].file, m)
         return rows
     run = Path(run)
     if not run.exists() and results.exists():  # a name, as `cnf.load` takes it
@@ -303,26 +306,29 @@ def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
-    """Values an image: {metric: (N,)}."""
+    """Values an image: {metric: (N,)}; a reference has no bits."""
+    found = of_task(m).per_image(m)
+    if m.reference is not None:
+        return found
     bits = -m.log_probs(m.options.draws) / (m.sizes() * math.log(2))
     end = {None: "", True: "_xrounded", False: "_xfloat"}[m.options.round_x]
-    return {m.task.bits + end: bits} | of_task(m).per_image(m)
+    return {m.task.bits + end: bits} | found
 
 
 def of_task(m: ScoredModel) -> ModuleType:
     return superresolution if m.task.rounds_x else vessels
 
 
-def write_beside(stem: Path, m: ScoredModel, weights: str) -> None:
+def write_beside(stem: Path, m: ScoredModel, weights: str | None = None) -> None:
     """`<stem>.csv`, a line an image, so that any mean and error can be had again; with full also
-    what curves are drawn from."""
+    what curves of a model are drawn from."""
     values = per_image(m)
     if (other := other_x(m)) is not None:
         values |= per_image(other)
     names = pd.Index([m.images[i].name for i in m.indices], name="image")
     text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
     store.write_text(stem.with_name(f"{stem.name}.csv"), text)
-    told = m.options.full and (m.samples > 1 or m.samples and m.has_mean)
+    told = m.options.full and weights and (m.samples > 1 or m.samples and m.has_mean)
     if told and (found := of_task(m).curves(m)):
         curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | found
         path = stem.with_name(f"{stem.name}.curves.json")

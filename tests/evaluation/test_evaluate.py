@@ -406,6 +406,9 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
     assert {row.id for row in results.read(folder)} == {row.id for row in rows}
     checks = reproduce.audit(results=folder)
     assert {check.status for check in checks} == {"same"}
+    (row,) = results.select(rows, metric="psnr", protocol="standard")
+    kept = results.pictures(row, folder)  # so its difference to a model's is one in pairs
+    assert len(kept) == row.num_images and np.mean(list(kept.values())) == pytest.approx(row.value)
     rows = evaluate.evaluate("second-observer", "embedded-vessels", results=folder)
     assert [row.metric for row in rows] == ["f_half", "f_half_image"]
     assert results.read(tmp_path / "runs") == rows

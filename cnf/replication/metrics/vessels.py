@@ -344,12 +344,12 @@ def components_ratio(m: ScoredModel, s: Setting) -> Value | None:
 
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
-    """F of marginals at 1/2, and with --full of one sample and of the likeliest, an image; {}
-    without two samples."""
+    """F of marginals at 1/2, or of a reference, and with --full of one sample and of the likeliest,
+    an image; {} without two samples."""
     if not (m.has_mean or m.samples > 1) or not m.has_vessels:
         return {}
     found = {"f_half": overlap.f_score(counts(m, m.maps(m.mean), 0.5))}
-    if m.options.full and m.samples:
+    if m.options.full and m.samples and m.reference is None:
         found["f_sample"] = overlap.f_score(counts(m, m.singles(1.0), 0.5))
         if m.samples >= LIKELIEST:
             found["f_likeliest"] = overlap.f_score(likeliest(m, m.samples))
