@@ -414,6 +414,10 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
     assert results.read(tmp_path / "runs") == rows
     rows = evaluate.evaluate("second-observer", "embedded-vessels", out=tmp_path / "other")
     assert results.read(tmp_path / "other") == rows
+    rows = evaluate.evaluate("second-observer", "embedded-vessels", full=True, out=tmp_path / "all")
+    (row,) = results.select(rows, metric="f_half_image")
+    kept = results.pictures(row, tmp_path / "all")
+    assert len(kept) == row.num_images and np.mean(list(kept.values())) == pytest.approx(row.value)
     with pytest.raises(ConfigError, match="bicubic is no model and draws nothing"):
         evaluate.evaluate("bicubic", "embedded-sr", figures=True)
     with pytest.raises(ConfigError, match="second-observer answers on any image set: name one"):

@@ -449,7 +449,6 @@ LAUNCHERS = [
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda words: words[0])
 def test_a_launcher_goes_on_with_a_run_in_one_voice(tmp_path, monkeypatch, launcher):
-    pytest.importorskip(launcher[0] if launcher[0] == "accelerate" else "torch")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "load", real_load)  # the launched processes have no other
     begin = "train sr --steps 4 --set training.validate_every=2 --max-minutes 1e-6 --out run"
