@@ -11,6 +11,8 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
+# What is imported is compiled once, not again in the kernel of every page.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install book pdf test quick lint unit slow pages notebooks times audit mutants bench known live browser address clean
