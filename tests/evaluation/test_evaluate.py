@@ -521,8 +521,8 @@ def test_full_writes_what_curves_are_drawn_from(everything):
     heads = {
         "sr-baseline/evaluations/embedded-sr-test": "image,bits_per_dim,psnr_released,ssim_released"
         ",bits_per_dim_xrounded,psnr_standard,ssim_standard",
-        "vessels-weighted/evaluations/embedded-vessels-test": "image,bits_per_pixel,f_half,f_sample"
-        ",f_likeliest",
+        "vessels-weighted/evaluations/embedded-vessels-test": "image,bits_per_pixel,f_half,"
+        "calibration_error,f_sample,f_likeliest",
     }
     for stem, head in heads.items():
         assert (folder / f"{stem}.csv").read_text().splitlines()[0] == head

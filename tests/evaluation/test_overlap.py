@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from cnf.replication.metrics import jackknife
+from cnf.replication.metrics import influences, jackknife
 from cnf.replication.metrics.overlap import best_threshold, f_score, histogram, pr_area, roc_area
 
 
@@ -21,6 +21,17 @@ def test_error_of_pooled_f_is_the_jackknife():
     without = [jackknife(np.delete(found, i, 0), f_score).value for i in range(3)]
     assert error == pytest.approx(np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2)))
     assert jackknife(found[:1], f_score).standard_error is None
+
+
+def test_influences_of_images_have_the_pooled_value_as_their_mean_and_its_error():
+    found = np.array([[3, 1, 2], [5, 2, 1], [4, 0, 6]])
+    each = influences(found, f_score)
+    assert each.mean() == pytest.approx(f_score(found.sum(0)))
+    assert each.std(ddof=1) / np.sqrt(3) == pytest.approx(jackknife(found, f_score).standard_error)
+    without = [f_score(np.delete(found, i, 0).sum(0)) for i in range(3)]
+    assert each.argmax() == np.argmin(without)  # without the one that raises it most, least is left
+    mean = np.stack([found[:, 0], np.ones(3)], 1)  # of a mean they are the values themselves
+    np.testing.assert_allclose(influences(mean, lambda sums: sums[..., 0] / sums[..., 1]), [3, 5, 4])
 
 
 def test_best_threshold_beats_every_other():

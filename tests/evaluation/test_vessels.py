@@ -292,6 +292,7 @@ def test_values_of_each_image_are_those_of_the_rows(m):
     ours = m()
     each, looks = vessels.per_image(ours), vessels.looks(ours, 16)
     assert each["f_half"].mean() == pytest.approx(value(ours, "f_half_image").value)
+    assert each["calibration_error"].mean() == pytest.approx(value(ours, "calibration_error").value)
     expected = [f_score(look.found)[look.log_probs.argmax()] for look in looks]
     assert each["f_likeliest"].tolist() == expected
 

@@ -107,13 +107,18 @@ def jackknife(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **
     Args:
         sums: what each image adds, (N, K). `function`: of such sums, along the last axis.
     """
-    total, n = sums.sum(0), len(sums)
-    if n == 1:
-        return Value(float(function(total)), None, also)
+    value = float(function(sums.sum(0)))
+    error = mean_se(influences(sums, function)).standard_error if len(sums) > 1 else None
+    return Value(value, error if error is None or math.isfinite(error) else None, also)
+
+
+def influences(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A number for each image, (N,), with the value of `jackknife` as their mean and its error as
+    the standard error of that: so what is pooled over images has differences in pairs, too."""
+    total = sums.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         without = function(total - sums)
-        error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
-    return Value(float(function(total)), error if math.isfinite(error) else None, also)
+        return function(total) + (len(sums) - 1) * (without.mean() - without)
 
 
 def numbers(values: Any) -> Any:

@@ -23,6 +23,7 @@ from cnf.replication.metrics import (
     Setting,
     Value,
     calibration,
+    influences,
     jackknife,
     mean_se,
     metric,
@@ -243,10 +244,15 @@ def bins(m: ScoredModel, s: Setting) -> np.ndarray:
 
 @metric("calibration error of marginals in [0.05, 0.95]", "1", 4, 1e-3, **_MARGINALS)
 def calibration_error(m: ScoredModel, s: Setting) -> Value | None:
+    sums = reliabilities(m, s)
+    return None if sums is None else jackknife(sums, calibration.error_of)
+
+
+@once
+def reliabilities(m: ScoredModel, s: Setting) -> np.ndarray | None:
+    """`calibration.table` of the marginals; None if no photograph has one that it looks at."""
     y, p = split(m, m.maps(s))
-    if not any(map(calibration.is_doubtful, p)):
-        return None
-    return jackknife(calibration.table(p, y), calibration.error_of)
+    return calibration.table(p, y) if any(map(calibration.is_doubtful, p)) else None
 
 
 @metric("Brier score of marginals", "1", 4, 1e-4, **_MARGINALS)
@@ -345,10 +351,12 @@ def components_ratio(m: ScoredModel, s: Setting) -> Value | None:
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """F of marginals at 1/2, or of a reference, and with --full of one sample and of the likeliest,
-    an image; {} without two samples."""
+    and how each moves the calibration error, an image; {} without two samples."""
     if not (m.has_mean or m.samples > 1) or not m.has_vessels:
         return {}
     found = {"f_half": overlap.f_score(counts(m, m.maps(m.mean), 0.5))}
+    if m.options.full and len(m.indices) > 1 and (sums := reliabilities(m, m.mean)) is not None:
+        found["calibration_error"] = influences(sums, calibration.error_of)
     if m.options.full and m.samples and m.reference is None:
         found["f_sample"] = overlap.f_score(counts(m, m.singles(1.0), 0.5))
         if m.samples >= LIKELIEST:
