@@ -31,7 +31,8 @@ def test_influences_of_images_have_the_pooled_value_as_their_mean_and_its_error(
     without = [f_score(np.delete(found, i, 0).sum(0)) for i in range(3)]
     assert each.argmax() == np.argmin(without)  # without the one that raises it most, least is left
     mean = np.stack([found[:, 0], np.ones(3)], 1)  # of a mean they are the values themselves
-    np.testing.assert_allclose(influences(mean, lambda sums: sums[..., 0] / sums[..., 1]), [3, 5, 4])
+    each = influences(mean, lambda sums: sums[..., 0] / sums[..., 1])
+    np.testing.assert_allclose(each, [3, 5, 4])
 
 
 def test_best_threshold_beats_every_other():
