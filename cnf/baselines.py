@@ -21,7 +21,23 @@ LEVELS = 256
 HALF_WIDTH = 1 / 512  # half a grey level, on the scale of v
 
 
-class Factorised(ConditionalModel):
+class Entrywise(ConditionalModel):
+    """An exact model that scores y entry by entry; y is 1 where v > 0, unless it says otherwise."""
+
+    exact = True
+
+    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
+        """log P of every entry of y given h = `condition(x)`, nats, (B, C, H, W)."""
+        raise NotImplementedError
+
+    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        return sum_except_batch(self.entries(y, h))
+
+    def labels(self, v: Tensor) -> Tensor:
+        return (v > 0).to(v.dtype)
+
+
+class Factorised(Entrywise):
     """A feature network and one 3x3 convolution that gives every entry its own distribution; the
     probability of y is their product, :eq:`eq-fact-product`.
 
@@ -30,7 +46,6 @@ class Factorised(ConditionalModel):
         out_channels: of the convolution.
     """
 
-    exact = True
     has_mean = True
 
     def __init__(self, features: nn.Module, out_channels: int):
@@ -44,13 +59,6 @@ class Factorised(ConditionalModel):
         """(h[0], output of the head), both at y's resolution."""
         first = self.maps(x)[0].to(self.dtype)
         return first, self.head(first)
-
-    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
-        """log P of every entry of y given h = `condition(x)`, nats, (B, C, H, W)."""
-        raise NotImplementedError
-
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
-        return sum_except_batch(self.entries(y, h))
 
 
 def target(model: ConditionalModel, y: Tensor, levels: int, like: Tensor) -> Tensor:
@@ -173,9 +181,6 @@ class Bernoulli(Factorised):
         (logit,) = h
         return logistic_draws(logit, 1.0, n, temperature, generator)
 
-    def labels(self, v: Tensor) -> Tensor:
-        return (v > 0).to(v.dtype)
-
 
 class WeightedBernoulli(Bernoulli):
     """The paper's weighted likelihood, :eq:`eq-fact-weighted`: a Bernoulli model of probability
@@ -236,7 +241,7 @@ def weighted_logit(a: Tensor, beta: float) -> Tensor:
     return (1 - beta) * F.softplus(a) - beta * F.softplus(-a)
 
 
-class Autoregressive(ConditionalModel):
+class Autoregressive(Entrywise):
     r"""A yardstick for joint models of labels, no flow: P(y|x) = prod_i P(y_i | y_<i, x), exact in
     one pass, drawn label after label. Each factor is Bernoulli, its logit from masked convolutions
     (van den Oord et al. 2016) of the labels before and of the features.
@@ -254,8 +259,6 @@ class Autoregressive(ConditionalModel):
     Raises DataError for other y.
     """
 
-    exact = True
-
     def __init__(self, features: nn.Module, width: int = 64, blocks: int = 3):
         super().__init__()
         self.features = features
@@ -272,9 +275,6 @@ class Autoregressive(ConditionalModel):
         sign = F.pixel_unshuffle(2 * target(self, y, 2, like) - 1, 2)
         return F.pixel_shuffle(F.logsigmoid(sign * self.net(sign, h[0])[:, :, 0]), 2)
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
-        return sum_except_batch(self.entries(y, h))
-
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
@@ -289,6 +289,3 @@ class Autoregressive(ConditionalModel):
 
         sign = self.net.sequentially(many, choose)
         return F.pixel_shuffle(sign, 2).unflatten(0, (n, -1))
-
-    def labels(self, v: Tensor) -> Tensor:
-        return (v > 0).to(v.dtype)

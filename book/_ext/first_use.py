@@ -30,15 +30,6 @@ def entries(env: BuildEnvironment, read: Callable) -> Iterator[tuple[str, list, 
                 yield docname, list(item.findall(nodes.term)), next(item.findall(nodes.definition))
 
 
-def defined(env: BuildEnvironment) -> dict[str, tuple[str, str]]:
-    """{term in lower case: (page, anchor)}, of every glossary of the book."""
-    found = {}
-    for docname, terms, _ in entries(env, env.get_doctree):
-        place = docname, terms[0]["ids"][0]
-        found |= {" ".join(t.astext().lower().split()): place for t in terms}
-    return found
-
-
 def pattern(terms: Iterable[str]) -> re.Pattern[str]:
     """Any of the terms, the longest first; the group is the term without its plural."""
     names = sorted(terms, key=len, reverse=True)
@@ -71,7 +62,10 @@ def is_apart(node: nodes.Element | None) -> bool:
 
 def link_first_uses(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put the links of one page."""
-    terms = defined(app.env)
+    terms: dict[str, tuple[str, str]] = {}  # in lower case: page, anchor
+    for page, names, _ in entries(app.env, app.env.get_doctree):
+        place = page, names[0]["ids"][0]
+        terms |= {" ".join(name.astext().lower().split()): place for name in names}
     if not terms:
         return
     anywhere, used = pattern(terms), set()

@@ -56,12 +56,6 @@ class AutoregressivePrior(Prior):
         log_p = log_w - 0.5 * eps.square() - log_sigma - 0.5 * math.log(2 * math.pi)
         return kept, sum_except_batch(log_p.logsumexp(2))
 
-    def latent(self, y: Tensor) -> Tensor:
-        return y[:, self.num_kept :]
-
-    def restore(self, kept: Tensor | None, latent: Tensor) -> Tensor:
-        return latent if kept is None else torch.cat([kept, latent], dim=1)
-
     @torch.no_grad()
     def sample(
         self,

@@ -49,16 +49,17 @@ class Prior(nn.Module):
 
     exact = True
     keeps = False
+    num_kept = 0  # the first so many channels
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
         raise NotImplementedError
 
     def latent(self, y: Tensor) -> Tensor:
         """The part of y that leaves the flow here; all of it, unless the prior keeps a rest."""
-        return y
+        return y[:, self.num_kept :] if self.keeps else y
 
     def restore(self, kept: Any, latent: Tensor) -> Tensor:
-        return latent
+        return latent if kept is None else torch.cat([kept, latent], dim=1)
 
     def sample(
         self, kept: Any, h: Tensor | None, temperature: float = 1.0, generator: Generator = None

@@ -63,12 +63,6 @@ class Split(Prior):
         mu, log_sigma = self.params(kept, h)
         return kept, gaussian_log_prob(self.latent(y), mu, log_sigma)
 
-    def latent(self, y: Tensor) -> Tensor:
-        return y[:, self.num_kept :]
-
-    def restore(self, kept: Tensor, latent: Tensor) -> Tensor:
-        return torch.cat([kept, latent], dim=1)
-
     def sample(
         self, kept: Tensor, h: Tensor | None, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:

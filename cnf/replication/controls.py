@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.baselines import Bernoulli, target
+from cnf.baselines import Bernoulli, Entrywise, target
 from cnf.build import build_features, leave_out, load
 from cnf.config import ControlConfig
 from cnf.features import Features, upsampled
@@ -37,7 +37,7 @@ def neighbours(n: int) -> list[tuple[int, int]]:
     return sorted(before, key=lambda o: (o[0] ** 2 + o[1] ** 2, -o[0], abs(o[1]), o[1]))[:n]
 
 
-class Counts(ConditionalModel):
+class Counts(Entrywise):
     """P(y_i | y_<i, x) from a table of counts: how often a pixel with the same n labels before it,
     and the same bin of the logit of `marginal` if there is one, was a vessel. Exact.
 
@@ -46,8 +46,6 @@ class Counts(ConditionalModel):
 
     Shapes: y (B, 1, H, W) in {0, 1}; outside the picture labels count as 0.
     """
-
-    exact = True
 
     def __init__(self, n: int, marginal: Bernoulli | None = None, baseline: str = ""):
         super().__init__()
@@ -79,9 +77,6 @@ class Counts(ConditionalModel):
         y = target(self, y, 2, like=h[0].to(self.table.dtype))
         return F.logsigmoid((2 * y - 1) * self.table[self.contexts(y, h[0])])
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
-        return sum_except_batch(self.entries(y, h))
-
     @torch.no_grad()
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
@@ -101,9 +96,6 @@ class Counts(ConditionalModel):
             v = self.table[row] + eps[:, 0, rows, columns]
             y[:, rows + r, columns + r] = (v > 0).long()
         return (2 * y[:, None, r:, r : r + width] - 1).to(eps.dtype).unflatten(0, (n, -1))
-
-    def labels(self, v: Tensor) -> Tensor:
-        return (v > 0).to(v.dtype)
 
     @torch.no_grad()
     def fit(self, pairs: Pairs, seed: int = 0) -> None:

@@ -78,7 +78,7 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
         f"one step     {cost.step:.3g} s for a batch of {options.batch_size}{how}",
         f"validation   {cost.validation:.3g} s, every {every} steps",
         f"steps        {steps:,} ({steps * options.batch_size:,} pictures)",
-        f"time         {_duration(cost.seconds(steps, every))} on this machine",
+        f"time         {run_folder.about(cost.seconds(steps, every))} on this machine",
     ]
     return "\n".join(lines)
 
@@ -172,10 +172,3 @@ def _at(batch: int, values: dict[int, float]) -> float:
 
 def _bytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -17,6 +17,7 @@ from cnf.replication.data import ImageSet, catalogue, load
 from cnf.replication.evaluate import validation
 from cnf.replication.metrics import METRICS
 from cnf.replication.results import RESULTS, Row, described, find, read, value, valued
+from cnf.replication.run_folder import about
 from cnf.replication.scored_model import Options, ScoredModel
 
 ROOT = Path("$CNF_DATA")  # as a reader writes it
@@ -105,13 +106,6 @@ def text(found: Sequence[Row], results: Path = RESULTS) -> str:
     (row,) = found
     lines = [row.id, f"{valued(row)}; {described(row)}", ""]
     return "\n".join([*lines, *(f"{name:>10}  {line}" for name, line in facts(row, results))])
-
-
-def about(seconds: float) -> str:
-    """A time in words."""
-    if seconds < 100:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 # -- audit -----------------------------------------------------------------------------------------

@@ -465,9 +465,7 @@ def _how(row: Row) -> str:
 def cells(row: Row) -> dict[str, str]:
     """Every column of `table`."""
     return {
-        "run": row.run,
         "model": row.model,
-        "preset": row.preset or "",
         "data": f"{row.data} {row.split}{' (stand-in)' * row.stand_in}",
         "metric": _metric(row),
         "value": value(row),

@@ -237,7 +237,7 @@ class Run:
             check_batch(config.training)
             data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
-                data = data.joined(valid)
+                data = replace(data, examples=[*data, *valid])
             if data.experiment != config.experiment:
                 raise ConfigError(
                     f"data.train = '{data.name}' is a set for {data.experiment}, this is a run of "

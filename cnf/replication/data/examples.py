@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -109,10 +109,6 @@ class ImageSet(Sequence[Example]):
             return None
         y, has_x = torch.stack([e.y for e in self]), self[0].x is not None
         return y, torch.stack([e.x for e in self]) if has_x else None
-
-    def joined(self, other: "ImageSet") -> "ImageSet":
-        """The examples of both, under the name and split of the first."""
-        return replace(self, examples=[*self.examples, *other.examples])
 
     def describe(self) -> str:
         """One line: name, split, number and sizes of pictures, source."""

@@ -79,21 +79,6 @@ def held_out(count: int) -> np.ndarray:
     return held
 
 
-def prepare(entry: Entry, folder: Path) -> str:
-    """Write the splits of a set as arrays. Returns a line to print.
-
-    Raises DataError if a file is missing, truncated, of another shape or refused, if the number of
-    pictures is not the release's, or if the disk is full; nothing half-written stays.
-    """
-    release = entry.options["release"]
-    target = _record(folder, release).parent
-    if prepared(entry, folder):
-        return f"{entry.name}: already prepared in {target}"
-    files, blocks = FORMS[release]
-    train, valid = (blocks(paths, _side(folder)) for paths in files(folder))
-    return _convert(entry, folder, train, valid)
-
-
 def verify(entry: Entry, folder: Path) -> str:
     """Compare the prepared pictures with the hashes taken when they were written. Returns a line.
 
@@ -139,12 +124,18 @@ def _map(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(y)
 
 
-def _convert(
-    entry: Entry, folder: Path, train: Iterator[np.ndarray], valid: Iterator[np.ndarray]
-) -> str:
-    """Write the splits of a set, from blocks of pictures uint8 (N,3,S,S)."""
+def prepare(entry: Entry, folder: Path) -> str:
+    """Write the splits of a set as arrays. Returns a line to print.
+
+    Raises DataError if a file is missing, truncated, of another shape or refused, if the number of
+    pictures is not the release's, or if the disk is full; nothing half-written stays.
+    """
     name, release, side = entry.name, entry.options["release"], _side(folder)
     target = _record(folder, release).parent
+    if prepared(entry, folder):
+        return f"{name}: already prepared in {target}"
+    files, blocks = FORMS[release]
+    train, valid = (blocks(paths, side) for paths in files(folder))
     part, counts = target.with_name(f"{release}.part"), RELEASES[release]
     held = held_out(counts.train)
     sizes = {"train": int((~held).sum()), "valid": int(held.sum()), "test": counts.valid}

@@ -233,7 +233,6 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     bicubic, temperatures = m.reference_of("bicubic"), m.task.temperatures
     kinds = {"truth": truth(m), "bicubic": looks(bicubic, Setting()), "mean": looks(m, m.mean)}
     kinds |= {f"sample {t:g}": looks(m, Setting(t, 1)) for t in temperatures}
-    kinds = {kind: found for kind, found in kinds.items() if found}
     frequency = (np.arange(textures.ANNULI) + 0.5) / (2 * textures.ANNULI)
     spectra, shares = {"cycles_per_pixel": frequency}, {"edges": textures.EDGES}
     for kind, found in kinds.items():
