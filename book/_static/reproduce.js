@@ -18,9 +18,10 @@
 
   // the data keep each text once (numbers are places in the list of texts), and what rows share
   function read(node) {
-    const { texts, heads, groups } = JSON.parse(node.textContent);
+    const { texts, heads, kinds, groups } = JSON.parse(node.textContent);
     return groups.flatMap(([before, rest, head, facts, rows]) =>
-      rows.map(([own, value, first, number, within]) => {
+      rows.map(([kind, value, number]) => {
+        const [own, first, within] = kinds[kind];
         const row = { id: `${before}/${texts[own]}`, value, what: [first, ...rest].map((i) => texts[i]).join("; ") };
         const expect = `${number}, ${texts[within]}`;
         row.facts = heads[head].map((name, i) => [name, facts[i] < 0 ? expect : texts[facts[i]]]);
