@@ -22,7 +22,8 @@ HALF_WIDTH = 1 / 512  # half a grey level, on the scale of v
 
 
 class Entrywise(ConditionalModel):
-    """An exact model that scores y entry by entry; y is 1 where v > 0, unless it says otherwise."""
+    """A model whose exact log P(y|x) is a sum over the entries of y, each alone or given those
+    before it, :eq:`eq-controls-chain`. Raises DataError for y that are not in its range."""
 
     exact = True
 
@@ -32,9 +33,6 @@ class Entrywise(ConditionalModel):
 
     def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         return sum_except_batch(self.entries(y, h))
-
-    def labels(self, v: Tensor) -> Tensor:
-        return (v > 0).to(v.dtype)
 
 
 class Factorised(Entrywise):
@@ -181,6 +179,9 @@ class Bernoulli(Factorised):
         (logit,) = h
         return logistic_draws(logit, 1.0, n, temperature, generator)
 
+    def labels(self, v: Tensor) -> Tensor:
+        return (v > 0).to(v.dtype)
+
 
 class WeightedBernoulli(Bernoulli):
     """The paper's weighted likelihood, :eq:`eq-fact-weighted`: a Bernoulli model of probability
@@ -258,6 +259,8 @@ class Autoregressive(Entrywise):
     temperature eps, eps logistic, is above 0: temperature 0 takes the likelier one each time.
     Raises DataError for other y.
     """
+
+    labels = Bernoulli.labels
 
     def __init__(self, features: nn.Module, width: int = 64, blocks: int = 3):
         super().__init__()

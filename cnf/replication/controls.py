@@ -47,6 +47,8 @@ class Counts(Entrywise):
     Shapes: y (B, 1, H, W) in {0, 1}; outside the picture labels count as 0.
     """
 
+    labels = Bernoulli.labels
+
     def __init__(self, n: int, marginal: Bernoulli | None = None, baseline: str = ""):
         super().__init__()
         self.offsets, self.marginal, self.baseline = neighbours(n), marginal, baseline

@@ -40,6 +40,7 @@ def exact() -> Tensor:
         return torch.cat(list(parts)).exp()
 
 
+@pytest.mark.equation("eq-controls-chain")
 def test_probabilities_of_all_masks_sum_to_one(exact):
     assert exact.sum().item() == pytest.approx(1, abs=1e-12)
 

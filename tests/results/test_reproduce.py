@@ -128,10 +128,11 @@ def test_a_run_that_began_with_another_of_its_name_is_told_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(5, "5 seconds"), (600, "10 minutes"), (9000, "2.5 hours")]
+    ("seconds", "words"),
+    [(5, "5 seconds"), (600, "10 minutes"), (9000, "2.5 hours"), (216_000, "2.5 days")],
 )
 def test_times_are_told_in_words(seconds, words):
-    assert reproduce.about(seconds) == words
+    assert run_folder.about(seconds) == words
 
 
 def test_the_command_line_tells_it(capsys):
