@@ -14,47 +14,10 @@ torch.Size([16, 2, 1, 16, 16])
 The replication of the paper, `cnf.replication`, is built on this library; `python -m cnf` runs it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:  # what `__getattr__` below gives at run time
-    from cnf.baselines import (
-        Autoregressive,
-        Bernoulli,
-        ClassWeighted,
-        DiscretisedLogistic,
-        WeightedBernoulli,
-    )
-    from cnf.build import glow, load
-    from cnf.features import NoFeatures, RawFeatures
-    from cnf.flow import ConditionalFlow, ConditionalModel
-    from cnf.layers import *
-    from cnf.nets import CouplingNet
+__version__ = "0.3.0"
 
-__version__ = "0.2.0"
-
-_PLACES = {
-    "cnf.baselines": "Autoregressive Bernoulli ClassWeighted DiscretisedLogistic WeightedBernoulli",
-    "cnf.build": "glow load",
-    "cnf.features": "NoFeatures RawFeatures",
-    "cnf.flow": "ConditionalFlow ConditionalModel",
-    "cnf.layers": "ActNorm AffineCoupling AutoregressivePrior Bijection BinaryDequantization "
-    "CheckerboardCoupling ConditionalAffine Conv1x1 Dequantization GaussianPrior Prior Residual "
-    "Split Squeeze Squeezed Subbands UniformDequantization VariationalDequantization",
-    "cnf.nets": "CouplingNet",
-}
-_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
-__all__ = [*sorted(_MODULES), "__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `import cnf` itself takes no time."""
-    if name in ("errors", "layers", "nets", "noise"):
-        return import_module(f"cnf.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'cnf' has no attribute '{name}'")
-    return getattr(import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+# What `cnf.NAME` stands for is the list in __init__.pyi; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["__version__"]

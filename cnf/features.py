@@ -1,12 +1,14 @@
 """The feature networks h = g(x): x -> [h[0] at y's resolution, h[l] after l squeezes]."""
 
-import hashlib
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
+from cnf.arguments import Bound, Count, Positive, complete
 from cnf.errors import ConfigError
 from cnf.nets import Activation, Network, activate
 from cnf.resample import consistent_double
@@ -102,11 +104,11 @@ class ResidualFeatures(Features):
     def __init__(
         self,
         levels: int,
-        channels: int = 64,
-        blocks: int = 4,
+        channels: Positive = 64,
+        blocks: Count = 4,
         full: int = 0,
         fractions: bool = False,
-        clip: float | None = None,
+        clip: Bound | None = None,
         activation: Activation = "relu",
     ):
         super().__init__()
@@ -178,9 +180,9 @@ class RRDBFeatures(Features):
     def __init__(
         self,
         levels: int,
-        channels: int = 128,
-        blocks: int = 16,
-        growth: int = 32,
+        channels: Positive = 128,
+        blocks: Positive = 16,
+        growth: Positive = 32,
         carry: bool = False,
     ):
         super().__init__()
@@ -215,7 +217,7 @@ class UNetFeatures(Features):
 
     reads = 3
 
-    def __init__(self, levels: int, channels: int = 16, scales: int = 3):
+    def __init__(self, levels: int, channels: Positive = 16, scales: Positive = 3):
         super().__init__()
         if levels >= scales:
             raise ConfigError(f"{levels} levels need a U-Net of at least {levels + 1} scales")
@@ -252,19 +254,14 @@ class UNetFeatures(Features):
 class VGGFeatures(Features):
     """torchvision's VGG-16 stages, joined from coarse to fine: h[l] is the map at scale l.
 
-    The paper names a VGG-type extractor and no more, as far as we know. Weights start from scratch;
-    with `pretrained`, training starts from those that torchvision offers (`load_pretrained`), and x
-    is normalised as they were trained: (x / 255 - mean) / deviation of ImageNet.
+    The paper names a VGG-type extractor and no more, as far as we know. Weights start from scratch.
 
     Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels, H / 2^l, W / 2^l).
     """
 
     reads = 3
-    FILE, SHA256 = "vgg16-397923af.pth", "397923af"
-    # of R, G, B in grey levels: 255 times what torchvision states
-    MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
-    def __init__(self, levels: int, channels: int = 32, scales: int = 4, pretrained: bool = False):
+    def __init__(self, levels: int, channels: Positive = 32, scales: Positive = 4):
         super().__init__()
         if not levels < scales <= 5:
             raise ConfigError(f"{scales} VGG scales for {levels} levels: need levels < scales <= 5")
@@ -283,44 +280,10 @@ class VGGFeatures(Features):
         self.stages = nn.ModuleList(layers[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in widths)
         self.channels, self.multiple = [channels] * (levels + 1), 2 ** (scales - 1)
-        self.pretrained = pretrained
-
-    def load_pretrained(self) -> str:
-        """Take torchvision's weights for ImageNet from this machine's cache; says from where.
-
-        Raises ConfigError if the file is not there, or is another: nothing is downloaded.
-        """
-        path = Path(torch.hub.get_dir(), "checkpoints", self.FILE)
-        remedy = (
-            'fetch it once with python -c "import torchvision; '
-            "torchvision.models.vgg16(weights='IMAGENET1K_V1')\" (528 MB), or leave "
-            "features.pretrained=false"
-        )
-        if not path.exists():
-            raise ConfigError(f"features.pretrained = true, but there is no {path}: {remedy}")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if not digest.startswith(self.SHA256):
-            raise ConfigError(
-                f"{path} has the sha256 {digest[:8]}, not {self.SHA256}: remove it and {remedy}"
-            )
-        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        layers = (layer for stage in self.stages for layer in stage.children())
-        for place, layer in enumerate(layers):  # torchvision's, in its order
-            for name, own in layer.state_dict().items():
-                own.copy_(weights[f"features.{place}.{name}"])
-        return f"features begin with torchvision's VGG-16 weights for ImageNet, {self.FILE}"
-
-    def normalised(self, x: Tensor) -> Tensor:
-        """Grey levels as the first convolution reads them."""
-        if not self.pretrained:
-            return x / 128 - 1
-        mean, deviation = (x.new_tensor(t).view(3, 1, 1) for t in (self.MEAN, self.DEVIATION))
-        return (x - mean) / deviation
 
     def forward(self, x: Tensor) -> list[Tensor]:
         with self.autocast(x.device):
-            maps, t = [], self.normalised(x)
+            maps, t = [], x / 128 - 1
             for stage, lateral in zip(self.stages, self.lateral, strict=True):
                 t = stage(t)
                 maps.append(lateral(t))
@@ -328,3 +291,47 @@ class VGGFeatures(Features):
             for finer in maps[-2::-1]:
                 h.append(finer + F.interpolate(h[-1], scale_factor=2, mode="nearest"))
         return h[::-1][: len(self.channels)]
+
+
+# those that a configuration or a file can name
+NETWORKS = {
+    "residual": ResidualFeatures,
+    "rrdb": RRDBFeatures,
+    "unet": UNetFeatures,
+    "vgg": VGGFeatures,
+}
+BY_THE_MODEL = ("levels", "full", "carry")  # what it decides, not who names the network
+
+
+def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """{"kind": one of NETWORKS, its sizes} with all sizes. Raises ConfigError."""
+    sizes = dict(spec)
+    kind = sizes.pop("kind", None)
+    if kind not in NETWORKS:
+        raise ConfigError(f"features.kind = {kind!r}: choose one of {', '.join(NETWORKS)}")
+    try:
+        return {"kind": kind, **complete(NETWORKS[kind], sizes, BY_THE_MODEL)}
+    except ConfigError as error:
+        raise ConfigError(f"{kind} features: {error}") from None
+
+
+Spec = Annotated[dict[str, Any], AfterValidator(check_spec)]
+
+
+def build_features(
+    spec: Mapping[str, Any], levels: int, full: bool = False, carry: bool = False
+) -> Features:
+    """The feature network of a specification.
+
+    Args:
+        levels: of the flow that reads it.
+        full: whether something at y's resolution reads more than the upsampled input.
+        carry: whether the upsampled input must come first there.
+    """
+    sizes = check_spec(spec)
+    kind = sizes.pop("kind")
+    if kind == "residual":
+        sizes["full"] = sizes["channels"] // 4 if full else 0
+    if kind == "rrdb":
+        sizes["carry"] = carry
+    return NETWORKS[kind](levels, **sizes)

@@ -9,11 +9,9 @@ from typing import Any, cast
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.config import Config, to_dict
 from cnf.errors import CnfError, DataError
 from cnf.features import channels_of
 from cnf.fused import FusedSteps, fuse
@@ -38,9 +36,8 @@ class ConditionalModel(nn.Module):
         multiple: the sizes of y must be multiples of this.
         factor: the size of y over the size of x.
         features: the network that makes h of x, of models that have one.
-        config: the configuration of the run, of a model that `cnf.build.build` made of one.
-        arguments: those of `cnf.glow`, of a model that it made.
-        metadata: what the file says beside, of a model that was loaded.
+        kind, arguments: how `cnf.weights` builds it again; None of a model of your own.
+        metadata: what its file says beside, of a model that was loaded.
 
     Shapes: y (B, C, H, W), x (B, C_x, H / factor, W / factor); terms (B,) in nats.
     """
@@ -50,7 +47,7 @@ class ConditionalModel(nn.Module):
     multiple: int = 1
     factor: int = 1
     features: nn.Module
-    config: Config | None = None
+    kind: str | None = None
     arguments: dict[str, Any] | None = None
 
     def __init__(self) -> None:
@@ -178,7 +175,7 @@ class ConditionalModel(nn.Module):
         self, path: Path | str, metadata: dict[str, str] | None = None, half: bool = False
     ) -> None:
         """Write the weights as safetensors, atomically, with what `cnf.load` needs to build the
-        model again: its configuration, or the arguments of `cnf.glow`.
+        model again: its kind and arguments.
 
         Args:
             metadata: what the file says beside; by default what `self.metadata` holds.
@@ -196,10 +193,10 @@ class ConditionalModel(nn.Module):
                     raise CnfError(f"{k} holds values too large for float16: save with half=False")
             tensors = halved
         inside = dict(self.metadata if metadata is None else metadata)
-        if self.config is not None:
-            inside["config"] = json.dumps(to_dict(self.config))
+        if self.kind is not None:
+            inside["kind"] = self.kind
         if self.arguments is not None:
-            inside["glow"] = json.dumps(self.arguments)
+            inside["arguments"] = json.dumps(self.arguments)
         path = Path(path)
         partial = path.with_name(path.name + ".tmp")
         # not save_file, which writes with mode 600
@@ -260,8 +257,6 @@ class ConditionalFlow(ConditionalModel):
         features: h = features(x), one map a level, or a tensor for a flow of one level; each layer
             is handed the map of its level, which rises at every `Squeeze`. Any module: `multiple`
             and `factor` are 1 if it does not have them.
-        auxiliary: weight of a per-pixel cross-entropy on h[0] that is added to the training loss,
-            in nats per pixel, :eq:`eq-vflow-auxiliary`; it never enters a likelihood. 0: none.
 
     Attributes:
         fast: run the steps of a level together, see `FusedSteps`; False: layer by layer, the
@@ -275,14 +270,12 @@ class ConditionalFlow(ConditionalModel):
     fast = True
     recompute = False
 
-    def __init__(self, layers: Iterable[Layer], features: nn.Module, auxiliary: float = 0.0):
+    def __init__(self, layers: Iterable[Layer], features: nn.Module):
         super().__init__()
         layers = list(layers)
         check_order(layers)
         self.layers = nn.ModuleList(layers)
         self.features = features
-        self.auxiliary = auxiliary
-        self.head = nn.Conv2d(channels_of(features)[0], 1, 1) if auxiliary else None
         self.exact = all(layer.exact for layer in layers)
         self.num_squeezes = sum(isinstance(layer, Squeeze) for layer in layers)
         if hasattr(features, "channels"):
@@ -291,18 +284,6 @@ class ConditionalFlow(ConditionalModel):
         colours = 2 if any(isinstance(layer, CheckerboardCoupling) for layer in layers) else 1
         self.multiple = math.lcm(2**self.num_squeezes, getattr(features, "multiple", 1), colours)
         self.factor = getattr(features, "factor", 1)
-
-    def loss(
-        self, y: Tensor, x: Tensor, generator: Generator = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        h = self.condition(x)
-        nats = -self.score(y, h, generator).mean() / y[0].numel()
-        if self.head is None:
-            return nats, {}
-        logits = self.head(h[0].to(self.dtype))
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, y.to(self.dtype))
-        logs = {"nats": nats.detach(), "cross_entropy": cross_entropy.detach()}
-        return nats + self.auxiliary * cross_entropy, logs
 
     def labels(self, v: Tensor) -> Tensor:
         """y of v: the cell of the dequantization in which it lies."""

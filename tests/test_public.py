@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import cnf
-from cnf import build
-from cnf.build import RESULTS, WEIGHTS
-from cnf.config import load_config, to_dict
 from cnf.errors import CheckpointError
 from cnf.noise import keyed
+from cnf.replication import releases
+from cnf.replication.config import build, load_config, to_dict
+from cnf.replication.releases import RESULTS, WEIGHTS
 from tests.laws.cases import randomise
 
 
@@ -33,16 +33,16 @@ def shelf(tmp_path):
 
 
 def test_a_name_is_a_folder_of_results(shelf):
-    run = build.RELEASES["sr-baseline"]
+    run = releases.RELEASES["sr-baseline"]
     results = shelf("other", run)
-    assert build.find("sr-baseline", results) == results / run / WEIGHTS
+    assert releases.find("sr-baseline", results) == results / run / WEIGHTS
 
 
 def test_runs_go_by_their_own_name_and_by_path(shelf):
     results = shelf("other")
-    assert build.find("other", results) == results / "other" / WEIGHTS
-    assert build.find(str(results / "other"), RESULTS) == results / "other" / WEIGHTS
-    assert build.find(results / "other", RESULTS) == results / "other" / WEIGHTS
+    assert releases.find("other", results) == results / "other" / WEIGHTS
+    assert releases.find(str(results / "other"), RESULTS) == results / "other" / WEIGHTS
+    assert releases.find(results / "other", RESULTS) == results / "other" / WEIGHTS
 
 
 def test_what_is_not_there_is_named_with_what_is(shelf):
@@ -51,10 +51,10 @@ def test_what_is_not_there_is_named_with_what_is(shelf):
         with pytest.raises(
             CheckpointError, match=f"{name} .* of sr, sr-baseline, vessels, .*, mine$"
         ):
-            build.find(name, results)
+            releases.find(name, results)
 
 
-@pytest.mark.parametrize("name", build.RELEASES)
+@pytest.mark.parametrize("name", releases.RELEASES)
 def test_every_released_name_loads(name):
     model = cnf.load(name)
     config = model.config
@@ -116,10 +116,10 @@ def test_a_saved_glow_is_built_again_from_its_file(form, dtype, tmp_path):
 
 def test_a_glow_has_the_layers_of_the_paper_s_builders():
     """`build` and `glow` make the same model of the same options."""
-    config = load_config("vessels")
+    config = load_config("vessels-flow-smoke")
     options = {k: v for k, v in to_dict(config)["model"].items() if k not in ("kind", "features")}
     features = build.flow_features(config.model)
-    one, other = build.build(config), cnf.glow(1, features=features, bins=2, **options)
+    one, other = build(config), cnf.glow(1, features=features, bins=2, **options)
     assert [*one.state_dict()] == [*other.state_dict()]
     assert [type(a) for a in one.modules()] == [type(a) for a in other.modules()]
 
@@ -284,8 +284,8 @@ def test_what_does_not_fit_a_builder_is_said_in_one_line(make, said):
 
 
 def test_the_hashes_of_released_weights_are_those_of_the_repository():
-    assert set(build.RELEASES.values()) <= set(build.SHA256)
-    for run, sha256 in build.SHA256.items():
+    assert set(releases.RELEASES.values()) <= set(releases.SHA256)
+    for run, sha256 in releases.SHA256.items():
         content = (RESULTS / run / WEIGHTS).read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256, run
 
@@ -299,12 +299,12 @@ def test_away_from_the_repository_released_weights_are_downloaded(tmp_path, monk
 
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     with pytest.raises(CheckpointError, match="does not know its address: clone it") as found:
-        build.find("sr", tmp_path / "nowhere")
+        releases.find("sr", tmp_path / "nowhere")
     assert "\n" not in str(found.value)
     monkeypatch.setattr(build, "repository", lambda: "https://example.org/me/it")
-    assert build.find("sr", tmp_path / "nowhere") == RESULTS / "sr-flow-cpu-s0" / WEIGHTS
+    assert releases.find("sr", tmp_path / "nowhere") == RESULTS / "sr-flow-cpu-s0" / WEIGHTS
     url = f"https://example.org/me/it/raw/v{cnf.__version__}/results/sr-flow-cpu-s0/{WEIGHTS}"
-    assert asked == [(url, f"sha256:{build.SHA256['sr-flow-cpu-s0']}")]
+    assert asked == [(url, f"sha256:{releases.SHA256['sr-flow-cpu-s0']}")]
 
 
 def test_importing_the_package_imports_nothing_else():

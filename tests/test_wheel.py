@@ -20,7 +20,7 @@ cnf.glow(1, 2, levels=1, steps=2, width=8).save("mine.safetensors")
 assert cnf.load("mine.safetensors").sample(x, 2).shape == (2, *y.shape)
 model = cnf.load("run")
 assert model.sample(torch.full((1, 3, 8, 8), 128.0)).shape == (1, 1, 3, 16, 16)
-print(cnf.__file__, model.config.experiment)
+print(cnf.__file__, model.config.task)
 """
 
 
@@ -40,9 +40,9 @@ def python(tmp_path_factory):
     root = tmp_path_factory.mktemp("wheel")
     source = root / "source"
     source.mkdir()
-    shutil.copytree(
-        REPOSITORY / "cnf", source / "cnf", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for name in ("cnf", "experiments"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, source / name, ignore=ignore)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     pip = sys.executable, "-m", "pip"
@@ -66,14 +66,13 @@ def test_an_installed_package_trains_loads_and_samples(python, tmp_path):
     assert done.returncode == 0, done.stderr
     done = run(tmp_path, python, "-c", LIBRARY)
     assert done.returncode == 0, done.stderr
-    where, experiment = done.stdout.split()
-    assert Path(where).is_relative_to(python.parents[1]) and experiment == "sr"
+    where, task = done.stdout.split()
+    assert Path(where).is_relative_to(python.parents[1]) and task == "sr"
     done = run(tmp_path, python, "-m", "cnf", "sample", "run", "a.png", "--num", "1")
     assert done.returncode == 0 and "samples/a-sample1.png" in done.stdout, done.stderr
 
 
 def test_it_says_where_released_weights_are_while_it_has_no_address(python, tmp_path):
-    done = run(
-        tmp_path, python, "-c", "from cnf import build; build.repository = str; build.load()"
-    )
+    nowhere = "from cnf.replication import releases; releases.repository = str; releases.load()"
+    done = run(tmp_path, python, "-c", nowhere)
     assert "does not know its address: clone it" in done.stderr.splitlines()[-1]

@@ -51,7 +51,7 @@ class Row:
 
 def rows(flow: ConditionalFlow, side: int) -> Iterator[Row]:
     """The layers of `flow` in order, the steps of a level as one row."""
-    y = torch.zeros(1, 1 if flow.config.experiment == "vessels" else 3, side, side)
+    y = torch.zeros(1, 1 if flow.config.task == "vessels" else 3, side, side)
     h, level = flow.condition(torch.zeros(1, 3, *[side // flow.factor] * 2)), 0
     for part in fuse(flow.layers):
         level += isinstance(part, Squeeze)

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cnf import build
-from cnf.replication import run_folder, sampling
+from cnf.replication import releases, run_folder, sampling
 from cnf.replication.data.embedded import photograph
 from cnf.replication.panels import Deviation, to_image
 from cnf.replication.plotting import save_image, to_uint8
@@ -67,7 +66,7 @@ def read(path: Path) -> np.ndarray:
 
 def weights() -> dict[str, str]:
     """{name of a model: sha256 of its weights}, of the models that draw."""
-    found = {name: build.find(name) for name in ("sr", "vessels")}
+    found = {name: releases.find(name) for name in ("sr", "vessels")}
     return {name: run_folder.file_sha256(path) for name, path in found.items()}
 
 

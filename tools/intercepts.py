@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from cnf import build
+from cnf.replication import releases
 from cnf.replication.data import load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.run_folder import REPOSITORY
@@ -42,7 +42,7 @@ def main() -> None:
     known = map(json.loads, TABLE.read_text("utf-8").splitlines())
     lines = [line for line in known if line["run"] not in named]
     for run in runs:
-        model = build.load(Path(run) / "weights.safetensors")
+        model = releases.load(Path(run) / "weights.safetensors")
         images = load(model.config.data.train, "valid")
         for index, example in enumerate(images):
             y, x = make_batch(images, [index], model.config.data)

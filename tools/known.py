@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnf import build
-from cnf.config import Config, load_config
+from cnf import weights
 from cnf.flow import ConditionalModel
 from cnf.nets import set_precision
 from cnf.noise import keyed
-from cnf.replication import results, run_folder
+from cnf.replication import releases, results, run_folder
+from cnf.replication.config import Config, build, load_config, to_dict
 from cnf.replication.data.known import FineField, RowField
 from cnf.replication.metrics.cells import leaning_log_prob
+from cnf.replication.optimizers import BETAS
 
 FOLDER = results.RESULTS / "known"
 SEED = 0
@@ -35,13 +36,13 @@ PICTURES, DRAWS = 64, 64  # of the test; its pictures are drawn from seed SEED +
 FIELDS = {"grey": FineField, "binary": RowField}
 PARAMETERS = {"size": 16}
 GREY = ["model.width=32", "model.steps=3", "model.flip=true"]
-BINARY = ["model.width=16", "model.steps=4", "model.q_width=16"]
-# kind -> model -> (experiment, model of the preset, steps, overrides)
+BINARY = ["model.width=16", "model.steps=4"]
+# kind -> model -> (preset, steps, overrides)
 TRAINED = {
-    "grey": {"flow": ("sr", "flow", 700, GREY), "factorised": ("sr", "baseline", 300, [])},
+    "grey": {"flow": ("sr-flow-smoke", 700, GREY), "factorised": ("sr-baseline-smoke", 300, [])},
     "binary": {
-        "flow": ("vessels", "flow", 2000, BINARY),
-        "factorised": ("vessels", "baseline", 800, []),
+        "flow": ("vessels-flow-smoke", 2000, BINARY),
+        "factorised": ("vessels-baseline-smoke", 800, []),
     },
 }
 
@@ -61,12 +62,12 @@ def train(config: Config, field: FineField | RowField) -> tuple[ConditionalModel
     """A model trained on fresh pairs by the options of its preset; and the CPU seconds it took."""
     options, start = config.training, time.process_time()
     torch.manual_seed(SEED)
-    model = build.build(config).train()
+    model = build(config).train()
     set_precision(model, options.precision)
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         model.loss(*field.sample(options.batch_size, generator), generator)  # norms start here
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, betas=options.betas)
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, betas=BETAS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.lr, options.steps, pct_start=0.05, cycle_momentum=False
     )
@@ -117,23 +118,23 @@ def measure(kind: str) -> dict:
     }
     found: dict = {"field": type(field).__name__, "parameters": PARAMETERS}
     found |= {"dims": field.dims, "seed": SEED, "pictures": PICTURES, "draws": DRAWS, "trained": {}}
-    for name, (experiment, model, steps, overrides) in TRAINED[kind].items():
+    for name, (preset, steps, overrides) in TRAINED[kind].items():
         overrides = [*overrides, "training.batch_size=32", f"training.steps={steps}"]
-        config = load_config(experiment, model, "smoke", overrides)
+        config = load_config(preset, overrides)
         trained, seconds = train(config, field)
         path = FOLDER / f"{kind}-{name}.safetensors"
-        trained.save(path, half=True)
-        own = scores(kind, name, build.load(path), y, x)
+        trained.save(path, {"config": json.dumps(to_dict(config))}, half=True)
+        own = scores(kind, name, releases.load(path), y, x)
         for extra in ("curve", "spread", "leaning spread"):
             if extra in own:
                 found[extra] = own.pop(extra)
         columns |= own
         found["trained"][name] = {
-            "preset": f"{experiment}-{model}-smoke",
+            "preset": preset,
             "overrides": overrides,
             "steps": config.training.steps,
             "batch_size": config.training.batch_size,
-            "parameters": build.count_parameters(trained),
+            "parameters": weights.count_parameters(trained),
             "cpu_seconds": round(seconds),
         }
         print(kind, name, f"{seconds:.0f} s", {k: round(fmean(v), 4) for k, v in columns.items()})

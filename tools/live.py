@@ -26,7 +26,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cnf import build
 from cnf.features import ResidualFeatures, UNetFeatures
 from cnf.flow import ConditionalFlow
 from cnf.fused import unfolded
@@ -45,7 +44,7 @@ from cnf.layers import (
 )
 from cnf.layers.prior import MAX_LOG_SIGMA
 from cnf.nets import CouplingNet
-from cnf.replication import fundus_view
+from cnf.replication import fundus_view, releases
 from cnf.replication.data import fundus
 from cnf.replication.data.embedded import photograph
 from cnf.replication.data.images import Photograph
@@ -53,7 +52,7 @@ from cnf.replication.data.images import Photograph
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools/live.c"
 OUT = ROOT / "book/_static/live"
-RUNS = {name: build.RELEASES[name] for name in ("sr", "vessels")}
+RUNS = {name: releases.RELEASES[name] for name in ("sr", "vessels")}
 FLAGS = ["-target", "wasm32-freestanding", "-O3", "-nostdlib", "-Wl,--no-entry"]
 FLAGS += ["-Wl,--strip-all", "-Wl,--import-memory", "-Wl,--export=__heap_base"]
 KERNELS = {"relaxed": ["-msimd128", "-mrelaxed-simd"], "simd": ["-msimd128"], "plain": []}
@@ -201,12 +200,12 @@ def rounded(flow: ConditionalFlow) -> None:
 
 
 def exported(run: str) -> tuple[str, str]:
-    """The experiment of a flow, and its script."""
+    """The task of a flow, and its script."""
     folder = Path(run) if Path(run).is_dir() else ROOT / "results" / run
-    flow = build.load(folder / "weights.safetensors").eval()
+    flow = releases.load(folder / "weights.safetensors").eval()
     if not isinstance(flow, ConditionalFlow) or flow.config is None:
-        raise SystemExit(f"{run} is no flow of an experiment")
-    name, weights = flow.config.experiment, Weights()
+        raise SystemExit(f"{run} is no flow of a run")
+    name, weights = flow.config.task, Weights()
     rounded(flow)
     model = {
         "name": folder.name,
@@ -270,7 +269,7 @@ def eyes() -> str:
 
 def eyes_shown() -> dict[str, tuple[str, np.ndarray, np.ndarray | None]]:
     """{name: (what it shows, x uint8 (H,W,3), y bool (H,W) or None)}."""
-    pixels, config = photograph("retina"), build.load(build.find("vessels")).config
+    pixels, config = photograph("retina"), releases.load(releases.find("vessels")).config
     photo = Photograph(pixels, None, False, None, ())
     view = fundus_view.view(photo, config, Path("retina"))  # type: ignore[arg-type]
     found: dict[str, Any] = {"retina": ("Photograph of a retina, CC0.", view.resized(pixels), None)}

@@ -22,9 +22,9 @@ from statistics import median
 import psutil
 import torch
 
-from cnf import build
-from cnf.config import Config, load_config
-from cnf.replication import cost, distributed, run_folder, training
+from cnf import weights
+from cnf.replication import cost, distributed, releases, run_folder, training
+from cnf.replication.config import Config, load_config, preset_of
 
 BENCH = run_folder.REPOSITORY / "results" / "bench"
 PROCESSES, ROUNDS, SECONDS = 2, 9, 1.2  # of a turn of one process
@@ -52,7 +52,7 @@ def worker(pipe, config: Config, rank: int, count: int, port: int) -> None:
         os.environ |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     run = training.Run.build(config, 0, "cpu")
     run.steps = 10**9  # as if the run were long
-    pipe.send(build.count_parameters(run.model))
+    pipe.send(weights.count_parameters(run.model))
     while steps := pipe.recv():
         before = time.perf_counter()
         for _ in range(steps):
@@ -82,11 +82,11 @@ class Setup:
         return max(pipe.recv() for pipe in self.pipes) / number
 
 
-def compare(experiment: str) -> dict:
-    """All set-ups of one experiment's cpu preset, in turns, one thread a process, on the pictures
+def compare(task: str) -> dict:
+    """All set-ups of one task's cpu preset, in turns, one thread a process, on the pictures
     that come with the package: a step takes the same time on any."""
-    options = [f"data.train=embedded-{experiment}", "training.minutes=null", "training.steps=1"]
-    config = load_config(experiment, "flow", "cpu", options)
+    options = [f"data.train=embedded-{task}", "training.minutes=null", "training.steps=1"]
+    config = load_config(preset_of(task, preset="cpu"), options)
     setups, found = {}, {}
     for name, (count, factor) in SETUPS.items():
         size = round(factor * config.training.batch_size)
@@ -106,19 +106,19 @@ def compare(experiment: str) -> dict:
         for pipe in setup.pipes:
             pipe.send(0)
     for name, setup in found.items():
-        print(f"{experiment} {name:7s}{median(setup['seconds_a_step']):.3f} s a step")
+        print(f"{task} {name:7s}{median(setup['seconds_a_step']):.3f} s a step")
     made = {"parameters": parameters, "precision": config.training.precision}
     return made | {"steps_a_turn": steps, "setups": found}
 
 
 def processes() -> dict:
-    work = {f"{experiment} flow cpu": compare(experiment) for experiment in ("sr", "vessels")}
+    work = {f"{task} flow cpu": compare(task) for task in ("sr", "vessels")}
     return {"rounds": ROUNDS, "work": work}
 
 
 def paper() -> dict:
     """What `python -m cnf train sr --preset paper --dry-run` measures."""
-    found = cost.measure(load_config("sr", "flow", "paper"), device="cpu")
+    found = cost.measure(load_config("sr-flow-paper"), device="cpu")
     print(f"{found.step:.3g} s a step, from batches of {found.batches}, {found.threads} thread(s)")
     return {"as": "python -m cnf train sr --preset paper --dry-run", "cost": asdict(found)}
 
@@ -126,7 +126,7 @@ def paper() -> dict:
 def samples() -> dict:
     """One mask of a photograph of DRIVE's size, in turns, one thread; its content costs nothing."""
     torch.set_num_threads(1)
-    models = {run: build.load(run) for run in DRAWN}
+    models = {run: releases.load(run) for run in DRAWN}
     x = torch.full((1, 3, *SIDES), 128.0)
     seconds: dict[str, list[float]] = {run: [] for run in DRAWN}
     for _ in range(1 + ROUNDS):

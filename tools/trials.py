@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from cnf import build
-from cnf.config import Config, load_config, to_dict
+from cnf import weights
 from cnf.replication import run_folder, training
+from cnf.replication.config import Config, load_config, model_name, preset_of, to_dict
 
 TABLES = run_folder.REPOSITORY / "results" / "trials"
 
@@ -35,8 +35,8 @@ def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
         run.update()
     seconds = time.process_time() - start
     return {
-        "model": config.family,
-        "parameters": build.count_parameters(run.model),
+        "model": model_name(config),
+        "parameters": weights.count_parameters(run.model),
         "steps": run.steps,
         "pictures": run.steps * config.training.batch_size,
         "cpu_seconds": round(seconds),
@@ -54,7 +54,7 @@ def validated(run: training.Run) -> dict[str, float]:
     """Bits/dim of the averaged weights; super-resolution: given x as it is, and rounded."""
     config, found = run.config, {}
     kinds = {"bits_float": False, "bits_rounded": True}
-    for name, round_x in kinds.items() if config.experiment == "sr" else [("bits", False)]:
+    for name, round_x in kinds.items() if config.task == "sr" else [("bits", False)]:
         data = dataclasses.replace(config.data, round_x=round_x)
         run.config = dataclasses.replace(config, data=data)
         groups = run._groups(len(run.valid))
@@ -65,10 +65,10 @@ def validated(run: training.Run) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("experiment", choices=["sr", "vessels"])
+    parser.add_argument("what", help="sr, vessels, or the FILE.yml of an experiment")
     parser.add_argument("name", help="what this trial is called")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--model", choices=["flow", "baseline", "autoregressive"], default="flow")
+    parser.add_argument("--model", choices=["flow", "baseline"], default="flow")
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--table", required=True, help="the file in results/trials to append to")
     parser.add_argument("--minutes", type=float, default=4.0, help="of one core")
@@ -78,7 +78,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     budget = ["training.minutes=null", f"training.steps={given.steps}"]
     overrides = [*given.overrides, *budget]
-    config = load_config(given.experiment, given.model, given.preset, overrides)
+    named = preset_of(given.what, given.model, given.preset)
+    config = load_config(given.what if given.what.endswith(".yml") else named, overrides)
     line = {"name": given.name, "overrides": given.overrides}
     line |= trial(config, given.seed, given.minutes)
     TABLES.mkdir(exist_ok=True)

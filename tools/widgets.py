@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from book import one_file
-from cnf import build
 from cnf.noise import keyed
+from cnf.replication import releases
 from cnf.replication.data import load
 from cnf.replication.data.embedded import photograph
 from cnf.replication.metrics import pictures, shapes, textures
@@ -75,7 +75,7 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
     with torch.no_grad():
         for name, run in RUNS.items():
             # in float64: which side of 1/2 a draw falls on is then the same on every machine
-            model, noise = build.load(run).double(), [keyed(0, [PHOTOGRAPH], k) for k in which]
+            model, noise = releases.load(run).double(), [keyed(0, [PHOTOGRAPH], k) for k in which]
             masks = [model.sample(x, 1, 1.0, eps)[0, 0, 0].numpy() > 0 for eps in noise]
             draws[name] = np.stack(masks)[:, *PART]
     shown = example.x.permute(1, 2, 0).numpy()[PART]
@@ -121,7 +121,7 @@ def temperature() -> None:
     """One crop at eleven temperatures from the same noise: a sheet of tiles, the truth last, and
     the numbers of each."""
     torch.set_num_threads(1)
-    flow, whole = build.load("sr-flow-cpu-s0"), torch.from_numpy(photograph("chelsea").copy())
+    flow, whole = releases.load("sr-flow-cpu-s0"), torch.from_numpy(photograph("chelsea").copy())
     y = whole.permute(2, 0, 1)[None].float()[CROP]
     x = low_resolution(y, round_x=False)
     samples = [flow.sample(x, 1, tau, keyed(0, [0]))[0, 0] for tau in TAUS]

@@ -15,6 +15,7 @@ import tyro
 
 from cnf.errors import CnfError, ConfigError
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, Text, Threads, option
+from cnf.replication.task import TASKS
 
 
 def _options_of(module: str) -> object:
@@ -25,12 +26,8 @@ def _options_of(module: str) -> object:
 
 
 def train(
-    experiment: Annotated[
-        Literal["sr", "vessels"] | None, tyro.conf.Positional, option("{sr,vessels}")
-    ] = None,
-    model: Annotated[
-        Literal["flow", "baseline", "autoregressive", "control"] | None, option("MODEL")
-    ] = None,
+    what: Annotated[str | None, tyro.conf.Positional, option("{sr,vessels,FILE.yml}")] = None,
+    model: Annotated[Literal["flow", "baseline"] | None, option("MODEL")] = None,
     preset: Text = None,
     overrides: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], option("KEY=VALUE", name="set")
@@ -49,10 +46,11 @@ def train(
     """Train a model. With no option: the smallest preset on embedded data, in seconds.
 
     Args:
-        experiment: sr (super-resolution) or vessels (retinal vessels); with --resume, that of the
-            run.
-        model: flow (the default), baseline (factorised), autoregressive (vessels), or control.
-        preset: smoke (the default), cpu, gpu, paper, or another of cnf/presets, such as photos.
+        what: sr (super-resolution) or vessels (retinal vessels); or the configuration of an
+            experiment, such as experiments/controls/runs/counts.yml; with --resume, of the run.
+        model: flow (the default) or baseline (factorised).
+        preset: smoke (the default), cpu, gpu, paper, or another of cnf/replication/presets, such
+            as photos.
         overrides: one value, such as training.lr=1e-3 or data.train=drive; repeatable.
         minutes: budget in minutes; a short probe turns it into steps, once, at the start.
         steps: budget in steps.
@@ -63,11 +61,11 @@ def train(
             optimizer and its steps, which count in the budget. The model must be the same, but
             for `model.clip` and `model.ar_clip`.
         seed: of weights, order, augmentation and noise; 0 by default, or a checkpoint's own.
-        out: the run folder; runs/EXPERIMENT-MODEL-PRESET-sSEED by default.
+        out: the run folder; runs/TASK-MODEL-PRESET-sSEED by default.
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
-    from cnf.config import load_config
     from cnf.replication import run_folder, training
+    from cnf.replication.config import load_config, preset_of
 
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
@@ -79,24 +77,28 @@ def train(
                 "--resume goes with none of --dry-run, --out and --start: leave those out"
             )
         stored = run_folder.read_config(resume)
-        experiment = experiment or stored.experiment
-        if stored.experiment != experiment:
-            raise ConfigError(f"{resume} is a run of {stored.experiment}, not of {experiment}")
+        if what not in (None, stored.task, stored.preset):
+            raise ConfigError(f"{resume} is a run of {stored.task}, not of {what}")
         if model or preset or overrides:
-            config = load_config(
-                experiment, model or stored.family, preset or stored.preset, list(overrides)
-            )
+            source = preset_of(stored.task, model or "flow", preset) if preset else stored.preset
+            config = load_config(source, overrides)
         if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
             steps, minutes = config.training.steps, config.training.minutes
     elif dry_run and start is not None:
         raise ConfigError("--dry-run measures a run from its first step: leave --start out")
-    elif experiment is None:
+    elif what is None:
         raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
-        model, preset = model or "flow", preset or "smoke"
-        config = load_config(experiment, model, preset, list(overrides))
-        name = f"{experiment}-{model}-{preset}-s"
-        folder = out or Path(f"runs/{name}{run_folder.first_seed(seed, start)}")
+        source = what
+        if not what.endswith(".yml"):
+            if what not in TASKS:
+                raise ConfigError(f"'{what}': give sr, vessels, or a file FILE.yml")
+            source = preset_of(what, model or "flow", preset or "smoke")
+        elif model or preset:
+            raise ConfigError(f"{what} says which model it is of: leave --model and --preset out")
+        config = load_config(source, overrides)
+        name = run_folder.name_of(source)
+        folder = out or Path(f"runs/{name}-s{run_folder.first_seed(seed, start)}")
     if dry_run:
         from cnf.replication import cost
 
@@ -171,8 +173,8 @@ def sample(
     for vessels also their probability, deviation, an overlay, and a table of area and components.
 
     Args:
-        run: sr or vessels, for the trained flow of the repository (see cnf/build.py); the name
-            of another run of results/; or a run folder.
+        run: sr or vessels, for the trained flow of the repository (see
+            cnf/replication/releases.py); the name of another run of results/; or a run folder.
         pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
             Transparency, grey and colour profile are kept, EXIF orientation is respected.
     """

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnf import build
-from cnf.config import Config, ControlConfig
+from cnf import weights
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import run_folder, training
+from cnf.replication.config import Config, is_fitted
 
 SECONDS = 20.0  # for the steps of a probe
 LIMIT = 8 * 2**30  # bytes that no probe on a CPU may take
@@ -67,7 +67,7 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
     if options.batch_size not in cost.batches:
         how = f", extrapolated from batches of {', '.join(map(str, cost.batches))}"
     lines = [
-        f"model        {config.experiment} {config.model.kind}, preset {config.preset}",
+        f"model        {config.task} {config.model['kind']}, preset {config.preset}",
         f"data         {cost.data}",
         f"parameters   {cost.parameters:,}",
         f"arithmetic   {cost.flops_log_prob / 1e9:.3g} GFLOP a picture of "
@@ -108,7 +108,7 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
 
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     """Build the model, do a few steps and say what they took. Raises what a run would raise."""
-    if isinstance(config.model, ControlConfig):
+    if is_fitted(config):
         raise ConfigError("a control is fitted in one pass of seconds to minutes: just train it")
     options = config.training
     training.check_batch(options)
@@ -138,7 +138,7 @@ def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
         data=run.data.describe(),
         device=run_folder.device_name(run.device),
         threads=torch.get_num_threads(),
-        parameters=build.count_parameters(run.model),
+        parameters=weights.count_parameters(run.model),
         shape=tuple(y.shape[1:]),
         flops_log_prob=scored,
         flops_training=trained,

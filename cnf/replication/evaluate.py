@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cnf import build
 from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel
-from cnf.replication import report, run_folder
+from cnf.replication import releases, report, run_folder
 from cnf.replication import results as store
+from cnf.replication.config import model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import CATALOGUE, parts
 from cnf.replication.distributed import choose_device
@@ -95,14 +95,14 @@ def evaluate(
         return rows
     run = Path(run)
     if not run.exists() and results.exists():  # a name, as `cnf.load` takes it
-        run = build.find(run, results).parent
+        run = releases.find(run, results).parent
     if run.is_file():
         raise ConfigError(f"{run} is a file: give its folder, {run.parent}")
     name = name or run.resolve().name
     run_folder.check_name(name)
     model = run_folder.trained(run.resolve())
     kinds = ("embedded", "far") if stress else ("embedded",)
-    sets = [on] if on else [f"{kind}-{model.config.experiment}" for kind in kinds]
+    sets = [on] if on else [f"{kind}-{model.config.task}" for kind in kinds]
     if on is None:
         print(f"no image set named: using {' and '.join(sets)}")
     if publish:
@@ -196,7 +196,7 @@ def origin(name: str) -> str:
 def sister(m: ScoredModel, folder: str) -> ConditionalModel:
     """The model of the run in `folder`, if a threshold may come from there."""
     model = run_folder.trained(Path(folder)).to(m.device)
-    theirs, ours = ((c.experiment, c.model.kind) for c in (model.config, m.config))
+    theirs, ours = ((c.task, model_name(c)) for c in (model.config, m.config))
     if theirs != ours:
         raise ConfigError(
             f"--threshold-from {folder} is a {' '.join(theirs)}, the run a {' '.join(ours)}: "
@@ -293,7 +293,7 @@ def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
         made |= {"oriented": False, "intercept": None}
     return made | {
         "experiment": m.task.name,
-        "model": m.reference or m.config.model.kind,
+        "model": m.reference or model_name(m.config),
         "data": m.images.name,
         "split": m.images.split,
         "stand_in": m.images.stand_in,

@@ -23,14 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cnf
-from cnf import build, resample
-from cnf.baselines import Autoregressive, Factorised
-from cnf.config import to_dict
+from cnf import resample
 from cnf.errors import ConfigError
+from cnf.factorised import Entrywise
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.layers import (
     ActNorm,
-    AutoregressivePrior,
     BinaryDequantization,
     Conv1x1,
     Dequantization,
@@ -40,8 +38,10 @@ from cnf.layers import (
 )
 from cnf.layers.base import Bijection, constant
 from cnf.layers.subbands import bands
+from cnf.nets import CausalNet
 from cnf.noise import Given
-from cnf.replication import run_folder
+from cnf.replication import releases, run_folder
+from cnf.replication.config import to_dict
 
 OPSET = 20
 AGREE = {"v": 1e-3, "log_prob": 1e-4}  # units of v, bits per dimension: how far rounding may lead
@@ -209,7 +209,8 @@ def noise_of(model: ConditionalModel) -> str:
 def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
     """What can be exported of a model, by name: both graphs, or log-prob alone where samples are a
     long chain of steps. Raises ConfigError if it is neither a flow nor a baseline."""
-    if model.config is None or not isinstance(model, ConditionalFlow | Factorised | Autoregressive):
+    of_run = getattr(model, "config", None) is not None and hasattr(model, "features")
+    if not of_run or not isinstance(model, ConditionalFlow | Entrywise):
         raise ConfigError(
             f"a {type(model).__name__} has no graph: export a flow, a baseline or an "
             "autoregressive model that `python -m cnf train` made"
@@ -217,7 +218,7 @@ def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
     priors = [m for m in model.modules() if isinstance(m, Prior)]
     if other := [type(p).__name__ for p in priors if not hasattr(p, "net")]:
         raise ConfigError(f"a {other[0]} has no graph: it belongs to a control, not to a flow")
-    chain = any(isinstance(m, Autoregressive | AutoregressivePrior) for m in model.modules())
+    chain = any(isinstance(m, CausalNet) for m in model.modules())
     copied = folded(model)
     scored = {"log-prob": LogProb(copied).eval()}
     return scored if chain else {"sample": Sample(copied).eval(), **scored}
@@ -231,7 +232,7 @@ def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, 
     waves = torch.randn(batch, 3, 3, 3, generator=draw).mul(60).add(128).clamp(0, 255)
     y = F.interpolate(waves, size[2:], mode="bilinear").round()
     x = resample.imresize_half(y) if model.factor == 2 else y
-    if model.config.experiment == "vessels":
+    if model.config.task == "vessels":
         y = (y[:, :1] > 128).float()
     u = torch.rand(y.shape, generator=draw).clamp(1e-4, 1 - 1e-4)
     normal = torch.randn(y.shape, generator=draw)
@@ -371,8 +372,8 @@ def export(run: str, out: Path) -> list[str]:
     for module in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(module) is None:
             raise ConfigError(f"{module} is missing: {REMEDY}")
-    weights = build.find(run).resolve()
-    model, lines = build.load(weights), []
+    weights = releases.find(run).resolve()
+    model, lines = releases.load(weights), []
     parts = graphs(model)
     if "sample" not in parts:
         lines.append("log-prob only: samples of this model are a chain of steps, one a position")
@@ -392,7 +393,7 @@ def export(run: str, out: Path) -> list[str]:
 
 
 FILES = {
-    build.WEIGHTS: "the weights; `cnf.load` takes this folder",
+    releases.WEIGHTS: "the weights; `cnf.load` takes this folder",
     "model-sample.onnx": "x, eps, temperature to y, v: a sample from given noise",
     "model-log-prob.onnx": "x, y, noise to log_prob",
 }
@@ -403,7 +404,7 @@ def hub(run: str, folder: Path) -> list[str]:
     card as README.md under the head that hubs read."""
     from cnf.replication import report
 
-    weights = build.find(run).resolve()
+    weights = releases.find(run).resolve()
     if not (weights.parent / "config.json").exists():
         raise ConfigError(f"{weights.parent} holds no config.json: give a run folder")
     ours = [*FILES, "config.json", "README.md"]
@@ -412,11 +413,14 @@ def hub(run: str, folder: Path) -> list[str]:
     if folder.resolve() == weights.parent.resolve():
         raise ConfigError(f"--hub {folder} is the run itself: give another folder")
     lines = export(run, folder / "model.onnx")
-    for name in (build.WEIGHTS, "config.json"):
+    for name in (releases.WEIGHTS, "config.json"):
         shutil.copyfile(weights.parent / name, folder / name)
     files = [f"- `{name}`: {what}." for name, what in FILES.items() if (folder / name).exists()]
     note = "Graphs need neither PyTorch nor `cnf`; their metadata say shapes, noise and units."
     card = report.card(weights.parent, for_hub=True).rstrip()
     parts = [card, "", "## Files", "", *files, "", note, ""]
     (folder / "README.md").write_text("\n".join(parts), "utf-8")
-    return [*lines, *(str(folder / name) for name in (build.WEIGHTS, "config.json", "README.md"))]
+    return [
+        *lines,
+        *(str(folder / name) for name in (releases.WEIGHTS, "config.json", "README.md")),
+    ]

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnf import build, noise
+from cnf import noise
 from cnf.errors import DataError
 from cnf.flow import ConditionalModel
+from cnf.replication import releases
 from cnf.replication.data.batches import make_batch
 from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
@@ -73,10 +74,10 @@ def sibling(run: Path, m: ScoredModel) -> ConditionalModel | None:
     released one where that lies beside it; None without one."""
     if m.model.has_mean or "flow" not in run.name:
         return None
-    names = run.name.replace("flow", "baseline"), build.RELEASES[f"{m.task.name}-baseline"]
-    paths = (run.parent / name / build.WEIGHTS for name in names)
+    names = run.name.replace("flow", "baseline"), releases.RELEASES[f"{m.task.name}-baseline"]
+    paths = (run.parent / name / releases.WEIGHTS for name in names)
     path = next((path for path in paths if path.exists()), None)
-    return None if path is None else build.load(path).to(m.device)
+    return None if path is None else releases.load(path).to(m.device)
 
 
 @torch.no_grad()

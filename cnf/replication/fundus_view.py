@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cnf.config import Config
 from cnf.errors import ConfigError, DataError
+from cnf.replication.config import Config
 from cnf.replication.data import catalogue
 from cnf.replication.data.field_of_view import field_of_view
 from cnf.replication.data.folders import partner

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cnf import noise
-from cnf.baselines import Autoregressive, Bernoulli, Factorised
 from cnf.errors import ConfigError
+from cnf.factorised import Bernoulli, Entrywise, Factorised
 from cnf.flow import ConditionalFlow, ConditionalModel, check_draws
 from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.noise import Generator
@@ -38,7 +38,7 @@ class Wrapped(ConditionalModel):
 
     def __init__(self, model: ConditionalModel):
         super().__init__()
-        self.config, self.layers = model.config, getattr(model, "layers", ())
+        self.config, self.layers = getattr(model, "config", None), getattr(model, "layers", ())
         self.exact, self.has_mean = model.exact, model.has_mean
         self.multiple, self.factor = model.multiple, model.factor
         self.labels = model.labels
@@ -172,7 +172,7 @@ def shifted(model: ConditionalModel, by: float) -> ConditionalModel:
     with torch.no_grad():
         if type(model) is Bernoulli:
             model.head.bias += by
-        elif isinstance(model, Autoregressive):
+        elif isinstance(model, Entrywise) and hasattr(model, "net"):
             model.net.last.bias += by
         elif isinstance(model, ConditionalFlow) and [p.mixture for p in priors] == [2]:
             priors[0].net.last.bias.view(-1, 3, 2)[:, 0, 1] += by

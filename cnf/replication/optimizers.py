@@ -5,9 +5,11 @@ import math
 import torch
 from torch import nn
 
-from cnf.config import TrainingConfig
 from cnf.nets import ZeroConv
+from cnf.replication.config import TrainingConfig
 
+BETAS = 0.9, 0.99
+RELEASED_BETAS, HALVE_EVERY = (0.9, 0.999), 200_000  # of the released code
 MOST_COLOURS = 6  # of a picture that a network reads: x and its `fractions`
 
 
@@ -51,15 +53,17 @@ class Together:
 
 
 def make(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer | Together:
-    """AdamW for all weights, or Muon for hidden filters and AdamW for the rest, at one rate."""
+    """AdamW for all weights, with our betas or as released ("amsgrad"); or Muon for hidden filters
+    and AdamW for the rest, at one rate."""
     hidden = hidden_filters(model) if options.optimizer == "muon" else []
     taken = {id(weight) for weight in hidden}
+    amsgrad = options.optimizer == "amsgrad"
     adam = torch.optim.AdamW(
         [weight for weight in model.parameters() if id(weight) not in taken],
         lr=options.lr,
-        betas=options.betas,
+        betas=RELEASED_BETAS if amsgrad else BETAS,
         weight_decay=options.weight_decay,
-        amsgrad=options.amsgrad,
+        amsgrad=amsgrad,
         fused=True,
     )
     if not hidden:
@@ -97,7 +101,7 @@ def learning_rate(options: TrainingConfig, step: int, steps: int) -> float:
     """Learning rate of update number `step` (from 0) of `steps`.
 
     Linear warm-up over `options.warmup` updates, times a schedule: "cosine" falls from 1 to 0 at
-    `steps`; "halving" halves every `options.halve_every` updates; "constant" is 1. Over the last
+    `steps`; "halving" halves every HALVE_EVERY updates; "constant" is 1. Over the last
     `options.cool` of the steps, as a share, times 1 - sqrt(t), t from 0 to 1: until then a constant
     rate does not depend on `steps`, and a run can be made longer or be cooled at any step.
     """
@@ -106,7 +110,7 @@ def learning_rate(options: TrainingConfig, step: int, steps: int) -> float:
     if options.schedule == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
     elif options.schedule == "halving":
-        factor = 0.5 ** (step // options.halve_every)
+        factor = 0.5 ** (step // HALVE_EVERY)
     if options.cool:
         cooled = 1 - (steps - step) / (options.cool * steps)
         factor *= 1 - math.sqrt(min(max(cooled, 0.0), 1.0))

@@ -11,10 +11,10 @@ import jinja2
 import yaml
 from safetensors import safe_open
 
-from cnf import build
-from cnf.config import Config
+from cnf import weights
 from cnf.errors import ResultsError
-from cnf.replication import claims, run_folder
+from cnf.replication import claims, releases, run_folder
+from cnf.replication.config import Config, model_name
 from cnf.replication.data import catalogue
 from cnf.replication.metrics import METRICS
 from cnf.replication.results import (
@@ -115,7 +115,7 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
 def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     """The model card of a committed run, from its files and its evaluations; for model hubs under
     the head that they read."""
-    model = build.load(folder / "weights.safetensors")
+    model = releases.load(folder / "weights.safetensors")
     config = model.config
     record = run_folder.read_record(folder, needed=False)
     before = run_folder.begun(record, results)
@@ -127,20 +127,20 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     head = _head(config, mine, trains) if for_hub else ""
     return head + environment.get_template("card.md.j2").render(
         name=folder.name,
-        task=TASKS[config.experiment],
+        task=TASKS[config.task],
         config=config,
-        names=[name for name, run in build.RELEASES.items() if run == folder.name],
+        names=[name for name, run in releases.RELEASES.items() if run == folder.name],
         model=describe_model(config),
-        parameters=build.count_parameters(model),
+        parameters=weights.count_parameters(model),
         training=run_folder.training_record(folder, config),
         sha256=run_folder.file_sha256(folder / "weights.safetensors"),
         dtype=_dtype(folder / "weights.safetensors"),
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
         begun=begun,
-        table=_scores(mine, config.experiment),
+        table=_scores(mine, config.task),
         rows=len(mine),
-        worst=_worst(folder, TASKS[config.experiment].worst),
+        worst=_worst(folder, TASKS[config.task].worst),
         terms=catalogue.terms(*trains),
     )
 
@@ -161,8 +161,8 @@ def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
         "license": "mit" if free else "other",
         **({} if free else {"license_name": "terms-of-the-training-data"}),
         "library_name": "cnf",
-        "pipeline_tag": "image-to-image" if config.experiment == "sr" else "image-segmentation",
-        "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.experiment],
+        "pipeline_tag": "image-to-image" if config.task == "sr" else "image-segmentation",
+        "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.task],
         "datasets": list(dict.fromkeys(part for t in trains for part in catalogue.parts(t))),
         "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
     }
@@ -171,32 +171,38 @@ def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
 
 def write_cards(results: Path = RESULTS) -> None:
     """Write the card of every committed run again, e.g. after the template changed."""
-    for weights in sorted(results.glob("*/weights.safetensors")):
-        write_text(weights.with_name("card.md"), card(weights.parent, results))
+    for path in sorted(results.glob("*/weights.safetensors")):
+        write_text(path.with_name("card.md"), card(path.parent, results))
 
 
 def describe_model(config: Config) -> str:
     """The model in a sentence."""
-    m = config.model
-    if m.kind == "mixture":
-        what = "One Gaussian" if m.components == 1 else f"A mixture of {m.components} Gaussians"
+    m, name = config.model, model_name(config)
+    if name == "mixture":
+        count = m["components"]
+        what = "One Gaussian" if count == 1 else f"A mixture of {count} Gaussians"
         return f"{what} of the twelve numbers at a position of the subbands, no network"
-    if m.kind in ("counts", "counts_logit"):
-        logit = m.kind == "counts_logit"
-        beside = f" and the logit of {m.baseline}" if logit else ", no photograph"
-        return f"A table of counts over the {m.neighbours} nearest labels before a pixel{beside}"
-    features = f"{m.features.kind} features with {m.features.channels} channels"
-    if m.kind == "autoregressive":
+    if name in ("counts", "counts_logit"):
+        beside = f" and the logit of {m['baseline']}" if "baseline" in m else ", no photograph"
+        return f"A table of counts over the {m['neighbours']} nearest labels before a pixel{beside}"
+    features = f"{m['features']['kind']} features with {m['features']['channels']} channels"
+    if name == "autoregressive":
         return f"Masked convolutions over the labels in raster order, no flow; {features}"
-    if m.kind != "flow":
-        return f"A factorised {m.kind} model, every entry of y independent given x; {features}"
-    levels = f"{m.levels} level{'s' * (m.levels > 1)}" if m.levels else "no levels"
-    steps = f"{m.steps} steps, couplings of width {m.width}" if m.steps else "no couplings"
-    prior = f"autoregressive priors of width {m.ar_width} (mixtures of {m.mixture} Gaussians), "
-    return (
-        f"A conditional flow, {levels}{' of ' if m.levels and m.steps else ', '}{steps}, "
-        f"{prior * (m.ar_width > 0)}{m.dequantization} dequantization; {features}"
-    )
+    if name != "flow":
+        return f"A factorised {name} model, every entry of y independent given x; {features}"
+    parts = ["no levels"]
+    if m["levels"]:
+        parts = [f"{m['levels']} level{'s' if m['levels'] > 1 else ''}"]
+    steps = f"{m['steps']} steps, couplings of width {m['width']}" if m["steps"] else "no couplings"
+    if m["levels"] and m["steps"]:
+        parts = [f"{parts[0]} of {steps}"]
+    else:
+        parts.append(steps)
+    if "ar_width" in m:
+        of = f"mixtures of {m['mixture']} Gaussians"
+        parts.append(f"autoregressive priors of width {m['ar_width']} ({of})")
+    parts.append(f"{m['dequantization']} dequantization; {features}")
+    return f"A conditional flow, {', '.join(parts)}"
 
 
 def _scores(mine: Sequence[Row], experiment: str) -> str:

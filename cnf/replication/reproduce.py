@@ -10,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cnf import build
 from cnf.errors import CnfError, DataError, ResultsError
-from cnf.replication import run_folder
+from cnf.replication import releases, run_folder
 from cnf.replication.data import ImageSet, catalogue, load
 from cnf.replication.evaluate import validation
 from cnf.replication.metrics import METRICS
@@ -193,7 +192,7 @@ def _scored(row: Row, read: Callable[[str, str], ImageSet], repository: Path) ->
         raise ResultsError(f"{row.weights} is named but not there")
     if run_folder.file_sha256(path) != row.weights_sha256:
         raise ResultsError(f"{row.weights} holds other weights than the row names")
-    scored = ScoredModel(build.load(path), images, options)
+    scored = ScoredModel(releases.load(path), images, options)
     if row.experiment == "vessels":
         scored.valid = validation(scored, row.data)
     return scored

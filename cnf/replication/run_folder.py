@@ -29,10 +29,16 @@ import safetensors.numpy
 import torch
 from filelock import FileLock, Timeout
 
-from cnf import build
-from cnf.config import Config, config_sha256, from_dict, load_config, to_dict
 from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
 from cnf.flow import ConditionalModel
+from cnf.replication import releases
+from cnf.replication.config import (
+    Config,
+    config_sha256,
+    from_dict,
+    load_config,
+    to_dict,
+)
 from cnf.replication.optimizers import learning_rate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -192,7 +198,7 @@ def check_there(path: Path) -> None:
     if path.exists():
         return
     remedy = f"A run that was killed before its first one starts again with --out {path.parent}"
-    if (path.parent / build.WEIGHTS).exists():
+    if (path.parent / releases.WEIGHTS).exists():
         remedy = f"Begin another run with the weights: --start {path.parent}, and another --out"
     raise CheckpointError(f"{path}: no such checkpoint. {remedy}")
 
@@ -223,7 +229,7 @@ def first_seed(seed: int | None, start: Path | None) -> int:
 
 def trained(path: Path) -> ConditionalModel:
     """The model of a run. Raises CheckpointError for one that has no configuration."""
-    model = build.load(path)
+    model = releases.load(path)
     if model.config is None:
         raise CheckpointError(f"{path} is of no run: `python -m cnf train` did not make it")
     return model
@@ -261,14 +267,13 @@ def same_run(
 
 
 def command(config: Config, steps: int, seed: int, processes: int, start: Path | None) -> str:
-    """The command line that repeats a run; empty if its preset is not one of `cnf/presets/`."""
+    """The command line that repeats a run; empty if its preset is not there."""
     words = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
-    words += ["-m", "cnf", "train", config.experiment, "--model", config.family]
-    words += ["--preset", config.preset]
     try:
-        preset = _flat(to_dict(load_config(config.experiment, config.family, config.preset)))
+        preset = _flat(to_dict(load_config(config.preset)))
     except ConfigError:
         return ""
+    words += ["-m", "cnf", "train", *source_words(config.preset)]
     for key, value in _flat(to_dict(config)).items():
         if key not in ("training.steps", "training.minutes") and value != preset.get(key):
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -277,6 +282,22 @@ def command(config: Config, steps: int, seed: int, processes: int, start: Path |
         parts = start.resolve().parts[-3 if start.suffix == ".pt" else -2 :]
         words += ["--start", "/".join(parts)]
     return shlex.join(words)
+
+
+def source_words(preset: str) -> list[str]:
+    """What `train` is told to begin as a preset, or as the file of an experiment."""
+    if preset.endswith(".yml"):
+        return [preset]
+    task, model, name = preset.split("-", 2)
+    return [task, "--model", model, "--preset", name]
+
+
+def name_of(preset: str) -> str:
+    """The name of the run folder of a preset, or of the file of an experiment."""
+    if not preset.endswith(".yml"):
+        return preset
+    parts = [part for part in Path(preset).with_suffix("").parts[-3:] if part != "runs"]
+    return "-".join(parts).replace("_", "-")
 
 
 def commands(record: dict[str, Any]) -> list[str]:
@@ -341,6 +362,7 @@ def publish(run: Path, folder: Path) -> Path:
     model, weights = trained(run / "weights.safetensors"), folder / "weights.safetensors"
     record, history = nameless(read_record(run, needed=False)), read_history(run)
     known, model.config = model.config, from_dict(nameless(to_dict(model.config)))
+    model.metadata |= {"config": json.dumps(to_dict(model.config))}
     with tempfile.TemporaryDirectory() as place:
         half = Path(place) / weights.name
         model.save(half, half=True)

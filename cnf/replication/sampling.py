@@ -19,10 +19,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from cnf import build, noise
+from cnf import noise
 from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
+from cnf.replication import releases
 from cnf.replication.data.images import LUMA, check_size, read_photograph
 from cnf.replication.distributed import choose_device
 from cnf.replication.fundus_view import LEGEND, overlay, summary, view
@@ -100,7 +101,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     the deviation, NAME-overlay.png and NAME-table.csv, always.
 
     Args:
-        run: a run folder, or a name of `build.RELEASES`: "sr", "vessels".
+        run: a run folder, or a name of `releases.RELEASES`: "sr", "vessels".
         pictures: files of any size. Super-resolution: the picture is x, and doubles in size.
         options: see `Options`.
 
@@ -116,7 +117,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
-    model = trained(build.find(run, results)).to(choose_device(asked.device))
+    model = trained(releases.find(run, results)).to(choose_device(asked.device))
     set_precision(model, asked.precision)
     order = Order(model, asked)
     if asked.fov is not None and len(pictures) > 1 and not Path(asked.fov).is_dir():
@@ -164,7 +165,7 @@ class Picture:
         self.path, self.photo, self.view = path, read_photograph(path), None
         check_size(path, *self.photo.pixels.shape[:2])
         pixels, notes = self.photo.pixels, self.photo.notes  # notes: what was found and done
-        if TASKS[model.config.experiment] is VESSELS:
+        if TASKS[model.config.task] is VESSELS:
             if self.photo.alpha is not None:
                 raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
             fov = asked.fov and Path(asked.fov)
@@ -205,7 +206,7 @@ class Order:
     made of `many` at temperature 1, 0 where they are not needed."""
 
     def __init__(self, model: ConditionalModel, asked: Options):
-        task = TASKS[model.config.experiment]
+        task = TASKS[model.config.task]
         if task is SR and (asked.fov is not None or asked.fit is not None):
             raise ConfigError(
                 "--fov and --fit are for vessels: leave them out for super-resolution"

@@ -17,9 +17,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnf import noise
-from cnf.config import DataConfig
 from cnf.errors import ConfigError, ResultsError
 from cnf.flow import ConditionalModel, check_draws
+from cnf.replication.config import DataConfig
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
 from cnf.replication.mixtures import Mixture, logmeanexp, oriented, with_intercept
@@ -153,10 +153,10 @@ class ScoredModel:
             self.data_config = DataConfig(round_x=bool(round_x))
             return
         self.config = config = model.config
-        if images.experiment != config.experiment:
+        if images.experiment != config.task:
             raise ConfigError(
                 f"'{images.name}' is a set for {images.experiment}, the run is one of "
-                f"{config.experiment}: see `python -m cnf data list`"
+                f"{config.task}: see `python -m cnf data list`"
             )
         given = (self.options.threshold, self.options.threshold_from)
         if given != (None, None) and self.task.rounds_x:

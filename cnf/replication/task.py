@@ -22,6 +22,10 @@ class Task:
     temperatures: tuple[float, ...]  # those of --full
     rounds_x: bool  # x is made from y, and may be rounded to 8 bits
     worst: tuple[str, ...]  # values an image, of which the first found tells where a model fails
+    channels: int  # of y
+    bins: int  # grey levels of y
+    factor: int  # the size of y over that of x
+    data_unread: tuple[str, ...]  # options of the data that mean nothing here
 
 
 SR = Task(
@@ -43,6 +47,10 @@ SR = Task(
         *("psnr", "psnr_standard", "psnr_released", "bits_per_dim"),
         *("bits_per_dim_xrounded", "bits_per_dim_xfloat"),
     ),
+    channels=3,
+    bins=256,
+    factor=2,
+    data_unread=("jitter",),
 )
 VESSELS = Task(
     name="vessels",
@@ -60,5 +68,9 @@ VESSELS = Task(
     temperatures=(1.0,),
     rounds_x=False,
     worst=("f_half", "bits_per_pixel"),
+    channels=1,
+    bins=2,
+    factor=1,
+    data_unread=("noise", "round_x"),
 )
 TASKS = {task.name: task for task in (SR, VESSELS)}

@@ -12,6 +12,7 @@ micro-batch by itself. The main process alone writes and prints.
 """
 
 import copy
+import json
 import math
 import signal
 import threading
@@ -32,12 +33,19 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from cnf import build, noise
-from cnf.config import Config, ControlConfig, TrainingConfig, config_sha256, to_dict
+from cnf import noise, weights
 from cnf.errors import CheckpointError, ConfigError, DataError, TrainingError
 from cnf.flow import ConditionalFlow
 from cnf.nets import set_precision
-from cnf.replication import distributed, optimizers, run_folder
+from cnf.replication import distributed, optimizers, releases, run_folder
+from cnf.replication.config import (
+    Config,
+    TrainingConfig,
+    build,
+    config_sha256,
+    is_fitted,
+    to_dict,
+)
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.data.catalogue import parts
@@ -52,7 +60,7 @@ MAX_RECONSTRUCTION_ERROR = {"fp32": 1e-3, "bf16": 0.1}
 # what a checkpoint holds of a run
 COUNTED = ("steps", "step", "best", "seconds", "cpu_seconds", "sums")
 LEARNED = ("model", "average", "optimizer")
-OF_OPTIMIZER = ("training.optimizer", "training.amsgrad")  # what decides its moments
+OF_OPTIMIZER = ("training.optimizer",)  # what decides its moments
 BOUNDS = ("model.clip", "model.ar_clip")  # weights fit with any: a start may change them
 PROBE_WARM_UP, PROBE_STEPS, PROBE_SECONDS = 3, 20, 20.0
 
@@ -96,20 +104,20 @@ def train(
                 seed = record["seed"]
             else:
                 config = with_budget(config, minutes, steps)
-                if start and isinstance(config.model, ControlConfig):
+                if start and is_fitted(config):
                     raise ConfigError(f"--start {start}: a control is fitted anew, leave it out")
                 if (out / "last.pt").exists():
                     raise TrainingError(
                         f"{out} already holds a run: go on with --resume {out}, or choose another "
                         "--out"
                     )
-                if (out / build.WEIGHTS).exists():
+                if (out / releases.WEIGHTS).exists():
                     raise TrainingError(
                         f"{out} holds trained weights, which would be replaced: choose another "
                         f"--out; --start {out} begins with them"
                     )
                 seed = run_folder.first_seed(seed, start)
-        run = Run.build(config, seed, device, not resume and start is None)
+        run = Run.build(config, seed, device)
         if not resume:
             _say(run.data.describe())
             record = run.begin(start)
@@ -197,7 +205,7 @@ def _finish(run: "Run", out: Path) -> None:
         run_folder.write_record(out, run_folder.read_record(out) | {"took": took})
     else:
         run.save(out / "last.pt")
-    fitted = isinstance(run.config.model, ControlConfig)  # in one step: there is no curve
+    fitted = is_fitted(run.config)  # in one step: there is no curve
     if not fitted and (history := run_folder.read_history(out)):
         with run_folder.atomic(out / "history.png") as part:
             training_curves(history, part)
@@ -224,11 +232,11 @@ class Run:
     sums: dict[str, float] = field(default_factory=dict)  # of logs since the last validation
 
     @classmethod
-    def build(cls, config: Config, seed: int, device: str = "auto", fresh: bool = True) -> "Run":
+    def build(cls, config: Config, seed: int, device: str = "auto") -> "Run":
         """Load the data, build the model from `seed`, let ActNorm see the first batch.
 
-        Every process sees the whole first batch, so that all start alike. Only a `fresh` run needs
-        pretrained features. Raises ConfigError, DataError, TrainingError.
+        Every process sees the whole first batch, so that all start alike. Raises ConfigError,
+        DataError, TrainingError.
         """
         place = distributed.start(device)
         with distributed.together():
@@ -238,16 +246,14 @@ class Run:
             data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
                 data = replace(data, examples=[*data, *valid])
-            if data.experiment != config.experiment:
+            if data.experiment != config.task:
                 raise ConfigError(
                     f"data.train = '{data.name}' is a set for {data.experiment}, this is a run of "
-                    f"{config.experiment}: see `python -m cnf data list`"
+                    f"{config.task}: see `python -m cnf data list`"
                 )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                model = build.build(config)
-            if fresh and (line := build.begin(model)):
-                _say(line)
+                model = build(config)
             set_precision(model, config.training.precision)
             if config.training.precision == "bf16" and not _computes_bf16(place):
                 _say(
@@ -311,7 +317,7 @@ class Run:
 
         Raises TrainingError, before any weight changes, if the loss or a gradient is not finite.
         """
-        if isinstance(self.config.model, ControlConfig):
+        if is_fitted(self.config):
             return self._fit()
         options, step = self.config.training, self.step
         for group in self.optimizer.param_groups:
@@ -441,7 +447,7 @@ class Run:
         """The first validation pictures in batches; pictures of different sizes stand alone."""
         options = self.config.training
         count = min(count or options.validate_images, len(self.valid))
-        same = self.config.experiment == "sr" and self.valid.stacked is not None
+        same = self.config.task == "sr" and self.valid.stacked is not None
         size = options.batch_size if same else 1
         return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
@@ -502,7 +508,7 @@ class Run:
                 "valid": {"images": len(self.valid), "sha256": self.valid.sha256},
             },
             "command": run_folder.command(self.config, self.steps, self.seed, count, start),
-            "parameters": build.count_parameters(self.model),
+            "parameters": weights.count_parameters(self.model),
             "device": device,
             "hardware": one if count == 1 else f"{count} processes, each on {one}",
             "processes": count,
@@ -534,7 +540,7 @@ class Run:
     @property
     def bounds(self) -> str:
         """What else to lower when a run diverges."""
-        return " or model.max_log_scale" if hasattr(self.config.model, "max_log_scale") else ""
+        return " or model.max_log_scale" if "max_log_scale" in self.config.model else ""
 
     def probe(self) -> tuple[float, float]:
         """Seconds of one step and of one validation, measured on a copy: `self` does not change.
@@ -611,6 +617,7 @@ class Run:
             "valid_bits_per_dim": repr(self.best),
             "data": self.data.name,
             "data_sha256": self.data.sha256,
+            "config": json.dumps(to_dict(self.config)),
         }
         with run_folder.atomic(path) as part:
             self.average.save(part, metadata)
@@ -645,7 +652,7 @@ def with_budget(config: Config, minutes: float | None, steps: int | None) -> Con
     if minutes is not None or steps is not None:
         config = replace(config, training=replace(config.training, minutes=minutes, steps=steps))
     options = config.training
-    if isinstance(config.model, ControlConfig) and options.steps != 1:
+    if is_fitted(config) and options.steps != 1:
         raise ConfigError("a control is fitted in one step: leave --minutes and --steps out")
     if (options.minutes is None) == (options.steps is None):
         raise ConfigError(
@@ -664,14 +671,14 @@ def whole_batch(
     Vessel pictures are padded there with zeros, which never count in D: padding can only cost bits.
     """
     examples = [images[i] for i in indices]
-    if config.experiment == "sr":
+    if config.task == "sr":
         height, width = (side - side % multiple for side in examples[0].y.shape[-2:])
         if not height * width:
             raise DataError(f"{examples[0].name} is smaller than {multiple} pixels: leave it out")
         examples = [Example(e.name, e.y[..., :height, :width]) for e in examples]
     y, x = make_batch(examples, range(len(examples)), config.data)
     dims = y[0].numel()
-    if config.experiment == "vessels":
+    if config.task == "vessels":
         bottom, right = (-side % multiple for side in y.shape[-2:])
         y, x = (F.pad(t, (0, right, 0, bottom)) for t in (y, x))
     return y, x, dims

@@ -5,8 +5,7 @@ import re
 
 import yaml
 
-from cnf import build
-from cnf.replication import results, run_folder
+from cnf.replication import releases, results, run_folder
 from tools import front
 
 
@@ -20,7 +19,7 @@ def test_each_model_was_trained_for_about_an_hour_on_one_core():
     assert "trained for about an hour on one CPU core" in page
     rows = results.read()
     for name in ("sr", "vessels"):
-        found = results.select(rows, run=build.find(name).parent.name)
+        found = results.select(rows, run=releases.find(name).parent.name)
         trained = {(row.wall_s, row.hardware) for row in found}
         assert len(trained) == 1
         (seconds, hardware) = trained.pop()

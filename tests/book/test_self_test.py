@@ -13,7 +13,7 @@ from torch import nn
 
 import cnf
 from book._ext import questions
-from cnf.baselines import discretised_logistic, weighted_logit
+from cnf.factorised import discretised_logistic, weighted_logit
 from cnf.layers import ActNorm, AffineCoupling, BinaryDequantization, Conv1x1, UniformDequantization
 from cnf.resample import half_matrix  # noqa: F401 - questions.yml uses it
 

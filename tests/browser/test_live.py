@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from cnf import build
-from cnf.config import from_dict
+from cnf.replication import releases
+from cnf.replication.config import build, from_dict, to_dict
 from cnf.replication.data import fundus
 from cnf.replication.data.embedded import photograph
 from cnf.resample import imresize_double, low_resolution
@@ -154,7 +154,7 @@ def compare_masks(tab, flow, height: int, width: int) -> None:
 
 
 def released(name: str):
-    return build.load(build.find(name)).eval()
+    return releases.load(releases.find(name)).eval()
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,10 @@ def test_the_page_draws_and_scores_masks_as_the_package(tab, size):
 def engine_of_another(browser, folder, name: str, change):
     """A page with the engine of a flow like the released one but for what `change` does to its
     model's configuration, and that flow, with random weights."""
-    path = ROOT / "results" / live.RUNS[name] / "config.json"
-    config = json.loads(path.read_text())["config"]
+    config = to_dict(released(name).config)
     change(config["model"])
     torch.manual_seed(0)
-    flow = build.build(from_dict(config)).eval()
+    flow = build(from_dict(config)).eval()
     with torch.no_grad():
         for p in flow.parameters():
             p.add_(0.05 * torch.randn(p.shape))
@@ -195,8 +194,8 @@ def engine_of_another(browser, folder, name: str, change):
             if isinstance(norm, torch.nn.BatchNorm2d):
                 norm.running_mean.normal_()
                 norm.running_var.uniform_(0.5, 2)
-    flow.save(folder / "weights.safetensors")
-    flow = build.load(folder / "weights.safetensors").eval()
+    flow.save(folder / "weights.safetensors", {"config": json.dumps(config)})
+    flow = releases.load(folder / "weights.safetensors").eval()
     live.rounded(flow)
     other = browser.new_page()
     other.add_script_tag(path=FOLDER / "kernel.mjs")
@@ -206,12 +205,12 @@ def engine_of_another(browser, folder, name: str, change):
 
 
 def test_another_flow_of_the_kind_drops_in(browser, tmp_path):
-    """Three levels, other widths, no clipping, steps on the low band, 3x3 convolutions of h."""
+    """Three levels, other widths, no clipping, 3x3 convolutions of h."""
 
     def change(model):
         model["features"] |= {"channels": 20, "blocks": 1, "fractions": False, "clip": None}
         model |= {"levels": 3, "steps": 2, "width": 24, "prior_width": 0, "h_kernel": 3}
-        model |= {"low_steps": 1, "low_width": 16, "clip": None, "lu": True, "flip": False}
+        model |= {"clip": None, "flip": False}
 
     other, flow = engine_of_another(browser, tmp_path, "sr", change)
     for may_keep in (3e8, 0):  # with and without what networks make of h
@@ -221,12 +220,12 @@ def test_another_flow_of_the_kind_drops_in(browser, tmp_path):
 
 
 def test_another_flow_of_vessels_drops_in(browser, tmp_path):
-    """One level under four scales, other widths, logistic noise, SiLU, prior of one convolution."""
+    """One level under four scales, other widths, logistic noise, prior of one convolution."""
 
     def change(model):
         model["features"] |= {"channels": 12, "scales": 4}
-        model |= {"levels": 1, "steps": 3, "width": 20, "prior_width": 0, "activation": "silu"}
-        model |= {"noise": "logistic", "q_width": 12, "h_kernel": 3, "clip": 4.0}
+        model |= {"levels": 1, "steps": 3, "width": 20, "prior_width": 0}
+        model |= {"noise": "logistic", "h_kernel": 3, "clip": 4.0}
 
     other, flow = engine_of_another(browser, tmp_path, "vessels", change)
     for may_keep in (3e8, 0):

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from book import crescent, two_pixels
-from cnf.baselines import ClassWeighted, weighted_logit
+from cnf.factorised import weighted_logit
 from cnf.features import RawFeatures
 from cnf.layers import (
     AffineCoupling,
@@ -22,8 +22,11 @@ from cnf.layers import (
     Squeeze,
     VariationalDequantization,
 )
+from cnf.replication import plugs
 from tests.browser.conftest import ROOT
 from tools import widgets
+
+ClassWeighted = plugs.plug("weighted_likelihood").ClassWeighted
 
 EXACT = 1e-9  # both sides compute in float64
 EVERY = [(name, "") for name in widgets.PICTURES] + [("samples", "strokes"), ("samples", "vessels")]

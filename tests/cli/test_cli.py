@@ -1,5 +1,6 @@
 """The command line: one readable line for everything a user can get wrong, and nothing lost."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,10 +15,9 @@ import torch
 from PIL import Image
 
 import cnf
-from cnf import build
-from cnf.config import load_config
 from cnf.errors import CheckpointError
-from cnf.replication import cli, cost, evaluate, run_folder, training
+from cnf.replication import cli, cost, evaluate, releases, run_folder, training
+from cnf.replication.config import build, load_config, to_dict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,9 +34,9 @@ def elsewhere(tmp_path, monkeypatch):
 def trained(tmp_path_factory):
     """A smoke run that stopped before its first step, with the weights it had."""
     out = tmp_path_factory.mktemp("run") / "sr"
-    training.train(load_config("sr"), out, max_minutes=1e-9)
-    config = load_config("sr")
-    build.build(config).save(out / "weights.safetensors")
+    training.train(load_config("sr-flow-smoke"), out, max_minutes=1e-9)
+    config = load_config("sr-flow-smoke")
+    build(config).save(out / "weights.safetensors", {"config": json.dumps(to_dict(config))})
     return out
 
 
@@ -63,12 +63,12 @@ def error_of(capsys, *arguments) -> str:
         (["--set", "training.lr=fast"], ["training.lr = 'fast' does not fit"]),
         (["--set", "training.lr=-1"], ["training.lr = -1 does not fit"]),
         (["--set", "training.lr=.inf"], ["training.lr = inf does not fit"]),
-        (["--set", "training.betas=[1.5, 0.9]"], ["training.betas.0 = 1.5 does not fit"]),
+        (["--set", "training.keep=[1.5]"], ["training.keep.0 = 1.5 does not fit"]),
         (["--set", "data.train=*.png"], ["'data.train=*.png' is not YAML", 'data.train="*.png"']),
-        (["--set", "model.mixture=0"], ["model.mixture = 0 does not fit"]),
-        (["--set", "model.features.kind=unet"], ["features.kind = unet is not for sr"]),
+        (["--set", "model.width=0"], ["model of kind subband-flow: width = 0 does not fit"]),
+        (["--set", "model.features.kind=unet"], ["unet features: unknown option 'blocks'"]),
         (["--set", "data.crop=3"], ["cannot halve a picture of 3x3"]),
-        (["--model", "baseline", "--set", "model.kind=bernoulli"], ["kind = bernoulli", "vessels"]),
+        (["--set", "model.kind=glwo"], ["no kind of model 'glwo'", "glow"]),
         (["--set", "training.lr"], ["'training.lr' is not an override", "key=value"]),
         (["--set", "preset.a=1"], ["preset.a"]),
         (["--set", "training.keep=[0.1,"], ["'training.keep=[0.1,' is not YAML", "quote it"]),
@@ -79,7 +79,6 @@ def error_of(capsys, *arguments) -> str:
         (["--threads", "0"], ["--threads 0", "1 or more"]),
         (["--seed", "-1", "--steps", "1"], ["seed = -1", "0 or more"]),
         (["--seed", str(2**64)], [f"seed = {2**64}", "less than 2^64"]),
-        (["--model", "control", "--start", "run"], ["--start run: a control is fitted anew"]),
         (["--dry-run", "--start", "run"], ["--dry-run measures", "leave --start out"]),
         (["--device", "cuda"], ["--device cuda", "no CUDA GPU here", "--device cpu"]),
         (["--set", "data.train=set9"], ["no image set 'set9'", "embedded-sr"]),
@@ -98,7 +97,7 @@ def test_a_wrong_option_of_train_is_one_line(capsys, arguments, parts):
     "arguments, parts",
     [
         (["--set", "training.lr=0.5"], ["training.lr was 0.002 and is now 0.5", "start another"]),
-        (["--model", "baseline"], ["model.kind was 'flow' and is now 'logistic'"]),
+        (["--model", "baseline"], ["model.kind was 'subband-flow' and is now 'logistic'"]),
         (["--seed", "5"], ["seed was 0 and is now 5"]),
         (["--steps", "7"], ["training.steps was 200 and is now 7"]),
         (["--dry-run"], ["--resume goes with none of --dry-run, --out and --start"]),
@@ -110,11 +109,11 @@ def test_resume_with_another_configuration_is_one_line(capsys, run, arguments, p
     assert all(part in line for part in parts), line
 
 
-def test_resume_of_the_other_experiment_is_one_line(capsys, run):
+def test_resume_of_the_other_task_is_one_line(capsys, run):
     assert "is a run of sr, not of vessels" in error_of(capsys, "train", "vessels", "--resume", run)
 
 
-def test_train_without_an_experiment_goes_on_with_that_of_the_folder(capsys, run):
+def test_train_without_a_task_goes_on_with_that_of_the_folder(capsys, run):
     assert cli.main(["train", "--resume", str(run), "--max-minutes", "1e-9"]) == 0
     assert f"go on with --resume {run}" in capsys.readouterr().out
 
@@ -123,16 +122,42 @@ def test_train_without_an_experiment_goes_on_with_that_of_the_folder(capsys, run
     "arguments, part",
     [
         (["--set", "model.levels=2"], "2 levels need a U-Net of at least 3 scales"),
-        (["--set", "model.features.kind=rrdb"], "features.kind = rrdb is not for vessels"),
-        (["--model", "baseline", "--set", "model.kind=logistic"], "kind = logistic: it is a model"),
+        (
+            ["--set", "model.features={kind: rrdb}"],
+            "glow makes y 2 times as large as x, and vessels",
+        ),
+        (
+            ["--model", "baseline", "--set", "model.kind=logistic"],
+            "y is (1, 32, 32) but x gives (3",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_vessels_is_one_line(capsys, arguments, part):
     assert part in error_of(capsys, "train", "vessels", *arguments)
 
 
-def test_train_without_an_experiment_or_a_folder_is_one_line(capsys):
+def test_train_without_a_task_or_a_folder_is_one_line(capsys):
     assert "train needs sr or vessels" in error_of(capsys, "train")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--start", "run"], "--start run: a control is fitted anew"),
+        (
+            ["--model", "flow"],
+            "smoke.yml says which model it is of: leave --model and --preset out",
+        ),
+    ],
+)
+def test_an_option_that_an_experiment_does_not_take_is_one_line(capsys, arguments, part):
+    file = REPOSITORY / "experiments/controls/runs/smoke.yml"
+    assert part in error_of(capsys, "train", file, *arguments)
+
+
+@pytest.mark.parametrize("what", ["eyes", "nowhere.yml"])
+def test_what_is_no_task_and_no_file_is_one_line(capsys, what):
+    assert what in error_of(capsys, "train", what)
 
 
 def test_weights_cut_short_are_one_line(capsys, run):
@@ -143,10 +168,9 @@ def test_weights_cut_short_are_one_line(capsys, run):
 
 
 def test_weights_of_another_model_are_one_line(capsys, run):
-    flow, other = load_config("sr"), load_config("sr", "baseline")
-    model = build.build(flow)
-    model.config = other
-    model.save(run / "weights.safetensors")
+    model, other = (build(load_config(f"sr-{name}-smoke")) for name in ("flow", "baseline"))
+    model.kind, model.arguments = other.kind, other.arguments
+    model.save(run / "weights.safetensors", {"config": json.dumps(to_dict(other.config))})
     assert "holds weights of another model" in error_of(capsys, "evaluate", run)
 
 
@@ -156,11 +180,11 @@ def test_weights_of_no_run_are_one_line(capsys):
     for words in ("evaluate own", "evaluate own --publish", "sample own a.png"):
         assert "is of no run" in error_of(capsys, *words.split())
     with pytest.raises(CheckpointError, match="is of no run"):
-        training.train(load_config("sr"), "run", start=Path("own"))
+        training.train(load_config("sr-flow-smoke"), "run", start=Path("own"))
 
 
 def test_a_branch_without_a_folder_is_named_by_the_seed_of_its_checkpoint():
-    training.train(load_config("sr"), "trunk", seed=3, max_minutes=1e-9)
+    training.train(load_config("sr-flow-smoke"), "trunk", seed=3, max_minutes=1e-9)
     assert cli.main("train sr --start trunk/last.pt --max-minutes 1e-9".split()) == 0
     assert run_folder.read_record(Path("runs/sr-flow-smoke-s3"))["seed"] == 3
 
@@ -299,7 +323,7 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, enviro
     history = run_folder.read_history(out)
     assert history[-1]["step"] == 200
     assert history[-1]["valid_bits_per_dim"] < history[0]["valid_bits_per_dim"]
-    assert build.load(out / "weights.safetensors").config == load_config("sr")
+    assert releases.load(out / "weights.safetensors").config == load_config("sr-flow-smoke")
     # off a terminal: what it learns from, a line a validation, how it ended; and no progress bar
     assert done.stdout.startswith("embedded-sr train: ")
     assert len(done.stdout.splitlines()) == 1 + len(history) + 1

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnf.config import DataConfig
 from cnf.errors import DataError
+from cnf.replication.config import DataConfig
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.resample import low_resolution

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnf.config import DataConfig
+from cnf.replication.config import DataConfig
 from cnf.replication.data import imagenet, inventory, load
 from cnf.replication.data.batches import make_batch
 from tests.data.errors import message_of

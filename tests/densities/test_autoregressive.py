@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from cnf import noise
-from cnf.baselines import Autoregressive
 from cnf.errors import ConfigError, DataError
 from cnf.features import RawFeatures
 from cnf.nets import CausalNet
+from cnf.replication import plugs
 from tests.laws.cases import randomise
+
+Autoregressive = plugs.plug("exact_yardstick").Autoregressive
 
 SIDE = 4
 EVERY_Y = torch.tensor(list(itertools.product((0.0, 1.0), repeat=SIDE * SIDE))).double()
@@ -109,7 +111,8 @@ def test_what_is_no_mask_is_refused():
 
 def test_it_is_a_model_of_vessels_only():
     from cnf.build import build
-    from cnf.config import from_dict
+
+    from cnf.replication.config import from_dict
 
     config = {"experiment": "sr", "preset": "x", "model": {"kind": "autoregressive"}}
     with pytest.raises(ConfigError, match="of vessels only"):

@@ -11,9 +11,8 @@ import sklearn.metrics
 import torch
 from torch import Tensor
 
-from cnf.baselines import (
+from cnf.factorised import (
     Bernoulli,
-    ClassWeighted,
     DiscretisedLogistic,
     WeightedBernoulli,
     discretised_logistic,
@@ -21,7 +20,10 @@ from cnf.baselines import (
     weighted_logit,
 )
 from cnf.features import RawFeatures
+from cnf.replication import plugs
 from tests.laws.cases import ALL_FACTORISED, randomise
+
+ClassWeighted = plugs.plug("weighted_likelihood").ClassWeighted
 
 LEVELS = torch.arange(256, dtype=torch.float64)
 BETAS = [0.05, 0.5, 0.87, 0.95]

@@ -1,12 +1,13 @@
 import dataclasses
 import functools
+import json
 
 import numpy as np
 import pytest
 import torch
 
-from cnf import build
-from cnf.config import load_config
+from cnf.replication import releases
+from cnf.replication.config import build, load_config, preset_of, to_dict
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.scored_model import Options, ScoredModel
@@ -14,18 +15,18 @@ from cnf.replication.scored_model import Options, ScoredModel
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory):
-    """A run folder with the smoke model of an experiment, weights moved away from their start.
+    """A run folder with the smoke model of a task, weights moved away from their start.
 
     "vessels-weighted" is the baseline with a weighted likelihood; a name that ends with "-all" is
     the same model, trained on the validation split as well."""
 
     def make(name):
-        experiment, kind, *used_all = name.split("-")
+        task, kind, *used_all = name.split("-")
         changes = ["model.kind=weighted", "model.beta=0.8"] * (kind == "weighted")
         kind = "baseline" if kind == "weighted" else kind
-        config = load_config(experiment, kind, "smoke", changes)
+        config = load_config(preset_of(task, kind), changes)
         torch.manual_seed(0)
-        model = build.build(config)
+        model = build(config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
@@ -34,10 +35,11 @@ def make_run(tmp_path_factory):
             model.train().loss(*make_batch(images, range(8), config.data, rngs))
         if used_all:
             data = dataclasses.replace(config.data, use_valid=True)
-            model.config = dataclasses.replace(config, data=data)
+            config = dataclasses.replace(config, data=data)
         folder = tmp_path_factory.mktemp("runs") / name
         folder.mkdir()
         metadata = {"seed": "0", "step": "0", "data": config.data.train}
+        metadata["config"] = json.dumps(to_dict(config))
         model.save(folder / "weights.safetensors", metadata)
         return folder
 
@@ -49,7 +51,7 @@ def loaded(make_run):
     """(model, config) of such a run."""
 
     def load(name):
-        model = build.load(make_run(name) / "weights.safetensors")
+        model = releases.load(make_run(name) / "weights.safetensors")
         return model, model.config
 
     return load

@@ -11,13 +11,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnf import noise
-from cnf.build import build, load
-from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
-from cnf.replication import cost, evaluate, report, run_folder, training
-from cnf.replication.controls import Counts, Mixture, MixturePrior, neighbours
+from cnf.replication import cost, evaluate, plugs, report, run_folder, training
+from cnf.replication.config import build, from_dict, load_config
+from cnf.replication.releases import load
 from cnf.replication.scored_model import score
 
+controls, mixtures = plugs.plug("controls"), plugs.plug("gaussian_mixtures")
+Counts, neighbours = controls.Counts, controls.neighbours
+Mixture, MixturePrior = mixtures.Mixture, mixtures.MixturePrior
+RUNS = {
+    "sr": "experiments/gaussian_mixtures/runs/smoke.yml",
+    "vessels": "experiments/controls/runs/smoke.yml",
+}
 X = torch.zeros(1, 3, 3, 4)
 
 
@@ -143,7 +149,7 @@ def test_samples_of_a_mixture_have_its_moments():
 
 
 def test_a_mixture_draws_pictures_of_twice_the_sides_of_x():
-    config = from_dict({"experiment": "sr", "preset": "t", "model": {"kind": "mixture"}})
+    config = load_config(RUNS["sr"])
     x = 255 * torch.rand(2, 3, 4, 6)
     assert build(config).sample(x).shape == (1, 2, 3, 8, 12)
 
@@ -159,25 +165,27 @@ def test_the_neighbours_are_the_nearest_and_within_reach():
 @pytest.mark.parametrize("budget", [{"minutes": 5}, {"steps": 3}])
 def test_a_control_takes_no_budget(budget, tmp_path):
     with pytest.raises(ConfigError, match="fitted in one step: leave --minutes and --steps out"):
-        training.train(load_config("vessels", "control"), tmp_path / "run", **budget)
+        training.train(load_config(RUNS["vessels"]), tmp_path / "run", **budget)
     with pytest.raises(ConfigError, match="just train it"):
-        cost.estimate(load_config("vessels", "control"))
+        cost.estimate(load_config(RUNS["vessels"]))
 
 
-@pytest.mark.parametrize(("kind", "experiment"), [("counts", "sr"), ("mixture", "vessels")])
-def test_a_control_of_the_other_experiment_is_refused(kind, experiment):
-    config = from_dict({"experiment": experiment, "preset": "t", "model": {"kind": kind}})
-    with pytest.raises(ConfigError, match=f"kind = {kind}: it is a model of"):
+@pytest.mark.parametrize(
+    ("kind", "task"), [("controls/counts", "sr"), ("gaussian_mixtures/mixture", "vessels")]
+)
+def test_a_control_of_the_other_task_is_refused(kind, task):
+    config = from_dict({"task": task, "preset": "t", "model": {"kind": kind}})
+    with pytest.raises(ConfigError, match=f"kind = {kind} makes y . times as large as x"):
         build(config)
 
 
-@pytest.mark.parametrize("experiment", ["sr", "vessels"])
-def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(experiment, tmp_path):
-    out = training.train(load_config(experiment, "control"), tmp_path / "run")
+@pytest.mark.parametrize("task", RUNS)
+def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(task, tmp_path):
+    out = training.train(load_config(RUNS[task]), tmp_path / "run")
     record = run_folder.read_record(out)
-    assert record["steps"] == 1 and "--model control --preset smoke" in record["command"]
+    assert record["steps"] == 1 and f"train {RUNS[task]}" in record["command"]
     (line,) = run_folder.read_history(out)
-    run = training.Run.build(load_config(experiment, "control"), 0, "cpu", fresh=False)
+    run = training.Run.build(load_config(RUNS[task]), 0, "cpu")
     indices = list(range(line["valid_images"]))
     run.average.load_state_dict(load(out).state_dict())
     each = [run._bits_per_dim([i])[0] for i in indices]
@@ -185,19 +193,19 @@ def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(experime
     assert all(0 < line[of] < 8 for of in ("bits_per_dim", "valid_bits_per_dim"))
     rows = evaluate.evaluate(out, limit=2, samples=0)
     bits = [row for row in rows if row.metric.startswith("bits_per")]
-    says = {"sr": "uniform dequantization", "vessels": "exact"}[experiment]
+    says = {"sr": "uniform dequantization", "vessels": "exact"}[task]
     assert bits and {row.bound for row in bits} == {says}
 
 
 @pytest.mark.parametrize(
-    ("task", "preset", "says"),
+    ("run", "says"),
     [
-        ("vessels", "counts", "20 nearest labels before a pixel, no photograph"),
-        ("vessels", "logit", "12 nearest labels before a pixel and the logit of vessels-baseline"),
-        ("sr", "gaussian", "One Gaussian of the twelve numbers"),
-        ("sr", "mixture", "A mixture of 16 Gaussians"),
+        ("controls/runs/counts", "20 nearest labels before a pixel, no photograph"),
+        ("controls/runs/logit", "12 nearest labels before a pixel and the logit of vessels-base"),
+        ("gaussian_mixtures/runs/gaussian", "One Gaussian of the twelve numbers"),
+        ("gaussian_mixtures/runs/mixture", "A mixture of 16 Gaussians"),
     ],
 )
-def test_a_card_says_what_a_control_is(task, preset, says):
-    sentence = report.describe_model(load_config(task, "control", preset))
+def test_a_card_says_what_a_control_is(run, says):
+    sentence = report.describe_model(load_config(f"experiments/{run}.yml"))
     assert says in sentence and "factorised" not in sentence

@@ -10,10 +10,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from cnf import build
-from cnf.config import config_sha256
 from cnf.errors import CheckpointError, ConfigError, DataError, ResultsError
-from cnf.replication import evaluate, report, reproduce, results, run_folder
+from cnf.replication import evaluate, releases, report, reproduce, results, run_folder
+from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
 from cnf.replication.evaluate import settings
 from cnf.replication.metrics import METRICS, Value, mean_se, metric, vessels
@@ -151,7 +150,7 @@ def test_the_command_of_a_row_asks_for_it(everything, loaded):
         assert wanted in found, (row.id, row.command)
         assert ("--stress" in flags) == (METRICS[row.metric].tag == "stress")
         assert len(m.indices) == row.num_images
-        assert row.model == (m.reference or m.config.model.kind)
+        assert row.model == (m.reference or model_name(m.config))
         assert m.options.seed == row.noise_seed
         assert m.options.threshold == (row.threshold if row.threshold_from == "given" else None)
 
@@ -306,7 +305,7 @@ def test_rows_say_what_they_are(published, make_run, tmp_path):
     rows = published(on="embedded-sr", samples=2, limit=2)
     of = {row.metric: row for row in rows if row.model == "flow"}
     row = of["bits_per_dim"]
-    config = build.load(make_run("sr-flow") / "weights.safetensors").config
+    config = releases.load(make_run("sr-flow") / "weights.safetensors").config
     weights = tmp_path / "results" / "sr-flow" / "weights.safetensors"
     assert row.weights == "results/sr-flow/weights.safetensors"
     assert row.weights_sha256 == run_folder.file_sha256(weights)
@@ -478,7 +477,7 @@ def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
     assert given.command.endswith("--samples 2 --threshold 0.4375")
     sister = make_run("vessels-flow")
     (row,) = f_valid("vessels-flow-all", threshold_from=sister)
-    model = build.load(sister / "weights.safetensors")
+    model = releases.load(sister / "weights.safetensors")
     valid = ScoredModel(model, eyes(split="valid"), Options(samples=2))
     assert row.threshold == best_threshold(*vessels.pooled(valid, valid.means(2)))
     assert row.threshold_from == f"{sister.parent.name}/vessels-flow"

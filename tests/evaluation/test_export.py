@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
-from cnf import build, resample
-from cnf.config import load_config
+from cnf import resample
 from cnf.errors import ConfigError
 from cnf.layers.subbands import bands
 from cnf.noise import Given
-from cnf.replication import cli, export, run_folder
+from cnf.replication import cli, export, releases, run_folder
+from cnf.replication.config import build, load_config
 from tests.laws.cases import randomise
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -24,9 +24,9 @@ SMALL = ["model.steps=1", "model.width=8", "model.features.channels=8"]
 V, BITS = 2e-5, 1e-5
 
 
-def model_of(experiment, family, *changes):
+def model_of(preset, *changes):
     torch.manual_seed(0)
-    model = build.build(load_config(experiment, family, "smoke", list(changes)))
+    model = build(load_config(preset, list(changes)))
     return randomise(model, scale=0.1).eval()
 
 
@@ -58,9 +58,9 @@ def test_matrix_in_graph_equals_that_of_the_package(make, size):
 @pytest.mark.parametrize(
     "changes",
     [
-        ("sr", "flow", "model.dequantization=variational", "model.q_steps=1"),
-        ("sr", "flow", "model.levels=0", "model.subbands=false", "model.lu=true"),
-        ("vessels", "flow"),
+        ("sr-flow-smoke", "model.dequantization=variational"),
+        ("sr-flow-smoke", "model.kind=glow", "model.levels=0"),
+        ("vessels-flow-smoke",),
     ],
     ids=str,
 )
@@ -80,9 +80,9 @@ def test_folded_model_is_the_same_map(changes):
     torch.testing.assert_close(v, other, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("experiment", ["sr", "vessels"])
-def test_every_prior_gets_the_numbers_of_eps_that_lie_where_its_latent_lies(experiment):
-    model = model_of(experiment, "flow")
+@pytest.mark.parametrize("preset", ["sr-flow-smoke", "vessels-flow-smoke"])
+def test_every_prior_gets_the_numbers_of_eps_that_lie_where_its_latent_lies(preset):
+    model = model_of(preset)
     graph = export.Sample(model)
     inputs = export.example(graph, 2, 4, 6)
     y = export.example(export.LogProb(model), 2, 4, 6)["y"]
@@ -94,18 +94,18 @@ def test_every_prior_gets_the_numbers_of_eps_that_lie_where_its_latent_lies(expe
 
 
 def test_temperature_zero_takes_no_noise():
-    model = model_of("sr", "flow")
+    model = model_of("sr-flow-smoke")
     inputs = export.example(export.Sample(model), 1, 4, 4)
     y, _ = export.Sample(model)(inputs["x"], inputs["eps"], torch.tensor(0.0))
     assert torch.equal(y, model.sample(inputs["x"], 1, 0.0)[0])
 
 
 GRAPHS = {
-    "sr-flow": ("sr", "flow", *SMALL),
-    "vessels-flow": ("vessels", "flow", "model.features.channels=4", *SMALL[:2]),
-    "sr-baseline": ("sr", "baseline"),
-    "vessels-weighted": ("vessels", "baseline", "model.kind=weighted", "model.beta=0.8"),
-    "vessels-autoregressive": ("vessels", "autoregressive"),
+    "sr-flow": ("sr-flow-smoke", *SMALL),
+    "vessels-flow": ("vessels-flow-smoke", "model.features.channels=4", *SMALL[:2]),
+    "sr-baseline": ("sr-baseline-smoke",),
+    "vessels-weighted": ("vessels-baseline-smoke", "model.kind=weighted", "model.beta=0.8"),
+    "vessels-autoregressive": ("experiments/exact_yardstick/runs/smoke.yml",),
 }
 
 
@@ -146,9 +146,9 @@ def test_graphs_equal_the_model_at_every_size(exported, size):
 @pytest.mark.parametrize("name", ["sample", "log-prob"])
 def test_graphs_of_the_page_are_those_of_the_released_model(name):
     path = run_folder.REPOSITORY / f"book/_static/onnx/sr-{name}.onnx"
-    export.check(export.graphs(build.load("sr-flow-cpu-s0"))[name], path)
+    export.check(export.graphs(releases.load("sr-flow-cpu-s0"))[name], path)
     about = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
-    assert about["weights_sha256"] == build.SHA256["sr-flow-cpu-s0"]
+    assert about["weights_sha256"] == releases.SHA256["sr-flow-cpu-s0"]
 
 
 def test_file_says_its_opset_and_whose_graph_it_is(exported):
@@ -178,10 +178,10 @@ def test_graph_of_another_model_is_found_out(exported):
             export.check(export.LogProb(wrong), paths["log-prob"])
 
 
-@pytest.mark.parametrize("experiment", ["sr", "vessels"])
-def test_a_control_is_refused(experiment):
+@pytest.mark.parametrize("owner", ["controls", "gaussian_mixtures"])
+def test_a_control_is_refused(owner):
     with pytest.raises(ConfigError, match="has no graph: "):
-        export.graphs(build.build(load_config(experiment, "control", "smoke")))
+        export.graphs(build(load_config(f"experiments/{owner}/runs/smoke.yml")))
 
 
 def test_missing_package_and_two_places_are_one_line(monkeypatch, capsys):
@@ -223,7 +223,7 @@ def test_a_hub_folder_replaces_nothing_of_others(tmp_path):
 
 @pytest.mark.parametrize("run", ["sr-baseline-cpu-s0", "."])
 def test_hub_folder_is_whole(monkeypatch, tmp_path, run):
-    monkeypatch.chdir(build.RESULTS / "sr-baseline-cpu-s0")
+    monkeypatch.chdir(releases.RESULTS / "sr-baseline-cpu-s0")
 
     def written(run, out):
         out.parent.mkdir(parents=True)
@@ -241,4 +241,4 @@ def test_hub_folder_is_whole(monkeypatch, tmp_path, run):
     assert said["metrics"] == ["bits/dim", "PSNR", "SSIM"] and "onnx" in said["tags"]
     assert card.strip().startswith("# sr-baseline-cpu-s0")
     assert "`model-sample.onnx`" in card and "`model-log-prob.onnx`" not in card
-    assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["experiment"] == "sr"
+    assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["task"] == "sr"

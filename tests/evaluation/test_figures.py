@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf import build
 from cnf.errors import DataError
-from cnf.replication import figures
+from cnf.replication import figures, releases
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.evaluate import evaluate as score
@@ -36,7 +35,7 @@ def photographs():
 
 @pytest.fixture
 def model(make_run):
-    return lambda name: build.load(make_run(name) / "weights.safetensors")
+    return lambda name: releases.load(make_run(name) / "weights.safetensors")
 
 
 @pytest.fixture

@@ -10,17 +10,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnf import build, noise
-from cnf.baselines import Autoregressive, Bernoulli, DiscretisedLogistic
-from cnf.config import load_config
+from cnf import noise
 from cnf.errors import ConfigError
+from cnf.factorised import Bernoulli, DiscretisedLogistic
 from cnf.layers.autoregressive import AutoregressivePrior
+from cnf.replication import plugs
+from cnf.replication.config import build, load_config
 from cnf.replication.evaluate import evaluate
 from cnf.replication.mixtures import VIEWS, Mixture, back, oriented, shifted, turned, with_intercept
 from cnf.replication.results import read
 from cnf.replication.scored_model import Options, ScoredModel, score
 from tests.evaluation.toys import eyes
 from tools import intercepts
+
+Autoregressive = plugs.plug("exact_yardstick").Autoregressive
 
 
 class Ramps(torch.nn.Conv2d):
@@ -146,10 +149,10 @@ def test_an_intercept_is_added_to_every_logit(kind):
 
 
 def test_an_intercept_is_added_to_the_log_odds_of_a_prior_of_two_components():
-    changes = ["levels=1", "steps=0", "ar_width=8", "ar_blocks=1", "mixture=2", "auxiliary=0"]
-    config = load_config("vessels", "flow", "smoke", [f"model.{change}" for change in changes])
+    changes = ["kind=autoregressive-flow", "steps=0", "ar_width=8", "ar_blocks=1", "mixture=2"]
+    config = load_config("vessels-flow-smoke", [f"model.{change}" for change in changes])
     torch.manual_seed(0)
-    flow = build.build(config).double()
+    flow = build(config).double()
     (prior,) = (part for part in flow.modules() if isinstance(part, AutoregressivePrior))
     torch.nn.init.normal_(prior.net.last.weight)
     (moved,) = (part for part in shifted(flow, 0.7).modules() if isinstance(part, type(prior)))
@@ -252,7 +255,7 @@ def test_the_intercepts_of_runs_that_are_not_named_stay(tmp_path, monkeypatch):
     table.write_text('{"run": "a"}\n{"run": "b"}\n')
     model = SimpleNamespace(config=SimpleNamespace(data=SimpleNamespace(train="eyes")))
     monkeypatch.setattr(intercepts, "TABLE", table)
-    monkeypatch.setattr(intercepts.build, "load", lambda path: model)
+    monkeypatch.setattr(intercepts.releases, "load", lambda path: model)
     monkeypatch.setattr(intercepts, "load", lambda train, split: [])
     monkeypatch.setattr("sys.argv", ["intercepts", "runs/b"])
     intercepts.main()

@@ -1,6 +1,7 @@
 """`python -m cnf sample`: a reader's own pictures, of any size."""
 
 import csv
+import json
 import re
 import time
 
@@ -13,10 +14,10 @@ from scipy import ndimage
 from skimage.data import chelsea
 
 import cnf
-from cnf import build, noise
-from cnf.config import load_config
+from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, DataError
-from cnf.replication import sampling, tiling
+from cnf.replication import releases, sampling, tiling
+from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import fundus
 from cnf.replication.plotting import to_uint8
 from cnf.replication.scored_model import SAMPLES_DRAW
@@ -124,7 +125,7 @@ def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
     make_run, pixels, picture, tmp_path
 ):
     run = make_run("vessels-baseline")
-    model = build.load(run / "weights.safetensors")
+    model = releases.load(run / "weights.safetensors")
     with torch.no_grad():
         model.head.weight.normal_(0, 5, generator=torch.manual_seed(0))  # it starts at zero
     (tmp_path / "run").mkdir()
@@ -243,7 +244,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
     found = opened(sampling.sample(str(run), [picture], **options))
     assert list(found) == ["mean", "deviation", "deviation-levels"]
     assert "cat-deviation.png: black 0, white 32 grey levels or more" in capsys.readouterr().out
-    model = build.load(run / "weights.safetensors")
+    model = releases.load(run / "weights.safetensors")
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     drawn = torch.stack(list(sampling.draws(model, x, 32, 1.0)))
     assert np.array_equal(found["mean"], to_uint8(drawn.mean(0)))
@@ -260,7 +261,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
 def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_path):
     run = make_run("sr-baseline")
     found = opened(sampling.sample(str(run), [picture], num=0, mean=True, out=tmp_path / "out"))
-    model = build.load(run / "weights.safetensors")
+    model = releases.load(run / "weights.safetensors")
     x = tiling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
         assert np.array_equal(found["mean"], to_uint8(model.mean(x)[0])[:38, :46])
@@ -311,7 +312,7 @@ def test_a_grey_picture_stays_grey_and_is_the_luma_of_what_is_drawn(make_run, pi
     out = tmp_path / "out"
     found = opened(sampling.sample(str(run), [tmp_path / "cat.png"], num=1, out=out))
     assert found["sample1"].shape == (38, 46)
-    model = build.load(run / "weights.safetensors")
+    model = releases.load(run / "weights.safetensors")
     x = torch.from_numpy(grey).float().expand(1, 3, -1, -1)
     red, green, blue = next(sampling.draws(model, x, 1, 0.8))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -362,8 +363,9 @@ def test_tiles_are_announced_and_change_no_sample(make_run, picture, tmp_path, c
 def test_a_model_of_unrounded_inputs_says_that_files_are_rounded(
     picture, tmp_path, capsys, round_x, said
 ):
-    config = load_config("sr", "flow", "smoke", [f"data.round_x={str(round_x).lower()}"])
-    build.build(config).save(tmp_path / "weights.safetensors")
+    config = load_config("sr-flow-smoke", [f"data.round_x={str(round_x).lower()}"])
+    metadata = {"config": json.dumps(to_dict(config))}
+    build(config).save(tmp_path / "weights.safetensors", metadata)
     sampling.sample(str(tmp_path), [picture], num=1, out=tmp_path / "out")
     assert ("less to be trusted" in capsys.readouterr().out) == said
 

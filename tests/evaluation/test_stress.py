@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from cnf import build, noise
+from cnf import noise
 from cnf.errors import ConfigError
 from cnf.layers import AffineCoupling
-from cnf.replication import scored_model
+from cnf.replication import releases, scored_model
 from cnf.replication.data import load
 from cnf.replication.metrics import METRICS, Setting, stress
 from cnf.replication.results import RESULTS
@@ -29,14 +29,14 @@ def value(m, name, each=1, temperature=None):
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_models_stay_finite(name, kind):
     """A few of the samples that their evaluations are made of."""
-    model = build.load(RESULTS / name / "weights.safetensors")
-    experiment = model.config.experiment
-    m = ScoredModel(model, load(f"{kind}-{experiment}", "test"), Options(limit=5))
+    model = releases.load(RESULTS / name / "weights.safetensors")
+    task = model.config.task
+    m = ScoredModel(model, load(f"{kind}-{task}", "test"), Options(limit=5))
     assert value(m, "nonfinite_samples") == value(m, "nonfinite_log_probs") == 0
     if "flow" in name:
         # six digits of float32 on data; far from them a digit or two less
         assert value(m, "reconstruction_error") < {"embedded": 1e-4, "far": 1e-2}[kind]
-    if experiment == "sr":
+    if task == "sr":
         share = [value(m, "outside_range", temperature=t) for t in stress.TEMPERATURES]
         assert all(0 <= s < {"embedded": 0.02, "far": 0.6}[kind] for s in share)
 

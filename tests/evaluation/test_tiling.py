@@ -6,11 +6,11 @@ import pytest
 import skimage.data
 import torch
 
-from cnf import build, noise
-from cnf.config import load_config
+from cnf import noise
 from cnf.errors import ConfigError
 from cnf.layers.subbands import bands
-from cnf.replication import tiling
+from cnf.replication import releases, tiling
+from cnf.replication.config import build, load_config
 from cnf.replication.results import RESULTS
 from cnf.replication.tiling import TILE, WHOLE, Tiles, fitted, grid, in_tiles, margin, plan
 from cnf.resample import _half_inverse
@@ -19,24 +19,24 @@ FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")
 
 
 def committed(name):
-    return build.load(RESULTS / name / "weights.safetensors")
+    return releases.load(RESULTS / name / "weights.safetensors")
 
 
 # -- how far a pixel sees --------------------------------------------------------------------------
 
-LOCAL = ["model.subbands=false", "model.residual=null"]  # without the maps of the whole picture
+LOCAL = ["model.kind=glow"]  # without the maps of the whole picture
 MODELS = [
-    ("vessels", "flow", "smoke", []),
-    ("vessels", "flow", "cpu", []),
-    ("vessels", "flow", "smoke", ["model.features.scales=3", "model.levels=2"]),
-    ("vessels", "flow", "smoke", ["model.features.kind=vgg", "model.levels=0"]),
-    ("vessels", "flow", "smoke", ["model.levels=0", "model.scale=additive"]),
-    ("vessels", "baseline", "smoke", []),
-    ("sr", "flow", "smoke", LOCAL),
-    ("sr", "flow", "cpu", LOCAL),
-    ("sr", "flow", "smoke", [*LOCAL, "model.h_kernel=3", "model.prior_width=8"]),
-    ("sr", "flow", "smoke", [*LOCAL, "model.features.fractions=true", "model.clip=6.0"]),
-    ("sr", "flow", "smoke", [*LOCAL, "model.features.kind=rrdb", "model.levels=1"]),
+    ("vessels-flow-smoke", []),
+    ("vessels-flow-cpu", []),
+    ("vessels-flow-smoke", ["model.features.scales=3", "model.levels=2"]),
+    ("vessels-flow-smoke", ["model.features.kind=vgg", "model.levels=0"]),
+    ("vessels-flow-smoke", ["model.levels=0", "model.scale=additive"]),
+    ("vessels-baseline-smoke", []),
+    ("sr-flow-smoke", LOCAL),
+    ("sr-flow-cpu", LOCAL),
+    ("sr-flow-smoke", [*LOCAL, "model.h_kernel=3", "model.prior_width=8"]),
+    ("sr-flow-smoke", [*LOCAL, "model.features.fractions=true", "model.clip=6.0"]),
+    ("sr-flow-smoke", [*LOCAL, "model.features.kind=rrdb", "model.levels=1"]),
 ]
 
 
@@ -56,10 +56,9 @@ def reach(model, side):
 
 
 @pytest.mark.equation("eq-features-reach", "eq-norms-reach")
-@pytest.mark.parametrize("case", MODELS, ids=lambda c: f"{'-'.join(c[:3])} {' '.join(c[3])}")
+@pytest.mark.parametrize("case", MODELS, ids=lambda c: f"{c[0]} {' '.join(c[1])}")
 def test_the_margin_is_how_far_a_pixel_sees(case):
-    *names, overrides = case
-    model = build.build(load_config(*names, overrides)).eval()
+    model = build(load_config(*case)).eval()
     counted, step = margin(model), grid(model)
     measured = reach(model, 2 * counted + 8 * step)
     # counted a little high: rounded up to the grid, and positions of the coarsest map twice
@@ -72,7 +71,7 @@ def test_resampling_fades_within_its_margin():
     low, detail = bands(size).T.chunk(2, dim=1)  # (pixels, positions of 2 pixels)
     for kernel in (low, detail, _half_inverse(size // 2)):
         assert kernel[far].abs().max() < 3e-8 < kernel[~far].abs().max()
-    baseline = build.build(load_config("sr", "baseline", "smoke"))  # it reads the upsampled input
+    baseline = build(load_config("sr-baseline-smoke"))  # it reads the upsampled input
     assert tiling.features_reach(baseline.features) < f < margin(baseline)
 
 
@@ -80,7 +79,7 @@ NORMED = ["model.norm=instance", "model.levels=0"]
 
 
 def test_a_model_that_normalises_over_the_picture_is_not_cut():
-    model = build.build(load_config("vessels", "flow", "smoke", NORMED)).eval()
+    model = build(load_config("vessels-flow-smoke", NORMED)).eval()
     for call in (lambda: margin(model), lambda: plan(model, (64, 96), 32)):
         with pytest.raises(ConfigError, match="cannot draw in tiles, .* whole picture.* --tile 0"):
             call()
@@ -90,7 +89,7 @@ def test_a_model_that_normalises_over_the_picture_is_not_cut():
 
 
 def test_a_table_of_counts_is_not_cut():
-    model = build.build(load_config("vessels", "control", "counts")).eval()
+    model = build(load_config("experiments/controls/runs/counts.yml")).eval()
     with pytest.raises(ConfigError, match="cannot draw in tiles, .* --tile 0"):
         plan(model, (192, 192), 64)
 
@@ -98,7 +97,7 @@ def test_a_table_of_counts_is_not_cut():
 def test_the_colours_of_a_tile_are_those_of_the_picture():
     """Features of one scale have no grid of their own; a checkerboard repeats every 2 pixels."""
     one_scale = ["model.features.kind=vgg", "model.features.scales=1", "model.levels=0"]
-    model = build.build(load_config("vessels", "flow", "smoke", one_scale)).eval()
+    model = build(load_config("vessels-flow-smoke", one_scale)).eval()
     assert model.features.multiple == 1 and grid(model) == 2
 
 

@@ -9,8 +9,8 @@ import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cnf import noise
-from cnf.baselines import weighted_logit
 from cnf.errors import ConfigError
+from cnf.factorised import weighted_logit
 from cnf.replication import evaluate, scored_model
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import METRICS, Setting, shapes, vessels

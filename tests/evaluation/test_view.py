@@ -5,14 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf.config import load_config
 from cnf.errors import ConfigError, DataError
 from cnf.replication import fundus_view
+from cnf.replication.config import load_config
 from cnf.replication.data import fundus
 from cnf.replication.data.images import Photograph
 
-CONFIG = load_config("vessels", "flow", "smoke")  # eyes 183 pixels across
-OWN = load_config("vessels", "flow", "smoke", ["data.train=folder:cracks"])
+CONFIG = load_config("vessels-flow-smoke")  # eyes 183 pixels across
+OWN = load_config("vessels-flow-smoke", ["data.train=folder:cracks"])
 
 
 def photograph(pixels, is_grey=False):

@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from cnf.build import build
-from cnf.config import Config, from_dict
 from cnf.features import NoFeatures, RawFeatures
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.layers import (
@@ -38,6 +36,7 @@ from cnf.layers import (
 )
 from cnf.nets import CausalNet, CouplingNet
 from cnf.noise import keyed
+from cnf.replication.config import Config, build, from_dict
 
 FEATURES = 4  # channels of h in the layer cases
 
@@ -315,104 +314,81 @@ class ModelCase:
         return self.name
 
 
-def configured(name: str, experiment: str, model: dict, **options) -> ModelCase:
-    config = from_dict({"experiment": experiment, "preset": "laws", "model": model})
-    if experiment == "vessels":
-        options = {"channels": 1, "bins": 2, **options}
-    return ModelCase(name, lambda: build(config), config, **options)
+def configured(name: str, task: str, kind: str, size=(4, 8), **model) -> ModelCase:
+    config = from_dict({"task": task, "preset": "laws", "model": {"kind": kind, **model}})
+    if task == "vessels":
+        return ModelCase(name, lambda: build(config), config, channels=1, bins=2, size=size)
+    return ModelCase(name, lambda: build(config), config, size=size)
 
 
 RESIDUAL = {"kind": "residual", "channels": 8, "blocks": 1}
+CLIPPED = RESIDUAL | {"fractions": True, "clip": 0.5, "activation": "silu"}
 RRDB = {"kind": "rrdb", "channels": 6, "blocks": 1, "growth": 4}
 UNET = {"kind": "unet", "channels": 4, "scales": 3}
 VGG = {"kind": "vgg", "channels": 4, "scales": 2}
-FLOW = {"kind": "flow", "steps": 2, "width": 8, "q_width": 8}
-RELEASED = {"scale": "softplus", "prior_scale": "softplus", "gain": True, "h_kernel": 3}
-VESSELS = FLOW | {"levels": 1, "flip": True, "features": UNET}
-PAPER = FLOW | {
-    "features": VGG | {"scales": 3},
-    "dequantization": "binary",
-    "norm": "instance",
-    "prior_width": 8,
-}
+SMALL = {"steps": 2, "width": 8}
+SR = SMALL | {"features": RESIDUAL, "dequantization": "uniform"}
+VESSELS = SMALL | {"levels": 1, "flip": True, "features": UNET, "dequantization": "binary"}
+PAPER = VESSELS | {"features": VGG | {"scales": 3}, "norm": "instance", "prior_width": 8}
+CAUSAL = {"ar_width": 8, "ar_blocks": 1, "mixture": 2}
 
 ALL_FLOWS = [
-    configured("sr-uniform", "sr", FLOW | {"features": RESIDUAL, "residual": 8.0}),
+    configured("sr-uniform", "sr", "glow", **SR),
+    configured("sr-subbands", "sr", "subband-flow", **SR | {"steps": 1}),
     configured(
-        "sr-subbands",
-        "sr",
-        FLOW | {"features": RESIDUAL, "residual": 8.0, "subbands": True, "steps": 1},
+        "sr-clipped", "sr", "subband-flow", **SR | {"features": CLIPPED, "steps": 1, "clip": 0.5}
+    ),
+    configured("sr-blind", "sr", "ablations/flow", **SR | {"prior_sees": "blind", "steps": 1}),
+    configured("sr-fixed", "sr", "ablations/flow", **SR | {"prior_sees": "fixed"}),
+    configured("sr-unseen", "sr", "ablations/flow", **SR | {"couplings_see_x": False}),
+    configured(
+        "sr-variational", "sr", "glow", **SR | {"levels": 1, "dequantization": "variational"}
     ),
     configured(
-        "sr-low_band",
+        "sr-released",
         "sr",
-        FLOW
-        | {"features": RESIDUAL | {"fractions": True, "clip": 0.5}, "residual": 8.0}
-        | {"subbands": True}
-        | {"steps": 1, "low_steps": 1, "low_width": 8, "clip": 0.5},
+        "glow",
+        **SR | {"features": RRDB, "scale": "softplus", "gain": True, "h_kernel": 3},
     ),
-    configured(
-        "sr-blind",
-        "sr",
-        FLOW | {"features": RESIDUAL, "prior": "blind", "couplings_see_x": False, "steps": 1},
-    ),
-    configured("sr-fixed", "sr", FLOW | {"features": RESIDUAL, "residual": 8.0, "prior": "fixed"}),
-    configured(
-        "sr-variational",
-        "sr",
-        FLOW | {"features": RESIDUAL, "levels": 1, "dequantization": "variational", "q_steps": 1},
-    ),
-    configured("sr-released", "sr", FLOW | RELEASED | {"features": RRDB}),
     configured(
         "sr-three_levels",
         "sr",
-        FLOW
-        | {"features": RRDB, "levels": 3, "steps": 1, "residual": 8.0, "lu": True}
-        | {"scale": "additive", "prior_width": 8},
+        "glow",
         size=(8, 8),
+        **SR | {"levels": 3, "steps": 1, "scale": "additive", "prior_width": 8},
     ),
-    configured(
-        "vessels-binary", "vessels", VESSELS | {"dequantization": "binary", "auxiliary": 0.5}
-    ),
-    configured(
-        "vessels-couplings",
-        "vessels",
-        VESSELS
-        | {"features": VGG, "dequantization": "binary", "noise": "gaussian", "q_steps": 1}
-        | {"auxiliary": 0.5},
-    ),
-    configured(
-        "vessels-uniform", "vessels", VESSELS | {"dequantization": "uniform", "auxiliary": 0.5}
-    ),
-    configured("vessels-variational", "vessels", VESSELS | {"dequantization": "variational"}),
-    configured(
-        "vessels-no_levels",
-        "vessels",
-        VESSELS | {"levels": 0, "dequantization": "binary"},
-    ),
-    *(
-        configured(f"vessels-paper_{name}", "vessels", PAPER | options)
-        for name, options in {
-            "a": {"levels": 0},
-            "b": {"levels": 2, "scale": "additive", "flip": True},
-            "c": {"levels": 0, "scale": "additive", "steps": 3},
-        }.items()
-    ),
-    configured(
-        "vessels-autoregressive",
-        "vessels",
-        VESSELS
-        | {"levels": 2, "dequantization": "binary", "ar_width": 8, "ar_blocks": 1, "mixture": 2},
-        size=(4, 8),
-    ),
+    configured("sr-no_levels", "sr", "glow", **SR | {"levels": 0}),
+    configured("sr-causal", "sr", "subband-autoregressive-flow", **SR | {"levels": 1} | CAUSAL),
     configured(
         "sr-colour_after_colour",
         "sr",
-        FLOW
-        | {"features": RESIDUAL | {"activation": "silu"}, "activation": "silu"}
-        | {"ar_width": 8, "ar_blocks": 0, "mixture": 3, "ar_clip": 2.0},
+        "subband-autoregressive-flow",
+        **SR | {"ar_width": 8, "ar_blocks": 0, "mixture": 3, "ar_clip": 2.0},
     ),
-    configured("sr-no_levels", "sr", FLOW | {"features": RESIDUAL, "levels": 0, "residual": 8.0}),
+    configured("vessels-binary", "vessels", "glow", **VESSELS),
+    configured("vessels-pixel_loss", "vessels", "likelihood_alone/with_pixel_loss", **VESSELS),
+    configured(
+        "vessels-gaussian", "vessels", "glow", **VESSELS | {"features": VGG, "noise": "gaussian"}
+    ),
+    configured(
+        "vessels-uniform",
+        "vessels",
+        "likelihood_alone/with_pixel_loss",
+        **VESSELS | {"dequantization": "uniform"},
+    ),
+    configured(
+        "vessels-variational", "vessels", "glow", **VESSELS | {"dequantization": "variational"}
+    ),
+    configured("vessels-no_levels", "vessels", "glow", **VESSELS | {"levels": 0}),
+    configured("vessels-paper_a", "vessels", "glow", **PAPER | {"levels": 0}),
+    configured("vessels-paper_b", "vessels", "glow", **PAPER | {"levels": 2, "scale": "additive"}),
+    configured(
+        "vessels-paper_c",
+        "vessels",
+        "glow",
+        **PAPER | {"levels": 0, "scale": "additive", "steps": 3},
+    ),
+    configured("vessels-causal", "vessels", "autoregressive-flow", **VESSELS | CAUSAL),
     ModelCase(
         "toy-no_features",
         lambda: ConditionalFlow(
@@ -439,23 +415,20 @@ ALL_FLOWS = [
 ]
 
 ALL_FACTORISED = [
-    configured("logistic", "sr", {"kind": "logistic", "features": RESIDUAL}),
-    configured("logistic-rrdb", "sr", {"kind": "logistic", "features": RRDB}),
-    configured("bernoulli", "vessels", {"kind": "bernoulli", "features": UNET}),
-    configured("bernoulli-vgg", "vessels", {"kind": "bernoulli", "features": VGG}),
-    configured(  # only training begins with other weights
-        "bernoulli-pretrained",
-        "vessels",
-        {"kind": "bernoulli", "features": VGG | {"pretrained": True}},
-    ),
-    configured("weighted", "vessels", {"kind": "weighted", "features": UNET, "beta": 0.87}),
+    configured("logistic", "sr", "logistic", features=RESIDUAL),
+    configured("logistic-rrdb", "sr", "logistic", features=RRDB),
+    configured("bernoulli", "vessels", "bernoulli", features=UNET),
+    configured("bernoulli-vgg", "vessels", "bernoulli", features=VGG),
+    configured("weighted", "vessels", "weighted", features=UNET, beta=0.87),
     configured(
-        "class_weighted", "vessels", {"kind": "class_weighted", "features": UNET, "beta": 0.87}
+        "class_weighted", "vessels", "weighted_likelihood/class_weighted", features=UNET, beta=0.87
     ),
 ]
 
-AUTOREGRESSIVE = {"kind": "autoregressive", "features": UNET, "width": 8, "blocks": 1}
-ALL_MODELS = ALL_FLOWS + ALL_FACTORISED + [configured("autoregressive", "vessels", AUTOREGRESSIVE)]
+YARDSTICK = configured(
+    "autoregressive", "vessels", "exact_yardstick/autoregressive", features=UNET, width=8, blocks=1
+)
+ALL_MODELS = ALL_FLOWS + ALL_FACTORISED + [YARDSTICK]
 
 
 def noise_of(y: Tensor, seed: int = 0, draw: int = 0) -> list[torch.Generator]:

@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cnf.build import build
-from cnf.config import PRESETS, load_config
 from cnf.flow import ConditionalModel
 from cnf.layers import ActNorm
 from cnf.layers.base import may_look
 from cnf.nets import Network
+from cnf.replication.config import PRESETS, build, load_config
 
 # operations that make the host wait until the device has computed a value, or the number of values
 WAITING = "_local_scalar_dense nonzero masked_select unique _unique2 equal is_nonzero "
@@ -51,10 +50,9 @@ def without_autocast(monkeypatch):
 
 
 def built(name: str) -> tuple[ConditionalModel, Tensor, Tensor]:
-    experiment, kind, preset = name.split("-", 2)
-    fewer = ["model.steps=2"] if kind == "flow" else []  # of the same
-    fewer += ["model.features.blocks=1"] if experiment == "sr" else []
-    config = load_config(experiment, kind, preset, fewer)
+    fewer = ["model.steps=2"] if "-flow-" in name else []  # of the same
+    fewer += ["model.features.blocks=1"] if name.startswith("sr") else []
+    config = load_config(name, fewer)
     with torch.device("meta"):
         model = build(config)
     for part in model.modules():
@@ -63,7 +61,7 @@ def built(name: str) -> tuple[ConditionalModel, Tensor, Tensor]:
     if config.training.recompute:
         model.recompute = True
     side = 16 * model.multiple // min(model.multiple, 16)
-    channels = 3 if config.experiment == "sr" else 1
+    channels = 3 if config.task == "sr" else 1
     y = torch.empty(2, channels, side, side, device="meta")
     x = torch.empty(2, 3, side // model.factor, side // model.factor, device="meta")
     return model, y, x

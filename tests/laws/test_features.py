@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnf.baselines import DiscretisedLogistic
-from cnf.build import count_parameters
+from cnf.factorised import DiscretisedLogistic
 from cnf.features import (
     RawFeatures,
     ResidualBlock,
@@ -17,6 +16,7 @@ from cnf.features import (
 )
 from cnf.nets import CausalBlock
 from cnf.resample import consistent_double, imresize_half
+from cnf.weights import count_parameters
 from tests.laws.cases import ALL_MODELS, randomise
 
 

@@ -5,19 +5,18 @@ import math
 import pytest
 import torch
 
-from cnf import build
-from cnf.config import load_config
 from cnf.features import ResidualFeatures
 from cnf.flow import with_levels
 from cnf.layers import AffineCoupling, GaussianPrior, Split
 from cnf.nets import CouplingNet
+from cnf.replication.config import build, load_config
 from tests.laws.cases import randomise
 
 
 def built(*overrides):
     """A small flow with random weights, and a picture of random grey levels."""
     torch.manual_seed(0)
-    model = randomise(build.build(load_config("sr", "flow", "smoke", list(overrides)))).eval()
+    model = randomise(build(load_config("sr-flow-smoke", list(overrides)))).eval()
     return model, 255 * torch.rand(2, 3, 8, 8)
 
 
@@ -41,9 +40,9 @@ def answers(model, x, kind):
     ("overrides", "see_x"),
     [
         ([], {AffineCoupling: True, Split: True, GaussianPrior: True}),
-        (["model.prior=blind"], {AffineCoupling: True, Split: False, GaussianPrior: True}),
+        (["model.kind=ablations/flow", "model.prior_sees=blind"], {AffineCoupling: True, Split: False, GaussianPrior: True}),
         (
-            ["model.couplings_see_x=false"],
+            ["model.kind=ablations/flow", "model.couplings_see_x=false"],
             {AffineCoupling: False, Split: True, GaussianPrior: True},
         ),
     ],
@@ -57,7 +56,7 @@ def test_each_form_sees_x_where_it_should(overrides, see_x):
 
 
 def test_a_fixed_prior_is_standard_normal_at_every_level():
-    model, _ = built("model.prior=fixed")
+    model, _ = built("model.kind=ablations/flow", "model.prior_sees=fixed")
     assert [layer.net for layer in of_kind(model, (Split, GaussianPrior))] == [None] * 3
 
 

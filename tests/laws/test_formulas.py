@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnf.build import glow
+from cnf.glow import glow
 from cnf.layers import (
     ActNorm,
     CheckerboardCoupling,

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from cnf import fused
-from cnf.build import build
 from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow, with_levels
 from cnf.fused import FusedSteps, fuse
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior
 from cnf.nets import set_precision
 from cnf.noise import keyed
+from cnf.replication.config import build
 from tests.laws.cases import ALL_FLOWS, net, noise_of, randomise
 
 STEPPED = [case for case in ALL_FLOWS if case.config is not None]  # the toys have no whole step
@@ -193,7 +193,7 @@ def test_rebuilt_activations_are_not_kept():
     sizes = {}
     for steps in (2, 8):
         torch.manual_seed(0)
-        config = replace(case.config, model=replace(case.config.model, steps=steps, levels=1))
+        config = replace(case.config, model=case.config.model | {"steps": steps, "levels": 1})
         model = randomise(build(config))
         y, x = torch.zeros(2, 3, 16, 16), torch.zeros(2, 3, 8, 8)
         for recompute in (False, True):

@@ -1,14 +1,15 @@
 """Nothing escapes the laws: every public layer, network and kind of model is in a list."""
 
 import inspect
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 import cnf.features
-import cnf.layers
-from cnf.config import BaselineConfig, FeaturesConfig, FlowConfig
+from cnf.glow import GlowConfig
 from cnf.layers import Bijection, Dequantization, Prior
+from cnf.replication import plugs
+from cnf.weights import KINDS
 from tests.laws.cases import (
     ALL_BIJECTIONS,
     ALL_DEQUANTIZATIONS,
@@ -25,7 +26,7 @@ from tests.laws.cases import (
     ids=["bijections", "priors", "dequantizations"],
 )
 def test_every_public_layer_is_in_the_list_of_its_kind(kind, cases):
-    public = (getattr(cnf.layers, name) for name in cnf.layers.__all__)
+    public = (getattr(cnf, name) for name in cnf.__all__)
     expected = {c for c in public if inspect.isclass(c) and issubclass(c, kind) and c is not kind}
     assert {type(case.build(4)) for case in cases if case.conditional} == expected
 
@@ -39,26 +40,24 @@ def test_every_feature_network_is_in_a_model():
     assert {type(case.build().features) for case in ALL_MODELS} == networks
 
 
-@pytest.mark.parametrize("config", [FlowConfig, FeaturesConfig, BaselineConfig])
-def test_every_choice_of_a_configuration_is_in_a_model(config):
-    def parts(case):
-        model = case.config.model
-        return [part for part in (model, model.features) if isinstance(part, config)]
-
-    used = [part for case in ALL_MODELS if case.config for part in parts(case)]
-    for name, hint in get_type_hints(config).items():
-        choices = {True, False} if hint is bool else set(get_args(hint)) & {*LITERALS}
-        assert {getattr(part, name) for part in used} >= choices, name
+def test_every_kind_of_model_is_in_a_case():
+    """Controls, which are fitted, have tests of their own."""
+    plugs.load("")
+    owned = {kind for kind in KINDS if not kind.startswith(("controls/", "gaussian_mixtures/"))}
+    assert {case.config.model["kind"] for case in ALL_MODELS if case.config} >= owned
 
 
-LITERALS = {
-    *("residual", "rrdb", "unet", "vgg"),
-    *("bounded", "softplus", "additive"),
-    *("uniform", "variational", "binary"),
-    *("logistic", "gaussian", "bernoulli", "weighted", "class_weighted"),
-    *("none", "instance"),
-    *(1, 3),
-}
+def test_every_choice_of_the_flow_is_in_a_case():
+    used = [case.config.model for case in ALL_FLOWS if case.config]
+    for name, hint in get_type_hints(GlowConfig).items():
+        choices = (
+            {True, False}
+            if hint is bool
+            else set(get_args(hint))
+            if get_origin(hint) is Literal
+            else set()
+        )
+        assert {model.get(name) for model in used} >= choices, name
 
 
 @pytest.mark.parametrize("case", ALL_LAYERS + ALL_MODELS, ids=str)

@@ -19,6 +19,12 @@ def small(**options):
     return cnf.glow(channels=1, context=2, **{"levels": 1, "steps": 2, "width": 4} | options)
 
 
+def banded():
+    """A flow of subbands, whose matrices are made once for each size."""
+    layers = [cnf.Subbands(), cnf.GaussianPrior(4, cnf.CouplingNet(0, 2, 8, 4))]
+    return cnf.ConditionalFlow(layers, cnf.RawFeatures(2, 1))
+
+
 @pytest.fixture
 def y():
     return torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -52,7 +58,7 @@ def test_second_derivatives_are_refused_where_nothing_was_kept(y, x, monkeypatch
 
 
 def test_training_goes_on_after_samples_in_inference_mode(y, x):
-    flow = small(subbands=True)
+    flow = banded()
     with torch.inference_mode():
         flow.eval().sample(x[:, :, :6, :6])
     flow.train().log_prob(y[..., :6, :6], x[..., :6, :6]).sum().backward()
@@ -62,7 +68,7 @@ def test_an_export_leaves_nothing_behind():
     class Scored(nn.Module):
         def __init__(self):
             super().__init__()
-            self.flow = small(subbands=True).eval()
+            self.flow = banded().eval()
 
         def forward(self, y, x):
             return self.flow.log_prob(y, x)
@@ -191,11 +197,14 @@ class Half(nn.Module):
 def test_features_of_your_own_may_be_of_any_type_of_float(y, x):
     flow = cnf.glow(channels=1, features=Half(), levels=1, steps=1, width=4)
     assert flow.log_prob(y, x).dtype == torch.float32
-    for yardstick in (cnf.baselines.Autoregressive(Half(), 4, 1), cnf.baselines.Bernoulli(Half())):
+    for yardstick in (
+        cnf.factorised.Autoregressive(Half(), 4, 1),
+        cnf.factorised.Bernoulli(Half()),
+    ):
         assert yardstick.log_prob((y > 0).float(), x).dtype == torch.float32
 
 
-@pytest.mark.parametrize("make", [small, lambda: cnf.baselines.Bernoulli(cnf.RawFeatures(2, 0))])
+@pytest.mark.parametrize("make", [small, lambda: cnf.factorised.Bernoulli(cnf.RawFeatures(2, 0))])
 def test_as_many_y_as_x_or_one_x(make, y, x):
     model = make()
     y = (y > 0).float()

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnf import build
-from cnf.replication import results
+from cnf.replication import releases, results
 from tools.known import FIELDS, FOLDER, TRAINED, scored
 
 KNOWN = json.loads((FOLDER / "known.json").read_text())
@@ -38,14 +37,14 @@ def test_truth_and_best_factorised_are_what_the_field_says(kind):
 def test_trained_models_score_what_is_written(kind):
     (field, y, x), few = scored(kind), slice(0, 8)
     y, x = y[few], x[few]
-    model = build.load(FOLDER / f"{kind}-factorised.safetensors")
+    model = releases.load(FOLDER / f"{kind}-factorised.safetensors")
     config = model.config
     with torch.no_grad():
         found = bits(model.log_prob(y.float(), x), field.dims)
     # float32, and five digits in the file
     np.testing.assert_allclose(KNOWN[kind]["bits"]["factorised"][few], found, atol=1e-4)
     assert config.training.steps == KNOWN[kind]["trained"]["factorised"]["steps"]
-    flow = build.load(FOLDER / f"{kind}-flow.safetensors")
+    flow = releases.load(FOLDER / f"{kind}-flow.safetensors")
     config = flow.config
     with torch.no_grad():
         g = torch.Generator().manual_seed(0)

@@ -5,16 +5,16 @@ import skimage.data
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnf import build
 from cnf.layers import AffineCoupling, Squeeze
 from cnf.nets import CouplingNet
+from cnf.replication import releases
 from cnf.replication.results import RESULTS
 from cnf.resample import low_resolution
 
 
 @pytest.fixture(scope="module")
 def flow():
-    return build.load(RESULTS / "sr-flow-cpu-s0" / "weights.safetensors").eval()
+    return releases.load(RESULTS / "sr-flow-cpu-s0" / "weights.safetensors").eval()
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import multiprocessing
 import pytest
 import torch
 
-from cnf.config import from_dict
 from cnf.replication import curves, training
+from cnf.replication.config import from_dict
 from cnf.replication.data import ImageSet
 from cnf.replication.data.examples import Stack
 
@@ -55,15 +55,15 @@ def configure():
         options = {"steps": 10, "batch_size": 4, "warmup": 2, "validate_every": 4} | options
         return from_dict(
             {
-                "experiment": "sr",
+                "task": "sr",
                 "preset": "test",
                 "model": {
-                    "kind": "flow",
-                    "features": {"channels": 4, "blocks": 1},
+                    "kind": "subband-flow",
+                    "features": {"kind": "residual", "channels": 4, "blocks": 1},
                     "levels": 1,
                     "steps": 2,
                     "width": 4,
-                    "residual": 8.0,
+                    "dequantization": "uniform",
                 },
                 "training": options,
             }

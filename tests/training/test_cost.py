@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnf import build
-from cnf.config import from_dict, load_config
 from cnf.errors import ConfigError
+from cnf.glow import Q_WIDTH
 from cnf.replication import cost, run_folder, training
+from cnf.replication.config import build, from_dict, load_config
 from cnf.replication.cost import Cost
 from cnf.replication.data import load
 
@@ -61,7 +61,7 @@ class Sum:
 
 def counted(config, y_channels, side):
     """`cost.flops` of one picture of side x side, and that of a batch of two, halved."""
-    model = build.build(config)
+    model = build(config)
     x_side = side // model.factor
     y, x = torch.zeros(2, y_channels, side, side), torch.rand(2, 3, x_side, x_side)
     one, two = cost.flops(model, y[:1], x[:1]), cost.flops(model, y, x)
@@ -71,10 +71,10 @@ def counted(config, y_channels, side):
 
 def test_flops_of_a_super_resolution_flow_are_those_of_its_layers():
     c, width, prior, side = 6, 5, 4, 8
-    features = {"channels": c, "blocks": 2}
-    model = {"kind": "flow", "features": features, "levels": 2, "steps": 3, "width": width}
-    model |= {"prior_width": prior, "residual": 8.0, "subbands": True, "flip": True}
-    config = from_dict({"experiment": "sr", "preset": "test", "model": model})
+    features = {"kind": "residual", "channels": c, "blocks": 2}
+    model = {"kind": "subband-flow", "features": features, "levels": 2, "steps": 3, "width": width}
+    model |= {"prior_width": prior, "dequantization": "uniform", "flip": True}
+    config = from_dict({"task": "sr", "preset": "test", "model": model})
     by_hand = Sum()
     by_hand.residual_features(c, 2, side // 2)
     by_hand.conv(c, c, 2, side // 4)  # h[2] from h[1]
@@ -90,11 +90,11 @@ def test_flops_of_a_super_resolution_flow_are_those_of_its_layers():
 
 
 def test_flops_of_a_vessel_flow_are_those_of_its_layers():
-    c, width, q, side = 4, 6, 5, 16
+    c, width, side = 4, 6, 16
     features = {"kind": "unet", "channels": c, "scales": 2}
-    model = {"kind": "flow", "features": features, "levels": 1, "steps": 2, "width": width}
-    model |= {"dequantization": "binary", "q_width": q, "q_steps": 1, "auxiliary": 0.5}
-    config = from_dict({"experiment": "vessels", "preset": "test", "model": model})
+    model = {"kind": "likelihood_alone/with_pixel_loss", "features": features, "levels": 1}
+    model |= {"steps": 2, "width": width, "dequantization": "binary"}
+    config = from_dict({"task": "vessels", "preset": "test", "model": model})
     by_hand = Sum()
     by_hand.conv(3, c, 3, side, gradients=1)
     by_hand.conv(c, c, 3, side)
@@ -103,19 +103,19 @@ def test_flops_of_a_vessel_flow_are_those_of_its_layers():
     by_hand.conv(2 * c, c, 1, side // 2)
     by_hand.conv(2 * c, c, 3, side)
     by_hand.conv(c, c, 3, side)
-    by_hand.coupling_net(0, c + 1, 2, q, side, h_kernel=3)  # q: an affine map of the noise ...
-    by_hand.glow_step(4, 4 * (c + 1), width, side // 2)  # ... and a step on the folded picture
+    by_hand.coupling_net(0, c + 1, 2, Q_WIDTH, side, h_kernel=3)  # q, of y and h
     for _ in range(2):
         by_hand.glow_step(4, 2 * c, width, side // 2)
     by_hand.coupling_net(0, 2 * c, 2 * 4, 0, side // 2)
-    by_hand.conv(c, 1, 1, side, scored=False)  # the auxiliary loss is no part of log_prob
+    by_hand.conv(c, 1, 1, side, scored=False)  # the per-pixel loss is no part of log_prob
     assert counted(config, 1, side) == (by_hand.log_prob, by_hand.training)
 
 
 def test_flops_of_a_baseline_are_those_of_its_layers():
     c, side = 8, 8
-    model = {"kind": "logistic", "features": {"channels": c, "blocks": 1}}
-    config = from_dict({"experiment": "sr", "preset": "test", "model": model})
+    features = {"kind": "residual", "channels": c, "blocks": 1}
+    model = {"kind": "logistic", "features": features}
+    config = from_dict({"task": "sr", "preset": "test", "model": model})
     by_hand = Sum()
     by_hand.residual_features(c, 1, side // 2)
     by_hand.conv(c, 4 * c // 4, 3, side // 2)
@@ -125,7 +125,7 @@ def test_flops_of_a_baseline_are_those_of_its_layers():
 
 @pytest.mark.parametrize("fast, recompute", [(True, False), (True, True), (False, False)])
 def test_flops_do_not_depend_on_the_path(fast, recompute):
-    model = build.build(load_config("sr"))
+    model = build(load_config("sr-flow-smoke"))
     y, x = torch.zeros(1, 3, 16, 16), torch.rand(1, 3, 8, 8)
     expected = cost.flops(model, y, x)
     model.fast, model.recompute = fast, recompute
@@ -133,8 +133,8 @@ def test_flops_do_not_depend_on_the_path(fast, recompute):
 
 
 def test_counting_flops_changes_no_model():
-    config = load_config("vessels")
-    model = build.build(config)
+    config = load_config("vessels-flow-smoke")
+    model = build(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cost.flops(model, torch.zeros(1, 1, 16, 16), torch.rand(1, 3, 16, 16))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -187,7 +187,7 @@ def test_memory_is_that_of_a_real_run(tmp_path):
 def test_time_is_that_of_a_real_run(tmp_path):
     if os.getloadavg()[0] > os.cpu_count() - 1:
         pytest.skip(f"load {os.getloadavg()[0]:.1f}: the time of a run was not checked")
-    config = load_config("sr", overrides=["training.steps=600", "training.validate_every=300"])
+    config = load_config("sr-flow-smoke", ["training.steps=600", "training.validate_every=300"])
     before = cost.measure(config, device="cpu").seconds(600, 300)
     training.train(config, tmp_path, device="cpu")
     taken = run_folder.read_record(tmp_path)["took"]
@@ -231,7 +231,7 @@ def test_the_last_validation_of_a_run_counts():
 
 
 def test_an_estimate_says_what_was_measured(some):
-    text = cost.estimate(load_config("sr", overrides=["training.steps=100"]))
+    text = cost.estimate(load_config("sr-flow-smoke", ["training.steps=100"]))
     for line in (
         "parameters   1,234",
         "arithmetic   0.0025 GFLOP a picture of 3x32x32 for log_prob, 7.5 GFLOP in training (conv",
@@ -245,14 +245,14 @@ def test_an_estimate_says_what_was_measured(some):
 
 
 def test_an_estimate_of_minutes_says_the_steps_they_buy(some):
-    config = load_config("sr", overrides=["training.steps=null", "training.minutes=2"])
+    config = load_config("sr-flow-smoke", ["training.steps=null", "training.minutes=2"])
     # 120 s at 0.5 s and 1/50 of 2 s
     assert "steps        222 (" in cost.estimate(config)
 
 
 def test_an_estimate_says_that_it_is_extrapolated(some):
     some(batches=(1, 2, 4))
-    text = cost.estimate(load_config("sr"))
+    text = cost.estimate(load_config("sr-flow-smoke"))
     assert "for a batch of 16, extrapolated from batches of 1, 2, 4\n" in text
     assert "at the peak, extrapolated from batches of 1, 2, 4\n" in text
 
@@ -285,7 +285,7 @@ def made_up(monkeypatch):
         monkeypatch.setattr(cost, "LIMIT", 8 * 2**30)
         monkeypatch.setattr(cost.os, "sysconf", lambda _: 2**30)
         small = ["model.width=4", "model.features.channels=4", "training.steps=5"]
-        return cost.measure(load_config("sr", overrides=[*small, *options]), 0, "cpu")
+        return cost.measure(load_config("sr-flow-smoke", [*small, *options]), 0, "cpu")
 
     return probe
 
@@ -321,6 +321,6 @@ def test_only_a_micro_batch_has_to_fit(made_up):
 
 def test_what_a_run_would_refuse_is_refused(monkeypatch):
     monkeypatch.setattr(training, "load", load)
-    config = load_config("sr", overrides=["data.train=embedded-vessels"])
+    config = load_config("sr-flow-smoke", ["data.train=embedded-vessels"])
     with pytest.raises(ConfigError, match="is a set for vessels"):
         cost.measure(config, device="cpu")

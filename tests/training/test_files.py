@@ -10,10 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cnf import build
-from cnf.config import config_sha256, from_dict
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.replication import report, run_folder, training
+from cnf.replication.config import build, config_sha256, from_dict
 
 
 def full_disk(*_):
@@ -163,8 +162,8 @@ def test_a_checkpoint_of_another_run_is_refused(started, tmp_path, configure):
 def test_weights_of_another_model_are_refused(started, configure):
     content = torch.load(started / "last.pt", weights_only=True)
     wide = configure()
-    wide = replace(wide, model=replace(wide.model, width=8))
-    content["model"] = build.build(wide).state_dict()
+    wide = replace(wide, model=wide.model | {"width": 8})
+    content["model"] = build(wide).state_dict()
     torch.save(content, started / "last.pt")
     refuse(started, "holds another model than its configuration builds")
 
@@ -175,7 +174,7 @@ def test_a_missing_checkpoint_is_named(started):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "{}", "[1]", "\0", '{"config": {"experiment": "sr", "new": 1}}']
+    "content", ["{", "{}", "[1]", "\0", '{"config": {"task": "sr", "new": 1}}']
 )
 def test_a_damaged_record_is_refused(started, content):
     (started / "config.json").write_text(content)

@@ -16,12 +16,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnf
-from cnf import build
-from cnf.config import load_config
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
 from cnf.replication import data as sets
-from cnf.replication import optimizers, run_folder, training
+from cnf.replication import optimizers, releases, run_folder, training
+from cnf.replication.config import build, load_config
 from cnf.replication.data import Example, ImageSet
 from cnf.replication.diagnose import first_non_finite
 
@@ -33,8 +32,8 @@ def test_overfits_the_pictures_it_sees(tmp_path, configure, history):
     config = replace(config, data=replace(config.data, augment=False))
     training.train(config, tmp_path)
     bits = [line["bits_per_dim"] for line in history(tmp_path)]
-    # 1.9 bits/dim are gained here; without gradients nothing is (the noise moves it by 0.02).
-    assert bits[-1] < bits[0] - 1
+    # 0.76 bits/dim are gained here; without gradients nothing is (the noise moves it by 0.02).
+    assert bits[-1] < bits[0] - 0.5
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -54,7 +53,7 @@ def test_a_signal_leaves_a_checkpoint_and_the_old_handlers(
 def test_resume_equals_the_uninterrupted_run_bit_for_bit(
     tmp_path, configure, at_step, state, history, same, stop, precision
 ):
-    config = configure(amsgrad=True, precision=precision)
+    config = configure(optimizer="amsgrad", precision=precision)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     training.train(config, whole, seed=3)
     at_step(stop - 1, lambda run: os.kill(os.getpid(), signal.SIGINT))
@@ -64,7 +63,7 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
     training.train(None, cut, resume=True)
     assert same(state(cut), state(whole))
     assert history(cut) == history(whole)
-    saved = [build.load(out / "weights.safetensors") for out in (cut, whole)]
+    saved = [releases.load(out / "weights.safetensors") for out in (cut, whole)]
     assert same(*(dict(model.state_dict()) for model in saved))
     assert saved[0].metadata == saved[1].metadata
 
@@ -170,13 +169,13 @@ def test_every_step_has_its_own_noise_and_augmentation(configure, monkeypatch):
         ("cosine", 1, 0.5 * 0.5 * (1 + math.cos(math.pi / 100))),
         ("cosine", 50, 0.5),
         ("cosine", 100, 0.0),
-        ("halving", 29, 1.0),
-        ("halving", 30, 0.5),
-        ("halving", 95, 0.125),
+        ("halving", 199_999, 1.0),
+        ("halving", 200_000, 0.5),
+        ("halving", 700_000, 0.125),
     ],
 )
 def test_learning_rate_follows_the_schedule(configure, schedule, step, expected):
-    options = configure(lr=2.0, warmup=4, schedule=schedule, halve_every=30).training
+    options = configure(lr=2.0, warmup=4, schedule=schedule).training
     # exact up to the rounding of a cosine
     assert optimizers.learning_rate(options, step, steps=100) == pytest.approx(
         2 * expected, abs=1e-12
@@ -219,7 +218,7 @@ def test_the_average_holds_the_statistics_of_batch_norm(monkeypatch):
     first batch."""
     monkeypatch.setattr(training, "load", sets.load)
     options = ["training.ema=0.5", "training.batch_size=2", "data.crop=16"]
-    run = training.Run.build(load_config("vessels", "flow", "smoke", options), seed=0)
+    run = training.Run.build(load_config("vessels-flow-smoke", options), seed=0)
     run.steps = 4
     names = [n for n, _ in run.model.named_buffers() if n.endswith(("running_mean", "running_var"))]
     expected = {name: run.model.state_dict()[name].double().clone() for name in names}
@@ -277,14 +276,14 @@ def test_the_gradient_is_clipped_and_its_norm_logged_unclipped(configure, monkey
 
 def test_the_fused_optimizer_is_adam_on_channels_last_weights(configure):
     """torch's fused kernel reads memory in order: it must agree with the plain formula there."""
-    options = configure(amsgrad=True, lr=1e-2).training
+    options = configure(optimizer="amsgrad", lr=1e-2).training
     torch.manual_seed(0)
     fused = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
     plain = nn.Conv2d(3, 5, 3)
     plain.load_state_dict(fused.state_dict())
     ours = optimizers.make(fused, options)
     theirs = torch.optim.Adam(
-        plain.parameters(), lr=options.lr, betas=options.betas, amsgrad=True, foreach=False
+        plain.parameters(), options.lr, optimizers.RELEASED_BETAS, amsgrad=True, foreach=False
     )
     for _ in range(5):
         x = torch.randn(2, 3, 7, 7)
@@ -308,7 +307,7 @@ def test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones(
 
     monkeypatch.setattr(training.Run, "_bits_per_dim", bits)
     training.train(configure(), tmp_path)
-    model = build.load(tmp_path / "weights.safetensors")
+    model = releases.load(tmp_path / "weights.safetensors")
     metadata = model.metadata
     assert metadata["step"] == "8"
     assert same(dict(model.state_dict()), averages[8])
@@ -329,7 +328,7 @@ def test_a_run_that_trains_on_the_validation_split_keeps_its_last_weights(
     assert [e.name for e in run.data][-len(run.valid) :] == [e.name for e in run.valid]
     assert len(run.data) == len(training.Run.build(configure(), seed=0).data) + len(run.valid)
     training.train(config, tmp_path)
-    metadata = build.load(tmp_path / "weights.safetensors").metadata
+    metadata = releases.load(tmp_path / "weights.safetensors").metadata
     assert (metadata["step"], metadata["valid_bits_per_dim"]) == ("10", "2.0")
     assert [line["best"] for line in history(tmp_path)] == [True, True, True]
     assert run_folder.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
@@ -347,7 +346,7 @@ def test_the_best_validation_is_remembered_across_a_resume(
         training.train(configure(), tmp_path)
     training.train(None, tmp_path, resume=True)
     assert [line["best"] for line in history(tmp_path)] == [True, False, False]
-    assert build.load(tmp_path / "weights.safetensors").metadata["step"] == "4"
+    assert releases.load(tmp_path / "weights.safetensors").metadata["step"] == "4"
 
 
 @torch.no_grad()
@@ -404,7 +403,7 @@ def test_super_resolution_pictures_are_cropped_to_what_the_model_takes(configure
 
 
 def test_padding_of_vessel_pictures_does_not_count_in_dims(configure):
-    config = replace(configure(), experiment="vessels")
+    config = replace(configure(), task="vessels")
     ones = torch.ones(1, 10, 13, dtype=torch.uint8)
     images = ImageSet("odd", "valid", "vessels", [Example("a", ones, ones.expand(3, -1, -1))], "")
     y, x, dims = training.whole_batch(images, [0], config, multiple=4)
@@ -418,10 +417,10 @@ def test_a_history_is_drawn(tmp_path, configure, drawn):
 
 
 def test_the_command_of_a_run_gives_its_configuration_again():
-    config = load_config("sr", overrides=["training.lr=0.5", "data.augment=false", "data.crop=16"])
+    config = load_config("sr-flow-smoke", ["training.lr=0.5", "data.augment=false", "data.crop=16"])
     words = shlex.split(run_folder.command(config, 7, 3, processes=1, start=None))
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-    assert load_config("sr", "flow", "smoke", overrides) == config
+    assert load_config("sr-flow-smoke", overrides) == config
     assert words[-4:] == ["--steps", "7", "--seed", "3"]
 
 
@@ -472,7 +471,7 @@ def test_a_branch_keeps_its_own_best(tmp_path, configure, monkeypatch):
     monkeypatch.setattr(training.Run, "_bits_per_dim", lambda run, i: [bits[run.step]] * len(i))
     trunk = training.train(configure(steps=4), tmp_path / "trunk")
     branch = training.train(configure(steps=6), tmp_path / "branch", start=trunk / "last.pt")
-    assert build.load(branch / "weights.safetensors").metadata["step"] == "6"
+    assert releases.load(branch / "weights.safetensors").metadata["step"] == "6"
 
 
 def test_a_branch_at_another_rate_says_what_led_to_it(tmp_path, configure):
@@ -546,9 +545,9 @@ def test_a_branch_needs_steps_left_and_the_same_model_and_optimizer(tmp_path, co
     assert told.value.by_all  # of several processes one says it
     with pytest.raises(CheckpointError, match="optimizer was 'adamw' and is now 'muon'"):
         training.train(configure(optimizer="muon"), tmp_path / "muon", start=start)
-    with pytest.raises(CheckpointError, match="amsgrad was False and is now True"):
-        training.train(configure(amsgrad=True), tmp_path / "amsgrad", start=start)
-    wider = replace(configure(), model=replace(configure().model, width=8))
+    with pytest.raises(CheckpointError, match="optimizer was 'adamw' and is now 'amsgrad'"):
+        training.train(configure(optimizer="amsgrad"), tmp_path / "amsgrad", start=start)
+    wider = replace(configure(), model=configure().model | {"width": 8})
     with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
         training.train(wider, tmp_path / "wider", start=start)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
@@ -557,11 +556,11 @@ def test_a_branch_needs_steps_left_and_the_same_model_and_optimizer(tmp_path, co
 
 def test_a_start_may_bound_what_networks_read_and_says_so(configure, tmp_path, capsys):
     trunk = training.train(configure(steps=2), tmp_path / "trunk")
-    clipped = replace(configure(), model=replace(configure().model, clip=1.5))
+    clipped = replace(configure(), model=configure().model | {"clip": 1.5})
     found = training.train(clipped, tmp_path / "clipped", start=trunk, steps=1)
     assert "model.clip was None and is now 1.5" in capsys.readouterr().out
-    assert run_folder.read_config(found).model.clip == 1.5
-    wider = replace(clipped, model=replace(clipped.model, width=8))
+    assert run_folder.read_config(found).model["clip"] == 1.5
+    wider = replace(clipped, model=clipped.model | {"width": 8})
     with pytest.raises(CheckpointError, match="run: model.width was 4 and is now 8: make"):
         training.train(wider, tmp_path / "wider", start=trunk, steps=1)
     with pytest.raises(CheckpointError, match="clip was 1.5 and is now None"):
@@ -572,8 +571,8 @@ def test_a_start_may_bound_what_networks_read_and_says_so(configure, tmp_path, c
 def muon(configure):
     """A flow with hidden filters, of which Muon takes care."""
     config = configure(optimizer="muon", lr=1e-2, weight_decay=0.1)
-    features = replace(config.model.features, channels=8)
-    return replace(config, model=replace(config.model, width=8, features=features))
+    features = config.model["features"] | {"channels": 8}
+    return replace(config, model=config.model | {"width": 8, "features": features})
 
 
 def test_muon_trains_the_hidden_filters_and_adam_the_rest(muon):
@@ -607,7 +606,7 @@ def test_a_run_with_muon_resumes_bit_for_bit(tmp_path, muon, at_step, state, sam
         training.train(muon, cut)
     training.train(None, cut, resume=True)
     assert same(state(cut), state(whole))
-    first = build.build(muon).state_dict()["features.body.0.first.weight"]
+    first = build(muon).state_dict()["features.body.0.first.weight"]
     assert not torch.equal(state(whole)["model"]["features.body.0.first.weight"], first)
 
 
@@ -631,7 +630,7 @@ def test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     training.train(configure(), whole)
     at_step(6, poison)
-    name = coupling(build.build(configure()))
+    name = coupling(build(configure()))
     with pytest.raises(TrainingError, match=f"loss of step 7 is not finite; .* layer '{name}"):
         training.train(configure(), broken)
     assert state(broken)["step"] == 4
@@ -721,8 +720,8 @@ def test_a_preset_needs_exactly_one_budget(tmp_path, configure, budget):
         training.train(configure(**({"steps": None} | budget)), tmp_path)
 
 
-def test_a_set_of_the_other_experiment_is_refused(tmp_path, configure):
-    config = replace(configure(), experiment="vessels")
+def test_a_set_of_the_other_task_is_refused(tmp_path, configure):
+    config = replace(configure(), task="vessels")
     with pytest.raises(ConfigError, match="'embedded-sr' is a set for sr"):
         training.train(config, tmp_path)
 
@@ -737,7 +736,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, configure, state):
     first = training.train(config, tmp_path / "first")
     again = training.train(config, tmp_path / "again", start=first, seed=1, max_minutes=1e-9)
     found = state(again)
-    weights = build.load(first / "weights.safetensors").state_dict()
+    weights = releases.load(first / "weights.safetensors").state_dict()
     for name, value in weights.items():
         assert torch.equal(found["model"][name], value) and torch.equal(
             found["average"][name], value
@@ -751,7 +750,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, configure, state):
 
 
 def test_the_command_names_its_start_without_the_place_on_the_machine(tmp_path):
-    config = load_config("sr", overrides=["training.steps=1", "training.batch_size=2"])
+    config = load_config("sr-flow-smoke", ["training.steps=1", "training.batch_size=2"])
     first = training.train(config, tmp_path / "first")
     record = run_folder.read_record(training.train(config, tmp_path / "again", start=first))
     assert record["command"].endswith(f"--start {tmp_path.name}/first")
@@ -770,6 +769,6 @@ def test_a_start_that_has_seen_the_validation_pictures_is_refused(tmp_path, conf
 def test_a_start_of_another_model_is_refused_and_named(tmp_path, configure):
     config = configure(steps=2)
     first = training.train(config, tmp_path / "first")
-    wider = replace(config, model=replace(config.model, width=8))
+    wider = replace(config, model=config.model | {"width": 8})
     with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
         training.train(wider, tmp_path / "wider", start=first)

@@ -20,10 +20,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import cnf.build
-from cnf.config import from_dict
 from cnf.errors import DataError
-from cnf.replication import cli, curves, distributed, run_folder, training
+from cnf.replication import cli, curves, distributed, releases, run_folder, training
+from cnf.replication.config import build, from_dict
 from cnf.replication.data import Example, ImageSet
 from tests.training.conftest import context
 
@@ -45,24 +44,25 @@ def load(name: str, split: str) -> ImageSet:
     return ImageSet(name, split, name.split("-")[1], examples, "test pictures")
 
 
-def configure(experiment: str = "sr", features: str = "vgg", **options):
+def configure(task: str = "sr", features: str = "vgg", **options):
     """A tiny flow; x is rounded, so that no sum over the batch can round it otherwise. Of the
     features for vessels, "unet" has batch norm and "vgg" has not."""
     options = {"steps": 8, "batch_size": 4, "warmup": 0, "validate_every": 4} | options
-    model = {"kind": "flow", "levels": 1, "steps": 2, "width": 4}
-    if experiment == "sr":
-        model |= {"features": {"channels": 4, "blocks": 1}, "residual": 8.0}
+    model = {"levels": 1, "steps": 2, "width": 4}
+    if task == "sr":
+        model |= {"kind": "subband-flow", "dequantization": "uniform"}
+        model |= {"features": {"kind": "residual", "channels": 4, "blocks": 1}}
     else:
-        model |= {"features": {"kind": features, "channels": 4, "scales": 2}, "auxiliary": 0.5}
-        model |= {"dequantization": "binary"}
-    data = {"train": f"embedded-{experiment}", "round_x": experiment == "sr", "crop": 8}
-    values = {"experiment": experiment, "preset": "test", "model": model, "data": data}
+        model |= {"kind": "likelihood_alone/with_pixel_loss", "dequantization": "binary"}
+        model |= {"features": {"kind": features, "channels": 4, "scales": 2}}
+    data = {"train": f"embedded-{task}", "round_x": task == "sr", "crop": 8}
+    values = {"task": task, "preset": "test", "model": model, "data": data}
     return from_dict(values | {"training": options})
 
 
 def in_double(config):
     """The model in float64, its weights moved away from their start, where couplings do nothing."""
-    model = real_build(config).double()
+    model = build(config).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -71,7 +71,7 @@ def in_double(config):
     return model
 
 
-real_build, real_load = cnf.build.build, training.load
+real_load = training.load
 
 
 def child(function, args, rank, processes, port, pipe):
@@ -130,7 +130,7 @@ def start(processes, function, *args):
 
 def gradients(config):
     """Of one update, with what it logs and the buffers it leaves."""
-    cnf.build.build = in_double
+    training.build = in_double
     run = training.Run.build(config, seed=0, device="cpu")
     run.steps, found = 1, {}
 
@@ -144,13 +144,13 @@ def gradients(config):
 
 @pytest.mark.equation("eq-many-mean")
 @pytest.mark.parametrize(
-    "experiment, options",
+    "task, options",
     [("sr", {}), ("sr", {"accumulate": 2}), ("sr", {"recompute": True}), ("vessels", {})],
     ids=["sr", "accumulated", "recomputed", "vessels"],
 )
-def test_gradients_are_those_of_one_process_with_the_joined_batch(experiment, options):
-    ((expected, logs),) = start(1, gradients, configure(experiment, clip_norm=None))
-    both = start(2, gradients, configure(experiment, clip_norm=None, **options))
+def test_gradients_are_those_of_one_process_with_the_joined_batch(task, options):
+    ((expected, logs),) = start(1, gradients, configure(task, clip_norm=None))
+    both = start(2, gradients, configure(task, clip_norm=None, **options))
     for found, sums in both:
         # float64: sums of some hundred numbers of size 1, in another order
         torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
@@ -200,9 +200,9 @@ def shown(config, steps):
     return found
 
 
-@pytest.mark.parametrize("experiment", ["sr", "vessels"])
-def test_an_epoch_shows_every_picture_once_whatever_the_number_of_processes(experiment):
-    config = configure(experiment)
+@pytest.mark.parametrize("task", ["sr", "vessels"])
+def test_an_epoch_shows_every_picture_once_whatever_the_number_of_processes(task):
+    config = configure(task)
     (whole,) = start(1, shown, config, 3)
     both = start(2, shown, replace(config, training=replace(config.training, accumulate=2)), 3)
     seen = [index for share in both for indices, _ in share.values() for index in indices]
@@ -233,7 +233,7 @@ def trained(config, out, resume=False, stop_at=None, double=False):
     stop_at: before this update, the last process alone gets a signal.
     """
     if double:
-        cnf.build.build = in_double
+        training.build = in_double
     kept, update, build = [], training.Run.update, training.Run.build
 
     def building(*args):
@@ -263,9 +263,9 @@ def tensors(run):
     return found
 
 
-@pytest.mark.parametrize("experiment", ["sr", "vessels"])
-def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, same, experiment):
-    config = configure(experiment, ema=0.5)
+@pytest.mark.parametrize("task", ["sr", "vessels"])
+def test_all_processes_hold_the_same_run_and_it_is_that_of_one(tmp_path, same, task):
+    config = configure(task, ema=0.5)
     (one,) = start(1, trained, config, tmp_path / "one", False, None, True)
     first, second = start(2, trained, config, tmp_path / "two", False, None, True)
     assert same(first["first"], second["first"]) and same(first["last"], second["last"])
@@ -302,8 +302,8 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after)
         assert state["step"] == 8
         # float64; Adam divides rounding errors of 1e-16 by gradients down to its 1e-8
         torch.testing.assert_close(state["last"], whole["last"], atol=1e-6, rtol=1e-6)
-    model = cnf.build.load(tmp_path / "cut" / "weights.safetensors")
-    assert model.state_dict().keys() == real_build(configure()).state_dict().keys()
+    model = releases.load(tmp_path / "cut" / "weights.safetensors")
+    assert model.state_dict().keys() == build(configure()).state_dict().keys()
 
 
 def validated(config):
@@ -313,9 +313,9 @@ def validated(config):
     return run.validate()["valid_bits_per_dim"]
 
 
-@pytest.mark.parametrize("experiment", ["sr", "vessels"])
-def test_validation_is_bit_for_bit_that_of_one_process(experiment):
-    config = configure(experiment, "unet", batch_size=2)  # 5 pictures: groups of 2, 2 and 1
+@pytest.mark.parametrize("task", ["sr", "vessels"])
+def test_validation_is_bit_for_bit_that_of_one_process(task):
+    config = configure(task, "unet", batch_size=2)  # 5 pictures: groups of 2, 2 and 1
     (expected,) = start(1, validated, config)
     assert start(2, validated, config) == [expected, expected]
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cnf.config import from_dict
 from cnf.replication import training
+from cnf.replication.config import from_dict
 from tools import trials
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnf.config import DataConfig
 from cnf.errors import DataError
+from cnf.replication.config import DataConfig
 from cnf.replication.data.examples import Example, ImageSet
 from cnf.resample import low_resolution
 

@@ -19,7 +19,7 @@ def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
     if not m.model.exact:  # its first layer, such as UniformDequantization
         kind = type(m.model.layers[0]).__name__.removesuffix("Dequantization")
         bound = f"{kind.lower()} dequantization"
-    elif getattr(m.config.model, "cells", 1) > 1:
+    elif m.config.model.get("cells", 1) > 1:
         bound = "two cells for each grey level: no likelihood"
     return mean_se(found, bound=bound + ", importance-weighted" * s.importance)
 

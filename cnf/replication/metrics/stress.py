@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from cnf import noise
-from cnf.baselines import HALF_WIDTH, DiscretisedLogistic
 from cnf.errors import ConfigError
+from cnf.factorised import HALF_WIDTH, DiscretisedLogistic
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication.metrics import Setting, Value, metric
 from cnf.replication.scored_model import ScoredModel, once, per_pass

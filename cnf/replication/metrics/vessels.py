@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from cnf import noise
-from cnf.baselines import WeightedBernoulli
 from cnf.errors import DataError
+from cnf.factorised import WeightedBernoulli
 from cnf.flow import ConditionalFlow
 from cnf.replication.metrics import (
     Setting,

@@ -1,0 +1,35 @@
+from . import errors as errors
+from . import layers as layers
+from . import nets as nets
+from . import noise as noise
+from . import weights as weights
+from .factorised import Bernoulli as Bernoulli
+from .factorised import DiscretisedLogistic as DiscretisedLogistic
+from .factorised import WeightedBernoulli as WeightedBernoulli
+from .features import NoFeatures as NoFeatures
+from .features import RawFeatures as RawFeatures
+from .flow import ConditionalFlow as ConditionalFlow
+from .flow import ConditionalModel as ConditionalModel
+from .glow import glow as glow
+from .layers.actnorm import ActNorm as ActNorm
+from .layers.affine import ConditionalAffine as ConditionalAffine
+from .layers.autoregressive import AutoregressivePrior as AutoregressivePrior
+from .layers.base import Bijection as Bijection
+from .layers.base import Dequantization as Dequantization
+from .layers.base import Prior as Prior
+from .layers.binary import BinaryDequantization as BinaryDequantization
+from .layers.checkerboard import CheckerboardCoupling as CheckerboardCoupling
+from .layers.conv1x1 import Conv1x1 as Conv1x1
+from .layers.coupling import AffineCoupling as AffineCoupling
+from .layers.prior import GaussianPrior as GaussianPrior
+from .layers.residual import Residual as Residual
+from .layers.split import Split as Split
+from .layers.squeeze import Squeeze as Squeeze
+from .layers.squeeze import Squeezed as Squeezed
+from .layers.subbands import Subbands as Subbands
+from .layers.uniform import UniformDequantization as UniformDequantization
+from .layers.variational import VariationalDequantization as VariationalDequantization
+from .nets import CouplingNet as CouplingNet
+from .replication.releases import load as load
+
+__version__: str

@@ -1,0 +1,243 @@
+"""The paper's flow: dequantization, L levels of K steps, split priors, a conditional prior.
+
+Each piece is a function that returns layers, so that another flow is a list of such pieces and of
+other layers.
+"""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from cnf import weights
+from cnf.arguments import Bound, Count, Positive, complete
+from cnf.errors import ConfigError
+from cnf.features import NoFeatures, RawFeatures, Spec, build_features, channels_of
+from cnf.flow import ConditionalFlow, Layer
+from cnf.layers.actnorm import ActNorm
+from cnf.layers.affine import ConditionalAffine
+from cnf.layers.base import Bijection, Dequantization
+from cnf.layers.binary import BinaryDequantization
+from cnf.layers.checkerboard import CheckerboardCoupling
+from cnf.layers.conv1x1 import Conv1x1
+from cnf.layers.coupling import AffineCoupling
+from cnf.layers.prior import GaussianPrior
+from cnf.layers.split import Split
+from cnf.layers.squeeze import Squeeze
+from cnf.layers.uniform import UniformDequantization
+from cnf.layers.variational import VariationalDequantization
+from cnf.nets import CouplingNet
+
+Q_WIDTH = 32  # of the network of q
+
+
+@dataclass(frozen=True)
+class GlowConfig:
+    """What describes the paper's flow; the keywords of `cnf.glow`.
+
+    Args:
+        levels: L. Without levels nothing is squeezed: the steps couple the colours of a
+            checkerboard, at the resolution of y.
+        steps: K, each an activation norm, an invertible 1x1 convolution and a conditional coupling.
+        width: hidden channels of the network in a coupling.
+        h_kernel: the size of its convolution of h.
+        scale: of couplings and priors: "bounded" (log s within `max_log_scale`), "softplus", or
+            "additive", s = 1, with bounded priors.
+        flip: the halves of y take turns; if not, the second always changes.
+        gain: last convolutions have a learned gain, as in the released code.
+        norm: "instance" normalises hidden maps of networks over the picture.
+        clip: couplings read y_a clipped to (-clip, clip): what they answer to inputs far from all
+            data is then bounded, given h.
+        prior_width: hidden channels of the networks of priors; 0: they are one convolution.
+        dequantization: None for a continuous y; "binary" for labels.
+        noise: of the binary dequantization.
+    """
+
+    levels: Count = 2
+    steps: Count = 8
+    width: Positive = 64
+    h_kernel: Literal[1, 3] = 1
+    scale: Literal["bounded", "softplus", "additive"] = "bounded"
+    max_log_scale: Bound = 1.5
+    flip: bool = False
+    gain: bool = False
+    norm: Literal["none", "instance"] = "none"
+    clip: Bound | None = None
+    prior_width: Count = 0
+    dequantization: Literal["uniform", "variational", "binary"] | None = None
+    noise: Literal["logistic", "gaussian"] = "logistic"
+
+    @property
+    def prior_scale(self) -> Literal["bounded", "softplus"]:
+        """Of sigma."""
+        return "softplus" if self.scale == "softplus" else "bounded"
+
+
+def glow(
+    channels: int,
+    context: int = 0,
+    *,
+    features: nn.Module | Mapping[str, Any] | None = None,
+    bins: int = 256,
+    **options: Any,
+) -> ConditionalFlow:
+    """A conditional Glow of p(y|x), with untrained weights: L levels of K steps.
+
+    Args:
+        channels: of y.
+        context: channels of x, which is at the resolution of y and read as it is, averaged over 2x2
+            blocks at every further level. 0: an unconditional p(y), where x gives only the size
+            and the last prior is N(0, I).
+        features: instead of that, a network of `cnf.features` by its name and sizes, such as
+            {"kind": "unet", "channels": 16}; or any module h = features(x): it returns one map a
+            level, at the resolution of y and then half as large each time, L + 1 in all, and says
+            their `channels`, such as [16, 32]; also `multiple` and `factor` (see `Features`) where
+            they are not 1.
+        bins: grey levels of y, 0 .. bins - 1, for "uniform" and "variational" dequantization.
+        options: `levels`, `steps`, `width`, `dequantization` and the other fields of `GlowConfig`.
+            By default 2 levels of 8 steps and a continuous y (dequantization=None).
+
+    Shapes: y (B, channels, H, W), H and W multiples of the flow's `multiple`; x (B, context, H, W).
+    Raises ConfigError for an option that does not fit, ValueError for features that do not.
+
+    >>> flow = glow(channels=1, context=2, levels=1, steps=4, width=32)
+    >>> y, x = torch.rand(8, 1, 6, 6), torch.rand(8, 2, 6, 6)
+    >>> flow.log_prob(y, x).shape, flow.sample(x, n=3).shape
+    (torch.Size([8]), torch.Size([3, 8, 1, 6, 6]))
+    """
+    sizes = {"channels": channels, "context": context, "bins": bins}
+    arguments = {name: operator.index(size) for name, size in sizes.items()} | options
+    if not isinstance(features, nn.Module):
+        named = {} if features is None else {"features": dict(features)}
+        model = weights.build("glow", arguments | named)
+        assert isinstance(model, ConditionalFlow)
+        return model
+    full = complete(described_glow, arguments)
+    config = GlowConfig(**{name: full[name] for name in GlowConfig.__dataclass_fields__})
+    flow = ConditionalFlow(glow_layers(config, full["channels"], features, full["bins"]), features)
+    flow.arguments = full | {"features": type(features).__name__}
+    return flow
+
+
+@weights.kind("glow")
+def described_glow(
+    channels: Positive,
+    options: GlowConfig,
+    context: Count = 0,
+    bins: Annotated[int, Field(ge=2)] = 256,
+    features: Spec | None = None,
+) -> ConditionalFlow:
+    """`glow` of arguments that a file can hold."""
+    if features is not None and context:
+        raise ConfigError(f"context = {context} with features: these say what of x is read")
+    if features is not None:
+        network: nn.Module = features_of(options, features)
+    elif context:
+        network = RawFeatures(context, options.levels)
+    else:
+        network = NoFeatures(options.levels)
+    return ConditionalFlow(glow_layers(options, channels, network, bins), network)
+
+
+def features_of(config: GlowConfig, spec: Mapping[str, Any]) -> nn.Module:
+    """The feature network of a flow, with channels at y's resolution where something works there:
+    a variational q, or the steps of a flow without levels."""
+    full = config.dequantization == "variational" or not config.levels
+    return build_features(spec, config.levels, full)
+
+
+def glow_layers(
+    config: GlowConfig, channels: int, features: nn.Module, bins: int = 256
+) -> list[Layer]:
+    """The layers of the paper's flow, from y to z. Raises ConfigError, ValueError."""
+    if config.dequantization != "binary" and config.noise != "logistic":
+        raise ConfigError(
+            f"noise = {config.noise} with dequantization = {config.dequantization}: it is that of "
+            "the binary one, so leave it out"
+        )
+    h, c = channels_of(features), channels
+    if len(h) <= config.levels:
+        raise ValueError(f"levels = {config.levels} needs {config.levels + 1} maps of the features")
+    stack: list[Layer] = []
+    if config.dequantization is not None:
+        stack.append(dequantization(config, c, h[0], bins))
+    if not config.levels:
+        stack += flat_steps(config, c, h[0])
+    for level in range(1, config.levels + 1):
+        stack.append(Squeeze())
+        c *= 4
+        stack += steps(config, c, h[level])
+        if level < config.levels:
+            stack.append(split(config, c, h[level]))
+            c -= c // 2
+    stack.append(prior(config, c, h[config.levels]))
+    return stack
+
+
+def steps(config: GlowConfig, c: int, h: int) -> list[Bijection]:
+    """K times activation norm, invertible 1x1 convolution, conditional coupling, of c channels."""
+    stack: list[Bijection] = []
+    for k in range(config.steps):
+        net = coupling_net(config, c - c // 2, h, c // 2)
+        flip = config.flip and k % 2 == 1
+        coupling = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
+        stack += [ActNorm(c), Conv1x1(c), coupling]
+    return stack
+
+
+def flat_steps(config: GlowConfig, c: int, h: int) -> list[Bijection]:
+    """K steps of a flow without levels: nothing is squeezed, so a target of one channel has no half
+    of its channels to condition on. The two colours of a checkerboard take that part, in turn."""
+    stack: list[Bijection] = []
+    for k in range(config.steps):
+        net = coupling_net(config, c, h, c)
+        mixing = [Conv1x1(c)] if c > 1 else []
+        coupling = CheckerboardCoupling(net, config.scale, k % 2 == 1, config.max_log_scale)
+        stack += [ActNorm(c), *mixing, coupling]
+    return stack
+
+
+def coupling_net(config: GlowConfig, y: int, h: int, changed: int) -> CouplingNet:
+    """The network inside a coupling that sees y and h channels, and changes others."""
+    out = changed if config.scale == "additive" else 2 * changed
+    return CouplingNet(
+        y, h, out, config.width, config.h_kernel, config.gain, config.clip, config.norm
+    )
+
+
+def prior_net(config: GlowConfig, y: int, h: int, leaves: int, width: int) -> CouplingNet:
+    """The network of a Gaussian prior of the channels that leave, from y that go on and h."""
+    return CouplingNet(y, h, 2 * leaves, width, gain=config.gain, norm=config.norm)
+
+
+def split(
+    config: GlowConfig, c: int, h: int, kept: int | None = None, width: int | None = None
+) -> Split:
+    """A conditional split prior of c channels, by default of `prior_width`; half go on."""
+    kept = c - c // 2 if kept is None else kept
+    width = config.prior_width if width is None else width
+    net = prior_net(config, kept, h, c - kept, width)
+    return Split(c, net, config.prior_scale, kept)
+
+
+def prior(config: GlowConfig, c: int, h: int) -> GaussianPrior:
+    """The conditional prior of the c channels that are left; N(0, I) where there is no h."""
+    net = prior_net(config, 0, h, c, config.prior_width) if h else None
+    return GaussianPrior(c, net, config.prior_scale)
+
+
+def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantization:
+    """The dequantization; q sees the features at y's resolution and y itself."""
+    if config.dequantization == "uniform":
+        return UniformDequantization(bins)
+    net = CouplingNet(0, h + c, 2 * c, Q_WIDTH, h_kernel=3)
+    q = [ConditionalAffine(c, net)]
+    if config.dequantization == "variational":
+        return VariationalDequantization(q, bins)
+    with torch.no_grad():  # far from the threshold and narrow: what follows can read the label
+        net.last.bias[:c], net.last.bias[c:] = -1.0, 2.5  # type: ignore[index]
+    return BinaryDequantization(q, config.noise)

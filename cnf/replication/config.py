@@ -1,0 +1,243 @@
+"""Typed configuration of a run: one source for defaults, help and validation.
+
+A run is described by one frozen `Config`. Presets are YAML files in `presets/`, named
+<task>-<model>-<preset>.yml; `--set a.b=c` overrides one value of a preset.
+"""
+
+import difflib
+import hashlib
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from cnf import weights
+from cnf.arguments import Count, Positive, complete
+from cnf.errors import ConfigError
+from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.replication import plugs, upgrade
+from cnf.replication.task import TASKS, Task
+
+PRESETS = Path(__file__).resolve().parent / "presets"
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+_strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=_strict)
+class DataConfig:
+    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
+    "mixed" that of half the pictures, so that one model serves both kinds of input. To `noise` of
+    the pictures of super-resolution, a share, noise of 0 to 64 grey levels is added. The colours of
+    photographs of the eye vary `jitter` times as much as one camera's (0: not at all).
+
+    `use_valid` trains on the validation split too, once no choice is left to make: the last weights
+    are kept, not the best, and no threshold can be chosen on validation.
+    """
+
+    train: str = "embedded-sr"
+    use_valid: bool = False
+    round_x: bool | Literal["mixed"] = False
+    crop: Positive | None = None
+    augment: bool = True
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    jitter: Annotated[float, Field(ge=0, le=4)] = 1.0
+
+
+@dataclass(frozen=True, config=_strict)
+class TrainingConfig:
+    """How it is trained. Schedules follow steps; `minutes` becomes a step count at the start.
+
+    `batch_size` counts the pictures of a step over all processes; `accumulate` cuts each process's
+    share of them into so many micro-batches, one after the other, to save memory. With `recompute`
+    a flow keeps no activation of its steps and rebuilds them in backward. `cool` is the share of
+    the steps, at the end, over which the rate falls to 0; a checkpoint is kept after each share of
+    the steps in `keep`. With optimizer "muon" hidden filters learn by Muon, the rest by AdamW;
+    "amsgrad" is that of the released code, and so is the schedule "halving", every 200,000 steps.
+    """
+
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    steps: Positive | None = None
+    batch_size: Positive = 64
+    accumulate: Positive = 1
+    optimizer: Literal["adamw", "muon", "amsgrad"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Count = 100
+    schedule: Literal["cosine", "halving", "constant"] = "cosine"
+    cool: Annotated[float, Field(ge=0, le=1)] = 0.0
+    keep: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    ema: Share = 0.999
+    precision: Literal["fp32", "bf16"] = "fp32"
+    recompute: bool = False
+    validate_every: Positive = 500
+    validate_images: Positive = 256
+
+
+@dataclass(frozen=True, config=_strict)
+class Config:
+    """One run.
+
+    Args:
+        task: "sr" or "vessels".
+        preset: the preset, or the file of an experiment, that it began as.
+        model: {"kind": a registered kind of model, its options}; see `cnf.weights`.
+    """
+
+    task: str
+    preset: str
+    model: dict[str, Any]
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+_adapter = TypeAdapter(Config)
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Validate a nested dictionary, of today or of version 0.2; options that are not given are at
+    their defaults. Raises ConfigError with one line per wrong key or value."""
+    try:
+        config = _adapter.validate_python(upgrade.config(values))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from None
+    if config.task not in TASKS:
+        raise ConfigError(f"task = {config.task!r}: choose one of {', '.join(TASKS)}")
+    config = replace(config, model=_complete(config.model, TASKS[config.task]))
+    check_data(config)
+    return config
+
+
+def _complete(model: dict[str, Any], task: Task) -> dict[str, Any]:
+    """The kind and all options of a model; channels and grey levels of y are those of the task."""
+    kind = model.get("kind", "")
+    plugs.load(kind)
+    function = weights.maker(kind)
+    options = {k: v for k, v in model.items() if k != "kind"}
+    given = {"channels": task.channels, "bins": task.bins}
+    options |= {k: v for k, v in given.items() if k in inspect.signature(function).parameters}
+    try:
+        full = complete(function, options)
+    except ConfigError as error:
+        raise ConfigError(f"model of kind {kind}: {error}") from None
+    if task.bins > 2 and full.get("dequantization") == "binary":
+        raise ConfigError(
+            f"model.dequantization = binary for {task.name}: it is for labels, so choose uniform "
+            "or variational"
+        )
+    return {"kind": kind, **full}
+
+
+def check_data(config: Config) -> None:
+    """Raise ConfigError for options of the data that mean nothing in the task."""
+    defaults = DataConfig()
+    for name in TASKS[config.task].data_unread:
+        value, default = getattr(config.data, name), getattr(defaults, name)
+        if value != default:
+            given, unset = (json.dumps(v).strip('"') for v in (value, default))
+            raise ConfigError(
+                f"data.{name} = {given}: nothing reads it for {config.task}, so leave it at {unset}"
+            )
+
+
+def build(config: Config) -> ConditionalModel:
+    """The model that a configuration describes, with untrained weights. Raises ConfigError."""
+    plugs.load(config.model["kind"])
+    options = {k: v for k, v in config.model.items() if k != "kind"}
+    model, task = weights.build(config.model["kind"], options), TASKS[config.task]
+    if model.factor != task.factor:
+        raise ConfigError(
+            f"model.kind = {config.model['kind']} makes y {model.factor} times as large as x, and "
+            f"{config.task} wants {task.factor}: choose other features, or another kind"
+        )
+    model.config = config
+    return model
+
+
+def is_fitted(config: Config) -> bool:
+    """Whether the model is fitted to all pictures in one pass, without gradients: it has `fit`."""
+    plugs.load(config.model["kind"])
+    return hasattr(get_type_hints(weights.maker(config.model["kind"])).get("return"), "fit")
+
+
+def model_name(config: Config) -> str:
+    """What rows call the model: "flow", or its kind without the experiment that owns it."""
+    plugs.load(config.model["kind"])
+    made = get_type_hints(weights.maker(config.model["kind"])).get("return")
+    if isinstance(made, type) and issubclass(made, ConditionalFlow) and not is_fitted(config):
+        return "flow"
+    return config.model["kind"].split("/")[-1]
+
+
+def config_of(model: ConditionalModel) -> Config | None:
+    """The configuration of the run that a loaded model is of; None of a model of no run."""
+    text = model.metadata.get("config")
+    return None if text is None else from_dict(json.loads(text))
+
+
+def _sentence(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "unexpected_keyword_argument":
+        return f"unknown configuration key '{key}': see `python -m cnf train --help`"
+    return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The nested dictionary that `from_dict` reads back."""
+    return _adapter.dump_python(config, mode="json")
+
+
+def config_sha256(config: Config) -> str:
+    """Hash of the configuration, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+
+
+def preset_of(task: str, model: str = "flow", preset: str = "smoke") -> str:
+    """The name of a preset: presets/<task>-<model>-<preset>.yml."""
+    return f"{task}-{model}-{preset}"
+
+
+def load_config(preset: str, overrides: Sequence[str] = ()) -> Config:
+    """A preset by its name, such as "sr-flow-cpu", or a YAML file of the same form that says its
+    `task`, too; with overrides: `training.lr=1e-3`.
+
+    Raises ConfigError for a preset that does not exist, an unknown key, a value of the wrong type.
+    """
+    path = Path(preset) if preset.endswith(".yml") else PRESETS / f"{preset}.yml"
+    if not path.exists():
+        known = sorted(p.stem for p in PRESETS.glob("*.yml"))
+        near = difflib.get_close_matches(preset, known, 3, 0) or known
+        raise ConfigError(f"no preset '{preset}': choose one of {', '.join(near)}")
+    values = yaml.safe_load(path.read_text("utf-8"))
+    values.setdefault("task", preset.split("-")[0])
+    values["preset"] = preset
+    for override in overrides:
+        _apply(values, override)
+    return from_dict(values)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(
+            f"'{override}' is not an override: write it as key=value, e.g. training.lr=1e-3"
+        )
+    *parents, leaf = key.strip().split(".")
+    for name in parents:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"unknown configuration key '{key}': '{name}' holds a single value")
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"'{override}' is not YAML: quote it in a shell; as text it is '{key}=\"{text}\"'"
+        ) from None

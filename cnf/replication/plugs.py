@@ -1,0 +1,53 @@
+"""Kinds of models that experiments own: `experiments/<question>/plug.py` registers them.
+
+A kind named "controls/counts" is registered by experiments/controls/plug.py, which is loaded when
+the kind is first asked for.
+"""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from cnf.errors import ConfigError
+from cnf.weights import KINDS
+
+HERE = Path(__file__).resolve()
+IN_THE_REPOSITORY = HERE.parents[2] / "experiments"
+
+
+def experiments() -> Path:
+    """The folder of the experiments: of the repository, or what the installed package brings."""
+    if IN_THE_REPOSITORY.exists():
+        return IN_THE_REPOSITORY
+    spec = importlib.util.find_spec("cnf_experiments")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        raise ConfigError("this installation has no experiments: install cnf again, or clone it")
+    return Path(places[0])
+
+
+def plug(owner: str) -> ModuleType:
+    """The module experiments/`owner`/plug.py. Raises ConfigError if there is none."""
+    path = experiments() / owner / "plug.py"
+    if not re.fullmatch(r"[a-z0-9_]+", owner) or not path.exists():
+        raise ConfigError(f"there is no experiments/{owner}/plug.py")
+    name = f"cnf_experiments.{owner}.plug"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def load(kind: str) -> None:
+    """Register a kind: those of the library and of the replication are, once this was called; one
+    that an experiment owns is by its plug. Raises ConfigError where there is no such experiment."""
+    from cnf import factorised, glow  # noqa: F401
+    from cnf.replication import models  # noqa: F401
+
+    owner, slash, _ = kind.partition("/")
+    if slash and kind not in KINDS:
+        plug(owner)

@@ -1,0 +1,126 @@
+"""The models of this replication by their names: `cnf.load("sr")`."""
+
+from importlib.metadata import metadata
+from pathlib import Path
+
+from cnf import __version__, weights
+from cnf.errors import CheckpointError, ConfigError
+from cnf.flow import ConditionalModel
+from cnf.replication import plugs, upgrade
+from cnf.replication.config import config_of
+
+# "sr" and "vessels" are flows of couplings: those with an autoregressive prior draw better, but one
+# number after the other
+RELEASES = {
+    "sr": "sr-flow-cpu-s0",
+    "sr-baseline": "sr-baseline-muon-photos-s0",
+    "vessels": "vessels-flow-cpu-s0",
+    "vessels-baseline": "vessels-baseline-cpu-s0",
+}
+# of their weights, for those who installed the package without the repository
+SHA256 = {
+    "sr-baseline-cpu-s0": "6e579f430e4604232bafa9f0a16125c34faa213ef981827fda2fcf09e5217859",
+    "sr-baseline-muon-photos-s0": "c62d2e674317f445da47edf35cfad0b355995674cad0c8ef55f2ba8db9c42dd1",  # noqa: E501
+    "sr-flow-ar-photos-s0": "7abf8ef2dcdcd6e96e04717686b0a2041c3ed2a144a8c81562cf1f4ccf93004a",
+    "sr-flow-cpu-s0": "e6f1cf43bc2bb98be655d6a9f68f5a8cc267b5fb1245cbebe308c99742dddcc7",
+    "vessels-baseline-cpu-s0": "976b2d84c3b3fa50050a8d961de7d2e9533108faf60e0eb92395ae9cdbef4961",
+    "vessels-flow-ar-cpu-s0": "f53caeda867286e03193465df6186b7f5832d7a41bebc48d4343f516f2189fbd",
+    "vessels-flow-cpu-s0": "07a3bb95a47f1c17cc806a5a3a80bf7aef852377b16335fe1b2cf02e8c2893bc",
+}
+WEIGHTS = "weights.safetensors"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> ConditionalModel:
+    """A trained model in evaluation mode, on the CPU; its `metadata` says what it is, and
+    `config`, if it is of a run, how it was trained.
+
+    Args:
+        name: a file that `save` wrote; a run folder; a folder of `results/`, such as
+            "sr-flow-cpu-s0"; or "sr" (whole photographs, x2), "vessels", "sr-baseline",
+            "vessels-baseline". Away from the repository these four, and the runs of `SHA256`, are
+            downloaded once.
+        into: a model that takes the weights, where the file cannot say how to build it: one with
+            layers or a feature network of your own. It is returned.
+
+    Grey levels are 0 to 255 in and out; x (B,3,H,W), samples (n,B,3,2H,2W):
+
+    >>> import cnf, torch
+    >>> model = cnf.load("sr-flow-cpu-s0")
+    >>> x = torch.full((1, 3, 24, 32), 128.0)
+    >>> model.sample(x, n=2, temperature=0.8).shape
+    torch.Size([2, 1, 3, 48, 64])
+
+    Vessels: x is the photograph, sides multiples of `model.multiple`, samples are masks of 0 and 1
+    of its size, and their mean is the probability of a vessel:
+
+    >>> model = cnf.load("vessels")
+    >>> x = torch.full((1, 3, 64, 96), 128.0)
+    >>> model.sample(x, n=4).shape
+    torch.Size([4, 1, 1, 64, 96])
+    >>> model.mean(x, n=4).shape
+    torch.Size([1, 1, 64, 96])
+
+    Raises CheckpointError, naming what is there, for another name, or for a file that is missing,
+    cut short, or of another model.
+    """
+    is_file = Path(name).suffix == ".safetensors" or Path(name).is_file()
+    path = Path(name) if is_file else find(name)
+    tensors, said = weights.read(path)
+    try:
+        said = upgrade.metadata(said)
+        if into is None:
+            plugs.load(said.get("kind", ""))
+    except (ConfigError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} describes no model of this version ({error})") from None
+    model = weights.described(said, path) if into is None else into
+    weights.fill(model, tensors, said, path)
+    model.config = config_of(model)
+    return model
+
+
+def find(name: Path | str, results: Path = RESULTS) -> Path:
+    """The weights of a model: of a name of RELEASES, of a run of `results/`, or of a run folder.
+
+    Without `results/`, which only the repository has, released weights are downloaded. Raises
+    CheckpointError, naming what is there, if there are no weights.
+    """
+    run = RELEASES.get(str(name), str(name))
+    for path in (results / run / WEIGHTS, Path(run) / WEIGHTS):
+        if path.exists():
+            return path
+    if run in SHA256 and not results.exists():
+        return _download(run)
+    there = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
+    raise CheckpointError(
+        f"{name} holds no {WEIGHTS}: give a run folder, or one of {', '.join([*RELEASES, *there])}"
+    )
+
+
+def repository() -> str:
+    """The address of the repository, from the package's metadata; "" if it is not known."""
+    urls = metadata("cnf").get_all("Project-URL") or []
+    return next((u.split(",")[1].strip() for u in urls if u.startswith("Repository,")), "")
+
+
+def _download(run: str) -> Path:
+    """Released weights from the repository that the package's metadata names, kept in the user's
+    cache. Raises CheckpointError if it names none, or if they do not come."""
+    import pooch  # only here
+
+    address = repository()
+    if not address:
+        raise CheckpointError(
+            f"the weights of {run} are in the results/ of the repository, and this installation "
+            "does not know its address: clone it, and give cnf.load the folder of the run"
+        )
+    url = f"{address}/raw/v{__version__}/results/{run}/{WEIGHTS}"
+    try:
+        file = pooch.retrieve(
+            url, f"sha256:{SHA256[run]}", f"{run}.safetensors", pooch.os_cache("cnf")
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{url} could not be downloaded ({error}): clone the repository"
+        ) from None
+    return Path(file)

@@ -1,0 +1,49 @@
+"""The super-resolution flow with one way closed by which x enters."""
+
+from typing import Literal
+
+from cnf.arguments import Positive
+from cnf.features import Spec, build_features, channels_of
+from cnf.flow import ConditionalFlow
+from cnf.glow import GlowConfig, prior, split, steps
+from cnf.layers.prior import GaussianPrior
+from cnf.layers.split import Split
+from cnf.layers.squeeze import Squeeze
+from cnf.replication.models import subband_start
+from cnf.weights import kind
+
+
+def fixed(layer: Split | GaussianPrior) -> Split | GaussianPrior:
+    """The same prior as N(0, I), which sees nothing."""
+    layer.net = None
+    return layer
+
+
+@kind("ablations/flow")
+def flow(
+    channels: Positive,
+    bins: Positive,
+    features: Spec,
+    options: GlowConfig,
+    prior_sees: Literal["conditional", "blind", "fixed"] = "conditional",
+    couplings_see_x: bool = True,
+) -> ConditionalFlow:
+    """`subband-flow`, whose split priors do not see x ("blind"), or all whose priors are N(0, I)
+    ("fixed"), or whose couplings do not see x."""
+    network = build_features(features, options.levels, carry=True)
+    h, c = channels_of(network), 3 * channels
+    of_split = h if prior_sees == "conditional" else [0] * len(h)
+    start = subband_start(options, channels, [h[0], *of_split[1:]], bins)
+    stack = [*start[:-1], fixed(start[-1]) if prior_sees == "fixed" else start[-1]]
+    for level in range(1, options.levels + 1):
+        if level > 1:
+            stack.append(Squeeze())
+            c *= 4
+        stack += steps(options, c, h[level] if couplings_see_x else 0)
+        if level < options.levels:
+            leaves = split(options, c, of_split[level])
+            stack.append(fixed(leaves) if prior_sees == "fixed" else leaves)
+            c -= c // 2
+    last = prior(options, c, h[options.levels])
+    stack.append(fixed(last) if prior_sees == "fixed" else last)
+    return ConditionalFlow(stack, network)
