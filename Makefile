@@ -15,7 +15,7 @@ export PYTHONHASHSEED := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test quick lint unit slow pages notebooks times audit mutants bench known live browser address clean
+.PHONY: help install book pdf test quick lint unit slow pages portable notebooks times audit mutants bench known live browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -64,6 +64,12 @@ slow: $(STAMP) ## the tests that `make test` leaves out; they want an idle machi
 pages: $(STAMP)
 	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
 	    --nbval-sanitize-with tests/nbval.cfg -n $(JOBS) --dist loadfile book
+
+# Where another processor differs: products, inverses and convolutions by other kernels, elementwise
+# functions and float32 noise without vectors, sums over two threads (which wait without spinning).
+portable: ## unit tests and pages, with the arithmetic of another processor (x86-64)
+	$(MAKE) --keep-going unit pages MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 \
+	    ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE
 
 notebooks: $(STAMP) ## execute the pages, stale ones first; or some: PAGES='01-name 02-name'
 	$(PY) tools/notebooks.py run --jobs $(JOBS) $(PAGES)
