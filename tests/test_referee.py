@@ -22,8 +22,8 @@ spec = importlib.util.spec_from_file_location("referee", PATH)
 referee = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(referee)
 
-# Nats per dimension, both sides in float64: epsilon, 2e-16, times the 4,000 terms of the longest sum
-# is 1e-12; ten times that for networks that stretch what they are given.
+# Nats per dimension, both sides in float64: epsilon, 2e-16, times the 4,000 terms of the longest
+# sum is 1e-12; ten times that for networks that stretch what they are given.
 TOLERANCE = 1e-11
 COMMITTED = [
     p
