@@ -53,6 +53,7 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	PYTHONPATH=. $(VENV)/bin/lint-imports
 	$(PY) -m mypy
+	$(PY) -m tools.lint_book
 	@kept=$$(git ls-files -ci --exclude-standard 2>/dev/null); test -z "$$kept" || { echo "in the repository, but ignored: $$kept"; exit 1; }
 
 unit: $(STAMP)
@@ -62,6 +63,7 @@ slow: $(STAMP) ## the tests that `make test` leaves out; they want an idle machi
 	$(PY) -m pytest -m slow -rs tests --ignore tests/browser
 
 pages: $(STAMP)
+	$(PY) tools/notebooks.py check
 	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
 	    --nbval-sanitize-with tests/nbval.cfg -n $(JOBS) --dist loadfile book
 

@@ -72,7 +72,3 @@ def test_the_eyes_are_those_of_the_package():
         assert np.array_equal(picture(found["src"]), x)
         assert y is None or np.array_equal(picture(found["truth"]), y)
     assert not shown
-
-
-def test_the_live_pages_add_at_most_six_megabytes():
-    assert sum(path.stat().st_size for path in live.OUT.iterdir()) < 6e6
