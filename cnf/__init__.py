@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # what `__getattr__` below gives at run time
     from cnf.features import NoFeatures, RawFeatures
     from cnf.flow import ConditionalFlow, ConditionalModel
     from cnf.layers import *
-    from cnf.nets import CouplingNet
+    from cnf.nets import CouplingNet, VectorNet
 
 __version__ = "0.2.0"
 
@@ -41,7 +41,7 @@ _PLACES = {
     "cnf.layers": "ActNorm AffineCoupling AutoregressivePrior Bijection BinaryDequantization "
     "CheckerboardCoupling ConditionalAffine Conv1x1 Dequantization GaussianPrior Prior Residual "
     "Split Squeeze Squeezed Subbands UniformDequantization VariationalDequantization",
-    "cnf.nets": "CouplingNet",
+    "cnf.nets": "CouplingNet VectorNet",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
 __all__ = [*sorted(_MODULES), "__version__"]

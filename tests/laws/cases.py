@@ -336,7 +336,7 @@ class ModelCase:
     x_channels: int = 3
     x_range: float = 255
     bins: int = 256  # y holds whole numbers 0..bins-1
-    size: tuple[int, int] = (4, 8)  # of y
+    size: tuple[int, ...] = (4, 8)  # of y; (): vectors
     uses_x: bool = True
 
     def make(
@@ -344,15 +344,15 @@ class ModelCase:
         dtype: torch.dtype = torch.float64,
         batch: int = 3,
         seed: int = 0,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, ...] | None = None,
     ) -> tuple[ConditionalModel, Tensor, Tensor]:
         """(model in evaluation mode, y, x). Weights and inputs are float32 numbers."""
         torch.manual_seed(seed)
         model = randomise(self.build(), seed, scale=0.3).to(dtype)
-        height, width = size or self.size
-        y = torch.randint(self.bins, (batch, self.channels, height, width)).to(dtype)
-        height, width = height // model.factor, width // model.factor
-        x = self.x_range * torch.rand(batch, self.x_channels, height, width)
+        size = size or self.size
+        y = torch.randint(self.bins, (batch, self.channels, *size)).to(dtype)
+        size = tuple(side // model.factor for side in size)
+        x = self.x_range * torch.rand(batch, self.x_channels, *size)
         return model, y, x.to(dtype)
 
     def __str__(self) -> str:
@@ -364,6 +364,15 @@ def configured(name: str, experiment: str, model: dict, **options) -> ModelCase:
     if experiment == "vessels":
         options = {"channels": 1, "bins": 2, **options}
     return ModelCase(name, lambda: build(config), config, **options)
+
+
+def flow_of_vectors() -> ConditionalFlow:
+    """Of five numbers given three, two of which leave halfway."""
+    layers: list[nn.Module] = [UniformDequantization(8)]
+    for flip in (False, True):
+        layers += [ActNorm(5), Conv1x1(5), coupling(5, 3, vector_net, flip=flip)]
+    layers += [split(5, 3, vector_net), GaussianPrior(3, vector_net(0, 3, 6))]
+    return ConditionalFlow(layers, RawFeatures(3))
 
 
 RESIDUAL = {"kind": "residual", "channels": 8, "blocks": 1}
@@ -480,6 +489,7 @@ ALL_FLOWS = [
         bins=2,
         size=(3, 5),
     ),
+    ModelCase("toy-vectors", lambda: flow_of_vectors(), channels=5, x_range=1, bins=8, size=()),
 ]
 
 ALL_FACTORISED = [
