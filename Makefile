@@ -67,10 +67,12 @@ pages: $(STAMP)
 	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
 	    --nbval-sanitize-with tests/nbval.cfg -n $(JOBS) --dist loadfile book
 
-# Where another processor differs: products, inverses and convolutions by other kernels, elementwise
-# functions and float32 noise without vectors, sums over two threads (which wait without spinning).
+# Where another processor differs: products, inverses and convolutions by other kernels (MKL, oneDNN,
+# OpenBLAS), elementwise functions and float32 noise without vectors, sums over two threads, which
+# wait without spinning.
 portable: ## unit tests and pages, with the arithmetic of another processor (x86-64)
 	$(MAKE) --keep-going unit pages MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 \
+	    OPENBLAS_CORETYPE=Nehalem NPY_DISABLE_CPU_FEATURES=X86_V3,X86_V4 \
 	    ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE
 
 notebooks: $(STAMP) ## execute the pages, stale ones first; or some: PAGES='01-name 02-name'
