@@ -15,7 +15,7 @@ export PYTHONHASHSEED := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test quick lint unit slow pages notebooks times audit mutants bench known live browser address clean
+.PHONY: help install book pdf test quick lint unit slow pages portable notebooks times audit mutants bench known live browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -53,6 +53,7 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	PYTHONPATH=. $(VENV)/bin/lint-imports
 	$(PY) -m mypy
+	$(PY) -m tools.lint_book
 	@kept=$$(git ls-files -ci --exclude-standard 2>/dev/null); test -z "$$kept" || { echo "in the repository, but ignored: $$kept"; exit 1; }
 
 unit: $(STAMP)
@@ -62,8 +63,17 @@ slow: $(STAMP) ## the tests that `make test` leaves out; they want an idle machi
 	$(PY) -m pytest -m slow -rs tests --ignore tests/browser
 
 pages: $(STAMP)
+	$(PY) tools/notebooks.py check
 	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
 	    --nbval-sanitize-with tests/nbval.cfg -n $(JOBS) --dist loadfile book
+
+# Where another processor differs: products, inverses and convolutions by other kernels (MKL, oneDNN,
+# OpenBLAS), elementwise functions and float32 noise without vectors, sums over two threads, which
+# wait without spinning.
+portable: ## unit tests and pages, with the arithmetic of another processor (x86-64)
+	$(MAKE) --keep-going unit pages MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 \
+	    OPENBLAS_CORETYPE=Nehalem NPY_DISABLE_CPU_FEATURES=X86_V3,X86_V4 \
+	    ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE
 
 notebooks: $(STAMP) ## execute the pages, stale ones first; or some: PAGES='01-name 02-name'
 	$(PY) tools/notebooks.py run --jobs $(JOBS) $(PAGES)

@@ -30,6 +30,7 @@ from .layers.subbands import Subbands as Subbands
 from .layers.uniform import UniformDequantization as UniformDequantization
 from .layers.variational import VariationalDequantization as VariationalDequantization
 from .nets import CouplingNet as CouplingNet
+from .nets import VectorNet as VectorNet
 from .replication.releases import load as load
 
 __version__: str

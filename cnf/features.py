@@ -36,20 +36,21 @@ def channels_of(features: nn.Module) -> list[int]:
 
 
 class NoFeatures(Features):
-    """Maps with zero channels: an unconditional model p(y). Only the size of x counts."""
+    """Maps with zero channels: an unconditional model p(y). Only the size of x counts,
+    and of vectors their number."""
 
     def __init__(self, levels: int = 0):
         super().__init__()
         self.channels = [0] * (levels + 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        batch, _, height, width = x.shape
-        return [x.new_zeros(batch, 0, height >> n, width >> n) for n in range(len(self.channels))]
+        levels = range(len(self.channels))
+        return [x.new_zeros(len(x), 0, *(size >> n for size in x.shape[2:])) for n in levels]
 
 
 class RawFeatures(Features):
     """x itself, averaged over 2x2 blocks once a level: for an x of few channels that needs no
-    network."""
+    network. Vectors have one level."""
 
     def __init__(self, channels: int, levels: int = 0):
         super().__init__()

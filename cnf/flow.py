@@ -16,10 +16,17 @@ from cnf.errors import CnfError, DataError
 from cnf.features import channels_of
 from cnf.fused import FusedSteps, fuse
 from cnf.layers.actnorm import ActNorm
-from cnf.layers.base import Bijection, Dequantization, Prior, check_pairs, constant, may_look
+from cnf.layers.base import (
+    Bijection,
+    Dequantization,
+    Prior,
+    check_pairs,
+    constant,
+    may_look,
+)
 from cnf.layers.checkerboard import CheckerboardCoupling
 from cnf.layers.squeeze import Squeeze
-from cnf.nets import Network
+from cnf.nets import Network, repeated
 from cnf.noise import Generator
 
 Layer = Bijection | Prior | Dequantization
@@ -38,8 +45,10 @@ class ConditionalModel(nn.Module):
         features: the network that makes h of x, of models that have one.
         kind, arguments: how `cnf.weights` builds it again; None of a model of your own.
         metadata: what its file says beside, of a model that was loaded.
+        config: what whoever trained it keeps with it; nothing here reads it.
 
-    Shapes: y (B, C, H, W), x (B, C_x, H / factor, W / factor); terms (B,) in nats.
+    Shapes: y (B, C, H, W), x (B, C_x, H / factor, W / factor), or vectors y (B, D), x (B, D_x);
+        terms (B,) in nats.
     """
 
     exact: bool
@@ -49,6 +58,7 @@ class ConditionalModel(nn.Module):
     features: nn.Module
     kind: str | None = None
     arguments: dict[str, Any] | None = None
+    config: Any = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +79,7 @@ class ConditionalModel(nn.Module):
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """n draws of v, before it is rounded to y, for each of the B samples of h, (n, B, C, H, W).
+        """n draws of v, before it is rounded to y, for each of the B samples of h, (n, B, C, ...).
         Raises DataError if temperature < 0."""
         raise NotImplementedError
 
@@ -88,7 +98,7 @@ class ConditionalModel(nn.Module):
     def sample(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """n draws of y for each x, (n, B, C, H, W), without a graph for gradients.
+        """n draws of y for each x, (n, B, C, ...), without a graph for gradients.
 
         temperature: of the noise, >= 0; 1 samples the model. Raises DataError if it is not, if
         n < 1, if x is not finite, or if its channels or size do not fit."""
@@ -98,7 +108,7 @@ class ConditionalModel(nn.Module):
     def draws(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Iterator[Tensor]:
-        """The samples one after the other, each (B, C, H, W): few in memory at once."""
+        """The samples one after the other, each (B, C, ...): few in memory at once."""
         check_draws(temperature, n)
         h, batch, start, size = self.condition(x), len(x), 0, 1
         generator = noise.repeated(generator, n, batch)
@@ -110,7 +120,7 @@ class ConditionalModel(nn.Module):
             start, size = start + size, max(1, AT_ONCE // v[0].numel())
 
     def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
-        """E[y|x], (B, C, H, W): the model's own if it `has_mean`, else the mean of n samples at
+        """E[y|x], (B, C, ...): the model's own if it `has_mean`, else the mean of n samples at
         temperature 1."""
         return sum(self.draws(x, n, 1.0, generator), torch.zeros(())) / n
 
@@ -206,14 +216,19 @@ class ConditionalModel(nn.Module):
     def check_input(self, x: Tensor) -> None:
         """Raise DataError if x is no batch or not finite (in training mode: on the CPU only), or
         its channels or its size do not fit."""
-        if x.dim() != 4:
-            raise DataError(f"x is {tuple(x.shape)}: give a batch (B, C, H, W), of one by x[None]")
+        if x.dim() not in (2, 4):
+            raise DataError(
+                f"x is {tuple(x.shape)}: give a batch (B, C, H, W) of pictures or (B, D) of "
+                "vectors, of one by x[None]"
+            )
         reads = getattr(getattr(self, "features", None), "reads", None) or x.shape[1]
         if x.shape[0] == 0:
-            raise DataError("x holds no picture: give one or more")
+            raise DataError("x holds no picture or vector: give one or more")
         if x.shape[1] != reads:
             remedy = f"give {reads}"
-            if x.shape[1] == 1:
+            if x.dim() == 2:
+                remedy = f"give (B, {reads})"
+            elif x.shape[1] == 1:
                 remedy = f"give a grey picture as x.expand(-1, {reads}, -1, -1)"
             elif (x.shape[1], reads) in ((2, 1), (4, 3)):
                 remedy = f"give x[:, :{reads}], without alpha"
@@ -224,11 +239,14 @@ class ConditionalModel(nn.Module):
                 "16 bits by cnf.nets.set_precision(model, 'bf16')"
             )
         if may_look(self, x) and not torch.isfinite(x).all():
+            raise DataError(f"x holds {x[~torch.isfinite(x)][0].item()}: give finite values")
+        if x.dim() == 2 and self.multiple > 1:
             raise DataError(
-                f"x holds {x[~torch.isfinite(x)][0].item()}: pictures must be finite grey levels"
+                f"x is {tuple(x.shape)}, vectors, but this model works on pictures (B, C, H, W) "
+                f"whose sizes are multiples of {self.multiple}: build one without squeezes"
             )
-        height, width = (self.factor * size for size in x.shape[-2:])
-        if height % self.multiple or width % self.multiple:
+        if any(self.factor * size % self.multiple for size in x.shape[2:]):
+            height, width = (self.factor * size for size in x.shape[2:])
             raise DataError(
                 f"y of {height}x{width} does not fit: both sizes must be multiples of "
                 f"{self.multiple}; crop or pad the picture, or build a model of fewer levels"
@@ -293,7 +311,7 @@ class ConditionalFlow(ConditionalModel):
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """v, (n, B, C, H, W), before the dequantization takes its cell. What depends on h alone is
+        """v, (n, B, C, ...), before the dequantization takes its cell. What depends on h alone is
         computed once for the n, :eq:`eq-features-once`."""
         check_draws(temperature, n)
         generator, v = noise.repeated(generator, n, h[0].shape[0]), cast(Any, None)
@@ -301,7 +319,7 @@ class ConditionalFlow(ConditionalModel):
             if isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])
                 continue
-            many = h[level].repeat(n, 1, 1, 1) if n > 1 else h[level]
+            many = repeated(h[level], n) if n > 1 else h[level]
             if isinstance(part, Prior):
                 v = part.sample(v, many, temperature, generator)
             elif isinstance(part, Bijection):
@@ -309,11 +327,10 @@ class ConditionalFlow(ConditionalModel):
         return v.unflatten(0, (n, -1))
 
     def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
-        if y.dim() != 4 or y.shape[-2:] != h[0].shape[-2:]:
-            size = tuple(h[0].shape[-2:])
-            raise DataError(
-                f"y is {tuple(y.shape)}, but x asks for (H, W) = {size}: give (B, C, H, W) of it"
-            )
+        if y.dim() != h[0].dim() or y.shape[2:] != h[0].shape[2:]:
+            size = f"(H, W) = {tuple(h[0].shape[2:])}: give (B, C, H, W) of it"
+            wanted = size if h[0].dim() == 4 else "vectors: give (B, D)"
+            raise DataError(f"y is {tuple(y.shape)}, but x asks for {wanted}")
         check_pairs(y, h[0])
         return self.encode(y, h, generator)[1]
 

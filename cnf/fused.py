@@ -17,14 +17,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf.layers.actnorm import ActNorm
-from cnf.layers.base import sum_except_batch
+from cnf.layers.base import mix_channels, num_positions, sum_except_batch
 from cnf.layers.conv1x1 import Conv1x1
 from cnf.layers.coupling import AffineCoupling
-from cnf.nets import CouplingNet
+from cnf.nets import CouplingNet, VectorNet
 
 REBUILT = 6 * 2**20  # bytes of hidden maps from which on it pays to rebuild them
 
@@ -37,14 +36,14 @@ class Step(NamedTuple):
     coupling: AffineCoupling
 
     @property
-    def net(self) -> CouplingNet:
+    def net(self) -> CouplingNet | VectorNet:
         return cast(CouplingNet, self.coupling.net)
 
 
 class FusedSteps:
     """K consecutive steps of one level.
 
-    Shapes: y (B, C, H, W), h (B, C_h, H, W) or None -> z (B, C, H, W), log_det (B,) in nats. y may
+    Shapes: y (B, C, ...), h (B, C_h, ...) or None -> z as y, log_det (B,) in nats. y may
     hold n B samples, sample-major: each group of B is given the same h, whose convolutions are then
     computed once.
     """
@@ -66,9 +65,9 @@ class FusedSteps:
     def forward(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """y to (z, log_det), step by step."""
         weights, biases, log_abs_det = self.folded()
-        log_det = y.shape[-2] * y.shape[-1] * log_abs_det.to(y.dtype).expand(y.shape[0])
+        log_det = num_positions(y) * log_abs_det.to(y.dtype).expand(y.shape[0])
         for step, weight, bias in zip(self.steps, weights, biases, strict=True):
-            y = F.conv2d(y, weight[:, :, None, None], bias)
+            y = mix_channels(y, weight, bias)
             y_a, y_b = step.coupling.split(y)
             log_s, t = step.coupling.params(y_a, h)
             y = step.coupling.join(y_a, y_b * log_s.exp() + t)
@@ -81,9 +80,9 @@ class FusedSteps:
         return self.steps[0].net.cast(h) if h is not None and seen else None
 
     def hidden_bytes(self, y: Tensor) -> int:
-        """What the hidden maps of the couplings' networks take, two of `width` channels each."""
+        """What the hidden maps of the couplings' networks take."""
         nets = [step.net for step in self.steps]
-        channels = sum(2 * net.last.in_channels for net in nets)
+        channels = sum(net.hidden for net in nets)
         return channels * y[:, :1].numel() * nets[0].cast(y[:0]).element_size()
 
     def inverse(self, z: Tensor, h: Tensor | None) -> Tensor:
@@ -96,7 +95,7 @@ class FusedSteps:
             z_a, z_b = step.coupling.split(z)
             log_s, t = step.coupling.params(z_a, h)
             y = step.coupling.join(z_a, (z_b - t) * (-log_s).exp())
-            z = F.conv2d(y, weight[:, :, None, None], bias)
+            z = mix_channels(y, weight, bias)
         return z
 
     def folded(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,7 +139,7 @@ def step_of(layers: Sequence[nn.Module]) -> Step | None:
     if [type(layer) for layer in layers] == [ActNorm, Conv1x1, AffineCoupling]:
         step = Step(*cast(Any, layers))
         hooks = any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
-        return step if type(step.net) is CouplingNet and not hooks else None
+        return step if type(step.net) in (CouplingNet, VectorNet) and not hooks else None
     return None
 
 
@@ -180,7 +179,7 @@ class _Rebuilt(torch.autograd.Function):
             s = log_s.detach().exp()
             y_b = (z_b - t.detach()) / s
             # z_b = s y_b + t, and log_det has a term log s
-            dlog_s = dz_b * y_b * s + dlog_det[:, None, None, None]
+            dlog_s = dz_b * y_b * s + dlog_det.reshape([-1] + [1] * (z.dim() - 1))
             pairs = [(t, dz_b), (log_s, dlog_s)][: 1 + log_s.requires_grad]
             outputs, seeds = zip(*pairs, strict=True)
             inputs = [y_a, *net] if dh is None else [y_a, *net, h]
@@ -193,11 +192,11 @@ class _Rebuilt(torch.autograd.Function):
             y = step.coupling.join(z_a, y_b)
             dy = step.coupling.join(dz_a if grads[0] is None else dz_a + grads[0], dz_b * s)
             # y = W u + b
-            z = F.conv2d(y, inverses[k][:, :, None, None], origins[k])
-            dz = F.conv2d(dy, weights[k].T[:, :, None, None])
-            dweights[k] = torch.einsum("bohw,bihw->oi", dy, z)
-            dbiases[k] = dy.sum((0, 2, 3))
-        dlog_abs_det = (z.shape[-2] * z.shape[-1] * dlog_det.sum()).to(z.dtype)
+            z = mix_channels(y, inverses[k], origins[k])
+            dz = mix_channels(dy, weights[k].T)
+            dweights[k] = torch.einsum("bo...,bi...->oi", dy, z)
+            dbiases[k] = dy.sum([0, *range(2, dy.dim())])
+        dlog_abs_det = (num_positions(z) * dlog_det.sum()).to(z.dtype)
         layers = [layer for step in ctx.fused.steps for layer in (step.actnorm, step.conv)]
         leaves = [p for layer in layers for p in layer.parameters() if p.requires_grad]
         if leaves:

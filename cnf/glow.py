@@ -151,7 +151,7 @@ def features_of(config: GlowConfig, spec: Mapping[str, Any]) -> nn.Module:
 
 
 def glow_layers(
-    config: GlowConfig, channels: int, features: nn.Module, bins: int = 256
+    config: GlowConfig, channels: int, features: nn.Module, bins: int = 256, q_width: int = Q_WIDTH
 ) -> list[Layer]:
     """The layers of the paper's flow, from y to z. Raises ConfigError, ValueError."""
     if config.dequantization != "binary" and config.noise != "logistic":
@@ -164,7 +164,7 @@ def glow_layers(
         raise ValueError(f"levels = {config.levels} needs {config.levels + 1} maps of the features")
     stack: list[Layer] = []
     if config.dequantization is not None:
-        stack.append(dequantization(config, c, h[0], bins))
+        stack.append(dequantization(config, c, h[0], bins, q_width))
     if not config.levels:
         stack += flat_steps(config, c, h[0])
     for level in range(1, config.levels + 1):
@@ -230,11 +230,13 @@ def prior(config: GlowConfig, c: int, h: int) -> GaussianPrior:
     return GaussianPrior(c, net, config.prior_scale)
 
 
-def dequantization(config: GlowConfig, c: int, h: int, bins: int) -> Dequantization:
+def dequantization(
+    config: GlowConfig, c: int, h: int, bins: int, q_width: int = Q_WIDTH
+) -> Dequantization:
     """The dequantization; q sees the features at y's resolution and y itself."""
     if config.dequantization == "uniform":
         return UniformDequantization(bins)
-    net = CouplingNet(0, h + c, 2 * c, Q_WIDTH, h_kernel=3)
+    net = CouplingNet(0, h + c, 2 * c, q_width, h_kernel=3)
     q = [ConditionalAffine(c, net)]
     if config.dequantization == "variational":
         return VariationalDequantization(q, bins)

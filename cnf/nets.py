@@ -110,17 +110,14 @@ class CouplingNet(Network):
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
         """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
         network of no h_channels does not look at it."""
-        if self.h_channels and h is None:
-            raise ValueError(
-                f"this network reads features h of {self.h_channels} channels: give them"
-            )
+        check_given(h, self.h_channels)
         h = h if self.h_channels else None
         if self.clip and y_a is not None:
             y_a = y_a.clamp(-self.clip, self.clip)
         inputs = [t for t in (y_a, h) if t is not None and t.shape[1]]
         with self.autocast(inputs[0].device):
             if self.middle is None:
-                alike = [t.repeat(inputs[0].shape[0] // t.shape[0], 1, 1, 1) for t in inputs]
+                alike = [repeated(t, inputs[0].shape[0] // t.shape[0]) for t in inputs]
                 out = self.last(torch.cat([t.to(inputs[0].dtype) for t in alike], dim=1))
             else:
                 t = None if self.from_y is None else self.from_y(y_a)
@@ -129,6 +126,64 @@ class CouplingNet(Network):
                 t = activate(self.norms[0](t), self.activation)
                 out = self.last(activate(self.norms[1](self.middle(t)), self.activation))
         return out.to(self.last.weight.dtype)
+
+    @property
+    def hidden(self) -> int:
+        """How many hidden channels there are."""
+        return 2 * self.last.in_channels
+
+
+class VectorNet(Network):
+    """A multilayer perceptron for vectors: `depth` hidden layers of `width` numbers with ReLU (or
+    SiLU, for a smooth density), then a linear layer that starts at zero.
+
+    As in `CouplingNet` the first layer of (y_a, h) is the sum of its two parts.
+
+    Shapes: y_a (B, y_channels) or None, h (B, h_channels) or None -> (B, out_channels).
+    Raises: ValueError if depth < 1, or if it has neither y_channels nor h_channels.
+    """
+
+    def __init__(
+        self,
+        y_channels: int,
+        h_channels: int,
+        out_channels: int,
+        width: int = 64,
+        depth: int = 2,
+        activation: Activation = "relu",
+    ):
+        super().__init__()
+        if depth < 1 or not y_channels + h_channels:
+            raise ValueError(
+                f"depth = {depth}, y_channels = {y_channels}, h_channels = {h_channels}: a network "
+                "needs a hidden layer and something to read"
+            )
+        self.h_channels, self.activation = h_channels, activation
+        self.from_y = nn.Linear(y_channels, width) if y_channels else None
+        self.from_h = nn.Linear(h_channels, width, bias=not y_channels) if h_channels else None
+        self.middle = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.last = nn.Linear(width, out_channels)
+        for p in self.last.parameters():
+            nn.init.zeros_(p)
+
+    def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
+        """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
+        network of no h_channels does not look at it."""
+        check_given(h, self.h_channels)
+        with self.autocast(self.last.weight.device):
+            t: Any = None if self.from_y is None else self.from_y(y_a)
+            if self.from_h is not None:
+                t = self.from_h(h) if t is None else add_(t, self.from_h(h))
+            t = activate(t, self.activation)
+            for layer in self.middle:
+                t = activate(layer(t), self.activation)
+            out = self.last(t)
+        return out.to(self.last.weight.dtype)
+
+    @property
+    def hidden(self) -> int:
+        """How many hidden numbers there are."""
+        return (1 + len(self.middle)) * self.last.in_features
 
 
 class CausalConv(nn.Conv2d):
@@ -327,6 +382,17 @@ def activate(t: Tensor, activation: Activation) -> Tensor:
     if activation not in ("relu", "silu"):
         raise ValueError(f"activation = {activation!r}: choose relu or silu")
     return F.relu(t, inplace=True) if activation == "relu" else F.silu(t)
+
+
+def check_given(h: Tensor | None, channels: int) -> None:
+    """Raise ValueError if a network that reads h is not given it."""
+    if channels and h is None:
+        raise ValueError(f"this network reads features h of {channels} channels: give them")
+
+
+def repeated(t: Tensor, n: int) -> Tensor:
+    """(B, ...) to (n B, ...), the B samples n times one after the other."""
+    return t.repeat([n] + [1] * (t.dim() - 1))
 
 
 def add_(t: Tensor, part: Tensor) -> Tensor:

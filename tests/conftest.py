@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -13,8 +15,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Two threads on shared cores are slower than one, and sum in another order."""
-    torch.set_num_threads(1)
+    """Two threads on shared cores are slower than one, and sum in another order; `make portable`
+    asks for that."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 
 @pytest.fixture(autouse=True)

@@ -140,6 +140,12 @@ def average_of_parameters(right, self, decay):
         mean.data.lerp_(value.data, 1 - decay)
 
 
+def quantiles_outward(right, mu, sigma):
+    """A Gaussian whose quantile at (k - 1/2) / 9 is that at k / 10."""
+    normal = right(mu, sigma)
+    return SimpleNamespace(inv_cdf=lambda p: normal.inv_cdf((9 * p + 0.5) / 10))
+
+
 def bins_alike(right, sums):
     count, p, y = np.split(sums, 3, -1)
     return (np.abs(p - y) / np.maximum(count, 1)).mean(-1)
@@ -155,6 +161,7 @@ MODELS, LOOP, PICTURES = (
     "evaluation/test_pictures.py",
 )
 BOUNDS = "densities/test_bounds.py::test_the_bound_rises_with_the_number_of_samples_and_stays_below"
+CONTROLS = "evaluation/test_controls.py"
 WEIGHTS = "densities/test_factorised.py::test_class_weights_are_those_of_scikit_learn"
 MANY = "training/test_many.py"
 
@@ -453,6 +460,27 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, y: (lambda power, number: (power * 9 / 64, number))(*right(y))),
         ("replication.metrics.textures.gradients", "gradients to the right alone",
          lambda right, y: right(np.repeat(y.mean(0)[None], len(y), 0))),
+    ],
+    "evaluation/test_superresolution.py::test_consistency_of_a_shift_is_the_shift": [
+        ("replication.metrics.superresolution.consistency", "of the rounded picture",
+         lambda right, picture, x: right(picture.round(), x)),
+    ],
+    f"{CONTROLS}::test_strengths_are_chosen_on_photographs_that_were_not_counted": [
+        ("replication.controls.without_own", "no photograph is left out",
+         lambda right, each: [sum(each)] * len(each)),
+    ],
+    f"{CONTROLS}::test_the_neighbours_are_the_nearest_and_within_reach": [
+        ("replication.controls.neighbours", "without the farthest column on the right",
+         lambda right, n: [(i, j) for i, j in right(40) if j < 4][:n]),
+    ],
+    "evaluation/test_mixtures.py::"
+    "test_entries_of_a_factorised_model_of_eight_views_are_drawn_independently": [
+        ("replication.mixtures.FactorisedMixture.draw", "one view for a whole picture",
+         lambda right, self, *a, **k: super(type(self), self).draw(*a, **k)),
+    ],
+    "evaluation/test_mixtures.py::"
+    "test_values_of_an_intercept_are_in_the_middle_of_equal_parts": [
+        ("replication.mixtures.NormalDist", "quantiles at k / (n + 1)", quantiles_outward),
     ],
     "evaluation/test_shapes.py": [
         ("replication.metrics.shapes.skimage.measure.label",

@@ -22,24 +22,35 @@ KNOWN = {
     "kind": ["flow", "autoregressive"],
     "dequantization": ["uniform", "binary", None],
     "scale": ["bounded", "softplus", "additive"],
-    "prior_scale": ["bounded", "softplus"],
     "gain": [False],
-    "lu": [False],
-    "prior": ["conditional"],
-    "couplings_see_x": [True],
 }
-# what older files do not say
+# what files do not say, and what older ones could not
 DEFAULTS = {
-    "low_steps": 0,
+    "residual": None,
+    "subbands": False,
     "clip": None,
     "norm": "none",
-    "prior": "conditional",
-    "couplings_see_x": True,
-    "activation": "relu",
     "ar_width": 0,
     "ar_clip": None,
     "mixture": 1,
     "features": {"fractions": False, "clip": None, "activation": "relu"},
+}
+# of version 0.2, at the only value that the referee knows
+OLDER = {
+    "low_steps": 0,
+    "lu": False,
+    "prior": "conditional",
+    "couplings_see_x": True,
+    "q_steps": 0,
+    "activation": "relu",
+}
+SUBBANDS = {"residual": 8.0, "subbands": True}
+KINDS = {
+    "glow": {},
+    "likelihood_alone/with_pixel_loss": {},
+    "subband-flow": SUBBANDS,
+    "subband-autoregressive-flow": SUBBANDS | {"levels": 1},
+    "autoregressive-flow": {"levels": 1},
 }
 
 
@@ -53,19 +64,34 @@ def log_prob(path, y, x, noise):
 
 
 def read(path):
-    """(weights by name, float64; the model's part of the configuration)."""
+    """(weights by name, float64; the model: what it is made of)."""
     with safe_open(path, framework="numpy") as file:
         weights = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}
-        model = json.loads(file.metadata()["config"])["model"]
-        if model["kind"] == "autoregressive":
-            model |= dict.fromkeys(("dequantization", "residual"), None) | {"levels": 0, "steps": 0}
-            model |= {"scale": "bounded", "prior_scale": "bounded", "gain": False, "lu": False}
-        model = DEFAULTS | model
-        model["features"] = DEFAULTS["features"] | model["features"]
+        model = described(file.metadata())
+    if model["kind"] == "autoregressive":
+        model |= {"dequantization": None, "levels": 0, "steps": 0, "scale": "bounded"}
+        model["gain"] = False
+    model = DEFAULTS | model
+    model["features"] = DEFAULTS["features"] | model["features"]
+    model["prior_scale"] = "softplus" if model["scale"] == "softplus" else "bounded"
     for key, known in KNOWN.items():
         if model.get(key) not in known:
             raise ValueError(f"the referee knows {key} in {known}, not {model.get(key)!r}")
     return weights, model
+
+
+def described(said):
+    """Kind and options of the model, of a file of today or of version 0.2."""
+    if "kind" not in said:
+        old = json.loads(said["config"])["model"]
+        for key, value in OLDER.items():
+            if old.get(key, value) != value:
+                raise ValueError(f"the referee knows {key} = {value!r}, not {old[key]!r}")
+        return old
+    model, kind = json.loads(said["arguments"]), said["kind"]
+    if kind in KINDS:
+        return model | KINDS[kind] | {"kind": "flow"}
+    return model | {"kind": kind.split("/")[-1]}
 
 
 class Flow:
@@ -90,12 +116,9 @@ class Flow:
             total = total + term
         for level in range(1, m["levels"] + 1):
             h, detail = self.h[level], 3 * v.shape[1]
-            v = subbands(v) if level == 1 and m.get("subbands") else squeeze(v)
+            v = subbands(v) if level == 1 and m["subbands"] else squeeze(v)
             self.number += 1
-            if level == 1 and m.get("subbands"):  # the low band leaves at once
-                for k in range(m["low_steps"]):
-                    v, term = self.step(v, h, flip=m["flip"] and k % 2 == 1)
-                    total = total + term
+            if level == 1 and m["subbands"]:  # the low band leaves at once
                 v, term = self.actnorm(v)
                 total = total + term + self.gaussian(v[:, detail:], v[:, :detail], h)
                 v = v[:, :detail]
@@ -126,14 +149,6 @@ class Flow:
         raw, shift = np.split(self.net("layers.0.layers.0.net", None, context), 2, axis=1)
         log_s = bounded(raw, 5.0)
         w, log_det = noise * np.exp(log_s) + shift, total_of(log_s)
-        if self.model["q_steps"]:  # steps on the folded noise, given the folded context
-            self.stack, self.number = "layers.0.layers.1.layers", 0
-            w = squeeze(w)
-            for k in range(self.model["q_steps"]):
-                w, term = self.step(w, squeeze(context), flip=k % 2 == 1)
-                log_det = log_det + term
-            w = unsqueeze(w)
-            self.stack, self.number = "layers", 1
         if self.model["noise"] == "logistic":
             log_pi = -softplus(noise) - softplus(-noise)
         else:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from cnf import build, noise
-from cnf.config import load_config
+from cnf import noise
 from cnf.layers import UniformDequantization
+from cnf.replication import releases
+from cnf.replication.config import build, load_config, model_name
 from cnf.replication.data import load
 from cnf.replication.results import RESULTS
 from cnf.resample import low_resolution
@@ -28,16 +29,19 @@ TOLERANCE = 1e-11
 COMMITTED = [
     p
     for p in sorted(RESULTS.glob("*/weights.safetensors"))
-    if build.load(p).config.model.kind in ("flow", "autoregressive")
+    if model_name(releases.load(p).config) in ("flow", "autoregressive")
 ]
 
 
 RRDB = "model.features={kind: rrdb, channels: 6, blocks: 2, growth: 3}"
+VGG = "model.features={kind: vgg, channels: 6, scales: 3}"
+CAUSAL = "model.kind=subband-autoregressive-flow"
 
 
-def pictures(config, multiple):
+def pictures(model):
     """Two small pictures of embedded data: y, x."""
-    if config.experiment == "sr":
+    multiple = model.multiple
+    if model.factor == 2:
         images = load("embedded-sr", "test")
         y = torch.stack([images[i].y for i in (40, 90)]).float()
         x = torch.stack(
@@ -61,8 +65,8 @@ def drawn(model, y, generator):
 
 
 def assert_agree(path):
-    model = build.load(path).double()
-    y, x = (t.double() for t in pictures(model.config, model.multiple))
+    model = releases.load(path).double()
+    y, x = (t.double() for t in pictures(model))
     with torch.no_grad():
         ours = model.log_prob(y, x, noise.keyed(0, range(2))).numpy()
     theirs = referee.log_prob(path, y, x, drawn(model, y, noise.keyed(0, range(2))))
@@ -70,35 +74,35 @@ def assert_agree(path):
 
 
 @pytest.mark.parametrize(
-    ("experiment", "overrides"),
+    ("task", "overrides"),
     [
         ("sr", []),
-        ("sr", ["model.subbands=false", "model.levels=3", "model.flip=true"]),
-        ("sr", ["model.residual=null", "model.prior_width=8", "model.h_kernel=3"]),
+        ("sr", ["model.kind=glow", "model.levels=3", "model.flip=true"]),
+        ("sr", ["model.kind=glow", "model.prior_width=8", "model.h_kernel=3"]),
         ("sr", ["model.features.fractions=true", "model.features.clip=0.3", "model.clip=0.5"]),
-        ("sr", ["model.low_steps=2", "model.low_width=8"]),
         ("sr", [RRDB]),
-        ("sr", [RRDB, "model.residual=null", "model.subbands=false", "model.prior_width=8"]),
+        ("sr", [RRDB, "model.kind=glow", "model.prior_width=8"]),
+        ("sr", ["model.features.activation=silu", "model.prior_width=8"]),
+        ("sr", [CAUSAL, "model.ar_blocks=0", "model.mixture=3"]),
+        ("sr", [CAUSAL, "model.ar_clip=0.5"]),
         ("vessels", []),
         ("vessels", ["model.noise=gaussian", "model.features.scales=3", "model.levels=2"]),
         ("vessels", ["model.features.scales=3", "model.levels=2", "model.prior_width=8"]),
-        ("vessels", ["model.q_steps=2", "model.norm=instance", "model.clip=0.5"]),
-        ("sr", ["model.features.activation=silu", "model.activation=silu", "model.prior_width=8"]),
-        ("sr", ["model.ar_width=8", "model.ar_blocks=0", "model.mixture=3"]),
-        ("vessels", ["model.ar_width=8", "model.mixture=2", "model.activation=silu"]),
-        ("vessels", ["model.ar_width=8", "model.ar_clip=0.5"]),
-        ("vessels", ["model.scale=softplus", "model.prior_scale=softplus"]),
+        ("vessels", ["model.norm=instance", "model.clip=0.5"]),
+        ("vessels", ["model.kind=autoregressive-flow", "model.ar_width=8", "model.mixture=2"]),
+        ("vessels", ["model.kind=likelihood_alone/with_pixel_loss"]),
+        ("vessels", ["model.scale=softplus"]),
         ("vessels", ["model.levels=0", "model.steps=3", "model.clip=0.5"]),
         ("vessels", ["model.levels=0", "model.scale=additive", "model.norm=instance"]),
-        ("vessels", ["model.features.kind=vgg", "model.scale=additive", "model.q_steps=1"]),
-        ("vessels", ["model.features={kind: vgg, channels: 6, scales: 3}", "model.levels=2"]),
+        ("vessels", [VGG, "model.scale=additive"]),
+        ("vessels", [VGG, "model.levels=2"]),
     ],
     ids=lambda v: v if isinstance(v, str) else ",".join(v) or "as it is",
 )
-def test_referee_agrees_on_randomised_weights(tmp_path, experiment, overrides):
-    config = load_config(experiment, "flow", "smoke", overrides)
+def test_referee_agrees_on_randomised_weights(tmp_path, task, overrides):
+    config = load_config(f"{task}-flow-smoke", overrides)
     torch.manual_seed(1)
-    model = build.build(config)
+    model = build(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -112,7 +116,7 @@ def test_referee_agrees_on_randomised_weights(tmp_path, experiment, overrides):
 
 def test_referee_agrees_on_the_autoregressive_yardstick(tmp_path):
     torch.manual_seed(1)
-    model = build.build(load_config("vessels", "autoregressive", "smoke"))
+    model = build(load_config("experiments/exact_yardstick/runs/smoke.yml"))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -135,10 +139,10 @@ def test_referee_knows_neither_torch_nor_the_package():
 
 
 def test_referee_runs_as_a_script(tmp_path):
-    config = load_config("sr", "flow", "smoke")
-    model = build.build(config)
+    config = load_config("sr-flow-smoke")
+    model = build(config)
     model.save(tmp_path / "w.safetensors")
-    y, x = pictures(config, model.multiple)
+    y, x = pictures(model)
     u = np.full(y.shape, 0.25)
     np.savez(tmp_path / "p.npz", y=y.numpy(), x=x.numpy(), noise=u)
     command = [sys.executable, str(PATH), str(tmp_path / "w.safetensors"), str(tmp_path / "p.npz")]
@@ -150,8 +154,8 @@ def test_referee_runs_as_a_script(tmp_path):
 
 
 def test_referee_refuses_what_it_does_not_know(tmp_path):
-    config = load_config("sr", "baseline", "smoke")
-    build.build(config).save(tmp_path / "w.safetensors")
+    config = load_config("sr-baseline-smoke")
+    build(config).save(tmp_path / "w.safetensors")
     with pytest.raises(
         ValueError, match="the referee knows kind in .'flow', 'autoregressive'., not 'logistic'"
     ):

@@ -36,7 +36,8 @@ PICTURES, DRAWS = 64, 64  # of the test; its pictures are drawn from seed SEED +
 FIELDS = {"grey": FineField, "binary": RowField}
 PARAMETERS = {"size": 16}
 GREY = ["model.width=32", "model.steps=3", "model.flip=true"]
-BINARY = ["model.width=16", "model.steps=4"]
+BINARY = ["model.kind=likelihood_alone/with_pixel_loss", "model.q_width=16"]
+BINARY += ["model.width=16", "model.steps=4"]
 # kind -> model -> (preset, steps, overrides)
 TRAINED = {
     "grey": {"flow": ("sr-flow-smoke", 700, GREY), "factorised": ("sr-baseline-smoke", 300, [])},

@@ -25,6 +25,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from cnf import weights
+from cnf.replication import plugs
 from tests.mistakes import PLANTED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,12 +52,14 @@ def find(target: str) -> tuple[Any, str, Any]:
     by a copy of it, which the module before it alone sees. Raises AttributeError if it is gone."""
     *names, last = target.split(".")
     module, holder = "cnf", importlib.import_module("cnf")
+    if names[0] == "experiments":
+        module, holder, names = "", plugs.plug(names[1]), names[2:]
     for name in names:
-        module += f".{name}"
+        module += f".{name}" if module else ""
         try:
             holder = importlib.import_module(module)
             continue
-        except ModuleNotFoundError:
+        except (ModuleNotFoundError, ValueError):  # a class or a library; a plug has no rooms
             inner = getattr(holder, name)
         if isinstance(inner, ModuleType):
             library, inner = inner, ModuleType(inner.__name__)
@@ -75,9 +79,12 @@ def plant(mutant: Mutant) -> None:
     else:
         planted = wrong(right)
     setattr(holder, name, staticmethod(planted) if right is not found else planted)
-    for module in [m for key, m in sys.modules.items() if key.split(".")[0] == "cnf"]:
+    for module in [m for key, m in sys.modules.items() if key.split(".")[0].startswith("cnf")]:
         if vars(module).get(name) is right:
             setattr(module, name, planted)
+    for kind, function in weights.KINDS.items():
+        if function is right:
+            weights.KINDS[kind] = planted
 
 
 class Outcome(NamedTuple):

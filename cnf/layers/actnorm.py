@@ -3,7 +3,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, check_channels, constant
+from cnf.layers.base import (
+    Bijection,
+    check_channels,
+    constant,
+    num_positions,
+    per_channel,
+)
 
 
 class ActNorm(Bijection):
@@ -19,7 +25,8 @@ class ActNorm(Bijection):
     The start happens at the first forward in training mode. ``initialised`` is a buffer, so a model
     that was saved and loaded is not started again; `is_initialised` is what it says.
 
-    Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Shapes: y (B, C, ...) -> z of the same shape, log_det (B,) in nats; of a
+    vector (B, D), H W = 1.
     Raises: ValueError if y has another number of channels.
     """
 
@@ -39,14 +46,16 @@ class ActNorm(Bijection):
         check_channels(y, len(self.bias), "norm")
         if self.training and not self.is_initialised:
             self.initialise(y)
-        return (y + self.bias) * self.log_scale.exp(), self.log_det(y)
+        scale, bias = per_channel(self.log_scale.exp(), y), per_channel(self.bias, y)
+        return (y + bias) * scale, self.log_det(y)
 
     def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_channels(z, len(self.bias), "norm")
-        return z * (-self.log_scale).exp() - self.bias, -self.log_det(z)
+        scale, bias = per_channel((-self.log_scale).exp(), z), per_channel(self.bias, z)
+        return z * scale - bias, -self.log_det(z)
 
     def log_det(self, y: Tensor) -> Tensor:
-        return constant(y, y.shape[-2] * y.shape[-1] * self.log_scale.sum())
+        return constant(y, num_positions(y) * self.log_scale.sum())
 
     @property
     def is_initialised(self) -> bool:
@@ -60,7 +69,7 @@ class ActNorm(Bijection):
     def initialise(self, y: Tensor) -> None:
         """Set b and l from a batch, :eq:`eq-norms-start`. A constant channel counts as having
         standard deviation 1e-4."""
-        std, mean = torch.std_mean(y, dim=(0, 2, 3), correction=0)
+        std, mean = torch.std_mean(y, dim=[0, *range(2, y.dim())], correction=0)
         self.bias.copy_(-mean.view_as(self.bias))
         self.log_scale.copy_(-std.clamp(min=1e-4).log().view_as(self.log_scale))
         self.initialised.fill_(True)

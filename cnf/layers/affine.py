@@ -21,10 +21,10 @@ class ConditionalAffine(Bijection):
 
     Args:
         channels: number of channels C of y.
-        net: maps (None, h) to (B, 2 C, H, W).
+        net: maps (None, h) to (B, 2 C, ...).
         max_log_scale: log s lies in (-m, m).
 
-    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Shapes: y (B, C, ...), h (B, C_h, ...) -> z of the shape of y, log_det (B,) in nats.
     Raises: ValueError if y has another number of channels, or if h is missing or not at its
         resolution.
     """
@@ -42,7 +42,7 @@ class ConditionalAffine(Bijection):
         return (z - t) * (-log_s).exp(), -sum_except_batch(log_s)
 
     def params(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(log s, t), each (B, C, H, W)."""
+        """(log s, t), each (B, C, ...)."""
         if h is None:
             raise ValueError("ConditionalAffine needs features h: s and t come from them")
         check_channels(y, self.channels, "map")

@@ -9,9 +9,10 @@ Dequantization            (y, h, generator)           inverse(v) -> y, determini
                           -> (v, -log_q)
 ========================  ==========================  =============================================
 
-``y`` is (B, C, H, W); ``h`` is the feature map of this level, (B, C_h, H, W), or None. Every layer
-accepts h and ignores it if it has no use for it. ``exact`` says whether the term is exact or makes
-log p(y|x) a lower bound.
+``y`` is (B, C, ...): vectors (B, D), or pictures (B, C, H, W); a layer that needs the positions of
+pictures says (B, C, H, W). ``h`` holds the features of this level, (B, C_h, ...) with the same
+sizes, or is None. Every layer accepts h and ignores it if it has no use for it. ``exact`` says
+whether the term is exact or makes log p(y|x) a lower bound.
 """
 
 import math
@@ -99,6 +100,24 @@ def per_entry(y: Tensor, nats: float) -> Tensor:
     return constant(y, y[0].numel() * torch.tensor(nats, dtype=torch.float64))
 
 
+def per_channel(parameter: Tensor, y: Tensor) -> Tensor:
+    """One number a channel, in the shape that fits to y (B, C, ...): (C, 1, ...)."""
+    return parameter.reshape([-1] + [1] * (y.dim() - 2))
+
+
+def num_positions(y: Tensor) -> int:
+    """H W of pictures (B, C, H, W), 1 of vectors (B, D)."""
+    return math.prod(y.shape[2:])
+
+
+def mix_channels(y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W y + b at every position of y (B, C, ...), W (C_out, C): a 1x1 convolution, which is a
+    matrix product where y is a vector."""
+    sides = y.dim() - 2
+    product: Any = [F.linear, F.conv1d, F.conv2d, F.conv3d][sides]
+    return product(y, weight.reshape(list(weight.shape) + [1] * sides), bias)
+
+
 def log_scale(raw: Tensor, kind: Scale, bound: float) -> Tensor:
     """Log of a positive scale from a free parameter.
 
@@ -131,7 +150,7 @@ def run(layers: Iterable[nn.Module], y: Tensor, h: Tensor | None) -> tuple[Tenso
 
 
 def halves(out: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """The two parameters that a network returned for each of `channels`, each (B, channels, H, W).
+    """The two parameters that a network returned for each of `channels`, each (B, channels, ...).
 
     Raises ValueError if it returned another number."""
     check_outputs(out, 2 * channels)
@@ -140,7 +159,7 @@ def halves(out: Tensor, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def scale_and_shift(out: Tensor, channels: int, kind: Scale, bound: float) -> tuple[Tensor, Tensor]:
-    """(log s, t), each (B, channels, H, W), of what a network returned; "additive": log s = 0."""
+    """(log s, t), each (B, channels, ...), of what a network returned; "additive": log s = 0."""
     if kind == "additive":
         check_outputs(out, channels)
         return torch.zeros_like(out), out
@@ -175,8 +194,19 @@ def check_pairs(y: Tensor, h: Tensor) -> None:
 
 def check_features(y: Tensor, h: Tensor | None) -> None:
     """Raise ValueError if h is not at the resolution of y."""
-    if h is not None and h.shape[-2:] != y.shape[-2:]:
-        (a, b), (c, d) = h.shape[-2:], y.shape[-2:]
+    if h is not None and h.shape[2:] != y.shape[2:]:
         raise ValueError(
-            f"h is {a}x{b} but this level works at {c}x{d}: pass features[level], not the raw image"
+            f"h is {size_of(h)} but this level works at {size_of(y)}: pass features[level], not "
+            "the raw image"
         )
+
+
+def size_of(t: Tensor) -> str:
+    """The sizes of t (B, C, ...) in words: 32x48, or "a vector"."""
+    return "x".join(map(str, t.shape[2:])) or "a vector"
+
+
+def check_picture(y: Tensor, what: str) -> None:
+    """Raise ValueError unless y is (B, C, H, W), for what needs positions."""
+    if y.dim() != 4:
+        raise ValueError(f"y is {tuple(y.shape)}, but {what} needs pictures (B, C, H, W)")

@@ -31,12 +31,12 @@ class BinaryDequantization(Dequantization):
 
     Args:
         layers: bijections of the noise, each given the features and the label as
-            (B, C_h + C, H, W); none: w = eps.
+            (B, C_h + C, ...); none: w = eps.
         noise: pi. "logistic": softplus(eps) is Exponential(1), positive at the threshold,
             :eq:`eq-binary-exponential`. "gaussian": vanishes there faster than any power:
             importance weights have heavy tails.
 
-    Shapes: y (B, C, H, W) in {0, 1} -> v (B, C, H, W), -log_q (B,) in nats.
+    Shapes: y (B, C, ...) in {0, 1} -> v of the same shape, -log_q (B,) in nats.
     Raises: DataError if y holds anything else (NaN included; in training mode only on the CPU);
         ValueError if h is not at the resolution of y.
     """

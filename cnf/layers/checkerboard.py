@@ -5,6 +5,7 @@ from cnf.layers.base import (
     Bijection,
     Scale,
     check_features,
+    check_picture,
     scale_and_shift,
     sum_except_batch,
 )
@@ -28,7 +29,8 @@ class CheckerboardCoupling(Bijection):
         max_log_scale: log s lies in (-m, m) if `scale` is "bounded".
 
     Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z (B, C, H, W), log_det (B,) in nats.
-    Raises: ValueError if h is not at the resolution of y; both sizes are named.
+    Raises: ValueError if h is not at the resolution of y, both sizes are named; or if y has no H
+        and W.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class CheckerboardCoupling(Bijection):
 
     def params(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """(log s, t), each (B, C, H, W): zero where y is kept."""
+        check_picture(y, "a checkerboard")
         check_features(y, h)
         changed = self.changed(y)
         out = self.net(y.masked_fill(changed, 0.0), h)

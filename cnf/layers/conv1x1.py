@@ -1,8 +1,7 @@
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, constant
+from cnf.layers.base import Bijection, constant, mix_channels, num_positions
 
 
 class Conv1x1(Bijection):
@@ -20,7 +19,8 @@ class Conv1x1(Bijection):
     W starts as a random rotation. Which form the paper uses is not known to us; the released code
     has the full matrix.
 
-    Shapes: y (B, C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Shapes: y (B, C, ...) -> z of the same shape, log_det (B,) in nats; for a vector W is a C x C
+    matrix and H W = 1.
     """
 
     p: Tensor
@@ -50,12 +50,12 @@ class Conv1x1(Bijection):
         return self.p @ (self.lower.tril(-1) + eye) @ upper
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return F.conv2d(y, self.weight()[:, :, None, None]), self.log_det(y)
+        return mix_channels(y, self.weight()), self.log_det(y)
 
     def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         inverse = torch.linalg.inv(self.weight().double()).to(z.dtype)  # C x C: exactness is free
-        return F.conv2d(z, inverse[:, :, None, None]), -self.log_det(z)
+        return mix_channels(z, inverse), -self.log_det(z)
 
     def log_det(self, y: Tensor) -> Tensor:
         log_abs = self.log_diagonal.sum() if self.lu else torch.linalg.slogdet(self.matrix)[1]
-        return constant(y, y.shape[-2] * y.shape[-1] * log_abs)
+        return constant(y, num_positions(y) * log_abs)

@@ -27,13 +27,13 @@ class AffineCoupling(Bijection):
 
     Args:
         channels: number of channels C >= 2; with odd C the a-half has the extra one.
-        net: maps (y_a, h) to (B, 2 C_b, H, W); to (B, C_b, H, W) if `scale` is "additive".
+        net: maps (y_a, h) to (B, 2 C_b, ...); to (B, C_b, ...) if `scale` is "additive".
         scale: "bounded": log s in (-m, m), m = max_log_scale. "softplus": s = softplus, unbounded
             below, as released. "additive": s = 1.
         flip: change the first half instead of the second.
         max_log_scale: m.
 
-    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Shapes: y (B, C, ...), h (B, C_h, ...) -> z of the shape of y, log_det (B,) in nats.
     Raises: ValueError if C < 2, if y has another number of channels, or if h is not at its
         resolution; both sizes are named.
     """
@@ -48,7 +48,9 @@ class AffineCoupling(Bijection):
     ):
         super().__init__()
         if channels < 2:
-            raise ValueError(f"a coupling needs at least 2 channels, not {channels}: squeeze first")
+            raise ValueError(
+                f"a coupling needs at least 2 channels, not {channels}: squeeze pictures first"
+            )
         self.net, self.scale, self.flip, self.max_log_scale = net, scale, flip, max_log_scale
         self.num_b = channels // 2
         self.num_a = channels - self.num_b
@@ -66,7 +68,7 @@ class AffineCoupling(Bijection):
         return self.join(z_a, y_b), -sum_except_batch(log_s)
 
     def params(self, y_a: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(log s, t), each (B, C_b, H, W)."""
+        """(log s, t), each (B, C_b, ...)."""
         check_features(y_a, h)
         return scale_and_shift(self.net(y_a, h), self.num_b, self.scale, self.max_log_scale)
 

@@ -28,10 +28,10 @@ class GaussianPrior(Prior):
 
     Args:
         channels: number of channels C of y.
-        net: maps (None, h) to (B, 2 C, H, W): mu and the raw log-scale. None: N(0, I).
+        net: maps (None, h) to (B, 2 C, ...): mu and the raw log-scale. None: N(0, I).
         scale: "bounded": log sigma in (-6, 6). "softplus": sigma = softplus, as released.
 
-    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> None, log_p (B,) in nats.
+    Shapes: y (B, C, ...), h (B, C_h, ...) -> None, log_p (B,) in nats.
     Raises: ValueError if y has another number of channels, if h is at another resolution, or if it
         is missing when sampling (it gives the shape).
     """
@@ -56,7 +56,7 @@ class GaussianPrior(Prior):
     ) -> Tensor:
         if h is None:
             raise ValueError("sampling the last prior needs features h: they give the shape of z")
-        like = h.new_zeros(h.shape[0], self.channels, *h.shape[-2:])
+        like = h.new_zeros(h.shape[0], self.channels, *h.shape[2:])
         mu, log_sigma = self.params(h, like)
         eps = noise.normal(like.shape, generator, mu)
         return mu + temperature * log_sigma.exp() * eps

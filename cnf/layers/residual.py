@@ -10,7 +10,7 @@ class Residual(Bijection):
 
     Forward:  z = a (v - h[:, :C])
     Inverse:  v = z / a + h[:, :C]
-    log|det|: C H W log a                     (ours, not the paper's) :eq:`eq-better-residual`
+    log|det|: D log a, of D entries                 (ours, not the paper's) :eq:`eq-better-residual`
 
     A conditional affine layer with nothing to learn: the flow then models what the input does not
     already say. It changes no bound and costs nothing.
@@ -18,7 +18,7 @@ class Residual(Bijection):
     Args:
         scale: the magnification a > 0; about 1 / standard deviation of the residual.
 
-    Shapes: v (B, C, H, W), h (B, C_h >= C, H, W) -> z (B, C, H, W), log_det (B,) in nats.
+    Shapes: v (B, C, ...), h (B, C_h >= C, ...) -> z of the shape of v, log_det (B,) in nats.
     Raises: ValueError if a <= 0, or if h is missing, too thin, or not at the resolution of v.
     """
 

@@ -29,12 +29,12 @@ class Split(Prior):
 
     Args:
         channels: number of channels C >= 2.
-        net: maps (z0, h) to (B, 2 C_1, H, W), C_1 = C - C_0: mu and the raw log-scale. None:
+        net: maps (z0, h) to (B, 2 C_1, ...), C_1 = C - C_0: mu and the raw log-scale. None:
             N(0, I), a split prior that sees nothing.
         scale: "bounded" or "softplus", as in GaussianPrior.
         num_kept: C_0, how many channels go on; by default half, with odd C the larger half.
 
-    Shapes: y (B, C, H, W), h (B, C_h, H, W) -> z0 (B, C_0, H, W), log_p (B,) in nats.
+    Shapes: y (B, C, ...), h (B, C_h, ...) -> z0 (B, C_0, ...), log_p (B,) in nats.
     Raises: ValueError unless 1 <= C_0 < C, if y has another number of channels, or if h is not at
         its resolution.
     """
@@ -50,7 +50,9 @@ class Split(Prior):
     ):
         super().__init__()
         if channels < 2:
-            raise ValueError(f"a split needs at least 2 channels, not {channels}: squeeze first")
+            raise ValueError(
+                f"a split needs at least 2 channels, not {channels}: squeeze pictures first"
+            )
         self.num_kept = channels - channels // 2 if num_kept is None else num_kept
         if not 0 < self.num_kept < channels:
             raise ValueError(f"num_kept = {num_kept}: keep 1 to {channels - 1} of {channels}")
@@ -71,10 +73,10 @@ class Split(Prior):
         return self.restore(kept, mu + temperature * log_sigma.exp() * eps)
 
     def params(self, kept: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(mu, log sigma) of the part that leaves, each (B, C_1, H, W)."""
+        """(mu, log sigma) of the part that leaves, each (B, C_1, ...)."""
         check_features(kept, h)
         if self.net is None:
-            zero = torch.zeros_like(kept[:, :1]).expand(-1, self.num_left, -1, -1)
+            zero = torch.zeros_like(kept[:, :1]).expand(-1, self.num_left, *kept.shape[2:])
             return zero, zero
         mu, raw = halves(self.net(kept, h), self.num_left)
         return mu, log_scale(raw, self.scale, MAX_LOG_SIGMA)

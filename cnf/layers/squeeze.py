@@ -4,7 +4,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnf.layers.base import Bijection, constant, run
+from cnf.layers.base import Bijection, check_picture, constant, run
 
 
 class Squeeze(Bijection):
@@ -14,7 +14,7 @@ class Squeeze(Bijection):
     Inverse:  (B, 4C, H/2, W/2) -> (B, C, H, W)
     log|det|: 0, a permutation                                   (RealNVP) :eq:`eq-norms-squeeze`
 
-    Raises: ValueError if H or W is odd; both are named.
+    Raises: ValueError if H or W is odd; both are named; or if y has no H and W.
     """
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -26,6 +26,7 @@ class Squeeze(Bijection):
 
     @staticmethod
     def check_size(y: Tensor) -> None:
+        check_picture(y, "a squeeze")
         height, width = y.shape[-2:]
         if height % 2 or width % 2:
             raise ValueError(

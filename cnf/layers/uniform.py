@@ -20,7 +20,7 @@ class UniformDequantization(Dequantization):
     Args:
         bins: number N of grey levels.
 
-    Shapes: y (B, C, H, W) whole numbers in {0..N-1} -> v in [0, 1), -log_q (B,) in nats.
+    Shapes: y (B, C, ...) whole numbers in {0..N-1} -> v in [0, 1), -log_q (B,) in nats.
     Raises: DataError if y holds anything else (NaN included); in training mode only on the CPU.
     """
 

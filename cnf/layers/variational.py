@@ -29,11 +29,11 @@ class VariationalDequantization(Dequantization):
                                                  (Flow++, Ho et al. 2019) :eq:`eq-deq-log-q`
 
     Args:
-        layers: bijections of the noise, (B, C, H, W); each is given the features and y as
-            (B, C_h + C, H, W), y scaled to [-1, 1].
+        layers: bijections of the noise, (B, C, ...); each is given the features and y as
+            (B, C_h + C, ...), y scaled to [-1, 1].
         bins: number N of grey levels.
 
-    Shapes: y (B, C, H, W) whole numbers in {0..N-1} -> v in [0, 1), -log_q (B,) in nats.
+    Shapes: y (B, C, ...) whole numbers in {0..N-1} -> v in [0, 1), -log_q (B,) in nats.
     Raises: DataError if y holds anything else (NaN included; in training mode only on the CPU);
         ValueError if h is not at the resolution of y.
     """
@@ -60,7 +60,7 @@ class VariationalDequantization(Dequantization):
 
 
 def with_target(y: Tensor, h: Tensor | None, bins: int) -> Tensor:
-    """The context of q(v|y, x): h and y, (B, C_h + C, H, W), y scaled to [-1, 1]."""
+    """The context of q(v|y, x): h and y, (B, C_h + C, ...), y scaled to [-1, 1]."""
     check_features(y, h)
     scaled = 2 * y / (bins - 1) - 1
     return scaled if h is None else torch.cat([h, scaled], dim=1)

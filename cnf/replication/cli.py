@@ -79,8 +79,13 @@ def train(
         stored = run_folder.read_config(resume)
         if what not in (None, stored.task, stored.preset):
             raise ConfigError(f"{resume} is a run of {stored.task}, not of {what}")
+        source = stored.preset
+        if (model or preset) and source.endswith(".yml"):
+            raise ConfigError(f"{source} says which model it is of: leave --model and --preset out")
+        if model or preset:
+            _, its_model, its_preset = source.split("-", 2)
+            source = preset_of(stored.task, model or its_model, preset or its_preset)
         if model or preset or overrides:
-            source = preset_of(stored.task, model or "flow", preset) if preset else stored.preset
             config = load_config(source, overrides)
         if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
             steps, minutes = config.training.steps, config.training.minutes

@@ -39,7 +39,7 @@ OF_KIND = {  # what each kind has beside its features
     "subband-flow": GLOW,
     "subband-autoregressive-flow": [*GLOW, "ar_width", "ar_blocks", "mixture", "ar_clip"],
     "autoregressive-flow": [*GLOW, "ar_width", "ar_blocks", "mixture"],
-    "likelihood_alone/with_pixel_loss": [*GLOW, "auxiliary"],
+    "likelihood_alone/with_pixel_loss": [*GLOW, "auxiliary", "q_width"],
     "ablations/flow": [*GLOW, "couplings_see_x"],
     "logistic": ["cells"],
     "weighted": ["beta"],

@@ -120,8 +120,7 @@ class Counts(Entrywise):
                 np.stack([np.bincount(c, y == k, size) for k in (0, 1)])
                 for c, y in zip(at, labels, strict=True)
             ]
-            total = sum(each)
-            rest = [(total - own)[:, c] for own, c in zip(each, at, strict=True)]
+            rest = [some[:, c] for some, c in zip(without_own(each), at, strict=True)]
             scores = []
             for strength in STRENGTHS:
                 log_p = [_smoothed(*pair, strength) for pair in zip(rest, left_out, strict=True)]
@@ -129,8 +128,14 @@ class Counts(Entrywise):
                 scores.append(np.mean([np.where(y == 1, p[1], p[0]).mean() for p, y in told]))
             best = max(zip(scores, STRENGTHS, strict=True))[1]
             left_out = [_smoothed(*pair, best) for pair in zip(rest, left_out, strict=True)]
-            whole = _smoothed(total, np.repeat(whole, size // whole.shape[1], axis=1), best)
+            whole = _smoothed(sum(each), np.repeat(whole, size // whole.shape[1], axis=1), best)
         self.table.copy_(torch.from_numpy(whole[1] - whole[0]))
+
+
+def without_own(each: list[np.ndarray]) -> list[np.ndarray]:
+    """For each picture the counts of all others, from the counts of each."""
+    total = sum(each)
+    return [total - own for own in each]
 
 
 def _smoothed(counts: np.ndarray, log_p: np.ndarray, strength: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cnf.arguments import Positive
 from cnf.features import Spec, channels_of
 from cnf.flow import ConditionalFlow
-from cnf.glow import GlowConfig, features_of, glow_layers
+from cnf.glow import Q_WIDTH, GlowConfig, features_of, glow_layers
 from cnf.noise import Generator
 from cnf.weights import kind
 
@@ -41,7 +41,8 @@ def with_pixel_loss(
     features: Spec,
     options: GlowConfig,
     auxiliary: Annotated[float, Field(gt=0)] = 0.5,
+    q_width: Positive = Q_WIDTH,
 ) -> FlowWithPixelLoss:
     network = features_of(options, features)
-    layers = glow_layers(options, channels, network, bins)
+    layers = glow_layers(options, channels, network, bins, q_width)
     return FlowWithPixelLoss(layers, network, auxiliary)

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -195,19 +194,6 @@ def test_pages_come_in_the_order_of_the_table_of_contents(repository):
     toc = "root: index\nchapters:\n  - file: 03-c.ipynb\n  - file: 01-a.ipynb\n"
     (repository / "book/_toc.yml").write_text(toc)
     assert notebooks.pages() == [pages[2], pages[0], pages[1]]
-
-
-def test_no_text_names_a_chapter_by_its_number():
-    """The number is that of its place in `_toc.yml`: `{ref}` and `{numref}` know it."""
-    root = notebooks.ROOT
-    files = [root / "README.md", *(root / "book").glob("*.md")]
-    files += [
-        p
-        for folder in ("cnf", "tests", "tools", "book/_ext")
-        for p in (root / folder).rglob("*.py")
-    ]
-    for file in files:
-        assert not re.search(r"\b[Cc]hapters? \d", file.read_text("utf-8")), file
 
 
 def test_check_names_the_stale_pages_and_the_line_to_run(repository, capsys):

@@ -168,22 +168,3 @@ def test_file_has_at_most_150_lines_and_imports_nothing_but_torch():
             for name in names:
                 root = name.split(".")[0]
                 assert root == "torch" or root in sys.stdlib_module_names, name
-
-
-def test_page_shows_every_line_once():
-    tree = ast.parse("\n".join(LINES))
-    defined = {
-        node.name: range(node.lineno, node.end_lineno + 1)
-        for node in tree.body
-        if isinstance(node, ast.ClassDef | ast.FunctionDef)
-    }
-    shown = []
-    for options in SHOWN.findall(PAGE.read_text("utf-8")):
-        if name := re.search(r":pyobject: (\w+)", options):
-            shown += defined[name[1]]
-        else:
-            first, last = re.search(r":lines: (\d+)-(\d+)", options).groups()
-            shown += range(int(first), int(last) + 1)
-    assert len(shown) == len(set(shown))
-    missing = set(range(1, len(LINES) + 1)) - set(shown)
-    assert not [LINES[n - 1] for n in missing if LINES[n - 1].strip()]

@@ -3,7 +3,6 @@
 import json
 from types import SimpleNamespace
 
-import pytest
 from docutils import nodes
 from sphinx_exercise.nodes import solution_node
 
@@ -11,29 +10,6 @@ from book._ext import times
 from tools import notebooks
 
 KEPT = json.loads((notebooks.ROOT / notebooks.TIMES).read_text("utf-8"))
-
-
-def test_every_page_was_timed():
-    missing = {p.stem for p in notebooks.pages()} - {entry["page"] for entry in KEPT["pages"]}
-    assert not missing, f"run: make times PAGES='{' '.join(sorted(missing))}'"
-
-
-@pytest.mark.parametrize("entry", KEPT["pages"], ids=lambda entry: entry["page"])
-def test_page_keeps_to_its_budget(entry):
-    assert 0 < entry["seconds"] <= notebooks.PAGE_BUDGET
-
-
-def test_book_keeps_to_its_budget():
-    assert KEPT["book"]["jobs"] == 2, "the budget is for two cores"
-    assert KEPT["book"]["seconds"] <= notebooks.BOOK_BUDGET
-
-
-def test_book_keeps_to_its_budget_with_the_pages_that_came_or_changed_since():
-    book = {key: KEPT["book"][key] for key in ("git", "date", "hardware")}
-    later = [e["seconds"] for e in KEPT["pages"] if any(e[key] != book[key] for key in book)]
-    # the longest may run alone at the end
-    more = (sum(later) + max(later)) / 2 if later else 0.0
-    assert KEPT["book"]["seconds"] + more <= notebooks.BOOK_BUDGET
 
 
 def test_times_taken_outside_of_git_name_no_commit():

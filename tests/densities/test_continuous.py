@@ -36,11 +36,13 @@ def test_a_flow_of_one_number_integrates_to_one(x):
 @pytest.mark.parametrize(
     ("scale", "with_split"), [("bounded", False), ("bounded", True), ("softplus", False)]
 )
-def test_a_flow_of_two_numbers_integrates_to_one(scale, with_split, x):
-    flow = density(2, 1.0, scale, with_split)
-    y, area = plane(-9, 10, 500)  # more than nine deviations each way
-    total = (flow.log_prob(y, repeat(x, len(y))).exp() * area).sum().item()
-    # midpoints on a density with kinks (the networks' ReLU), 26 a deviation
+@pytest.mark.parametrize("size", [(1, 1), ()], ids=["picture", "vector"])
+def test_a_flow_of_two_numbers_integrates_to_one(scale, with_split, x, size):
+    flow = density(2, 1.0, scale, with_split, size=size)
+    # more than nine deviations each way; networks of one number have steeper slopes
+    y, area = plane(-9, 10, 500 if size else 1000, size)
+    total = (flow.log_prob(y, repeat(x.view(1, 1, *size), len(y))).exp() * area).sum().item()
+    # midpoints on a density with kinks (the networks' ReLU), 26 or 52 a deviation
     assert total == pytest.approx(1, abs=1e-3)
 
 

@@ -43,7 +43,9 @@ def grey() -> Dequantization:
 def small_flow(dequantization: Callable[[], Dequantization]) -> ConditionalFlow:
     """Of pictures of 2x2: one squeeze, two steps, a conditional prior."""
     torch.manual_seed(0)
-    steps = [[ActNorm(4), Conv1x1(4), coupling(4, 4, 16, flip=flip)] for flip in (False, True)]
+    steps = [
+        [ActNorm(4), Conv1x1(4), coupling(4, 4, width=16, flip=flip)] for flip in (False, True)
+    ]
     layers = [dequantization(), Squeeze(), *steps[0], *steps[1], GaussianPrior(4, net(0, 4, 8, 0))]
     return ConditionalFlow(layers, FoldedFeatures())
 

@@ -78,6 +78,17 @@ def test_counts_find_a_chain_and_shorter_contexts_steady_the_longer_ones():
     assert left[0].mean() < -1 and left[1].mean() > 1
 
 
+def test_strengths_are_chosen_on_photographs_that_were_not_counted():
+    """Of labels without any order a photograph tells nothing of another one: only who predicts
+    the one that was counted finds that its own contexts do."""
+    rng, x = np.random.default_rng(0), torch.zeros(1, 3, 16, 16)
+    y = torch.from_numpy(rng.integers(0, 2, (5, 1, 1, 16, 16))).float()
+    model = Counts(8)
+    model.fit([(some, x) for some in y[:3]])
+    # 768 labels in 256 contexts: their frequencies would cost 1.4 bits, one half costs 1
+    assert np.mean([model.bits_per_dim(some, x).item() for some in y[3:]]) < 1.05
+
+
 def test_a_bin_of_the_logit_is_part_of_the_context():
     """With the label itself as the logit nothing is left to say."""
     model = Counts(2, None)
@@ -160,6 +171,7 @@ def test_the_neighbours_are_the_nearest_and_within_reach():
     farthest = max(i * i + j * j for i, j in found)
     wide = [(i, j) for i in range(-9, 1) for j in range(-9, 10) if (i, j) < (0, 0)]
     assert {(i, j) for i, j in wide if i * i + j * j < farthest} <= set(found)
+    assert set(neighbours(40)) == {(i, j) for i, j in wide if i >= -4 and abs(j) <= 4}
 
 
 @pytest.mark.parametrize("budget", [{"minutes": 5}, {"steps": 3}])

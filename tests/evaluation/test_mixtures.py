@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from statistics import NormalDist
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,6 +96,17 @@ def test_samples_are_those_of_the_density(kind):
     assert (error > 0).all() and ((found.mean(0) - expected).abs() < 5 * error).all()
 
 
+def test_entries_of_a_factorised_model_of_eight_views_are_drawn_independently():
+    x, n = 4 * pair(Bernoulli, side=2)[1][:1], 4000
+    model = oriented(made(Bernoulli))
+    views = torch.stack([view.mean(x).flatten() for view in model.models])
+    y = model.sample(x, n, generator=torch.Generator().manual_seed(5)).reshape(n, -1)
+    apart = ~torch.eye(8, dtype=bool)
+    # five standard errors; with one view for all entries they covary as the views' means do
+    assert y.T.cov()[apart].abs().max() < 5 * 0.25 / n**0.5
+    assert views.T.cov(correction=0)[apart].abs().max() > 10 * 0.25 / n**0.5
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_keyed_samples_are_the_same_alone_and_together(kind):
     model, (_, x) = oriented(made(kind)), pair(kind)
@@ -162,6 +174,13 @@ def test_an_intercept_is_added_to_the_log_odds_of_a_prior_of_two_components():
     odds = log_w[:, :, 1] - log_w[:, :, 0]
     torch.testing.assert_close(after[:, :, 1] - after[:, :, 0], odds + 0.7, rtol=1e-10, atol=1e-12)
     assert all(map(torch.equal, others, same))
+
+
+def test_values_of_an_intercept_are_in_the_middle_of_equal_parts():
+    model = made(Bernoulli)
+    added = [(m.head.bias - model.head.bias).item() for m in with_intercept(model, 2.0).models]
+    middles = [NormalDist(0, 2.0).cdf(value) * len(added) % 1 for value in added]
+    assert middles == pytest.approx([0.5] * 9)
 
 
 @pytest.mark.equation("eq-connected-intercept")

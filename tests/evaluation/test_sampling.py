@@ -210,6 +210,7 @@ def test_bfloat16_moves_some_pixels_of_a_photograph_by_a_grey_level():
     assert moved.max() == 1 and 0.02 < (moved > 0).float().mean() < 0.25
 
 
+@pytest.mark.slow("the seconds that samples of a fundus photograph take")
 def test_sixteen_samples_of_a_fundus_photograph_take_less_than_20_seconds_of_one_core():
     model = cnf.load("vessels")
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 584, 565))).float()
@@ -267,6 +268,7 @@ def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_pat
         assert np.array_equal(found["mean"], to_uint8(model.mean(x)[0])[:38, :46])
 
 
+@pytest.mark.slow("the seconds that a sample of 512x512 takes")
 def test_a_sample_of_512x512_takes_less_than_three_seconds_of_one_core():
     model = cnf.load("sr")
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256))).float()

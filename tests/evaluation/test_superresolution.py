@@ -122,8 +122,9 @@ def test_consistency_of_a_shift_is_the_shift():
     x = imresize_half(y.double())
     assert superresolution.consistency(y.float(), x) == pictures.MAX_PSNR
     # the kernel sums to one; borders are not left out, nothing is rounded
-    shifted = superresolution.consistency(y.float() + 3, x)
-    assert shifted == pytest.approx(20 * math.log10(255 / 3))
+    for shift in (3, 0.3):
+        shifted = superresolution.consistency(y.float() + shift, x)
+        assert shifted == pytest.approx(20 * math.log10(255 / shift), abs=1e-4)  # float32
     rounded = superresolution.consistency(y.float(), x.round())
     assert rounded == pytest.approx(10 * math.log10(255**2 * 12), abs=0.5)  # 768 uniform errors
 

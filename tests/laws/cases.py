@@ -34,7 +34,7 @@ from cnf.layers import (
     UniformDequantization,
     VariationalDequantization,
 )
-from cnf.nets import CausalNet, CouplingNet
+from cnf.nets import CausalNet, CouplingNet, VectorNet
 from cnf.noise import keyed
 from cnf.replication.config import Config, build, from_dict
 
@@ -69,13 +69,14 @@ class Case:
     """One layer: how to make it and what it eats."""
 
     name: str
-    build: Callable[[int], nn.Module]  # from the number of feature channels
+    build: Callable[[int, Callable], nn.Module]  # from the number of feature channels, and `net`
     channels: int = 3
-    size: tuple[int, int] = (3, 5)
+    size: tuple[int, ...] = (3, 5)  # of a picture; (): y is a vector
     uses_h: bool = True  # does h change the result?
     needs_h: bool = False  # is h = None an error?
     bins: int | None = None  # y holds whole numbers 0..bins-1; None: real numbers
     reach: float = 1e3  # how large y and h may become before float32 overflows
+    pictures: bool = False  # are positions needed? If not, vectors are a case as well
     conditional: bool = True  # is h given?
 
     def make(
@@ -83,7 +84,8 @@ class Case:
     ) -> tuple[nn.Module, Tensor, Tensor | None]:
         """(layer, y, h). Weights and inputs are float32 numbers, whatever the dtype."""
         torch.manual_seed(seed)
-        layer = randomise(self.build(FEATURES * self.conditional), seed, scale).to(dtype)
+        made = self.build(FEATURES * self.conditional, net if self.size else vector_net)
+        layer = randomise(made, seed, scale).to(dtype)
         if self.bins is None:
             y = torch.randn(batch, self.channels, *self.size)
         else:
@@ -96,32 +98,33 @@ class Case:
 
 
 def variants(*cases: Case) -> list[Case]:
-    """Each case with features and, where the layer can do without, without."""
-    return [
-        c
-        for case in cases
-        for c in (case, replace(case, conditional=False))
-        if c.conditional or not c.needs_h
-    ]
+    """Each case with features and, where the layer can do without, without; of pictures and, where
+    it needs no positions, of vectors."""
+    found = []
+    for case in cases:
+        vectors = replace(case, name=f"{case.name}-vector", size=())
+        for shape in [case] if case.pictures else [case, vectors]:
+            found.append(shape)
+            if not case.needs_h:
+                found.append(replace(shape, conditional=False))
+    return found
 
 
 def net(y_channels: int, h_channels: int, out: int, width: int = 8, **options) -> CouplingNet:
     return CouplingNet(y_channels, h_channels, out, width, **options)
 
 
+def vector_net(y_channels: int, h_channels: int, out: int, width: int = 8) -> VectorNet:
+    return VectorNet(y_channels, h_channels, out, width)
+
+
 def coupling(
-    channels: int,
-    h: int,
-    width: int = 8,
-    h_kernel: int = 1,
-    gain: bool = False,
-    norm: str = "none",
-    **options,
+    channels: int, h: int, net: Callable = net, scale: str = "bounded", flip=False, **options
 ) -> AffineCoupling:
+    """`options` are those of the network."""
     changed = channels // 2
-    out = changed if options.get("scale") == "additive" else 2 * changed
-    inside = net(channels - changed, h, out, width, h_kernel=h_kernel, gain=gain, norm=norm)
-    return AffineCoupling(channels, inside, **options)
+    out = changed if scale == "additive" else 2 * changed
+    return AffineCoupling(channels, net(channels - changed, h, out, **options), scale, flip)
 
 
 def checkerboard(channels: int, h: int, norm: str = "none", **options) -> CheckerboardCoupling:
@@ -129,9 +132,12 @@ def checkerboard(channels: int, h: int, norm: str = "none", **options) -> Checke
     return CheckerboardCoupling(net(channels, h, out, norm=norm), **options)
 
 
-def split(channels: int, h: int, width: int = 8, gain: bool = False, **options) -> Split:
-    kept = options.get("num_kept", channels - channels // 2)
-    return Split(channels, net(kept, h, 2 * (channels - kept), width, gain=gain), **options)
+def split(
+    channels: int, h: int, net: Callable = net, num_kept=None, scale="bounded", **options
+) -> Split:
+    """`options` are those of the network."""
+    kept = num_kept or channels - channels // 2
+    return Split(channels, net(kept, h, 2 * (channels - kept), **options), scale, num_kept)
 
 
 def causal(channels: int, h: int, num_kept: int = 0, mixture=1, clip=None) -> AutoregressivePrior:
@@ -139,7 +145,7 @@ def causal(channels: int, h: int, num_kept: int = 0, mixture=1, clip=None) -> Au
     return AutoregressivePrior(net, num_kept)
 
 
-def affine(channels: int, h: int) -> ConditionalAffine:
+def affine(channels: int, h: int, net: Callable = net) -> ConditionalAffine:
     return ConditionalAffine(channels, net(0, h, 2 * channels))
 
 
@@ -150,100 +156,138 @@ def folded(channels: int, h: int) -> Squeezed:
 
 
 ALL_BIJECTIONS = variants(
-    Case("ActNorm", lambda h: ActNorm(3), uses_h=False),
-    Case("ActNorm-1_channel", lambda h: ActNorm(1), 1, (1, 1), uses_h=False),
-    Case("Conv1x1", lambda h: Conv1x1(3), uses_h=False),
-    Case("Conv1x1-1_channel", lambda h: Conv1x1(1), 1, uses_h=False),
-    Case("Conv1x1-lu", lambda h: Conv1x1(5, lu=True), 5, (2, 3), uses_h=False),
-    Case("Squeeze", lambda h: Squeeze(), 3, (2, 6), uses_h=False),
-    Case("Subbands", lambda h: Subbands(), 3, (4, 6), uses_h=False),
-    Case("Squeezed", lambda h: folded(1, h), 1, (4, 6)),
-    Case("AffineCoupling", lambda h: coupling(4, h), 4),
-    Case("AffineCoupling-flip", lambda h: coupling(4, h, flip=True), 4),
-    Case("AffineCoupling-odd", lambda h: coupling(5, h), 5, (2, 3)),
-    Case("AffineCoupling-odd_flip", lambda h: coupling(5, h, flip=True), 5, (2, 3)),
-    Case("AffineCoupling-one_convolution", lambda h: coupling(2, h, width=0), 2),
+    Case("ActNorm", lambda h, net: ActNorm(3), uses_h=False),
+    Case("ActNorm-1_channel", lambda h, net: ActNorm(1), 1, (1, 1), uses_h=False),
+    Case("Conv1x1", lambda h, net: Conv1x1(3), uses_h=False),
+    Case("Conv1x1-1_channel", lambda h, net: Conv1x1(1), 1, uses_h=False),
+    Case("Conv1x1-lu", lambda h, net: Conv1x1(5, lu=True), 5, (2, 3), uses_h=False),
+    Case("Squeeze", lambda h, net: Squeeze(), 3, (2, 6), uses_h=False, pictures=True),
+    Case("Subbands", lambda h, net: Subbands(), 3, (4, 6), uses_h=False, pictures=True),
+    Case("Squeezed", lambda h, net: folded(1, h), 1, (4, 6), pictures=True),
+    Case("AffineCoupling", lambda h, net: coupling(4, h, net), 4),
+    Case("AffineCoupling-flip", lambda h, net: coupling(4, h, net, flip=True), 4),
+    Case("AffineCoupling-odd", lambda h, net: coupling(5, h, net), 5, (2, 3)),
+    Case("AffineCoupling-odd_flip", lambda h, net: coupling(5, h, net, flip=True), 5, (2, 3)),
+    Case(
+        "AffineCoupling-one_convolution",
+        lambda h, net: coupling(2, h, net, width=0),
+        2,
+        pictures=True,
+    ),
     Case(
         "AffineCoupling-released",
-        lambda h: coupling(4, h, scale="softplus", gain=True, h_kernel=3),
+        lambda h, net: coupling(4, h, net, scale="softplus", gain=True, h_kernel=3),
         4,
         reach=10,  # the softplus scale has no floor
+        pictures=True,
     ),
-    Case("AffineCoupling-additive", lambda h: coupling(4, h, scale="additive"), 4),
+    Case("AffineCoupling-additive", lambda h, net: coupling(4, h, net, scale="additive"), 4),
     Case(
         "AffineCoupling-normed",
-        lambda h: coupling(4, h, norm="instance"),
+        lambda h, net: coupling(4, h, net, norm="instance"),
         4,
         reach=10,  # normalised to 1 again, so only z itself grows
+        pictures=True,
     ),
-    Case("CheckerboardCoupling", lambda h: checkerboard(1, h), 1),
-    Case("CheckerboardCoupling-flip", lambda h: checkerboard(1, h, flip=True), 1),
-    Case("CheckerboardCoupling-3_channels", lambda h: checkerboard(3, h), 3),
-    Case("CheckerboardCoupling-additive", lambda h: checkerboard(1, h, scale="additive"), 1),
-    Case("CheckerboardCoupling-normed", lambda h: checkerboard(1, h, norm="instance"), 1),
-    Case("ConditionalAffine", lambda h: affine(3, h), needs_h=True),
-    Case("Residual", lambda h: Residual(8.0), needs_h=True),
+    Case("CheckerboardCoupling", lambda h, net: checkerboard(1, h), 1, pictures=True),
+    Case(
+        "CheckerboardCoupling-flip", lambda h, net: checkerboard(1, h, flip=True), 1, pictures=True
+    ),
+    Case("CheckerboardCoupling-3_channels", lambda h, net: checkerboard(3, h), 3, pictures=True),
+    Case(
+        "CheckerboardCoupling-additive",
+        lambda h, net: checkerboard(1, h, scale="additive"),
+        1,
+        pictures=True,
+    ),
+    Case(
+        "CheckerboardCoupling-normed",
+        lambda h, net: checkerboard(1, h, norm="instance"),
+        1,
+        pictures=True,
+    ),
+    Case("ConditionalAffine", lambda h, net: affine(3, h, net), needs_h=True),
+    Case("Residual", lambda h, net: Residual(8.0), needs_h=True),
 )
 
 GAUSSIAN_PRIORS = variants(
-    Case("GaussianPrior", lambda h: GaussianPrior(3, net(0, h, 6)), needs_h=True),
+    Case("GaussianPrior", lambda h, net: GaussianPrior(3, net(0, h, 6)), needs_h=True),
     Case(
         "GaussianPrior-released",
-        lambda h: GaussianPrior(3, net(0, h, 6, width=0, gain=True), "softplus"),
+        lambda h, net: GaussianPrior(3, net(0, h, 6, width=0, gain=True), "softplus"),
         needs_h=True,
         reach=1,
+        pictures=True,
     ),
-    Case("GaussianPrior-standard", lambda h: GaussianPrior(3), uses_h=False),
-    Case("Split", lambda h: split(4, h), 4),
-    Case("Split-odd", lambda h: split(5, h), 5, (2, 3)),
-    Case("Split-standard", lambda h: Split(5), 5, (2, 3), uses_h=False),
-    Case("Split-keeps_one", lambda h: split(4, h, num_kept=1), 4),
+    Case("GaussianPrior-standard", lambda h, net: GaussianPrior(3), uses_h=False),
+    Case("Split", lambda h, net: split(4, h, net), 4),
+    Case("Split-odd", lambda h, net: split(5, h, net), 5, (2, 3)),
+    Case("Split-standard", lambda h, net: Split(5), 5, (2, 3), uses_h=False),
+    Case("Split-keeps_one", lambda h, net: split(4, h, net, num_kept=1), 4),
     Case(
-        "Split-released", lambda h: split(2, h, width=0, gain=True, scale="softplus"), 2, reach=10
+        "Split-released",
+        lambda h, net: split(2, h, net, width=0, gain=True, scale="softplus"),
+        2,
+        reach=10,
+        pictures=True,
     ),
 )
 
 AUTOREGRESSIVE_PRIORS = variants(
-    Case("Autoregressive", lambda h: causal(3, h), needs_h=True),
-    Case("Autoregressive-mixture", lambda h: causal(2, h, mixture=3), 2, needs_h=True),
-    Case("Autoregressive-clip", lambda h: causal(3, h, clip=0.5), needs_h=True),
-    Case("Autoregressive-split", lambda h: causal(5, h, num_kept=2, mixture=2), 5),
+    Case("Autoregressive", lambda h, net: causal(3, h), needs_h=True, pictures=True),
+    Case(
+        "Autoregressive-mixture",
+        lambda h, net: causal(2, h, mixture=3),
+        2,
+        needs_h=True,
+        pictures=True,
+    ),
+    Case("Autoregressive-clip", lambda h, net: causal(3, h, clip=0.5), needs_h=True, pictures=True),
+    Case(
+        "Autoregressive-split", lambda h, net: causal(5, h, num_kept=2, mixture=2), 5, pictures=True
+    ),
 )
 
 ALL_PRIORS = GAUSSIAN_PRIORS + AUTOREGRESSIVE_PRIORS
 
 ALL_DEQUANTIZATIONS = variants(
-    Case("Uniform", lambda h: UniformDequantization(), uses_h=False, bins=256),
-    Case("Uniform-100_levels", lambda h: UniformDequantization(100), 1, uses_h=False, bins=100),
-    Case("Variational-none", lambda h: VariationalDequantization([]), uses_h=False, bins=256),
-    Case("Variational", lambda h: VariationalDequantization([affine(3, h + 3)]), bins=256),
+    Case("Uniform", lambda h, net: UniformDequantization(), uses_h=False, bins=256),
+    Case(
+        "Uniform-100_levels", lambda h, net: UniformDequantization(100), 1, uses_h=False, bins=100
+    ),
+    Case("Variational-none", lambda h, net: VariationalDequantization([]), uses_h=False, bins=256),
+    Case(
+        "Variational", lambda h, net: VariationalDequantization([affine(3, h + 3, net)]), bins=256
+    ),
     Case(
         "Variational-couplings",
-        lambda h: VariationalDequantization([affine(1, h + 1), folded(1, h + 1)], bins=5),
+        lambda h, net: VariationalDequantization([affine(1, h + 1, net), folded(1, h + 1)], bins=5),
         1,
         (4, 2),
         bins=5,
+        pictures=True,
     ),
-    Case("Binary", lambda h: BinaryDequantization(), 1, uses_h=False, bins=2),
+    Case("Binary", lambda h, net: BinaryDequantization(), 1, uses_h=False, bins=2),
     Case(
         "Binary-gaussian",
-        lambda h: BinaryDequantization(noise="gaussian"),
+        lambda h, net: BinaryDequantization(noise="gaussian"),
         1,
         uses_h=False,
         bins=2,
     ),
-    Case("Binary-affine", lambda h: BinaryDequantization([affine(1, h + 1)]), 1, bins=2),
+    Case("Binary-affine", lambda h, net: BinaryDequantization([affine(1, h + 1, net)]), 1, bins=2),
     Case(
         "Binary-affine_gaussian",
-        lambda h: BinaryDequantization([affine(3, h + 3)], noise="gaussian"),
+        lambda h, net: BinaryDequantization([affine(3, h + 3, net)], noise="gaussian"),
         bins=2,
     ),
     Case(
         "Binary-couplings",
-        lambda h: BinaryDequantization([affine(1, h + 1), folded(1, h + 1)]),
+        lambda h, net: BinaryDequantization([affine(1, h + 1, net), folded(1, h + 1)]),
         1,
         (4, 2),
         bins=2,
+        pictures=True,
     ),
 )
 
@@ -291,7 +335,7 @@ class ModelCase:
     x_channels: int = 3
     x_range: float = 255
     bins: int = 256  # y holds whole numbers 0..bins-1
-    size: tuple[int, int] = (4, 8)  # of y
+    size: tuple[int, ...] = (4, 8)  # of y; (): vectors
     uses_x: bool = True
 
     def make(
@@ -299,15 +343,15 @@ class ModelCase:
         dtype: torch.dtype = torch.float64,
         batch: int = 3,
         seed: int = 0,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, ...] | None = None,
     ) -> tuple[ConditionalModel, Tensor, Tensor]:
         """(model in evaluation mode, y, x). Weights and inputs are float32 numbers."""
         torch.manual_seed(seed)
         model = randomise(self.build(), seed, scale=0.3).to(dtype)
-        height, width = size or self.size
-        y = torch.randint(self.bins, (batch, self.channels, height, width)).to(dtype)
-        height, width = height // model.factor, width // model.factor
-        x = self.x_range * torch.rand(batch, self.x_channels, height, width)
+        size = size or self.size
+        y = torch.randint(self.bins, (batch, self.channels, *size)).to(dtype)
+        size = tuple(side // model.factor for side in size)
+        x = self.x_range * torch.rand(batch, self.x_channels, *size)
         return model, y, x.to(dtype)
 
     def __str__(self) -> str:
@@ -319,6 +363,15 @@ def configured(name: str, task: str, kind: str, size=(4, 8), **model) -> ModelCa
     if task == "vessels":
         return ModelCase(name, lambda: build(config), config, channels=1, bins=2, size=size)
     return ModelCase(name, lambda: build(config), config, size=size)
+
+
+def flow_of_vectors() -> ConditionalFlow:
+    """Of five numbers given three, two of which leave halfway."""
+    layers: list[nn.Module] = [UniformDequantization(8)]
+    for flip in (False, True):
+        layers += [ActNorm(5), Conv1x1(5), coupling(5, 3, vector_net, flip=flip)]
+    layers += [split(5, 3, vector_net), GaussianPrior(3, vector_net(0, 3, 6))]
+    return ConditionalFlow(layers, RawFeatures(3))
 
 
 RESIDUAL = {"kind": "residual", "channels": 8, "blocks": 1}
@@ -412,6 +465,7 @@ ALL_FLOWS = [
         bins=2,
         size=(3, 5),
     ),
+    ModelCase("toy-vectors", lambda: flow_of_vectors(), channels=5, x_range=1, bins=8, size=()),
 ]
 
 ALL_FACTORISED = [

@@ -125,7 +125,7 @@ def test_q_integrates_to_one_on_the_cell_of_y(case):
     tail = np.logspace(-14, np.log10(0.5), n // 2 + 1)
     grid = torch.from_numpy(quantiles(np.concatenate([tail[:-1], 1 - tail[::-1]])))
     rest = torch.from_numpy(quantiles(np.full(y.shape, 0.3)))
-    entry = (0, 0, y.shape[2] // 2, y.shape[3] // 2)
+    entry = (0, 0, *(size // 2 for size in y.shape[2:]))
     eps = rest.expand(len(grid), *y.shape[1:]).clone()
     eps[(slice(None), *entry[1:])] = grid
     batch = [None if t is None else t.expand(len(grid), *t.shape[1:]) for t in (y, h)]
@@ -151,6 +151,11 @@ def log_q_of_the_others(layer, y: Tensor, h: Tensor | None, eps: Tensor, entry: 
     return log_q.sum()
 
 
+def corner(t: Tensor, size: int) -> Tensor:
+    """The first positions of pictures; a vector as it is."""
+    return t[..., :size, :size] if t.dim() == 4 else t
+
+
 @every_dequantization
 def test_the_mean_of_one_over_q_is_a_volume(case):
     """E_q[1(v in a box) / q(v)] is the volume of the box: what every importance bound rests on."""
@@ -158,7 +163,7 @@ def test_the_mean_of_one_over_q_is_a_volume(case):
     # couplings are tested on four entries at once: wild weights would give 1/q heavy tails there
     layer, y, h = case.make(batch=1, scale=0.1 if couplings else 0.5)
     n, size = 20000, 2 if couplings else 1
-    y, h = (None if t is None else t[..., :size, :size].expand(n, -1, -1, -1) for t in (y, h))
+    y, h = (None if t is None else corner(t, size).expand(n, *[-1] * (t.dim() - 1)) for t in (y, h))
     v, term = layer(y, h, torch.Generator().manual_seed(0))
     if isinstance(layer, BinaryDequantization):  # a box in the half-infinite cell, sides of 1
         distance, log_volume = (v - 0.5).abs(), 0.0
@@ -175,7 +180,7 @@ def test_the_mean_of_one_over_q_is_a_volume(case):
 @every_dequantization
 def test_noise_is_not_shared_between_samples_or_entries(case):
     layer, y, h = case.make(batch=1)
-    y, h = (None if t is None else t.expand(4, -1, -1, -1) for t in (torch.zeros_like(y), h))
+    y, h = (None if t is None else t.expand(4, *t.shape[1:]) for t in (torch.zeros_like(y), h))
     for generator in (keyed(0, range(4)), torch.Generator().manual_seed(0), None):
         v, _ = layer(y, h, generator)
         assert len(v.flatten().unique()) == v.numel()

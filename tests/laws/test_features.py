@@ -27,8 +27,7 @@ def test_every_level_has_its_map_and_each_is_half_the_last(case):
     h = model.features(x)
     assert len(h) >= len(model.features.channels)  # a network without levels may have one to spare
     for level, (t, channels) in enumerate(zip(h, model.features.channels, strict=False)):
-        height, width = (size >> level for size in y.shape[-2:])
-        assert t.shape == (len(x), channels, height, width)
+        assert t.shape == (len(x), channels, *(size >> level for size in y.shape[2:]))
 
 
 @pytest.mark.equation("eq-features-weights")

@@ -40,7 +40,10 @@ def answers(model, x, kind):
     ("overrides", "see_x"),
     [
         ([], {AffineCoupling: True, Split: True, GaussianPrior: True}),
-        (["model.kind=ablations/flow", "model.prior_sees=blind"], {AffineCoupling: True, Split: False, GaussianPrior: True}),
+        (
+            ["model.kind=ablations/flow", "model.prior_sees=blind"],
+            {AffineCoupling: True, Split: False, GaussianPrior: True},
+        ),
         (
             ["model.kind=ablations/flow", "model.couplings_see_x=false"],
             {AffineCoupling: False, Split: True, GaussianPrior: True},

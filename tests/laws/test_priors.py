@@ -42,7 +42,7 @@ def features(layer, y: Tensor, h: Tensor | None) -> Tensor | None:
 def test_log_p_is_that_of_torch_distributions(case):
     layer, y, h = case.make()
     mu, sigma = stated(layer, y, h)
-    expected = Independent(Normal(mu, sigma), 3).log_prob(layer.latent(y))
+    expected = Independent(Normal(mu, sigma), y.dim() - 1).log_prob(layer.latent(y))
     torch.testing.assert_close(layer(y, h)[1], expected, rtol=1e-12, atol=1e-10)
 
 

@@ -48,8 +48,11 @@ def test_rows_lie_where_they_say():
     assert len(ROWS) > 1000  # nobody lost them
 
 
-def test_all_weights_together_are_a_quick_clone():
-    assert sum((run / "weights.safetensors").stat().st_size for run in RUNS) <= 60_000_000
+def test_results_and_book_are_a_quick_clone():
+    folders = RESULTS, REPOSITORY / "book"
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    committed = [path for path in files if "__pycache__" not in path.parts]
+    assert sum(path.stat().st_size for path in committed) <= 60_000_000
 
 
 def test_rows_name_weights_that_are_there():
@@ -61,12 +64,11 @@ def test_rows_name_weights_that_are_there():
     }
 
 
-def test_curves_are_of_the_weights_of_their_run():
+def test_curves_are_of_the_weights_of_their_row():
     for path in RESULTS.glob("*/evaluations/*.curves.json"):
         found = json.loads(path.read_text())["weights_sha256"]
         row = results.read_file(path.with_name(path.name.replace(".curves", "")))[0]
-        weights = RESULTS / row.trained / "weights.safetensors"
-        assert found == run_folder.file_sha256(weights), f"evaluate {path} again with --full"
+        assert found == row.weights_sha256, f"evaluate {path} again with --full"
 
 
 def test_values_an_image_have_the_mean_of_their_row():

@@ -1,0 +1,24 @@
+"""What is drawn of the released models is theirs."""
+
+import json
+import re
+
+import pytest
+
+from cnf.replication.run_folder import REPOSITORY
+from tools import architecture, front
+
+
+def test_the_pictures_of_the_front_page_are_of_the_released_models():
+    drawn_by = json.loads((front.OUT / front.DRAWN_BY).read_text("utf-8"))
+    assert drawn_by == front.weights(), "run: python -m tools.front"
+
+
+@pytest.mark.parametrize("name, channels", [("sr", 3), ("vessels", 1)])
+def test_an_architecture_names_the_layers_of_its_model_and_all_numbers_of_y_leave(name, channels):
+    committed = (REPOSITORY / architecture.OUT.format(name)).read_text("utf-8")
+    words, now = (re.findall(r">([^<]*\w[^<]*)<", s) for s in (committed, architecture.draw(name)))
+    assert words == now, "run: python -m tools.architecture"
+    left = re.findall(r"([\d×]+) leave", committed)
+    sizes = [c * h * w for c, h, w in (map(int, shape.split("×")) for shape in left)]
+    assert sum(sizes) == channels * architecture.PATCHES[name] ** 2
