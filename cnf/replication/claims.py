@@ -31,7 +31,7 @@ Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 _EQUAL = re.compile(r"\s*#(\d+)\s*=\s*#(\d+)\s*")
-MARGINS = {  # of what counts as equal, registered in results/trials
+MARGINS = {  # of what counts as equal, registered in experiments/seeds
     **{"bits_per_dim": 0.01, "bits_per_pixel": 0.001, "psnr": 0.1, "ssim": 0.002},
     **{"f_half": 0.005, "f_valid": 0.005, "f_sample": 0.005, "calibration_error": 0.005},
 }

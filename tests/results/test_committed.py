@@ -160,7 +160,7 @@ def test_what_a_cause_points_to_is_there():
     for claim in claims.read():
         for title in re.findall(r'chapter "([^"]+)"', claim.cause):
             assert title in titles, claim.id
-        for path in re.findall(r"\b(?:tests|results|book)/[\w./-]*\w", claim.cause):
+        for path in re.findall(r"\b(?:tests|results|book|experiments)/[\w./-]*\w", claim.cause):
             assert (REPOSITORY / path).exists(), claim.id
 
 
