@@ -2,7 +2,7 @@
 their validation split, the intercept that is best for the drawing. A line a photograph is written
 to experiments/random_intercept/intercepts.jsonl, where those of other runs stay.
 
-    CNF_DATA=... python tools/intercepts.py results/vessels-baseline-fold1-s0 ...
+    CNF_DATA=... python tools/intercepts.py runs/vessels-baseline-fold1-s0 ...
 
 The derivative of sum_j log P(y_j | a_j + b) by b is sum_j y_j - sigmoid(a_j + b), so the best b is
 where the expected area is that of the drawing.
