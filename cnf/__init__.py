@@ -40,7 +40,8 @@ _PLACES = {
     "cnf.flow": "ConditionalFlow ConditionalModel",
     "cnf.layers": "ActNorm AffineCoupling AutoregressivePrior Bijection BinaryDequantization "
     "CheckerboardCoupling ConditionalAffine Conv1x1 Dequantization GaussianPrior Prior Residual "
-    "Split Squeeze Squeezed Subbands UniformDequantization VariationalDequantization",
+    "SplineCoupling Split Squeeze Squeezed Subbands UniformDequantization "
+    "VariationalDequantization",
     "cnf.nets": "CouplingNet VectorNet",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}

@@ -10,6 +10,7 @@ from cnf.layers.conv1x1 import Conv1x1
 from cnf.layers.coupling import AffineCoupling
 from cnf.layers.prior import GaussianPrior
 from cnf.layers.residual import Residual
+from cnf.layers.spline import SplineCoupling
 from cnf.layers.split import Split
 from cnf.layers.squeeze import Squeeze, Squeezed
 from cnf.layers.subbands import Subbands
@@ -18,6 +19,6 @@ from cnf.layers.variational import VariationalDequantization
 
 __all__ = ["Bijection", "Dequantization", "Prior", "sum_except_batch"]
 __all__ += ["ActNorm", "AffineCoupling", "CheckerboardCoupling", "ConditionalAffine", "Conv1x1"]
-__all__ += ["Residual", "Squeeze", "Squeezed", "Subbands"]
+__all__ += ["Residual", "SplineCoupling", "Squeeze", "Squeezed", "Subbands"]
 __all__ += ["AutoregressivePrior", "GaussianPrior", "Split"]
 __all__ += ["BinaryDequantization", "UniformDequantization", "VariationalDequantization"]
