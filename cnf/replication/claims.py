@@ -25,6 +25,7 @@ from cnf.replication.results import (
     valued,
 )
 from cnf.replication.results import read as read_rows
+from cnf.replication.task import TASKS
 
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]
@@ -246,7 +247,7 @@ Kind = Literal[  # metrics, and F of vessels
 
 class _Source(_Strict):
     method: Text
-    experiment: Literal["sr", "vessels"]
+    task: Literal[*TASKS]
     setting: Text
     source: Text
     incomparable: str | None = None

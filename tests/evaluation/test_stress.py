@@ -155,7 +155,7 @@ def test_the_v_that_is_counted_is_the_v_that_sample_rounds(scored, monkeypatch):
     m, found = scored("sr-flow", patches()), []
     draw = m.model.draw
     monkeypatch.setattr(m.model, "draw", lambda *a: found.append(draw(*a)) or found[-1])
-    stress.sampled(m, 1.0, 3)
+    m.statistics(stress.StressTest).sampled(1.0, 3)
     keyed = noise.keyed(0, [0], stress.DRAW - stress.TEMPERATURES.index(1.0))
     y = m.model.sample(m.x(0)[None], 3, 1.0, keyed)
     assert torch.equal((found[0] * 256).floor().clamp(0, 255), y)

@@ -36,7 +36,7 @@ def test_every_committed_training_has_a_command_that_gives_its_configuration():
             changes += [f"training.minutes={budget['minutes']}", "training.steps=null"]
         else:
             changes += [f"training.steps={asked['--steps']}", "training.minutes=null"]
-        config = load_config(one.experiment, asked["--model"], asked["--preset"], changes)
+        config = load_config(one.task, asked["--model"], asked["--preset"], changes)
         assert config_sha256(config) == one.config_sha256, one.run
         assert (int(asked["--steps"]), int(asked["--seed"])) == (one.steps, one.seed)
     one = next(r for r in ROWS if r.run == "sr-baseline-muon-photos-s0")
