@@ -40,11 +40,9 @@ def _phrase(error: Any, known: str) -> str:
         return f"unknown option '{key}': one of {known}"
     if error["type"] == "missing":
         return f"'{key}' is missing: give it"
-    return f"{key} = {error['input']!r} does not fit: {_reason(error)}"
-
-
-def _reason(error: Any) -> str:
-    return str(error["msg"]).lower().removeprefix("value error, ")
+    if error["type"] == "value_error":  # of a check of ours, which says all
+        return str(error["ctx"]["error"])
+    return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
 
 
 @cache

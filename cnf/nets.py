@@ -139,8 +139,9 @@ class VectorNet(Network):
 
     As in `CouplingNet` the first layer of (y_a, h) is the sum of its two parts.
 
-    Shapes: y_a (B, y_channels) or None, h (B, h_channels) or None -> (B, out_channels).
-    Raises: ValueError if depth < 1, or if it has neither y_channels nor h_channels.
+    Shapes: y_a (B, y_channels) or None, h (B, h_channels) or None -> (B, out_channels). `width=0`
+        leaves only the last layer.
+    Raises: ValueError if depth < 1, or if there is nothing to read.
     """
 
     def __init__(
@@ -156,34 +157,30 @@ class VectorNet(Network):
         if depth < 1 or not y_channels + h_channels:
             raise ValueError(
                 f"depth = {depth}, y_channels = {y_channels}, h_channels = {h_channels}: a network "
-                "needs a hidden layer and something to read"
+                "needs a layer and something to read"
             )
         self.h_channels, self.activation = h_channels, activation
-        self.from_y = nn.Linear(y_channels, width) if y_channels else None
-        self.from_h = nn.Linear(h_channels, width, bias=not y_channels) if h_channels else None
-        self.middle = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
-        self.last = nn.Linear(width, out_channels)
-        for p in self.last.parameters():
-            nn.init.zeros_(p)
+        sizes = [width] * depth + [out_channels] if width else [out_channels]
+        self.from_y = nn.Linear(y_channels, sizes[0]) if y_channels else None
+        self.from_h = nn.Linear(h_channels, sizes[0], bias=not y_channels) if h_channels else None
+        self.rest = nn.ModuleList(map(nn.Linear, sizes, sizes[1:]))
+        self.hidden = sum(sizes[:-1])  # how many hidden numbers there are
+        for part in self.rest[-1:] or [self.from_y, self.from_h]:
+            for p in [] if part is None else part.parameters():
+                nn.init.zeros_(p)
 
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
         """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
         network of no h_channels does not look at it."""
         check_given(h, self.h_channels)
-        with self.autocast(self.last.weight.device):
+        dtype = next(self.parameters()).dtype
+        with self.autocast(next(self.parameters()).device):
             t: Any = None if self.from_y is None else self.from_y(y_a)
             if self.from_h is not None:
                 t = self.from_h(h) if t is None else add_(t, self.from_h(h))
-            t = activate(t, self.activation)
-            for layer in self.middle:
-                t = activate(layer(t), self.activation)
-            out = self.last(t)
-        return out.to(self.last.weight.dtype)
-
-    @property
-    def hidden(self) -> int:
-        """How many hidden numbers there are."""
-        return (1 + len(self.middle)) * self.last.in_features
+            for layer in self.rest:
+                t = layer(activate(t, self.activation))
+        return t.to(dtype)
 
 
 class CausalConv(nn.Conv2d):

@@ -462,7 +462,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, y: right(np.repeat(y.mean(0)[None], len(y), 0))),
     ],
     "evaluation/test_superresolution.py::test_consistency_of_a_shift_is_the_shift": [
-        ("replication.metrics.superresolution.consistency", "of the rounded picture",
+        ("replication.metrics.pictures.consistency", "of the rounded picture",
          lambda right, picture, x: right(picture.round(), x)),
     ],
     f"{CONTROLS}::test_strengths_are_chosen_on_photographs_that_were_not_counted": [

@@ -1,8 +1,8 @@
 """How much an observer draws, photograph by photograph: for Bernoulli models on the photographs of
 their validation split, the intercept that is best for the drawing. A line a photograph is written
-to results/trials/intercepts.jsonl, where those of other runs stay.
+to experiments/random_intercept/intercepts.jsonl, where those of other runs stay.
 
-    CNF_DATA=... python tools/intercepts.py results/vessels-baseline-fold1-s0 ...
+    CNF_DATA=... python tools/intercepts.py runs/vessels-baseline-fold1-s0 ...
 
 The derivative of sum_j log P(y_j | a_j + b) by b is sum_j y_j - sigmoid(a_j + b), so the best b is
 where the expected area is that of the drawing.
@@ -23,7 +23,7 @@ from cnf.replication.data.batches import make_batch
 from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.scored_model import pad
 
-TABLE = REPOSITORY / "results" / "trials" / "intercepts.jsonl"
+TABLE = REPOSITORY / "experiments" / "random_intercept" / "intercepts.jsonl"
 
 
 def best(a: Tensor, y: Tensor) -> dict[str, float]:

@@ -2,19 +2,20 @@
 
     python -m tools.mutants [WORD ...]   only the mistakes whose target, name or tests hold a word
 
-A mistake is planted when the interpreter of the tests starts, and in every one that they start; no
-file changes. First the tests run on the package as it is, where they must pass. Then each mistake
-is planted alone, and its tests run until one fails. Exit status 1 if any survives, or breaks what
-it should only falsify (a test that cannot be collected, or a function that cannot be called, is
-seen by everyone and proves nothing).
+A mistake is planted before anything of the package is imported, in the process of the tests and in
+every one that they start; no file changes. The processes of the tests are forks of one that has
+imported the libraries, which would take longer than most tests. First the tests run on the package
+as it is, where they must pass. Then each mistake is planted alone, and its tests run until one
+fails. Exit status 1 if any survives, or breaks what it should only falsify (a test that cannot be
+collected, or a function that cannot be called, is seen by everyone and proves nothing).
 """
 
 import argparse
 import functools
 import importlib
+import multiprocessing
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +31,16 @@ from cnf.replication import plugs
 from tests.mistakes import PLANTED
 
 ROOT = Path(__file__).resolve().parents[1]
+# what is slow to import, and nothing of the package: there is to be planted first
+LIBRARIES = [
+    "pytest",
+    "torch",
+    "torch._dynamo",
+    "torch.utils.flop_counter",
+    "torchvision.models.vgg",
+]
+LIBRARIES += ["matplotlib.pyplot", "pandas", "pydantic", "scipy.stats", "seaborn", "skimage.data"]
+LIBRARIES += ["skimage.metrics", "skimage.morphology", "sklearn.metrics", "sklearn.mixture", "tyro"]
 NAMED = "CNF_MUTANT"  # the environment variable that names a mistake to the processes of a test
 START = f"import os, tools.mutants as m; m.plant(m.MUTANTS[int(os.environ[{NAMED!r}])])"
 
@@ -95,20 +106,34 @@ class Outcome(NamedTuple):
     seconds: float
 
 
+def test(tests: Sequence[str], number: int | None, place: str) -> None:
+    """What a process does: plant a mistake or none, run tests until one fails, and end."""
+    output = os.open(f"{place}/output", os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(ROOT)
+    os.environ["PYTHONPATH"] = f"{place}{os.pathsep}{ROOT}"
+    if number is not None:
+        Path(place, "sitecustomize.py").write_text(START)  # for the processes of a test
+        os.environ[NAMED] = str(number)
+        plant(MUTANTS[number])
+    import pytest
+
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={place}/tests"]
+    sys.exit(int(pytest.main([*options, *(f"tests/{name}" for name in tests)])))
+
+
 def attempt(tests: Sequence[str], number: int | None) -> Outcome:
     """Run tests until one fails, with a mistake or none."""
     started = time.monotonic()
+    context = multiprocessing.get_context("forkserver")
     with tempfile.TemporaryDirectory(prefix="mutant-") as place:
-        variables = os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{ROOT}"}
-        if number is not None:
-            Path(place, "sitecustomize.py").write_text(START)
-            variables[NAMED] = str(number)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
-        command += [f"--basetemp={place}/tests", *(f"tests/{name}" for name in tests)]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=ROOT)
-    failed = re.search(r"^FAILED tests/(\S+)(.*)", done.stdout, re.MULTILINE)
-    said = (done.stdout + done.stderr).strip().splitlines()[-1]
-    broken = "" if done.returncode == 0 or failed else said
+        process = context.Process(target=test, args=(tests, number, place))
+        process.start()
+        process.join()
+        output = Path(place, "output").read_text()
+    failed = re.search(r"^FAILED tests/(\S+)(.*)", output, re.MULTILINE)
+    broken = "" if process.exitcode == 0 or failed else output.strip().splitlines()[-1]
     if failed and re.search("TypeError|AttributeError|NameError", failed[2]):
         broken = failed[0]
     return Outcome(failed[1] if failed else "", broken, time.monotonic() - started)
@@ -152,6 +177,7 @@ def main() -> int:
         return 2
     os.environ.pop("CNF_DATA", None)
     os.environ["OMP_NUM_THREADS"] = "1"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(LIBRARIES)
     return 1 if run(chosen, given.jobs) else 0
 
 

@@ -1,5 +1,6 @@
 """Try a change at equal cost: train a preset with some keys changed, for the same time of one core,
-and append a line to results/trials/TABLE.jsonl, with the bits/dim of the whole validation split.
+and append a line to experiments/small_trials/TABLE.jsonl, with the bits/dim of the whole validation
+split.
 
     python tools/trials.py sr wide model.width=96 --minutes 4 --table better
 
@@ -21,7 +22,7 @@ from cnf import weights
 from cnf.replication import run_folder, training
 from cnf.replication.config import Config, load_config, model_name, preset_of, to_dict
 
-TABLES = run_folder.REPOSITORY / "results" / "trials"
+TABLES = run_folder.REPOSITORY / "experiments" / "small_trials"
 
 
 def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--model", choices=["flow", "baseline"], default="flow")
     parser.add_argument("--preset", default="cpu")
-    parser.add_argument("--table", required=True, help="the file in results/trials to append to")
+    parser.add_argument("--table", required=True, help="the table to append to")
     parser.add_argument("--minutes", type=float, default=4.0, help="of one core")
     parser.add_argument("--steps", default="null", help="a fixed number instead of minutes")
     parser.add_argument("--seed", type=int, default=0)

@@ -11,7 +11,33 @@ from cnf.layers.base import (
 )
 
 
-class AffineCoupling(Bijection):
+class Coupling(Bijection):
+    """What couplings share: two halves of the channels, y_a that conditions and y_b that changes.
+
+    Raises: ValueError if there are fewer than 2 channels.
+    """
+
+    def __init__(self, channels: int, flip: bool):
+        super().__init__()
+        if channels < 2:
+            raise ValueError(
+                f"a coupling needs at least 2 channels, not {channels}: squeeze pictures first"
+            )
+        self.flip, self.num_b = flip, channels // 2
+        self.num_a = channels - self.num_b
+
+    def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y to (y_a, y_b): the half that conditions, the half that changes."""
+        check_channels(y, self.num_a + self.num_b, "coupling")
+        if self.flip:
+            return y[:, self.num_b :], y[:, : self.num_b]
+        return y[:, : self.num_a], y[:, self.num_a :]
+
+    def join(self, y_a: Tensor, y_b: Tensor) -> Tensor:
+        return torch.cat([y_b, y_a] if self.flip else [y_a, y_b], dim=1)
+
+
+class AffineCoupling(Coupling):
     r"""Scale and shift one half of the channels, given the other half and the features.
 
     Forward:  z_a = y_a,   z_b = y_b s + t,   (log s, t) from net(y_a, h)  :eq:`eq-coupling-forward`
@@ -46,14 +72,13 @@ class AffineCoupling(Bijection):
         flip: bool = False,
         max_log_scale: float = 1.5,
     ):
-        super().__init__()
-        if channels < 2:
-            raise ValueError(
-                f"a coupling needs at least 2 channels, not {channels}: squeeze pictures first"
-            )
-        self.net, self.scale, self.flip, self.max_log_scale = net, scale, flip, max_log_scale
-        self.num_b = channels // 2
-        self.num_a = channels - self.num_b
+        super().__init__(channels, flip)
+        self.net, self.scale, self.max_log_scale = net, scale, max_log_scale
+
+    @staticmethod
+    def outputs(changed: int) -> int:
+        """How many channels the network returns for so many that change, unless "additive"."""
+        return 2 * changed
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y_a, y_b = self.split(y)
@@ -71,13 +96,3 @@ class AffineCoupling(Bijection):
         """(log s, t), each (B, C_b, ...)."""
         check_features(y_a, h)
         return scale_and_shift(self.net(y_a, h), self.num_b, self.scale, self.max_log_scale)
-
-    def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """y to (y_a, y_b): the half that conditions, the half that changes."""
-        check_channels(y, self.num_a + self.num_b, "coupling")
-        if self.flip:
-            return y[:, self.num_b :], y[:, : self.num_b]
-        return y[:, : self.num_a], y[:, self.num_a :]
-
-    def join(self, y_a: Tensor, y_b: Tensor) -> Tensor:
-        return torch.cat([y_b, y_a] if self.flip else [y_a, y_b], dim=1)

@@ -25,13 +25,14 @@ from cnf.replication.results import (
     valued,
 )
 from cnf.replication.results import read as read_rows
+from cnf.replication.task import TASKS
 
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 _EQUAL = re.compile(r"\s*#(\d+)\s*=\s*#(\d+)\s*")
-MARGINS = {  # of what counts as equal, registered in results/trials
+MARGINS = {  # of what counts as equal, registered in experiments/seeds
     **{"bits_per_dim": 0.01, "bits_per_pixel": 0.001, "psnr": 0.1, "ssim": 0.002},
     **{"f_half": 0.005, "f_valid": 0.005, "f_sample": 0.005, "calibration_error": 0.005},
 }
@@ -246,7 +247,7 @@ Kind = Literal[  # metrics, and F of vessels
 
 class _Source(_Strict):
     method: Text
-    experiment: Literal["sr", "vessels"]
+    task: Literal[*TASKS]
     setting: Text
     source: Text
     incomparable: str | None = None

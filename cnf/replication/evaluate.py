@@ -6,9 +6,9 @@ What the numbers are is said in `metrics`; `scored_model` computes what they are
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,10 @@ from cnf.replication.config import model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import CATALOGUE, parts
 from cnf.replication.distributed import choose_device
-from cnf.replication.metrics import METRICS, Metric, Setting, Value, superresolution, vessels
+from cnf.replication.metrics import METRICS, Metric, Setting, Value, pictures
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import REFERENCES, RESULTS, Row
-from cnf.replication.scored_model import Options, ScoredModel, once
+from cnf.replication.scored_model import Options, ScoredModel
 
 # What rows of a model say of its run, and rows of a reference do not
 OF_A_RUN = "weights weights_sha256 preset config_sha256 seed steps wall_s hardware".split()
@@ -68,8 +68,8 @@ def evaluate(
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: give 1 or more")
-    if (folders := options.get("threshold_from")) is not None:
-        options["threshold_from"] = Path(folders).as_posix()
+    if options.get("threshold_from") is not None:
+        options["threshold_from"] = Path(options["threshold_from"]).as_posix()
     asked = Options(**options)
     others = asked.draws, asked.importance, asked.temperature, asked.oriented, asked.intercept
     if stress and (asked.full or figures or others != (1, 0, None, False, None)):
@@ -85,13 +85,14 @@ def evaluate(
         if figures:
             raise ConfigError(f"{run} is no model and draws nothing: leave --figures out")
         m = ScoredModel(None, load(on, split), asked, reference=reference)
-        rows = score(m, tags, made)
+        other = other_x(m)
+        rows = score(m, other, tags, made)
         if not rows:
             raise ConfigError(f"nothing is told of {run} on {on}: leave it out")
         target = out or (results if publish else Path("runs"))
         store.write(rows, target)
         if reference != "truth" and not stress and m.options.limit is None:
-            write_beside(target / rows[0].run / "evaluations" / rows[0].file, m)
+            write_beside(target / rows[0].run / "evaluations" / rows[0].file, m, other)
         return rows
     run = Path(run)
     if not run.exists() and results.exists():  # a name, as `cnf.load` takes it
@@ -121,6 +122,9 @@ def evaluate(
     store.read(target, name)  # a damaged file is told of before the scoring, not after it
     sha256 = run_folder.file_sha256(run / "weights.safetensors")
     made |= run_folder.training_record(run, model.config)
+    folder = "/".join(run.resolve().parts[-2:])
+    if not publish and run.resolve().parent not in committed:
+        folder = f"runs/{run.resolve().name}"  # its place in this machine is nobody's business
     made |= {"run": name, "preset": model.config.preset, "weights_sha256": sha256, "weights": None}
     made |= mixture
     if run.resolve().is_relative_to(results.resolve()):
@@ -134,10 +138,12 @@ def evaluate(
 
             check_shown(m.images.name)
         m.valid = validation(m, one)
-        found = score(m, tags, made)
+        other = other_x(m)
+        made["command"] = command_of(folder, m.images.name, split, named(asked), stress)
+        found = score(m, other, tags, made)
         store.write([row for row in found if publish or row.model not in REFERENCES], target)
         if not stress and m.options.limit is None:
-            write_beside(target / name / "evaluations" / found[0].file, m, sha256)
+            write_beside(target / name / "evaluations" / found[0].file, m, other, sha256)
         if figures:
             draw_figures(m, run, target / name / "figures")
         rows += found
@@ -148,10 +154,9 @@ def evaluate(
     return rows
 
 
-@once
 def other_x(m: ScoredModel) -> ScoredModel | None:
     """The same with x rounded if it is not, and the other way round; None if not wanted."""
-    if not (m.options.full and m.task.rounds_x and m.options.round_x is None):
+    if not (m.options.full and m.task.has_low_resolution and m.options.round_x is None):
         return None
     options = dataclasses.replace(m.options, round_x=not m.rounded_x)
     return ScoredModel(m.trained, m.images, options, m.batch_size, reference=m.reference)
@@ -173,7 +178,8 @@ def validation(m: ScoredModel, on: str) -> list[ScoredModel]:
                 "scored: leave it out"
             )
         return [ScoredModel(model, images, options, m.batch_size) for model, images in named]
-    if m.task.rounds_x or m.images.split != "test" or m.options.threshold is not None:
+    chosen = m.options.threshold is not None
+    if chosen or not m.task.has_threshold or m.images.split != "test":
         return []
     trained = parts(m.config.data.train)
     of = [CATALOGUE.get(part) for part in trained]
@@ -214,9 +220,9 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
     o, task = m.options, m.task
     protocol = None
     if o.full and metric.each_x and metric.of != "bits":
-        protocol = superresolution.protocol(m)
+        protocol = pictures.protocol(m.rounded_x)
     if m.reference is not None:
-        if m.reference in metric.references and (m.samples or not task.rounds_x):
+        if m.reference in metric.references and not m.has_bits_alone:
             yield Setting(protocol=protocol)
         return
     temperatures = task.temperatures if o.full else (task.temperature,)
@@ -228,19 +234,18 @@ def settings(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
                 yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
                 if o.importance and not m.model.exact:
                     yield Setting(draws=o.importance, importance=True, divided_by=divided_by)
-        case "mean" if m.samples or m.has_mean and not (o.full or task.rounds_x):
-            if m.has_mean or m.samples > 1:
-                yield dataclasses.replace(m.mean, protocol=protocol)
-        case "sample" | "one" if m.samples or not (o.full or task.rounds_x):
+        case "mean" if not m.has_bits_alone and (m.has_mean or m.samples > 1):
+            yield dataclasses.replace(m.mean, protocol=protocol)
+        case "sample" if not m.has_bits_alone:
             yield from (Setting(t, 1, protocol=protocol) for t in temperatures)
         case "samples" if m.samples > 1:  # at temperature 0 all samples are one
             at = temperatures if o.full else (1.0,)  # of the mean, so they are there already
             yield from (Setting(t, m.samples) for t in at if t)
-        case "stress":
+        case "all temperatures":
             yield Setting(samples=per_picture(m) * len(m.indices) * len(TEMPERATURES))
-        case "heat":
+        case "each temperature":
             yield from (Setting(t, per_picture(m) * len(m.indices)) for t in TEMPERATURES)
-        case "pass":
+        case "inverse":
             yield Setting(draws=1)
 
 
@@ -250,22 +255,22 @@ def values(
     """Every metric with one of the tags, at every setting, with its value where it has one; with
     `each_x` only those that are told for both kinds of x."""
     for metric in METRICS.values():
-        told = metric.tag in tags and m.task.name in metric.tasks
-        for s in settings(metric, m) if told and (metric.each_x or not each_x) else ():
+        is_told = metric.tag in tags and metric.task in (None, m.task.name)
+        for s in settings(metric, m) if is_told and (metric.each_x or not each_x) else ():
             if (value := metric.function(m, s)) is not None:
                 yield metric, s, value
 
 
-def score(m: ScoredModel, tags: Sequence[str], made: dict[str, Any]) -> list[Row]:
-    """Rows of a model, or of a reference, and of the references on its pictures; with --full for
-    the other kind of x, too. `made`: what rows say of run, weights and code."""
-    if m.options.full and m.samples and m.reference is None and not m.task.rounds_x:
-        vessels.looks(m, m.samples)  # of it all else comes
+def score(
+    m: ScoredModel, other: ScoredModel | None, tags: Sequence[str], made: dict[str, Any]
+) -> list[Row]:
+    """Rows of a model, or of a reference, and of the references on its pictures; of `other`, the
+    same with the other kind of x, too. `made`: what rows say of run, weights and code."""
     rows = []
-    for one in (m, other_x(m)):
+    for one in (m, other):
         if one is None:
             continue
-        names = REFERENCES if m.reference is None else ()
+        names = m.task.references if m.reference is None else ()
         for answer in (one, *(one.reference_of(name) for name in names)):
             common = head(answer, made)
             for metric, s, value in values(answer, tags, each_x=one is not m):
@@ -278,21 +283,49 @@ def score(m: ScoredModel, tags: Sequence[str], made: dict[str, Any]) -> list[Row
     return rows
 
 
+def named(options: Options) -> Options:
+    """With the folders of `threshold_from` as RUNS/NAME, wherever they are on this machine."""
+    if options.threshold_from is None:
+        return options
+    folders = [Path(folder).resolve().parts[-2:] for folder in options.threshold_from.split(",")]
+    return dataclasses.replace(options, threshold_from=",".join(map("/".join, folders)))
+
+
 def threshold_from(m: ScoredModel) -> str:
     """Where the threshold of f_valid comes from."""
     if m.options.threshold_from:
-        folders = map(Path, m.options.threshold_from.split(","))
-        return ",".join("/".join(folder.resolve().parts[-2:]) for folder in folders)
+        return named(m.options).threshold_from
     return "validation" if m.options.threshold is None else "given"
+
+
+def command_of(folder: str, on: str, split: str, options: Options, stress: bool = False) -> str:
+    """The command line that evaluates a run folder, or a reference, on an image set."""
+    words = ["python -m cnf evaluate", folder, "--on", shlex.quote(on)]
+    if split != "test":
+        words += ["--split", split]
+    if stress:
+        words.append("--stress")
+    for field in dataclasses.fields(Options):
+        value, flag = getattr(options, field.name), field.name.replace("_", "-")
+        if value is True:
+            words.append(f"--{flag}")
+        elif value is False and field.default is not False:
+            words.append(f"--no-{flag}")
+        elif value not in (field.default, False):
+            words += [f"--{flag}", shlex.quote(str(value))]
+    return " ".join(words)
 
 
 def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
     """What all rows of a model, or of a reference, on a set share."""
     if m.reference is not None:
         made = made | dict.fromkeys(OF_A_RUN) | {"run": m.reference.replace(" ", "-")}
-        made |= {"oriented": False, "intercept": None}
+        folder = m.reference.replace(" ", "-")
+        o = Options(limit=m.options.limit, round_x=m.options.round_x, full=m.options.full)
+        command = command_of(folder, m.images.name, m.images.split, o)
+        made |= {"oriented": False, "intercept": None, "command": command}
     return made | {
-        "experiment": m.task.name,
+        "task": m.task.name,
         "model": m.reference or model_name(m.config),
         "data": m.images.name,
         "split": m.images.split,
@@ -307,7 +340,7 @@ def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """Values an image: {metric: (N,)}; a reference has no bits."""
-    found = of_task(m).per_image(m)
+    found = m.task.metrics().per_image(m)
     if m.reference is not None:
         return found
     bits = -m.log_probs(m.options.draws) / (m.sizes() * math.log(2))
@@ -315,21 +348,19 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     return {m.task.bits + end: bits} | found
 
 
-def of_task(m: ScoredModel) -> ModuleType:
-    return superresolution if m.task.rounds_x else vessels
-
-
-def write_beside(stem: Path, m: ScoredModel, weights: str | None = None) -> None:
+def write_beside(
+    stem: Path, m: ScoredModel, other: ScoredModel | None, weights: str | None = None
+) -> None:
     """`<stem>.csv`, a line an image, so that any mean and error can be had again; with full also
     what curves of a model are drawn from."""
     values = per_image(m)
-    if (other := other_x(m)) is not None:
+    if other is not None:
         values |= per_image(other)
     names = pd.Index([m.images[i].name for i in m.indices], name="image")
     text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
     store.write_text(stem.with_name(f"{stem.name}.csv"), text)
-    told = m.options.full and weights and (m.samples > 1 or m.samples and m.has_mean)
-    if told and (found := of_task(m).curves(m)):
+    has_curves = m.options.full and weights and (m.samples > 1 or m.samples and m.has_mean)
+    if has_curves and (found := m.task.metrics().curves(m)):
         curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | found
         path = stem.with_name(f"{stem.name}.curves.json")
         store.write_text(path, json.dumps(curves) + "\n")

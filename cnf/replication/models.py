@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from cnf.arguments import Bound, Count, Positive
-from cnf.features import Spec, build_features, channels_of
+from cnf.errors import ConfigError
+from cnf.features import Features, Spec, build_features, channels_of
 from cnf.flow import ConditionalFlow, Layer
 from cnf.glow import GlowConfig, dequantization, prior, split, steps
 from cnf.layers.actnorm import ActNorm
@@ -28,6 +29,18 @@ def autoregressive(
     return AutoregressivePrior(net, kept)
 
 
+def doubling(spec: Spec, levels: int) -> Features:
+    """A feature network that carries the upsampled input. Raises ConfigError for one that does
+    not."""
+    network = build_features(spec, levels, carry=True)
+    if network.factor != 2:
+        raise ConfigError(
+            f"features.kind = {spec['kind']} carries no upsampled input, which a flow in subbands "
+            "subtracts: choose residual or rrdb"
+        )
+    return network
+
+
 def subband_start(config: GlowConfig, channels: int, h: list[int], bins: int) -> list[Layer]:
     """What begins a flow of the residual in subbands: the upsampled input is subtracted and the
     rest magnified eight times; its low band, which x nearly determines, leaves first. The detail,
@@ -43,7 +56,7 @@ def subband_flow(
     channels: Positive, bins: Positive, features: Spec, options: GlowConfig
 ) -> ConditionalFlow:
     """The super-resolution flow: the paper's levels and steps on the residual in subbands."""
-    network = build_features(features, options.levels, carry=True)
+    network = doubling(features, options.levels)
     h, c = channels_of(network), 3 * channels
     stack = subband_start(options, channels, h, bins)
     for level in range(1, options.levels + 1):
@@ -71,7 +84,7 @@ def subband_autoregressive_flow(
 ) -> ConditionalFlow:
     """One level of steps on the residual in subbands, then an autoregressive prior: a mixture of
     Gaussians for each number, from masked convolutions of those before it."""
-    network = build_features(features, 1, carry=True)
+    network = doubling(features, 1)
     h = channels_of(network)
     stack = subband_start(options, channels, h, bins)
     stack += steps(options, 3 * channels, h[1])

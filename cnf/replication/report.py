@@ -161,7 +161,7 @@ def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
         "license": "mit" if free else "other",
         **({} if free else {"license_name": "terms-of-the-training-data"}),
         "library_name": "cnf",
-        "pipeline_tag": "image-to-image" if config.task == "sr" else "image-segmentation",
+        "pipeline_tag": TASKS[config.task].pipeline,
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.task],
         "datasets": list(dict.fromkeys(part for t in trains for part in catalogue.parts(t))),
         "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],

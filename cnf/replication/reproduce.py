@@ -157,7 +157,7 @@ def audit(
                         status, reason = "differs", str(error)
             found[row.id] = Check(row, status, reason)
         if key in models:
-            models[key].kept.clear()  # what was computed
+            models[key].forget()
     return [found[row.id] for row in asked]
 
 
@@ -193,8 +193,7 @@ def _scored(row: Row, read: Callable[[str, str], ImageSet], repository: Path) ->
     if run_folder.file_sha256(path) != row.weights_sha256:
         raise ResultsError(f"{row.weights} holds other weights than the row names")
     scored = ScoredModel(releases.load(path), images, options)
-    if row.experiment == "vessels":
-        scored.valid = validation(scored, row.data)
+    scored.valid = validation(scored, row.data)
     return scored
 
 

@@ -29,7 +29,7 @@ RESULTS = REPOSITORY / "results"
 DIGITS = 2e-6  # what the values of pictures are written to, and twice
 FEW = 2_000  # steps of training: models of fewer are far from done learning
 # What answers without weights and training: rows of it have data alone.
-REFERENCES = ("bicubic", "second observer", "truth")
+REFERENCES = tuple({name: None for task in TASKS.values() for name in task.references})
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Row:
         limit: only so many of its images. rounded_x: whether x had 8 bits; None for vessels.
         noise_seed: of this evaluation. weights: path inside the repository, None if not in it.
         preset to hardware: of the training run; wall_s: its seconds by the clock.
+        command: the one that made it.
         git, dirty: commit of the code that evaluated; whether `cnf/` had changes.
         metric, version: see `metrics`. `standard_error` is over images; None where undefined.
         bound: "exact", what makes the bits an upper bound, or why they are of no likelihood; None
@@ -53,7 +54,7 @@ class Row:
     """
 
     run: str
-    experiment: str
+    task: str
     model: str
     data: str
     split: str
@@ -71,6 +72,7 @@ class Row:
     steps: int | None
     wall_s: float | None
     hardware: str | None
+    command: str
     git: str | None
     dirty: bool
     torch: str
@@ -158,45 +160,6 @@ class Row:
         }
         return f"{self.run}/{self.file}/{'-'.join([self.metric, *_those(said)])}"
 
-    @property
-    def command(self) -> str:
-        """The command that gives it again."""
-        metric, task = METRICS[self.metric], TASKS[self.experiment]
-        folder = self.run if self.is_reference else f"runs/{self.trained}"
-        if self.weights is not None:
-            folder = Path(self.weights).parent.as_posix()
-        words = f"python -m cnf evaluate {folder} --on {self.data}"
-        said = {
-            f"--split {self.split}": self.split != "test",
-            f"--limit {self.limit}": self.limit is not None,
-            f"--seed {self.noise_seed}": self.noise_seed,
-        }
-        if metric.tag == "stress":
-            of_all = len(stress.TEMPERATURES) if metric.of == "heat" else 1
-            said |= {f"--samples {of_all * (self.samples or 0)}": self.samples, "--stress": True}
-            said |= {"--round-x": self.rounded_x}
-            return " ".join([words, *_those(said)])
-        full = metric.tag == "full" or self.protocol is not None
-        full |= self.samples == task.full_samples and not task.rounds_x
-        full |= metric.of == "samples" and self.temperature != 1
-        usual = (None, 0, 1, task.full_samples if full else task.samples)
-        cool = self.samples == 1 and self.temperature not in (None, task.temperature)
-        from_run = self.threshold_from not in (None, "given", "validation")
-        said |= {
-            f"--samples {self.samples}": self.samples not in usual,
-            f"--importance {self.draws}": self.is_weighted,
-            f"--draws {self.draws}": self.is_repeated,
-            f"--threshold {self.threshold or 0:.9g}": self.threshold_from == "given",
-            f"--threshold-from {self.threshold_from}": from_run,
-            f"--temperature {self.temperature or 0:g}": cool and not full,
-            "--oriented": self.oriented,
-            f"--intercept {self.intercept}": self.intercept is not None,
-            "--full": full,
-            "--round-x": self.rounded_x and not (full and metric.each_x),
-            "--no-round-x": self.rounded_x is False and not full,
-        }
-        return " ".join([words, *_those(said)])
-
 
 def mixed(oriented: bool, intercept: float | None) -> str:
     """What the name of a run has at its end where its model is a mixture of the trained one."""
@@ -230,7 +193,7 @@ def read_file(path: Path) -> list[Row]:
         made = content.pop("made")
         rows = []
         for value in content.pop("values"):
-            rows.append(Row(**content, **made[value.pop("made")], **value))
+            rows.append(Row(**(content | made[value.pop("made")] | value)))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ResultsError) as error:
         raise ResultsError(
             f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
@@ -275,6 +238,8 @@ def _text(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         own = {name: getattr(row, name) for name in MADE}
+        if row.command != head["command"]:
+            own["command"] = row.command
         if own not in made:
             made.append(own)
         said = {k: v for k, v in vars(row).items() if k not in head | own and v != DEFAULTS[k]}
@@ -393,7 +358,7 @@ def find(asked: str, rows: Iterable[Row]) -> list[Row]:
 
 def show(row: Row) -> str:
     """Every field of a row, one a line, as text."""
-    fields = {"id": row.id} | vars(row) | {"command": row.command}
+    fields = {"id": row.id} | vars(row)
     return "\n".join(f"{name:>15}  {value}" for name, value in fields.items())
 
 

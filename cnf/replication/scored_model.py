@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ from cnf.replication.data.batches import make_batch
 from cnf.replication.mixtures import Mixture, logmeanexp, oriented, with_intercept
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.task import TASKS
-from cnf.resample import imresize_double
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
+Statistics = TypeVar("Statistics")
 CHUNK = 1_500_000  # entries of y at once, pictures times samples: under 1.5 GB
 
 
@@ -109,27 +109,27 @@ class Setting:
     protocol: str | None = None
 
 
-def once(function: Callable) -> Callable:
-    """What is computed of a scored model and further arguments, without gradients: the first time;
-    then it is kept, as `m.kept[function, *arguments]`."""
+def computed_once(method: Callable) -> Callable:
+    """A method whose answers its object keeps, by arguments; computed without gradients."""
 
-    @functools.wraps(function)
-    def kept(m: "ScoredModel", *arguments: Any) -> Any:
-        key = (kept, *arguments)
-        if key not in m.kept:
+    @functools.wraps(method)
+    def answer(self: Any, *arguments: Any) -> Any:
+        answers = vars(self).setdefault("_computed", {})
+        key = (method.__name__, *arguments)
+        if key not in answers:
             with torch.no_grad():
-                m.kept[key] = function(m, *arguments)
-        return m.kept[key]
+                answers[key] = method(self, *arguments)
+        return answers[key]
 
-    return kept
+    return answer
 
 
 class ScoredModel:
     """A model on an image set. `valid` is the same model, or sisters of it, on the validation
     split, where a threshold is chosen; none where there is neither.
 
-    A `reference` in the place of the model answers without one: "bicubic" interpolation, the
-    "second observer", the "truth" itself.
+    A `reference` in the place of the model answers without one, see `Task.references`: "bicubic"
+    interpolation, the "second observer", the "truth" itself.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class ScoredModel:
         self.valid: Sequence[ScoredModel] = ()
         self.reference, self.task = reference, TASKS[images.experiment]
         self.indices = range(self.options.limit or len(images))
-        self.kept: dict[tuple, Any] = {}
+        self._statistics: dict[type, Any] = {}
         round_x, self.config = self.options.round_x, None
         if model is None:
             self.data_config = DataConfig(round_x=bool(round_x))
@@ -159,8 +159,8 @@ class ScoredModel:
                 f"{config.task}: see `python -m cnf data list`"
             )
         given = (self.options.threshold, self.options.threshold_from)
-        if given != (None, None) and self.task.rounds_x:
-            raise ConfigError("thresholds are for vessels: leave --threshold out")
+        if given != (None, None) and not self.task.has_threshold:
+            raise ConfigError(f"{self.task.name} has no threshold: leave --threshold out")
         self.device = next(model.eval().parameters()).device
         if self.options.intercept is not None:
             self.model = with_intercept(model, self.options.intercept, self.options.oriented)
@@ -168,8 +168,8 @@ class ScoredModel:
             self.model = oriented(model)
         if self.options.importance and self.model.exact:
             raise ConfigError("--importance is a bound and this model is exact: leave it out")
-        if round_x is not None and not self.task.rounds_x:
-            raise ConfigError("x is rounded in super-resolution alone: leave --round-x out")
+        if round_x is not None and not self.task.has_low_resolution:
+            raise ConfigError(f"{self.task.name} has no x that is rounded: leave --round-x out")
         round_x = config.data.round_x is True if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
 
@@ -180,9 +180,21 @@ class ScoredModel:
         )
         return ScoredModel(None, self.images, options, reference=name)
 
+    def statistics(self, kind: type[Statistics]) -> Statistics:
+        """What metrics of one family share, made of this model the first time: an object of `kind`
+        whose methods, `computed_once`, say what they hold, such as `vessels.Masks`."""
+        if kind not in self._statistics:
+            self._statistics[kind] = kind(self)
+        return self._statistics[kind]
+
+    def forget(self) -> None:
+        """Forget all that was computed."""
+        self._statistics.clear()
+        vars(self).pop("_computed", None)
+
     @property
     def rounded_x(self) -> bool | None:
-        return self.data_config.round_x if self.task.rounds_x else None
+        return self.data_config.round_x if self.task.has_low_resolution else None
 
     @property
     def has_mean(self) -> bool:
@@ -195,7 +207,12 @@ class ScoredModel:
         o, task = self.options, self.task
         if o.samples is not None or o.full:
             return task.full_samples if o.samples is None else o.samples
-        return 0 if task.rounds_x and not self.images.is_photographs else task.samples
+        return task.samples if self.images.is_photographs else task.samples_of_patches
+
+    @property
+    def has_bits_alone(self) -> bool:
+        """Whether bits are all that is told: without samples, where all else needs them."""
+        return not self.samples and (self.options.full or self.task.needs_samples)
 
     @property
     def mean(self) -> Setting:
@@ -218,7 +235,7 @@ class ScoredModel:
 
     # -- likelihoods -------------------------------------------------------------------------------
 
-    @once
+    @computed_once
     def log_probs(self, draws: int = 1) -> np.ndarray:
         """log P(y|x) an image, nats, (N,): the mean over noise draws 0 .. draws - 1."""
         found = []
@@ -247,7 +264,7 @@ class ScoredModel:
             found += self._finite(log_p, [index] * len(part))
         return np.array(found)
 
-    @once
+    @computed_once
     def importance_log_probs(self, num_samples: int) -> np.ndarray:
         """The importance-weighted bound on log P(y|x), nats, (N,)."""
         found = []
@@ -299,28 +316,17 @@ class ScoredModel:
         """The input of a picture, (3,H,W)."""
         return make_batch(self.images, [index], self.data_config)[1][0]
 
-    def maps(self, s: Setting) -> list[Tensor]:
-        """The answer that a setting asks for, (C,H,W) an image: a reference's, one sample, the
-        model's own mean (0 samples) or that of samples."""
-        if self.reference == "bicubic":
-            return self.bicubic()
-        if self.reference == "second observer":
-            return self.seconds
-        if self.reference == "truth":
-            return [self.images[i].y for i in self.indices]
-        return self.singles(s.temperature) if s.samples == 1 else self.means(s.samples)
+    @computed_once
+    def reference_answers(self) -> list[Tensor] | None:
+        """What the reference answers, (C,H,W) an image; None where it has no answer."""
+        return self.task.references[self.reference](self)
 
-    @once
-    def bicubic(self) -> list[Tensor]:
-        """x doubled by bicubic interpolation, an image."""
-        return [imresize_double(self.x(i)[None])[0] for i in self.indices]
-
-    @once
+    @computed_once
     def means(self, samples: int) -> list[Tensor]:
         """The point estimate an image, (C,H,W): the model's own mean, or that of samples."""
         return self._answers("mean", lambda x, keyed: self.model.mean(x, samples, keyed))
 
-    @once
+    @computed_once
     def singles(self, temperature: float) -> list[Tensor]:
         """One sample an image, (C,H,W): the first draw."""
         return self._answers(

@@ -109,7 +109,9 @@ def test_log_prob_looks_up_the_right_pair(field):
     for index in range(len(field.inputs)):
         x = field.inputs[index].expand(len(y), -1, -1, -1)
         log_prob = field.log_prob(y.flip(0), x)
-        np.testing.assert_array_equal(log_prob.numpy(), np.log(field.table[index, ::-1]))
+        expected = np.log(field.table[index, ::-1])
+        # a logarithm in another loop may differ in its last digit
+        np.testing.assert_allclose(log_prob.numpy(), expected, rtol=2 * np.finfo(float).eps)
 
 
 def test_sampling_is_repeatable_under_a_generator():

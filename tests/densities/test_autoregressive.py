@@ -12,6 +12,7 @@ from cnf.errors import ConfigError, DataError
 from cnf.features import RawFeatures
 from cnf.nets import CausalNet
 from cnf.replication import plugs
+from cnf.replication.config import build, from_dict
 from tests.laws.cases import randomise
 
 Autoregressive = plugs.plug("exact_yardstick").Autoregressive
@@ -110,10 +111,8 @@ def test_what_is_no_mask_is_refused():
 
 
 def test_it_is_a_model_of_vessels_only():
-    from cnf.build import build
-
-    from cnf.replication.config import from_dict
-
-    config = {"experiment": "sr", "preset": "x", "model": {"kind": "autoregressive"}}
-    with pytest.raises(ConfigError, match="of vessels only"):
-        build(from_dict(config))
+    model = {"kind": "exact_yardstick/autoregressive", "features": {"kind": "unet"}}
+    with pytest.raises(
+        ConfigError, match="exact_yardstick/autoregressive makes y 1 times as large"
+    ):
+        build(from_dict({"task": "sr", "preset": "test", "model": model}))

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from cnf import noise
 from cnf.errors import ConfigError
@@ -15,16 +15,14 @@ from cnf.replication import evaluate, scored_model
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import METRICS, Setting, shapes, vessels
 from cnf.replication.metrics.overlap import best_threshold, f_score
-from cnf.replication.metrics.vessels import counts, pooled
+from cnf.replication.metrics.vessels import Masks, counts, pooled
 from cnf.replication.scored_model import Options, ScoredModel
 from tests.evaluation.toys import eyes, told, value
 
 BITS = {"bits_per_pixel", "second_bits"}
-MARGINALS = {"f_half", "f_half_image", "f_best", "auc", "ap"}
-SAMPLE = {"f_sample", "f_sample_image"}
-LIKELIEST = {"f_likeliest", "f_likeliest_image"}
-OTHERS = {"f_valid", "f_valid_image", "f_p_half", "f_p_half_image"}  # not of every model
-EVERY = {n for n, of in METRICS.items() if "vessels" in of.tasks and of.tag != "stress"} - OTHERS
+MARGINALS = {"f_half", "f_half_image", "f_best", "auc"}
+OTHERS = {"f_valid", "f_p_half"}  # not of every model
+EVERY = BITS | {name for name, metric in METRICS.items() if metric.task == "vessels"} - OTHERS
 
 
 @pytest.fixture
@@ -52,32 +50,22 @@ def passes(monkeypatch):
         return drawn(self, temperature, n)
 
     monkeypatch.setattr(ScoredModel, "drawn", counted)
-    for name in ("means", "singles"):
-        monkeypatch.setattr(ScoredModel, name, only_kept(name))
     return found
-
-
-def only_kept(name):
-    def kept(self, given):
-        assert (kept, given) in self.kept, f"{name} are drawn again"
-        return self.kept[kept, given]
-
-    return kept
 
 
 @pytest.mark.parametrize("name", ["flow", "baseline", "weighted"])
 def test_an_evaluation_tells_what_its_pictures_and_samples_allow(m, name):
-    basic = {"bits_per_pixel"} | MARGINALS | SAMPLE
+    basic = {"bits_per_pixel"} | MARGINALS | {"f_sample"}
     coverage = {name for name in EVERY if name.endswith("_coverage")}
-    full = EVERY - coverage | ({"f_p_half", "f_p_half_image"} if name == "weighted" else set())
+    full = EVERY - coverage | ({"f_p_half"} if name == "weighted" else set())
     both = "basic", "full"
     assert told(m(name, full=False), "basic") == basic
     assert told(m(name), *both) == full
     assert len(coverage) == 3 and told(m(name, samples=19), *both) == full | coverage
-    assert told(m(name, samples=15), *both) == full - LIKELIEST
+    assert told(m(name, samples=15), *both) == full - {"f_likeliest"}
     assert told(m(name, samples=0), *both) == BITS
     # what one sample, and a model's own marginals, allow
-    few = {"bits_per_pixel"} | SAMPLE | (MARGINALS if name != "flow" else set())
+    few = {"bits_per_pixel"} | {"f_sample"} | (MARGINALS if name != "flow" else set())
     assert told(m(name, samples=0, full=False), "basic") == few
     alone = told(m(name, eyes(seconds=False)), *both)
     assert alone == full - {"second_bits", "disagreement_auc"}
@@ -94,15 +82,15 @@ def test_where_there_is_no_vessel_the_area_is_told(m, name):
         by_hand = [float((p[0][e.fov] >= 0.5).float().mean()) for p, e in pairs]
         assert value(one, metric).value == pytest.approx(np.mean(by_hand), abs=1e-9)
     one = m(name, eyes(bare=True))
-    no_sense = ("f_", "auc", "ap", "area_ratio", "components_ratio", "crossings_ratio")
+    no_sense = ("f_", "auc", "area_ratio", "components_ratio")
     assert not {n for n in told(one, "basic", "full") if n.startswith(no_sense)}
     assert vessels.curves(one) == vessels.per_image(one) == {}
 
 
-def test_pieces_are_not_counted_where_there_is_no_vessel(m):
+def test_pieces_are_not_counted_where_there_is_no_vessel(m, monkeypatch):
+    monkeypatch.setattr(Masks, "forms", None)
     one = m(images=eyes(bare=True))
     assert METRICS["components_ratio_sample"].function(one, Setting(1.0, 1)) is None
-    assert not any(key[0] == vessels.forms for key in one.kept)
 
 
 def test_vessels_out_of_view_are_none(m):
@@ -117,16 +105,17 @@ def test_vessels_out_of_view_are_none(m):
 def test_an_error_that_needs_the_only_picture_with_vessels_is_none(m):
     images = ImageSet("toy", "test", "vessels", [eyes()[0], eyes(bare=True)[1]], "made up")
     one = m(images=images)
-    for name in ("auc", "ap", "area_ratio", "components_ratio", "components_ratio_sample"):
+    for name in ("auc", "area_ratio", "components_ratio_sample"):
         assert np.isfinite(value(one, name).value) and value(one, name).standard_error is None
     assert value(one, "f_half").standard_error is not None
 
 
-def test_nothing_is_told_of_doubtful_pixels_where_there_is_none(m):
+def test_nothing_is_told_of_doubtful_pixels_where_there_is_none(m, monkeypatch):
     one = m(samples=1)  # of which the marginals are 0 and 1
     assert vessels.curves(one)["reliability"] == vessels.per_image(one) == {}
     one = m("baseline")
-    one.kept[ScoredModel.means, 0] = [torch.where(e.y > 0, 0.99, 0.01) for e in one.images]
+    certain = [torch.where(e.y > 0, 0.99, 0.01) for e in one.images]
+    monkeypatch.setattr(one, "means", lambda samples: certain)
     assert value(one, "calibration_error") is None and value(one, "brier").value < 1e-3
 
 
@@ -141,9 +130,8 @@ def test_references_are_the_second_observer_and_the_truth(m):
     assert told(m(images=eyes(seconds=False)).reference_of("second observer"), *both) == set()
 
 
-def test_all_comes_from_one_pass(m, passes):
+def test_samples_are_drawn_once(m, passes):
     ours = m()
-    vessels.looks(ours, 16)
     told(ours, "basic", "full")
     vessels.curves(ours)
     vessels.per_image(ours)
@@ -229,8 +217,9 @@ def test_the_likeliest_sample_is_scored(m, name):
     keyed = noise.repeated(noise.keyed(0, [1], vessels.LIKELIEST_DRAW), 16)
     log_p = [ours.model.log_prob(samples[i], x, [keyed[i]]).item() for i in range(16)]
     # float32 sums over 320 pixels (some 300 nats, 1e-6 of it a rounding), one by one and together
-    np.testing.assert_allclose(vessels.looks(ours, 16)[1].log_probs, log_p, atol=1e-3)
-    found = vessels.likeliest(ours, 16)[1]
+    masks = ours.statistics(Masks)
+    np.testing.assert_allclose(masks.scores(16)[1].log_probs, log_p, atol=1e-3)
+    found = masks.likeliest(16)[1]
     ours.indices = [1]
     best = samples[int(np.argmax(log_p)), 0]
     assert counts(ours, [best], 0.5).tolist() == [found.tolist()]
@@ -250,16 +239,15 @@ def test_scores_of_marginals_by_hand(m, name):
     ours = m(name)
     labels, p = vessels.split(ours, ours.means(16))
     every = np.concatenate(labels), np.concatenate(p)
-    for metric, area in (("auc", roc_auc_score), ("ap", average_precision_score)):
-        found = value(ours, metric)
-        assert found.value == pytest.approx(area(*every))
-        without = [
-            area(np.concatenate(np.delete(np.array(labels), i, 0)), np.delete(p, i, 0).ravel())
-            for i in range(3)
-        ]
-        # binned, where there are more than 4096 values
-        error = np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
-        assert found.standard_error == pytest.approx(error)
+    found = value(ours, "auc")
+    assert found.value == pytest.approx(roc_auc_score(*every))
+    without = [
+        roc_auc_score(np.concatenate(np.delete(np.array(labels), i, 0)), np.delete(p, i, 0).ravel())
+        for i in range(3)
+    ]
+    # binned, where there are more than 4096 values
+    error = np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
+    assert found.standard_error == pytest.approx(error)
     assert value(ours, "brier").value == pytest.approx(brier_score_loss(*every))
     differ = np.concatenate([(e.y != e.second)[0].numpy()[e.fov.numpy()] for e in ours.images])
     # the closer to 1/2, the larger the deviation
@@ -290,10 +278,10 @@ def test_joint_scores_are_of_every_sample(m, name):
 
 def test_values_of_each_image_are_those_of_the_rows(m):
     ours = m()
-    each, looks = vessels.per_image(ours), vessels.looks(ours, 16)
+    each, scores = vessels.per_image(ours), ours.statistics(Masks).scores(16)
     assert each["f_half"].mean() == pytest.approx(value(ours, "f_half_image").value)
     assert each["calibration_error"].mean() == pytest.approx(value(ours, "calibration_error").value)
-    expected = [f_score(look.found)[look.log_probs.argmax()] for look in looks]
+    expected = [f_score(one.outcomes)[one.log_probs.argmax()] for one in scores]
     assert each["f_likeliest"].tolist() == expected
 
 
@@ -302,12 +290,13 @@ def test_curves_hold_what_plots_need(m):
     found = json.loads(json.dumps(vessels.curves(ours)))
     bits = value(ours, "bits_per_pixel", divided_by="all pixels", importance=False).value
     assert np.mean(found["bits_per_pixel"]) == pytest.approx(bits, rel=1e-4)
-    nats = vessels.looks(ours, 16)[1].log_probs
+    masks = ours.statistics(Masks)
+    nats = masks.scores(16)[1].log_probs
     pixels = ours.sizes()[1]
     np.testing.assert_allclose(found["sample_bits"][1], -nats / pixels / np.log(2), rtol=1e-4)
     pieces = np.array(found["drawn"]["components"])
     assert pieces.shape == (3, 16)
-    assert pieces[:, 0].tolist() == [f["components"] for f in vessels.forms(ours, Setting(1.0, 1))]
+    assert pieces[:, 0].tolist() == [f["components"] for f in masks.forms(Setting(1.0, 1))]
     assert found["forms"]["truth"]["components"] == [1, 1, 1]
     assert set(found["forms"]) == {"truth", "second observer"}
     curve = found["m_curve"]

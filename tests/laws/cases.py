@@ -27,6 +27,7 @@ from cnf.layers import (
     GaussianPrior,
     Prior,
     Residual,
+    SplineCoupling,
     Split,
     Squeeze,
     Squeezed,
@@ -127,6 +128,12 @@ def coupling(
     return AffineCoupling(channels, net(channels - changed, h, out, **options), scale, flip)
 
 
+def spline(channels: int, h: int, net: Callable = net, bins: int = 8, **options) -> SplineCoupling:
+    changed = channels // 2
+    inside = net(channels - changed, h, SplineCoupling.outputs(changed, bins))
+    return SplineCoupling(channels, inside, bins=bins, **options)
+
+
 def checkerboard(channels: int, h: int, norm: str = "none", **options) -> CheckerboardCoupling:
     out = channels if options.get("scale") == "additive" else 2 * channels
     return CheckerboardCoupling(net(channels, h, out, norm=norm), **options)
@@ -206,6 +213,9 @@ ALL_BIJECTIONS = variants(
         1,
         pictures=True,
     ),
+    Case("SplineCoupling", lambda h, net: spline(4, h, net), 4),
+    Case("SplineCoupling-odd_flip", lambda h, net: spline(5, h, net, flip=True), 5, (2, 3)),
+    Case("SplineCoupling-3_bins", lambda h, net: spline(4, h, net, bins=3, bound=0.8), 4),
     Case("ConditionalAffine", lambda h, net: affine(3, h, net), needs_h=True),
     Case("Residual", lambda h, net: Residual(8.0), needs_h=True),
 )

@@ -4,7 +4,7 @@ from cnf.replication.results import Row
 
 GOOD = {
     "run": "sr-flow-cpu",
-    "experiment": "sr",
+    "task": "sr",
     "model": "flow",
     "data": "tinyimagenet32",
     "split": "test",
@@ -22,6 +22,7 @@ GOOD = {
     "steps": 6000,
     "wall_s": 1500.5,
     "hardware": "a CPU, 1 threads",
+    "command": "python -m cnf evaluate runs/sr-flow-cpu --on tinyimagenet32",
     "git": "c" * 40,
     "dirty": False,
     "torch": "2.9.0",
@@ -34,7 +35,7 @@ GOOD = {
     "draws": 1,
 }
 PICTURE = {"metric": "psnr", "bound": None, "divided_by": None, "draws": None}
-EYE = {"experiment": "vessels", "data": "drive", "rounded_x": None, "stand_in": False}
+EYE = {"task": "vessels", "data": "drive", "rounded_x": None, "stand_in": False}
 EYE |= PICTURE | {"metric": "f_half", "temperature": 1.0, "samples": 64}
 ALONE = {"weights_sha256": None, "config_sha256": None, "preset": None, "seed": None}
 ALONE |= {"steps": None, "wall_s": None, "hardware": None}

@@ -115,12 +115,12 @@ def test_claims_are_named_once_and_say_what_would_change_them(tmp_path):
         ({"values": {"set5": {"psnr": "high"}}}, "psnr"),
         ({"values": {"set5": {"psnr": -1.0}}}, "psnr"),
         ({"source": ""}, "source"),
-        ({"experiment": "faces"}, "experiment"),
+        ({"task": "faces"}, "task"),
         ({"year": 2017}, "year"),
     ],
 )
 def test_a_published_figure_that_does_not_fit_is_refused(tmp_path, changes, message):
-    work = {"method": "A", "experiment": "sr", "setting": "x2", "source": "a table"}
+    work = {"method": "A", "task": "sr", "setting": "x2", "source": "a table"}
     work |= {"values": {"set5": {"psnr": [30.0, 1.5]}}}
     path = tmp_path / "published.yml"
     path.write_text(yaml.safe_dump({"published": [work]}))

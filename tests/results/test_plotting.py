@@ -3,7 +3,6 @@ import sys
 import warnings
 
 import numpy as np
-import seaborn
 import torch
 from PIL import Image
 
@@ -72,8 +71,3 @@ def test_the_style_of_pages_depends_on_no_other_module_of_the_laboratory():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = ["cnf.replication", "cnf.replication.plotting", "cnf.replication.svg"]
     assert done.stdout.split() == names
-
-
-def test_the_palette_is_that_of_seaborn_for_colour_blind_readers():
-    theirs = seaborn.color_palette("colorblind").as_hex()
-    assert plotting.PALETTE == [theirs[n] for n in (0, 2, 3, 4, 9)]

@@ -45,12 +45,6 @@ def test_equal_figures_give_equal_bytes_without_a_date():
     assert "metadata" not in text and "matplotlib" not in text.replace("matplotlib.axis", "")
 
 
-def test_lengths_are_cut_and_the_scale_of_letters_is_not():
-    text = svg.to_svg(lines())
-    assert 'transform="scale(0.015625)"' in text
-    assert not re.search(r"\b[1-9]\d*\.\d{3}", text)
-
-
 def test_a_small_picture_keeps_its_pixels_and_both_drawings_share_them():
     text = svg.to_svg(picture(7))
     (png,) = PNG.findall(text)

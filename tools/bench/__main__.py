@@ -4,7 +4,7 @@
 
 `work` states the architecture, one file a library builds it from that library's own parts,
 `measure` times and weighs it. The package `cnf` imports none of the three libraries: they are the
-optional extra `bench`.
+optional extra `bench`. Of vectors: `python -m tools.bench.vectors`.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What is said about a model on an image set: a metric is one decorated function.
 
-    @metric("Brier score of marginals", "1", digits=4, tolerance=1e-4, task="vessels", of="mean")
+    @metric(title="Brier score", unit="1", digits=4, tolerance=1e-4, task="vessels", of="mean")
     def brier(m: ScoredModel, s: Setting) -> Value | None: ...
 
 `evaluate` calls it for every setting of its kind and leaves out what is None (undefined on this set
@@ -17,9 +17,11 @@ import numpy as np
 
 from cnf.replication.scored_model import ScoredModel, Setting
 
-# bits: of y itself. mean: the point estimate. sample, one: one sample. samples: many together.
-# stress, heat: samples of a set at all temperatures, at each. pass: y and a sample, there and back
-Of = Literal["bits", "mean", "sample", "one", "samples", "stress", "heat", "pass"]
+# The settings at which a metric is taken. bits: of y itself. mean: of the point estimate. sample:
+# of one sample. samples: of many together. all temperatures, each temperature: of the samples of a
+# stress test. inverse: of y and a sample, there and back
+Of = Literal["bits", "mean", "sample", "samples", "all temperatures", "each temperature", "inverse"]
+Tag = Literal["basic", "full", "stress"]
 
 
 class Value(NamedTuple):
@@ -32,24 +34,21 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """`tolerance` is how far the audit may land from a row on another machine, or else within
-    `factor`. `digits` after the point; None: two, and a power of ten. `of`: the kind of settings it
-    is taken at. `tag`: the evaluation it belongs to. `references`: what else than a model it is
-    told of. `each_x`: whether it is told for x rounded and not."""
+    """One metric, as `metric` registers it."""
 
     name: str
+    function: Callable[[ScoredModel, Setting], Value | None]
     title: str
     unit: str
     digits: int | None
     tolerance: float
-    tasks: tuple[str, ...]
     of: Of
-    function: Callable[[ScoredModel, Setting], Value | None]
-    tag: Literal["basic", "full", "stress"] = "full"
-    factor: float = 1.0
-    references: Sequence[str] = ()
-    each_x: bool = False
-    version: int = 1
+    task: str | None
+    tag: Tag
+    factor: float
+    references: Sequence[str]
+    each_x: bool
+    version: int
 
     def agree(self, a: float, b: float) -> bool:
         """Whether two values are the same, on different machines."""
@@ -64,30 +63,50 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
+    *,
     title: str,
     unit: str,
     digits: int | None,
     tolerance: float,
-    *,
-    task: str | tuple[str, ...],
-    of: Of | Literal["both"],
-    name: str | None = None,
-    **more: Any,
+    of: Of,
+    task: str | None = None,
+    tag: Tag = "full",
+    factor: float = 1.0,
+    references: Sequence[str] = (),
+    each_x: bool = False,
+    version: int = 1,
 ) -> Callable:
-    """Register a function as a metric under its own name, or `name`; `more` as `Metric` has it.
-    With of="both" it is two: NAME of the point estimate, and NAME_sample of one sample."""
-    common = (unit, digits, tolerance, (task,) if isinstance(task, str) else task)
-    kinds = [("", "", of, more)]
-    if of == "both":
-        sample = ("_sample", " of one sample", "sample", more | {"references": ()})
-        kinds = [("", " of the point estimate", "mean", more), sample]
+    """Register a function as a metric under its own name.
+
+    Args:
+        digits: after the point; None: two, and a power of ten.
+        tolerance: how far the audit may land from a row on another machine, or within `factor`.
+        of: the kind of settings it is taken at.
+        task: the task it belongs to; None: every task.
+        tag: the evaluation it belongs to.
+        references: what else than a model it is told of.
+        each_x: whether it is told for x rounded and not.
+    """
 
     def register(function: Callable) -> Callable:
-        for end, words, kind, options in kinds:
-            key = (name or function.__name__) + end
-            if key in METRICS:
-                raise ValueError(f"there is a metric '{key}' already: choose another name")
-            METRICS[key] = Metric(key, title + words, *common, kind, function, **options)
+        name = function.__name__
+        if name in METRICS:
+            raise ValueError(f"there is a metric '{name}' already: choose another name")
+        METRICS[name] = Metric(
+            name,
+            function,
+            title,
+            unit,
+            digits,
+            tolerance,
+            of,
+            task,
+            tag,
+            factor,
+            references,
+            each_x,
+            version,
+        )
         return function
 
     return register

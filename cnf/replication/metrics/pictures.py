@@ -19,9 +19,16 @@ import numpy as np
 import skimage
 from torch import Tensor
 
+from cnf.resample import imresize_half
+
 SCALE = 2  # of the super-resolution; so many border pixels are removed
 WINDOW = 11  # pixels a side, of SSIM
 MAX_PSNR = 100.0  # dB, of pictures that are equal
+
+
+def protocol(rounded_x: bool) -> Literal["standard", "released"]:
+    """The protocol that has such an x."""
+    return "standard" if rounded_x else "released"
 
 
 def rounded(image: Tensor) -> np.ndarray:
@@ -82,3 +89,10 @@ def ssim(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
         truth, ours, data_range=peak, channel_axis=axis, **window
     )
     return float(found)
+
+
+def consistency(picture: Tensor, x: Tensor) -> float:
+    """PSNR in dB of D(y) against x, of a picture y (3,H,W) in grey levels: D the halving that makes
+    x from y, not rounded, peak 255, all pixels and channels. (A rounded x differs from D of the
+    truth by 58.9 dB.)"""
+    return psnr(x.double().numpy(), imresize_half(picture.double()).numpy(), 255.0)

@@ -1,15 +1,13 @@
 """Metrics of super-resolved pictures, most of them made of one pass over samples.
 
-PSNR and SSIM (`pictures`), of whole photographs; textures (`textures`), uncertainty (`uncertainty`)
-and consistency: the PSNR of D(y) against x, D the halving that makes x from y, not rounded, peak
-255, all pixels and channels. (A rounded x differs from D of the truth by 58.9 dB.)
+PSNR, SSIM and consistency (`pictures`), the first two of whole photographs; textures (`textures`)
+and uncertainty (`uncertainty`).
 
-Of one sample at each temperature, of the model's mean (a flow: of its samples at temperature 1), of
-bicubic interpolation, and where it has a sense of the truth.
+Of one sample at each temperature, of the model's mean (a flow: of its samples at temperature 1),
+and of bicubic interpolation.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,12 +23,15 @@ from cnf.replication.metrics import (
     mean_se,
     metric,
     numbers,
+    pictures,
     textures,
     uncertainty,
 )
-from cnf.replication.metrics.pictures import SCALE, WINDOW, fidelity, luma, psnr
-from cnf.replication.scored_model import ScoredModel, once
-from cnf.resample import imresize_half
+from cnf.replication.metrics.pictures import SCALE, WINDOW, luma
+from cnf.replication.scored_model import ScoredModel, computed_once
+from cnf.replication.task import SR
+
+TASK = SR.name
 
 
 class Look(NamedTuple):
@@ -43,28 +44,72 @@ class Look(NamedTuple):
     gradients: np.ndarray
 
 
-class Drawn(NamedTuple):
-    """Of n samples of every picture at one temperature: a look at the first, a look at their mean
-    (of a flow, at temperature 1), and how they spread (where there are two or more)."""
+class Samples(NamedTuple):
+    """Of two or more samples of every picture at one temperature: a look at their mean (of a flow,
+    at temperature 1; else none), and how they spread."""
 
-    first: list[Look]
-    mean: list[Look]
-    spread: list[uncertainty.Spread]
-
-
-def protocol(m: ScoredModel) -> str:
-    """The protocol that has such an x."""
-    return "standard" if m.rounded_x else "released"
+    means: list[Look]
+    spreads: list[uncertainty.Spread]
 
 
-def look(m: ScoredModel, index: int, picture: Tensor, x: Tensor) -> Look:
-    """At a picture (3,H,W) in grey levels, of the image `index`, and its x."""
-    y, known = m.images[index].y, {}
-    if has_fidelity(m):
-        check_size(m.images[index].name, *y.shape[-2:], least=WINDOW + 2 * SCALE)
-        known = {name: fidelity(y, picture, name) for name in {"standard", protocol(m)}}
-    grey = luma(picture)
-    return Look(known, consistency(picture, x), textures.spectrum(grey), textures.gradients(grey))
+class Pictures:
+    """What metrics share of the pictures that a model, or a reference, answers with."""
+
+    def __init__(self, scored: ScoredModel):
+        self.scored = scored
+
+    def look(self, index: int, picture: Tensor, x: Tensor) -> Look:
+        """At a picture (3,H,W) in grey levels, of the image `index`, and its x."""
+        m, known = self.scored, {}
+        y = m.images[index].y
+        if has_fidelity(m):
+            check_size(m.images[index].name, *y.shape[-2:], least=WINDOW + 2 * SCALE)
+            protocols = {"standard", pictures.protocol(m.rounded_x)}
+            known = {name: pictures.fidelity(y, picture, name) for name in protocols}
+        grey = luma(picture)
+        spectrum, gradients = textures.spectrum(grey), textures.gradients(grey)
+        return Look(known, pictures.consistency(picture, x), spectrum, gradients)
+
+    @computed_once
+    def samples(self, temperature: float, n: int) -> Samples:
+        """One pass over n samples of every picture."""
+        m, found = self.scored, Samples([], [])
+        for index, x, samples in m.drawn(temperature, n):
+            if temperature == 1 and not m.has_mean:
+                found.means.append(self.look(index, samples.float().mean(0), x))
+            keyed = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
+            found.spreads.append(uncertainty.spread(m.images[index].y, samples, keyed))
+        return found
+
+    @computed_once
+    def single_samples(self, temperature: float) -> list[Look]:
+        """Looks at one sample of every picture."""
+        drawn = self.scored.drawn(temperature, 1)
+        return [self.look(index, samples[0].float(), x) for index, x, samples in drawn]
+
+    @computed_once
+    def answers_without_samples(self) -> list[Look]:
+        """Looks at a reference, or at the means of a model that says its own."""
+        m = self.scored
+        answers = m.reference_answers() if m.reference else m.means(0)
+        return [
+            self.look(i, answer.float(), m.x(i))
+            for i, answer in zip(m.indices, answers, strict=True)
+        ]
+
+    def looks(self, s: Setting) -> list[Look]:
+        """Looks at the answers that a setting asks for."""
+        if self.scored.has_mean and s.samples != 1:
+            return self.answers_without_samples()
+        if s.samples == 1:
+            return self.single_samples(s.temperature)
+        return self.samples(s.temperature, s.samples).means
+
+    @computed_once
+    def truth(self) -> list[Look]:
+        """Looks at y itself, without PSNR and consistency."""
+        ys = [luma(self.scored.images[index].y) for index in self.scored.indices]
+        return [Look({}, math.nan, textures.spectrum(y), textures.gradients(y)) for y in ys]
 
 
 def has_fidelity(m: ScoredModel) -> bool:
@@ -72,146 +117,293 @@ def has_fidelity(m: ScoredModel) -> bool:
     return m.images.is_photographs or m.options.full
 
 
-def consistency(picture: Tensor, x: Tensor) -> float:
-    """PSNR in dB of a picture (3,H,W) halved against x: see the top."""
-    return psnr(x.double().numpy(), imresize_half(picture.double()).numpy(), 255.0)
+# -- PSNR, SSIM, consistency -----------------------------------------------------------------------
 
 
-# -- what is computed once -------------------------------------------------------------------------
+def mean_fidelity(m: ScoredModel, s: Setting, name: str) -> Value | None:
+    """The mean over pictures of one of the numbers of `pictures.fidelity`."""
+    if not has_fidelity(m):
+        return None
+    looks = m.statistics(Pictures).looks(s)
+    return mean_se([one.fidelity[s.protocol or "standard"][name] for one in looks])
 
 
-@once
-def drawn(m: ScoredModel, temperature: float, n: int) -> Drawn:
-    """One pass over n samples of every picture."""
-    found = Drawn([], [], [])
-    for index, x, samples in m.drawn(temperature, n):
-        found.first.append(look(m, index, samples[0].float(), x))
-        if temperature == 1 and n > 1 and not m.has_mean:
-            found.mean.append(look(m, index, samples.float().mean(0), x))
-        if n > 1:
-            keyed = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
-            found.spread.append(uncertainty.spread(m.images[index].y, samples, keyed))
-    return found
-
-
-def looks(m: ScoredModel, s: Setting) -> list[Look]:
-    """Looks at the answers that a setting asks for; those of a pass over many samples serve."""
-    if m.reference == "truth":
-        return truth(m)
-    if s.samples == 1:
-        n = m.samples if (drawn, s.temperature, m.samples) in m.kept else 1
-        return drawn(m, s.temperature, n).first
-    return looks_at_means(m) if m.has_mean else drawn(m, 1.0, s.samples).mean
-
-
-@once
-def looks_at_means(m: ScoredModel) -> list[Look]:
-    """Looks at the means of a model that says its own, or at a reference."""
-    pairs = zip(m.indices, m.maps(Setting(samples=0)), strict=True)
-    return [look(m, i, picture.float(), m.x(i)) for i, picture in pairs]
-
-
-@once
-def truth(m: ScoredModel) -> list[Look]:
-    """Looks at y itself, without PSNR and consistency."""
-    ys = (luma(m.images[index].y) for index in m.indices)
-    return [Look({}, math.nan, textures.spectrum(y), textures.gradients(y)) for y in ys]
-
-
-# -- metrics ---------------------------------------------------------------------------------------
-
-_SR: dict[str, Any] = {"task": "sr", "of": "both", "references": ("bicubic",)}
-
-
-def _fidelity(name: str, *how: Any, tag: str) -> None:
-    @metric(*how, name=name, tag=tag, each_x=True, **_SR)
-    def of(m: ScoredModel, s: Setting) -> Value | None:
-        if not has_fidelity(m):
-            return None
-        return mean_se([one.fidelity[s.protocol or "standard"][name] for one in looks(m, s)])
-
-
-_fidelity("psnr", "PSNR", "dB", 2, 0.01, tag="basic")
-_fidelity("ssim", "SSIM", "1", 4, 1e-4, tag="basic")
-_fidelity("psnr_rgb", "PSNR (RGB)", "dB", 2, 0.01, tag="full")
-_fidelity("ssim_rgb", "SSIM (RGB)", "1", 4, 1e-4, tag="full")
-
-
-@metric("PSNR, halved, against x,", "dB", 2, 0.02, name="consistency", **_SR)
-def _consistency(m: ScoredModel, s: Setting) -> Value:
-    return mean_se([one.consistency for one in looks(m, s)])
-
-
-def _power(band: str, title: str) -> None:
-    @metric(title, "dB", 2, 0.01, name=f"power_{band}", **_SR)
-    def of(m: ScoredModel, s: Setting) -> Value:
-        pairs = zip(looks(m, s), truth(m), strict=True)
-        powers = [[textures.band(*one.spectrum, band) for one in pair] for pair in pairs]
-        return mean_se([ours - true for ours, true in powers])
-
-
-_power("low", "power up to 1/8 cycle a pixel, over the truth's,")
-_power("mid", "power from 1/8 to 1/4, over the truth's,")
-_power("high", "power from 1/4 to 1/2, over the truth's,")
-
-
-def _gradient(name: str, statistic: Callable, *how: Any, **more: Any) -> None:
-    @metric(*how, name=name, **_SR | {"references": ("bicubic", "truth")}, **more)
-    def of(m: ScoredModel, s: Setting) -> Value:
-        return jackknife(np.array([one.gradients for one in looks(m, s)]), statistic)
-
-
-_gradient("gradient", textures.mean_gradient, "mean |gradient|", "grey levels", 2, 0.01)
-_gradient(
-    *("gradient_kurtosis", textures.kurtosis, "kurtosis of gradients", "1", 1, 0.05), factor=1.01
+@metric(
+    title="PSNR of the point estimate",
+    unit="dB",
+    digits=2,
+    tolerance=0.01,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["bicubic"],
+    each_x=True,
 )
+def psnr(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "psnr")
 
 
-@metric("distance of gradients to the truth's", "grey levels", 3, 0.01, **_SR)
+@metric(
+    title="PSNR of one sample",
+    unit="dB",
+    digits=2,
+    tolerance=0.01,
+    task=TASK,
+    of="sample",
+    tag="basic",
+    each_x=True,
+)
+def psnr_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "psnr")
+
+
+@metric(
+    title="SSIM of the point estimate",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["bicubic"],
+    each_x=True,
+)
+def ssim(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "ssim")
+
+
+@metric(
+    title="SSIM of one sample",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="sample",
+    tag="basic",
+    each_x=True,
+)
+def ssim_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "ssim")
+
+
+@metric(
+    title="PSNR (RGB) of the point estimate",
+    unit="dB",
+    digits=2,
+    tolerance=0.01,
+    task=TASK,
+    of="mean",
+    references=["bicubic"],
+    each_x=True,
+)
+def psnr_rgb(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "psnr_rgb")
+
+
+@metric(
+    title="PSNR (RGB) of one sample",
+    unit="dB",
+    digits=2,
+    tolerance=0.01,
+    task=TASK,
+    of="sample",
+    each_x=True,
+)
+def psnr_rgb_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "psnr_rgb")
+
+
+@metric(
+    title="SSIM (RGB) of the point estimate",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="mean",
+    references=["bicubic"],
+    each_x=True,
+)
+def ssim_rgb(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "ssim_rgb")
+
+
+@metric(
+    title="SSIM (RGB) of one sample",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="sample",
+    each_x=True,
+)
+def ssim_rgb_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_fidelity(m, s, "ssim_rgb")
+
+
+def mean_consistency(m: ScoredModel, s: Setting) -> Value:
+    return mean_se([one.consistency for one in m.statistics(Pictures).looks(s)])
+
+
+@metric(
+    title="PSNR, halved, against x, of the point estimate",
+    unit="dB",
+    digits=2,
+    tolerance=0.02,
+    task=TASK,
+    of="mean",
+    references=["bicubic"],
+)
+def consistency(m: ScoredModel, s: Setting) -> Value:
+    return mean_consistency(m, s)
+
+
+@metric(
+    title="PSNR, halved, against x, of one sample",
+    unit="dB",
+    digits=2,
+    tolerance=0.02,
+    task=TASK,
+    of="sample",
+)
+def consistency_sample(m: ScoredModel, s: Setting) -> Value:
+    return mean_consistency(m, s)
+
+
+# -- textures --------------------------------------------------------------------------------------
+
+
+def mean_power_over_truth(m: ScoredModel, s: Setting, band: str) -> Value:
+    """Power in a band of frequencies, in dB over that of the truth."""
+    answers = m.statistics(Pictures)
+    pairs = zip(answers.looks(s), answers.truth(), strict=True)
+    return mean_se(
+        [
+            textures.band(*ours.spectrum, band) - textures.band(*true.spectrum, band)
+            for ours, true in pairs
+        ]
+    )
+
+
+@metric(
+    title="power from 1/4 to 1/2, over the truth's, of the point estimate",
+    unit="dB",
+    digits=2,
+    tolerance=0.01,
+    task=TASK,
+    of="mean",
+    references=["bicubic"],
+)
+def power_high(m: ScoredModel, s: Setting) -> Value:
+    return mean_power_over_truth(m, s, "high")
+
+
+@metric(
+    title="power from 1/4 to 1/2, over the truth's, of one sample",
+    unit="dB",
+    digits=2,
+    tolerance=0.01,
+    task=TASK,
+    of="sample",
+)
+def power_high_sample(m: ScoredModel, s: Setting) -> Value:
+    return mean_power_over_truth(m, s, "high")
+
+
+def distance_of_gradients(m: ScoredModel, s: Setting) -> Value:
+    """`textures.distance` between all pictures and the truth."""
+    answers = m.statistics(Pictures)
+    pairs = zip(answers.looks(s), answers.truth(), strict=True)
+    sums = [np.concatenate([ours.gradients, true.gradients]) for ours, true in pairs]
+    return jackknife(np.array(sums), textures.distance)
+
+
+@metric(
+    title="distance of gradients to the truth's of the point estimate",
+    unit="grey levels",
+    digits=3,
+    tolerance=0.01,
+    task=TASK,
+    of="mean",
+    references=["bicubic"],
+)
 def gradient_distance(m: ScoredModel, s: Setting) -> Value:
-    pairs = zip(looks(m, s), truth(m), strict=True)
-    sums = np.array([np.concatenate([a.gradients, b.gradients]) for a, b in pairs])
-    return jackknife(sums, textures.distance)
+    return distance_of_gradients(m, s)
 
 
-def spreads(m: ScoredModel, s: Setting, part: str) -> np.ndarray:
-    """What each picture adds to a part of `uncertainty.Spread`, (N, ...)."""
-    return np.array([getattr(one, part) for one in drawn(m, s.temperature, s.samples).spread])
+@metric(
+    title="distance of gradients to the truth's of one sample",
+    unit="grey levels",
+    digits=3,
+    tolerance=0.01,
+    task=TASK,
+    of="sample",
+)
+def gradient_distance_sample(m: ScoredModel, s: Setting) -> Value:
+    return distance_of_gradients(m, s)
 
 
-_MANY: dict[str, Any] = {"task": "sr", "of": "samples"}
+# -- uncertainty -----------------------------------------------------------------------------------
 
 
-@metric("deviation of samples over error of their mean", "1", 3, 2e-3, **_MANY, tag="basic")
+def ranks(m: ScoredModel, s: Setting) -> np.ndarray:
+    """What each picture adds to the counts of ranks, (N, n + 1)."""
+    spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
+    return np.array([one.ranks for one in spreads])
+
+
+@metric(
+    title="deviation of samples over error of their mean",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+    tag="basic",
+)
 def spread_skill(m: ScoredModel, s: Setting) -> Value:
-    return jackknife(spreads(m, s, "moments"), partial(uncertainty.spread_skill, n=s.samples))
+    spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
+    moments = np.array([one.moments for one in spreads])
+    return jackknife(moments, partial(uncertainty.spread_skill, n=s.samples))
 
 
-def _spread(name: str, title: str, part: str, statistic: Callable, factor: float = 1.0) -> None:
-    @metric(title, "1", 3, 2e-3, name=name, factor=factor, **_MANY)
-    def of(m: ScoredModel, s: Setting) -> Value:
-        return jackknife(spreads(m, s, part), statistic)
+@metric(
+    title="coverage of 90 % intervals",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+    tag="basic",
+)
+def coverage_90(m: ScoredModel, s: Setting) -> Value | None:
+    if not uncertainty.are_enough(s.samples, 0.9):
+        return None
+    return jackknife(ranks(m, s), partial(uncertainty.coverage_at, level=0.9))
 
 
-_CORRELATION = "correlation of deviation and error"
-_spread("deviation_correlation", _CORRELATION, "moments", uncertainty.correlation)
+@metric(
+    title="mean error of coverage",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+)
+def coverage_error(m: ScoredModel, s: Setting) -> Value:
+    return jackknife(ranks(m, s), uncertainty.coverage_error)
 
 
-def _coverage(percent: int, tag: str) -> None:
-    at = partial(uncertainty.coverage_at, level=percent / 100)
-    title = f"coverage of {percent} % intervals"
-
-    @metric(title, "1", 3, 2e-3, name=f"coverage_{percent}", **_MANY, tag=tag)
-    def of(m: ScoredModel, s: Setting) -> Value | None:
-        enough = uncertainty.are_enough(s.samples, percent / 100)
-        return jackknife(spreads(m, s, "ranks"), at) if enough else None
-
-
-_coverage(50, "full")
-_coverage(90, "basic")
-_spread("coverage_error", "mean error of coverage", "ranks", uncertainty.coverage_error)
-_CHI2 = "chi-square of ranks, an entry"
-_spread("rank_distance", _CHI2, "ranks", uncertainty.rank_distance, factor=1.01)
+@metric(
+    title="chi-square of ranks, an entry",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+    factor=1.01,
+)
+def rank_distance(m: ScoredModel, s: Setting) -> Value:
+    return jackknife(ranks(m, s), uncertainty.rank_distance)
 
 
 # -- beside the values -----------------------------------------------------------------------------
@@ -222,17 +414,25 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     told, and without a mean."""
     if not (m.samples > 1 or m.samples and m.has_mean) or not has_fidelity(m):
         return {}
-    kind, end = (protocol(m), f"_{protocol(m)}") if m.options.full else ("standard", "")
-    found = [one.fidelity[kind] for one in looks(m, m.mean)]
+    kind, end = "standard", ""
+    if m.options.full:
+        kind = pictures.protocol(m.rounded_x)
+        end = f"_{kind}"
+    found = [one.fidelity[kind] for one in m.statistics(Pictures).looks(m.mean)]
     return {name + end: np.array([one[name] for one in found]) for name in ("psnr", "ssim")}
 
 
 def curves(m: ScoredModel) -> dict[str, Any]:
     """What plots need, as JSON holds it: mean spectra (dB) and histograms of gradients of each kind
     of picture, and for each temperature ranks, coverage, and error against deviation."""
-    bicubic, temperatures = m.reference_of("bicubic"), m.task.temperatures
-    kinds = {"truth": truth(m), "bicubic": looks(bicubic, Setting()), "mean": looks(m, m.mean)}
-    kinds |= {f"sample {t:g}": looks(m, Setting(t, 1)) for t in temperatures}
+    answers, temperatures = m.statistics(Pictures), m.task.temperatures
+    bicubic = m.reference_of("bicubic").statistics(Pictures)
+    kinds = {
+        "truth": answers.truth(),
+        "bicubic": bicubic.answers_without_samples(),
+        "mean": answers.looks(m.mean),
+    }
+    kinds |= {f"sample {t:g}": answers.single_samples(t) for t in temperatures}
     frequency = (np.arange(textures.ANNULI) + 0.5) / (2 * textures.ANNULI)
     spectra, shares = {"cycles_per_pixel": frequency}, {"edges": textures.EDGES}
     for kind, found in kinds.items():
@@ -249,8 +449,8 @@ def curves(m: ScoredModel) -> dict[str, Any]:
 
 def uncertainty_at(m: ScoredModel, temperature: float) -> dict[str, Any]:
     """Ranks and coverage, and error by deviation, of all pictures together."""
-    spread = drawn(m, temperature, m.samples).spread
-    ranks, bins = sum(one.ranks for one in spread), sum(one.bins for one in spread)
+    spreads = m.statistics(Pictures).samples(temperature, m.samples).spreads
+    ranks, bins = sum(one.ranks for one in spreads), sum(one.bins for one in spreads)
     number, variance, squared = bins.T
     return {
         "ranks": numbers(ranks / ranks.sum()),

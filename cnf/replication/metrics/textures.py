@@ -20,7 +20,6 @@ BANDS = {"low": slice(0, 4), "mid": slice(4, 8), "high": slice(8, 16)}  # to 1/8
 FLOOR = 0.01  # grey levels squared
 STEP = 1 / 4  # grey levels: gradients are counted to the nearest multiple
 LARGEST = 220  # grey levels, above every difference of Y
-MOMENTS = 4  # number, sum of |g|, of g^2, of g^4: they come before the counts
 WIDE = 8  # so many counts are one of a plotted histogram, from -LARGEST to LARGEST and a bit beyond
 EDGES = np.arange(-LARGEST - 3.5 * STEP, LARGEST + 5 * STEP, WIDE * STEP)
 
@@ -49,34 +48,21 @@ def band(power: np.ndarray, number: np.ndarray, name: str) -> float:
 
 
 def gradients(y: np.ndarray) -> np.ndarray:
-    """Sums over the gradients of Y (H,W): MOMENTS, then counts a multiple of STEP from -LARGEST to
-    LARGEST. Sums of pictures add up to those of all."""
+    """Counts of the gradients of Y (H,W) a multiple of STEP, from -LARGEST to LARGEST. Sums of
+    pictures add up to those of all."""
     g = np.concatenate([np.diff(y, axis=axis).ravel() for axis in (0, 1)])
-    square = g**2
-    moments = [len(g), np.abs(g).sum(), square.sum(), (square**2).sum()]
     place = np.floor(g / STEP + 0.5).astype(int) + round(LARGEST / STEP)
-    counts = np.bincount(place, minlength=round(2 * LARGEST / STEP) + 1)
-    return np.concatenate([moments, counts])
+    return np.bincount(place, minlength=round(2 * LARGEST / STEP) + 1)
 
 
 def shares(sums: np.ndarray) -> np.ndarray:
     """The share of gradients between each two of EDGES, of such sums of one or more pictures."""
-    parts = np.pad(sums[MOMENTS:], (3, 4)).reshape(-1, WIDE).sum(1)
+    parts = np.pad(sums, (3, 4)).reshape(-1, WIDE).sum(1)
     return parts / parts.sum()
-
-
-def mean_gradient(sums: np.ndarray) -> np.ndarray:
-    """Mean |g|, grey levels."""
-    return sums[..., 1] / sums[..., 0]
-
-
-def kurtosis(sums: np.ndarray) -> np.ndarray:
-    """E g^4 / (E g^2)^2; 3 for a Gaussian, 0 where there is no gradient."""
-    return sums[..., 0] * sums[..., 3] / np.maximum(sums[..., 2] ** 2, 1e-12)
 
 
 def distance(sums: np.ndarray) -> np.ndarray:
     """Wasserstein distance of two distributions of gradients, grey levels; `sums` holds those of
     one, then those of the other, along the last axis."""
-    one, other = (half[..., MOMENTS:] / half[..., :1] for half in np.split(sums, 2, -1))
+    one, other = (half / half.sum(-1, keepdims=True) for half in np.split(sums, 2, -1))
     return STEP * np.abs(np.cumsum(one - other, -1)).sum(-1)

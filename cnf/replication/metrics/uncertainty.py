@@ -25,9 +25,9 @@ EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)  #
 class Spread(NamedTuple):
     """What one picture adds.
 
-    ranks: counts of the ranks 0 .. n. moments: number of entries, sums of variance, squared error,
-    deviation, |error|, deviation |error|. bins: a row for each of EDGES, the last one open: number
-    of entries of that deviation, sums of their variance and squared error.
+    ranks: counts of the ranks 0 .. n. moments: number of entries, sums of variance and squared
+    error. bins: a row for each of EDGES, the last one open: the moments of entries of that
+    deviation.
     """
 
     ranks: np.ndarray
@@ -41,12 +41,12 @@ def spread(y: Tensor, samples: Tensor, generator: noise.Generator) -> Spread:
     n = len(samples)
     total, squares = (sum(s.double() ** power for s in samples) for power in (1, 2))  # exact
     mean, variance = total / n, (n * squares - total**2) / (n * (n - 1))
-    error, deviation = (mean - y.double()).abs(), variance.sqrt()
-    terms = (torch.ones_like(error), variance, error**2, deviation, error, deviation * error)
+    error = mean - y.double()
+    terms = (torch.ones_like(error), variance, error**2)
     moments = np.array([t.sum().item() for t in terms])
     edges = torch.tensor(EDGES, dtype=torch.float64)
-    place = torch.bucketize(deviation.flatten(), edges, right=True) - 1
-    bins = [torch.bincount(place, t.flatten(), len(EDGES)).numpy() for t in terms[:3]]
+    place = torch.bucketize(variance.sqrt().flatten(), edges, right=True) - 1
+    bins = [torch.bincount(place, t.flatten(), len(EDGES)).numpy() for t in terms]
     ranks = torch.bincount(rank(y, samples, generator).flatten(), minlength=n + 1)
     return Spread(ranks.double().numpy(), moments, np.stack(bins, 1))
 
@@ -56,13 +56,6 @@ def rank(y: Tensor, samples: Tensor, generator: noise.Generator) -> Tensor:
     below, equal = (samples < y).sum(0), (samples == y).sum(0)
     u = noise.uniform((1, *y.shape), generator, y.double())[0]
     return below + torch.floor(u * (equal + 1)).long()
-
-
-def correlation(moments: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of deviation and |error| over all entries; 0 where one is constant."""
-    number, d2, e2, d, e, de = np.moveaxis(moments, -1, 0)
-    product = (number * d2 - d**2) * (number * e2 - e**2)
-    return (number * de - d * e) / np.sqrt(np.where(product > 0, product, np.inf))
 
 
 def spread_skill(moments: np.ndarray, n: int) -> np.ndarray:

@@ -7,12 +7,12 @@ share of vessel alone is told.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cnf import noise
@@ -33,74 +33,142 @@ from cnf.replication.metrics import (
     tightness,
     uncertainty,
 )
-from cnf.replication.scored_model import ScoredModel, once
+from cnf.replication.scored_model import ScoredModel, computed_once
+from cnf.replication.task import VESSELS
+
+TASK = VESSELS.name
 
 LIKELIEST = 16  # samples among which the most likely is looked for
 LIKELIEST_DRAW = -3000  # the `draw` of the noise of the bounds of samples
+JOINT = ("area", "components", "crossings")  # numbers of a mask whose draws are kept
 CROPS, CROPS_DRAW = 64, -3001  # 8x8 crops on which the tightness of the bound is studied
 
 
-class Look(NamedTuple):
-    """What is kept of n samples of one picture.
+class Scores(NamedTuple):
+    """Of the first LIKELIEST samples of one picture.
 
-    shapes: `shapes.Shape` of each, (n,5). found: true positives, false positives, false negatives
-    of the first LIKELIEST, (m,3), and log_probs: log P(sample|x) of these, nats, (m,).
+    outcomes: true positives, false positives, false negatives, (m,3). log_probs: log P(sample|x),
+    nats, (m,).
     """
 
-    shapes: np.ndarray
-    found: np.ndarray
+    outcomes: np.ndarray
     log_probs: np.ndarray
 
 
 # -- what is computed once -------------------------------------------------------------------------
 
 
-@once
-def looks(m: ScoredModel, n: int) -> list[Look]:
-    """One pass over n samples of every picture, which leaves their marginals and the first samples,
-    too; of LIKELIEST or more, the first LIKELIEST are scored."""
-    found, singles, means = [], [], []
-    scored = LIKELIEST if n >= LIKELIEST else 0
-    for index, _, samples in m.drawn(1.0, n):  # uint8 (n,1,H,W)
-        fov, circle = m.fov(index), circle_of(m, index)
-        masks = samples[:, 0].numpy() > 0
-        forms = np.array([shapes.shape(mask, fov, circle) for mask in masks], float)
-        counted = overlap.outcomes(masks[:scored][:, fov], m.mask(index)[fov])
-        log_p = m.mask_log_probs(index, samples[:scored], LIKELIEST_DRAW) if scored else np.zeros(0)
-        found.append(Look(forms, counted, log_p))
-        singles.append(samples[0].float())
-        means.append(samples.sum(0).float() / n)
-    m.kept[ScoredModel.singles, 1.0] = singles
-    if not m.has_mean:
-        m.kept[ScoredModel.means, n] = means
-    return found
+class Masks:
+    """What metrics share of the masks that a model, or a reference, answers with."""
 
+    def __init__(self, scored: ScoredModel):
+        self.scored = scored
 
-@once
-def circle_of(m: ScoredModel, index: int) -> np.ndarray:
-    """The circle around the optic disc that is found in the photograph."""
-    fov, pixels = m.fov(index), m.images[index].x.permute(1, 2, 0).numpy()
-    return shapes.circle_around(shapes.disc(pixels, fov), fov)
+    # samples at temperature 1
 
+    @computed_once
+    def packed_samples(self, n: int) -> list[np.ndarray]:
+        """n samples of every picture, a bit a pixel, uint8 (n, H, W / 8 rounded up)."""
+        drawn = self.scored.drawn(1.0, n)  # uint8 (n,1,H,W)
+        return [np.packbits(samples[:, 0].numpy() > 0, axis=-1) for _, _, samples in drawn]
 
-@once
-def forms(m: ScoredModel, of: Setting | str) -> list[dict[str, float]] | None:
-    """`shapes.Shape` and clDice of a mask for each picture: of what a setting asks for (marginals:
-    where they are at least 1/2), of the "truth", or of the "second observer", None without one."""
-    if of == "truth":
-        masks = [m.images[i].y for i in m.indices]
-    elif of == "second observer":
-        masks = m.seconds
-    else:
-        masks = [p >= 0.5 for p in m.maps(of)]
-    if masks is None:
-        return None
-    found = []
-    for index, mask in zip(m.indices, masks, strict=True):
-        mask, fov = np.asarray(mask)[0] > 0, m.fov(index)
-        form = shapes.shape(mask, fov, circle_of(m, index))._asdict()
-        found.append(form | {"cldice": shapes.cldice(mask, m.mask(index), fov)})
-    return found
+    def samples(self, n: int) -> Iterator[np.ndarray]:
+        """n samples, bool (n,H,W), a picture."""
+        m = self.scored
+        for index, packed in zip(m.indices, self.packed_samples(n), strict=True):
+            width = m.images[index].y.shape[-1]
+            yield np.unpackbits(packed, axis=-1, count=width).astype(bool)
+
+    @computed_once
+    def shapes(self, n: int) -> list[np.ndarray]:
+        """`shapes.Shape` of each of n samples, (n,5), a picture."""
+        found = []
+        for index, masks in zip(self.scored.indices, self.samples(n), strict=True):
+            fov, circle = self.scored.fov(index), self.circle(index)
+            found.append(np.array([shapes.shape(mask, fov, circle) for mask in masks], float))
+        return found
+
+    @computed_once
+    def scores(self, n: int) -> list[Scores]:
+        """Of the first LIKELIEST of n samples, a picture."""
+        m, found = self.scored, []
+        for index, masks in zip(m.indices, self.samples(n), strict=True):
+            first = masks[:LIKELIEST]
+            outcomes = overlap.outcomes(first[:, m.fov(index)], m.mask(index)[m.fov(index)])
+            y = torch.from_numpy(first[:, None])
+            found.append(Scores(outcomes, m.mask_log_probs(index, y, LIKELIEST_DRAW)))
+        return found
+
+    def likeliest(self, n: int) -> np.ndarray:
+        """Outcomes of the most likely of the first LIKELIEST of n samples, (N,3)."""
+        return np.array([one.outcomes[np.argmax(one.log_probs)] for one in self.scores(n)])
+
+    @computed_once
+    def joint(self, n: int, name: str) -> calibration.Joint:
+        """How one of the numbers of `shapes.Shape` of n samples goes with that of the truth."""
+        truth = np.array([form[name] for form in self.true_forms()])
+        return calibration.joint(self.drawn(n, name), truth, seed=self.scored.options.seed)
+
+    def drawn(self, n: int, name: str) -> np.ndarray:
+        """One of the numbers of `shapes.Shape` of n samples of each picture, (N, n)."""
+        column = shapes.Shape._fields.index(name)
+        return np.array([of_picture[:, column] for of_picture in self.shapes(n)])
+
+    # marginals, and one mask for each picture
+
+    @computed_once
+    def marginals(self, n: int) -> list[Tensor]:
+        """Probabilities of a vessel, (1,H,W), a picture: the model's own, or those of n samples."""
+        if self.scored.has_mean:
+            return self.scored.means(0)
+        sums = (masks.sum(0, dtype=np.float32) for masks in self.samples(n))
+        return [torch.from_numpy(total / n)[None] for total in sums]
+
+    def answers(self, s: Setting) -> list[Tensor] | None:
+        """What a setting asks for, (1,H,W) a picture: a reference's answer, one sample, or the
+        marginals."""
+        if self.scored.reference is not None:
+            return self.scored.reference_answers()
+        if s.samples == 1:
+            return self.scored.singles(s.temperature)
+        return self.marginals(s.samples)
+
+    @computed_once
+    def forms(self, s: Setting) -> list[dict[str, float]] | None:
+        """`shapes.Shape` and clDice of what a setting asks for, a picture: of marginals, where they
+        are at least 1/2. None without an answer."""
+        answers = self.answers(s)
+        return None if answers is None else self.forms_of([p >= 0.5 for p in answers])
+
+    @computed_once
+    def true_forms(self) -> list[dict[str, float]]:
+        """The same of y."""
+        return self.forms_of([self.scored.images[i].y for i in self.scored.indices])
+
+    def forms_of(self, masks: Sequence[Tensor]) -> list[dict[str, float]]:
+        m, found = self.scored, []
+        for index, mask in zip(m.indices, masks, strict=True):
+            mask, fov = np.asarray(mask)[0] > 0, m.fov(index)
+            form = shapes.shape(mask, fov, self.circle(index))._asdict()
+            found.append(form | {"cldice": shapes.cldice(mask, m.mask(index), fov)})
+        return found
+
+    @computed_once
+    def circle(self, index: int) -> np.ndarray:
+        """The circle around the optic disc that is found in the photograph."""
+        fov, pixels = self.scored.fov(index), self.scored.images[index].x.permute(1, 2, 0).numpy()
+        return shapes.circle_around(shapes.disc(pixels, fov), fov)
+
+    @computed_once
+    def histogram(self, s: Setting) -> np.ndarray:
+        """`overlap.histogram` of the marginals."""
+        return overlap.histogram(*split(self.scored, self.answers(s)))
+
+    @computed_once
+    def reliability(self, s: Setting) -> np.ndarray | None:
+        """`calibration.table` of the marginals; None if no photograph has one that it looks at."""
+        y, p = split(self.scored, self.answers(s))
+        return calibration.table(p, y) if any(map(calibration.is_doubtful, p)) else None
 
 
 # -- F and areas under curves ----------------------------------------------------------------------
@@ -126,78 +194,21 @@ def counts(m: ScoredModel, maps: Sequence[Tensor], threshold: float) -> np.ndarr
     return np.array([overlap.outcomes(p >= threshold, labels) for labels, p in pairs])
 
 
-def f_metric(title: str, **how: Any) -> Callable:
-    """Register F twice: pooled over all pixels, and the mean over images. The function gives the
-    counts (N, 3) and what else the rows say, or None."""
-
-    def register(function: Callable) -> Callable:
-        def f(m: ScoredModel, s: Setting, value: Callable) -> Value | None:
-            found = function(m, s) if m.has_vessels else None
-            return None if found is None else value(found[0])._replace(also=found[1])
-
-        for end, words, value in (
-            ("", "pooled", lambda found: jackknife(found, overlap.f_score)),
-            ("_image", "mean over images", lambda found: mean_se(overlap.f_score(found))),
-        ):
-            name = function.__name__ + end
-            add = metric(f"{title}, {words}", "1", 3, 1e-3, task="vessels", name=name, **how)
-            add(partial(f, value=value))
-        return function
-
-    return register
+def pooled_f(outcomes: np.ndarray, **also: Any) -> Value:
+    """F over the pixels of all images together, of counts (N, 3)."""
+    return jackknife(outcomes, overlap.f_score, **also)
 
 
-Counted = tuple[np.ndarray, dict[str, Any]]
+def f_of_images(outcomes: np.ndarray, **also: Any) -> Value:
+    """The mean of F over images, of counts (N, 3)."""
+    return mean_se(overlap.f_score(outcomes), **also)
 
 
-@f_metric("F at 0.5", of="mean", tag="basic", references=("second observer",))
-def f_half(m: ScoredModel, s: Setting) -> Counted | None:
-    maps = m.maps(s)
-    return None if maps is None else (counts(m, maps, 0.5), {"threshold": 0.5})
-
-
-@f_metric("F at the validation threshold", of="mean", tag="basic")
-def f_valid(m: ScoredModel, s: Setting) -> Counted | None:
-    """At the threshold of the setting, else of the options, else the one with the largest F on the
-    validation split, that of `m.valid`."""
-    chosen = m.options.threshold if s.threshold is None else s.threshold
-    if chosen is None and any(one.has_vessels for one in m.valid):
-        chosen = best(m.valid[0], 0 if m.has_mean else s.samples, *m.valid[1:])
-    return None if chosen is None else (counts(m, m.maps(s), chosen), {"threshold": chosen})
-
-
-@once
-def best(m: ScoredModel, samples: int, *others: ScoredModel) -> float:
+def best_threshold(models: Sequence[ScoredModel], samples: int) -> float:
     """The threshold with the largest F of marginals, over the pixels of all of them."""
-    parts = zip(*(split(one, one.means(samples)) for one in (m, *others)), strict=True)
+    marginals = [m.statistics(Masks).marginals(samples) for m in models]
+    parts = zip(*(split(*pair) for pair in zip(models, marginals, strict=True)), strict=True)
     return overlap.best_threshold(*(np.concatenate([*chain(*part)]) for part in parts))
-
-
-@f_metric("F of one sample", of="one", tag="basic")
-def f_sample(m: ScoredModel, s: Setting) -> Counted:
-    return counts(m, m.singles(s.temperature), 0.5), {}
-
-
-@f_metric(f"F of the likeliest of {LIKELIEST} samples", of="samples")
-def f_likeliest(m: ScoredModel, s: Setting) -> Counted | None:
-    if s.samples < LIKELIEST:
-        return None
-    n = s.samples if (looks, s.samples) in m.kept else LIKELIEST
-    return likeliest(m, n), {"samples": LIKELIEST}
-
-
-def likeliest(m: ScoredModel, n: int) -> np.ndarray:
-    """Counts of the most likely of the first LIKELIEST of n samples, (N,3)."""
-    return np.array([f.found[np.argmax(f.log_probs)] for f in looks(m, n)])
-
-
-@f_metric("F where p is at least 0.5, before weighting", of="mean")
-def f_p_half(m: ScoredModel, s: Setting) -> Counted | None:
-    """F where p >= 1/2, which is where q is at least `half_of_p`."""
-    if not isinstance(m.model, WeightedBernoulli):
-        return None
-    threshold = half_of_p(m.model.beta)
-    return counts(m, m.maps(s), threshold), {"threshold": threshold}
 
 
 def half_of_p(beta: float) -> float:
@@ -205,68 +216,183 @@ def half_of_p(beta: float) -> float:
     return 1 / (1 + 2 ** (2 * beta - 1))
 
 
-_MARGINALS: dict[str, Any] = {"task": "vessels", "of": "mean"}  # metrics of the point estimate
+def outcomes_at_half(m: ScoredModel, s: Setting) -> np.ndarray | None:
+    """Counts (N, 3) of what a setting asks for, at 1/2; None without a vessel, or an answer."""
+    answers = m.statistics(Masks).answers(s) if m.has_vessels else None
+    return None if answers is None else counts(m, answers, 0.5)
 
 
-@metric("F at the best test threshold, pooled", "1", 3, 1e-3, tag="basic", **_MARGINALS)
+@metric(
+    title="F at 0.5, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["second observer"],
+)
+def f_half(m: ScoredModel, s: Setting) -> Value | None:
+    outcomes = outcomes_at_half(m, s)
+    return None if outcomes is None else pooled_f(outcomes, threshold=0.5)
+
+
+@metric(
+    title="F at 0.5, mean over images",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["second observer"],
+)
+def f_half_image(m: ScoredModel, s: Setting) -> Value | None:
+    outcomes = outcomes_at_half(m, s)
+    return None if outcomes is None else f_of_images(outcomes, threshold=0.5)
+
+
+@metric(
+    title="F at the validation threshold, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+)
+def f_valid(m: ScoredModel, s: Setting) -> Value | None:
+    """At the threshold of the setting, else of the options, else the one with the largest F on the
+    validation split, that of `m.valid`."""
+    chosen = m.options.threshold if s.threshold is None else s.threshold
+    if chosen is None and any(one.has_vessels for one in m.valid):
+        chosen = best_threshold(m.valid, s.samples)
+    if chosen is None or not m.has_vessels:
+        return None
+    return pooled_f(counts(m, m.statistics(Masks).answers(s), chosen), threshold=chosen)
+
+
+@metric(
+    title="F of one sample, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="sample",
+    tag="basic",
+)
+def f_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return pooled_f(counts(m, m.singles(s.temperature), 0.5)) if m.has_vessels else None
+
+
+@metric(
+    title=f"F of the likeliest of {LIKELIEST} samples, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="samples",
+)
+def f_likeliest(m: ScoredModel, s: Setting) -> Value | None:
+    if s.samples < LIKELIEST or not m.has_vessels:
+        return None
+    return pooled_f(m.statistics(Masks).likeliest(s.samples), samples=LIKELIEST)
+
+
+@metric(
+    title="F where p is at least 0.5, before weighting, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+)
+def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
+    """F where p >= 1/2, which is where q is at least `half_of_p`."""
+    if not isinstance(m.model, WeightedBernoulli) or not m.has_vessels:
+        return None
+    threshold = half_of_p(m.model.beta)
+    return pooled_f(counts(m, m.statistics(Masks).answers(s), threshold), threshold=threshold)
+
+
+@metric(
+    title="F at the best test threshold, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+)
 def f_best(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
-    threshold = best(m, s.samples)
-    return jackknife(counts(m, m.maps(s), threshold), overlap.f_score, threshold=threshold)
+    threshold = best_threshold([m], s.samples)
+    return pooled_f(counts(m, m.statistics(Masks).answers(s), threshold), threshold=threshold)
 
 
-def _area(name: str, title: str, exact: str, binned: Callable) -> None:
-    """Register an area under a curve; its error is that of binned probabilities."""
+@metric(
+    title="area under the ROC curve",
+    unit="1",
+    digits=4,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+)
+def auc(m: ScoredModel, s: Setting) -> Value | None:
+    """Its error is that of binned probabilities."""
+    import sklearn.metrics  # takes a second or two
 
-    @metric(title, "1", 4, 1e-3, name=name, tag="basic", **_MARGINALS)
-    def of(m: ScoredModel, s: Setting) -> Value | None:
-        import sklearn.metrics  # takes a second or two
-
-        if not m.has_vessels:
-            return None
-        value = getattr(sklearn.metrics, exact)(*pooled(m, m.maps(s)))
-        return jackknife(bins(m, s), binned)._replace(value=float(value))
-
-
-_area("auc", "area under the ROC curve", "roc_auc_score", overlap.roc_area)
-_area("ap", "average precision", "average_precision_score", overlap.pr_area)
-
-
-@once
-def bins(m: ScoredModel, s: Setting) -> np.ndarray:
-    """`overlap.histogram` of the marginals."""
-    return overlap.histogram(*split(m, m.maps(s)))
+    if not m.has_vessels:
+        return None
+    masks = m.statistics(Masks)
+    area = sklearn.metrics.roc_auc_score(*pooled(m, masks.answers(s)))
+    return jackknife(masks.histogram(s), overlap.roc_area)._replace(value=float(area))
 
 
 # -- calibration of the marginals ------------------------------------------------------------------
 
 
-@metric("calibration error of marginals in [0.05, 0.95]", "1", 4, 1e-3, **_MARGINALS)
+@metric(
+    title="calibration error of marginals in [0.05, 0.95]",
+    unit="1",
+    digits=4,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+)
 def calibration_error(m: ScoredModel, s: Setting) -> Value | None:
-    sums = reliabilities(m, s)
+    sums = m.statistics(Masks).reliability(s)
     return None if sums is None else jackknife(sums, calibration.error_of)
 
 
-@once
-def reliabilities(m: ScoredModel, s: Setting) -> np.ndarray | None:
-    """`calibration.table` of the marginals; None if no photograph has one that it looks at."""
-    y, p = split(m, m.maps(s))
-    return calibration.table(p, y) if any(map(calibration.is_doubtful, p)) else None
-
-
-@metric("Brier score of marginals", "1", 4, 1e-4, **_MARGINALS)
+@metric(
+    title="Brier score of marginals",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="mean",
+)
 def brier(m: ScoredModel, s: Setting) -> Value:
-    parts = zip(*split(m, m.maps(s)), strict=True)
+    parts = zip(*split(m, m.statistics(Masks).answers(s)), strict=True)
     sums = np.array([(((p.astype(float) - y) ** 2).sum(), p.size) for y, p in parts])
     return jackknife(sums, calibration.ratio_of)
 
 
-@metric("AUC of deviation for where observers differ", "1", 3, 1e-3, **_MARGINALS)
+@metric(
+    title="AUC of deviation for where observers differ",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+)
 def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
     if m.seconds is None:
         return None
-    labels, p = split(m, [p.double() for p in m.maps(s)])
+    labels, p = split(m, [p.double() for p in m.statistics(Masks).answers(s)])
     seconds = split(m, m.seconds)[1]
     differ = [(other > 0) != y for other, y in zip(seconds, labels, strict=True)]
     if not any(d.any() for d in differ):
@@ -276,73 +402,230 @@ def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
 
 # -- joint statements of samples -------------------------------------------------------------------
 
-JOINT = {"area": "area", "components": "pieces", "crossings": "crossings"}
+
+def coverage_of(m: ScoredModel, s: Setting, name: str) -> Value | None:
+    """How often the 90 % interval of one number of the samples holds that of the truth."""
+    if not uncertainty.are_enough(s.samples, 0.9):
+        return None
+    found = m.statistics(Masks).joint(s.samples, name)
+    return Value(found.coverage, found.coverage_se)
 
 
-def drawn(m: ScoredModel, n: int, name: str) -> np.ndarray:
-    """One of JOINT of n samples of each picture, (N, n)."""
-    column = shapes.Shape._fields.index(name)
-    return np.array([f.shapes[:, column] for f in looks(m, n)])
+@metric(
+    title="mean area of samples over the truth's",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+)
+def area_ratio(m: ScoredModel, s: Setting) -> Value | None:
+    found = m.statistics(Masks).joint(s.samples, "area")
+    return None if found.ratio is None else Value(found.ratio, found.ratio_se)
 
 
-@once
-def joint(m: ScoredModel, n: int, name: str) -> calibration.Joint:
-    """Of one of JOINT: the truth beside n samples."""
-    true = np.array([form[name] for form in forms(m, "truth")])
-    return calibration.joint(drawn(m, n, name), true, seed=m.options.seed)
+@metric(
+    title="coverage of 90 % intervals of area",
+    unit="1",
+    digits=2,
+    tolerance=0.05,
+    task=TASK,
+    of="samples",
+)
+def area_coverage(m: ScoredModel, s: Setting) -> Value | None:
+    return coverage_of(m, s, "area")
 
 
-def _joint(name: str, digits: int, tolerance: float, factor: float = 1.0) -> None:
-    def of(m: ScoredModel, s: Setting, value: str) -> Value | None:
-        if value == "coverage" and not uncertainty.are_enough(s.samples, 0.9):
-            return None
-        found = joint(m, s.samples, name)._asdict()
-        return None if found[value] is None else Value(found[value], found[f"{value}_se"])
-
-    ratio = f"mean {JOINT[name]} of samples over the truth's", "1", digits, tolerance
-    coverage = f"coverage of 90 % intervals of {JOINT[name]}", "1", 2, 0.05
-    for value, how, within in (("ratio", ratio, factor), ("coverage", coverage, 1.0)):
-        more = {"name": f"{name}_{value}", "factor": within}
-        metric(*how, task="vessels", of="samples", **more)(partial(of, value=value))
+@metric(
+    title="coverage of 90 % intervals of pieces",
+    unit="1",
+    digits=2,
+    tolerance=0.05,
+    task=TASK,
+    of="samples",
+)
+def components_coverage(m: ScoredModel, s: Setting) -> Value | None:
+    return coverage_of(m, s, "components")
 
 
-_joint("area", 3, 2e-3)
-_joint("components", 2, 0.02, 1.02)
-_joint("crossings", 3, 5e-3)
+@metric(
+    title="coverage of 90 % intervals of crossings",
+    unit="1",
+    digits=2,
+    tolerance=0.05,
+    task=TASK,
+    of="samples",
+)
+def crossings_coverage(m: ScoredModel, s: Setting) -> Value | None:
+    return coverage_of(m, s, "crossings")
 
 
 # -- connectedness ---------------------------------------------------------------------------------
 
 
-def _form(name: str, *how: Any, **more: Any) -> None:
-    @metric(*how, name=name, task="vessels", of="both", **more)
-    def of(m: ScoredModel, s: Setting) -> Value | None:
-        if name == "area" and not m.options.full and (m.has_vessels or m.reference is not None):
-            return None
-        found = forms(m, m.reference or s)
-        if found is None:
-            return None
-        half = {"threshold": 0.5} if m.reference is None and s.samples != 1 else {}
-        return mean_se([one[name] for one in found], **half)
+def mean_form(m: ScoredModel, s: Setting, name: str) -> Value | None:
+    """The mean over pictures of one of the numbers of `Masks.forms`."""
+    found = m.statistics(Masks).forms(s)
+    if found is None:
+        return None
+    is_cut = m.reference is None and s.samples != 1  # marginals become a mask
+    value = mean_se([one[name] for one in found])
+    return value._replace(also={"threshold": 0.5}) if is_cut else value
 
 
-_PEOPLE: dict[str, Any] = {"references": ("truth", "second observer")}
-_form("area", "share of pixels that are vessel,", "1", 4, 1e-4, tag="basic", **_PEOPLE)
-_form("components", "pieces", "pieces", 1, 1.0, factor=1.02, **_PEOPLE)
-_form("euler", "Euler number", "pieces", 1, 2.0, factor=1.02, **_PEOPLE)
-_form("largest_share", "share of the largest piece", "1", 3, 0.02, **_PEOPLE)
-_form("cldice", "clDice", "1", 3, 2e-3, references=("second observer",))
+def mean_area(m: ScoredModel, s: Setting) -> Value | None:
+    """Without --full, of sets without a vessel alone: F tells nothing there."""
+    if not m.options.full and (m.has_vessels or m.reference is not None):
+        return None
+    return mean_form(m, s, "area")
 
 
 @metric(
-    *("pieces of one sample over the truth's", "1", 2, 0.02),
-    **{"task": "vessels", "of": "one", "factor": 1.02, "name": "components_ratio_sample"},
+    title="share of pixels that are vessel, of the point estimate",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["truth", "second observer"],
 )
-def components_ratio(m: ScoredModel, s: Setting) -> Value | None:
+def area(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_area(m, s)
+
+
+@metric(
+    title="share of pixels that are vessel, of one sample",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="sample",
+    tag="basic",
+)
+def area_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_area(m, s)
+
+
+@metric(
+    title="pieces of the point estimate",
+    unit="pieces",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="mean",
+    factor=1.02,
+    references=["truth", "second observer"],
+)
+def components(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "components")
+
+
+@metric(
+    title="pieces of one sample",
+    unit="pieces",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def components_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "components")
+
+
+@metric(
+    title="Euler number of the point estimate",
+    unit="pieces",
+    digits=1,
+    tolerance=2.0,
+    task=TASK,
+    of="mean",
+    factor=1.02,
+    references=["truth", "second observer"],
+)
+def euler(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "euler")
+
+
+@metric(
+    title="Euler number of one sample",
+    unit="pieces",
+    digits=1,
+    tolerance=2.0,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def euler_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "euler")
+
+
+@metric(
+    title="share of the largest piece of the point estimate",
+    unit="1",
+    digits=3,
+    tolerance=0.02,
+    task=TASK,
+    of="mean",
+    references=["truth", "second observer"],
+)
+def largest_share(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "largest_share")
+
+
+@metric(
+    title="share of the largest piece of one sample",
+    unit="1",
+    digits=3,
+    tolerance=0.02,
+    task=TASK,
+    of="sample",
+)
+def largest_share_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "largest_share")
+
+
+@metric(
+    title="clDice of the point estimate",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+    references=["second observer"],
+)
+def cldice(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "cldice")
+
+
+@metric(
+    title="clDice of one sample",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="sample",
+)
+def cldice_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_form(m, s, "cldice")
+
+
+@metric(
+    title="pieces of one sample over the truth's",
+    unit="1",
+    digits=2,
+    tolerance=0.02,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def components_ratio_sample(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
-    pairs = zip(forms(m, s), forms(m, "truth"), strict=True)
-    sums = np.array([(a["components"], b["components"]) for a, b in pairs])
+    masks = m.statistics(Masks)
+    pairs = zip(masks.forms(s), masks.true_forms(), strict=True)
+    sums = np.array([(ours["components"], true["components"]) for ours, true in pairs])
     return jackknife(sums, calibration.ratio_of)
 
 
@@ -354,13 +637,14 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     and how each moves the calibration error, an image; {} without two samples."""
     if not (m.has_mean or m.samples > 1) or not m.has_vessels:
         return {}
-    found = {"f_half": overlap.f_score(counts(m, m.maps(m.mean), 0.5))}
-    if m.options.full and len(m.indices) > 1 and (sums := reliabilities(m, m.mean)) is not None:
+    masks = m.statistics(Masks)
+    found = {"f_half": overlap.f_score(counts(m, masks.answers(m.mean), 0.5))}
+    if m.options.full and len(m.indices) > 1 and (sums := masks.reliability(m.mean)) is not None:
         found["calibration_error"] = influences(sums, calibration.error_of)
     if m.options.full and m.samples and m.reference is None:
         found["f_sample"] = overlap.f_score(counts(m, m.singles(1.0), 0.5))
         if m.samples >= LIKELIEST:
-            found["f_likeliest"] = overlap.f_score(likeliest(m, m.samples))
+            found["f_likeliest"] = overlap.f_score(masks.likeliest(m.samples))
     return found
 
 
@@ -369,29 +653,30 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     `images`."""
     if not m.has_vessels:
         return {}
-    labels, p = pooled(m, m.maps(m.mean))
+    masks = m.statistics(Masks)
+    labels, p = pooled(m, masks.answers(m.mean))
     reliable = {}
     if calibration.is_doubtful(p):
         reliable["middle"] = calibration.reliability(p, labels, calibration.LOW, calibration.HIGH)
-    found = looks(m, m.samples)
     sizes, draws = m.sizes() * math.log(2), 1 if m.model.exact else m.options.draws
-    kinds = {"truth": forms(m, "truth")}
+    kinds = {"truth": masks.true_forms()}
     if m.seconds is not None:
-        kinds["second observer"] = forms(m, "second observer")
+        kinds["second observer"] = masks.forms_of(m.seconds)
     result = {
         "samples": m.samples,
         "images": [m.images[i].name for i in m.indices],
         "reliability": {name: numbers(of._asdict()) for name, of in reliable.items()},
         "bits_per_pixel": numbers(-m.log_probs(draws) / sizes),
-        # of the first samples of each picture
-        "sample_bits": [numbers(-f.log_probs / d) for f, d in zip(found, sizes, strict=True)],
         "forms": {
             name: numbers({key: [form[key] for form in many] for key in many[0]})
             for name, many in kinds.items()
         },
         # of all samples of each picture
-        "drawn": numbers({name: drawn(m, m.samples, name) for name in JOINT}),
+        "drawn": numbers({name: masks.drawn(m.samples, name) for name in JOINT}),
     }
+    if m.samples >= LIKELIEST:  # of the first samples of each picture
+        pairs = zip(masks.scores(m.samples), sizes, strict=True)
+        result["sample_bits"] = [numbers(-one.log_probs / size) for one, size in pairs]
     if isinstance(m.model, ConditionalFlow):
         result["m_curve"] = m_curve(m)
     return result

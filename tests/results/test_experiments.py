@@ -1,0 +1,62 @@
+"""Experiments: what their READMEs say is read from rows, and no folder of results is forgotten."""
+
+import fnmatch
+import re
+
+import pytest
+
+from cnf.replication import results
+from cnf.replication.results import RESULTS
+from cnf.replication.run_folder import REPOSITORY
+
+EXPERIMENTS = REPOSITORY / "experiments"
+READMES = sorted(EXPERIMENTS.glob("*/README.md"))
+HEADINGS = ["Expected", "Found", "Runs"]
+WORDS, QUESTIONS = 350, 40  # half a page each, and a table that can be read through
+FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
+ROWS = {row.id: row for row in results.read()}
+RUN = re.compile(r"`((?:sr|vessels)-[a-z0-9*-]+-[a-z0-9*-]+)`")
+CELL = re.compile(r"\| (-?[\d.]+) \| `([^`]+)` \|$", re.MULTILINE)
+
+
+def test_every_folder_of_experiments_has_a_readme_and_a_line_of_the_index():
+    folders = {path.name for path in EXPERIMENTS.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders == {path.parent.name for path in READMES}
+    index = (EXPERIMENTS / "README.md").read_text()
+    assert sorted(re.findall(r"\]\((\w+)/README\.md\) \|$", index, re.MULTILINE)) == sorted(folders)
+    assert len(folders) <= QUESTIONS
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
+def test_readme_is_short_and_names_what_is_there(path):
+    text = path.read_text()
+    assert len(re.findall(r"\S*\w\S*", text)) <= WORDS
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+    for run in RUN.findall(text):
+        assert fnmatch.filter(FOLDERS, run), f"results/ has no {run}"
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
+def test_numbers_of_a_readme_are_those_of_rows(path):
+    """A table says a value and its row; the value is the row's, to the digits that are shown."""
+    text = path.read_text()
+    cells = CELL.findall(text)
+    assert len(cells) == len(re.findall(r"^\|.*`[^`]+/[^`]+/[^`]+` \|$", text, re.MULTILINE))
+    for shown, name in cells:
+        digits = len(shown.partition(".")[2])
+        assert shown == f"{ROWS[name].value:.{digits}f}", name
+
+
+def test_every_folder_of_results_is_named():
+    """By a table, a claim, a page or the README of an experiment; else it can go."""
+    tables = REPOSITORY / "cnf" / "replication" / "tables.yml"
+    pages = (REPOSITORY / "book").glob("*.md")
+    files = [tables, RESULTS / "claims.yml", EXPERIMENTS / "README.md", *READMES, *pages]
+    text = "\n".join(path.read_text() for path in files)
+    named = set(re.findall(r"[\w*-]+", text))
+    patterns = [name for name in named if "*" in name and name.startswith(("sr-", "vessels-"))]
+    for folder in FOLDERS:
+        fits = any(fnmatch.fnmatchcase(folder, pattern) for pattern in patterns)
+        assert folder in named or fits, f"nothing names results/{folder}: delete it"
