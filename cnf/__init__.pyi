@@ -23,7 +23,6 @@ from .layers.conv1x1 import Conv1x1 as Conv1x1
 from .layers.coupling import AffineCoupling as AffineCoupling
 from .layers.prior import GaussianPrior as GaussianPrior
 from .layers.residual import Residual as Residual
-from .layers.spline import SplineCoupling as SplineCoupling
 from .layers.split import Split as Split
 from .layers.squeeze import Squeeze as Squeeze
 from .layers.squeeze import Squeezed as Squeezed

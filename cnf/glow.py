@@ -5,7 +5,7 @@ other layers.
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ from cnf.layers.split import Split
 from cnf.layers.squeeze import Squeeze
 from cnf.layers.uniform import UniformDequantization
 from cnf.layers.variational import VariationalDequantization
-from cnf.nets import CouplingNet
+from cnf.nets import CouplingNet, VectorNet
 
 Q_WIDTH = 32  # of the network of q
 
@@ -41,10 +41,11 @@ class GlowConfig:
 
     Args:
         levels: L. Without levels nothing is squeezed: the steps couple the colours of a
-            checkerboard, at the resolution of y.
+            checkerboard, at the resolution of y, and of vectors two halves.
         steps: K, each an activation norm, an invertible 1x1 convolution and a conditional coupling.
         width: hidden channels of the network in a coupling.
         h_kernel: the size of its convolution of h.
+        net: "conv" for pictures; "vector" for a y of vectors (B, D), where levels = 0.
         scale: of couplings and priors: "bounded" (log s within `max_log_scale`), "softplus", or
             "additive", s = 1, with bounded priors.
         flip: the halves of y take turns; if not, the second always changes.
@@ -61,6 +62,7 @@ class GlowConfig:
     steps: Count = 8
     width: Positive = 64
     h_kernel: Literal[1, 3] = 1
+    net: Literal["conv", "vector"] = "conv"
     scale: Literal["bounded", "softplus", "additive"] = "bounded"
     max_log_scale: Bound = 1.5
     flip: bool = False
@@ -83,6 +85,7 @@ def glow(
     *,
     features: nn.Module | Mapping[str, Any] | None = None,
     bins: int = 256,
+    coupling: Callable[..., Bijection] | None = None,
     **options: Any,
 ) -> ConditionalFlow:
     """A conditional Glow of p(y|x), with untrained weights: L levels of K steps.
@@ -98,28 +101,40 @@ def glow(
             their `channels`, such as [16, 32]; also `multiple` and `factor` (see `Features`) where
             they are not 1.
         bins: grey levels of y, 0 .. bins - 1, for "uniform" and "variational" dequantization.
+        coupling: a class in place of `AffineCoupling`, made as coupling(channels, net, flip=...);
+            `coupling.outputs(changed)` is how many channels its network returns. Such a flow is
+            loaded by cnf.load(path, into=flow).
         options: `levels`, `steps`, `width`, `dequantization` and the other fields of `GlowConfig`.
             By default 2 levels of 8 steps and a continuous y (dequantization=None).
 
     Shapes: y (B, channels, H, W), H and W multiples of the flow's `multiple`; x (B, context, H, W).
+        Of vectors y (B, channels), x (B, context).
     Raises ConfigError for an option that does not fit, ValueError for features that do not.
 
     >>> flow = glow(channels=1, context=2, levels=1, steps=4, width=32)
     >>> y, x = torch.rand(8, 1, 6, 6), torch.rand(8, 2, 6, 6)
     >>> flow.log_prob(y, x).shape, flow.sample(x, n=3).shape
     (torch.Size([8]), torch.Size([3, 8, 1, 6, 6]))
+    >>> vectors = glow(channels=5, context=3, levels=0, net="vector")
+    >>> vectors.log_prob(torch.randn(8, 5), torch.randn(8, 3)).shape
+    torch.Size([8])
     """
     sizes = {"channels": channels, "context": context, "bins": bins}
     arguments = {name: operator.index(size) for name, size in sizes.items()} | options
-    if not isinstance(features, nn.Module):
+    if coupling is None and not isinstance(features, nn.Module):
         named = {} if features is None else {"features": dict(features)}
         model = weights.build("glow", arguments | named)
         assert isinstance(model, ConditionalFlow)
         return model
     full = complete(described_glow, arguments)
     config = GlowConfig(**{name: full[name] for name in GlowConfig.__dataclass_fields__})
-    flow = ConditionalFlow(glow_layers(config, full["channels"], features, full["bins"]), features)
+    if not isinstance(features, nn.Module):
+        features = network_of(config, full["context"], features)
+    stack = glow_layers(config, full["channels"], features, full["bins"], coupling=coupling)
+    flow = ConditionalFlow(stack, features)
     flow.arguments = full | {"features": type(features).__name__}
+    if coupling is not None:
+        flow.arguments["coupling"] = getattr(coupling, "__name__", repr(coupling))
     return flow
 
 
@@ -132,15 +147,17 @@ def described_glow(
     features: Spec | None = None,
 ) -> ConditionalFlow:
     """`glow` of arguments that a file can hold."""
-    if features is not None and context:
-        raise ConfigError(f"context = {context} with features: these say what of x is read")
-    if features is not None:
-        network: nn.Module = features_of(options, features)
-    elif context:
-        network = RawFeatures(context, options.levels)
-    else:
-        network = NoFeatures(options.levels)
+    network = network_of(options, context, features)
     return ConditionalFlow(glow_layers(options, channels, network, bins), network)
+
+
+def network_of(config: GlowConfig, context: int, spec: Mapping[str, Any] | None) -> nn.Module:
+    """The feature network of a specification; x itself without one, or nothing."""
+    if spec is not None and context:
+        raise ConfigError(f"context = {context} with features: these say what of x is read")
+    if spec is not None:
+        return features_of(config, spec)
+    return RawFeatures(context, config.levels) if context else NoFeatures(config.levels)
 
 
 def features_of(config: GlowConfig, spec: Mapping[str, Any]) -> nn.Module:
@@ -151,9 +168,19 @@ def features_of(config: GlowConfig, spec: Mapping[str, Any]) -> nn.Module:
 
 
 def glow_layers(
-    config: GlowConfig, channels: int, features: nn.Module, bins: int = 256, q_width: int = Q_WIDTH
+    config: GlowConfig,
+    channels: int,
+    features: nn.Module,
+    bins: int = 256,
+    q_width: int = Q_WIDTH,
+    coupling: Callable[..., Bijection] | None = None,
 ) -> list[Layer]:
     """The layers of the paper's flow, from y to z. Raises ConfigError, ValueError."""
+    if config.net == "vector" and config.levels:
+        raise ConfigError(
+            f"levels = {config.levels} with net = vector: vectors have no space to squeeze, so "
+            "give levels = 0"
+        )
     if config.dequantization != "binary" and config.noise != "logistic":
         raise ConfigError(
             f"noise = {config.noise} with dequantization = {config.dequantization}: it is that of "
@@ -165,12 +192,14 @@ def glow_layers(
     stack: list[Layer] = []
     if config.dequantization is not None:
         stack.append(dequantization(config, c, h[0], bins, q_width))
-    if not config.levels:
+    if config.net == "vector":
+        stack += steps(config, c, h[0], coupling)
+    elif not config.levels:
         stack += flat_steps(config, c, h[0])
     for level in range(1, config.levels + 1):
         stack.append(Squeeze())
         c *= 4
-        stack += steps(config, c, h[level])
+        stack += steps(config, c, h[level], coupling)
         if level < config.levels:
             stack.append(split(config, c, h[level]))
             c -= c // 2
@@ -178,15 +207,27 @@ def glow_layers(
     return stack
 
 
-def steps(config: GlowConfig, c: int, h: int) -> list[Bijection]:
-    """K times activation norm, invertible 1x1 convolution, conditional coupling, of c channels."""
+def steps(
+    config: GlowConfig, c: int, h: int, coupling: Callable[..., Bijection] | None = None
+) -> list[Bijection]:
+    """K times activation norm, invertible 1x1 convolution, conditional coupling, of c channels; by
+    default affine couplings."""
     stack: list[Bijection] = []
     for k in range(config.steps):
-        net = coupling_net(config, c - c // 2, h, c // 2)
         flip = config.flip and k % 2 == 1
-        coupling = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
-        stack += [ActNorm(c), Conv1x1(c), coupling]
+        if coupling is None:
+            net = coupling_net(config, c - c // 2, h, affine_outputs(config, c // 2))
+            last: Bijection = AffineCoupling(c, net, config.scale, flip, config.max_log_scale)
+        else:
+            outputs = coupling.outputs(c // 2)  # type: ignore[attr-defined]
+            last = coupling(c, coupling_net(config, c - c // 2, h, outputs), flip=flip)
+        stack += [ActNorm(c), Conv1x1(c), last]
     return stack
+
+
+def affine_outputs(config: GlowConfig, changed: int) -> int:
+    """How many channels the network of an affine coupling returns."""
+    return changed if config.scale == "additive" else AffineCoupling.outputs(changed)
 
 
 def flat_steps(config: GlowConfig, c: int, h: int) -> list[Bijection]:
@@ -194,23 +235,26 @@ def flat_steps(config: GlowConfig, c: int, h: int) -> list[Bijection]:
     of its channels to condition on. The two colours of a checkerboard take that part, in turn."""
     stack: list[Bijection] = []
     for k in range(config.steps):
-        net = coupling_net(config, c, h, c)
+        net = coupling_net(config, c, h, affine_outputs(config, c))
         mixing = [Conv1x1(c)] if c > 1 else []
         coupling = CheckerboardCoupling(net, config.scale, k % 2 == 1, config.max_log_scale)
         stack += [ActNorm(c), *mixing, coupling]
     return stack
 
 
-def coupling_net(config: GlowConfig, y: int, h: int, changed: int) -> CouplingNet:
-    """The network inside a coupling that sees y and h channels, and changes others."""
-    out = changed if config.scale == "additive" else 2 * changed
+def coupling_net(config: GlowConfig, y: int, h: int, out: int) -> nn.Module:
+    """The network inside a coupling, of y and h channels."""
+    if config.net == "vector":
+        return VectorNet(y, h, out, config.width)
     return CouplingNet(
         y, h, out, config.width, config.h_kernel, config.gain, config.clip, config.norm
     )
 
 
-def prior_net(config: GlowConfig, y: int, h: int, leaves: int, width: int) -> CouplingNet:
+def prior_net(config: GlowConfig, y: int, h: int, leaves: int, width: int) -> nn.Module:
     """The network of a Gaussian prior of the channels that leave, from y that go on and h."""
+    if config.net == "vector":
+        return VectorNet(y, h, 2 * leaves, width)
     return CouplingNet(y, h, 2 * leaves, width, gain=config.gain, norm=config.norm)
 
 
@@ -236,6 +280,11 @@ def dequantization(
     """The dequantization; q sees the features at y's resolution and y itself."""
     if config.dequantization == "uniform":
         return UniformDequantization(bins)
+    if config.net == "vector":
+        raise ConfigError(
+            f"dequantization = {config.dequantization} with net = vector: q is for pictures, so "
+            "choose uniform or none, or write the list of layers out"
+        )
     net = CouplingNet(0, h + c, 2 * c, q_width, h_kernel=3)
     q = [ConditionalAffine(c, net)]
     if config.dequantization == "variational":

@@ -33,8 +33,14 @@ Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 _EQUAL = re.compile(r"\s*#(\d+)\s*=\s*#(\d+)\s*")
 MARGINS = {  # of what counts as equal, registered in experiments/seeds
-    **{"bits_per_dim": 0.01, "bits_per_pixel": 0.001, "psnr": 0.1, "ssim": 0.002},
-    **{"f_half": 0.005, "f_valid": 0.005, "f_sample": 0.005, "calibration_error": 0.005},
+    "bits_per_dim": 0.01,
+    "bits_per_pixel": 0.001,
+    "psnr": 0.1,
+    "ssim": 0.002,
+    "f_half": 0.005,
+    "f_valid": 0.005,
+    "f_sample": 0.005,
+    "calibration_error": 0.005,
 }
 
 
@@ -210,8 +216,8 @@ def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
     else:
         title = metric.title
         number, many = f"{b.value - a.value:+.{digits}f}", f"not in pairs, {many}"
-    unit = f" {metric.unit}" * (metric.unit != "1")
-    what = f"{title}, " * (title != metric.unit)
+    unit = "" if metric.unit == "1" else f" {metric.unit}"
+    what = "" if title == metric.unit else f"{title}, "
     return f"{b.run} less {a.run}: {number}{unit} ({what}{many})"
 
 
@@ -219,7 +225,8 @@ def told(claim: Claim) -> str:
     """What the paper says, its number included; what is unconfirmed is never told as a fact."""
     digits = 3 if claim.unit == "F" else 2
     number = "" if claim.value is None else f": {claim.value:.{digits}f} {claim.unit}"
-    return "(unconfirmed) " * (claim.tag == "unconfirmed") + claim.says + number
+    doubt = "(unconfirmed) " if claim.tag == "unconfirmed" else ""
+    return doubt + claim.says + number
 
 
 def text(results: Path = RESULTS) -> str:

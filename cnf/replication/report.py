@@ -190,19 +190,16 @@ def describe_model(config: Config) -> str:
         return f"Masked convolutions over the labels in raster order, no flow; {features}"
     if name != "flow":
         return f"A factorised {name} model, every entry of y independent given x; {features}"
-    parts = ["no levels"]
-    if m["levels"]:
-        parts = [f"{m['levels']} level{'s' if m['levels'] > 1 else ''}"]
+    levels = "1 level" if m["levels"] == 1 else f"{m['levels'] or 'no'} levels"
     steps = f"{m['steps']} steps, couplings of width {m['width']}" if m["steps"] else "no couplings"
-    if m["levels"] and m["steps"]:
-        parts = [f"{parts[0]} of {steps}"]
-    else:
-        parts.append(steps)
+    prior = ""
     if "ar_width" in m:
         of = f"mixtures of {m['mixture']} Gaussians"
-        parts.append(f"autoregressive priors of width {m['ar_width']} ({of})")
-    parts.append(f"{m['dequantization']} dequantization; {features}")
-    return f"A conditional flow, {', '.join(parts)}"
+        prior = f"autoregressive priors of width {m['ar_width']} ({of}), "
+    return (
+        f"A conditional flow, {levels}{' of ' if m['levels'] and m['steps'] else ', '}{steps}, "
+        f"{prior}{m['dequantization']} dequantization; {features}"
+    )
 
 
 def _scores(mine: Sequence[Row], experiment: str) -> str:
@@ -211,14 +208,18 @@ def _scores(mine: Sequence[Row], experiment: str) -> str:
     for data in dict.fromkeys(row.data for row in mine):
         here = [row for row in mine if row.data == data and not row.is_weighted]
         most = max(row.num_images for row in here)
-        line = {"pictures": f"{data} test{' (stand-in)' * here[0].stand_in}", "number": str(most)}
+        stand_in = " (stand-in)" if here[0].stand_in else ""
+        line = {"pictures": f"{data} test{stand_in}", "number": str(most)}
         for column, wanted in TABLES["cards"][experiment].items():
             line[column] = ""
             if found := select(here, **wanted):
                 best = max(found, key=lambda row: (row.num_images, row.samples or 0))
-                few = [str(best.num_images)] * (best.num_images < most)
-                few += [f"{best.samples} samples"] * (1 < (best.samples or 0) < 32)
-                line[column] = value(best) + f" (of {', '.join(few)})" * bool(few)
+                few = []
+                if best.num_images < most:
+                    few.append(str(best.num_images))
+                if 1 < (best.samples or 0) < 32:
+                    few.append(f"{best.samples} samples")
+                line[column] = value(best) + (f" (of {', '.join(few)})" if few else "")
         lines.append(line)
     return _table(lines, {"pictures", "number"})
 

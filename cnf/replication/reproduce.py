@@ -206,7 +206,8 @@ def _check(row: Row, scored: ScoredModel) -> tuple[str, str]:
     if found is None:
         raise ResultsError(f"this code computes no {row.metric} on {row.data}")
     reason = f"{row.value:.6f} written, {found.value:.6f} now, tolerance {metric.tolerance:g}"
-    reason += f" or a factor of {metric.factor:g}" * (metric.factor > 1)
+    if metric.factor > 1:
+        reason += f" or a factor of {metric.factor:g}"
     return "same" if metric.agree(found.value, row.value) else "differs", reason
 
 

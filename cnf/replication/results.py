@@ -140,35 +140,38 @@ class Row:
     @property
     def file(self) -> str:
         """The name of its file, without its end: <set>-<split>, and what is not at its default."""
-        said = {
-            "x8": self.rounded_x,
-            f"n{self.limit}": self.limit is not None,
-            f"noise{self.noise_seed}": self.noise_seed,
-        }
-        return "-".join([re.sub("[:/]", "-", self.data), self.split, *_those(said)])
+        words = [re.sub("[:/]", "-", self.data), self.split]
+        if self.rounded_x:
+            words.append("x8")
+        if self.limit is not None:
+            words.append(f"n{self.limit}")
+        if self.noise_seed:
+            words.append(f"noise{self.noise_seed}")
+        return "-".join(words)
 
     @property
     def id(self) -> str:
         """RUN/FILE/METRIC, and the settings that tell it from others of the file."""
-        said = {
-            "view": self.divided_by == "field of view",
-            f"iw{self.draws}": self.is_weighted,
-            f"d{self.draws}": self.is_repeated,
-            f"s{self.samples}": (self.samples or 0) > 1,
-            f"t{self.temperature or 0:g}": self.temperature not in (None, 1.0),
-            f"{self.protocol}": self.protocol,
-        }
-        return f"{self.run}/{self.file}/{'-'.join([self.metric, *_those(said)])}"
+        words = [self.metric]
+        if self.divided_by == "field of view":
+            words.append("view")
+        if self.is_weighted:
+            words.append(f"iw{self.draws}")
+        if self.is_repeated:
+            words.append(f"d{self.draws}")
+        if (self.samples or 0) > 1:
+            words.append(f"s{self.samples}")
+        if self.temperature not in (None, 1.0):
+            words.append(f"t{self.temperature:g}")
+        if self.protocol:
+            words.append(self.protocol)
+        return f"{self.run}/{self.file}/{'-'.join(words)}"
 
 
 def mixed(oriented: bool, intercept: float | None) -> str:
     """What the name of a run has at its end where its model is a mixture of the trained one."""
-    return "-oriented" * oriented + "-intercept" * (intercept is not None)
-
-
-def _those(said: dict[str, Any]) -> list[str]:
-    """The words whose condition holds."""
-    return [words for words, is_so in said.items() if is_so]
+    end = "-oriented" if oriented else ""
+    return end if intercept is None else f"{end}-intercept"
 
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row)}
@@ -304,10 +307,9 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
         raise ResultsError(f"no row has {asked}")
     differ = [f for f in TELLING if len({getattr(row, f) for row in found}) > 1]
     names = ", ".join(row.id for row in found[:3])
-    raise ResultsError(
-        f"{len(found)} rows have {asked}: {names}{', ...' * (len(found) > 3)}; choose by "
-        f"{', '.join(differ)}"
-    )
+    if len(found) > 3:
+        names += ", ..."
+    raise ResultsError(f"{len(found)} rows have {asked}: {names}; choose by {', '.join(differ)}")
 
 
 def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
@@ -395,9 +397,10 @@ def described(row: Row) -> str:
     scored = ", ".join(part for part in (metric, _how(row)) if part)
     model = row.model if row.is_reference else row.run
     if row.steps is not None:
-        many = f"after {'only ' * (row.steps < FEW)}{row.steps:,} steps"
+        only = "only " if row.steps < FEW else ""
+        many = f"after {only}{row.steps:,} steps"
         model += " fitted in one pass" if row.steps == 1 else f" {many}"
-    stand_in = ", a stand-in" * row.stand_in
+    stand_in = ", a stand-in" if row.stand_in else ""
     return f"{scored}; {model}; {row.num_images} {row.split} pictures of {row.data}{stand_in}"
 
 
@@ -411,27 +414,30 @@ def _metric(row: Row) -> str:
 
 
 def _how(row: Row) -> str:
-    said = {
-        f"{row.bound}": row.bound is not None and not row.is_bound,
-        f"bound: {row.bound}": row.is_bound,
-        f"{row.protocol} protocol": row.protocol,
-        "x rounded to 8 bits": row.rounded_x,
-        "x not rounded": row.rounded_x is False,
-        "1 sample": row.samples == 1,
-        f"{row.samples} samples": (row.samples or 0) > 1,
-        f"temperature {row.temperature or 0:g}": row.samples and row.temperature is not None,
-        f"threshold {row.threshold or 0:.3f}": row.threshold is not None
-        and not row.metric.startswith("f_half"),
-        f"version {row.version} of the metric": row.is_old,
-    }
-    return ", ".join(_those(said))
+    words = []
+    if row.bound is not None:
+        words.append(f"bound: {row.bound}" if row.is_bound else row.bound)
+    if row.protocol:
+        words.append(f"{row.protocol} protocol")
+    if row.rounded_x is not None:
+        words.append("x rounded to 8 bits" if row.rounded_x else "x not rounded")
+    if row.samples:
+        words.append("1 sample" if row.samples == 1 else f"{row.samples} samples")
+        if row.temperature is not None:
+            words.append(f"temperature {row.temperature:g}")
+    if row.threshold is not None and not row.metric.startswith("f_half"):
+        words.append(f"threshold {row.threshold:.3f}")
+    if row.is_old:
+        words.append(f"version {row.version} of the metric")
+    return ", ".join(words)
 
 
 def cells(row: Row) -> dict[str, str]:
     """Every column of `table`."""
+    stand_in = " (stand-in)" if row.stand_in else ""
     return {
         "model": row.model,
-        "data": f"{row.data} {row.split}{' (stand-in)' * row.stand_in}",
+        "data": f"{row.data} {row.split}{stand_in}",
         "metric": _metric(row),
         "value": value(row),
         "images": str(row.num_images),

@@ -16,29 +16,10 @@ def one_line(error) -> str:
     return message
 
 
-def test_rgb_png_is_read_pixel_for_pixel(tmp_path, write, picture):
-    pixels = picture(6, 5)
-    assert np.array_equal(read_image(write(tmp_path / "a.png", pixels)), pixels)
-
-
 def test_greyscale_becomes_rgb_with_equal_channels(tmp_path, write, picture):
     grey = picture(6, 5)[..., 0]
     read = read_image(write(tmp_path / "a.png", grey))
     assert np.array_equal(read, np.repeat(grey[..., None], 3, 2))
-
-
-def test_palette_picture_becomes_rgb(tmp_path, write):
-    pixels = np.zeros((4, 4, 3), np.uint8)
-    pixels[:, 2:] = (51, 102, 153)  # in Pillow's default palette, so no dithering
-    assert np.array_equal(read_image(write(tmp_path / "a.gif", pixels, "P")), pixels)
-
-
-def test_cmyk_is_converted_to_rgb(tmp_path, write):
-    pixels = np.full((8, 8, 3), (200, 100, 50), np.uint8)
-    read = read_image(write(tmp_path / "a.tif", pixels, "CMYK"))
-    assert read.shape == (8, 8, 3)
-    # Without a colour profile the conversion is R = 255 - C, up to rounding by one level.
-    assert np.abs(read.astype(int) - pixels).max() <= 1
 
 
 def test_opaque_alpha_is_dropped(tmp_path, write, picture):

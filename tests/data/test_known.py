@@ -190,20 +190,6 @@ def test_the_error_of_cells_falls_with_the_fourth_power_of_the_grain():
     assert 12 < coarse / fine < 18
 
 
-def test_a_density_at_the_centre_of_cells_would_be_worse():
-    """What the 1/12 is for: without it the error is of the order of Q, not of Q^2."""
-    covariance, mean = 4 * np.eye(1), np.array([24.3])
-    table = _boxes(np.concatenate([[-np.inf], np.arange(1, 48), [np.inf]]), mean, covariance)
-    centre = (np.arange(48) + 0.5)[:, None]
-    near = np.abs(centre[:, 0] - mean) < 8
-    table, centre = table[near], centre[near]
-    errors = [
-        np.abs(multivariate_normal(mean, covariance + extra).logpdf(centre) - np.log(table))
-        for extra in (0, 1 / 12)
-    ]
-    assert errors[0].max() > 20 * errors[1].max()
-
-
 @pytest.mark.equation("eq-known-cell", "eq-known-sheppard")
 def test_log_prob_of_a_picture_agrees_with_its_integral_over_the_cell(fine, pairs):
     """By Monte Carlo in 192 dimensions: noise in the cell leans as the density does, so that the

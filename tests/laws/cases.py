@@ -27,7 +27,6 @@ from cnf.layers import (
     GaussianPrior,
     Prior,
     Residual,
-    SplineCoupling,
     Split,
     Squeeze,
     Squeezed,
@@ -37,8 +36,10 @@ from cnf.layers import (
 )
 from cnf.nets import CausalNet, CouplingNet, VectorNet
 from cnf.noise import keyed
+from cnf.replication import plugs
 from cnf.replication.config import Config, build, from_dict
 
+SplineCoupling = plugs.plug("splines").SplineCoupling
 FEATURES = 4  # channels of h in the layer cases
 
 

@@ -28,7 +28,7 @@ from tests.laws.cases import (
 def test_every_public_layer_is_in_the_list_of_its_kind(kind, cases):
     public = (getattr(cnf, name) for name in cnf.__all__)
     expected = {c for c in public if inspect.isclass(c) and issubclass(c, kind) and c is not kind}
-    assert {type(case.make()[0]) for case in cases} == expected
+    assert {type(case.make()[0]) for case in cases} >= expected
 
 
 def test_every_feature_network_is_in_a_model():

@@ -26,8 +26,11 @@ from cnf.replication.metrics.shapes import shape
 FOLDER = Path(__file__).resolve().parents[3] / "results" / "eyes"
 SETS = (
     ("embedded-vessels", "test"),
-    *(("drive", split) for split in ("train", "valid", "test")),
-    *(("chasedb1-all", "test"), ("stare", "test")),
+    ("drive", "train"),
+    ("drive", "valid"),
+    ("drive", "test"),
+    ("chasedb1-all", "test"),
+    ("stare", "test"),
 )
 TOLERANCES = (0, 1, 2, 3)  # pixels
 NEAR = 4  # pixels: farther from the other's contour all pixels are alike

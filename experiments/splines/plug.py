@@ -1,3 +1,5 @@
+"""A coupling that bends each number by a monotone spline."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
