@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
+import cnf
 from cnf.features import NoFeatures, RawFeatures
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.layers import (
@@ -477,6 +478,14 @@ ALL_FLOWS = [
         size=(3, 5),
     ),
     ModelCase("toy-vectors", lambda: flow_of_vectors(), channels=5, x_range=1, bins=8, size=()),
+    ModelCase(
+        "toy-glow_of_vectors",
+        lambda: cnf.glow(5, 3, bins=8, levels=0, net="vector", **SMALL, dequantization="uniform"),
+        channels=5,
+        x_range=1,
+        bins=8,
+        size=(),
+    ),
 ]
 
 ALL_FACTORISED = [

@@ -48,15 +48,11 @@ def test_every_kind_of_model_is_in_a_case():
 
 
 def test_every_choice_of_the_flow_is_in_a_case():
-    used = [case.config.model for case in ALL_FLOWS if case.config]
+    used = [case.build().arguments or {} for case in ALL_FLOWS]
     for name, hint in get_type_hints(GlowConfig).items():
-        choices = (
-            {True, False}
-            if hint is bool
-            else set(get_args(hint))
-            if get_origin(hint) is Literal
-            else set()
-        )
+        choices = {True, False} if hint is bool else set()
+        if get_origin(hint) is Literal:
+            choices = set(get_args(hint))
         assert {model.get(name) for model in used} >= choices, name
 
 
