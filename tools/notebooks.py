@@ -5,7 +5,7 @@
     python tools/notebooks.py check            refuse stale twins, naming the line to run
     python tools/notebooks.py address [URL]    where the repository is, for the twins' first cells
 
-The twin keeps in its metadata the modules of `cnf/` that its kernel had loaded in the end, and a
+The twin keeps in its metadata the modules that its kernel had loaded in the end, and a
 digest of everything its outputs come from: the page, those modules (comments and blank lines do not
 count), and the files that the page's front matter names under `cnf: reads:` (globs from the root of
 the repository). A twin whose digest differs is stale. Executing an unchanged page writes the same
@@ -48,6 +48,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
 EMBEDDED = re.compile(r'(?<=data:image/png;base64,)[^"]+')
 TIMES = "results/pages.json"
+LISTS = "cnf/__init__.py", "cnf/layers/__init__.py"  # of names: a new one changes no output
 PAGE_BUDGET, BOOK_BUDGET = 90, 480  # seconds, the book on two cores
 LAUNCH = """\
 # On Colab: fetch the repository and install its package. Elsewhere this does nothing.
@@ -233,6 +234,13 @@ def write(path: Path, text: str) -> bool:
     return True
 
 
+def code() -> set[Path]:
+    """The modules that outputs may come from: those of the package, but for the two that only list
+    names, and the plugs of experiments."""
+    package = {*(ROOT / "cnf").rglob("*.py")} - {ROOT / name for name in LISTS}
+    return package | {*(ROOT / "experiments").glob("*/plug.py")}
+
+
 def execute(page: Path) -> tuple[str, float]:
     """Execute a page in a fresh kernel, write its twin if it differs: (what was done, seconds).
 
@@ -243,7 +251,7 @@ def execute(page: Path) -> tuple[str, float]:
     """
     started = time.monotonic()
     nb, own = read(page), sources(page, ())
-    before = {path: marked(path) for path in {*own, *(ROOT / "cnf").rglob("*.py")}}
+    before = {path: marked(path) for path in {*own, *code()}}
     nb.cells.append(nbformat.v4.new_code_cell(LOADED))
     env = {k: v for k, v in os.environ.items() if k != "CNF_DATA"}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
