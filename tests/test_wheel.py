@@ -73,6 +73,6 @@ def test_an_installed_package_trains_loads_and_samples(python, tmp_path):
 
 
 def test_it_says_where_released_weights_are_while_it_has_no_address(python, tmp_path):
-    nowhere = "from cnf.replication import releases; releases.repository = str; releases.load()"
+    nowhere = "from cnf.replication import releases; releases.repository = str; releases.load('sr')"
     done = run(tmp_path, python, "-c", nowhere)
     assert "does not know its address: clone it" in done.stderr.splitlines()[-1]

@@ -18,7 +18,7 @@ from cnf.replication.data.embedded import photograph
 from cnf.replication.panels import Deviation, to_image
 from cnf.replication.plotting import save_image, to_uint8
 from cnf.replication.results import write_text
-from cnf.replication.task import SR
+from cnf.replication.tasks import SR
 from cnf.resample import low_resolution
 
 OUT = run_folder.REPOSITORY / "book/_static/front"

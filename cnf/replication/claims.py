@@ -25,7 +25,7 @@ from cnf.replication.results import (
     valued,
 )
 from cnf.replication.results import read as read_rows
-from cnf.replication.task import TASKS
+from cnf.replication.tasks import TASKS
 
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]

@@ -22,7 +22,7 @@ from cnf.arguments import Count, Positive, complete
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import plugs, upgrade
-from cnf.replication.task import TASKS, Task
+from cnf.replication.tasks import TASKS, Task
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 

@@ -23,7 +23,7 @@ from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
 from cnf.replication.plotting import save_image
 from cnf.replication.sampling import expectation
 from cnf.replication.scored_model import SAMPLES_DRAW, ScoredModel, pad
-from cnf.replication.task import SR, VESSELS
+from cnf.replication.tasks import Task
 from cnf.resample import imresize_double, imresize_half
 
 FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
@@ -43,9 +43,9 @@ def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
     """
     check_shown(name := m.images.name)
     figures, baseline = {}, sibling(run, m)
-    if m.task is VESSELS:
+    if m.task.is_binary:
         eyes = [draw_eye(m, index, baseline) for index in list(m.indices)[:NUM_EYES]]
-        figures[""] = compose([(title, whole(shown)) for title, shown in eyes], EYE_SIDE)
+        figures[""] = compose([(title, whole(shown, m.task)) for title, shown in eyes], EYE_SIDE)
         if baseline is not None:
             figures["-joint"] = compose(joint(*eyes[0]), EYE_CROP_SIDE)
     else:
@@ -127,18 +127,18 @@ def panels_of(
 ) -> dict[str, Panel]:
     """{title: what is shown} of one crop."""
     y, x = make_batch(m.images, [crop.index], m.data_config)
-    few = draw(m, m.model, crop.index, y, x, 3, SR.temperature)
+    few = draw(m, m.model, crop.index, y, x, 3, m.task.temperature)
     many = draw(m, m.model, crop.index, y, x, FIGURE_SAMPLES, 1.0)
     panels: dict[str, Panel] = {"input": F.interpolate(x, scale_factor=2)[0]}
     panels["bicubic"] = imresize_double(x)[0]
     if baseline is not None:
         panels["mean of the baseline"] = expectation(baseline, x)
-    panels |= {f"sample {n + 1}, τ = {SR.temperature:g}": s for n, s in enumerate(few)}
+    panels |= {f"sample {n + 1}, τ = {m.task.temperature:g}": s for n, s in enumerate(few)}
     if m.model.has_mean:
         panels["mean"] = expectation(m.model, x)
     else:
         panels[f"mean of {FIGURE_SAMPLES}, τ = 1"] = many.mean(0)
-    panels["deviation, τ = 1"] = Deviation(many.std(0, correction=0).mean(0), SR)
+    panels["deviation, τ = 1"] = Deviation(many.std(0, correction=0).mean(0), m.task)
     panels["truth"] = y[0]
     return {title: panel[..., *crop.box] for title, panel in panels.items()}
 
@@ -146,7 +146,7 @@ def panels_of(
 def sweep(m: ScoredModel, crop: Crop) -> dict[str, Panel]:
     """{title: what is shown}: the first sample at each temperature, from the same noise."""
     y, x = make_batch(m.images, [crop.index], m.data_config)
-    drawn = {t: draw(m, m.model, crop.index, y, x, 1, t)[0] for t in SR.temperatures}
+    drawn = {t: draw(m, m.model, crop.index, y, x, 1, t)[0] for t in m.task.temperatures}
     panels = {f"τ = {tau:g}": sample for tau, sample in drawn.items()} | {"truth": y[0]}
     return {title: panel[..., *crop.box] for title, panel in panels.items()}
 
@@ -180,10 +180,10 @@ def draw_eye(
     return title, shown
 
 
-def whole(shown: dict[str, Tensor]) -> dict[str, Panel]:
+def whole(shown: dict[str, Tensor], task: Task) -> dict[str, Panel]:
     """{title: panel} of a whole picture, made small without losing thin vessels."""
     panels = {title: shrink(t) for title, t in shown.items() if not title.startswith("draw")}
-    return panels | {"deviation": Deviation(panels["deviation"][0], VESSELS)}
+    return panels | {"deviation": Deviation(panels["deviation"][0], task)}
 
 
 def shrink(t: Tensor) -> Tensor:

@@ -8,15 +8,10 @@ from cnf.errors import CheckpointError, ConfigError
 from cnf.flow import ConditionalModel
 from cnf.replication import plugs, upgrade
 from cnf.replication.config import config_of
+from cnf.replication.tasks import TASKS
 
-# "sr" and "vessels" are flows of couplings: those with an autoregressive prior draw better, but one
-# number after the other
-RELEASES = {
-    "sr": "sr-flow-cpu-s0",
-    "sr-baseline": "sr-baseline-muon-photos-s0",
-    "vessels": "vessels-flow-cpu-s0",
-    "vessels-baseline": "vessels-baseline-cpu-s0",
-}
+# the models that tasks release, by their names
+RELEASES = {name: run for task in TASKS.values() for name, run in task.releases.items()}
 # of their weights, for those who installed the package without the repository
 SHA256 = {
     "sr-baseline-cpu-s0": "6e579f430e4604232bafa9f0a16125c34faa213ef981827fda2fcf09e5217859",
@@ -31,7 +26,7 @@ WEIGHTS = "weights.safetensors"
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-def load(name: Path | str = "sr", into: ConditionalModel | None = None) -> ConditionalModel:
+def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalModel:
     """A trained model in evaluation mode, on the CPU; its `metadata` says what it is, and
     `config`, if it is of a run, how it was trained.
 

@@ -29,7 +29,7 @@ from cnf.replication.results import (
     write_text,
 )
 from cnf.replication.run_folder import REPOSITORY
-from cnf.replication.task import TASKS
+from cnf.replication.tasks import TASKS
 
 STEPS = "steps of training"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

@@ -23,7 +23,7 @@ import pandas as pd
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.run_folder import REPOSITORY, replaced
-from cnf.replication.task import TASKS
+from cnf.replication.tasks import TASKS
 
 RESULTS = REPOSITORY / "results"
 DIGITS = 2e-6  # what the values of pictures are written to, and twice

@@ -33,7 +33,7 @@ from cnf.replication.plotting import to_uint8
 from cnf.replication.results import RESULTS
 from cnf.replication.run_folder import replaced, trained
 from cnf.replication.scored_model import SAMPLES_DRAW
-from cnf.replication.task import SR, TASKS, VESSELS
+from cnf.replication.tasks import TASKS
 from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
 from cnf.resample import imresize_double
 
@@ -129,7 +129,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         raise ConfigError(f"{there[0]}{more} would be replaced: give another --out, or --overwrite")
     for path in pictures:
         Picture(path, model, asked)  # raises before anything is drawn
-    if order.task is SR and model.config.data.round_x is False:
+    if order.task.has_low_resolution and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
@@ -165,7 +165,7 @@ class Picture:
         self.path, self.photo, self.view = path, read_photograph(path), None
         check_size(path, *self.photo.pixels.shape[:2])
         pixels, notes = self.photo.pixels, self.photo.notes  # notes: what was found and done
-        if TASKS[model.config.task] is VESSELS:
+        if TASKS[model.config.task].has_field_of_view:
             if self.photo.alpha is not None:
                 raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
             fov = asked.fov and Path(asked.fov)
@@ -207,12 +207,12 @@ class Order:
 
     def __init__(self, model: ConditionalModel, asked: Options):
         task = TASKS[model.config.task]
-        if task is SR and (asked.fov is not None or asked.fit is not None):
+        if not task.has_field_of_view and (asked.fov is not None or asked.fit is not None):
             raise ConfigError(
-                "--fov and --fit are for vessels: leave them out for super-resolution"
+                f"--fov and --fit are for photographs of eyes: leave them out for {task.name}"
             )
         self.model, self.asked, self.task = model, asked, task
-        self.uncertainty = asked.uncertainty or task is VESSELS
+        self.uncertainty = asked.uncertainty or task.has_field_of_view
         self.mean = asked.mean or self.uncertainty
         self.num = task.num if asked.num is None else asked.num
         self.temperature = task.temperature if asked.temperature is None else asked.temperature
@@ -229,9 +229,12 @@ class Order:
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `answer`."""
         names = [f"sample{n + 1}.png" for n in range(self.num)]
-        names += [f"{self.task.mean}.png"] * self.mean
-        names += ["deviation.png", "deviation.npy"] * self.uncertainty
-        names += ["overlay.png", "table.csv"] * (self.task is VESSELS)
+        if self.mean:
+            names.append(f"{self.task.mean}.png")
+        if self.uncertainty:
+            names += ["deviation.png", "deviation.npy"]
+        if self.task.has_field_of_view:
+            names += ["overlay.png", "table.csv"]
         return [*names, "sheet.png"]
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:

@@ -24,7 +24,7 @@ from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
 from cnf.replication.mixtures import Mixture, logmeanexp, oriented, with_intercept
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
-from cnf.replication.task import TASKS
+from cnf.replication.tasks import TASKS, of_kind
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
 Statistics = TypeVar("Statistics")
@@ -145,7 +145,8 @@ class ScoredModel:
         if self.options.limit is not None and self.options.limit >= len(images):
             self.options = dataclasses.replace(self.options, limit=None)  # all of them
         self.valid: Sequence[ScoredModel] = ()
-        self.reference, self.task = reference, TASKS[images.experiment]
+        self.reference = reference
+        self.task = of_kind(images.kind) if model is None else TASKS[model.config.task]
         self.indices = range(self.options.limit or len(images))
         self._statistics: dict[type, Any] = {}
         round_x, self.config = self.options.round_x, None
@@ -153,9 +154,9 @@ class ScoredModel:
             self.data_config = DataConfig(round_x=bool(round_x))
             return
         self.config = config = model.config
-        if images.experiment != config.task:
+        if images.kind != self.task.kind:
             raise ConfigError(
-                f"'{images.name}' is a set for {images.experiment}, the run is one of "
+                f"'{images.name}' is a set of {images.kind}, the run is one of "
                 f"{config.task}: see `python -m cnf data list`"
             )
         given = (self.options.threshold, self.options.threshold_from)

@@ -50,6 +50,7 @@ from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.data.catalogue import parts
 from cnf.replication.diagnose import first_non_finite
+from cnf.replication.tasks import TASKS
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
 # with `recompute`: how often the reconstruction error is measured, and where it stops the run, in
@@ -246,9 +247,9 @@ class Run:
             data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
                 data = replace(data, examples=[*data, *valid])
-            if data.experiment != config.task:
+            if data.kind != TASKS[config.task].kind:
                 raise ConfigError(
-                    f"data.train = '{data.name}' is a set for {data.experiment}, this is a run of "
+                    f"data.train = '{data.name}' is a set of {data.kind}, this is a run of "
                     f"{config.task}: see `python -m cnf data list`"
                 )
             with torch.random.fork_rng(devices=[]):
@@ -447,7 +448,7 @@ class Run:
         """The first validation pictures in batches; pictures of different sizes stand alone."""
         options = self.config.training
         count = min(count or options.validate_images, len(self.valid))
-        same = self.config.task == "sr" and self.valid.stacked is not None
+        same = not TASKS[self.config.task].pads and self.valid.stacked is not None
         size = options.batch_size if same else 1
         return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
@@ -671,14 +672,15 @@ def whole_batch(
     Vessel pictures are padded there with zeros, which never count in D: padding can only cost bits.
     """
     examples = [images[i] for i in indices]
-    if config.task == "sr":
+    pads = TASKS[config.task].pads
+    if not pads:
         height, width = (side - side % multiple for side in examples[0].y.shape[-2:])
         if not height * width:
             raise DataError(f"{examples[0].name} is smaller than {multiple} pixels: leave it out")
         examples = [Example(e.name, e.y[..., :height, :width]) for e in examples]
     y, x = make_batch(examples, range(len(examples)), config.data)
     dims = y[0].numel()
-    if config.task == "vessels":
+    if pads:
         bottom, right = (-side % multiple for side in y.shape[-2:])
         y, x = (F.pad(t, (0, right, 0, bottom)) for t in (y, x))
     return y, x, dims

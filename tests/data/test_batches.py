@@ -98,7 +98,7 @@ def test_crops_lie_at_an_edge_as_often_as_they_would_cross_it():
 
 
 def test_random_crops_reach_every_corner():
-    images = ImageSet("s", "train", "sr", [Example("e", position(8))], "made up")
+    images = ImageSet("s", "train", "pictures", [Example("e", position(8))], "made up")
     options = replace(SR, crop=6, augment=False)
     y, _ = make_batch(images, [0] * 200, options, rngs(200))
     assert set(y[:, 0, 0, 0].tolist()) == {r * 8 + c for r in range(3) for c in range(3)}

@@ -102,7 +102,7 @@ def tiny(tmp_path, picture):
 @pytest.mark.parametrize("split, size", [("train", 3056), ("valid", 324), ("test", 126)])
 def test_embedded_patches_are_32x32_rgb(no_sets, split, size):
     patches = load("embedded-sr", split)
-    assert len(patches) == size and patches.experiment == "sr" and patches.stand_in
+    assert len(patches) == size and patches.kind == "pictures" and patches.stand_in
     assert patches[0].y.shape == (3, 32, 32) and patches[0].y.dtype == torch.uint8
     assert patches[0].x is None
 
@@ -119,7 +119,7 @@ def test_embedded_vessels_are_split_by_seed():
     assert [len(s) for s in sets] == [24, 4, 8]
     names = [e.name for s in sets for e in s]
     assert len(set(names)) == len(names)
-    assert all(s.experiment == "vessels" and s[0].x is not None for s in sets)
+    assert all(s.kind == "labelled" and s[0].x is not None for s in sets)
 
 
 # Benchmark sets
@@ -168,7 +168,7 @@ def test_drive_without_test_labels_names_the_folder(drive):
 def test_stare_is_twenty_test_pictures_of_the_first_observer(stare):
     images = load("stare", "test", stare)
     assert [e.name for e in images] == [n.replace("im", "stare-") for n in STARE]
-    assert images.experiment == "vessels" and "Hoover" in images.source
+    assert images.kind == "labelled" and "Hoover" in images.source
     for i, example in enumerate(images):
         pixels, label, _ = eye(i)
         assert np.array_equal(example.x.numpy().transpose(1, 2, 0), pixels)
@@ -490,7 +490,7 @@ def test_folder_of_pictures_is_a_super_resolution_set(tmp_path, write, picture):
     (tmp_path / "test" / "notes.txt").write_text("not a picture")
     pictures = load(f"folder:{tmp_path}", "test")
     assert [tuple(e.y.shape) for e in pictures] == [(3, 8, 6), (3, 10, 6), (3, 12, 6)]
-    assert pictures.experiment == "sr" and pictures.stacked is None
+    assert pictures.kind == "pictures" and pictures.stacked is None
 
 
 def test_folder_with_images_and_labels_is_a_vessel_set(tmp_path, write, picture):
@@ -570,7 +570,7 @@ def test_pixel_hash_depends_on_pixels_shape_and_type_only():
 def test_set_hash_changes_with_any_pixel_and_with_the_order():
     def hash_of(*values):
         examples = [Example("e", torch.full((1, 2, 2), v, dtype=torch.uint8)) for v in values]
-        return ImageSet("s", "test", "sr", examples, "made up").sha256
+        return ImageSet("s", "test", "pictures", examples, "made up").sha256
 
     assert hash_of(1, 2) == hash_of(1, 2)
     assert len({hash_of(1, 2), hash_of(2, 1), hash_of(1, 3), hash_of(1)}) == 4

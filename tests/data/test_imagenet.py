@@ -78,7 +78,7 @@ def test_every_form_gives_the_same_splits_which_part_the_pictures(own, form, siz
     assert sets["test"][1].name == f"{base}-val-0000001"
     for images in sets.values():
         assert images.name == name and not images.stand_in
-        assert images.experiment == "sr" and images[0].y.dtype == torch.uint8
+        assert images.kind == "pictures" and images[0].y.dtype == torch.uint8
 
 
 def test_the_description_says_which_release_and_that_the_other_cannot_be_compared(own):

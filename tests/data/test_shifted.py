@@ -28,7 +28,7 @@ EYES = {
 def test_pixels_are_those_of_the_rows(name):
     images = load(name, "test")
     assert images.sha256.startswith(HASHES[name])
-    assert images.experiment == "sr" and images.stand_in and not images.is_photographs
+    assert images.kind == "pictures" and images.stand_in and not images.is_photographs
     assert images[0].y.shape == load("embedded-sr", "test")[0].y.shape
     assert len(images) >= 126 and len({e.sha256 for e in images}) == len(images)
 
@@ -37,7 +37,7 @@ def test_pixels_are_those_of_the_rows(name):
 def test_odd_eyes_are_those_of_the_rows_in_the_window_of_the_others(name):
     images, usual = load(name, "test"), load("embedded-vessels", "test")
     assert images.sha256.startswith(EYES[name])
-    assert images.experiment == "vessels" and images.stand_in and len(images) == 8
+    assert images.kind == "labelled" and images.stand_in and len(images) == 8
     for odd, eye in zip(images, usual, strict=True):
         assert torch.equal(odd.fov, eye.fov)
         assert not torch.equal(odd.x, eye.x) and odd.x.dtype == torch.uint8
@@ -59,7 +59,7 @@ def test_inverted_and_colour_undo_themselves_inside_and_change_nothing_outside()
 def test_drive_out_of_focus_is_made_from_its_test_photographs(benchmark_root):
     usual = load("drive", "test", benchmark_root)
     odd = load("odd-drive-blur", "test", benchmark_root)
-    assert len(odd) == 20 and not odd.stand_in and odd.experiment == "vessels"
+    assert len(odd) == 20 and not odd.stand_in and odd.kind == "labelled"
     assert torch.equal(odd[3].x[:, ~odd[3].fov], usual[3].x[:, ~usual[3].fov])
     assert torch.equal(odd[3].y, usual[3].y) and torch.equal(odd[3].second, usual[3].second)
 

@@ -80,6 +80,6 @@ def vessels():
             )
             for n in range(count)
         ]
-        return ImageSet("toy", split, "vessels", examples, "drawn at random")
+        return ImageSet("toy", split, "labelled", examples, "drawn at random")
 
     return make

@@ -604,7 +604,7 @@ def test_what_is_wrong_is_named_and_nothing_is_written(make_run, tmp_path, monke
         ),
         (ConfigError, "--importance is a bound and", {"run": "sr-baseline", "importance": 2}),
         (DataError, "set5: nothing at", {"on": "set5"}),
-        (ConfigError, "'embedded-vessels' is a set for vessels", {"on": "embedded-vessels"}),
+        (ConfigError, "'embedded-vessels' is a set of labelled", {"on": "embedded-vessels"}),
         *(
             (ConfigError, "--stress has metrics, draws and temp", {"stress": True} | more)
             for more in (

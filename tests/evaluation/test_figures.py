@@ -14,7 +14,7 @@ from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.evaluate import evaluate as score
 from cnf.replication.scored_model import Options, ScoredModel
-from cnf.replication.task import SR, VESSELS
+from cnf.replication.tasks import SR, VESSELS
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def photographs():
             rng = np.random.default_rng(n)
             y[:, 24:, 8:56] = rng.integers(100 - 20 * n, 156 + 20 * n, (3, 56, 48))
             examples.append(Example(f"picture-{n}", torch.from_numpy(y)))
-        return ImageSet(name, "test", "sr", examples, "drawn at random")
+        return ImageSet(name, "test", "pictures", examples, "drawn at random")
 
     return make
 
@@ -142,7 +142,7 @@ def eyes(vessels, name, second=False):
     """Random photographs and masks under the name of a set, with a second observer or not."""
     images = vessels(40, 36)
     examples = [dataclasses.replace(e, second=1 - e.y if second else None) for e in images.examples]
-    return ImageSet(name, "test", "vessels", examples, "drawn at random")
+    return ImageSet(name, "test", "labelled", examples, "drawn at random")
 
 
 @pytest.mark.parametrize("name", ["drive", "stare"])
@@ -247,7 +247,7 @@ def test_the_joint_figure_needs_the_baseline_beside_the_flow(make_run, model, ve
 
 def test_sets_whose_pictures_are_not_ours_get_no_figures(model, vessels, photographs, tmp_path):
     for images in (vessels(16, 20), photographs(name="tinyimagenet64")):
-        name = "vessels-flow" if images.experiment == "vessels" else "sr-flow"
+        name = "vessels-flow" if images.kind == "labelled" else "sr-flow"
         m = ScoredModel(model(name), images)
         with pytest.raises(DataError, match=f"no figures of '{images.name}': its pictures are not"):
             figures.draw_figures(m, tmp_path, tmp_path)

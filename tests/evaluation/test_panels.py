@@ -16,7 +16,7 @@ from cnf.replication.panels import (
     contact_sheet,
     to_image,
 )
-from cnf.replication.task import SR, VESSELS
+from cnf.replication.tasks import SR, VESSELS
 
 
 def contains(sheet, block):

@@ -81,7 +81,9 @@ def test_padding_never_counts_in_D(scored, vessels):
 def test_factorised_model_leaves_padding_out_of_log_p(scored, vessels, name):
     images = vessels(17, 21, 1)
     if name.startswith("sr"):
-        images = ImageSet("toy", "test", "sr", [Example("odd", PATCHES[0].y[:, :30, :18])], "cut")
+        images = ImageSet(
+            "toy", "test", "pictures", [Example("odd", PATCHES[0].y[:, :30, :18])], "cut"
+        )
     m = scored(name, images)
     y = images[0].y
     if name.startswith("sr"):
@@ -218,7 +220,9 @@ def test_bad_options_are_refused(options, message):
 
 
 def test_what_does_not_fit_the_model_is_refused(scored):
-    with pytest.raises(ConfigError, match="'embedded-sr' is a set for sr, the run is one of vess"):
+    with pytest.raises(
+        ConfigError, match="'embedded-sr' is a set of pictures, the run is one of vess"
+    ):
         scored("vessels-flow", PATCHES)
     with pytest.raises(ConfigError, match="sr has no threshold"):
         scored("sr-flow", PATCHES, threshold=0.5)

@@ -31,7 +31,7 @@ def m(scored):
 
 def test_a_photograph_too_small_for_ssim_is_named(scored):
     small = Example("tiny", photographs()[0].y[:, :14, :])
-    images = ImageSet("toy", "test", "sr", [photographs()[0], small], "cut")
+    images = ImageSet("toy", "test", "pictures", [photographs()[0], small], "cut")
     with pytest.raises(DataError, match="tiny is 14x32 .* at least 15 pixels"):
         value(scored("sr-flow", images, samples=2), "psnr")
 

@@ -200,6 +200,6 @@ def test_every_place_in_view_is_as_likely():
 
 def test_a_view_without_room_is_named():
     example = load("embedded-vessels", "test")[0]
-    images = ImageSet("one", "test", "vessels", [example], "a picture")
+    images = ImageSet("one", "test", "labelled", [example], "a picture")
     with pytest.raises(DataError, match=f"200x200 .* '{example.name}'"):
         tightness.crops(images, 1, 200)

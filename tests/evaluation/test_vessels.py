@@ -97,13 +97,13 @@ def test_vessels_out_of_view_are_none(m):
     unseen = [
         dataclasses.replace(e, y=torch.where(e.fov, 0, 1).byte()[None]) for e in eyes(bare=True)
     ]
-    one = m(images=ImageSet("toy", "test", "vessels", unseen, "made up"), full=False)
+    one = m(images=ImageSet("toy", "test", "labelled", unseen, "made up"), full=False)
     assert told(one, "basic") == {"bits_per_pixel", "area", "area_sample"}
 
 
 @pytest.mark.filterwarnings("error")
 def test_an_error_that_needs_the_only_picture_with_vessels_is_none(m):
-    images = ImageSet("toy", "test", "vessels", [eyes()[0], eyes(bare=True)[1]], "made up")
+    images = ImageSet("toy", "test", "labelled", [eyes()[0], eyes(bare=True)[1]], "made up")
     one = m(images=images)
     for name in ("auc", "area_ratio", "components_ratio_sample"):
         assert np.isfinite(value(one, name).value) and value(one, name).standard_error is None
@@ -147,7 +147,7 @@ def test_pixels_outside_the_field_of_view_never_count(scored):
     fov = torch.ones(4, 4, dtype=torch.bool)
     fov[3] = False
     x = torch.zeros(3, 4, 4, dtype=torch.uint8)
-    images = ImageSet("toy", "test", "vessels", [Example("one", y, x, fov, 0 * y)], "made up")
+    images = ImageSet("toy", "test", "labelled", [Example("one", y, x, fov, 0 * y)], "made up")
     m = scored("vessels-flow", images)
     p = torch.zeros(1, 4, 4)
     p[0, 0, :3], p[0, 1, 0], p[0, 3] = 0.5, 0.9, 0.1

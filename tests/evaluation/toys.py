@@ -16,11 +16,13 @@ def photographs(name="embedded-sr", split="test"):
     places = [(100, 60 * n, *size) for n, size in enumerate(sizes)]
     ys = [pixels[:, r : r + h, c : c + w].contiguous() for r, c, h, w in places]
     examples = [Example(f"crop-{n}", y) for n, y in enumerate(ys)]
-    return ImageSet(name, split, "sr", examples, "cut from a cat", stand_in=True)
+    return ImageSet(name, split, "pictures", examples, "cut from a cat", stand_in=True)
 
 
 def patches(name="patches", split="test"):
-    return ImageSet(name, split, "sr", [Example("one", photographs()[0].y[:, :32, :32])], "cut")
+    return ImageSet(
+        name, split, "pictures", [Example("one", photographs()[0].y[:, :32, :32])], "cut"
+    )
 
 
 def eyes(name="embedded-vessels", split="test", count=3, size=(16, 20), seconds=True, bare=False):
@@ -36,7 +38,7 @@ def eyes(name="embedded-vessels", split="test", count=3, size=(16, 20), seconds=
         fov = torch.ones(size, dtype=torch.bool)
         fov[:, -4:] = False
         examples.append(Example(f"picture-{n}", y, x, fov, second if seconds else None))
-    return ImageSet(name, split, "vessels", examples, "drawn", stand_in=True)
+    return ImageSet(name, split, "labelled", examples, "drawn", stand_in=True)
 
 
 def value(m, name, **fields):

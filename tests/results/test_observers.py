@@ -41,7 +41,7 @@ def images(second: bool = True) -> ImageSet:
                 other if second else None,
             )
         )  # fmt: skip
-    return ImageSet("made-up", "test", "vessels", examples, "noise")
+    return ImageSet("made-up", "test", "labelled", examples, "noise")
 
 
 @pytest.mark.equation("eq-structures-coin")

@@ -22,7 +22,7 @@ def pictures(split: str, count: int, side: int = 8) -> ImageSet:
     noise = torch.rand(count, 3, side, side, generator=generator)
     y = (255 * noise.cumsum(-1).cumsum(-2) / side**2).to(torch.uint8)
     names = [f"{split}-{i}" for i in range(count)]
-    return ImageSet("embedded-sr", split, "sr", Stack(names, y), "test pictures")
+    return ImageSet("embedded-sr", split, "pictures", Stack(names, y), "test pictures")
 
 
 @pytest.fixture(autouse=True)

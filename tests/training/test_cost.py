@@ -241,5 +241,5 @@ def test_only_a_micro_batch_has_to_fit(made_up):
 def test_what_a_run_would_refuse_is_refused(monkeypatch):
     monkeypatch.setattr(training, "load", load)
     config = load_config("sr-flow-smoke", ["data.train=embedded-vessels"])
-    with pytest.raises(ConfigError, match="is a set for vessels"):
+    with pytest.raises(ConfigError, match="is a set of labelled"):
         cost.measure(config, device="cpu")

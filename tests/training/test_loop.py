@@ -396,7 +396,7 @@ def test_only_the_first_validation_pictures_are_scored(tmp_path, configure, hist
 
 def test_super_resolution_pictures_are_cropped_to_what_the_model_takes(configure):
     whole = torch.arange(3 * 10 * 14).reshape(3, 10, 14).to(torch.uint8)
-    images = ImageSet("odd", "valid", "sr", [Example("a", whole)], "")
+    images = ImageSet("odd", "valid", "pictures", [Example("a", whole)], "")
     y, x, dims = training.whole_batch(images, [0], configure(), multiple=4)
     assert (tuple(y.shape), tuple(x.shape), dims) == ((1, 3, 8, 12), (1, 3, 4, 6), 3 * 8 * 12)
     assert torch.equal(y[0], whole[:, :8, :12].float())
@@ -405,7 +405,7 @@ def test_super_resolution_pictures_are_cropped_to_what_the_model_takes(configure
 def test_padding_of_vessel_pictures_does_not_count_in_dims(configure):
     config = replace(configure(), task="vessels")
     ones = torch.ones(1, 10, 13, dtype=torch.uint8)
-    images = ImageSet("odd", "valid", "vessels", [Example("a", ones, ones.expand(3, -1, -1))], "")
+    images = ImageSet("odd", "valid", "labelled", [Example("a", ones, ones.expand(3, -1, -1))], "")
     y, x, dims = training.whole_batch(images, [0], config, multiple=4)
     assert (tuple(y.shape), tuple(x.shape), dims) == ((1, 1, 12, 16), (1, 3, 12, 16), 130)
     assert y.sum() == 130 and y[..., :10, :13].all()
@@ -722,7 +722,7 @@ def test_a_preset_needs_exactly_one_budget(tmp_path, configure, budget):
 
 def test_a_set_of_the_other_task_is_refused(tmp_path, configure):
     config = replace(configure(), task="vessels")
-    with pytest.raises(ConfigError, match="'embedded-sr' is a set for sr"):
+    with pytest.raises(ConfigError, match="'embedded-sr' is a set of pictures"):
         training.train(config, tmp_path)
 
 

@@ -41,7 +41,9 @@ def load(name: str, split: str) -> ImageSet:
             examples.append(Example(f"{split}-{i}", y))
         else:
             examples.append(Example(f"{split}-{i}", (y[:1] > 128).to(torch.uint8), y))
-    return ImageSet(name, split, name.split("-")[1], examples, "test pictures")
+    return ImageSet(
+        name, split, "pictures" if "sr" in name else "labelled", examples, "test pictures"
+    )
 
 
 def configure(task: str = "sr", features: str = "vgg", **options):

@@ -17,6 +17,7 @@ import yaml
 
 from cnf.errors import DataError
 from cnf.replication.data.examples import Example, ImageSet, Split, Stack
+from cnf.replication.tasks import Kind
 
 DATA = Path(__file__).resolve().parents[3] / "data"
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -45,7 +46,7 @@ class Entry:
     """
 
     name: str
-    task: Literal["sr", "vessels"]
+    kind: Kind
     source: str
     get: str
     read: str = ""
@@ -65,7 +66,7 @@ class Entry:
     def images(self, split: Split, examples: Sequence[Example], note: str = "") -> ImageSet:
         """These examples as a split of the set; `note` is added to the source."""
         source = self.source + note
-        return ImageSet(self.name, split, self.task, examples, source, self.stand_in)
+        return ImageSet(self.name, split, self.kind, examples, source, self.stand_in)
 
     def where(self, root: Path) -> Path | None:
         """Its folder below `root`; None if it comes with the package."""
@@ -96,7 +97,7 @@ class Entry:
             return
         why = f"it is for training: choose {' or '.join(self.splits)}"
         if "train" not in self.splits:
-            other = "drive, chasedb1" if self.task == "vessels" else "tinyimagenet32"
+            other = TRAINING[self.kind]
             why = "it is a test set, never trained or chosen on: use "
             why += f"{other} or pictures of your own"
         raise DataError(f"{self.name} has no {split} split: {why}")
@@ -110,6 +111,8 @@ def _entry(name: str, facts: dict[str, Any]) -> Entry:
 
 
 FACTS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text("utf-8"))
+# sets to train on in place of one that is for tests
+TRAINING = {"pictures": "tinyimagenet32", "labelled": "drive, chasedb1"}
 CATALOGUE = {name: _entry(name, FACTS[name]) for name in FACTS if not name.startswith(".")}
 FREE = CATALOGUE["embedded-sr"].terms
 OWN = (
@@ -190,10 +193,10 @@ def terms(*trains: str) -> list[str]:
 
 
 def _together(sets: Sequence[ImageSet]) -> ImageSet:
-    """The pictures of several sets of one experiment and split, one after the other."""
-    names, kinds = "+".join(s.name for s in sets), sorted({s.experiment for s in sets})
+    """The pictures of several sets of one kind and split, one after the other."""
+    names, kinds = "+".join(s.name for s in sets), sorted({s.kind for s in sets})
     if len(kinds) > 1:
-        raise DataError(f"{names} joins sets for {' and for '.join(kinds)}: choose one of them")
+        raise DataError(f"{names} joins sets of {' and of '.join(kinds)}: choose one of them")
     stacks = [s.examples for s in sets]
     if all(isinstance(s, Stack) and s.y.shape[1:] == stacks[0].y.shape[1:] for s in stacks):
         examples = Stack([n for s in stacks for n in s.names], torch.cat([s.y for s in stacks]))

@@ -63,7 +63,7 @@ class Stack(Sequence[Example]):
 
 @dataclass(eq=False, repr=False)
 class ImageSet(Sequence[Example]):
-    """A named, ordered set of examples of one experiment ("sr" or "vessels") and one split.
+    """A named, ordered set of examples of one kind and one split.
 
     `stand_in` is True where the set replaces one it cannot be compared with; `source` says in a
     sentence where the pictures come from.
@@ -71,7 +71,7 @@ class ImageSet(Sequence[Example]):
 
     name: str
     split: Split
-    experiment: Literal["sr", "vessels"]
+    kind: Literal["pictures", "labelled"]
     examples: Sequence[Example]
     source: str
     stand_in: bool = False
@@ -96,9 +96,9 @@ class ImageSet(Sequence[Example]):
 
     @property
     def is_photographs(self) -> bool:
-        """Whether these are whole photographs, of which PSNR is told: super-resolution, with a
-        picture of more than PATCH pixels a side."""
-        return self.experiment == "sr" and any(max(size) > PATCH for size in self.sizes)
+        """Whether these are whole photographs, of which PSNR is told: without labels, and one of
+        more than PATCH pixels a side."""
+        return self.kind == "pictures" and any(max(size) > PATCH for size in self.sizes)
 
     @cached_property
     def stacked(self) -> tuple[Tensor, Tensor | None] | None:

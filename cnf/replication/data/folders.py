@@ -56,11 +56,11 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
         marked = sum(int(e.y.sum()) for e in examples) / sum(e.y.numel() for e in examples)
         source += f"; {100 * marked:.2g} % of the pixels are marked"
         source += ", more than is not: are labels black on white?" * (marked > 0.5)
-        return ImageSet(name, split, "vessels", examples, source)
+        return ImageSet(name, split, "labelled", examples, source)
     read = [whole(path) for path in paths]
     if cropped := sum(odd for _, odd in read):
         source += f"; {cropped} cropped to even sides at the right and bottom"
-    return ImageSet(name, split, "sr", [example for example, _ in read], source)
+    return ImageSet(name, split, "pictures", [example for example, _ in read], source)
 
 
 def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:

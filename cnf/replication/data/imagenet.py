@@ -155,7 +155,7 @@ def prepare(entry: Entry, folder: Path) -> str:
             for _, block in _counted(valid, counts.valid, f"{name} validation"):
                 file["test"].write(block)
         stacks = {s: Stack(range(n), _map(part / f"{s}.npy", shapes[s])) for s, n in sizes.items()}
-        hashes = {s: ImageSet(name, s, "sr", stack, "").sha256 for s, stack in stacks.items()}
+        hashes = {s: ImageSet(name, s, "pictures", stack, "").sha256 for s, stack in stacks.items()}
         (part / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)

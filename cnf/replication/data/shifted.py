@@ -40,11 +40,11 @@ Pages = Iterator[tuple[str, np.ndarray]]  # name, uint8 (H,W,3)
 
 def read_patches(entry: Entry, split: Split, folder: Path | None, of: str) -> ImageSet:
     """Patches of pages, side by side."""
-    pages = {"vessels": vessels, "noise": noise, "text": text, "blurred": blurred}[of]()
+    pages = {"eyes": eyes, "noise": noise, "text": text, "blurred": blurred}[of]()
     return entry.images(split, grid(((name, pixels, SIDE) for name, pixels in pages), SIDE))
 
 
-def vessels() -> Pages:
+def eyes() -> Pages:
     """The middle of fundus pictures, whose corners are black."""
     low, high = FUNDUS_SIZE // 2 - 2 * SIDE, FUNDUS_SIZE // 2 + 2 * SIDE
     for seed in SEEDS["test"]:
@@ -125,9 +125,9 @@ def _within(eye: Example, new: np.ndarray) -> Example:
 def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
     """Five pictures of 64x64. Super-resolution: as y, x is their half. Vessels: as x, and y says
     where the picture is light."""
-    shape, vessels = (FAR_SIDE, FAR_SIDE, 3), entry.task == "vessels"
+    shape, labelled = (FAR_SIDE, FAR_SIDE, 3), entry.kind == "labelled"
     other = photograph("chelsea")
-    if not vessels:
+    if not labelled:
         other = fundus.generate(SEEDS["test"][0], FUNDUS_SIZE).x.numpy().transpose(1, 2, 0)
     top, left = ((side - FAR_SIDE) // 2 for side in other.shape[:2])
     pictures = {
@@ -141,5 +141,5 @@ def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
     for name, pixels in pictures.items():
         pixels = to_tensor(pixels.astype(np.uint8))
         light = (pixels.float().mean(0, keepdim=True) >= 128).to(torch.uint8)
-        examples.append(Example(name, light, pixels) if vessels else Example(name, pixels))
+        examples.append(Example(name, light, pixels) if labelled else Example(name, pixels))
     return entry.images(split, examples)

@@ -29,7 +29,7 @@ from cnf.replication.metrics import (
 )
 from cnf.replication.metrics.pictures import SCALE, WINDOW, luma
 from cnf.replication.scored_model import ScoredModel, computed_once
-from cnf.replication.task import SR
+from cnf.replication.tasks import SR
 
 TASK = SR.name
 

@@ -34,7 +34,7 @@ from cnf.replication.metrics import (
     uncertainty,
 )
 from cnf.replication.scored_model import ScoredModel, computed_once
-from cnf.replication.task import VESSELS
+from cnf.replication.tasks import VESSELS
 
 TASK = VESSELS.name
 
