@@ -6,8 +6,8 @@ from the sources: nothing is imported, nothing runs.
 
 - Under such an equation stands a line with links to its code and its tests.
 - The directive `{equations}` lists all of them, chapter by chapter.
-- A file of `cnf/` or `tests/` to which a page links has a page of its own in the site, with an
-  anchor for every definition and a link back to each equation.
+- A file of `cnf/`, `experiments/` or `tests/` to which a page links has a page of its own in the
+  site, with an anchor for every definition and a link back to each equation.
 """
 
 import ast
@@ -112,8 +112,8 @@ def marked(source: Source) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Ties:
-    """The equations in the order of the pages, for each label the places in `cnf/` and in
-    `tests/`, and all files of these."""
+    """The equations in the order of the pages, for each label the places in the code (of
+    `cnf/` and `experiments/`) and in `tests/`, and all files of these."""
 
     root: Path
     equations: list[Equation]
@@ -155,7 +155,11 @@ def collect(root: Path = ROOT) -> Ties:
     for page in in_order((root / "book").glob("*.md")):
         text = page.read_text("utf-8")
         ties.equations.extend(Equation(n, page.stem, x) for x, n in EQUATION.findall(text))
-    for folder, found, read in (("cnf", ties.code, cited), ("tests", ties.tests, marked)):
+    for folder, found, read in (
+        ("cnf", ties.code, cited),
+        ("experiments", ties.code, cited),
+        ("tests", ties.tests, marked),
+    ):
         for path in sorted((root / folder).rglob("*.py")):
             source = Source(path.relative_to(root).as_posix(), path.read_text("utf-8"))
             ties.files[source.file] = source

@@ -8,11 +8,11 @@ import pytest
 from sphinx.cmd.build import main as sphinx_build
 
 import cnf.factorised
-import cnf.layers
 from book._ext import api, equations
 
 TIES = equations.collect()
-LAYERS = [getattr(cnf.layers, name) for name in cnf.layers.__all__]
+PUBLIC = [getattr(cnf, name) for name in cnf.__all__]
+LAYERS = [one for one in PUBLIC if getattr(one, "__module__", "").startswith("cnf.layers.")]
 PAGE = """# A page
 
 $$
