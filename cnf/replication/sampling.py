@@ -239,7 +239,9 @@ class Order:
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""
-        parts = [(self.num, self.temperature)] * (not self.is_shared) + [(self.many, 1.0)]
+        parts = [(self.many, 1.0)]
+        if not self.is_shared:
+            parts.insert(0, (self.num, self.temperature))
         where = (self.asked.seed, index, picture.tiles)
         drawn = (picture.seen(y) for p in parts for y in draws(self.model, picture.x, *p, *where))
         total = sum(count for count, _ in parts)

@@ -24,8 +24,12 @@ CHASE_SUBJECTS = {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 1
 
 def read_drive(entry: Entry, split: Split, folder: Path, fold: int = 5) -> ImageSet:
     """Found by number, in the folders as distributed, or shorter."""
-    half = _inside(entry, folder, *(("test",) if split == "test" else ("training", "train")))
-    parts = ["images", "1st_manual", "mask"] + ["2nd_manual"] * (split == "test")
+    if split == "test":
+        half = _inside(entry, folder, "test")
+        parts = ["images", "1st_manual", "mask", "2nd_manual"]
+    else:
+        half = _inside(entry, folder, "training", "train")
+        parts = ["images", "1st_manual", "mask"]
     eyes = []
     for key in (f"{number:02d}" for number in drive_ids(fold)[split]):
         eyes.append(_read(entry, key, *(find(half / part, f"{key}_") for part in parts)))
@@ -48,7 +52,9 @@ def read_stare(entry: Entry, split: Split, folder: Path) -> ImageSet:
     scans, which lie beside their labels: such are left out, and `describe` says so."""
     eyes = all_of_stare(entry, folder)
     beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.fov).sum()) > BESIDE]
-    note = f"; left out, the label beside the photograph: {', '.join(beside)}" * bool(beside)
+    note = ""
+    if beside:
+        note = f"; left out, the label beside the photograph: {', '.join(beside)}"
     return entry.images(split, [e for e in eyes if e.name not in beside], note)
 
 

@@ -55,7 +55,8 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
         examples = [_labelled(folder, path) for path in paths]
         marked = sum(int(e.y.sum()) for e in examples) / sum(e.y.numel() for e in examples)
         source += f"; {100 * marked:.2g} % of the pixels are marked"
-        source += ", more than is not: are labels black on white?" * (marked > 0.5)
+        if marked > 0.5:
+            source += ", more than is not: are labels black on white?"
         return ImageSet(name, split, "labelled", examples, source)
     read = [whole(path) for path in paths]
     if cropped := sum(odd for _, odd in read):

@@ -69,7 +69,7 @@ def generate(seed: int, size: int = 256, vessels: bool = True) -> Example:
     mask &= vessels
     pixels = _photograph(camera, anatomy, trees, rng)
     return Example(
-        f"fundus-{seed}" + "-bare" * (not vessels),
+        f"fundus-{seed}" if vessels else f"fundus-{seed}-bare",
         torch.from_numpy((mask & fov)[None].astype(np.uint8)),
         torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))),
         torch.from_numpy(fov),

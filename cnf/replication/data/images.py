@@ -121,7 +121,8 @@ def _open(path: Path) -> tuple[Image.Image, list[str]]:
             if not deep:
                 frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
                 image.load()
-                return _upright(image.copy(), [f"the first of {frames} frames"] * (frames > 1))
+                notes = [f"the first of {frames} frames"] if frames > 1 else []
+                return _upright(image.copy(), notes)
     except Image.DecompressionBombError:
         raise DataError(
             f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: cut it into parts"

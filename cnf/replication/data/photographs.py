@@ -20,7 +20,7 @@ def read_benchmark(entry: Entry, split: Split, folder: Path) -> ImageSet:
     """The photographs that the entry names, with even sides as in published numbers."""
     read = [whole(find(folder, f"{name}.")) for name in entry.pictures]
     cropped = ", ".join(example.name for example, odd in read if odd)
-    note = f"; cropped to even sides at the right and bottom: {cropped}" * bool(cropped)
+    note = f"; cropped to even sides at the right and bottom: {cropped}" if cropped else ""
     return entry.images(split, [example for example, _ in read], note)
 
 

@@ -30,8 +30,14 @@ TEXT = (
 )
 # what is seen through the window of an eye in `scenes`; CC0 or public domain, in scikit-image
 SCENES = (
-    *("astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry", "hubble_deep_field"),
-    *("brick", "grass"),
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "immunohistochemistry",
+    "hubble_deep_field",
+    "brick",
+    "grass",
 )
 FAR_SIDE = 64  # pixels a side of a picture far from all data
 
