@@ -44,6 +44,10 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
     lines += [("needs", needs(row) or "no data set: the pictures come with the package")]
     trained = training(row, results)
     lines += [("trained by", line) for line in trained]
+    record = run_folder.read_record(results / row.trained, needed=False)
+    if trained and "experiment" in record.get("config", {}):
+        commit = (record.get("commit") or "")[:8]
+        lines.append(("at", f"version 0.2, commit {commit}, whose options had other names"))
     if trained and row.wall_s:
         lines += [("that took", f"{row.steps:,} steps, {about(row.wall_s)} on {row.hardware}")]
     lines += [("scored by", row.command)]
