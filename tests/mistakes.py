@@ -134,8 +134,8 @@ def sees(**forms: str) -> Callable:
     return wrong
 
 
-def average_of_parameters(right, self, decay):
-    pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+def average_of_parameters(right, average, model, decay):
+    pairs = zip(average.parameters(), model.parameters(), strict=True)
     for mean, value in pairs:
         mean.data.lerp_(value.data, 1 - decay)
 
@@ -385,26 +385,27 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, *a: islice(right(*a), 1)),
     ],
     "training/test_recompute.py::test_the_guard_stops_a_flow_that_cannot_be_rebuilt": [
-        ("replication.training.Run._guard", "the guard never stops a run", nothing),
+        ("replication.training.guards.check_reconstruction", "the guard never stops a run",
+         nothing),
     ],
     f"{LOOP}::test_every_step_has_its_own_noise_and_augmentation": [
         ("replication.training.Run.generator", "every step draws the noise of the first",
          lambda right, self, step: right(self, 0)),
-        ("replication.training.np.random.default_rng", "every picture is augmented like the first",
+        ("replication.training.run.np.random.default_rng", "pictures are augmented like the first",
          lambda right, key: right(key if key[0] == 0 else [*key[:-1], 0])),
     ],
     f"{LOOP}::test_validation_is_the_mean_bits_per_dim_of_the_averaged_model": [
-        ("replication.training.Run._bits_per_dim", "of the last weights",
-         lambda right, self, indices: right(altered(self, average=self.model.eval()), indices)),
+        ("replication.training.validation.bits_per_dim", "of the last weights",
+         lambda right, run, indices: right(altered(run, average=run.model.eval()), indices)),
     ],
     f"{LOOP}::test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones": [
-        ("replication.training.Run.save_weights", "the last weights",
-         lambda right, self, path: right(altered(self, average=self.model), path)),
-        ("replication.training.Run.validate", "every validation is the best",
-         lambda right, self: (setattr(self, "best", math.inf), right(self))[1]),
+        ("replication.training.checkpoints.save_weights", "the last weights",
+         lambda right, run, path: right(altered(run, average=run.model), path)),
+        ("replication.training.loop.validate", "every validation is the best",
+         lambda right, run: (setattr(run, "best", math.inf), right(run))[1]),
     ],
     f"{LOOP}::test_the_average_holds_the_statistics_of_batch_norm": [
-        ("replication.training.Run._update_average", "without the statistics of batch norm",
+        ("replication.training.average.update", "without the statistics of batch norm",
          average_of_parameters),
     ],
     f"{LOOP}::test_learning_rate_follows_the_schedule": [
@@ -416,7 +417,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, *a, **k: (lambda y, x, dims: (y, x, y[0].numel()))(*right(*a, **k))),
     ],
     f"{LOOP}::test_a_non_finite_loss_stops_names_the_layer_and_keeps_the_last_good_state": [
-        ("replication.training.math.isfinite", "a non-finite loss goes on", lambda *a: True),
+        ("replication.training.guards.math.isfinite", "a non-finite loss goes on", lambda *a: True),
     ],
     f"{MANY}::test_gradients_are_those_of_one_process_with_the_joined_batch[sr]": [
         ("replication.training.Run.parts", "every process draws the noise of the first pictures",

@@ -56,7 +56,7 @@ def worker(pipe, config: Config, rank: int, count: int, port: int) -> None:
     while steps := pipe.recv():
         before = time.perf_counter()
         for _ in range(steps):
-            run.update()
+            training.update(run)
         pipe.send(time.perf_counter() - before)
     distributed.leave()
 

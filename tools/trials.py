@@ -21,6 +21,7 @@ import torch
 from cnf import weights
 from cnf.replication import run_folder, training
 from cnf.replication.config import Config, load_config, model_name, preset_of, to_dict
+from cnf.replication.training import validation
 
 TABLES = run_folder.REPOSITORY / "experiments" / "small_trials"
 
@@ -28,12 +29,12 @@ TABLES = run_folder.REPOSITORY / "experiments" / "small_trials"
 def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
     """Train once and validate: the values of a line. A budget in steps of `config` goes first."""
     run = training.Run.build(config, seed, "cpu")
-    run.steps = config.training.steps or training.steps_in(minutes, (run.probe()[0], 0), 1)
+    run.steps = config.training.steps or training.steps_in(minutes, (training.probe(run)[0], 0), 1)
     options = dataclasses.replace(config.training, minutes=None, steps=run.steps)
     config = run.config = dataclasses.replace(config, training=options)
     start = time.process_time()
     while run.step < run.steps:
-        run.update()
+        training.update(run)
     seconds = time.process_time() - start
     return {
         "model": model_name(config),
@@ -58,8 +59,9 @@ def validated(run: training.Run) -> dict[str, float]:
     for name, round_x in kinds.items() if config.task == "sr" else [("bits", False)]:
         data = dataclasses.replace(config.data, round_x=round_x)
         run.config = dataclasses.replace(config, data=data)
-        groups = run._groups(len(run.valid))
-        found[name] = fmean(bits for group in groups for bits in run._bits_per_dim(group))
+        groups = validation.groups(run, len(run.valid))
+        scores = [validation.bits_per_dim(run, group) for group in groups]
+        found[name] = fmean(bits for score in scores for bits in score)
     run.config = config
     return found
 

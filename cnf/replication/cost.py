@@ -121,7 +121,11 @@ def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     began = time.monotonic()
     while True:
         run.config = _with_batch(config, size)
-        steps[size] = min(timeit.repeat(run.update, timer=time.monotonic, repeat=UPDATES, number=1))
+        steps[size] = min(
+            timeit.repeat(
+                lambda: training.update(run), timer=time.monotonic, repeat=UPDATES, number=1
+            )
+        )
         peaks[size] = peak_memory(run.device)
         following = min(2 * size, options.batch_size)
         more, left = following / size, SECONDS - (time.monotonic() - began)
@@ -129,9 +133,11 @@ def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
         if size == options.batch_size or len(steps) > 1 and not fits:
             break
         size = following
-    validation = run.seconds_a_validation()  # whole pictures may take more than a batch of crops
+    validation = training.seconds_a_validation(
+        run
+    )  # whole pictures may take more than a batch of crops
     with tempfile.TemporaryDirectory() as folder:
-        run.save(Path(folder) / "last.pt")  # and so may a checkpoint
+        training.checkpoints.save(run, Path(folder) / "last.pt")  # and so may a checkpoint
     y, x = run.batch(0, size=1)
     scored, trained = flops(run.model, y, x)
     return Cost(

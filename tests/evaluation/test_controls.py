@@ -200,7 +200,7 @@ def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(task, tm
     run = training.Run.build(load_config(RUNS[task]), 0, "cpu")
     indices = list(range(line["valid_images"]))
     run.average.load_state_dict(load(out).state_dict())
-    each = [run._bits_per_dim([i])[0] for i in indices]
+    each = [training.validation.bits_per_dim(run, [i])[0] for i in indices]
     assert line["valid_bits_per_dim"] == pytest.approx(np.mean(each), rel=1e-5)
     assert all(0 < line[of] < 8 for of in ("bits_per_dim", "valid_bits_per_dim"))
     rows = evaluate.evaluate(out, limit=2, samples=0)

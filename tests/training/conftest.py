@@ -4,10 +4,11 @@ import multiprocessing
 import pytest
 import torch
 
-from cnf.replication import curves, training
+from cnf.replication import training
 from cnf.replication.config import from_dict
 from cnf.replication.data import ImageSet
 from cnf.replication.data.examples import Stack
+from cnf.replication.training import curves
 
 # Starts processes that have what is slow to import. The package itself is not among it: each
 # process imports what is tested here.
@@ -29,7 +30,7 @@ def pictures(split: str, count: int, side: int = 8) -> ImageSet:
 def few_pictures(monkeypatch):
     """Training and validation see 6 and 5 tiny pictures."""
     sizes = {"train": 6, "valid": 5}
-    monkeypatch.setattr(training, "load", lambda name, split: pictures(split, sizes[split]))
+    monkeypatch.setattr(training.run, "load", lambda name, split: pictures(split, sizes[split]))
 
 
 REAL_CURVES = curves.training_curves
@@ -77,7 +78,7 @@ def at_step(monkeypatch):
     """Do something to the run just before its update number `step` (from 0), once."""
 
     def arrange(step, action):
-        update, done = training.Run.update, []
+        update, done = training.loop.update, []
 
         def patched(run):
             if run.step == step and run.steps and not done:
@@ -85,7 +86,7 @@ def at_step(monkeypatch):
                 action(run)
             return update(run)
 
-        monkeypatch.setattr(training.Run, "update", patched)
+        monkeypatch.setattr(training.loop, "update", patched)
 
     return arrange
 

@@ -197,8 +197,8 @@ def made_up(monkeypatch):
             clock[0] += seconds(options.batch_size)
             passes[0] = max(passes[0], options.batch_size // options.accumulate)
 
-        monkeypatch.setattr(training.Run, "update", update)
-        monkeypatch.setattr(training.Run, "seconds_a_validation", lambda run: 1.0)
+        monkeypatch.setattr(training, "update", update)
+        monkeypatch.setattr(training, "seconds_a_validation", lambda run: 1.0)
         monkeypatch.setattr(cost.time, "monotonic", lambda: clock[0])
         monkeypatch.setattr(cost, "peak_memory", lambda _: memory(passes[0]) * 2**30)
         monkeypatch.setattr(cost, "LIMIT", 8 * 2**30)
@@ -239,7 +239,7 @@ def test_only_a_micro_batch_has_to_fit(made_up):
 
 
 def test_what_a_run_would_refuse_is_refused(monkeypatch):
-    monkeypatch.setattr(training, "load", load)
+    monkeypatch.setattr(training.run, "load", load)
     config = load_config("sr-flow-smoke", ["data.train=embedded-vessels"])
     with pytest.raises(ConfigError, match="is a set of labelled"):
         cost.measure(config, device="cpu")

@@ -127,8 +127,8 @@ def test_resume_with_the_same_configuration_seed_and_budget_goes_on(started, con
 
 @pytest.mark.parametrize(("split", "now"), [("train", "valid"), ("valid", "train")])
 def test_resume_on_other_pictures_is_refused(started, monkeypatch, split, now):
-    load = training.load
-    monkeypatch.setattr(training, "load", lambda name, _: load(name, now))
+    load = training.run.load
+    monkeypatch.setattr(training.run, "load", lambda name, _: load(name, now))
     refuse(started, f"other {split} pictures than embedded-sr now holds")
 
 

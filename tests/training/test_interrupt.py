@@ -22,7 +22,11 @@ from tests.training.conftest import context
 
 STEPS, EVERY = 60, 2
 TINY = ["model.width=4", "model.features.channels=4", "training.batch_size=4"]
-TINY += [f"training.validate_every={EVERY}", "training.validate_images=4", "training.amsgrad=true"]
+TINY += [
+    f"training.validate_every={EVERY}",
+    "training.validate_images=4",
+    "training.optimizer=amsgrad",
+]
 WORDS = ["--steps", str(STEPS), *(w for pair in TINY for w in ("--set", pair))]
 PATIENCE = 900  # seconds until a command that neither ends nor goes on has failed
 

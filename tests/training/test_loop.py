@@ -16,13 +16,14 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnf
+from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
 from cnf.replication import data as sets
 from cnf.replication import optimizers, releases, run_folder, training
 from cnf.replication.config import build, load_config
 from cnf.replication.data import Example, ImageSet
-from cnf.replication.diagnose import first_non_finite
+from cnf.replication.training.diagnose import first_non_finite
 
 PACKAGE = Path(cnf.__file__).parent
 
@@ -106,18 +107,18 @@ def test_max_minutes_ends_the_slice_and_keeps_the_budget(tmp_path, configure, st
 
 
 def test_minutes_become_steps_once_and_are_stored(tmp_path, configure, monkeypatch, state):
-    monkeypatch.setattr(training.Run, "probe", lambda run: (0.5, 2.0))
+    monkeypatch.setattr(training.budget, "probe", lambda run: (0.5, 2.0))
     config = configure(steps=None, minutes=0.2, validate_every=4)
     training.train(config, tmp_path, max_minutes=1e-9)
     # 12 s, at 0.5 s an update and 2 s / 4 for its share of a validation
     assert run_folder.read_record(tmp_path)["steps"] == 12
-    monkeypatch.setattr(training.Run, "probe", lambda run: pytest.fail("probed again"))
+    monkeypatch.setattr(training.budget, "probe", lambda run: pytest.fail("probed again"))
     training.train(None, tmp_path, resume=True)
     assert state(tmp_path)["step"] == 12
 
 
 def test_the_probe_leaves_no_trace_in_training(tmp_path, configure, monkeypatch, state, same):
-    monkeypatch.setattr(training, "steps_in", lambda *_: 6)
+    monkeypatch.setattr(training.budget, "steps_in", lambda *_: 6)
     training.train(configure(steps=None, minutes=1), tmp_path / "minutes")
     training.train(configure(steps=6), tmp_path / "steps")
     by_minutes, by_steps = state(tmp_path / "minutes"), state(tmp_path / "steps")
@@ -128,9 +129,9 @@ def test_the_probe_leaves_no_trace_in_training(tmp_path, configure, monkeypatch,
 def test_every_epoch_shows_every_picture_once(configure, monkeypatch):
     run = training.Run.build(configure(), seed=0)
     seen = []
-    real = training.make_batch
+    real = training.run.make_batch
     monkeypatch.setattr(
-        training,
+        training.run,
         "make_batch",
         lambda d, indices, *a, **k: seen.extend(indices) or real(d, indices, *a, **k),
     )
@@ -143,21 +144,21 @@ def test_every_epoch_shows_every_picture_once(configure, monkeypatch):
 
 def test_every_step_has_its_own_noise_and_augmentation(configure, monkeypatch):
     run = training.Run.build(configure(), seed=0)
-    noise = torch.stack([torch.rand(4, generator=run.generator(step)) for step in range(3)])
-    assert len(noise.unique()) == 12
-    assert run.generator(2).initial_seed() != training.noise.keyed(0, [2])[0].initial_seed()
-    drawn, real = [], training.make_batch
+    drawn = torch.stack([torch.rand(4, generator=run.generator(step)) for step in range(3)])
+    assert len(drawn.unique()) == 12
+    assert run.generator(2).initial_seed() != noise.keyed(0, [2])[0].initial_seed()
+    drawn, real = [], training.run.make_batch
 
     def make_batch(images, indices, options, rngs):
         drawn.extend(rng.random() for rng in rngs)
         return real(images, indices, options, rngs)
 
-    monkeypatch.setattr(training, "make_batch", make_batch)
+    monkeypatch.setattr(training.run, "make_batch", make_batch)
     for one in (run, training.Run.build(configure(), seed=1)):
         for step in range(3):
             one.batch(step)
     assert len(set(drawn)) == 2 * 3 * 4  # every picture of every step, by seed
-    assert not np.array_equal(training._order(0, 0, 50), training._order(1, 0, 50))
+    assert not np.array_equal(training.batches.order(0, 0, 50), training.batches.order(1, 0, 50))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_the_average_follows_its_recursion(configure):
     name = next(n for n, _ in run.model.named_parameters() if n.endswith("bias"))
     expected = run.model.state_dict()[name].double().clone()
     for step in range(8):
-        run.update()
+        training.update(run)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * run.model.state_dict()[name].double()
     found = run.average.state_dict()[name]
@@ -207,8 +208,8 @@ def test_the_average_follows_its_recursion(configure):
 def test_the_average_keeps_no_graph(configure):
     run = training.Run.build(configure(), 0, "cpu")
     run.steps = 2
-    run.update()
-    run.update()
+    training.update(run)
+    training.update(run)
     assert any(p.requires_grad for p in run.model.parameters())
     assert not any(t.requires_grad for t in run.average.state_dict(keep_vars=True).values())
 
@@ -216,7 +217,7 @@ def test_the_average_keeps_no_graph(configure):
 def test_the_average_holds_the_statistics_of_batch_norm(monkeypatch):
     """Weights averaged without them would be validated, kept and published beside those of the
     first batch."""
-    monkeypatch.setattr(training, "load", sets.load)
+    monkeypatch.setattr(training.run, "load", sets.load)
     options = ["training.ema=0.5", "training.batch_size=2", "data.crop=16"]
     run = training.Run.build(load_config("vessels-flow-smoke", options), seed=0)
     run.steps = 4
@@ -224,7 +225,7 @@ def test_the_average_holds_the_statistics_of_batch_norm(monkeypatch):
     expected = {name: run.model.state_dict()[name].double().clone() for name in names}
     begun = dict(expected)
     for step in range(4):
-        run.update()
+        training.update(run)
         decay = min(0.5, (1 + step) / (10 + step))
         for name in names:
             now = run.model.state_dict()[name].double()
@@ -246,7 +247,7 @@ class Waits(TorchDispatchMode):
         if function is torch.ops.aten._local_scalar_dense.default:
             files = [Path(frame.filename) for frame in traceback.extract_stack()]
             ours = [file for file in files if file.is_relative_to(PACKAGE)]
-            self.count += ours[-1].parent.name == "replication"
+            self.count += ours[-1].is_relative_to(PACKAGE / "replication")
         return function(*args, **(kwargs or {}))
 
 
@@ -256,7 +257,7 @@ def test_a_step_waits_for_the_device_once(configure, monkeypatch):
     real = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda t: lists.append(t) or real(t))
     with Waits() as waits:
-        run.update()
+        training.update(run)
     assert (waits.count, len(lists)) == (0, 1)
 
 
@@ -269,7 +270,7 @@ def test_the_gradient_is_clipped_and_its_norm_logged_unclipped(configure, monkey
         norms.append(nn.utils.get_total_norm([p.grad for p in run.model.parameters()]).item())
 
     monkeypatch.setattr(run.optimizer, "step", step)
-    run.update()
+    training.update(run)
     assert norms[0] == pytest.approx(1e-3, rel=1e-3)  # torch divides by the norm + 1e-6
     assert run.sums["grad_norm"] > 1e-2
 
@@ -305,7 +306,7 @@ def test_the_best_validation_is_kept_and_its_weights_are_the_averaged_ones(
         averages[run.step] = {k: v.clone() for k, v in run.average.state_dict().items()}
         return [values[run.step]] * len(indices)
 
-    monkeypatch.setattr(training.Run, "_bits_per_dim", bits)
+    monkeypatch.setattr(training.validation, "bits_per_dim", bits)
     training.train(configure(), tmp_path)
     model = releases.load(tmp_path / "weights.safetensors")
     metadata = model.metadata
@@ -321,7 +322,9 @@ def test_a_run_that_trains_on_the_validation_split_keeps_its_last_weights(
 ):
     """A best would be chosen on pictures that it was trained on."""
     values = {4: 3.0, 8: 1.0, 10: 2.0}
-    monkeypatch.setattr(training.Run, "_bits_per_dim", lambda run, i: [values[run.step]] * len(i))
+    monkeypatch.setattr(
+        training.validation, "bits_per_dim", lambda run, i: [values[run.step]] * len(i)
+    )
     config = configure()
     config = replace(config, data=replace(config.data, use_valid=True))
     run = training.Run.build(config, seed=0)
@@ -339,7 +342,7 @@ def test_the_best_validation_is_remembered_across_a_resume(
 ):
     values = {4: 1.0, 8: 2.0, 10: 3.0}
     monkeypatch.setattr(
-        training.Run, "_bits_per_dim", lambda run, indices: [values[run.step]] * len(indices)
+        training.validation, "bits_per_dim", lambda run, indices: [values[run.step]] * len(indices)
     )
     at_step(5, lambda run: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
@@ -357,9 +360,9 @@ def test_validation_is_the_mean_bits_per_dim_of_the_averaged_model(configure):
         run.average.load_state_dict(training.Run.build(configure(), 0).average.state_dict())
         run.sums = {"updates": 1, "grad_norm_max": 0.0, "nats": 0.0, "loss": 0.0}
         run.step, run.steps = 1, 1
-        found.append(run.validate()["valid_bits_per_dim"])
+        found.append(training.validate(run)["valid_bits_per_dim"])
     y, x, _ = training.whole_batch(run.valid, list(range(5)), run.config, run.model.multiple)
-    generator = training.noise.keyed(3, range(5))
+    generator = noise.keyed(3, range(5))
     expected = run.average.bits_per_dim(y, x, generator).mean().item()
     # batches of another size round differently in float32
     assert found == pytest.approx([expected, expected], abs=1e-5)
@@ -375,9 +378,9 @@ def test_a_line_of_history_is_of_the_updates_since_the_last(configure, monkeypat
         nats = []
         for _ in range(2):
             rate = optimizers.learning_rate(config.training, run.step, 4)
-            nats.append(run.update())
+            nats.append(training.update(run))
             assert {group["lr"] for group in run.optimizer.param_groups} == {rate}
-        line = run.validate()
+        line = training.validate(run)
         assert line["bits_per_dim"] == pytest.approx(np.mean(nats) / math.log(2))
         assert (line["epoch"], line["lr"]) == (epoch, rate)
         assert (line["grad_norm"], line["grad_norm_max"]) == (mean, largest)
@@ -385,8 +388,8 @@ def test_a_line_of_history_is_of_the_updates_since_the_last(configure, monkeypat
 
 def test_a_validation_is_timed_by_its_pictures(configure, monkeypatch):
     run, now = training.Run.build(configure(batch_size=2), seed=0), []  # 2, 2 and 1 picture
-    monkeypatch.setattr(training.Run, "_bits_per_dim", lambda run, group: now.extend(group))
-    assert run.seconds_a_validation(lambda: len(now)) == 5
+    monkeypatch.setattr(training.validation, "bits_per_dim", lambda run, group: now.extend(group))
+    assert training.seconds_a_validation(run, lambda: len(now)) == 5
 
 
 def test_only_the_first_validation_pictures_are_scored(tmp_path, configure, history):
@@ -428,7 +431,7 @@ def test_the_record_says_what_a_number_needs(tmp_path, configure):
     training.train(configure(), tmp_path, seed=7)
     record = run_folder.read_record(tmp_path)
     assert (record["seed"], record["steps"], record["data"]["train"]["images"]) == (7, 10, 6)
-    assert record["data"]["valid"]["sha256"] == training.load("embedded-sr", "valid").sha256
+    assert record["data"]["valid"]["sha256"] == training.run.load("embedded-sr", "valid").sha256
     last = run_folder.read_history(tmp_path)[-1]
     for name in ("seconds", "cpu_seconds"):  # the last validation counts
         assert record["took"][name] >= last[name]
@@ -468,7 +471,9 @@ def test_a_branch_is_its_trunk_until_it_cools(tmp_path, configure, state, histor
 
 def test_a_branch_keeps_its_own_best(tmp_path, configure, monkeypatch):
     bits = {4: 1.0, 6: 2.0}
-    monkeypatch.setattr(training.Run, "_bits_per_dim", lambda run, i: [bits[run.step]] * len(i))
+    monkeypatch.setattr(
+        training.validation, "bits_per_dim", lambda run, i: [bits[run.step]] * len(i)
+    )
     trunk = training.train(configure(steps=4), tmp_path / "trunk")
     branch = training.train(configure(steps=6), tmp_path / "branch", start=trunk / "last.pt")
     assert releases.load(branch / "weights.safetensors").metadata["step"] == "6"
@@ -512,7 +517,7 @@ def test_a_branch_that_no_run_of_its_own_would_reach_says_what_led_to_it(
 def test_a_branch_has_its_own_decay_and_the_moments_of_its_trunk(tmp_path, configure, optimizer):
     start = training.train(configure(optimizer=optimizer), tmp_path / "trunk") / "last.pt"
     run = training.Run.build(configure(optimizer=optimizer, weight_decay=0.3), 0)
-    run.load(start, ("model.", "training.optimizer"))
+    training.checkpoints.load(run, start, ("model.", "training.optimizer"))
     parts = getattr(run.optimizer, "parts", [run.optimizer])
     saved = run_folder.read_checkpoint(start)[0]["optimizer"]
     for part, own in zip(parts, saved.get("parts", [saved]), strict=True):
@@ -675,7 +680,7 @@ def test_a_non_finite_gradient_changes_no_weight(configure, monkeypatch):
 
     monkeypatch.setattr(run.model, "loss", steep)
     with pytest.raises(TrainingError, match="gradient of step 1 is not finite"):
-        run.update()
+        training.update(run)
     after = run.model.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
 
@@ -690,8 +695,8 @@ def test_a_batch_that_is_not_finite_is_named(configure):
 
 def test_a_non_finite_validation_stops_and_names_the_picture(tmp_path, configure, monkeypatch):
     monkeypatch.setattr(
-        training.Run,
-        "_bits_per_dim",
+        training.validation,
+        "bits_per_dim",
         lambda run, indices: [math.nan if i == 2 else 1.0 for i in indices],
     )
     with pytest.raises(TrainingError, match="after step 4 .*'valid-2'"):

@@ -21,9 +21,10 @@ import pytest
 import torch
 
 from cnf.errors import DataError
-from cnf.replication import cli, curves, distributed, releases, run_folder, training
+from cnf.replication import cli, distributed, releases, run_folder, training
 from cnf.replication.config import build, from_dict
 from cnf.replication.data import Example, ImageSet
+from cnf.replication.training import curves
 from tests.training.conftest import context
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -73,13 +74,13 @@ def in_double(config):
     return model
 
 
-real_load = training.load
+real_load = training.run.load
 
 
 def child(function, args, rank, processes, port, pipe):
     """What a started process does: join the group, call, send what came of it."""
     torch.set_num_threads(1)
-    training.load = load
+    training.run.load = load
     curves.training_curves = lambda history, path: path.touch()
     if processes > 1:
         number, total = str(rank), str(processes)
@@ -132,7 +133,7 @@ def start(processes, function, *args):
 
 def gradients(config):
     """Of one update, with what it logs and the buffers it leaves."""
-    training.build = in_double
+    training.run.build = in_double
     run = training.Run.build(config, seed=0, device="cpu")
     run.steps, found = 1, {}
 
@@ -140,7 +141,7 @@ def gradients(config):
         found.update((n, p.grad.clone()) for n, p in run.model.named_parameters())
 
     run.optimizer.step = keep
-    run.update()
+    training.update(run)
     return found | dict(run.model.named_buffers()), run.sums
 
 
@@ -188,13 +189,13 @@ def test_batch_norm_on_cpus_sees_its_own_pictures_and_keeps_the_mean_of_what_all
 def shown(config, steps):
     """{step: (indices, pictures)} of this process's share."""
     run, indices = training.Run.build(config, seed=0, device="cpu"), []
-    real = training.make_batch
+    real = training.run.make_batch
 
     def make_batch(images, chosen, *args):
         indices.extend(chosen)
         return real(images, chosen, *args)
 
-    training.make_batch, found = make_batch, {}
+    training.run.make_batch, found = make_batch, {}
     for step in range(steps):
         indices.clear()
         parts = run.parts(step)
@@ -235,8 +236,8 @@ def trained(config, out, resume=False, stop_at=None, double=False):
     stop_at: before this update, the last process alone gets a signal.
     """
     if double:
-        training.build = in_double
-    kept, update, build = [], training.Run.update, training.Run.build
+        training.run.build = in_double
+    kept, update, build = [], training.loop.update, training.Run.build
 
     def building(*args):
         kept.append(build(*args))
@@ -248,7 +249,7 @@ def trained(config, out, resume=False, stop_at=None, double=False):
             os.kill(os.getpid(), signal.SIGINT)
         return update(run)
 
-    training.Run.build, training.Run.update = building, updating
+    training.Run.build, training.loop.update = building, updating
     try:
         training.train(config, out, resume=resume, device="cpu")
     except KeyboardInterrupt:
@@ -312,7 +313,7 @@ def validated(config):
     run = training.Run.build(config, seed=0, device="cpu")
     run.sums = {"updates": 1, "grad_norm_max": 0.0, "nats": 0.0, "loss": 0.0}
     run.step = run.steps = 1
-    return run.validate()["valid_bits_per_dim"]
+    return training.validate(run)["valid_bits_per_dim"]
 
 
 @pytest.mark.parametrize("task", ["sr", "vessels"])
@@ -323,8 +324,8 @@ def test_validation_is_bit_for_bit_that_of_one_process(task):
 
 
 def budget(config):
-    training.PROBE_STEPS = 2
-    return training.Run.build(config, seed=0, device="cpu").begin()["steps"]
+    training.budget.PROBE_STEPS = 2
+    return training.begin(training.Run.build(config, seed=0, device="cpu"))["steps"]
 
 
 def test_minutes_become_the_same_number_of_steps_everywhere():
@@ -343,7 +344,7 @@ def failing(config, out, where, rank, error):
 
 
 def break_data(error):
-    real, calls = training.make_batch, []
+    real, calls = training.run.make_batch, []
 
     def make_batch(*args):
         calls.append(args)
@@ -351,31 +352,31 @@ def break_data(error):
             raise error
         return real(*args)
 
-    training.make_batch = make_batch
+    training.run.make_batch = make_batch
 
 
 def break_disk(error):
     def replace_file(*_):
         raise error
 
-    save = training.Run.save_weights
+    save = training.checkpoints.save_weights
 
     def broken(run, path):
         os.replace = replace_file
         save(run, path)
 
-    training.Run.save_weights = broken
+    training.checkpoints.save_weights = broken
 
 
 def break_weights(error):
-    update = training.Run.update
+    update = training.loop.update
 
     def poisoned(run):
         if run.step == 2:
             next(run.model.features.parameters()).data.fill_(math.nan)
         return update(run)
 
-    training.Run.update = poisoned
+    training.loop.update = poisoned
 
 
 @pytest.mark.parametrize(
@@ -452,7 +453,7 @@ LAUNCHERS = [
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda words: words[0])
 def test_a_launcher_goes_on_with_a_run_in_one_voice(tmp_path, monkeypatch, launcher):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "load", real_load)  # the launched processes have no other
+    monkeypatch.setattr(training.run, "load", real_load)  # the launched processes have no other
     begin = "train sr --steps 4 --set training.validate_every=2 --max-minutes 1e-6 --out run"
     assert cli.main(begin.split()) == 0
     code, said, errors = launch(tmp_path, *launcher, "-m", "cnf", "train", "sr", "--resume", "run")

@@ -78,16 +78,16 @@ def test_a_paper_run_trains_every_weight_and_goes_on_bit_for_bit(tmp_path, kind,
     """At full width, two pictures of 8x8 a step."""
     config = load_config(f"sr-{kind}-paper", ["training.batch_size=2", "training.steps=3"])
     run = training.Run.build(config, seed=0, device="cpu")
-    run.begin()
-    first = run.update()
-    run.save(tmp_path / "last.pt")
-    losses = [run.update(), run.update()]
+    training.begin(run)
+    first = training.update(run)
+    training.checkpoints.save(run, tmp_path / "last.pt")
+    losses = [training.update(run), training.update(run)]
     again = training.Run.build(config, seed=1, device="cpu")  # other weights: load replaces them
     again.seed = 0
-    again.load(tmp_path / "last.pt")
+    training.checkpoints.load(again, tmp_path / "last.pt")
     (tmp_path / "last.pt").unlink()  # 0.8 GB
     assert (again.step, again.steps) == (1, 3)
-    assert [again.update(), again.update()] == losses
+    assert [training.update(again), training.update(again)] == losses
     assert first not in losses
     for ours, theirs in ((again.model, run.model), (again.average, run.average)):
         assert same(ours.state_dict(), theirs.state_dict())

@@ -21,7 +21,7 @@ def trained(config) -> tuple[training.Run, list[float]]:
     run = training.Run.build(config, 0, "cpu")
     run.model.double(), run.average.double()
     run.steps = config.training.steps
-    return run, [run.update() for _ in range(run.steps)]
+    return run, [training.update(run) for _ in range(run.steps)]
 
 
 def test_a_run_that_rebuilds_its_activations_is_the_same_run(configure):
@@ -35,22 +35,24 @@ def test_a_run_that_rebuilds_its_activations_is_the_same_run(configure):
 
 
 def test_the_guard_stops_a_flow_that_cannot_be_rebuilt(configure, monkeypatch):
-    monkeypatch.setattr(training, "GUARD_EVERY", 2)
+    monkeypatch.setattr(training.guards, "GUARD_EVERY", 2)
     run = training.Run.build(configure(recompute=True), 0, "cpu")
     run.steps = 10
-    run.update()
-    run.update()  # step 2, from 0, is looked at
+    training.update(run)
+    training.update(run)  # step 2, from 0, is looked at
     conv = next(m for m in run.model.modules() if isinstance(m, Conv1x1))
     with torch.no_grad():
         conv.matrix[1] = conv.matrix[0] * (1 + 1e-6)
     before = [p.clone() for p in run.model.parameters()]
     with pytest.raises(TrainingError, match="training.recompute=false"):
-        run.update()
+        training.update(run)
     assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
 
 
 def test_only_a_flow_can_rebuild(configure):
     config = configure(recompute=True)
-    baseline = dataclasses.replace(config, model={"kind": "logistic"})
+    baseline = dataclasses.replace(
+        config, model={"kind": "logistic", "features": config.model["features"]}
+    )
     with pytest.raises(ConfigError, match="only a flow"):
         training.Run.build(baseline, 0, "cpu")

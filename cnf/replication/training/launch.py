@@ -1,0 +1,161 @@
+"""`train`: a new run, one that goes on, or a branch, in its folder."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnf import weights
+from cnf.errors import CheckpointError, ConfigError, TrainingError
+from cnf.replication import distributed, releases, run_folder
+from cnf.replication.config import Config, config_sha256, is_fitted, to_dict
+from cnf.replication.training import checkpoints, fit, loop, processes
+from cnf.replication.training.budget import budget_in_steps, with_budget
+from cnf.replication.training.run import Run
+from cnf.replication.training.signals import stopping
+
+
+def train(
+    config: Config | None,
+    out: Path | str,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    start: Path | None = None,
+    device: str = "auto",
+) -> Path:
+    """Train `config` into the folder `out` and return the folder.
+
+    Args:
+        config: what to train; with `resume`, None stands for the configuration of the run.
+        minutes, steps: the whole budget, instead of the configuration's. Minutes become a number of
+            steps once, from a short probe; schedules follow steps.
+        max_minutes: end this slice with a checkpoint after so many minutes.
+        resume: go on from `out`/last.pt.
+        seed: weights, order, augmentation and noise; if None 0, or that of what it goes on from.
+        start: a run folder, to begin with its averaged weights; or a checkpoint in one, to branch
+            off with all it holds: average, optimizer and steps done, which count in the budget.
+        device: "auto" (CUDA if there is one), "cpu" or "cuda".
+
+    Raises TrainingError, CheckpointError (what is in `out` or `start` does not fit), ConfigError,
+    DataError. On SIGINT and SIGTERM writes a checkpoint, then raises KeyboardInterrupt.
+    """
+    out = Path(out)
+    distributed.start(device)  # from here on, several processes are one
+    with ExitStack() as held:
+        with distributed.together():
+            if distributed.is_main():
+                held.enter_context(run_folder.locked(out))
+            if resume:
+                config, record = run_folder.same_run(out, config, minutes, steps, seed)
+                seed = record["seed"]
+            else:
+                config = with_budget(config, minutes, steps)
+                check_new(out, config, start)
+                seed = run_folder.first_seed(seed, start)
+        run = Run.build(config, seed, device)
+        if not resume:
+            processes.say(run.data.describe())
+            record = begin(run, start)
+        if processes.own_batch_norms(run.model):
+            processes.say(
+                f"batch norm: on CPUs each of the {distributed.count()} processes takes the "
+                "statistics of its own pictures, so this is not quite the run of one process"
+            )
+        with distributed.together():
+            if resume:
+                take_up(run, out, record)
+            elif distributed.is_main():
+                (out / "history.jsonl").unlink(missing_ok=True)
+                run_folder.write_record(out, record)
+                checkpoints.save(run, out / "last.pt")
+        train_slice(run, out, max_minutes)
+    return out
+
+
+def check_new(out: Path, config: Config, start: Path | None) -> None:
+    """Raise ConfigError or TrainingError unless a run can begin in `out`, from `start`."""
+    if start and is_fitted(config):
+        raise ConfigError(f"--start {start}: a control is fitted anew, leave it out")
+    if (out / "last.pt").exists():
+        raise TrainingError(
+            f"{out} already holds a run: go on with --resume {out}, or choose another --out"
+        )
+    if (out / releases.WEIGHTS).exists():
+        raise TrainingError(
+            f"{out} holds trained weights, which would be replaced: choose another "
+            f"--out; --start {out} begins with them"
+        )
+
+
+def take_up(run: Run, out: Path, record: dict[str, Any]) -> None:
+    """Go on from the last checkpoint: lines of history since then are written again. Raises
+    CheckpointError if it does not fit, or if `record` is of other pictures."""
+    checkpoints.load(run, out / "last.pt")
+    for split, images in (("train", run.data), ("valid", run.valid)):
+        if record["data"][split]["sha256"] != images.sha256:
+            raise CheckpointError(
+                f"{out} was trained on other {split} pictures than {images.name} now "
+                "holds: restore the set (`python -m cnf data verify`) or train again"
+            )
+    if distributed.is_main():
+        lines = run_folder.read_history(out)
+        run_folder.write_history(out, [line for line in lines if line["step"] <= run.step])
+
+
+def train_slice(run: Run, out: Path, max_minutes: float | None) -> None:
+    """Train to the end of the budget, of `max_minutes`, or to a signal, and say which it was."""
+    train_on = fit.train_in_one_pass if is_fitted(run.config) else loop.train_by_steps
+    with stopping(max_minutes) as stop:
+        train_on(run, out, stop)
+    if stop.by_signal():
+        text = f"stopped at step {run.step}: go on with --resume {out}"
+        raise distributed.by_all(KeyboardInterrupt(text))
+    if run.step < run.steps:
+        processes.say(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
+    else:
+        processes.say(f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`")
+
+
+def begin(run: Run, start: Path | None = None) -> dict[str, Any]:
+    """Begin, at the weights of `start` if it is given, and turn a budget in minutes into steps;
+    what config.json then holds."""
+    began = {} if start is None else {"start": checkpoints.start_from(run, start)}
+    budget = budget_in_steps(run)
+    run.steps = budget["steps"]
+    if "checkpoint" in began.get("start", {}):
+        began["start"] |= run_folder.turn(run.config, start, run.seed, run.step, run.steps)
+    if run.step >= run.steps:
+        text = f"a budget of {run.steps} steps, and {start} has done {run.step}: give more"
+        raise distributed.by_all(ConfigError(text))
+    count = distributed.count()
+    device, threads = run_folder.device_name(run.device), torch.get_num_threads()
+    one = f"{device}, {threads} threads" if run.device.type == "cpu" else device
+    commit, dirty = run_folder.git_state()
+    return {
+        "config": to_dict(run.config),
+        "config_sha256": config_sha256(run.config),
+        "seed": run.seed,
+        "steps": run.steps,
+        "budget": budget,
+        "data": {
+            "name": run.data.name,
+            "stand_in": run.data.stand_in,
+            "train": {"images": len(run.data), "sha256": run.data.sha256},
+            "valid": {"images": len(run.valid), "sha256": run.valid.sha256},
+        },
+        "command": run_folder.command(run.config, run.steps, run.seed, count, start),
+        "parameters": weights.count_parameters(run.model),
+        "device": device,
+        "hardware": one if count == 1 else f"{count} processes, each on {one}",
+        "processes": count,
+        "threads": threads,
+        "torch": torch.__version__,
+        "commit": commit,
+        "dirty": dirty,
+        **began,
+    }

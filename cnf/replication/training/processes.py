@@ -1,0 +1,52 @@
+"""One model that several processes train, by what `distributed.py` lets them say to each other."""
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from cnf.replication import distributed
+
+
+def wrap(model: nn.Module, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """Make several processes train `model` as one, by the mean of their gradients,
+    :eq:`eq-many-mean`. The model, whose batch norms may be others, and what is called in training:
+    in a single process the model itself."""
+    if distributed.count() == 1:
+        return model, model
+    if device.type == "cuda":  # on CPUs there is no such layer
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    with warnings.catch_warnings():  # torch is about to rename broadcast_buffers
+        warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+        wrapped = DistributedDataParallel(
+            model, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+    return model, wrapped
+
+
+def gradients_joined(wrapped: nn.Module, last: bool) -> AbstractContextManager:
+    """Inside, gradients are averaged over processes only with the last micro-batch of a step."""
+    return nullcontext() if last or distributed.count() == 1 else wrapped.no_sync()
+
+
+def own_batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """Batch norms that see the pictures of their own process only."""
+    parts = model.modules() if distributed.count() > 1 else ()
+    return [part for part in parts if isinstance(part, nn.BatchNorm2d)]
+
+
+@torch.no_grad()
+def join_statistics(model: nn.Module) -> None:
+    """Running statistics of such a batch norm become their mean over processes."""
+    for part in own_batch_norms(model):
+        for statistics in (part.running_mean, part.running_var):
+            statistics.copy_(distributed.mean(statistics))
+
+
+def say(text: str) -> None:
+    """Print a line, once for all processes."""
+    if distributed.is_main():
+        tqdm.write(text)

@@ -1,0 +1,146 @@
+"""The state of a run, and the batch and the noise of each of its steps."""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnf import noise
+from cnf.errors import ConfigError
+from cnf.flow import ConditionalFlow
+from cnf.nets import set_precision
+from cnf.replication import distributed, optimizers
+from cnf.replication.config import Config, build
+from cnf.replication.data import ImageSet, load
+from cnf.replication.data.batches import make_batch
+from cnf.replication.tasks import TASKS
+from cnf.replication.training import processes
+from cnf.replication.training.batches import check_batch, order
+
+TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
+
+
+@dataclass
+class Run:
+    """The state of a run between two steps."""
+
+    config: Config
+    seed: int
+    device: torch.device
+    data: ImageSet
+    valid: ImageSet
+    model: nn.Module
+    wrapped: nn.Module = field(init=False)  # the model; it averages the gradients of processes
+    average: nn.Module = field(init=False)  # exponential moving average of the model's weights
+    optimizer: torch.optim.Optimizer | optimizers.Together = field(init=False)
+    steps: int = 0  # the budget
+    step: int = 0  # updates done
+    best: float = math.inf  # bits/dim of the weights that are kept, the best by validation
+    seconds: float = 0.0  # spent on updates and validations, over all slices, by the clock
+    cpu_seconds: float = 0.0  # the same by the processor: other work on the machine does not count
+    sums: dict[str, float] = field(default_factory=dict)  # of logs since the last validation
+
+    @classmethod
+    def build(cls, config: Config, seed: int, device: str = "auto") -> "Run":
+        """Load the data, build the model from `seed`, let ActNorm see the first batch.
+
+        Every process sees the whole first batch, so that all start alike. Raises ConfigError,
+        DataError, TrainingError.
+        """
+        place = distributed.start(device)
+        with distributed.together():
+            if not 0 <= seed < 2**64:
+                raise ConfigError(f"seed = {seed}: choose 0 or more, and less than 2^64")
+            check_batch(config.training)
+            data, valid = (load(config.data.train, split) for split in ("train", "valid"))
+            if config.data.use_valid:
+                data = replace(data, examples=[*data, *valid])
+            if data.kind != TASKS[config.task].kind:
+                raise ConfigError(
+                    f"data.train = '{data.name}' is a set of {data.kind}, this is a run of "
+                    f"{config.task}: see `python -m cnf data list`"
+                )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = build(config)
+            set_precision(model, config.training.precision)
+            if config.training.precision == "bf16" and not computes_bf16(place):
+                processes.say(
+                    "this processor has no bfloat16 arithmetic: a step takes far longer than with "
+                    "--set training.precision=fp32"
+                )
+            if config.training.recompute:
+                if not isinstance(model, ConditionalFlow):
+                    raise ConfigError("training.recompute = true: only a flow can be inverted")
+                model.recompute = True
+            model.to(place)
+            run = cls(config, seed, place, data, valid, model)
+            with torch.no_grad():
+                model.train()
+                model.loss(*run.batch(0), run.generator(0))
+        run.prepare()
+        return run
+
+    def prepare(self) -> None:
+        """Let several processes train `model` as one; begin its average and its optimizer."""
+        self.model, self.wrapped = processes.wrap(self.model, self.device)
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.optimizer = optimizers.make(self.model, self.config.training)
+
+    def batch(self, step: int, start: int = 0, size: int | None = None) -> tuple[Tensor, Tensor]:
+        """y (B,C,H,W) and x of one step, augmented: all pictures, or `size` from `start` on."""
+        first = step * self.config.training.batch_size + start
+        places = range(first, first + (size or self.config.training.batch_size))
+        indices = [
+            int(order(self.seed, place // len(self.data), len(self.data))[place % len(self.data)])
+            for place in places
+        ]
+        rngs = [np.random.default_rng([1, self.seed, place]) for place in places]
+        return self.move(*make_batch(self.data, indices, self.config.data, rngs))
+
+    def parts(self, step: int) -> list[tuple[Tensor, Tensor, noise.Rows]]:
+        """This process's share of a step as micro-batches: y, x, and their rows of the noise."""
+        options = self.config.training
+        size = options.batch_size // (distributed.count() * options.accumulate)
+        first = distributed.rank() * options.accumulate * size
+        starts = range(first, first + options.accumulate * size, size)
+        rows = [noise.Rows(self.generator(step), options.batch_size, start) for start in starts]
+        return [(*self.batch(step, part.start, size), part) for part in rows]
+
+    def generator(self, step: int) -> torch.Generator:
+        """The noise of one step."""
+        seed = noise.keyed(self.seed, [step], TRAINING_NOISE)[0].initial_seed()
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def log(self, logs: dict[str, float]) -> None:
+        """Add what one step logged to the sums since the last validation."""
+        for name, value in (logs | {"updates": 1}).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.sums["grad_norm_max"] = max(self.sums.get("grad_norm_max", 0.0), logs["grad_norm"])
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what is done inside, by the clock and by the processor."""
+        wall, cpu = time.monotonic(), time.process_time()
+        yield
+        self.seconds += time.monotonic() - wall
+        self.cpu_seconds += time.process_time() - cpu
+
+    def move(self, *pictures: Tensor) -> tuple[Tensor, ...]:
+        """Pictures on the device of the run."""
+        if self.device.type == "cuda":  # from pinned memory, so that nothing waits for the copy
+            pictures = tuple(t.pin_memory() for t in pictures)
+        options = {"memory_format": torch.channels_last, "non_blocking": True}
+        return tuple(t.to(self.device, **options) for t in pictures)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether convolutions in bfloat16 are fast; on a processor without it they are emulated."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return device.type != "cpu" or (supported is not None and supported())

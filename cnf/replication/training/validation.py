@@ -1,0 +1,83 @@
+"""Validation: bits/dim of the averaged weights on whole pictures, and a line of history."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnf import noise
+from cnf.replication import distributed, optimizers, run_folder
+from cnf.replication.tasks import TASKS
+from cnf.replication.training import guards
+from cnf.replication.training.batches import whole_batch
+from cnf.replication.training.run import Run
+
+
+@torch.no_grad()
+def validate(run: Run) -> dict[str, Any]:
+    """A line of history: means since the last one, and bits/dim of the averaged weights."""
+    options = run.config.training
+    shares = distributed.divided(groups(run), lambda group: bits_per_dim(run, group))
+    bits = [b for share in shares for b in share]
+    guards.check_validation(run, bits)
+    value = sum(bits) / len(bits)
+    is_best = value < run.best or run.config.data.use_valid  # no choice: the last is kept
+    run.best = value if is_best else run.best
+    updates = run.sums.pop("updates")
+    largest = {name: run.sums.pop(name) for name in list(run.sums) if name.endswith("_max")}
+    means = {name: total / updates for name, total in run.sums.items()}
+    run.sums = {}
+    return {
+        "step": run.step,
+        "epoch": round(run.step * options.batch_size / len(run.data), 3),
+        "lr": optimizers.learning_rate(options, run.step - 1, run.steps),
+        "bits_per_dim": means.pop("nats") / math.log(2),
+        **means,
+        **largest,
+        "valid_bits_per_dim": value,
+        "valid_images": len(bits),
+        "best": is_best,
+        "seconds": round(run.seconds, 1),
+        "cpu_seconds": round(run.cpu_seconds, 1),
+        "images_per_second": round(run.step * options.batch_size / max(run.seconds, 1e-9), 1),
+    }
+
+
+def groups(run: Run, count: int | None = None) -> list[list[int]]:
+    """The first validation pictures in batches; pictures of different sizes stand alone."""
+    options = run.config.training
+    count = min(count or options.validate_images, len(run.valid))
+    same = not TASKS[run.config.task].pads and run.valid.stacked is not None
+    size = options.batch_size if same else 1
+    return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
+
+
+def bits_per_dim(run: Run, indices: list[int]) -> list[float]:
+    """Bits/dim of whole validation pictures, with noise keyed by (seed, index)."""
+    y, x, dims = whole_batch(run.valid, indices, run.config, run.model.multiple)
+    generator = noise.keyed(run.seed, indices)
+    log_p = run.average.log_prob(*run.move(y, x), generator)
+    return (-log_p.double() / (dims * math.log(2))).tolist()
+
+
+def progress(run: Run, line: dict[str, Any]) -> str:
+    """What is printed of a line of history."""
+    left = (run.steps - run.step) * run.seconds / run.step / 60
+    best = " (best)" if line["best"] else ""
+    return (
+        f"step {run.step}/{run.steps}  train {line['bits_per_dim']:.4f}  "
+        f"valid {line['valid_bits_per_dim']:.4f} bits/dim{best}  "
+        f"grad {line['grad_norm']:.2g}  {line['images_per_second']:.0f} images/s  "
+        f"{left:.1f} min left"
+    )
+
+
+def plot_history(out: Path) -> None:
+    """Draw history.jsonl, if there is any, as history.png."""
+    from cnf.replication.training.curves import training_curves  # plotting is slow to import
+
+    with distributed.together():
+        if distributed.is_main() and (history := run_folder.read_history(out)):
+            with run_folder.atomic(out / "history.png") as part:
+                training_curves(history, part)
