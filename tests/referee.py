@@ -33,6 +33,7 @@ DEFAULTS = {
     "ar_width": 0,
     "ar_clip": None,
     "mixture": 1,
+    "activation": "relu",
     "features": {"fractions": False, "clip": None, "activation": "relu"},
 }
 # of version 0.2, at the only value that the referee knows
@@ -73,10 +74,10 @@ def read(path):
         model["gain"] = False
     model = DEFAULTS | model
     model["features"] = DEFAULTS["features"] | model["features"]
-    model["prior_scale"] = "softplus" if model["scale"] == "softplus" else "bounded"
     for key, known in KNOWN.items():
         if model.get(key) not in known:
             raise ValueError(f"the referee knows {key} in {known}, not {model.get(key)!r}")
+    model["prior_scale"] = "softplus" if model["scale"] == "softplus" else "bounded"
     return weights, model
 
 

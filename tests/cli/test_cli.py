@@ -218,7 +218,7 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
         (["evaluate", "sr", "--round-x", "--no-round-x"], ["--round-x", "--no-round-x"]),
         (["sample", "sr"], ["picture"]),
         (["sample", "vessels", "a.png", "--fit", "--no-fit"], ["--fit", "--no-fit"]),
-        (["sample", "sr", "a.png", "--fov", "b.png"], ["--fov", "vessels"]),
+        (["sample", "sr", "a.png", "--fov", "b.png"], ["--fov", "eyes"]),
         (["sample", "sr", "a.png", "--tile", "-1"], ["--tile -1"]),
         (["data", "verify", "set9"], ["'set9'"]),
         (["data", "list", "set5"], ["'set5'"]),

@@ -372,8 +372,8 @@ def test_every_entry_has_the_facts_that_others_ask_for():
         assert name == entry.name and entry.source and entry.get
         assert entry.terms or "train" not in entry.splits, name
         assert entry.of is None or entry.of in CATALOGUE
-        assert entry.across or entry.task == "sr" or name == "far-vessels", name
-        assert entry.task == "sr" or entry.shown != "pictures" or entry.credit, name
+        assert entry.across or entry.kind == "pictures" or name == "far-vessels", name
+        assert entry.kind == "pictures" or entry.shown != "pictures" or entry.credit, name
 
 
 def test_model_cards_name_the_terms_of_what_was_trained_on():
@@ -633,7 +633,7 @@ def test_a_folder_can_be_joined_to_a_set(tmp_path, write, picture):
 
 
 def test_sets_of_two_experiments_are_not_joined():
-    with pytest.raises(DataError, match="for sr and for vessels"):
+    with pytest.raises(DataError, match="of labelled and of pictures"):
         load("embedded-sr+embedded-vessels", "valid")
 
 

@@ -151,7 +151,7 @@ def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(model, ves
     title, shown = figures.draw_eye(m, 0, model("vessels-baseline"))
     own = {"sample 1", "sample 2", "sample 3", "marginal", "deviation", "factorised, probability"}
     assert set(shown) == own | {"draw 1", "draw 2"} and title == "picture-0"
-    assert set(figures.whole(shown)) == own
+    assert set(figures.whole(shown, VESSELS)) == own
     blocks = figures.joint(title, shown)
     assert [heading for heading, _ in blocks] == [
         "flow: all pixels together",
@@ -192,7 +192,7 @@ def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model
     assert torch.equal(shown["factorised, probability"], own["marginal"])
     for n in (1, 2):  # the noise is that of the picture
         assert torch.equal(shown[f"draw {n}"], own[f"sample {n}"])
-    deviation = figures.whole(shown)["deviation"]
+    deviation = figures.whole(shown, VESSELS)["deviation"]
     assert torch.equal(deviation.values, shown["deviation"][0]) and deviation.task is VESSELS
 
 

@@ -225,7 +225,7 @@ def test_sixteen_samples_of_a_fundus_photograph_take_less_than_20_seconds_of_one
 def test_what_is_said_of_eyes_is_refused_for_super_resolution(make_run, picture, tmp_path):
     run = str(make_run("sr-flow"))
     for option in ({"fov": picture}, {"fit": True}, {"fit": False}):
-        with pytest.raises(ConfigError, match="--fov and --fit are for vessels"):
+        with pytest.raises(ConfigError, match="--fov and --fit are for photographs of eyes"):
             sampling.sample(run, [picture], out=tmp_path, **option)
 
 
