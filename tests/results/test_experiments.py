@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cnf.replication import results
+from cnf.replication import config, results
 from cnf.replication.results import RESULTS
 from cnf.replication.run_folder import REPOSITORY
 
@@ -60,3 +60,16 @@ def test_every_folder_of_results_is_named():
     for folder in FOLDERS:
         fits = any(fnmatch.fnmatchcase(folder, pattern) for pattern in patterns)
         assert folder in named or fits, f"nothing names results/{folder}: delete it"
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/plug.py")), ids=lambda p: p.parent.name)
+def test_a_plug_is_short(path):
+    lines = path.read_text().splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 150
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.glob("*/runs/*.yml")), ids=lambda p: f"{p.parents[1].name}-{p.stem}"
+)
+def test_runs_of_an_experiment_build_a_model(path):
+    assert config.build(config.load_config(str(path))).config.preset == str(path)
