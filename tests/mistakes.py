@@ -125,11 +125,12 @@ def forgets_norms(right, self):
     return weights, biases, log_abs_det - sum(s.actnorm.log_scale.sum() for s in self.steps)
 
 
-def sees(**forms: str) -> Callable:
-    """A split of one form of prior, built as if it were of another."""
+def sees(option: str) -> Callable:
+    """A flow of an ablation, built with this option at its default."""
 
-    def wrong(right, config, *a):
-        return right(replace(config, prior=forms.get(config.prior, config.prior)), *a)
+    def wrong(right, *a, **options):
+        options[option] = {"prior_sees": "conditional", "couplings_see_x": True}[option]
+        return right(*a, **options)
 
     return wrong
 
@@ -291,7 +292,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, *a: right(*a) * math.log(2) / math.log(10)),
     ],
     f"{MODELS}::test_the_loss_is_nats_per_dimension": [
-        ("flow.ConditionalFlow.loss", "the auxiliary loss inside the reported nats",
+        ("experiments.likelihood_alone.FlowWithPixelLoss.loss", "the pixel loss among the nats",
          lambda right, *a: (lambda loss, logs: (loss, logs | {"nats": loss.detach()}))(*right(*a))),
     ],
     BOUNDS: [
@@ -305,18 +306,19 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, self, y, x, m, g=None: right(self, y, x, m if g is None else 1, g)),
     ],
     "densities/test_factorised.py": [
-        ("baselines.discretised_logistic", "half-width 1/256: sums to 2",
+        ("factorised.discretised_logistic", "half-width 1/256: sums to 2",
          lambda right, y, mu, log_s, half_width=None: right(y, mu, log_s, 1 / 256)),
-        ("baselines.torch.where", "end bins are closed", lambda right, where, a, b: b),
-        ("baselines.weighted_logit", "1 - beta for beta", lambda right, a, b: right(a, 1 - b)),
-        ("baselines.Bernoulli.mean", "p, not q", lambda right, self, x, *a: self.p(x)),
-        ("baselines.Bernoulli.entries", "label 0 scored as label 1",
+        ("factorised.torch.where", "end bins are closed", lambda right, where, a, b: b),
+        ("factorised.weighted_logit", "1 - beta for beta", lambda right, a, b: right(a, 1 - b)),
+        ("factorised.Bernoulli.mean", "p, not q", lambda right, self, x, *a: self.p(x)),
+        ("factorised.Bernoulli.entries", "label 0 scored as label 1",
          lambda right, self, y, *a: right(self, torch.ones_like(y), *a)),
     ],
     WEIGHTS: [
-        ("baselines.ClassWeighted.loss", "class weights the wrong way round",
+        ("experiments.weighted_likelihood.ClassWeighted.loss", "class weights the wrong way round",
          lambda right, self, *a: right(altered(self, beta=1 - self.beta), *a)),
-        ("baselines.ClassWeighted.loss", "divided by the mean weight", lambda right, self, y, *a: (
+        ("experiments.weighted_likelihood.ClassWeighted.loss", "divided by the mean weight",
+         lambda right, self, y, *a: (
             lambda loss, logs: (loss / (y * self.beta + (1 - y) * (1 - self.beta)).mean(), logs)
         )(*right(self, y, *a))),
     ],
@@ -328,10 +330,9 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, y, round_x: right(y, 0).clamp(0, 255).round() if round_x else right(y, 0)),
     ],
     FORMS: [
-        ("build.split", "a blind split that sees x", sees(blind="conditional")),
-        ("build.split", "a fixed prior that is learned", sees(fixed="blind")),
-        ("build.step", "couplings always see x",
-         lambda right, config, *a, **k: right(replace(config, couplings_see_x=True), *a, **k)),
+        ("experiments.ablations.flow", "a blind split that sees x", sees("prior_sees")),
+        ("experiments.ablations.fixed", "a fixed prior that is learned", itself),
+        ("experiments.ablations.flow", "couplings always see x", sees("couplings_see_x")),
         ("nets.CouplingNet.__init__", "coupling inputs not clipped", then(clip=None)),
         ("features.ResidualFeatures.__init__", "features not clipped", then(clip=None)),
     ],
@@ -341,7 +342,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("features.upsampled", "without half a level", lambda right, x: right(x) - 0.5 / 256),
         ("features.UNetFeatures.forward", "x over 127.5",
          lambda right, self, x: right(self, x * 128 / 127.5)),
-        ("baselines.DiscretisedLogistic.condition", "starts without half a level",
+        ("factorised.DiscretisedLogistic.condition", "starts without half a level",
          lambda right, self, x: (lambda mu, log_s: [mu + 1 / 512, log_s])(*right(self, x))),
     ],
     "test_referee.py::test_referee_agrees_on_randomised_weights": [
@@ -467,11 +468,11 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, picture, x: right(picture.round(), x)),
     ],
     f"{CONTROLS}::test_strengths_are_chosen_on_photographs_that_were_not_counted": [
-        ("replication.controls.without_own", "no photograph is left out",
+        ("experiments.controls.without_own", "no photograph is left out",
          lambda right, each: [sum(each)] * len(each)),
     ],
     f"{CONTROLS}::test_the_neighbours_are_the_nearest_and_within_reach": [
-        ("replication.controls.neighbours", "without the farthest column on the right",
+        ("experiments.controls.neighbours", "without the farthest column on the right",
          lambda right, n: [(i, j) for i, j in right(40) if j < 4][:n]),
     ],
     "evaluation/test_mixtures.py::"

@@ -220,9 +220,7 @@ def test_bad_options_are_refused(options, message):
 
 
 def test_what_does_not_fit_the_model_is_refused(scored):
-    with pytest.raises(
-        ConfigError, match="is a set of pictures, the run is one of vess"
-    ):
+    with pytest.raises(ConfigError, match="is a set of pictures, the run is one of vess"):
         scored("vessels-flow", PATCHES)
     with pytest.raises(ConfigError, match="sr has no threshold"):
         scored("sr-flow", PATCHES, threshold=0.5)
