@@ -30,11 +30,13 @@ PACKAGE = Path(cnf.__file__).parent
 
 def test_overfits_the_pictures_it_sees(tmp_path, configure, history):
     config = configure(steps=150, lr=1e-2, schedule="constant", validate_every=10)
-    config = replace(config, data=replace(config.data, augment=False))
+    # of whole pictures: of the residual in subbands there is little left to learn
+    model = config.model | {"kind": "glow"}
+    config = replace(config, model=model, data=replace(config.data, augment=False))
     training.train(config, tmp_path)
     bits = [line["bits_per_dim"] for line in history(tmp_path)]
-    # 0.76 bits/dim are gained here; without gradients nothing is (the noise moves it by 0.02).
-    assert bits[-1] < bits[0] - 0.5
+    # 2.6 bits/dim are gained here; without gradients nothing is (the noise moves it by 0.02).
+    assert bits[-1] < bits[0] - 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
