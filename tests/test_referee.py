@@ -15,7 +15,7 @@ from cnf.layers import UniformDequantization
 from cnf.replication import releases
 from cnf.replication.config import build, load_config, model_name
 from cnf.replication.data import load
-from cnf.replication.results import RESULTS
+from cnf.replication.results.rows import RESULTS
 from cnf.resample import low_resolution
 
 PATH = Path(__file__).with_name("referee.py")

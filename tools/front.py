@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cnf.replication import releases, run_folder, sampling
+from cnf.replication import releases, run_folder
 from cnf.replication.data.embedded import photograph
 from cnf.replication.panels import Deviation, to_image
 from cnf.replication.plotting import save_image, to_uint8
-from cnf.replication.results import write_text
+from cnf.replication.results.rows import write_text
+from cnf.replication.sampling import sample as sampling
 from cnf.replication.tasks import SR
 from cnf.resample import low_resolution
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from cnf.replication import releases
 from cnf.replication.data import load
 from cnf.replication.data.batches import make_batch
+from cnf.replication.evaluation.scored_model import pad
 from cnf.replication.run_folder import REPOSITORY
-from cnf.replication.scored_model import pad
 
 TABLE = REPOSITORY / "experiments" / "random_intercept" / "intercepts.jsonl"
 

@@ -28,7 +28,7 @@ from cnf.replication import releases, results, run_folder
 from cnf.replication.config import Config, build, load_config, to_dict
 from cnf.replication.data.known import FineField, RowField
 from cnf.replication.metrics.cells import leaning_log_prob
-from cnf.replication.optimizers import BETAS
+from cnf.replication.training.optimizers import BETAS
 
 FOLDER = results.RESULTS / "known"
 SEED = 0

@@ -23,8 +23,9 @@ import psutil
 import torch
 
 from cnf import weights
-from cnf.replication import cost, distributed, releases, run_folder, training
+from cnf.replication import distributed, releases, run_folder, training
 from cnf.replication.config import Config, load_config, preset_of
+from cnf.replication.training import cost
 
 BENCH = run_folder.REPOSITORY / "results" / "bench"
 PROCESSES, ROUNDS, SECONDS = 2, 9, 1.2  # of a turn of one process

@@ -105,7 +105,7 @@ def train(
         name = run_folder.name_of(source)
         folder = out or Path(f"runs/{name}-s{run_folder.first_seed(seed, start)}")
     if dry_run:
-        from cnf.replication import cost
+        from cnf.replication.training import cost
 
         print(cost.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
         return
@@ -124,7 +124,7 @@ def train(
 
 def evaluate(
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
-    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("scored_model")],
+    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("evaluation.scored_model")],
     on: Text = None,
     split: Annotated[Literal["train", "valid", "test"], option()] = "test",
     stress: Flag = False,
@@ -151,7 +151,8 @@ def evaluate(
         batch_size: changes no number; 50 by default.
     """
     _start(threads, device, "evaluate")
-    from cnf.replication import evaluate, results
+    from cnf.replication import results
+    from cnf.replication.evaluation import evaluate
 
     rows = evaluate.evaluate(
         run,
@@ -171,7 +172,7 @@ def evaluate(
 def sample(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,NAME,DIR}")],
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, option("PHOTO [PHOTO ...]")],
-    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling")],
+    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling.sample")],
     threads: Threads = None,
 ) -> None:
     """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet;
@@ -184,7 +185,7 @@ def sample(
             Transparency, grey and colour profile are kept, EXIF orientation is respected.
     """
     _start(threads, options.device, "sample")
-    from cnf.replication import sampling
+    from cnf.replication.sampling import sample as sampling
 
     for path in sampling.sample(run, pictures, **vars(options)):
         print(path)
@@ -255,7 +256,8 @@ def results_(
             are named are computed however long they take.
         everything: audit: every row, however long it takes.
     """
-    from cnf.replication import claims, report, reproduce, results
+    from cnf.replication import results
+    from cnf.replication.results import claims, report, reproduce
 
     if action in ("claims", "readme") and words:
         raise ConfigError(f"results {action} takes no row: leave '{words[0]}' out")

@@ -403,7 +403,7 @@ FILES = {
 def hub(run: str, folder: Path) -> list[str]:
     """Write a folder that can be uploaded as it is: weights, config.json, the graphs, and the model
     card as README.md under the head that hubs read."""
-    from cnf.replication import report
+    from cnf.replication.results import report
 
     weights = releases.find(run).resolve()
     if not (weights.parent / "config.json").exists():

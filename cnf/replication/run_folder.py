@@ -39,7 +39,7 @@ from cnf.replication.config import (
     load_config,
     to_dict,
 )
-from cnf.replication.optimizers import learning_rate
+from cnf.replication.training.optimizers import learning_rate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone

@@ -160,8 +160,8 @@ def copied(executed, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "added", "stale"),
     [
-        ("cnf/replication/sampling.py", "# a comment", False),
-        ("cnf/replication/sampling.py", "x = 1", False),
+        ("cnf/replication/sampling/sample.py", "# a comment", False),
+        ("cnf/replication/sampling/sample.py", "x = 1", False),
         ("cnf/layers/coupling.py", "# a comment", False),
         ("cnf/layers/coupling.py", "x = 1", True),
         ("cnf/replication/plotting.py", "x = 1", True),
@@ -182,7 +182,7 @@ def test_lessons_load_no_more_of_the_laboratory_than_they_show():
     toc = yaml.safe_load((notebooks.ROOT / "book/_toc.yml").read_text("utf-8"))
     lessons = [entry["file"] for part in toc["parts"][:2] for entry in part["chapters"]]
     assert len(lessons) == 9 and toc["parts"][0]["caption"].startswith("I. ")
-    others = {"training", "sampling.py", "evaluate.py", "report.py", "reproduce.py", "cli.py"}
+    others = {"training", "sampling", "evaluation", "cli.py"}
     for name in lessons:
         kept = nbformat.read(notebooks.ROOT / "book" / name, as_version=4).metadata.cnf.modules
         laboratory = {file.split("/")[2] for file in kept if "/replication/" in file}

@@ -16,8 +16,10 @@ from PIL import Image
 
 import cnf
 from cnf.errors import CheckpointError
-from cnf.replication import cli, cost, evaluate, releases, run_folder, training
+from cnf.replication import cli, releases, run_folder, training
 from cnf.replication.config import build, load_config, to_dict
+from cnf.replication.evaluation import evaluate
+from cnf.replication.training import cost
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from cnf.replication import releases
 from cnf.replication.config import build, load_config, preset_of, to_dict
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
-from cnf.replication.scored_model import Options, ScoredModel
+from cnf.replication.evaluation.scored_model import Options, ScoredModel
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,13 @@ from torch.nn import functional as F
 
 from cnf import noise
 from cnf.errors import ConfigError
-from cnf.replication import cost, evaluate, plugs, report, run_folder, training
+from cnf.replication import plugs, run_folder, training
 from cnf.replication.config import build, from_dict, load_config
+from cnf.replication.evaluation import evaluate
+from cnf.replication.evaluation.scored_model import score
 from cnf.replication.releases import load
-from cnf.replication.scored_model import score
+from cnf.replication.results import report
+from cnf.replication.training import cost
 
 controls, mixtures = plugs.plug("controls"), plugs.plug("gaussian_mixtures")
 Counts, neighbours = controls.Counts, controls.neighbours

@@ -11,14 +11,16 @@ import safetensors.torch
 import torch
 
 from cnf.errors import CheckpointError, ConfigError, DataError, ResultsError
-from cnf.replication import evaluate, releases, report, reproduce, results, run_folder
+from cnf.replication import releases, results, run_folder
 from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
-from cnf.replication.evaluate import settings
+from cnf.replication.evaluation import evaluate
+from cnf.replication.evaluation.evaluate import settings
+from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Value, mean_se, metric, vessels
 from cnf.replication.metrics.overlap import best_threshold
-from cnf.replication.results import REFERENCES
-from cnf.replication.scored_model import Options, ScoredModel
+from cnf.replication.results import report, reproduce
+from cnf.replication.results.rows import REFERENCES
 from tests.evaluation.toys import eyes, patches, photographs
 
 SETS = {"embedded-sr": photographs, "patches": patches, "far-sr": patches}

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from cnf.errors import DataError
-from cnf.replication import figures, releases
+from cnf.replication import releases
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.batches import make_batch
-from cnf.replication.evaluate import evaluate as score
-from cnf.replication.scored_model import Options, ScoredModel
+from cnf.replication.evaluation import figures
+from cnf.replication.evaluation.evaluate import evaluate as score
+from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.tasks import SR, VESSELS
 
 

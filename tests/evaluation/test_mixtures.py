@@ -17,10 +17,18 @@ from cnf.factorised import Bernoulli, DiscretisedLogistic
 from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.replication import plugs
 from cnf.replication.config import build, load_config
-from cnf.replication.evaluate import evaluate
-from cnf.replication.mixtures import VIEWS, Mixture, back, oriented, shifted, turned, with_intercept
-from cnf.replication.results import read
-from cnf.replication.scored_model import Options, ScoredModel, score
+from cnf.replication.evaluation.evaluate import evaluate
+from cnf.replication.evaluation.mixtures import (
+    VIEWS,
+    Mixture,
+    back,
+    oriented,
+    shifted,
+    turned,
+    with_intercept,
+)
+from cnf.replication.evaluation.scored_model import Options, ScoredModel, score
+from cnf.replication.results.rows import read
 from tests.evaluation.toys import eyes
 from tools import intercepts
 

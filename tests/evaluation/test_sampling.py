@@ -16,11 +16,13 @@ from skimage.data import chelsea
 import cnf
 from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, DataError
-from cnf.replication import releases, sampling, tiling
+from cnf.replication import releases
 from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import fundus
+from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.plotting import to_uint8
-from cnf.replication.scored_model import SAMPLES_DRAW
+from cnf.replication.sampling import sample as sampling
+from cnf.replication.sampling import tiling
 from cnf.resample import imresize_double
 
 EIGHT = np.ones((3, 3))  # diagonal neighbours are connected

@@ -8,11 +8,12 @@ import torch
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.layers import AffineCoupling
-from cnf.replication import releases, scored_model
+from cnf.replication import releases
 from cnf.replication.data import load
+from cnf.replication.evaluation import scored_model
+from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Setting, stress
-from cnf.replication.results import RESULTS
-from cnf.replication.scored_model import Options, ScoredModel
+from cnf.replication.results.rows import RESULTS
 from tests.evaluation.toys import eyes, patches, told
 
 COMMITTED = sorted(p.parent.name for p in RESULTS.glob("*/weights.safetensors"))

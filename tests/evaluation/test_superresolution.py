@@ -10,11 +10,11 @@ import torch
 
 from cnf import noise
 from cnf.errors import DataError
-from cnf.replication import evaluate, scored_model
 from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.evaluation import evaluate, scored_model
+from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics import METRICS, pictures, superresolution, uncertainty
 from cnf.replication.metrics.superresolution import Pictures
-from cnf.replication.scored_model import ScoredModel
 from cnf.resample import imresize_half
 from tests.evaluation.toys import patches, photographs, told, value
 

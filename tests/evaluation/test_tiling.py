@@ -9,10 +9,11 @@ import torch
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.layers.subbands import bands
-from cnf.replication import releases, tiling
+from cnf.replication import releases
 from cnf.replication.config import build, load_config
-from cnf.replication.results import RESULTS
-from cnf.replication.tiling import TILE, WHOLE, Tiles, fitted, grid, in_tiles, margin, plan
+from cnf.replication.results.rows import RESULTS
+from cnf.replication.sampling import tiling
+from cnf.replication.sampling.tiling import TILE, WHOLE, Tiles, fitted, grid, in_tiles, margin, plan
 from cnf.resample import _half_inverse
 
 FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")

@@ -11,12 +11,12 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import weighted_logit
-from cnf.replication import evaluate, scored_model
 from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.evaluation import evaluate, scored_model
+from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Setting, shapes, vessels
 from cnf.replication.metrics.overlap import best_threshold, f_score
 from cnf.replication.metrics.vessels import Masks, counts, pooled
-from cnf.replication.scored_model import Options, ScoredModel
 from tests.evaluation.toys import eyes, told, value
 
 BITS = {"bits_per_pixel", "second_bits"}

@@ -1,6 +1,6 @@
 """A row that is right, for tests to change."""
 
-from cnf.replication.results import Row
+from cnf.replication.results.rows import Row
 
 GOOD = {
     "run": "sr-flow-cpu",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnf.replication import report
+from cnf.replication.results import report
 from tests.results.rows import EYE, PICTURE, row
 
 

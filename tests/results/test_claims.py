@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from cnf.errors import ResultsError
-from cnf.replication import claims, results
+from cnf.replication import results
+from cnf.replication.results import claims
 from tests.results.rows import PICTURE, row
 
 CLAIM = {"id": "bits", "place": "a table", "says": "fewer bits", "tag": "confirmed"}

@@ -10,9 +10,10 @@ import pytest
 from pydantic import ConfigDict, create_model
 
 from cnf.errors import ResultsError
-from cnf.replication import claims, report, results, run_folder
+from cnf.replication import results, run_folder
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import REFERENCES, RESULTS, Row
+from cnf.replication.results import claims, report
+from cnf.replication.results.rows import REFERENCES, RESULTS, Row
 from cnf.replication.run_folder import REPOSITORY
 
 RUNS = sorted(p.parent for p in RESULTS.glob("*/weights.safetensors"))

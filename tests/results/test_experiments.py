@@ -6,7 +6,7 @@ import re
 import pytest
 
 from cnf.replication import config, results
-from cnf.replication.results import RESULTS
+from cnf.replication.results.rows import RESULTS
 from cnf.replication.run_folder import REPOSITORY
 
 EXPERIMENTS = REPOSITORY / "experiments"
@@ -51,7 +51,7 @@ def test_numbers_of_a_readme_are_those_of_rows(path):
 
 def test_every_folder_of_results_is_named():
     """By a table, a claim, a page or the README of an experiment; else it can go."""
-    tables = REPOSITORY / "cnf" / "replication" / "tables.yml"
+    tables = REPOSITORY / "cnf" / "replication" / "results" / "tables.yml"
     pages = (REPOSITORY / "book").glob("*.md")
     files = [tables, RESULTS / "claims.yml", EXPERIMENTS / "README.md", *READMES, *pages]
     text = "\n".join(path.read_text() for path in files)

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnf.layers import AffineCoupling, Squeeze
 from cnf.nets import CouplingNet
 from cnf.replication import releases
-from cnf.replication.results import RESULTS
+from cnf.replication.results.rows import RESULTS
 from cnf.resample import low_resolution
 
 

@@ -7,11 +7,12 @@ import pytest
 import yaml
 
 from cnf.errors import ResultsError
-from cnf.replication import reproduce, results, run_folder
+from cnf.replication import results, run_folder
 from cnf.replication.cli import main
 from cnf.replication.data import load
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import REFERENCES, RESULTS
+from cnf.replication.results import reproduce
+from cnf.replication.results.rows import REFERENCES, RESULTS
 from tests.results.rows import PICTURE, reference, row
 
 ROWS = results.read()

@@ -10,7 +10,8 @@ import pandas
 import pytest
 
 from cnf.errors import ResultsError
-from cnf.replication import report, results
+from cnf.replication import results
+from cnf.replication.results import report
 from tests.results.rows import EYE, GOOD, PICTURE, reference, row
 
 WEIGHTED = {"bound": "uniform dequantization, importance-weighted", "draws": 8}
@@ -137,7 +138,7 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
 
 def test_files_are_utf_8_whatever_the_locale_is(tmp_path):
-    code = r"from cnf.replication.results import *; write_text(Path('a'), '\u2264')"
+    code = r"from cnf.replication.results.rows import *; write_text(Path('a'), '\u2264')"
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=os.environ | plain)
     assert (tmp_path / "a").read_bytes() == "\u2264".encode()

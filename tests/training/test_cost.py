@@ -12,10 +12,11 @@ import torch
 
 from cnf.errors import ConfigError
 from cnf.factorised import Bernoulli
-from cnf.replication import cost, run_folder, training
+from cnf.replication import run_folder, training
 from cnf.replication.config import build, load_config
-from cnf.replication.cost import Cost
 from cnf.replication.data import load
+from cnf.replication.training import cost
+from cnf.replication.training.cost import Cost
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -64,7 +65,7 @@ def test_counting_flops_changes_no_model():
 
 PEAK = """
 import sys
-from cnf.replication import cost
+from cnf.replication.training import cost
 from cnf.replication.cli import main
 import torch
 before = cost.peak_memory(torch.device("cpu"))

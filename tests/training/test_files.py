@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from cnf.errors import CheckpointError, ConfigError, TrainingError
-from cnf.replication import report, run_folder, training
+from cnf.replication import run_folder, training
 from cnf.replication.config import build, config_sha256, from_dict
+from cnf.replication.results import report
 
 
 def full_disk(*_):

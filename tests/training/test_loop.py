@@ -20,9 +20,10 @@ from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
 from cnf.replication import data as sets
-from cnf.replication import optimizers, releases, run_folder, training
+from cnf.replication import releases, run_folder, training
 from cnf.replication.config import build, load_config
 from cnf.replication.data import Example, ImageSet
+from cnf.replication.training import optimizers
 from cnf.replication.training.diagnose import first_non_finite
 
 PACKAGE = Path(cnf.__file__).parent

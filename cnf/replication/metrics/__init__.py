@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from cnf.replication.scored_model import ScoredModel, Setting
+from cnf.replication.evaluation.scored_model import ScoredModel, Setting
 
 # The settings at which a metric is taken. bits: of y itself. mean: of the point estimate. sample:
 # of one sample. samples: of many together. all temperatures, each temperature: of the samples of a

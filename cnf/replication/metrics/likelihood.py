@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
+from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
 from cnf.replication.metrics import Setting, Value, mean_se, metric
-from cnf.replication.scored_model import ScoredModel, computed_once
 
 
 def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:

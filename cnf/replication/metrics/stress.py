@@ -13,8 +13,8 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import HALF_WIDTH, DiscretisedLogistic
 from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.replication.evaluation.scored_model import ScoredModel, computed_once, per_pass
 from cnf.replication.metrics import Setting, Value, metric
-from cnf.replication.scored_model import ScoredModel, computed_once, per_pass
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 SAMPLES = 2000  # of a set, at least

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cnf import noise
 from cnf.replication.data.images import check_size
+from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
 from cnf.replication.metrics import (
     Setting,
     Value,
@@ -28,7 +29,6 @@ from cnf.replication.metrics import (
     uncertainty,
 )
 from cnf.replication.metrics.pictures import SCALE, WINDOW, luma
-from cnf.replication.scored_model import ScoredModel, computed_once
 from cnf.replication.tasks import SR
 
 TASK = SR.name

@@ -19,6 +19,7 @@ from cnf import noise
 from cnf.errors import DataError
 from cnf.factorised import WeightedBernoulli
 from cnf.flow import ConditionalFlow
+from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
 from cnf.replication.metrics import (
     Setting,
     Value,
@@ -33,7 +34,6 @@ from cnf.replication.metrics import (
     tightness,
     uncertainty,
 )
-from cnf.replication.scored_model import ScoredModel, computed_once
 from cnf.replication.tasks import VESSELS
 
 TASK = VESSELS.name

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cnf.errors import CheckpointError, ConfigError
-from cnf.replication import distributed, optimizers, run_folder
+from cnf.replication import distributed, run_folder
 from cnf.replication.config import to_dict
 from cnf.replication.data.catalogue import parts
-from cnf.replication.training import processes
+from cnf.replication.training import optimizers, processes
 from cnf.replication.training.run import Run
 
 # what a checkpoint holds of a run

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cnf.replication import distributed, optimizers
-from cnf.replication.training import average, checkpoints, guards, processes
+from cnf.replication import distributed
+from cnf.replication.training import average, checkpoints, guards, optimizers, processes
 from cnf.replication.training.run import Run
 from cnf.replication.training.signals import Stop
 from cnf.replication.training.validation import plot_history, progress, validate

@@ -15,12 +15,12 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalFlow
 from cnf.nets import set_precision
-from cnf.replication import distributed, optimizers
+from cnf.replication import distributed
 from cnf.replication.config import Config, build
 from cnf.replication.data import ImageSet, load
 from cnf.replication.data.batches import make_batch
 from cnf.replication.tasks import TASKS
-from cnf.replication.training import processes
+from cnf.replication.training import optimizers, processes
 from cnf.replication.training.batches import check_batch, order
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...

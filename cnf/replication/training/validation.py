@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from cnf import noise
-from cnf.replication import distributed, optimizers, run_folder
+from cnf.replication import distributed, run_folder
 from cnf.replication.tasks import TASKS
-from cnf.replication.training import guards
+from cnf.replication.training import guards, optimizers
 from cnf.replication.training.batches import whole_batch
 from cnf.replication.training.run import Run
 

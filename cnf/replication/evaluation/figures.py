@@ -19,10 +19,10 @@ from cnf.flow import ConditionalModel
 from cnf.replication import releases
 from cnf.replication.data.batches import make_batch
 from cnf.replication.data.catalogue import CATALOGUE
+from cnf.replication.evaluation.scored_model import SAMPLES_DRAW, ScoredModel, pad
 from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
 from cnf.replication.plotting import save_image
-from cnf.replication.sampling import expectation
-from cnf.replication.scored_model import SAMPLES_DRAW, ScoredModel, pad
+from cnf.replication.sampling.sample import expectation
 from cnf.replication.tasks import Task
 from cnf.resample import imresize_double, imresize_half
 

@@ -26,15 +26,15 @@ from cnf.nets import set_precision
 from cnf.replication import releases
 from cnf.replication.data.images import LUMA, check_size, read_photograph
 from cnf.replication.distributed import choose_device
-from cnf.replication.fundus_view import LEGEND, overlay, summary, view
+from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
-from cnf.replication.results import RESULTS
+from cnf.replication.results.rows import RESULTS
 from cnf.replication.run_folder import replaced, trained
-from cnf.replication.scored_model import SAMPLES_DRAW
+from cnf.replication.sampling.fundus_view import LEGEND, overlay, summary, view
+from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles, plan
 from cnf.replication.tasks import TASKS
-from cnf.replication.tiling import Tiles, fitted, in_tiles, plan
 from cnf.resample import imresize_double
 
 SHOWN = 4  # samples on a contact sheet

@@ -13,11 +13,12 @@ from safetensors import safe_open
 
 from cnf import weights
 from cnf.errors import ResultsError
-from cnf.replication import claims, releases, run_folder
+from cnf.replication import releases, run_folder
 from cnf.replication.config import Config, model_name
 from cnf.replication.data import catalogue
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import (
+from cnf.replication.results import claims
+from cnf.replication.results.rows import (
     RESULTS,
     Row,
     markdown,

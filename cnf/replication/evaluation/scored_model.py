@@ -22,7 +22,7 @@ from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.config import DataConfig
 from cnf.replication.data import ImageSet
 from cnf.replication.data.batches import make_batch
-from cnf.replication.mixtures import Mixture, logmeanexp, oriented, with_intercept
+from cnf.replication.evaluation.mixtures import Mixture, logmeanexp, oriented, with_intercept
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.tasks import TASKS, of_kind
 

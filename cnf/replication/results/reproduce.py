@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple
 from cnf.errors import CnfError, DataError, ResultsError
 from cnf.replication import releases, run_folder
 from cnf.replication.data import ImageSet, catalogue, load
-from cnf.replication.evaluate import validation
+from cnf.replication.evaluation.evaluate import validation
+from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import RESULTS, Row, described, find, read, value, valued
+from cnf.replication.results.rows import RESULTS, Row, described, find, read, value, valued
 from cnf.replication.run_folder import about
-from cnf.replication.scored_model import Options, ScoredModel
 
 ROOT = Path("$CNF_DATA")  # as a reader writes it
 MINUTES = 10.0  # of an audit that was not told how long

@@ -16,16 +16,17 @@ import pandas as pd
 
 from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel
-from cnf.replication import releases, report, run_folder
-from cnf.replication import results as store
+from cnf.replication import releases, run_folder
 from cnf.replication.config import model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import CATALOGUE, parts
 from cnf.replication.distributed import choose_device
+from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, pictures
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
-from cnf.replication.results import REFERENCES, RESULTS, Row
-from cnf.replication.scored_model import Options, ScoredModel
+from cnf.replication.results import report
+from cnf.replication.results import rows as store
+from cnf.replication.results.rows import REFERENCES, RESULTS, Row
 
 # What rows of a model say of its run, and rows of a reference do not
 OF_A_RUN = "weights weights_sha256 preset config_sha256 seed steps wall_s hardware".split()
@@ -134,7 +135,10 @@ def evaluate(
     for one in sets:
         m = ScoredModel(model, load(one, split), asked, batch_size)
         if figures:
-            from cnf.replication.figures import check_shown, draw_figures  # takes a second
+            from cnf.replication.evaluation.figures import (  # takes a second
+                check_shown,
+                draw_figures,
+            )
 
             check_shown(m.images.name)
         m.valid = validation(m, one)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS
-from cnf.replication.results import (
+from cnf.replication.results.rows import (
     ALIKE,
     RESULTS,
     Row,
@@ -24,7 +24,7 @@ from cnf.replication.results import (
     select,
     valued,
 )
-from cnf.replication.results import read as read_rows
+from cnf.replication.results.rows import read as read_rows
 from cnf.replication.tasks import TASKS
 
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]

@@ -19,7 +19,7 @@ from cnf.features import Features
 from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
 from cnf.nets import CausalNet, CouplingNet
-from cnf.replication.scored_model import extend
+from cnf.replication.evaluation.scored_model import extend
 
 # An answer of more pixels is drawn in tiles of so many pixels a side: a pass of the released models
 # then takes at most 0.9 kB for each of some 4 million pixels.
