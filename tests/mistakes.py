@@ -410,7 +410,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          average_of_parameters),
     ],
     f"{LOOP}::test_learning_rate_follows_the_schedule": [
-        ("replication.optimizers.learning_rate", "no warm-up",
+        ("replication.training.optimizers.learning_rate", "no warm-up",
          lambda right, options, *a, **k: right(replace(options, warmup=0), *a, **k)),
     ],
     f"{LOOP}::test_padding_of_vessel_pictures_does_not_count_in_dims": [
@@ -433,7 +433,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, path: contextlib.nullcontext(path)),
     ],
     "training/test_cost.py::test_the_last_validation_of_a_run_counts": [
-        ("replication.cost.Cost.seconds", "the last validation costs nothing",
+        ("replication.training.cost.Cost.seconds", "the last validation costs nothing",
          lambda right, self, **k: right(self, **k | {"steps": k["steps"] - 1}) + self.step),
     ],
     f"{PICTURES}::test_psnr_is_that_of_the_rounded_y_channel_without_border": [
@@ -477,12 +477,12 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     ],
     "evaluation/test_mixtures.py::"
     "test_entries_of_a_factorised_model_of_eight_views_are_drawn_independently": [
-        ("replication.mixtures.FactorisedMixture.draw", "one view for a whole picture",
+        ("replication.evaluation.mixtures.FactorisedMixture.draw", "one view for a whole picture",
          lambda right, self, *a, **k: super(type(self), self).draw(*a, **k)),
     ],
     "evaluation/test_mixtures.py::"
     "test_values_of_an_intercept_are_in_the_middle_of_equal_parts": [
-        ("replication.mixtures.NormalDist", "quantiles at k / (n + 1)", quantiles_outward),
+        ("replication.evaluation.mixtures.NormalDist", "quantiles at k / (n + 1)", quantiles_outward),
     ],
     "evaluation/test_shapes.py": [
         ("replication.metrics.shapes.skimage.measure.label",
@@ -505,7 +505,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, beta: right(1 - beta)),
     ],
     "evaluation/test_tiling.py::test_the_margin_is_how_far_a_pixel_sees": [
-        ("replication.tiling.flow_reach", "a coarse position counts as a pixel",
+        ("replication.sampling.tiling.flow_reach", "a coarse position counts as a pixel",
          lambda right, layers, *a: right([(layer, 0) for layer, _ in layers], *a)),
     ],
 }
