@@ -351,11 +351,11 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     ],
     # the laboratory
     "data/test_batches.py": [
-        ("replication.data.batches._noisy", "no picture",
+        ("replication.tasks.super_resolution.noisy", "no picture",
          lambda right, y, rngs, share: right(y, rngs, 0)),
-        ("replication.data.batches._noisy", "every picture",
+        ("replication.tasks.super_resolution.noisy", "every picture",
          lambda right, y, rngs, share: right(y, rngs, 1)),
-        ("replication.data.batches._symmetries", "labels move without their picture",
+        ("replication.data.batches.symmetries", "labels move without their picture",
          lambda right, y, x, *a: (right(y, x, *a)[0], x)),
     ],
     "data/test_eye.py::test_the_largest_bright_region_is_found_with_its_holes_filled": [
@@ -482,7 +482,11 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     ],
     "evaluation/test_mixtures.py::"
     "test_values_of_an_intercept_are_in_the_middle_of_equal_parts": [
-        ("replication.evaluation.mixtures.NormalDist", "quantiles at k / (n + 1)", quantiles_outward),
+        (
+            "replication.evaluation.mixtures.NormalDist",
+            "quantiles at k / (n + 1)",
+            quantiles_outward,
+        ),
     ],
     "evaluation/test_shapes.py": [
         ("replication.metrics.shapes.skimage.measure.label",

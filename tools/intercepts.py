@@ -19,8 +19,7 @@ from torch import Tensor
 
 from cnf.replication import releases
 from cnf.replication.data import load
-from cnf.replication.data.batches import make_batch
-from cnf.replication.evaluation.scored_model import pad
+from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.run_folder import REPOSITORY
 
 TABLE = REPOSITORY / "experiments" / "random_intercept" / "intercepts.jsonl"
@@ -44,9 +43,10 @@ def main() -> None:
     for run in runs:
         model = releases.load(Path(run) / "weights.safetensors")
         images = load(model.config.data.train, "valid")
+        m = ScoredModel(model, images)
         for index, example in enumerate(images):
-            y, x = make_batch(images, [index], model.config.data)
-            a = model.logit(pad(y, x, model)[1])[..., : y.shape[-2], : y.shape[-1]]
+            y, x = m.pair(index)
+            a = model.logit(m.pad(y, x)[1])[..., : y.shape[-2], : y.shape[-1]]
             lines.append({"run": Path(run).name, "photograph": example.name} | best(a, y))
     TABLE.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

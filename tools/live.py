@@ -48,7 +48,7 @@ from cnf.replication import releases
 from cnf.replication.data import fundus
 from cnf.replication.data.embedded import photograph
 from cnf.replication.data.images import Photograph
-from cnf.replication.sampling import fundus_view
+from cnf.replication.tasks.vessels import view as fundus_view
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools/live.c"

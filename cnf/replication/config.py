@@ -22,33 +22,14 @@ from cnf.arguments import Count, Positive, complete
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import plugs, upgrade
-from cnf.replication.tasks import TASKS, Task
+from cnf.replication.data.config import DataConfig
+from cnf.replication.tasks import Task, find
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-@dataclass(frozen=True, config=_strict)
-class DataConfig:
-    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
-    "mixed" that of half the pictures, so that one model serves both kinds of input. To `noise` of
-    the pictures of super-resolution, a share, noise of 0 to 64 grey levels is added. The colours of
-    photographs of the eye vary `jitter` times as much as one camera's (0: not at all).
-
-    `use_valid` trains on the validation split too, once no choice is left to make: the last weights
-    are kept, not the best, and no threshold can be chosen on validation.
-    """
-
-    train: str = "embedded-sr"
-    use_valid: bool = False
-    round_x: bool | Literal["mixed"] = False
-    crop: Positive | None = None
-    augment: bool = True
-    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
-    jitter: Annotated[float, Field(ge=0, le=4)] = 1.0
 
 
 @dataclass(frozen=True, config=_strict)
@@ -87,7 +68,7 @@ class Config:
     """One run.
 
     Args:
-        task: "sr" or "vessels".
+        task: "sr", "vessels", or an experiment that registers a task of its name.
         preset: the preset, or the file of an experiment, that it began as.
         model: {"kind": a registered kind of model, its options}; see `cnf.weights`.
     """
@@ -109,9 +90,7 @@ def from_dict(values: dict[str, Any]) -> Config:
         config = _adapter.validate_python(upgrade.config(values))
     except ValidationError as error:
         raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from None
-    if config.task not in TASKS:
-        raise ConfigError(f"task = {config.task!r}: choose one of {', '.join(TASKS)}")
-    config = replace(config, model=_complete(config.model, TASKS[config.task]))
+    config = replace(config, model=_complete(config.model, find(config.task)))
     check_data(config)
     return config
 
@@ -139,7 +118,7 @@ def _complete(model: dict[str, Any], task: Task) -> dict[str, Any]:
 def check_data(config: Config) -> None:
     """Raise ConfigError for options of the data that mean nothing in the task."""
     defaults = DataConfig()
-    for name in TASKS[config.task].data_unread:
+    for name in find(config.task).data_unread:
         value, default = getattr(config.data, name), getattr(defaults, name)
         if value != default:
             given, unset = (json.dumps(v).strip('"') for v in (value, default))
@@ -152,7 +131,7 @@ def build(config: Config) -> ConditionalModel:
     """The model that a configuration describes, with untrained weights. Raises ConfigError."""
     plugs.load(config.model["kind"])
     options = {k: v for k, v in config.model.items() if k != "kind"}
-    model, task = weights.build(config.model["kind"], options), TASKS[config.task]
+    model, task = weights.build(config.model["kind"], options), find(config.task)
     if model.factor != task.factor:
         raise ConfigError(
             f"model.kind = {config.model['kind']} makes y {model.factor} times as large as x, and "

@@ -42,7 +42,7 @@ from cnf.nets import CausalNet
 from cnf.noise import Given
 from cnf.replication import releases, run_folder
 from cnf.replication.config import to_dict
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks import find
 
 OPSET = 20
 AGREE = {"v": 1e-3, "log_prob": 1e-4}  # units of v, bits per dimension: how far rounding may lead
@@ -233,8 +233,10 @@ def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, 
     waves = torch.randn(batch, 3, 3, 3, generator=draw).mul(60).add(128).clamp(0, 255)
     y = F.interpolate(waves, size[2:], mode="bilinear").round()
     x = resample.imresize_half(y) if model.factor == 2 else y
-    if TASKS[model.config.task].is_binary:
-        y = (y[:, :1] > 128).float()
+    task = find(model.config.task)
+    y = y[:, : task.channels]
+    if task.is_binary:
+        y = (y > 128).float()
     u = torch.rand(y.shape, generator=draw).clamp(1e-4, 1 - 1e-4)
     normal = torch.randn(y.shape, generator=draw)
     if isinstance(graph, Sample):

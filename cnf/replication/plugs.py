@@ -1,7 +1,7 @@
-"""Kinds of models that experiments own: `experiments/<question>/plug.py` registers them.
+"""What experiments own: `experiments/<question>/plug.py` registers kinds of models, and tasks.
 
 A kind named "controls/counts" is registered by experiments/controls/plug.py, which is loaded when
-the kind is first asked for.
+the kind is first asked for; a task by the experiment of its name.
 """
 
 import importlib.util
@@ -28,11 +28,17 @@ def experiments() -> Path:
     return Path(places[0])
 
 
+def has(owner: str) -> bool:
+    """Whether there is an experiments/`owner`/plug.py."""
+    named = re.fullmatch(r"[a-z0-9_]+", owner) is not None
+    return named and (experiments() / owner / "plug.py").exists()
+
+
 def plug(owner: str) -> ModuleType:
     """The module experiments/`owner`/plug.py. Raises ConfigError if there is none."""
-    path = experiments() / owner / "plug.py"
-    if not re.fullmatch(r"[a-z0-9_]+", owner) or not path.exists():
+    if not has(owner):
         raise ConfigError(f"there is no experiments/{owner}/plug.py")
+    path = experiments() / owner / "plug.py"
     name = f"cnf_experiments.{owner}.plug"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)

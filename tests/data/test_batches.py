@@ -7,11 +7,11 @@ import torch
 from cnf.errors import DataError
 from cnf.replication.config import DataConfig
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.data.batches import make_batch
+from cnf.replication.tasks import SR, VESSELS
 from cnf.resample import low_resolution
 
-SR = DataConfig(train="embedded-sr")
-VESSELS = DataConfig(train="embedded-vessels", crop=32)
+PICTURES = DataConfig(train="embedded-sr")
+EYES = DataConfig(train="embedded-vessels", crop=32)
 
 
 def rngs(count: int, seed: int = 0) -> list[np.random.Generator]:
@@ -42,35 +42,35 @@ def position(size: int, channels: int = 3) -> torch.Tensor:
 
 @pytest.mark.parametrize("round_x", [False, True])
 def test_evaluation_batch_is_the_pictures_themselves_in_order(patches, round_x):
-    y, x = make_batch(patches, [3, 1], replace(SR, round_x=round_x))
+    y, x = SR.batch(patches, [3, 1], replace(PICTURES, round_x=round_x))
     assert torch.equal(y, torch.stack([patches[3].y, patches[1].y]).float())
     assert torch.equal(x, low_resolution(y, round_x))
     assert y.dtype == x.dtype == torch.float32
 
 
 def test_batches_depend_on_the_generators_only(patches, eyes):
-    for images, options in ((patches, SR), (eyes, VESSELS)):
-        first = make_batch(images, [0, 1, 2], options, rngs(3, seed=5))
-        again = make_batch(images, [0, 1, 2], options, rngs(3, seed=5))
-        other = make_batch(images, [0, 1, 2], options, rngs(3, seed=6))
+    for task, images, options in ((SR, patches, PICTURES), (VESSELS, eyes, EYES)):
+        first = task.batch(images, [0, 1, 2], options, rngs(3, seed=5))
+        again = task.batch(images, [0, 1, 2], options, rngs(3, seed=5))
+        other = task.batch(images, [0, 1, 2], options, rngs(3, seed=6))
         assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
         assert not torch.equal(first[1], other[1])
 
 
 @pytest.mark.parametrize("crop", [None, 16])
 def test_a_picture_comes_out_the_same_whatever_else_is_in_its_batch(patches, eyes, crop):
-    for images, options in ((patches, SR), (eyes, VESSELS)):
+    for task, images, options in ((SR, patches, PICTURES), (VESSELS, eyes, EYES)):
         options = replace(options, crop=crop)
-        whole = make_batch(images, [0, 1, 2, 3], options, rngs(4))
+        whole = task.batch(images, [0, 1, 2, 3], options, rngs(4))
         for part in (slice(0, 1), slice(1, 4)):
-            found = make_batch(images, [0, 1, 2, 3][part], options, rngs(4)[part])
+            found = task.batch(images, [0, 1, 2, 3][part], options, rngs(4)[part])
             assert torch.equal(found[0], whole[0][part])
             # one matrix product for the batch: its sum over 32 pixels may round in another order
             torch.testing.assert_close(found[1], whole[1][part], atol=1e-4, rtol=0)
 
 
 def test_super_resolution_batch_is_mirrored_left_right_only(patches):
-    y, _ = make_batch(patches, [0] * 40, SR, rngs(40))
+    y, _ = SR.batch(patches, [0] * 40, PICTURES, rngs(40))
     original = patches[0].y.float()
     mirrored = [torch.equal(picture, original.flip(2)) for picture in y]
     straight = [torch.equal(picture, original) for picture in y]
@@ -79,7 +79,7 @@ def test_super_resolution_batch_is_mirrored_left_right_only(patches):
 
 
 def test_low_resolution_is_made_after_the_augmentation(patches):
-    y, x = make_batch(patches, [0] * 8, replace(SR, crop=16), rngs(8))
+    y, x = SR.batch(patches, [0] * 8, replace(PICTURES, crop=16), rngs(8))
     assert y.shape == (8, 3, 16, 16)
     assert torch.equal(x, low_resolution(y, False))
 
@@ -88,8 +88,8 @@ def test_crops_lie_at_an_edge_as_often_as_they_would_cross_it():
     """Of 17 + 2 2 places from top to bottom and 21 + 2 2 across, three each are held at an edge."""
     y = torch.stack(torch.meshgrid(torch.arange(24), torch.arange(28), indexing="ij"))
     example = Example("places", y.to(torch.uint8), None)
-    options = replace(SR, crop=8, augment=False)
-    crops, _ = make_batch([example] * 4000, range(4000), options, rngs(4000))
+    options = replace(PICTURES, crop=8, augment=False)
+    crops, _ = SR.batch([example] * 4000, range(4000), options, rngs(4000))
     for axis, last in ((0, 16), (1, 20)):
         share = 3 / (last + 1 + 4)
         sigma = np.sqrt(share * (1 - share) / 4000)
@@ -99,15 +99,15 @@ def test_crops_lie_at_an_edge_as_often_as_they_would_cross_it():
 
 def test_random_crops_reach_every_corner():
     images = ImageSet("s", "train", "pictures", [Example("e", position(8))], "made up")
-    options = replace(SR, crop=6, augment=False)
-    y, _ = make_batch(images, [0] * 200, options, rngs(200))
+    options = replace(PICTURES, crop=6, augment=False)
+    y, _ = SR.batch(images, [0] * 200, options, rngs(200))
     assert set(y[:, 0, 0, 0].tolist()) == {r * 8 + c for r in range(3) for c in range(3)}
 
 
 def test_vessel_batch_uses_all_eight_symmetries():
     # One row and a pixel: no two of its eight images are alike.
     example = Example("e", (position(8, 1) > 54).to(torch.uint8), position(8))
-    y, _ = make_batch([example], [0] * 200, replace(VESSELS, crop=8), rngs(200))
+    y, _ = VESSELS.batch([example], [0] * 200, replace(EYES, crop=8), rngs(200))
     expected = symmetries(example.y.float())
     which = {[torch.equal(picture, e) for e in expected].index(True) for picture in y}
     assert which == set(range(8))
@@ -116,14 +116,14 @@ def test_vessel_batch_uses_all_eight_symmetries():
 def test_vessel_labels_move_with_their_picture():
     x = position(8)
     example = Example("e", (x[:1] % 3 == 0).to(torch.uint8), x)
-    y, x = make_batch([example], [0] * 50, replace(VESSELS, crop=6, jitter=0), rngs(50))
+    y, x = VESSELS.batch([example], [0] * 50, replace(EYES, crop=6, jitter=0), rngs(50))
     assert y.shape == (50, 1, 6, 6)
     assert torch.equal(y, (x[:, :1].round() % 3 == 0).float())  # of a power of one
 
 
 @pytest.mark.parametrize("jitter", [1, 4])
 def test_colour_jitter_stays_in_range_and_leaves_labels_alone(eyes, jitter):
-    y, x = make_batch(eyes, [0, 1, 2, 3] * 4, replace(VESSELS, jitter=jitter), rngs(16))
+    y, x = VESSELS.batch(eyes, [0, 1, 2, 3] * 4, replace(EYES, jitter=jitter), rngs(16))
     assert x.min() >= 0 and x.max() <= 255
     assert set(y.unique().tolist()) == {0.0, 1.0}
 
@@ -133,7 +133,7 @@ def test_colours_vary_by_jitter():
     example = Example("e", torch.zeros((1, 8, 8), dtype=torch.uint8), grey)
 
     def spread(jitter):
-        x = make_batch([example], [0] * 200, replace(VESSELS, crop=8, jitter=jitter), rngs(200))[1]
+        x = VESSELS.batch([example], [0] * 200, replace(EYES, crop=8, jitter=jitter), rngs(200))[1]
         return x[:, :, 0, 0].std(0)
 
     assert spread(0).max() < 1e-3
@@ -143,7 +143,7 @@ def test_colours_vary_by_jitter():
 def test_one_gamma_and_a_gain_and_an_offset_a_channel():
     grey = torch.tensor([0, 60, 120]).repeat(3, 3, 1).to(torch.uint8)
     example = Example("e", torch.zeros((1, 3, 3), dtype=torch.uint8), grey)
-    x = make_batch([example] * 2000, range(2000), replace(VESSELS, crop=3), rngs(2000))[1]
+    x = VESSELS.batch([example] * 2000, range(2000), replace(EYES, crop=3), rngs(2000))[1]
     levels = x.amin(2).sort(-1)[0], x.amin(3).sort(-1)[0]  # of a picture and of one transposed
     black, dark, light = torch.maximum(*levels).unbind(-1)
     seen = (black > 0).all(1)  # offsets that were not clipped
@@ -159,34 +159,34 @@ def test_one_gamma_and_a_gain_and_an_offset_a_channel():
 
 
 def test_without_augmentation_a_vessel_batch_is_a_crop(eyes):
-    options = replace(VESSELS, augment=False, crop=192)
-    y, x = make_batch(eyes, [2], options, rngs(1))
+    options = replace(EYES, augment=False, crop=192)
+    y, x = VESSELS.batch(eyes, [2], options, rngs(1))
     assert torch.equal(y[0], eyes[2].y.float()) and torch.equal(x[0], eyes[2].x.float())
 
 
 def test_vessel_crop_defaults_to_96(eyes):
-    y, x = make_batch(eyes, [0], replace(VESSELS, crop=None), rngs(1))
+    y, x = VESSELS.batch(eyes, [0], replace(EYES, crop=None), rngs(1))
     assert y.shape == (1, 1, 96, 96) and x.shape == (1, 3, 96, 96)
 
 
 def test_a_crop_larger_than_the_picture_is_refused(eyes):
     with pytest.raises(DataError, match="192x192.*crop = 200"):
-        make_batch(eyes, [0], replace(VESSELS, crop=200), rngs(1))
+        VESSELS.batch(eyes, [0], replace(EYES, crop=200), rngs(1))
 
 
 def test_pictures_of_different_sizes_do_not_make_a_batch():
     examples = [Example("a", position(8)), Example("b", position(10))]
     with pytest.raises(DataError, match="8x8, 10x10.*batch 1"):
-        make_batch(examples, [0, 1], SR)
-    y, _ = make_batch(examples, [1], SR)
+        SR.batch(examples, [0, 1], PICTURES)
+    y, _ = SR.batch(examples, [1], PICTURES)
     assert y.shape == (1, 3, 10, 10)
 
 
 def test_mixed_inputs_are_rounded_for_half_the_pictures(patches):
-    mixed = replace(SR, round_x="mixed", augment=False)
+    mixed = replace(PICTURES, round_x="mixed", augment=False)
     indices = list(range(len(patches)))
     for rngs in (None, [np.random.default_rng([7, i]) for i in indices]):
-        y, x = make_batch(patches, indices, mixed, rngs)
+        y, x = SR.batch(patches, indices, mixed, rngs)
         is_rounded = (x == x.round()).flatten(1).all(1)
         assert 0 < is_rounded.sum() < len(x)
         for rounded in (True, False):
@@ -195,35 +195,35 @@ def test_mixed_inputs_are_rounded_for_half_the_pictures(patches):
 
 
 def test_which_mixed_input_is_rounded_is_a_matter_of_the_picture_alone(patches):
-    mixed = replace(SR, round_x="mixed")
-    together = make_batch(patches, [0, 1, 2, 3], mixed)[1]
-    alone = torch.cat([make_batch(patches, [i], mixed)[1] for i in range(4)])
+    mixed = replace(PICTURES, round_x="mixed")
+    together = SR.batch(patches, [0, 1, 2, 3], mixed)[1]
+    alone = torch.cat([SR.batch(patches, [i], mixed)[1] for i in range(4)])
     assert torch.equal(together, alone)
 
 
 def test_a_whole_photograph_may_be_odd():
     y = torch.full((3, 200, 200), 200, dtype=torch.uint8)
     y[0, 0, 0] = 199  # of a sum beyond the whole numbers of float32
-    x = make_batch([Example("large", y)], [0], replace(SR, round_x="mixed"))[1]
+    x = SR.batch([Example("large", y)], [0], replace(PICTURES, round_x="mixed"))[1]
     assert torch.equal(x, low_resolution(y[None].float(), True))
 
 
 def test_a_share_of_the_training_pictures_becomes_noisy(patches):
-    options = replace(SR, noise=0.25, augment=False)
+    options = replace(PICTURES, noise=0.25, augment=False)
     indices = [i % len(patches) for i in range(400)]
-    y, x = make_batch(patches, indices, options, rngs(400))
-    plain, _ = make_batch(patches, indices, options)
+    y, x = SR.batch(patches, indices, options, rngs(400))
+    plain, _ = SR.batch(patches, indices, options)
     share = (y != plain).flatten(1).any(1).float().mean()
     assert abs(share - 0.25) < 0.09  # four standard deviations of 400 draws
     assert torch.equal(y, y.round()) and y.min() >= 0 and y.max() <= 255
     assert torch.equal(x, low_resolution(y, False))
-    assert torch.equal(make_batch(patches, indices, options)[0], plain)  # only in training
+    assert torch.equal(SR.batch(patches, indices, options)[0], plain)  # only in training
 
 
 def test_noise_has_0_to_64_grey_levels():
     example = Example("grey", torch.full((3, 24, 24), 128, dtype=torch.uint8))
-    options = replace(SR, noise=1.0, augment=False)
-    noise = make_batch([example] * 200, range(200), options, rngs(200))[0].flatten(1) - 128
+    options = replace(PICTURES, noise=1.0, augment=False)
+    noise = SR.batch([example] * 200, range(200), options, rngs(200))[0].flatten(1) - 128
     level = noise.std(1)
     assert level.mean() == pytest.approx(32, rel=0.2) and 58 < level.max() < 66
     loud = noise[level > 10]

@@ -8,7 +8,7 @@ import torch
 
 from cnf.replication.config import DataConfig
 from cnf.replication.data import imagenet, inventory, load
-from cnf.replication.data.batches import make_batch
+from cnf.replication.tasks import SR
 from tests.data.errors import message_of
 
 TRAIN, VALID = 52, 7  # pictures; 5 training pictures are held out
@@ -99,7 +99,7 @@ def test_pictures_are_mapped_not_read_and_make_batches(own, monkeypatch):
         mapped = load(NAME, "train", root).examples.y
     assert isinstance(mapped, np.memmap)
     images = load(NAME, "train", root)
-    y, x = make_batch(images, [4, 0], DataConfig())
+    y, x = SR.batch(images, [4, 0], DataConfig())
     first = train[~imagenet.held_out(TRAIN)]
     assert np.array_equal(y, first[[4, 0]].astype(np.float32)) and x.shape == (2, 3, 16, 16)
 

@@ -11,11 +11,12 @@ from PIL import Image
 from cnf.errors import DataError
 from cnf.replication import releases
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.data.batches import make_batch
 from cnf.replication.evaluation import figures
 from cnf.replication.evaluation.evaluate import evaluate as score
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.tasks import SR, VESSELS
+from cnf.replication.tasks.super_resolution import figures as of_crops
+from cnf.replication.tasks.vessels import figures as of_eyes
 
 
 @pytest.fixture
@@ -76,17 +77,17 @@ def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, model,
     assert figures.sibling(tmp_path / "runs" / "sr-flow", m) is None
     evaluated()
     baseline = figures.sibling(tmp_path / "runs" / "sr-flow", m)
-    crop = figures.choose(m)[0]
-    more, fewer = (figures.panels_of(m, crop, b) for b in (baseline, None))
+    crop = of_crops.choose(m)[0]
+    more, fewer = (of_crops.panels_of(m, crop, b) for b in (baseline, None))
     assert set(more) - set(fewer) == {"mean of the baseline"}
     own = ScoredModel(model("sr-baseline"), load("embedded-sr", "test"))
     assert figures.sibling(tmp_path / "runs" / "sr-baseline", own) is None
-    assert torch.equal(figures.panels_of(own, crop)["mean"], more["mean of the baseline"])
+    assert torch.equal(of_crops.panels_of(own, crop)["mean"], more["mean of the baseline"])
 
 
 def test_crops_lie_where_the_detail_is(model, photographs, monkeypatch):
-    monkeypatch.setattr(figures, "CROP", 40)
-    crops = figures.choose(ScoredModel(model("sr-flow"), photographs()))
+    monkeypatch.setattr(of_crops, "CROP", 40)
+    crops = of_crops.choose(ScoredModel(model("sr-flow"), photographs()))
     # of each third, 0 1 | 2 | 3, the picture with the stronger noise; inside the noise
     assert [crop.index for crop in crops] == [1, 2, 3]
     assert {(c.box[0].start, c.box[0].stop - c.box[0].start) for c in crops} <= {
@@ -95,7 +96,7 @@ def test_crops_lie_where_the_detail_is(model, photographs, monkeypatch):
         (40, 40),
     }
     assert {crop.box[1].start for crop in crops} <= {8, 16}
-    assert len(figures.choose(ScoredModel(model("sr-flow"), photographs(2)))) == 2
+    assert len(of_crops.choose(ScoredModel(model("sr-flow"), photographs(2)))) == 2
 
 
 def test_panels_are_of_one_place(model, photographs):
@@ -103,8 +104,8 @@ def test_panels_are_of_one_place(model, photographs):
     m = ScoredModel(model("sr-flow"), photographs())
     for top, left in ((0, 0), (16, 32), (40, 40)):
         box = slice(top, top + 40), slice(left, left + 40)
-        crop = figures.Crop("picture-1", 1, box, 0.0)
-        panels = figures.panels_of(m, crop)
+        crop = of_crops.Crop("picture-1", 1, box, 0.0)
+        panels = of_crops.panels_of(m, crop)
         truth = m.images[1].y[:, top : top + 40, left : left + 40].float()
         assert torch.equal(panels["truth"], truth)
         assert {tuple(panels[k].shape) for k in panels if "deviation" not in k} == {(3, 40, 40)}
@@ -117,12 +118,12 @@ def test_panels_are_of_one_place(model, photographs):
 
 
 def test_deviation_is_that_of_the_samples_shown_in_grey_levels(model, photographs, monkeypatch):
-    monkeypatch.setattr(figures, "FIGURE_SAMPLES", 3)
+    monkeypatch.setattr(of_crops, "FIGURE_SAMPLES", 3)
     m = ScoredModel(model("sr-flow"), photographs(), Options(seed=1))
-    crop = figures.choose(m)[0]
-    y, x = make_batch(m.images, [crop.index], m.data_config)
+    crop = of_crops.choose(m)[0]
+    y, x = m.pair(crop.index)
     samples = figures.draw(m, m.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
-    panels = figures.panels_of(m, crop)
+    panels = of_crops.panels_of(m, crop)
     torch.testing.assert_close(panels["mean of 3, τ = 1"], samples.mean(0))
     expected = (samples - samples.mean(0)).square().mean(0).sqrt().mean(0)
     assert panels["deviation, τ = 1"].task is SR
@@ -131,10 +132,10 @@ def test_deviation_is_that_of_the_samples_shown_in_grey_levels(model, photograph
 
 def test_temperatures_share_their_noise(model, photographs):
     m = ScoredModel(model("sr-flow"), photographs())
-    crop = figures.choose(m)[0]
-    panels = figures.sweep(m, crop)
+    crop = of_crops.choose(m)[0]
+    panels = of_crops.sweep(m, crop)
     assert list(panels) == ["τ = 0", "τ = 0.5", "τ = 0.7", "τ = 0.8", "τ = 1", "truth"]
-    assert torch.equal(panels["τ = 0.8"], figures.panels_of(m, crop)["sample 1, τ = 0.8"])
+    assert torch.equal(panels["τ = 0.8"], of_crops.panels_of(m, crop)["sample 1, τ = 0.8"])
     away = [(panels[f"τ = {tau}"] - panels["τ = 0"]).abs().mean() for tau in (0.5, 0.7, 0.8, 1)]
     assert away == sorted(away) and away[0] > 0
 
@@ -149,11 +150,11 @@ def eyes(vessels, name, second=False):
 @pytest.mark.parametrize("name", ["drive", "stare"])
 def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(model, vessels, name):
     m = ScoredModel(model("vessels-flow"), eyes(vessels, name, second=True))
-    title, shown = figures.draw_eye(m, 0, model("vessels-baseline"))
+    title, shown = of_eyes.draw_eye(m, 0, model("vessels-baseline"))
     own = {"sample 1", "sample 2", "sample 3", "marginal", "deviation", "factorised, probability"}
     assert set(shown) == own | {"draw 1", "draw 2"} and title == "picture-0"
-    assert set(figures.whole(shown, VESSELS)) == own
-    blocks = figures.joint(title, shown)
+    assert set(of_eyes.whole(shown, VESSELS)) == own
+    blocks = of_eyes.joint(title, shown)
     assert [heading for heading, _ in blocks] == [
         "flow: all pixels together",
         "factorised: every pixel on its own",
@@ -163,29 +164,29 @@ def test_of_sets_that_are_not_ours_only_what_the_models_made_is_shown(model, ves
 
 def test_of_a_set_with_credit_photograph_and_both_observers_are_shown(model, vessels):
     images = eyes(vessels, "chasedb1", second=True)
-    title, shown = figures.draw_eye(ScoredModel(model("vessels-flow"), images), 1)
+    title, shown = of_eyes.draw_eye(ScoredModel(model("vessels-flow"), images), 1)
     assert title == "picture-1 (CHASE_DB1, CC BY 4.0)" and "draw 1" not in shown
     assert torch.equal(shown["photograph"], images[1].x.float())
     assert torch.equal(shown["truth"], 255.0 * images[1].y)
     assert torch.equal(shown["second observer"], 255.0 * images[1].second)
     m = ScoredModel(model("vessels-flow"), eyes(vessels, "embedded-vessels"))
-    _, shown = figures.draw_eye(m, 0)
+    _, shown = of_eyes.draw_eye(m, 0)
     assert {"photograph", "truth"} < set(shown) and "second observer" not in shown
 
 
 def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model, vessels):
     images = eyes(vessels, "drive")  # 40x36: padded for the model, and cut back
     m = ScoredModel(model("vessels-flow"), images)
-    y, x = make_batch(images, [0], m.data_config)
+    y, x = m.pair(0)
     samples = figures.draw(m, m.model, 0, y, x, 16, 1.0)
     assert samples.shape == (16, 1, 40, 36)
     baseline = model("vessels-baseline")
-    _, shown = figures.draw_eye(m, 0, baseline)
+    _, shown = of_eyes.draw_eye(m, 0, baseline)
     p = samples.mean(0)
     torch.testing.assert_close(shown["marginal"], 255 * p)
     torch.testing.assert_close(shown["deviation"], (p - p.square()).clamp(min=0).sqrt())
     assert torch.equal(shown["sample 3"], 255 * samples[2])
-    _, own = figures.draw_eye(ScoredModel(baseline, images), 0)
+    _, own = of_eyes.draw_eye(ScoredModel(baseline, images), 0)
     with torch.no_grad():
         q = baseline.eval().mean(images[0].x[None].float())[0]
     torch.testing.assert_close(own["marginal"], 255 * q)
@@ -193,7 +194,7 @@ def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model
     assert torch.equal(shown["factorised, probability"], own["marginal"])
     for n in (1, 2):  # the noise is that of the picture
         assert torch.equal(shown[f"draw {n}"], own[f"sample {n}"])
-    deviation = figures.whole(shown, VESSELS)["deviation"]
+    deviation = of_eyes.whole(shown, VESSELS)["deviation"]
     assert torch.equal(deviation.values, shown["deviation"][0]) and deviation.task is VESSELS
 
 
@@ -206,7 +207,7 @@ def test_all_panels_of_the_joint_figure_are_the_place_where_the_flow_is_least_su
     shown = dict.fromkeys((*names, "factorised, probability", "draw 1", "draw 2"), numbers)
     panels = {
         k: v
-        for _, some in figures.joint("eye", shown | {"marginal": 255 * p})
+        for _, some in of_eyes.joint("eye", shown | {"marginal": 255 * p})
         for k, v in some.items()
     }
     assert len(panels) == 9
@@ -216,19 +217,19 @@ def test_all_panels_of_the_joint_figure_are_the_place_where_the_flow_is_least_su
     for title, panel in panels.items():
         assert torch.equal(panel, 255 * p[at] if title == "marginal" else numbers[at]), title
     small = {"marginal": p[:, 90:190, 60:180], "sample 1": numbers[:, 90:190, 60:180]}
-    [(_, panels)] = figures.joint("eye", small)
+    [(_, panels)] = of_eyes.joint("eye", small)
     assert torch.equal(panels["sample 1"], small["sample 1"])  # all of it fits
 
 
 def test_a_picture_made_small_keeps_its_vessels():
     thin = torch.zeros(1, 960, 999)
     thin[:, :, 501] = 255  # one pixel wide: every third column would miss it
-    small = figures.shrink(thin)
-    assert max(small.shape) == figures.EYE_SIDE and small.shape[1] == round(960 * 320 / 999)
+    small = of_eyes.shrink(thin)
+    assert max(small.shape) == of_eyes.EYE_SIDE and small.shape[1] == round(960 * 320 / 999)
     # one column in 3.1 of a mean that is kept; and seen in every row
     assert small.mean() == pytest.approx(thin.mean().item(), rel=0.01)
     assert small.amax(-1).min() > 255 / 8
-    assert torch.equal(figures.shrink(thin[:, :64, :64]), thin[:, :64, :64])
+    assert torch.equal(of_eyes.shrink(thin[:, :64, :64]), thin[:, :64, :64])
 
 
 def test_the_joint_figure_needs_the_baseline_beside_the_flow(make_run, model, vessels, tmp_path):

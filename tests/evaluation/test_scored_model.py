@@ -89,7 +89,7 @@ def test_factorised_model_leaves_padding_out_of_log_p(scored, vessels, name):
     if name.startswith("sr"):
         m.model.multiple = 4
         x = low_resolution(y[None].float(), m.config.data.round_x)
-        x = scored_model.extend(x, 1, 1, mirror=True)
+        x = scored_model.extend(x, 1, 1, pads=False)
     else:
         x = F.pad(images[0].x[None].float(), (0, 1, 0, 1))
     height, width = y.shape[-2:]
@@ -114,14 +114,14 @@ def log_p_of_zero(model, x):
 def test_photographs_are_mirrored_as_the_degradation_mirrors_them():
     y = PATCHES[50].y[None, :, :28, :20].float()
     x = low_resolution(y, False)
-    longer = scored_model.extend(y, 8, 8, mirror=True)
+    longer = scored_model.extend(y, 8, 8, pads=False)
     torch.testing.assert_close(longer[..., 28:, :20], y[..., 20:, :].flip(-2))
     again = low_resolution(longer, False)
     torch.testing.assert_close(again[..., :14, :10], x)  # the seam is invisible to x
     # 8 pixels further, the mirror at the new edge: the last two columns know of it
-    torch.testing.assert_close(again[..., :16, :12], scored_model.extend(x, 2, 2, True))
+    torch.testing.assert_close(again[..., :16, :12], scored_model.extend(x, 2, 2, False))
     small = y[..., :5, :20]  # to more than twice its side
-    wide = scored_model.extend(small, 9, 0, mirror=True)
+    wide = scored_model.extend(small, 9, 0, pads=False)
     assert torch.equal(wide, torch.cat([small, small.flip(-2), small[..., :4, :]], -2))
 
 

@@ -9,7 +9,7 @@ from cnf.errors import ConfigError, DataError
 from cnf.replication.config import load_config
 from cnf.replication.data import fundus
 from cnf.replication.data.images import Photograph
-from cnf.replication.sampling import fundus_view
+from cnf.replication.tasks.vessels import view as fundus_view
 
 CONFIG = load_config("vessels-flow-smoke")  # eyes 183 pixels across
 OWN = load_config("vessels-flow-smoke", ["data.train=folder:cracks"])

@@ -23,6 +23,7 @@ from cnf.replication import data as sets
 from cnf.replication import releases, run_folder, training
 from cnf.replication.config import build, load_config
 from cnf.replication.data import Example, ImageSet
+from cnf.replication.tasks import SR
 from cnf.replication.training import optimizers
 from cnf.replication.training.diagnose import first_non_finite
 
@@ -132,10 +133,10 @@ def test_the_probe_leaves_no_trace_in_training(tmp_path, configure, monkeypatch,
 def test_every_epoch_shows_every_picture_once(configure, monkeypatch):
     run = training.Run.build(configure(), seed=0)
     seen = []
-    real = training.run.make_batch
+    real = SR.batch
     monkeypatch.setattr(
-        training.run,
-        "make_batch",
+        SR,
+        "batch",
         lambda d, indices, *a, **k: seen.extend(indices) or real(d, indices, *a, **k),
     )
     for step in range(6):  # 24 pictures: 4 epochs of 6, across batches of 4
@@ -150,13 +151,13 @@ def test_every_step_has_its_own_noise_and_augmentation(configure, monkeypatch):
     drawn = torch.stack([torch.rand(4, generator=run.generator(step)) for step in range(3)])
     assert len(drawn.unique()) == 12
     assert run.generator(2).initial_seed() != noise.keyed(0, [2])[0].initial_seed()
-    drawn, real = [], training.run.make_batch
+    drawn, real = [], SR.batch
 
     def make_batch(images, indices, options, rngs):
         drawn.extend(rng.random() for rng in rngs)
         return real(images, indices, options, rngs)
 
-    monkeypatch.setattr(training.run, "make_batch", make_batch)
+    monkeypatch.setattr(SR, "batch", make_batch)
     for one in (run, training.Run.build(configure(), seed=1)):
         for step in range(3):
             one.batch(step)

@@ -24,6 +24,7 @@ from cnf.errors import DataError
 from cnf.replication import cli, distributed, releases, run_folder, training
 from cnf.replication.config import build, from_dict
 from cnf.replication.data import Example, ImageSet
+from cnf.replication.tasks import SR
 from cnf.replication.training import curves
 from tests.training.conftest import context
 
@@ -189,13 +190,13 @@ def test_batch_norm_on_cpus_sees_its_own_pictures_and_keeps_the_mean_of_what_all
 def shown(config, steps):
     """{step: (indices, pictures)} of this process's share."""
     run, indices = training.Run.build(config, seed=0, device="cpu"), []
-    real = training.run.make_batch
+    real = SR.batch
 
     def make_batch(images, chosen, *args):
         indices.extend(chosen)
         return real(images, chosen, *args)
 
-    training.run.make_batch, found = make_batch, {}
+    SR.batch, found = make_batch, {}
     for step in range(steps):
         indices.clear()
         parts = run.parts(step)
@@ -344,7 +345,7 @@ def failing(config, out, where, rank, error):
 
 
 def break_data(error):
-    real, calls = training.run.make_batch, []
+    real, calls = SR.batch, []
 
     def make_batch(*args):
         calls.append(args)
@@ -352,7 +353,7 @@ def break_data(error):
             raise error
         return real(*args)
 
-    training.run.make_batch = make_batch
+    SR.batch = make_batch
 
 
 def break_disk(error):

@@ -16,8 +16,7 @@ import torch
 import yaml
 
 from cnf.errors import DataError
-from cnf.replication.data.examples import Example, ImageSet, Split, Stack
-from cnf.replication.tasks import Kind
+from cnf.replication.data.examples import Example, ImageSet, Kind, Split, Stack
 
 DATA = Path(__file__).resolve().parents[3] / "data"
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")

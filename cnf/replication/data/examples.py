@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 Split = Literal["train", "valid", "test"]
+Kind = Literal["pictures", "labelled"]  # x is made from y; or x is a photograph and y its labels
 PATCH = 64  # pixels: pictures up to this size are patches
 
 
@@ -71,7 +72,7 @@ class ImageSet(Sequence[Example]):
 
     name: str
     split: Split
-    kind: Literal["pictures", "labelled"]
+    kind: Kind
     examples: Sequence[Example]
     source: str
     stand_in: bool = False

@@ -27,6 +27,7 @@ from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import report
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
+from cnf.replication.tasks import find
 
 # What rows of a model say of its run, and rows of a reference do not
 OF_A_RUN = "weights weights_sha256 preset config_sha256 seed steps wall_s hardware".split()
@@ -103,8 +104,8 @@ def evaluate(
     name = name or run.resolve().name
     run_folder.check_name(name)
     model = run_folder.trained(run.resolve())
-    kinds = ("embedded", "far") if stress else ("embedded",)
-    sets = [on] if on else [f"{kind}-{model.config.task}" for kind in kinds]
+    task = find(model.config.task)
+    sets = [on] if on else [task.embedded, task.far] if stress else [task.embedded]
     if on is None:
         print(f"no image set named: using {' and '.join(sets)}")
     if publish:
@@ -344,7 +345,7 @@ def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """Values an image: {metric: (N,)}; a reference has no bits."""
-    found = m.task.metrics().per_image(m)
+    found = m.task.per_image(m)
     if m.reference is not None:
         return found
     bits = -m.log_probs(m.options.draws) / (m.sizes() * math.log(2))
@@ -364,7 +365,7 @@ def write_beside(
     text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
     store.write_text(stem.with_name(f"{stem.name}.csv"), text)
     has_curves = m.options.full and weights and (m.samples > 1 or m.samples and m.has_mean)
-    if has_curves and (found := m.task.metrics().curves(m)):
+    if has_curves and (found := m.task.curves(m)):
         curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | found
         path = stem.with_name(f"{stem.name}.curves.json")
         store.write_text(path, json.dumps(curves) + "\n")

@@ -21,10 +21,9 @@ from cnf.errors import ConfigError, ResultsError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.config import DataConfig
 from cnf.replication.data import ImageSet
-from cnf.replication.data.batches import make_batch
 from cnf.replication.evaluation.mixtures import Mixture, logmeanexp, oriented, with_intercept
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
-from cnf.replication.tasks import TASKS, of_kind
+from cnf.replication.tasks import find, of_kind
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
 Statistics = TypeVar("Statistics")
@@ -146,7 +145,7 @@ class ScoredModel:
             self.options = dataclasses.replace(self.options, limit=None)  # all of them
         self.valid: Sequence[ScoredModel] = ()
         self.reference = reference
-        self.task = of_kind(images.kind) if model is None else TASKS[model.config.task]
+        self.task = of_kind(images.kind) if model is None else find(model.config.task)
         self.indices = range(self.options.limit or len(images))
         self._statistics: dict[type, Any] = {}
         round_x, self.config = self.options.round_x, None
@@ -224,14 +223,14 @@ class ScoredModel:
         """(indices, y, x, (height, width)), y and x padded to sizes the model takes; at most
         `batch_size` pictures of one size and at most CHUNK entries of y, or one picture, at a
         time."""
-        size = min(self.batch_size, per_pass(self.images[0].y.numel()))
+        size = min(self.batch_size, per_pass(self.size(0)))
         size = size if self.images.stacked is not None else 1
         starts = range(0, len(self.indices), size)
         for start in tqdm(starts, desc=f"{self.images.name}: {what}", disable=None, leave=False):
             indices = list(self.indices[start : start + size])
-            y, x = make_batch(self.images, indices, self.data_config)
+            y, x = self.task.batch(self.images, indices, self.data_config)
             height, width = y.shape[-2:]
-            y, x = pad(y, x, self.model)
+            y, x = self.pad(y, x)
             yield indices, y.to(self.device), x.to(self.device), (height, width)
 
     # -- likelihoods -------------------------------------------------------------------------------
@@ -254,8 +253,8 @@ class ScoredModel:
     def mask_log_probs(self, index: int, masks: Tensor, draw: int = 0) -> np.ndarray:
         """log P(y|x) of several y (n,C,H,W) of one picture, nats, (n,); the noise of each is its
         own, that of the first is the draw `draw` of `log_probs`."""
-        _, x = make_batch(self.images, [index], self.data_config)
-        y, x = (t.to(self.device) for t in pad(masks.float(), x, self.model))
+        _, x = self.pair(index)
+        y, x = (t.to(self.device) for t in self.pad(masks.float(), x))
         keyed = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
         h, at_once, found = self.model.condition(x), per_pass(y[0].numel()), []
         for start in range(0, len(y), at_once):
@@ -287,11 +286,14 @@ class ScoredModel:
 
     # -- pictures ----------------------------------------------------------------------------------
 
+    def size(self, index: int) -> int:
+        """The entries of y of a picture."""
+        height, width = self.images[index].y.shape[-2:]
+        return self.task.channels * height * width
+
     def sizes(self, fov: bool = False) -> np.ndarray:
         """D an image: entries of y, or its pixels inside the field of view, (N,)."""
-        return np.array(
-            [int(self.fov(i).sum()) if fov else self.images[i].y.numel() for i in self.indices]
-        )
+        return np.array([int(self.fov(i).sum()) if fov else self.size(i) for i in self.indices])
 
     def fov(self, index: int) -> np.ndarray:
         """Field of view, bool (H,W); everything where the set has none."""
@@ -315,7 +317,22 @@ class ScoredModel:
 
     def x(self, index: int) -> Tensor:
         """The input of a picture, (3,H,W)."""
-        return make_batch(self.images, [index], self.data_config)[1][0]
+        return self.pair(index)[1][0]
+
+    def pair(self, index: int) -> tuple[Tensor, Tensor]:
+        """y (1,C,H,W) and x of a picture, in grey levels."""
+        return self.task.batch(self.images, [index], self.data_config)
+
+    def pad(
+        self, y: Tensor, x: Tensor, model: ConditionalModel | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Extend y and x to the right and bottom until the model (or another one) takes them, see
+        `extend`."""
+        model = self.model if model is None else model
+        bottom, right = (-side % model.multiple for side in y.shape[-2:])
+        y = extend(y, bottom, right, self.task.pads)
+        below = bottom // model.factor, right // model.factor
+        return y, extend(x, *below, self.task.pads)
 
     @computed_once
     def reference_answers(self) -> list[Tensor] | None:
@@ -359,21 +376,13 @@ def per_pass(entries: int) -> int:
     return max(1, CHUNK // entries)
 
 
-def pad(y: Tensor, x: Tensor, model: ConditionalModel) -> tuple[Tensor, Tensor]:
-    """Extend y and x to the right and bottom until the model takes them, see `extend`."""
-    bottom, right = (-side % model.multiple for side in y.shape[-2:])
-    mirror = model.factor > 1
-    y = extend(y, bottom, right, mirror)
-    return y, extend(x, bottom // model.factor, right // model.factor, mirror)
-
-
-def extend(t: Tensor, bottom: int, right: int, mirror: bool) -> Tensor:
+def extend(t: Tensor, bottom: int, right: int, pads: bool) -> Tensor:
     """Append rows and columns to (B,C,H,W): zeros, or the picture mirrored at its edge.
 
     Photographs are mirrored as the degradation mirrors them: x and y then still fit each other.
     Vessel labels and the black around a fundus photograph go on as zeros.
     """
-    if not mirror:
+    if pads:
         return F.pad(t, (0, right, 0, bottom))
     for dim, more in ((-2, bottom), (-1, right)):
         side = t.shape[dim]

@@ -30,7 +30,7 @@ from cnf.replication.results.rows import (
     write_text,
 )
 from cnf.replication.run_folder import REPOSITORY
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks import Task, find
 
 STEPS = "steps of training"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -128,7 +128,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     head = _head(config, mine, trains) if for_hub else ""
     return head + environment.get_template("card.md.j2").render(
         name=folder.name,
-        task=TASKS[config.task],
+        task=find(config.task),
         config=config,
         names=[name for name, run in releases.RELEASES.items() if run == folder.name],
         model=describe_model(config),
@@ -139,9 +139,9 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
         begun=begun,
-        table=_scores(mine, config.task),
+        table=_scores(mine, find(config.task)),
         rows=len(mine),
-        worst=_worst(folder, TASKS[config.task].worst),
+        worst=_worst(folder, find(config.task).worst),
         terms=catalogue.terms(*trains),
     )
 
@@ -162,7 +162,7 @@ def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
         "license": "mit" if free else "other",
         **({} if free else {"license_name": "terms-of-the-training-data"}),
         "library_name": "cnf",
-        "pipeline_tag": TASKS[config.task].pipeline,
+        "pipeline_tag": find(config.task).pipeline,
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.task],
         "datasets": list(dict.fromkeys(part for t in trains for part in catalogue.parts(t))),
         "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
@@ -203,7 +203,7 @@ def describe_model(config: Config) -> str:
     )
 
 
-def _scores(mine: Sequence[Row], experiment: str) -> str:
+def _scores(mine: Sequence[Row], task: Task) -> str:
     """A line a set."""
     lines = []
     for data in dict.fromkeys(row.data for row in mine):
@@ -211,7 +211,7 @@ def _scores(mine: Sequence[Row], experiment: str) -> str:
         most = max(row.num_images for row in here)
         stand_in = " (stand-in)" if here[0].stand_in else ""
         line = {"pictures": f"{data} test{stand_in}", "number": str(most)}
-        for column, wanted in TABLES["cards"][experiment].items():
+        for column, wanted in task.scores.items():
             line[column] = ""
             if found := select(here, **wanted):
                 best = max(found, key=lambda row: (row.num_images, row.samples or 0))

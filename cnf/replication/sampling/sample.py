@@ -1,10 +1,8 @@
 """`python -m cnf sample`: what a trained model makes of a reader's own pictures.
 
 A picture is drawn in one pass, a large one in tiles that share the picture's noise; the samples are
-the same. What a file holds is kept: size (doubled), transparency (the alpha channel, doubled by
-cubic interpolation), colour profile, and grey: the model is given three equal channels, and of what
-it draws the luma is written. Files hold whole grey levels, so that x is a rounded one. What is
-different for vessels is in `fundus_view`.
+the same. How a file becomes x, and what is written of an answer, is said in `picture` and by the
+task.
 """
 
 import functools
@@ -20,11 +18,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnf import noise
-from cnf.errors import ConfigError, DataError
+from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
 from cnf.replication import releases
-from cnf.replication.data.images import LUMA, check_size, read_photograph
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
@@ -32,10 +29,9 @@ from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results.rows import RESULTS
 from cnf.replication.run_folder import replaced, trained
-from cnf.replication.sampling.fundus_view import LEGEND, overlay, summary, view
-from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles, plan
-from cnf.replication.tasks import TASKS
-from cnf.resample import imresize_double
+from cnf.replication.sampling.picture import Picture
+from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles
+from cnf.replication.tasks import find
 
 SHOWN = 4  # samples on a contact sheet
 
@@ -128,14 +124,14 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise ConfigError(f"{there[0]}{more} would be replaced: give another --out, or --overwrite")
     for path in pictures:
-        Picture(path, model, asked)  # raises before anything is drawn
+        order.task.picture(path, model, asked)  # raises before anything is drawn
     if order.task.has_low_resolution and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
         )
     for index, path in enumerate(pictures):
-        picture = Picture(path, model, asked)
+        picture = order.task.picture(path, model, asked)
         for note in picture.notes:
             print(f"{path.name}: {note}")
         for name, content in order.answer(picture, index):
@@ -158,61 +154,15 @@ def save(content: Image.Image | np.ndarray | str, path: Path) -> None:
         raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
 
 
-class Picture:
-    """A picture as a model sees it: x, float32 (1,3,H,W), grey levels, and the view of an eye."""
-
-    def __init__(self, path: Path, model: ConditionalModel, asked: Options):
-        self.path, self.photo, self.view = path, read_photograph(path), None
-        check_size(path, *self.photo.pixels.shape[:2])
-        pixels, notes = self.photo.pixels, self.photo.notes  # notes: what was found and done
-        if TASKS[model.config.task].has_field_of_view:
-            if self.photo.alpha is not None:
-                raise DataError(f"{path}: has transparent pixels: give the photograph as taken")
-            fov = asked.fov and Path(asked.fov)
-            self.view = view(self.photo, model.config, path, fov, asked.fit)
-            pixels, notes = self.view.resized(pixels), notes + self.view.notes
-        self.x = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
-        height, width = (model.factor * side for side in fitted(model, self.x).shape[-2:])
-        self.tiles = plan(model, (height, width), asked.tile)
-        if self.tiles is not None:
-            notes += (f"{height}x{width} in {self.tiles} (--tile)",)
-        self.notes = notes
-
-    def seen(self, y: Tensor) -> Tensor:
-        """What of y (C,H,W) is written: its luma (1,H,W) if the picture is grey; of a mask what is
-        in the field of view."""
-        if self.view is not None:
-            return self.view.back(y)
-        if not self.photo.is_grey:
-            return y
-        return (torch.tensor(LUMA)[:, None, None] * y).sum(0, keepdim=True)
-
-    def image(self, levels: Tensor | np.ndarray) -> Image.Image:
-        """Grey levels (C,H,W) as a picture with the colour profile and the alpha channel of this
-        one, if it has them."""
-        pixels, alpha = to_uint8(levels), self.photo.alpha
-        if alpha is not None:
-            alpha = torch.from_numpy(alpha.copy())[None]
-            double = pixels.shape[:2] != alpha.shape[1:]
-            pixels = np.dstack([pixels, to_uint8(imresize_double(alpha) if double else alpha)])
-        image = Image.fromarray(pixels)
-        if self.view is None:
-            image.info["icc_profile"] = self.photo.profile
-        return image
-
-
 class Order:
     """What a model is asked to make of every picture: `num` samples that are written, and what is
     made of `many` at temperature 1, 0 where they are not needed."""
 
     def __init__(self, model: ConditionalModel, asked: Options):
-        task = TASKS[model.config.task]
-        if not task.has_field_of_view and (asked.fov is not None or asked.fit is not None):
-            raise ConfigError(
-                f"--fov and --fit are for photographs of eyes: leave them out for {task.name}"
-            )
-        self.model, self.asked, self.task = model, asked, task
-        self.uncertainty = asked.uncertainty or task.has_field_of_view
+        self.model, self.asked, self.task = model, asked, find(model.config.task)
+        task = self.task
+        task.picture.check(asked, task.name)
+        self.uncertainty = asked.uncertainty or task.picture.shows_uncertainty
         self.mean = asked.mean or self.uncertainty
         self.num = task.num if asked.num is None else asked.num
         self.temperature = task.temperature if asked.temperature is None else asked.temperature
@@ -233,9 +183,7 @@ class Order:
             names.append(f"{self.task.mean}.png")
         if self.uncertainty:
             names += ["deviation.png", "deviation.npy"]
-        if self.task.has_field_of_view:
-            names += ["overlay.png", "table.csv"]
-        return [*names, "sheet.png"]
+        return [*names, *self.task.picture.files, "sheet.png"]
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""
@@ -243,29 +191,30 @@ class Order:
         if not self.is_shared:
             parts.insert(0, (self.num, self.temperature))
         where = (self.asked.seed, index, picture.tiles)
-        drawn = (picture.seen(y) for p in parts for y in draws(self.model, picture.x, *p, *where))
+        answers = (y for p in parts for y in draws(self.model, picture.x, *p, *where))
+        drawn = map(picture.written, answers)
         total = sum(count for count, _ in parts)
         return iter(tqdm(drawn, picture.path.name, total, leave=False, disable=None))
 
     def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
-        task, photo, eye, file = self.task, picture.photo, picture.view, picture.path.name
-        moments, counts, panels, mean, deviation = Moments(), [], {}, None, None
+        task, panels, mean, deviation, moments = self.task, {}, None, None, Moments()
         for n, y in enumerate(self.draw(picture, index)):
             if self.is_shared or n >= self.num or not self.many:
                 moments.add(y)
-                counts += [eye.count(y)] if eye else []
+                picture.observe(y)
             if n < self.num:
-                image = picture.image(task.level * y)
+                image = picture.image(y)
                 if n < SHOWN:
                     panels[f"sample {n + 1}, τ = {self.temperature:g}"] = np.asarray(image)
                 yield f"sample{n + 1}.png", image
         if self.mean and self.model.has_mean:
-            mean, title = picture.seen(expectation(self.model, picture.x, picture.tiles)), task.mean
+            mean = picture.written(expectation(self.model, picture.x, picture.tiles))
+            title = task.mean
         elif self.mean:
             mean, title = moments.mean, f"{task.mean} of {self.many}, τ = 1"
         if mean is not None:
-            image = picture.image(task.level * mean)
+            image = picture.image(mean)
             panels[title] = np.asarray(image)
             yield f"{task.mean}.png", image
         if moments.count > 1:
@@ -276,27 +225,12 @@ class Order:
             yield "deviation.npy", deviation.numpy().astype(np.float16)
             scale = f"black 0, white {task.white:g}{task.unit} or more; the .npy has them"
             print(f"{picture.path.stem}-deviation.png: {scale}")
-        height, width = photo.pixels.shape[:2]
-        larger = f", drawn at {2 * width}x{2 * height}" if self.model.factor == 2 else ""
-        lines = [f"{file}: {width}x{height} pixels{larger}; τ is the temperature of samples"]
-        if eye is not None:
-            overview = overlay(photo, mean[0].numpy())
-            yield "overlay.png", Image.fromarray(overview)
-            table, sentence = summary(file, counts, eye.fov)
-            yield "table.csv", table
-            print(f"{file}: {sentence}")
-            lines += [LEGEND, *sentence.split("; ")]
-            panels = {"photograph": photo.pixels, "overlay": overview} | panels
-        else:
-            overview = np.asarray(picture.image(photo.pixels.transpose(2, 0, 1)))
-            smooth = picture.seen(imresize_double(picture.x)[0])
-            first = {"input": overview.repeat(2, 0).repeat(2, 1)}
-            panels = first | {"bicubic": np.asarray(picture.image(smooth))} | panels
+        yield from picture.extras(mean)
         interest, why = deviation, "where samples differ most"
         if deviation is None:
-            best = moments.mean if mean is None else mean
-            interest, why = (best - smooth).abs().mean(0), "where it differs most from bicubic"
-        sheet = contact_sheet(overview, panels, interest, why, lines)
+            interest, why = picture.interest(moments.mean if mean is None else mean)
+        panels = picture.panels() | panels
+        sheet = contact_sheet(picture.overview(), panels, interest, why, picture.lines())
         yield "sheet.png", Image.fromarray(sheet)
 
 

@@ -20,6 +20,7 @@ from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
 from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.evaluation.scored_model import extend
+from cnf.replication.tasks import find
 
 # An answer of more pixels is drawn in tiles of so many pixels a side: a pass of the released models
 # then takes at most 0.9 kB for each of some 4 million pixels.
@@ -162,7 +163,13 @@ def fitted(model: ConditionalModel, x: Tensor) -> Tensor:
     """x extended to the right and bottom to a size that the model takes, see `extend`."""
     step = grid(model) // model.factor
     bottom, right = (-side % step for side in x.shape[-2:])
-    return extend(x, bottom, right, model.factor > 1)
+    return extend(x, bottom, right, pads(model))
+
+
+def pads(model: ConditionalModel) -> bool:
+    """Whether pictures go on as zeros: as the task of its run says; of no run, if y is as large
+    as x."""
+    return model.factor == 1 if model.config is None else find(model.config.task).pads
 
 
 def in_tiles(

@@ -1,47 +1,162 @@
-"""The tasks: what differs between super-resolution and vessels is said here, and nowhere else."""
+"""What differs from one task to another: an object says it all.
 
-from collections.abc import Callable, Mapping
+A task of your own is a subclass that says what differs from the defaults here, which are those of
+pictures of 8 bits, and one instance that is given to `register` (`experiments/<task>/plug.py`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-Kind = Literal["pictures", "labelled"]  # x is made from y; or x is a photograph and y its labels
+import numpy as np
+from torch import Tensor
+
+from cnf.errors import ConfigError
+from cnf.replication import plugs
+from cnf.replication.data.batches import Generators, gather, symmetries
+from cnf.replication.data.config import DataConfig
+from cnf.replication.data.examples import Example, Kind
+
+if TYPE_CHECKING:
+    from cnf.replication.evaluation.scored_model import ScoredModel
+    from cnf.replication.sampling.picture import Picture
 
 
 @dataclass(frozen=True)
+class Card:
+    """What a model card says of a task: what is modelled, how `sample` is called after the model's
+    name, how the table of scores is read, what the models cannot do."""
+
+    title: str
+    example: str
+    reading: str
+    limits: Sequence[str]
+
+
 class Task:
-    """What differs from one task to another. What its models can do and cannot is told in
-    card.md.j2."""
+    """A task: how pairs are made, scored, drawn and shown."""
 
     name: str
-    num: int  # samples that `sample` writes
-    temperature: float  # of these, and of a single sample
-    many: int  # samples at temperature 1 for the means and deviations of `sample`
-    mean: str  # what the mean of samples is called, in titles and names of files
-    level: int  # grey levels of a unit of y
-    white: float  # where a map of deviations ends, in units of y
-    unit: str  # their name
-    is_binary: bool  # y is 0 or 1
-    has_low_resolution: bool  # x is made from y, and may be rounded to 8 bits
-    has_threshold: bool  # probabilities become a mask by a threshold, chosen on a validation split
-    bits: str  # the metric of its likelihood
-    divisors: tuple[str, ...]  # what its bits are divided by
-    samples: int  # for means and marginals
-    samples_of_patches: int  # the same, of pictures that are no whole photographs
-    needs_samples: (
-        bool  # without samples an evaluation tells bits alone, even of a model's own mean
-    )
-    full_samples: int  # for everything that --full asks for
-    temperatures: tuple[float, ...]  # those of --full
-    references: Mapping[str, Callable]  # answers without a model, of a `ScoredModel` without one
-    metrics: Callable[[], ModuleType]  # the module of its metrics, with `per_image` and `curves`
-    worst: tuple[str, ...]  # values an image, of which the first found tells where a model fails
-    channels: int  # of y
-    bins: int  # grey levels of y
-    factor: int  # the size of y over that of x
-    data_unread: tuple[str, ...]  # options of the data that mean nothing here
-    pipeline: str  # what model hubs call it
-    kind: Kind  # of the image sets that it reads
-    has_field_of_view: bool  # x shows what lies in a circle; outside of it y counts for nothing
-    pads: bool  # whole pictures are padded to sizes that a model takes, not cropped
-    releases: Mapping[str, str]  # by their names, the runs of results/ whose models are released
+
+    # -- what is modelled
+    kind: Kind = "pictures"  # of the image sets that it reads
+    channels = 3  # of y
+    bins = 256  # grey levels of y; 2: labels
+    factor = 1  # the size of y over that of x
+
+    # -- how pairs are made
+    crop: int | None = None  # pixels of y a side of a training crop unless the config says so
+    all_symmetries = False  # in training all eight of the square, not only left and right
+    pads = False  # pictures go on as zeros to sizes that a model takes, not mirrored
+    data_unread: Sequence[str] = ("round_x", "noise", "jitter")  # options that mean nothing here
+    has_low_resolution = False  # x is a smaller y, and may be rounded to 8 bits
+
+    # -- how models are scored
+    embedded, far = "embedded-sr", "far-sr"  # sets that are scored, or stressed, by default
+    bits = "bits_per_dim"  # the metric of its likelihood
+    divisors: Sequence[str] = ("sub-pixels",)  # what its bits are divided by
+    temperature = 1.0  # of a single sample
+    temperatures: Sequence[float] = (1.0,)  # those of --full
+    samples = 16  # for means and marginals
+    samples_of_patches = 0  # the same, of pictures that are no whole photographs
+    full_samples = 32  # for everything that --full asks for
+    needs_samples = True  # without them an evaluation tells bits alone, even of a model's own mean
+    has_threshold = False  # probabilities become masks by one that is chosen on validation
+    references: Mapping[str, Callable[["ScoredModel"], list | None]] = {}  # answers without a model
+    worst: Sequence[str] = ("bits_per_dim",)  # the first that is known tells where a model fails
+
+    # -- how a reader's pictures are answered
+    num = 4  # samples that are written
+    many = 32  # samples at temperature 1 for means and deviations
+    mean = "mean"  # what the mean of samples is called, in titles and names of files
+    white, unit = 32.0, " grey levels"  # where a map of deviations ends, in units of y
+    has_field_of_view = False  # x shows what lies in a circle; outside of it y counts for nothing
+
+    # -- how models are presented
+    card: Card
+    scores: Mapping[str, Mapping[str, Any]] = {"bits/dim": {"metric": "bits_per_dim"}}  # of a card
+    pipeline = "image-to-image"  # what model hubs call it
+    releases: Mapping[str, str] = {}  # by their names, the runs of results/ that are released
+
+    @property
+    def is_binary(self) -> bool:
+        return self.bins == 2
+
+    def batch(
+        self,
+        examples: Sequence[Example],
+        indices: Sequence[int],
+        options: DataConfig,
+        rngs: Generators | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The pairs of the examples at `indices`: y (B,C,H,W) and x, float32, in grey levels.
+
+        Without `rngs` pictures come whole. In training, `rngs` holds one generator a picture, from
+        which everything random about it is drawn, so that it does not depend on its batch or
+        process: the crop, symmetries, and what `pair` draws. `options.augment` False leaves out
+        symmetries and changes of colour.
+        Raises DataError if pictures of one batch differ in size or are smaller than the crop.
+        """
+        y, x = gather(examples, indices, options.crop or self.crop, rngs)
+        if rngs and options.augment:
+            y, x = symmetries(y, x, rngs, self.all_symmetries)
+        return self.pair(y.float(), None if x is None else x.float(), options, rngs)
+
+    def pair(
+        self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
+    ) -> tuple[Tensor, Tensor]:
+        """y and x of examples, float32 (B,C,H,W) in grey levels; of pictures x is None, and made
+        here. `rngs` as for `batch`."""
+        raise NotImplementedError
+
+    def image(self, y: Tensor, x: Tensor) -> Tensor:
+        """What is shown of a y (C,H,W): grey levels (1,H,W) or (3,H,W)."""
+        return y
+
+    def per_image(self, m: "ScoredModel") -> dict[str, np.ndarray]:
+        """Values an image beside the bits: {metric: (N,)}."""
+        return {}
+
+    def curves(self, m: "ScoredModel") -> dict[str, Any]:
+        """What plots of a full evaluation need, as JSON holds it."""
+        return {}
+
+    def figures(self, m: "ScoredModel", run: Path) -> dict[str, np.ndarray]:
+        """Pictures of what the model of a run folder makes of a set, {end of the name: pixels}."""
+        from cnf.replication.evaluation.figures import panels_of_first
+
+        return panels_of_first(m)
+
+    @property
+    def picture(self) -> type["Picture"]:
+        """How a reader's picture is seen, and how answers become files."""
+        from cnf.replication.sampling.picture import Picture
+
+        return Picture
+
+
+TASKS: dict[str, Task] = {}
+
+
+def register(task: Task) -> Task:
+    """Make a task known by its name. Raises ValueError if there is one of that name."""
+    if task.name in TASKS:
+        raise ValueError(f"there is a task '{task.name}' already: choose another name")
+    TASKS[task.name] = task
+    return task
+
+
+def find(name: str) -> Task:
+    """The task of that name: one of the replication, or that of experiments/<name>/plug.py. Raises
+    ConfigError."""
+    if name not in TASKS and plugs.has(name):
+        plugs.plug(name)
+    if name not in TASKS:
+        raise ConfigError(f"task = {name!r}: choose one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def of_kind(kind: Kind) -> Task:
+    """The first task that reads image sets of a kind: whose references are told without a model."""
+    return next(task for task in TASKS.values() if task.kind == kind)

@@ -10,8 +10,7 @@ from cnf.errors import ConfigError, DataError
 from cnf.replication import distributed
 from cnf.replication.config import Config, TrainingConfig
 from cnf.replication.data import Example, ImageSet
-from cnf.replication.data.batches import make_batch
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks import find
 
 
 @lru_cache(maxsize=2)
@@ -31,24 +30,32 @@ def check_batch(options: TrainingConfig) -> None:
         )
 
 
+def cropped(example: Example, height: int, width: int, factor: int) -> Example:
+    """Its top left `height` x `width` pixels of y, and what lies below in x."""
+    x = example.x
+    if x is not None:
+        x = x[..., : height // factor, : width // factor]
+    return Example(example.name, example.y[..., :height, :width], x)
+
+
 def whole_batch(
     images: ImageSet, indices: list[int], config: Config, multiple: int
 ) -> tuple[Tensor, Tensor, int]:
     """Whole pictures with sides the model can take: y, x, and D of the pictures themselves.
 
-    Super-resolution pictures are cropped at the right and bottom to a multiple of `multiple`.
-    Vessel pictures are padded there with zeros, which never count in D: padding can only cost bits.
+    They are cropped at the right and bottom to a multiple of `multiple`; those of a task that
+    `pads` are padded there with zeros, which never count in D: padding can only cost bits.
     """
     examples = [images[i] for i in indices]
-    pads = TASKS[config.task].pads
-    if not pads:
+    task = find(config.task)
+    if not task.pads:
         height, width = (side - side % multiple for side in examples[0].y.shape[-2:])
         if not height * width:
             raise DataError(f"{examples[0].name} is smaller than {multiple} pixels: leave it out")
-        examples = [Example(e.name, e.y[..., :height, :width]) for e in examples]
-    y, x = make_batch(examples, range(len(examples)), config.data)
+        examples = [cropped(e, height, width, task.factor) for e in examples]
+    y, x = task.batch(examples, range(len(examples)), config.data)
     dims = y[0].numel()
-    if pads:
+    if task.pads:
         bottom, right = (-side % multiple for side in y.shape[-2:])
         y, x = (F.pad(t, (0, right, 0, bottom)) for t in (y, x))
     return y, x, dims

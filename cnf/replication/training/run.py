@@ -18,8 +18,7 @@ from cnf.nets import set_precision
 from cnf.replication import distributed
 from cnf.replication.config import Config, build
 from cnf.replication.data import ImageSet, load
-from cnf.replication.data.batches import make_batch
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks import Task, find
 from cnf.replication.training import optimizers, processes
 from cnf.replication.training.batches import check_batch, order
 
@@ -61,7 +60,7 @@ class Run:
             data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
                 data = replace(data, examples=[*data, *valid])
-            if data.kind != TASKS[config.task].kind:
+            if data.kind != find(config.task).kind:
                 raise ConfigError(
                     f"data.train = '{data.name}' is a set of {data.kind}, this is a run of "
                     f"{config.task}: see `python -m cnf data list`"
@@ -87,6 +86,10 @@ class Run:
         run.prepare()
         return run
 
+    @property
+    def task(self) -> Task:
+        return find(self.config.task)
+
     def prepare(self) -> None:
         """Let several processes train `model` as one; begin its average and its optimizer."""
         self.model, self.wrapped = processes.wrap(self.model, self.device)
@@ -102,7 +105,7 @@ class Run:
             for place in places
         ]
         rngs = [np.random.default_rng([1, self.seed, place]) for place in places]
-        return self.move(*make_batch(self.data, indices, self.config.data, rngs))
+        return self.move(*self.task.batch(self.data, indices, self.config.data, rngs))
 
     def parts(self, step: int) -> list[tuple[Tensor, Tensor, noise.Rows]]:
         """This process's share of a step as micro-batches: y, x, and their rows of the noise."""

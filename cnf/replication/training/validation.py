@@ -8,7 +8,7 @@ import torch
 
 from cnf import noise
 from cnf.replication import distributed, run_folder
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks import find
 from cnf.replication.training import guards, optimizers
 from cnf.replication.training.batches import whole_batch
 from cnf.replication.training.run import Run
@@ -48,7 +48,7 @@ def groups(run: Run, count: int | None = None) -> list[list[int]]:
     """The first validation pictures in batches; pictures of different sizes stand alone."""
     options = run.config.training
     count = min(count or options.validate_images, len(run.valid))
-    same = not TASKS[run.config.task].pads and run.valid.stacked is not None
+    same = not find(run.config.task).pads and run.valid.stacked is not None
     size = options.batch_size if same else 1
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 

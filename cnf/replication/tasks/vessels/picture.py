@@ -1,0 +1,60 @@
+"""A reader's photograph of the eye: masks of 0 and 255, black outside the field of view; an
+overlay, and a table of area and components."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from cnf.errors import DataError
+from cnf.replication.panels import Panel
+from cnf.replication.sampling.picture import Picture
+from cnf.replication.tasks.vessels.view import LEGEND, overlay, summary, view
+
+
+class EyePicture(Picture):
+    files = ("overlay.png", "table.csv")
+    shows_uncertainty = True
+
+    @classmethod
+    def check(cls, asked: Any, task: str) -> None:
+        """All options mean something here."""
+
+    def seen(self, asked: Any) -> np.ndarray:
+        if self.photo.alpha is not None:
+            raise DataError(f"{self.path}: has transparent pixels: give the photograph as taken")
+        fov = asked.fov and Path(asked.fov)
+        self.view = view(self.photo, self.model.config, self.path, fov, asked.fit)
+        self.counts: list[tuple[float, int]] = []
+        self.notes = self.notes + self.view.notes
+        return self.view.resized(self.photo.pixels)
+
+    def written(self, y: Tensor) -> Tensor:
+        return self.view.back(y)
+
+    def framed(self, levels: Tensor | np.ndarray) -> Image.Image:
+        image = super().framed(levels)
+        image.info.pop("icc_profile")  # a mask has no colours
+        return image
+
+    def observe(self, y: Tensor) -> None:
+        self.counts.append(self.view.count(y))
+
+    def extras(self, mean: Tensor) -> Iterator[tuple[str, Any]]:
+        self.overlay = overlay(self.photo, mean[0].numpy())
+        yield "overlay.png", Image.fromarray(self.overlay)
+        table, self.sentence = summary(self.path.name, self.counts, self.view.fov)
+        yield "table.csv", table
+        print(f"{self.path.name}: {self.sentence}")
+
+    def overview(self) -> np.ndarray:
+        return self.overlay
+
+    def panels(self) -> dict[str, Panel]:
+        return {"photograph": self.photo.pixels, "overlay": self.overlay}
+
+    def lines(self) -> list[str]:
+        return [*super().lines(), LEGEND, *self.sentence.split("; ")]
