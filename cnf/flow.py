@@ -20,9 +20,9 @@ from cnf.layers.base import (
     Bijection,
     Dequantization,
     Prior,
+    check_finite,
     check_pairs,
     constant,
-    may_look,
 )
 from cnf.layers.checkerboard import CheckerboardCoupling
 from cnf.layers.squeeze import Squeeze
@@ -238,8 +238,7 @@ class ConditionalModel(nn.Module):
                 "autocast is on, which would round z, too: leave it, and run the networks alone in "
                 "16 bits by cnf.nets.set_precision(model, 'bf16')"
             )
-        if may_look(self, x) and not torch.isfinite(x).all():
-            raise DataError(f"x holds {x[~torch.isfinite(x)][0].item()}: give finite values")
+        check_finite(self, x, "x")
         if x.dim() == 2 and self.multiple > 1:
             raise DataError(
                 f"x is {tuple(x.shape)}, vectors, but this model works on pictures (B, C, H, W) "
@@ -376,8 +375,7 @@ class ConditionalFlow(ConditionalModel):
     ) -> Iterator[tuple[Any, Tensor, Tensor]]:
         """(part, its input, its term) from y to z. Raises DataError if y is not finite."""
         y = y.to(self.dtype)
-        if may_look(self, y) and not y.isfinite().all():
-            raise DataError(f"y holds {y[~y.isfinite()][0].item()}: give finite values")
+        check_finite(self, y, "y")
         for part, level in parts:
             if isinstance(part, FusedSteps):
                 out, term = part(y, h[level], self.recompute)

@@ -6,14 +6,15 @@ All weights are multiples of 1/256 and everything is computed in float64, where 
 8-bit pictures are exact: x never depends on the machine, the number of threads or the batch.
 """
 
+import math
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from cnf.errors import DataError
 
+Device = torch.device | None
 LEAST = 4  # pixels a side, so that mirroring an edge by three pixels stays inside the picture
 
 
@@ -53,7 +54,7 @@ def consistent_double(x: Tensor) -> Tensor:
     """
     doubled = imresize_double(x)
     missing = x - imresize_half(doubled)
-    return doubled + _resample(missing, _half_inverse)
+    return doubled + _resample(missing, half_inverse)
 
 
 def low_resolution(y: Tensor, round_x: bool) -> Tensor:
@@ -66,56 +67,49 @@ def low_resolution(y: Tensor, round_x: bool) -> Tensor:
     return x.clamp(0, 255).add(0.5).floor() if round_x else x
 
 
-def _resample(image: Tensor, make: Callable[[int], Tensor]) -> Tensor:
+def _resample(image: Tensor, make: Callable[[int, Device], Tensor]) -> Tensor:
     out = image.dtype if image.dtype.is_floating_point else torch.float32
     image = image.to(torch.float64)
-    rows, columns = (matrix_for(image, make, size) for size in image.shape[-2:])
+    rows, columns = (make(size, image.device) for size in image.shape[-2:])
     return (rows @ image @ columns.T).to(out)
 
 
-def matrix_for(image: Tensor, make: Callable[[int], Tensor], size: int) -> Tensor:
-    """`make(size)` on the device and in the type of `image`, kept there: to copy it for every batch
-    would make a GPU wait."""
-    return _kept(make, size, image.device, image.dtype)
-
-
-def _kept(
-    make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    if torch.compiler.is_exporting():  # holds no values there
-        return getattr(make, "__wrapped__", make)(size).to(device, dtype)
-    return _made(make, size, device, dtype)
-
-
-@lru_cache(maxsize=64)
-def _made(
-    make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    with torch.inference_mode(False), torch.device("cpu"):  # a later call may need gradients
-        return make(size).to(device, dtype)
-
-
-def half_matrix(size: int) -> Tensor:
+def half_matrix(size: int, device: Device = None) -> Tensor:
     """(size/2, size): output i lies at input position 2i + 1/2; the kernel is stretched by 2."""
-    return _around(2 * torch.arange(size // 2, dtype=torch.float64) + 0.5, size, 2)
+    i = torch.arange(size // 2, dtype=torch.float64, device=device)
+    return _around(2 * i + 0.5, size, 2)
 
 
-def _double_matrix(size: int) -> Tensor:
+def _double_matrix(size: int, device: Device = None) -> Tensor:
     """(2 size, size): output i lies at input position i/2 - 1/4."""
-    return _around(torch.arange(2 * size, dtype=torch.float64) / 2 - 0.25, size, 1)
+    i = torch.arange(2 * size, dtype=torch.float64, device=device)
+    return _around(i / 2 - 0.25, size, 1)
 
 
-def _half_inverse(size: int) -> Tensor:
-    """(2 size, size): the pseudo-inverse of `half_matrix(2 size)`."""
-    return torch.linalg.pinv(half_matrix(2 * size))
+def half_inverse(size: int, device: Device = None) -> Tensor:
+    """(2 size, size): the pseudo-inverse D^T (D D^T)^-1 of D = `half_matrix(2 size)`.
+
+    D D^T is diagonal in the basis of the DCT-II: there its inverse divides every row of D by its
+    squared length."""
+    basis = trigonometric(size, device)
+    rows = basis @ half_matrix(2 * size, device)
+    return (rows / rows.square().sum(1, keepdim=True)).T @ basis
+
+
+def trigonometric(size: int, device: Device = None, sine: bool = False) -> Tensor:
+    """(size, size): the rows of the orthonormal DCT-II, or DST-II."""
+    j = torch.arange(size, dtype=torch.float64, device=device)
+    angle = (j[:, None] + sine) * (2 * j + 1) * (math.pi / (2 * size))
+    rows = torch.sin(angle) if sine else torch.cos(angle)
+    return rows / rows.square().sum(1, keepdim=True).sqrt()
 
 
 def _around(centre: Tensor, size: int, stretch: int) -> Tensor:
     """Weights of the stretched kernel around every centre, (outputs, size): of each pixel, and of
     its two images in the mirrors at the edges."""
-    j = torch.arange(size, dtype=torch.float64)
-    parts = (_cubic((i - centre[:, None]) / stretch) for i in (j, -1 - j, 2 * size - 1 - j))
-    return sum(parts, torch.zeros(())) / stretch
+    j = torch.arange(size, dtype=torch.float64, device=centre.device)
+    images = torch.stack([j, -1 - j, 2 * size - 1 - j])
+    return _cubic((images[:, None] - centre[:, None]) / stretch).sum(0) / stretch
 
 
 def _cubic(t: Tensor) -> Tensor:

@@ -95,8 +95,7 @@ def constant(y: Tensor, value: Tensor | float) -> Tensor:
 
 
 def per_entry(y: Tensor, nats: float) -> Tensor:
-    """The term (B,) of a layer that adds so many nats for every entry of y. The product is one of
-    tensors: a float times a size that is not known yet would be exported as a number."""
+    """The term (B,) of a layer that adds so many nats for every entry of y."""
     return constant(y, y[0].numel() * torch.tensor(nats, dtype=torch.float64))
 
 
@@ -173,10 +172,21 @@ def check_outputs(out: Tensor, channels: int) -> None:
         raise ValueError(f"the network returns {out.shape[1]} channels where {channels} are needed")
 
 
-def may_look(module: nn.Module, t: Tensor) -> bool:
-    """Whether a check may look at the values of t: in a training step on an accelerator it would
-    make the host wait, and a graph that is exported has no values yet."""
-    return (not module.training or t.device.type == "cpu") and not torch.compiler.is_exporting()
+def checks_values(module: nn.Module, t: Tensor) -> bool:
+    """Whether the values of t are checked: in a training step on an accelerator they are not, since
+    the host would wait for them."""
+    return not module.training or t.device.type == "cpu"
+
+
+def check_finite(module: nn.Module, t: Tensor, name: str) -> None:
+    """Raise DataError, naming the first wrong value, unless t is finite and `checks_values`."""
+    if checks_values(module, t):
+        finite = t.isfinite()
+        torch._check_with(
+            DataError,
+            finite.all().item(),
+            lambda: f"{name} holds {t[~finite][0].item()}: give finite values",
+        )
 
 
 def check_channels(y: Tensor, channels: int, what: str) -> None:
@@ -186,9 +196,8 @@ def check_channels(y: Tensor, channels: int, what: str) -> None:
 
 
 def check_pairs(y: Tensor, h: Tensor) -> None:
-    """Raise DataError unless there is one h, or one for each y; a graph that is exported has any
-    number of either."""
-    if not torch.compiler.is_exporting() and len(h) not in (1, len(y)):
+    """Raise DataError unless there is one h, or one for each y."""
+    if h.shape[0] != 1 and h.shape[0] != y.shape[0]:
         raise DataError(f"{len(y)} y for {len(h)} x: give one x, or as many")
 
 

@@ -1,11 +1,9 @@
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from cnf.layers.base import constant
 from cnf.layers.squeeze import Squeeze
-from cnf.resample import half_matrix, matrix_for
+from cnf.resample import half_matrix, trigonometric
 
 
 class Subbands(Squeeze):
@@ -26,7 +24,7 @@ class Subbands(Squeeze):
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_size(y)
-        rows, columns = (matrix_for(y, bands, size) for size in y.shape[-2:])
+        rows, columns = (bands(size, y.device).to(y.dtype) for size in y.shape[-2:])
         low, detail = (rows @ y @ columns.T).chunk(2, dim=-2)
         (low, detail_w), (detail_h, both) = low.chunk(2, dim=-1), detail.chunk(2, dim=-1)
         return torch.cat([detail_w, detail_h, both, low], dim=1), constant(y, 0.0)
@@ -35,22 +33,25 @@ class Subbands(Squeeze):
         detail_w, detail_h, both, low = z.chunk(4, dim=1)
         top, bottom = torch.cat([low, detail_w], dim=-1), torch.cat([detail_h, both], dim=-1)
         y = torch.cat([top, bottom], dim=-2)
-        rows, columns = (matrix_for(y, bands, size) for size in y.shape[-2:])
+        rows, columns = (bands(size, y.device).to(y.dtype) for size in y.shape[-2:])
         return rows.T @ y @ columns, constant(z, 0.0)
 
 
-@lru_cache(maxsize=16)
-def bands(size: int) -> Tensor:
-    """The orthogonal (size, size) matrix (L; N), float64. N starts from neighbours' differences."""
-    halve = half_matrix(size)
-    low = _inverse_root(halve @ halve.T) @ halve
-    differences = torch.eye(size, dtype=halve.dtype).reshape(size // 2, 2, size)
-    differences = differences[:, 0] - differences[:, 1]
+def bands(size: int, device: torch.device | None = None) -> Tensor:
+    """The orthogonal (size, size) matrix (L; N), float64. N starts from neighbours' differences.
+
+    D D^T is diagonal in the basis of the DCT-II, and what D does not see of the differences in that
+    of the DST-II: there the root of an inverse divides every row by its length."""
+    halve = half_matrix(size, device)
+    low = _orthonormal(halve, trigonometric(size // 2, device))
+    pixel = torch.arange(size, device=device)
+    first = 2 * torch.arange(size // 2, device=device)[:, None]
+    differences = (pixel == first).to(low.dtype) - (pixel == first + 1).to(low.dtype)
     unseen = differences - differences @ low.T @ low
-    return torch.cat([low, _inverse_root(unseen @ unseen.T) @ unseen])
+    return torch.cat([low, _orthonormal(unseen, trigonometric(size // 2, device, sine=True))])
 
 
-def _inverse_root(m: Tensor) -> Tensor:
-    """m^{-1/2} of a symmetric positive definite matrix."""
-    values, vectors = torch.linalg.eigh(m)
-    return vectors * values.rsqrt() @ vectors.T
+def _orthonormal(rows: Tensor, basis: Tensor) -> Tensor:
+    """(R R^T)^{-1/2} R of rows R for which R R^T is diagonal in `basis`."""
+    rows = basis @ rows
+    return basis.T @ (rows / rows.square().sum(1, keepdim=True).sqrt())

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from cnf import noise
 from cnf.errors import DataError
-from cnf.layers.base import Dequantization, may_look, per_entry
+from cnf.layers.base import Dequantization, checks_values, per_entry
 from cnf.noise import Generator
 
 
@@ -55,8 +55,13 @@ def cell_of(v: Tensor, bins: int) -> Tensor:
 def check_levels(module: nn.Module, y: Tensor, bins: int) -> None:
     """Raise DataError, naming the first wrong value, unless y holds whole numbers below `bins`; in
     training mode on the CPU only."""
-    if may_look(module, y) and (wrong := ~((y >= 0) & (y < bins) & (y == y.floor()))).any():
-        raise DataError(
-            f"y holds {y[wrong][0].item():g}, which is no whole number in 0..{bins - 1}: "
-            "pass grey levels (labels: 0 and 1), not scaled values"
+    if checks_values(module, y):
+        right = (y >= 0) & (y < bins) & (y == y.floor())
+        torch._check_with(
+            DataError,
+            right.all().item(),
+            lambda: (
+                f"y holds {y[~right][0].item():g}, which is no whole number in 0..{bins - 1}: "
+                "pass grey levels (labels: 0 and 1), not scaled values"
+            ),
         )

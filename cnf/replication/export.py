@@ -1,10 +1,10 @@
 """`python -m cnf export`: a model as ONNX graphs, which run without PyTorch and without `cnf`.
 
 Two graphs: sample (x, eps, temperature -> y, v) and log-prob (x, y, noise -> log_prob). All noise
-is an input and has the shape of y. Batch and size are free. The model's own code is traced;
-what has no counterpart in ONNX is replaced by the same map in another form: an activation norm and
-the 1x1 convolution after it by one convolution with constant weights, a resampling matrix by its
-closed form, computed in the graph for the size at hand.
+is an input and has the shape of y. Batch and size are free. The model's own code is traced, which
+knows nothing of it. What has no counterpart in ONNX is replaced by the same map in another form: in
+a copy of the model an activation norm and the 1x1 convolution after it by one convolution with
+constant weights (`folded`), in the traced graph single operations (`DECOMPOSED`).
 """
 
 import copy
@@ -12,11 +12,10 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +36,6 @@ from cnf.layers import (
     UniformDequantization,
 )
 from cnf.layers.base import Bijection, constant
-from cnf.layers.subbands import bands
 from cnf.nets import CausalNet
 from cnf.noise import Given
 from cnf.replication import releases, run_folder
@@ -113,46 +111,10 @@ def logsigmoid_in_graph(t: Tensor) -> Tensor:
     return t.clamp(max=0) - (1 + (-t.abs()).exp()).log()
 
 
-def matrix_in_graph(
-    make: Callable[[int], Tensor], size: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """What `make(size)` of `cnf.resample` or `Subbands` computes, for a size that is not known yet.
-
-    D D^T is diagonal in the basis of the DCT-II, and what D does not see in that of the DST-II, so
-    a root or an inverse, which a graph cannot hold, only divides rows by their lengths.
-    """
-    return IN_GRAPH.get(make, make)(size).to(device, dtype)
-
-
-def _basis(n: int, sine: bool) -> Tensor:
-    """The rows of the orthonormal DCT-II, or DST-II, (n, n)."""
-    k = torch.arange(n, dtype=torch.float64)[:, None]
-    angle = (k + sine) * (2 * k.T + 1) * (math.pi / (2 * n))
-    rows = torch.sin(angle) if sine else torch.cos(angle)
-    return rows / rows.square().sum(1, keepdim=True).sqrt()
-
-
-def _half_inverse(size: int) -> Tensor:
-    basis = _basis(size, sine=False)
-    seen = basis @ resample.half_matrix(2 * size)
-    return (seen / seen.square().sum(1, keepdim=True)).T @ basis
-
-
-def _bands(size: int) -> Tensor:
-    def orthonormal(rows: Tensor, sine: bool) -> Tensor:
-        basis = _basis(size // 2, sine)
-        seen = basis @ rows
-        return basis.T @ (seen / seen.square().sum(1, keepdim=True).sqrt())
-
-    low = orthonormal(resample.half_matrix(size), sine=False)
-    row, column = torch.arange(size // 2)[:, None], torch.arange(size)
-    differences = (column == 2 * row).double() - (column == 2 * row + 1).double()
-    return torch.cat([low, orthonormal(differences - differences @ low.T @ low, sine=True)])
-
-
-IN_GRAPH: dict[Any, Callable[[int], Tensor]] = {
-    resample._half_inverse: _half_inverse,
-    bands: _bands,
+# operations whose translation to ONNX would lose digits
+DECOMPOSED = {
+    torch.ops.aten.expm1.default: expm1_in_graph,
+    torch.ops.aten.log_sigmoid.default: logsigmoid_in_graph,
 }
 
 # -- the two graphs --------------------------------------------------------------------------------
@@ -261,26 +223,22 @@ def write(graph: nn.Module, path: Path, about: dict[str, str]) -> None:
 
     outputs = ["y", "v"] if isinstance(graph, Sample) else ["log_prob"]
     try:
-        with (
-            torch.no_grad(),
-            warnings.catch_warnings(),
-            patch.object(resample, "_kept", matrix_in_graph),
-            patch.object(torch, "expm1", expm1_in_graph),
-            patch.object(F, "logsigmoid", logsigmoid_in_graph),
-        ):
+        with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter, about itself
+            shapes = [free(t) for t in inputs.values()]
+            traced = torch.export.export(
+                graph, tuple(inputs.values()), dynamic_shapes=shapes, strict=False
+            )
             program = torch.onnx.export(
-                graph,
-                tuple(inputs.values()),
+                traced.run_decompositions(DECOMPOSED),
                 dynamo=True,
                 optimize=False,  # onnxruntime folds constants when it loads a graph
                 verbose=False,
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=outputs,
-                dynamic_shapes=[free(t) for t in inputs.values()],
             )
-    except torch.onnx.OnnxExporterError as error:
+    except RuntimeError as error:  # of either exporter
         raise ConfigError(
             f"this model cannot be exported ({run_folder.first_line(error)})"
         ) from error

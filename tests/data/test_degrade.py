@@ -3,7 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf.resample import consistent_double, imresize_double, imresize_half, low_resolution
+from cnf.layers.subbands import bands
+from cnf.resample import (
+    consistent_double,
+    half_inverse,
+    half_matrix,
+    imresize_double,
+    imresize_half,
+    low_resolution,
+)
 
 
 def impulse(size: int, at: int) -> torch.Tensor:
@@ -26,6 +34,23 @@ def test_double_impulse_response_is_the_cubic_kernel():
     # Output 8 lies at input position 3.75: the kernel at distances 7/4, 3/4, 1/4, 5/4.
     responses = [imresize_double(impulse(8, at))[0, 0, 0, 8].item() for at in range(2, 6)]
     assert responses == [-3 / 128, 29 / 128, 111 / 128, -9 / 128]
+
+
+@pytest.mark.parametrize("size", [4, 6, 12, 48, 130])
+def test_closed_forms_are_those_of_linear_algebra(size):
+    def orthonormal(rows):
+        left, _, right = torch.linalg.svd(rows, full_matrices=False)
+        return left @ right  # (R R^T)^{-1/2} R
+
+    halve = half_matrix(size)
+    low = orthonormal(halve)
+    pairs = torch.eye(size, dtype=halve.dtype).unflatten(0, (-1, 2))
+    differences = pairs[:, 0] - pairs[:, 1]
+    detail = orthonormal(differences - differences @ low.T @ low)
+    # float64; an inverse multiplies rounding by the condition of D D^T, below 100
+    near = {"rtol": 0, "atol": 1e-12}
+    torch.testing.assert_close(bands(size), torch.cat([low, detail]), **near)
+    torch.testing.assert_close(half_inverse(size // 2), torch.linalg.pinv(halve), **near)
 
 
 @pytest.mark.parametrize("resize", [imresize_half, imresize_double])

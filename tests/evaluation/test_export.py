@@ -8,9 +8,7 @@ import pytest
 import torch
 import yaml
 
-from cnf import resample
 from cnf.errors import ConfigError
-from cnf.layers.subbands import bands
 from cnf.noise import Given
 from cnf.replication import cli, export, releases, run_folder
 from cnf.replication.config import build, load_config
@@ -46,13 +44,14 @@ def test_a_log_sigmoid_is_right_in_the_tails():
     torch.testing.assert_close(found, right, rtol=2 * eps, atol=eps)
 
 
-@pytest.mark.parametrize("size", [2, 4, 6, 24, 130])
-@pytest.mark.parametrize("make", export.IN_GRAPH, ids=lambda make: make.__name__)
-def test_matrix_in_graph_equals_that_of_the_package(make, size):
-    size *= 2 if make in (resample.half_matrix, bands) else 1
-    found = export.matrix_in_graph(make, size, torch.device("cpu"), torch.float64)
-    # float64; an inverse multiplies rounding by the condition of D D^T, below 100
-    torch.testing.assert_close(found, make(size), rtol=0, atol=1e-12)
+def test_graphs_hold_no_operation_that_onnx_would_translate_with_fewer_digits():
+    graph = export.graphs(model_of("sr-baseline-smoke"))["log-prob"]
+    traced = torch.export.export(graph, tuple(export.example(graph, 2, 4, 6).values()))
+    targets = [
+        {node.target for node in program.graph.nodes} & set(export.DECOMPOSED)
+        for program in (traced, traced.run_decompositions(export.DECOMPOSED))
+    ]
+    assert targets == [set(export.DECOMPOSED), set()]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cnf.replication.config import build, load_config
 from cnf.replication.results.rows import RESULTS
 from cnf.replication.sampling import tiling
 from cnf.replication.sampling.tiling import TILE, WHOLE, Tiles, fitted, grid, in_tiles, margin, plan
-from cnf.resample import _half_inverse
+from cnf.resample import half_inverse
 
 FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")
 
@@ -70,7 +70,7 @@ def test_resampling_fades_within_its_margin():
     size, f = 256, tiling.FADE
     far = (torch.arange(size)[:, None] - torch.arange(0, size, 2)).abs() > f
     low, detail = bands(size).T.chunk(2, dim=1)  # (pixels, positions of 2 pixels)
-    for kernel in (low, detail, _half_inverse(size // 2)):
+    for kernel in (low, detail, half_inverse(size // 2)):
         assert kernel[far].abs().max() < 3e-8 < kernel[~far].abs().max()
     baseline = build(load_config("sr-baseline-smoke"))  # it reads the upsampled input
     assert tiling.features_reach(baseline.features) < f < margin(baseline)

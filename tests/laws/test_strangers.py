@@ -21,7 +21,7 @@ def small(**options):
 
 
 def banded():
-    """A flow of subbands, whose matrices are made once for each size."""
+    """A flow of subbands, whose matrices depend on the size of y."""
     layers = [cnf.Subbands(), cnf.GaussianPrior(4, cnf.CouplingNet(0, 2, 8, 4))]
     return cnf.ConditionalFlow(layers, cnf.RawFeatures(2, 1))
 
@@ -65,7 +65,7 @@ def test_training_goes_on_after_samples_in_inference_mode(y, x):
     flow.train().log_prob(y[..., :6, :6], x[..., :6, :6]).sum().backward()
 
 
-def test_an_export_leaves_nothing_behind():
+def test_an_export_leaves_nothing_behind_and_still_refuses_bad_values():
     class Scored(nn.Module):
         def __init__(self):
             super().__init__()
@@ -74,10 +74,13 @@ def test_an_export_leaves_nothing_behind():
         def forward(self, y, x):
             return self.flow.log_prob(y, x)
 
-    # of a size that no other test has, so that nothing is kept of it before
     scored, given = Scored(), (torch.rand(4, 1, 20, 20), torch.rand(4, 2, 20, 20))
-    torch.export.export(scored, given)
-    assert type(scored(*given)) is torch.Tensor and scored(*given).isfinite().all()
+    exported = torch.export.export(scored, given).module()
+    assert type(scored(*given)) is torch.Tensor
+    torch.testing.assert_close(exported(*given), scored(*given))
+    for wrong in ((given[0] / 0, given[1]), (given[0], given[1] / 0)):
+        with pytest.raises(RuntimeError, match="assertion failed"):
+            exported(*wrong)
 
 
 def test_processes_do_not_start_norms_each_in_its_own_way(y, x, tmp_path):
