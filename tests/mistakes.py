@@ -475,18 +475,14 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("experiments.controls.neighbours", "without the farthest column on the right",
          lambda right, n: [(i, j) for i, j in right(40) if j < 4][:n]),
     ],
-    "evaluation/test_mixtures.py::"
+    "evaluation/test_variants.py::"
     "test_entries_of_a_factorised_model_of_eight_views_are_drawn_independently": [
-        ("replication.evaluation.mixtures.FactorisedMixture.draw", "one view for a whole picture",
+        ("experiments.orientations.FactorisedMixture.draw", "one view for a whole picture",
          lambda right, self, *a, **k: super(type(self), self).draw(*a, **k)),
     ],
-    "evaluation/test_mixtures.py::"
+    "evaluation/test_variants.py::"
     "test_values_of_an_intercept_are_in_the_middle_of_equal_parts": [
-        (
-            "replication.evaluation.mixtures.NormalDist",
-            "quantiles at k / (n + 1)",
-            quantiles_outward,
-        ),
+        ("experiments.random_intercept.NormalDist", "quantiles at k / (n + 1)", quantiles_outward),
     ],
     "evaluation/test_shapes.py": [
         ("replication.metrics.shapes.skimage.measure.label",

@@ -1,7 +1,8 @@
-"""What experiments own: `experiments/<question>/plug.py` registers kinds of models, and tasks.
+"""What experiments own: `experiments/<question>/plug.py` registers kinds of models, variants of
+trained ones, and tasks.
 
 A kind named "controls/counts" is registered by experiments/controls/plug.py, which is loaded when
-the kind is first asked for; a task by the experiment of its name.
+the kind is first asked for; so is a variant. A task is registered by the experiment of its name.
 """
 
 import importlib.util

@@ -1,14 +1,14 @@
-"""Configurations and files of weights of version 0.2, in today's words.
+"""Configurations, files of weights and rows of version 0.2, in today's words.
 
 They had one flat list of options, a switch for each question that had been asked. Today's kinds of
-models are named by what they are, and an experiment owns its own.
+models are named by what they are, and an experiment owns its own, as it owns its variants.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from cnf.errors import ConfigError
+from cnf.errors import ConfigError, ResultsError
 
 FAMILIES = {  # as names of presets had them
     "flow": "flow",
@@ -73,6 +73,12 @@ LEFT = {  # the package, at the values that leave a model as it is
     "q_width": 32,
     "residual": None,
     "subbands": False,
+}
+
+
+VARIANTS = {  # of a trained model: fields of a row, and options of `evaluate`
+    "oriented": "orientations/oriented",
+    "intercept": "random_intercept/intercept",
 }
 
 
@@ -167,4 +173,19 @@ def metadata(said: Mapping[str, str]) -> dict[str, str]:
         new["arguments"] = json.dumps(arguments)
         if "features" not in old:
             new["kind"] = "glow"
+    return new
+
+
+def row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row in today's words; one that is already passes through. Raises ResultsError
+    for a random intercept of a mean over orientations, which is no more."""
+    new = dict(values)
+    old = {name: new.pop(name, None) for name in VARIANTS}
+    said = {name: value for name, value in old.items() if value not in (None, False)}
+    if len(said) > 1:
+        raise ResultsError(f"{' and '.join(said)} together are no more: use version 0.2")
+    for name, value in said.items():
+        new["variant"] = VARIANTS[name] if value is True else f"{VARIANTS[name]}={value:g}"
+    command = new["command"].replace("--oriented", f"--variant {VARIANTS['oriented']}")
+    new["command"] = command.replace("--intercept ", f"--variant {VARIANTS['intercept']}=")
     return new

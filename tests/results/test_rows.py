@@ -82,11 +82,30 @@ def test_values_of_the_same_weights_and_pictures_are_merged_and_others_replaced(
     newer, more = row(value=2.4, date="2026-02-01"), row(**PICTURE, samples=0)
     results.write([newer, more], tmp_path)
     assert results.read(tmp_path) == [newer, row(**WEIGHTED), more]
-    others = {"weights_sha256": "e" * 64}, {"data_sha256": "f" * 64}, {"intercept": 0.4}
-    for changed in (*others, {"intercept": 0.9}):
+    others = {"weights_sha256": "e" * 64}, {"data_sha256": "f" * 64}, {"variant": "of/it=0.4"}
+    for changed in (*others, {"variant": "of/it=0.9"}):
         other = row(value=2.3, **changed)
         results.write([other], tmp_path)
         assert results.read(tmp_path) == [other]
+
+
+@pytest.mark.parametrize(
+    ("old", "flags", "variant"),
+    [
+        ({"oriented": True}, "--oriented --round-x", "orientations/oriented"),
+        ({"intercept": 0.4}, "--intercept 0.4 --full", "random_intercept/intercept=0.4"),
+        ({"oriented": False, "intercept": None}, "--full", None),
+    ],
+)
+def test_rows_of_version_0_2_are_read_in_todays_words(tmp_path, old, flags, variant):
+    command = "python -m cnf evaluate results/b-oriented --on drive"
+    (path,) = results.write([row(command=f"{command} {flags}")], tmp_path)
+    content = json.loads(path.read_text())
+    content["values"][0] |= old
+    path.write_text(json.dumps(content))
+    (found,) = results.read_file(path)
+    new = f"--variant {variant} {flags.split()[-1]}" if variant else flags
+    assert (found.variant, found.command) == (variant, f"{command} {new}")
 
 
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
@@ -306,7 +325,7 @@ def test_readme_tells_vessels_by_model_and_camera(readme):
 
 
 def test_readme_tells_the_deviation_over_seeds(readme):
-    """By hand: 2, 3 and 4 have the deviation 1. Other splits, noise and mixtures are no seeds."""
+    """By hand: 2, 3 and 4 have the deviation 1. Other splits, noise and variants are no seeds."""
     ours = {"rounded_x": True, "bound": "uniform dequantization"}
     runs = [f"sr-flow-cpu-s{seed}" for seed in range(3)]
     rows = [row(**ours, run=run, value=v) for run, v in zip(runs, (2.0, 3.0, 4.0), strict=True)]
@@ -314,7 +333,7 @@ def test_readme_tells_the_deviation_over_seeds(readme):
         row(**ours, run=runs[0], value=9.0, **other)
         for other in ({"split": "valid"}, {"noise_seed": 1})
     ]
-    both = [row(**ours, run=f"{run}-oriented", oriented=True, value=9.0) for run in runs[:2]]
+    both = [row(**ours, run=f"{run}-oriented", variant="a/oriented", value=9.0) for run in runs[:2]]
     assert results.seeds_of(both[0], rows + both) == both
     assert "| ≤ 2.000 ± 0.012; 3 seeds ± 1.000 |" in readme(*rows, both[0])
 

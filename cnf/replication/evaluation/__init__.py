@@ -3,5 +3,5 @@
 scored_model.py  what metrics are made of, each computed once
 evaluate.py      every metric at its settings, as rows
 figures.py       pictures of what a model makes of a set
-mixtures.py      means over turned and mirrored pictures, and over a random intercept
+variants.py      other models made of the weights of one, which experiments register
 """

@@ -22,6 +22,7 @@ from cnf.replication.data import load
 from cnf.replication.data.catalogue import CATALOGUE, parts
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
+from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, pictures
 from cnf.replication.metrics.stress import TEMPERATURES, per_picture
 from cnf.replication.results import report
@@ -73,11 +74,11 @@ def evaluate(
     if options.get("threshold_from") is not None:
         options["threshold_from"] = Path(options["threshold_from"]).as_posix()
     asked = Options(**options)
-    others = asked.draws, asked.importance, asked.temperature, asked.oriented, asked.intercept
-    if stress and (asked.full or figures or others != (1, 0, None, False, None)):
+    others = asked.draws, asked.importance, asked.temperature, asked.variant
+    if stress and (asked.full or figures or others != (1, 0, None, None)):
         raise ConfigError(
             "--stress has metrics, draws and temperatures of its own: leave --full, --figures, "
-            "--oriented, --intercept, --draws, --importance and --temperature out"
+            "--variant, --draws, --importance and --temperature out"
         )
     tags = ("stress",) if stress else ("basic", "full") if asked.full else ("basic",)
     made = run_folder.made(results.parent)
@@ -116,8 +117,7 @@ def evaluate(
         run = run_folder.publish(run, results / name)
         model = run_folder.trained(run.resolve())
     model = model.to(choose_device(device))
-    mixture = {"oriented": asked.oriented, "intercept": asked.intercept}
-    name += store.mixed(**mixture)
+    name += ending(asked.variant)
     target, committed = out or run.resolve().parent, (results.resolve(), RESULTS.resolve())
     if not (out or publish) and run.resolve().parent in committed:
         target = Path("runs")
@@ -128,7 +128,7 @@ def evaluate(
     if not publish and run.resolve().parent not in committed:
         folder = f"runs/{run.resolve().name}"  # its place in this machine is nobody's business
     made |= {"run": name, "preset": model.config.preset, "weights_sha256": sha256, "weights": None}
-    made |= mixture
+    made["variant"] = asked.variant
     if run.resolve().is_relative_to(results.resolve()):
         folder = run.resolve().relative_to(results.resolve().parent).as_posix()
         made["weights"] = f"{folder}/weights.safetensors"
@@ -328,7 +328,7 @@ def head(m: ScoredModel, made: dict[str, Any]) -> dict[str, Any]:
         folder = m.reference.replace(" ", "-")
         o = Options(limit=m.options.limit, round_x=m.options.round_x, full=m.options.full)
         command = command_of(folder, m.images.name, m.images.split, o)
-        made |= {"oriented": False, "intercept": None, "command": command}
+        made |= {"variant": None, "command": command}
     return made | {
         "task": m.task.name,
         "model": m.reference or model_name(m.config),

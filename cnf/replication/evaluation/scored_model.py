@@ -21,7 +21,7 @@ from cnf.errors import ConfigError, ResultsError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.config import DataConfig
 from cnf.replication.data import ImageSet
-from cnf.replication.evaluation.mixtures import Mixture, logmeanexp, oriented, with_intercept
+from cnf.replication.evaluation.variants import variant_of
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.tasks import find, of_kind
 
@@ -55,13 +55,11 @@ class Options:
     five temperatures; power spectra, gradients, consistency, and how far samples can be
     trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
     and crossings, the second observer. In minutes a set, with what curves are drawn from."""
-    oriented: Flag = False
-    """score the mean of the model over the eight turns and mirrorings of the picture,
-    a model of its own, and eight times the work: rows are of the run NAME-oriented."""
-    intercept: Real = None
-    """score the model with a random intercept of this standard deviation: a number
-    drawn once for a picture that is added to every logit of a vessel; a model of its
-    own, and nine times the work: rows are of the run NAME-intercept."""
+    variant: Annotated[str | None, option("NAME[=VALUE]")] = None
+    """score a variant of the model that an experiment makes of its weights, such as
+    orientations/oriented, its mean over eight turns and mirrorings of the picture, or
+    random_intercept/intercept=0.4: a model of its own, and eight or nine times the
+    work; rows are of the run RUN-oriented or RUN-intercept."""
     threshold: Real = None
     """of vessel probabilities, chosen on a validation split; by default the best on
     that of the set, unless the model trained on it."""
@@ -76,10 +74,6 @@ class Options:
             given = getattr(self, name)
             if given is not None and given < value:
                 raise ConfigError(f"--{name} {given}: give {value} or more")
-        if self.intercept is not None and not 0 < self.intercept < math.inf:
-            raise ConfigError(
-                f"--intercept {self.intercept}: give a finite deviation of logits above 0"
-            )
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
         if self.threshold is not None and self.threshold_from is not None:
@@ -162,10 +156,8 @@ class ScoredModel:
         if given != (None, None) and not self.task.has_threshold:
             raise ConfigError(f"{self.task.name} has no threshold: leave --threshold out")
         self.device = next(model.eval().parameters()).device
-        if self.options.intercept is not None:
-            self.model = with_intercept(model, self.options.intercept, self.options.oriented)
-        elif self.options.oriented:
-            self.model = oriented(model)
+        if self.options.variant is not None:
+            self.model = variant_of(model, self.options.variant)
         if self.options.importance and self.model.exact:
             raise ConfigError("--importance is a bound and this model is exact: leave it out")
         if round_x is not None and not self.task.has_low_resolution:
@@ -400,10 +392,9 @@ def score(
 ) -> Tensor:
     """log P(y|x), (B,), nats, of pictures of `size` padded to y: an exact model leaves the padding
     out (an autoregressive one takes its labels as given), a flow cannot, so that its figure stays a
-    bound."""
-    if isinstance(model, Mixture) and not hasattr(model, "entries"):
-        pairs = zip(model.models, model.given(h), strict=True)
-        return logmeanexp([score(part, y, of, size, generator) for part, of in pairs])
+    bound. A model made of others asks each of them (`score_inside`)."""
     if model.exact and hasattr(model, "entries"):
         return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
+    if hasattr(model, "score_inside"):
+        return model.score_inside(y, h, size, generator)
     return model.score(y, h, generator)

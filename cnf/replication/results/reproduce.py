@@ -187,8 +187,9 @@ def _scored(row: Row, read: Callable[[str, str], ImageSet], repository: Path) ->
     images = read(row.data, row.split)
     if images.sha256 != row.data_sha256:
         raise ResultsError(f"{row.data} {row.split} holds other pictures than the row names")
-    mixture = {"oriented": row.oriented, "intercept": row.intercept}
-    options = Options(row.limit, row.noise_seed, round_x=row.rounded_x, full=True, **mixture)
+    options = Options(
+        row.limit, row.noise_seed, round_x=row.rounded_x, full=True, variant=row.variant
+    )
     if row.is_reference:
         return ScoredModel(None, images, options, reference=row.model)
     path = repository / row.weights

@@ -21,6 +21,8 @@ from typing import Any
 import pandas as pd
 
 from cnf.errors import ResultsError
+from cnf.replication import upgrade
+from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.run_folder import REPOSITORY, replaced
 from cnf.replication.tasks import TASKS
@@ -49,8 +51,7 @@ class Row:
             where `metric` is not in bits.
         divided_by to protocol: see `metrics.Setting`; threshold_from: "validation", "given", or
             the run that chose the threshold.
-        oriented, intercept: whether the model is a mixture of the one in `weights` over eight
-            orientations, or has a random intercept of this deviation: see `mixtures`.
+        variant: what an experiment made of the model in `weights`: see `evaluation.variants`.
     """
 
     run: str
@@ -88,8 +89,7 @@ class Row:
     threshold: float | None = None
     threshold_from: str | None = None
     protocol: str | None = None
-    oriented: bool = False
-    intercept: float | None = None
+    variant: str | None = None
     version: int = 1
 
     def __post_init__(self):
@@ -127,7 +127,7 @@ class Row:
     @property
     def trained(self) -> str:
         """The run that was trained."""
-        return self.run.removesuffix(mixed(self.oriented, self.intercept))
+        return self.run.removesuffix(ending(self.variant))
 
     @property
     def setting(self) -> Setting:
@@ -168,12 +168,6 @@ class Row:
         return f"{self.run}/{self.file}/{'-'.join(words)}"
 
 
-def mixed(oriented: bool, intercept: float | None) -> str:
-    """What the name of a run has at its end where its model is a mixture of the trained one."""
-    end = "-oriented" if oriented else ""
-    return end if intercept is None else f"{end}-intercept"
-
-
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row)}
 MADE = ("git", "dirty", "torch", "date")  # of each value; the same for most of a file
 HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
@@ -196,7 +190,7 @@ def read_file(path: Path) -> list[Row]:
         made = content.pop("made")
         rows = []
         for value in content.pop("values"):
-            rows.append(Row(**(content | made[value.pop("made")] | value)))
+            rows.append(Row(**upgrade.row(content | made[value.pop("made")] | value)))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ResultsError) as error:
         raise ResultsError(
             f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
@@ -220,7 +214,7 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
     """
 
     def of(row: Row) -> tuple:
-        return row.weights_sha256, row.data_sha256, row.oriented, row.intercept
+        return row.weights_sha256, row.data_sha256, row.variant
 
     groups: dict[Path, dict[str, Row]] = {}
     for row in rows:
@@ -315,7 +309,7 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
 def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
     """A row and those like it of runs whose name differs in the seed alone: NAME-s0, NAME-s1."""
     names = (*ALIKE, "data", "split", "noise_seed", "bound", "draws", "temperature", "samples")
-    names += ("oriented", "intercept")
+    names = (*names, "variant")
     alike = {name: getattr(row, name) for name in names}
     name = re.sub(r"-s\d+$", "", row.trained)
     return [r for r in select(rows, **alike) if re.sub(r"-s\d+$", "", r.trained) == name]

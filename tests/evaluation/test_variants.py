@@ -1,4 +1,4 @@
-"""Mixtures of one model are densities, and are drawn as they are scored."""
+"""Variants of one model are densities, and are drawn as they are scored."""
 
 import itertools
 import json
@@ -18,21 +18,18 @@ from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.replication import plugs
 from cnf.replication.config import build, load_config
 from cnf.replication.evaluation.evaluate import evaluate
-from cnf.replication.evaluation.mixtures import (
-    VIEWS,
-    Mixture,
-    back,
-    oriented,
-    shifted,
-    turned,
-    with_intercept,
-)
 from cnf.replication.evaluation.scored_model import Options, ScoredModel, score
+from cnf.replication.evaluation.variants import VARIANTS, variant, variant_of
 from cnf.replication.results.rows import read
 from tests.evaluation.toys import eyes
 from tools import intercepts
 
 Autoregressive = plugs.plug("exact_yardstick").Autoregressive
+orientations, random_intercept = plugs.plug("orientations"), plugs.plug("random_intercept")
+VIEWS, back, turned = orientations.VIEWS, orientations.back, orientations.turned
+oriented, Mixture = orientations.oriented, random_intercept.Mixture
+intercept, shifted = random_intercept.intercept, random_intercept.shifted
+ORIENTED, INTERCEPT = "orientations/oriented", "random_intercept/intercept"
 
 
 class Ramps(torch.nn.Conv2d):
@@ -142,7 +139,7 @@ def test_as_likely_as_the_mean_of_views_or_more(kind):
 def test_a_flow_of_eight_views_is_a_bound_by_its_weights(loaded):
     model, _ = loaded("vessels-flow")
     images = eyes()
-    m = ScoredModel(model, images, Options(limit=1, oriented=True))
+    m = ScoredModel(model, images, Options(limit=1, variant=ORIENTED))
     assert isinstance(m.model, Mixture) and not m.model.exact
     y, x = next(iter(m.batches("")))[1:3]
     keyed = noise.keyed(0, [0])
@@ -186,7 +183,7 @@ def test_an_intercept_is_added_to_the_log_odds_of_a_prior_of_two_components():
 
 def test_values_of_an_intercept_are_in_the_middle_of_equal_parts():
     model = made(Bernoulli)
-    added = [(m.head.bias - model.head.bias).item() for m in with_intercept(model, 2.0).models]
+    added = [(m.head.bias - model.head.bias).item() for m in intercept(model, 2.0).models]
     middles = [NormalDist(0, 2.0).cdf(value) * len(added) % 1 for value in added]
     assert middles == pytest.approx([0.5] * 9)
 
@@ -197,7 +194,7 @@ def test_areas_of_pictures_differ_more_with_an_intercept():
     under the values of the intercept, eq-connected-variance."""
     torch.manual_seed(0)
     model, x = made(Bernoulli), torch.randn(1, 3, 16, 16).double()
-    mixture = with_intercept(model, 1.0)
+    mixture = intercept(model, 1.0)
     p = torch.stack([m.mean(x).flatten() for m in mixture.models])  # a value of the intercept a row
     expected = (p * (1 - p)).sum(1).mean() + p.sum(1).var(correction=0)
     n = 4000
@@ -213,25 +210,15 @@ def test_what_is_outside_a_picture_is_left_out(kind):
     """Of all masks of the picture, the padding 0, the probabilities sum to one."""
     x = pair(kind, side=2)[1][:1]
     inside = MASKS[(MASKS[:, :, 1:].sum((1, 2, 3)) + MASKS[..., 3:].sum((1, 2, 3))) == 0]  # 1x3
-    for model in (made(kind), with_intercept(made(kind), 0.8), oriented(made(kind))):
+    for model in (made(kind), intercept(made(kind), 0.8), oriented(made(kind))):
         h = [maps.expand(len(inside), -1, -1, -1) for maps in model.condition(x)]
         total = score(model, inside, h, (1, 3), None).exp().sum().item()
         assert total == pytest.approx(1, abs=1e-12)
 
 
-def test_an_intercept_and_eight_orientations_sum_to_one():
-    x = pair(Bernoulli, side=2)[1][:1]
-    mixture = with_intercept(made(Bernoulli), 0.5, over_views=True)
-    log_p = mixture.log_prob(MASKS, x.expand(256, -1, -1, -1))
-    assert log_p.logsumexp(0).item() == pytest.approx(0, abs=1e-12)
-
-
 def test_a_model_without_one_logit_has_no_intercept(loaded):
-    with pytest.raises(ConfigError, match="--intercept needs one logit"):
-        ScoredModel(loaded("vessels-flow")[0], eyes(), Options(intercept=0.2))
-    for wrong in (-1.0, 0.0, math.inf, math.nan):
-        with pytest.raises(ConfigError, match=f"--intercept {wrong}: give a finite deviation"):
-            Options(intercept=wrong)
+    with pytest.raises(ConfigError, match="a random intercept needs one logit"):
+        ScoredModel(loaded("vessels-flow")[0], eyes(), Options(variant=f"{INTERCEPT}=0.2"))
 
 
 def test_the_best_intercept_gives_the_area_that_was_drawn():
@@ -245,12 +232,37 @@ def test_the_best_intercept_gives_the_area_that_was_drawn():
     assert found["log_area"] == pytest.approx(math.log(torch.sigmoid(a).sum() / y.sum()), abs=1e-4)
 
 
-# -- rows ------------------------------------------------------------------------------------------
+# -- names and rows --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("oriented", "--variant oriented: give EXPERIMENT/NAME"),
+        ("nowhere/oriented", "there is no experiments/nowhere/plug.py"),
+        ("orientations/turned", f"experiments/orientations has {ORIENTED}"),
+        ("controls/turned", "experiments/controls has none"),
+        (f"{ORIENTED}=8", f"give {ORIENTED}$"),
+        (INTERCEPT, f"give {INTERCEPT}=DEVIATION"),
+        (f"{INTERCEPT}=0", "deviation = '0' does not fit"),
+        (f"{INTERCEPT}=inf", "deviation = 'inf' does not fit"),
+        (f"{INTERCEPT}=much", "deviation = 'much' does not fit"),
+    ],
+)
+def test_a_wrong_variant_is_told_what_there_is(text, said):
+    with pytest.raises(ConfigError, match=said):
+        variant_of(made(Bernoulli), text)
+
+
+def test_a_variant_has_its_name_alone():
+    with pytest.raises(ValueError, match="there is a variant"):
+        variant(ORIENTED)(oriented)
+    assert VARIANTS[ORIENTED] is oriented
 
 
 def test_a_mixture_of_flows_is_evaluated_in_full(make_run, tmp_path):
     run = make_run("vessels-flow")
-    rows = evaluate(run, full=True, samples=2, oriented=True, out=tmp_path)
+    rows = evaluate(run, full=True, samples=2, variant=ORIENTED, out=tmp_path)
     folder = tmp_path / f"{run.name}-oriented" / "evaluations"
     curves = json.loads((folder / "embedded-vessels-test.curves.json").read_text())
     area = np.mean(curves["forms"]["truth"]["area"])
@@ -260,22 +272,21 @@ def test_a_mixture_of_flows_is_evaluated_in_full(make_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "end"),
-    [({"oriented": True}, "-oriented"), ({"intercept": 0.5}, "-intercept")],
+    ("asked", "end"), [(ORIENTED, "-oriented"), (f"{INTERCEPT}=0.5", "-intercept")]
 )
 def test_rows_are_of_a_run_of_their_own(asked, end, make_run, tmp_path):
     run = make_run("vessels-baseline")
-    evaluate(run, limit=2, out=tmp_path, **asked)
+    evaluate(run, limit=2, out=tmp_path, variant=asked)
     evaluate(run, limit=2, out=tmp_path)
     rows = read(tmp_path)
     ours = [row for row in rows if row.run == run.name + end]
     assert {row.trained for row in rows} == {run.name}
-    assert all(getattr(row, name) == value for row in ours for name, value in asked.items())
-    flag = "--oriented" if asked.get("oriented") else "--intercept 0.5"
-    assert all(flag in row.command and f"{run.name} --on" in row.command for row in ours)
+    assert {row.variant for row in ours} == {asked}
+    assert all(f"--variant {asked}" in row.command for row in ours)
+    assert all(f"{run.name} --on" in row.command for row in ours)
     assert len(ours) == len(rows) - len(ours) > 0
-    with pytest.raises(ConfigError, match="--oriented, --intercept"):
-        evaluate(run, stress=True, out=tmp_path, **asked)
+    with pytest.raises(ConfigError, match="--variant"):
+        evaluate(run, stress=True, out=tmp_path, variant=asked)
 
 
 def test_the_intercepts_of_runs_that_are_not_named_stay(tmp_path, monkeypatch):

@@ -1,5 +1,5 @@
-"""Mixtures of one trained model: over the eight orientations of a picture, and over a number that
-is drawn once for a picture. Nothing is trained."""
+"""One number that is drawn once for a photograph and makes all of its vessels likelier, or less
+likely; and the mixture of models that this is."""
 
 import copy
 import math
@@ -10,27 +10,16 @@ import torch
 from torch import Tensor
 
 from cnf import noise
+from cnf.arguments import Bound
 from cnf.errors import ConfigError
-from cnf.factorised import Bernoulli, Entrywise, Factorised
+from cnf.factorised import Bernoulli, Entrywise
 from cnf.flow import ConditionalFlow, ConditionalModel, check_draws
 from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.noise import Generator
+from cnf.replication.evaluation.scored_model import score
+from cnf.replication.evaluation.variants import variant
 
-VIEWS = tuple((quarters, mirrored) for mirrored in (False, True) for quarters in range(4))
 INTERCEPTS = 9  # values of the number that is drawn once for a picture
-
-
-def turned(t: Tensor, view: tuple[int, bool]) -> Tensor:
-    """(..., H, W) turned by quarters, counter-clockwise, then mirrored left-right."""
-    quarters, mirrored = view
-    t = t.rot90(quarters, (-2, -1))
-    return t.flip(-1) if mirrored else t
-
-
-def back(t: Tensor, view: tuple[int, bool]) -> Tensor:
-    """The inverse of `turned`."""
-    quarters, mirrored = view
-    return (t.flip(-1) if mirrored else t).rot90(-quarters, (-2, -1))
 
 
 class Wrapped(ConditionalModel):
@@ -42,32 +31,6 @@ class Wrapped(ConditionalModel):
         self.exact, self.has_mean = model.exact, model.has_mean
         self.multiple, self.factor = model.multiple, model.factor
         self.labels = model.labels
-
-
-class View(Wrapped):
-    """p(g y | g x), g a turn or mirroring of the picture: g only moves entries of y, so this is a
-    density of y."""
-
-    def __init__(self, model: ConditionalModel, view: tuple[int, bool]):
-        super().__init__(model)
-        self.model, self.view = model, view
-
-    def condition(self, x: Tensor) -> list[Tensor]:
-        return self.model.condition(turned(x, self.view))
-
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
-        return self.model.score(turned(y, self.view), h, generator)
-
-    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
-        return back(self.model.entries(turned(y, self.view), h), self.view)
-
-    def draw(
-        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
-    ) -> Tensor:
-        return back(self.model.draw(h, n, temperature, generator), self.view)
-
-    def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
-        return back(self.model.mean(turned(x, self.view), n, generator), self.view)
 
 
 class Mixture(Wrapped):
@@ -94,6 +57,14 @@ class Mixture(Wrapped):
     def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         pairs = zip(self.models, self.given(h), strict=True)
         return logmeanexp([model.score(y, of, generator) for model, of in pairs])
+
+    def score_inside(
+        self, y: Tensor, h: list[Tensor], size: tuple[int, int], generator: Generator = None
+    ) -> Tensor:
+        """The same of a picture of `size` padded to y: each model leaves the padding out, if it
+        can."""
+        pairs = zip(self.models, self.given(h), strict=True)
+        return logmeanexp([score(model, y, of, size, generator) for model, of in pairs])
 
     def draw(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
@@ -127,40 +98,8 @@ class Mixture(Wrapped):
         return torch.stack([model.mean(x) for model in self.models]).mean(0)
 
 
-class FactorisedMixture(Mixture):
-    """The same entry by entry, of factorised models: factorised again."""
-
-    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
-        """log P of every entry of y given h, nats, (B, C, H, W)."""
-        pairs = zip(self.models, self.given(h), strict=True)
-        return logmeanexp([model.entries(y, of) for model, of in pairs])
-
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
-        return self.entries(y, h).flatten(1).sum(1)
-
-    def draw(
-        self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
-    ) -> Tensor:
-        """Each entry by a model of its own."""
-        check_draws(temperature, n)
-        generator = noise.repeated(generator, n, len(h[0]))
-        many = self.given([maps.repeat(n, 1, 1, 1) for maps in h])
-        pairs = zip(self.models, many, strict=True)
-        drawn = torch.stack([model.draw(of, 1, temperature, generator)[0] for model, of in pairs])
-        u = noise.uniform(drawn[0].shape, generator, drawn)
-        chosen = (len(self.models) * u).long()[None]
-        return drawn.gather(0, chosen)[0].unflatten(0, (n, -1))
-
-
 def logmeanexp(terms: list[Tensor]) -> Tensor:
     return torch.stack(terms).logsumexp(0) - math.log(len(terms))
-
-
-def oriented(model: ConditionalModel) -> Mixture:
-    """The model over the eight orientations of the picture, :eq:`eq-controls-oriented`: factorised
-    if the model is. An exact model says the same of a turned picture then."""
-    kind = FactorisedMixture if isinstance(model, Factorised) else Mixture
-    return kind([View(model, view) for view in VIEWS])
 
 
 def shifted(model: ConditionalModel, by: float) -> ConditionalModel:
@@ -178,18 +117,18 @@ def shifted(model: ConditionalModel, by: float) -> ConditionalModel:
             priors[0].net.last.bias.view(-1, 3, 2)[:, 0, 1] += by
         else:
             raise ConfigError(
-                "--intercept needs one logit of a vessel: give a Bernoulli or autoregressive "
-                "model, or a flow with one autoregressive prior of two components"
+                "a random intercept needs one logit of a vessel: give a Bernoulli or "
+                "autoregressive model, or a flow with one autoregressive prior of two components"
             )
     return model
 
 
-def with_intercept(model: ConditionalModel, sigma: float, over_views: bool = False) -> Mixture:
+@variant("random_intercept/intercept")
+def intercept(model: ConditionalModel, deviation: Bound) -> Mixture:
     """The model with a random intercept, :eq:`eq-connected-intercept`: a number drawn once for a
     picture is added to every logit of a vessel. It has INTERCEPTS values, equally likely, at the
-    quantiles of a Gaussian of deviation sigma in the middle of as many parts (their own deviation
-    is 0.93 sigma). Raises ConfigError, see `shifted`."""
-    normal = NormalDist(0, sigma)
+    quantiles of a Gaussian of this deviation in the middle of as many parts (their own deviation
+    is 0.93 of it). Raises ConfigError, see `shifted`."""
+    normal = NormalDist(0, deviation)
     values = [normal.inv_cdf((k + 0.5) / INTERCEPTS) for k in range(INTERCEPTS)]
-    models = [shifted(model, value) for value in values]
-    return Mixture([oriented(m) if over_views else m for m in models])
+    return Mixture([shifted(model, value) for value in values])
