@@ -296,6 +296,7 @@ def test_the_intercepts_of_runs_that_are_not_named_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(intercepts, "TABLE", table)
     monkeypatch.setattr(intercepts.releases, "load", lambda path: model)
     monkeypatch.setattr(intercepts, "load", lambda train, split: [])
+    monkeypatch.setattr(intercepts, "ScoredModel", lambda model, images: None)
     monkeypatch.setattr("sys.argv", ["intercepts", "runs/b"])
     intercepts.main()
     assert table.read_text() == '{"run": "a"}\n'
