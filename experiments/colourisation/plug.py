@@ -1,0 +1,109 @@
+"""Colourisation: y is the two chroma channels of a picture, x its luma. A task in one file, by the
+seam alone."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnf.replication.data.images import LUMA
+from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.metrics import Setting, Value, mean_se, metric
+from cnf.replication.sampling.picture import Picture
+from cnf.replication.tasks import Card, Task, register
+
+# JPEG's: rows are Y, Cb and Cr of R, G and B, all of them 0 to 255, chroma around 128
+TO_YCC = torch.tensor(
+    [list(LUMA), [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64
+)
+CENTRE = torch.tensor([0.0, 128.0, 128.0], dtype=torch.float64)[:, None, None]
+
+
+def to_ycc(rgb: Tensor) -> Tensor:
+    """RGB (..., 3, H, W), grey levels -> Y, Cb, Cr, rounded to grey levels, 0 to 255."""
+    ycc = torch.einsum("ij,...jhw->...ihw", TO_YCC, rgb.double()) + CENTRE
+    return (ycc + 0.5).floor().clamp(0, 255).float()
+
+
+def to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
+    """Y (1,H,W) and Cb, Cr (2,H,W) -> RGB (3,H,W), 0 to 255, not rounded."""
+    ycc = torch.cat([luma, chroma]).double() - CENTRE
+    return torch.einsum("ij,jhw->ihw", torch.linalg.inv(TO_YCC), ycc).clamp(0, 255).float()
+
+
+class GreyPicture(Picture):
+    """A reader's picture, whose own colours the model does not see."""
+
+    def seen(self, asked) -> np.ndarray:
+        luma = to_ycc(torch.from_numpy(self.photo.pixels.transpose(2, 0, 1).copy()))[0]
+        return np.repeat(luma.numpy().astype(np.uint8)[..., None], 3, axis=2)
+
+    def panels(self) -> dict:
+        return {"x, the luma": np.asarray(self.framed(self.x[0])), "input": self.overview()}
+
+
+class Colourisation(Task):
+    name = "colourisation"
+    channels = 2
+    divisors = ("chroma values",)
+    temperatures = (0.5, 0.8, 1.0)
+    samples_of_patches = 16
+    card = Card(
+        title="colourisation: p(y|x) of the two chroma channels y (Cb and Cr, 8 bit) of a picture "
+        "given its luma x",
+        example="PICTURE.png --num 8",
+        reading="D is the number of chroma values, two for each pixel. Errors are in grey levels "
+        "of chroma; samples are at temperature 1.",
+        limits=(
+            "It was trained on pictures of 32 pixels a side: of a larger photograph it knows no "
+            "objects, only what lies within a few pixels.",
+            "It draws colours that are likely, not those that were there: take no evidence from "
+            "them.",
+        ),
+    )
+    scores = {
+        "bits/dim": {"metric": "bits_per_dim"},
+        "error of the mean": {"metric": "chroma_error"},
+        "spread of samples": {"metric": "chroma_spread"},
+    }
+    worst = ("bits_per_dim",)
+    picture = GreyPicture
+
+    def pair(self, y, x, options, rngs):
+        ycc = to_ycc(y)
+        return ycc[:, 1:], ycc[:, :1].expand(-1, 3, -1, -1)  # networks read three channels
+
+    def image(self, y, x):
+        return to_rgb(x[:1], y)
+
+
+TASK = register(Colourisation())
+
+
+def mean_square(values: Tensor) -> float:
+    return float(values.double().square().mean())
+
+
+@metric(
+    title="error of the mean, root of its mean square",
+    unit="grey levels of chroma",
+    digits=2,
+    tolerance=0.05,
+    task=TASK.name,
+    of="mean",
+)
+def chroma_error(m: ScoredModel, s: Setting) -> Value:
+    pairs = zip(m.indices, m.means(s.samples), strict=True)
+    return mean_se(np.sqrt([mean_square(mean - m.pair(i)[0][0]) for i, mean in pairs]))
+
+
+@metric(
+    title="spread of samples, root of their mean variance",
+    unit="grey levels of chroma",
+    digits=2,
+    tolerance=0.05,
+    task=TASK.name,
+    of="samples",
+)
+def chroma_spread(m: ScoredModel, s: Setting) -> Value:
+    drawn = m.drawn(s.temperature, s.samples)
+    return mean_se(np.sqrt([float(y.double().var(0).mean()) for _, _, y in drawn]))
