@@ -16,7 +16,7 @@ whether the term is exact or makes log p(y|x) a lower bound.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -182,11 +182,14 @@ def check_finite(module: nn.Module, t: Tensor, name: str) -> None:
     """Raise DataError, naming the first wrong value, unless t is finite and `checks_values`."""
     if checks_values(module, t):
         finite = t.isfinite()
-        torch._check_with(
-            DataError,
-            finite.all().item(),
-            lambda: f"{name} holds {t[~finite][0].item()}: give finite values",
-        )
+        check_all(finite, lambda: f"{name} holds {t[~finite][0].item()}: give finite values")
+
+
+def check_all(right: Tensor, message: Callable[[], str]) -> None:
+    """Raise DataError unless `right` is true everywhere. It is torch's own check: a graph that was
+    traced makes it when it runs, and raises RuntimeError."""
+    everywhere: Any = right.all().item()
+    torch._check_with(DataError, everywhere, message)
 
 
 def check_channels(y: Tensor, channels: int, what: str) -> None:

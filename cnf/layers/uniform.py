@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.errors import DataError
-from cnf.layers.base import Dequantization, checks_values, per_entry
+from cnf.layers.base import Dequantization, check_all, checks_values, per_entry
 from cnf.noise import Generator
 
 
@@ -57,9 +56,8 @@ def check_levels(module: nn.Module, y: Tensor, bins: int) -> None:
     training mode on the CPU only."""
     if checks_values(module, y):
         right = (y >= 0) & (y < bins) & (y == y.floor())
-        torch._check_with(
-            DataError,
-            right.all().item(),
+        check_all(
+            right,
             lambda: (
                 f"y holds {y[~right][0].item():g}, which is no whole number in 0..{bins - 1}: "
                 "pass grey levels (labels: 0 and 1), not scaled values"
