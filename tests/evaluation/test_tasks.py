@@ -1,0 +1,86 @@
+"""Tasks: what each says of its pairs, and a third one that has nothing but its own file."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnf.errors import ConfigError
+from cnf.replication import plugs, tasks, training
+from cnf.replication.config import load_config
+from cnf.replication.data import load
+from cnf.replication.evaluation.evaluate import evaluate
+from cnf.replication.export import export
+from cnf.replication.results import report
+from cnf.replication.sampling.sample import sample
+
+
+@pytest.mark.parametrize("name", ["sr", "vessels", "colourisation"])
+def test_a_pair_has_the_sizes_and_the_values_that_the_task_says(name):
+    task = tasks.find(name)
+    images = load(task.embedded, "valid")
+    config = load_config(f"{name}-flow-smoke" if name in ("sr", "vessels") else FLOW)
+    y, x = task.batch(images, [0, 1], config.data)
+    height, width = images[0].y.shape[-2:]
+    assert images.kind == task.kind and y.shape == (2, task.channels, height, width)
+    assert x.shape == (2, 3, height // task.factor, width // task.factor)
+    assert y.min() >= 0 and y.max() < task.bins and torch.equal(y, y.floor())
+    assert task.image(y[0], x[0]).shape[-2:] == y.shape[-2:]
+
+
+def test_a_task_that_there_is_not_is_told_by_those_that_there_are():
+    with pytest.raises(ConfigError, match="task = 'depth': choose one of sr, vessels"):
+        tasks.find("depth")
+    with pytest.raises(ValueError, match="there is a task 'sr' already"):
+        tasks.register(tasks.SR)
+
+
+# -- the third task --------------------------------------------------------------------------------
+
+FLOW = "experiments/colourisation/runs/flow.yml"
+
+
+def test_luma_and_chroma_give_the_picture_back():
+    plug = plugs.plug("colourisation")
+    rgb = load("embedded-sr", "test")[0].y
+    ycc = plug.to_ycc(rgb)
+    assert (plug.to_rgb(ycc[:1], ycc[1:]) - rgb).abs().max() < 2  # three roundings
+    grey = torch.full((3, 2, 2), 77.0)
+    assert torch.equal(plug.to_ycc(grey)[:, 0, 0], torch.tensor([77.0, 128.0, 128.0]))
+
+
+def test_a_task_of_its_own_trains_scores_samples_and_has_a_card(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["levels=1", "steps=1", "width=8", "prior_width=8"]
+    small += ["features={kind: unet, channels: 4, scales: 2}"]
+    overrides = [f"model.{option}" for option in small]
+    overrides += ["data.train=embedded-sr", "training.batch_size=4", "training.validate_images=4"]
+    config = load_config(str(plugs.experiments() / "colourisation/runs/flow.yml"), overrides)
+    run = training.train(config, tmp_path / "run", steps=2)
+    options = {"full": True, "figures": True, "limit": 2, "samples": 2}
+    rows = evaluate(run, results=tmp_path / "results", **options)
+    metrics = {row.metric for row in rows}
+    assert metrics == {"bits_per_dim", "chroma_error", "chroma_spread"}
+    assert {(row.task, row.run, row.model) for row in rows} == {("colourisation", "run", "flow")}
+    assert (run / "figures" / "embedded-sr-test.png").exists()
+    assert "of the two chroma channels" in report.card(run)
+    # of a photograph the luma is kept, up to rounding and what lies outside of the cube of RGB
+    pixels = np.random.default_rng(0).integers(100, 150, (20, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    files = sample(run, [tmp_path / "photo.png"], num=2, mean=True, temperature=0.0)
+    drawn = {path.name: np.asarray(Image.open(path)) for path in files}
+    to_ycc = plugs.plug("colourisation").to_ycc
+    for name in ("photo-sample1.png", "photo-mean.png"):
+        assert drawn[name].shape == (20, 24, 3)
+        lumas = [
+            to_ycc(torch.from_numpy(p.transpose(2, 0, 1).copy()))[0] for p in (drawn[name], pixels)
+        ]
+        assert (lumas[0] - lumas[1]).abs().max() <= 2
+
+
+@pytest.mark.slow("the exporter's graphs are tested with the two tasks of the replication")
+def test_a_task_of_its_own_is_exported(tmp_path):
+    overrides = ["data.train=embedded-sr", "training.batch_size=4", "training.validate_images=4"]
+    config = load_config(str(plugs.experiments() / "colourisation/runs/flow.yml"), overrides)
+    run = training.train(config, tmp_path / "run", steps=1)
+    assert len(export(str(run), tmp_path / "model.onnx")) == 2
