@@ -31,7 +31,7 @@ class Entrywise(ConditionalModel):
         """log P of every entry of y given h = `condition(x)`, nats, (B, C, H, W)."""
         raise NotImplementedError
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+    def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         return sum_except_batch(self.entries(y, h))
 
 
@@ -118,7 +118,7 @@ class DiscretisedLogistic(Factorised):
         above = (torch.sigmoid((mu - t) * inverse) for t in thresholds)
         return sum(above, torch.zeros_like(mu))
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         mu, log_s = h
@@ -172,7 +172,7 @@ class Bernoulli(Factorised):
         """P(y = 1|x), (B, 1, H, W), exactly; n and generator are not used."""
         return torch.sigmoid(self.logit(x))
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """Independent draws; the logit is divided by the temperature (0: the most likely label)."""

@@ -30,12 +30,12 @@ from cnf.nets import Network, repeated
 from cnf.noise import Generator
 
 Layer = Bijection | Prior | Dequantization
-AT_ONCE = 1_500_000  # numbers of y that `draws` makes in one pass: under 1.5 GB
+MAX_ENTRIES_A_PASS = 1_500_000  # entries of y that `samples` makes in one pass: under 1.5 GB
 
 
 class ConditionalModel(nn.Module):
     """p(y|x). A kind of model says what it makes of x alone (`condition`), and given that, how it
-    scores y (`score`) and draws v (`draw`); everything else follows.
+    scores y (`log_prob_given`) and samples v (`sample_given`); everything else follows.
 
     Attributes:
         exact: False if `log_prob` is one draw of what is a lower bound on log P(y|x) in the mean.
@@ -71,12 +71,12 @@ class ConditionalModel(nn.Module):
         size does not fit."""
         raise NotImplementedError
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+    def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         """log p(y|x), (B,), nats, given h = `condition(x)`. Raises DataError if y is not in its
         range."""
         raise NotImplementedError
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """n draws of v, before it is rounded to y, for each of the B samples of h, (n, B, C, ...).
@@ -92,7 +92,7 @@ class ConditionalModel(nn.Module):
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
         """log p(y|x), (B,), nats. Raises DataError if x is not finite, y not in its range, or the
         sizes do not fit."""
-        return self.score(y, self.condition(x), generator)
+        return self.log_prob_given(y, self.condition(x), generator)
 
     @torch.no_grad()
     def sample(
@@ -102,10 +102,10 @@ class ConditionalModel(nn.Module):
 
         temperature: of the noise, >= 0; 1 samples the model. Raises DataError if it is not, if
         n < 1, if x is not finite, or if its channels or size do not fit."""
-        return self.labels(self.draw(self.condition(x), n, temperature, generator))
+        return self.labels(self.sample_given(self.condition(x), n, temperature, generator))
 
     @torch.no_grad()
-    def draws(
+    def samples(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Iterator[Tensor]:
         """The samples one after the other, each (B, C, ...): few in memory at once."""
@@ -115,14 +115,14 @@ class ConditionalModel(nn.Module):
         while start < n:
             size = min(size, n - start)
             part = noise.part(generator, start * batch, (start + size) * batch)
-            v = self.draw(h, size, temperature, part)
+            v = self.sample_given(h, size, temperature, part)
             yield from self.labels(v)
-            start, size = start + size, max(1, AT_ONCE // v[0].numel())
+            start, size = start + size, max(1, MAX_ENTRIES_A_PASS // v[0].numel())
 
     def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
         """E[y|x], (B, C, ...): the model's own if it `has_mean`, else the mean of n samples at
         temperature 1."""
-        return sum(self.draws(x, n, 1.0, generator), torch.zeros(())) / n
+        return sum(self.samples(x, n, 1.0, generator), torch.zeros(())) / n
 
     def importance_log_prob(
         self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
@@ -135,8 +135,8 @@ class ConditionalModel(nn.Module):
             raise DataError(f"num_samples = {num_samples}: draw 1 or more")
         h = self.condition(x)
         if self.exact:
-            return self.score(y, h, generator)
-        terms = torch.stack([self.score(y, h, generator) for _ in range(num_samples)])
+            return self.log_prob_given(y, h, generator)
+        terms = torch.stack([self.log_prob_given(y, h, generator) for _ in range(num_samples)])
         return terms.logsumexp(0) - math.log(num_samples)
 
     def bits_per_dim(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
@@ -307,7 +307,7 @@ class ConditionalFlow(ConditionalModel):
         first = self.layers[0]
         return first.inverse(v) if isinstance(first, Dequantization) else v
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """v, (n, B, C, ...), before the dequantization takes its cell. What depends on h alone is
@@ -325,7 +325,7 @@ class ConditionalFlow(ConditionalModel):
                 v = part.inverse(v, many)[0]
         return v.unflatten(0, (n, -1))
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+    def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         if y.dim() != h[0].dim() or y.shape[2:] != h[0].shape[2:]:
             size = f"(H, W) = {tuple(h[0].shape[2:])}: give (B, C, H, W) of it"
             wanted = size if h[0].dim() == 4 else "vectors: give (B, D)"
@@ -425,11 +425,11 @@ class ConditionalFlow(ConditionalModel):
 
 def with_levels(parts: Iterable[nn.Module | FusedSteps]) -> list[tuple[Any, int]]:
     """Each part with the level at which it works; it rises at every `Squeeze`."""
-    found, level = [], 0
+    pairs, level = [], 0
     for part in parts:
-        found.append((part, level))
+        pairs.append((part, level))
         level += isinstance(part, Squeeze)
-    return found
+    return pairs
 
 
 def check_order(layers: Sequence[nn.Module]) -> None:

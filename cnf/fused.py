@@ -25,7 +25,7 @@ from cnf.layers.conv1x1 import Conv1x1
 from cnf.layers.coupling import AffineCoupling
 from cnf.nets import CouplingNet, VectorNet
 
-REBUILT = 6 * 2**20  # bytes of hidden maps from which on it pays to rebuild them
+MIN_REBUILD_BYTES = 6 * 2**20  # bytes of hidden maps from which on it pays to rebuild them
 
 
 class Step(NamedTuple):
@@ -55,8 +55,8 @@ class FusedSteps:
         self, y: Tensor, h: Tensor | None, recompute: bool = False
     ) -> tuple[Tensor, Tensor]:
         """`forward`; with `recompute` and a gradient to come, without keeping activations."""
-        h = self.seen(h)
-        if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > REBUILT:
+        h = self.cast_features(h)
+        if recompute and torch.is_grad_enabled() and self.hidden_bytes(y) > MIN_REBUILD_BYTES:
             parameters = [p for step in self.steps for layer in step for p in layer.parameters()]
             if parameters:  # a replica of DataParallel has none; steps may share layers
                 return _Rebuilt.apply(self, y, h, *dict.fromkeys(parameters))
@@ -74,10 +74,10 @@ class FusedSteps:
             log_det = log_det + sum_except_batch(log_s)
         return y, log_det
 
-    def seen(self, h: Tensor | None) -> Tensor | None:
+    def cast_features(self, h: Tensor | None) -> Tensor | None:
         """h as the couplings read it: cast once, None if they do not look at it."""
-        seen = any(step.net.h_channels for step in self.steps)
-        return self.steps[0].net.cast(h) if h is not None and seen else None
+        reads_h = any(step.net.h_channels for step in self.steps)
+        return self.steps[0].net.cast(h) if h is not None and reads_h else None
 
     def hidden_bytes(self, y: Tensor) -> int:
         """What the hidden maps of the couplings' networks take."""
@@ -87,10 +87,10 @@ class FusedSteps:
 
     def inverse(self, z: Tensor, h: Tensor | None) -> Tensor:
         """z to y: undoes `forward`, its matrices inverted once, :eq:`eq-speed-unfold`."""
-        h = self.seen(h)
+        h = self.cast_features(h)
         weights, biases, _ = self.folded()
-        inverses, origins = unfolded(weights, biases)
-        steps = list(zip(self.steps, inverses, origins, strict=True))
+        inverses, inverse_biases = inverse_affine(weights, biases)
+        steps = list(zip(self.steps, inverses, inverse_biases, strict=True))
         for step, weight, bias in reversed(steps):
             z_a, z_b = step.coupling.split(z)
             log_s, t = step.coupling.params(z_a, h)
@@ -109,13 +109,13 @@ class FusedSteps:
         return weights, (weights @ biases[..., None])[..., 0], log_abs_det
 
 
-def unfolded(weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
+def inverse_affine(weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
     """The inverses of z = W y + b, (K, C, C) and (K, C): y = W^-1 z - W^-1 b."""
     # C x C: exactness is free. Not `inv`, which makes a GPU wait to see whether W is singular:
     # then log|det W| is -inf, and there is no finite loss
     inverses = torch.linalg.inv_ex(weights.double())[0]
-    origins = -(inverses @ biases.double()[..., None])[..., 0]
-    return inverses.to(weights.dtype), origins.to(weights.dtype)
+    inverse_biases = -(inverses @ biases.double()[..., None])[..., 0]
+    return inverses.to(weights.dtype), inverse_biases.to(weights.dtype)
 
 
 def fuse(layers: Iterable[nn.Module]) -> list[Any]:
@@ -160,14 +160,14 @@ class _Rebuilt(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, dz: Tensor, dlog_det: Tensor):
         z, h, *parameters = ctx.saved_tensors
-        found: dict[int, Tensor] = {}  # gradients, by the parameter's id
+        grads_by_id: dict[int, Tensor] = {}  # of parameters
         if h is not None:
             h = h.detach().requires_grad_(ctx.needs_input_grad[2])
         dh = torch.zeros_like(h) if ctx.needs_input_grad[2] else None
         with torch.enable_grad():
             folded = ctx.fused.folded()
         weights, biases, _ = (t.detach() for t in folded)
-        inverses, origins = unfolded(weights, biases)
+        inverses, inverse_biases = inverse_affine(weights, biases)
         dweights, dbiases = torch.empty_like(weights), torch.empty_like(biases)
         for k, step in reversed(list(enumerate(ctx.fused.steps))):
             net = [p for p in step.coupling.net.parameters() if p.requires_grad]
@@ -186,13 +186,13 @@ class _Rebuilt(torch.autograd.Function):
             grads = torch.autograd.grad(outputs, inputs, seeds, allow_unused=True)
             for p, grad in zip(net, grads[1 : 1 + len(net)], strict=True):
                 if grad is not None:
-                    found[id(p)] = found[id(p)] + grad if id(p) in found else grad
+                    grads_by_id[id(p)] = grads_by_id[id(p)] + grad if id(p) in grads_by_id else grad
             if dh is not None and grads[-1] is not None:
                 dh += grads[-1]
             y = step.coupling.join(z_a, y_b)
             dy = step.coupling.join(dz_a if grads[0] is None else dz_a + grads[0], dz_b * s)
             # y = W u + b
-            z = mix_channels(y, inverses[k], origins[k])
+            z = mix_channels(y, inverses[k], inverse_biases[k])
             dz = mix_channels(dy, weights[k].T)
             dweights[k] = torch.einsum("bo...,bi...->oi", dy, z)
             dbiases[k] = dy.sum([0, *range(2, dy.dim())])
@@ -201,5 +201,5 @@ class _Rebuilt(torch.autograd.Function):
         leaves = [p for layer in layers for p in layer.parameters() if p.requires_grad]
         if leaves:
             grads = torch.autograd.grad(folded, leaves, [dweights, dbiases, dlog_abs_det])
-            found |= zip(map(id, leaves), grads, strict=True)
-        return None, dz, dh, *(found.get(id(p)) for p in parameters)
+            grads_by_id |= zip(map(id, leaves), grads, strict=True)
+        return None, dz, dh, *(grads_by_id.get(id(p)) for p in parameters)

@@ -110,7 +110,7 @@ class CouplingNet(Network):
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
         """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
         network of no h_channels does not look at it."""
-        check_given(h, self.h_channels)
+        check_has_features(h, self.h_channels)
         h = h if self.h_channels else None
         if self.clip and y_a is not None:
             y_a = y_a.clamp(-self.clip, self.clip)
@@ -172,7 +172,7 @@ class VectorNet(Network):
     def forward(self, y_a: Tensor | None, h: Tensor | None) -> Tensor:
         """h may hold fewer samples than y_a: each group of its B samples is given the same h. A
         network of no h_channels does not look at it."""
-        check_given(h, self.h_channels)
+        check_has_features(h, self.h_channels)
         dtype = next(self.parameters()).dtype
         with self.autocast(next(self.parameters()).device):
             t: Any = None if self.from_y is None else self.from_y(y_a)
@@ -193,9 +193,9 @@ class CausalConv(nn.Conv2d):
         size = (radius + 1, 2 * radius + 1)
         super().__init__(in_channels, out_channels, size, padding=(0, radius))
         self.radius = radius
-        self.seen = radius * size[1] + radius + own  # of the kernel, row after row
+        self.num_visible = radius * size[1] + radius + own  # of the kernel, row after row
         mask = torch.ones(size)
-        mask.view(-1)[self.seen :] = 0
+        mask.view(-1)[self.num_visible :] = 0
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
@@ -281,7 +281,9 @@ class CausalNet(Network):
         return self.last(F.relu(u)).unflatten(1, (self.channels, self.outputs))
 
     @torch.no_grad()
-    def sequentially(self, h: Tensor, choose: Callable[[Tensor, int, Any], Tensor]) -> Tensor:
+    def sample_sequentially(
+        self, h: Tensor, choose: Callable[[Tensor, int, Any], Tensor]
+    ) -> Tensor:
         """y, (B, channels, H, W), front after front and within a front channel after channel, what
         the layers made of the earlier fronts kept.
 
@@ -290,7 +292,7 @@ class CausalNet(Network):
         """
         blocks = cast(list[CausalBlock], [*self.blocks])
         convs = [] if self.from_y is None else [self.from_y, *(block.causal for block in blocks)]
-        kept = [Fronts(conv, h, self.RADIUS + 2) for conv in convs]
+        front_convs = [FrontConv(conv, h, self.RADIUS + 2) for conv in convs]
         maps = [cast(nn.Conv2d, part.from_h)(h) for part in (self, *blocks)]
         rest, *given = (map_.permute(2, 3, 0, 1).contiguous() for map_ in maps)
         own = (self.own.weight * self.before)[..., 0, 0].split(self.HIDDEN)
@@ -299,18 +301,18 @@ class CausalNet(Network):
         y = h.new_zeros(len(h), self.channels, *h.shape[-2:])
         for front, (rows, columns) in enumerate(self.fronts(y)):
             t = rest[rows, columns]  # (P, B, width)
-            if kept:
-                t = t + kept[0](front, rows)
-            for block, of_h, before in zip(blocks, given, kept[1:], strict=True):
+            if front_convs:
+                t = t + front_convs[0](front, rows)
+            for block, of_h, before in zip(blocks, given, front_convs[1:], strict=True):
                 before.write(front, rows, F.relu(t))
-                t = t + at_one(block.out, F.relu(before(front, rows) + of_h[rows, columns]))
-            context = at_one(self.context, F.relu(t)).split(self.HIDDEN, -1)
+                t = t + conv1x1(block.out, F.relu(before(front, rows) + of_h[rows, columns]))
+            context = conv1x1(self.context, F.relu(t)).split(self.HIDDEN, -1)
             here = t.new_zeros(*t.shape[:2], self.channels)
             for c, (u, w, v, bias) in enumerate(zip(context, own, last, biases, strict=True)):
                 out = F.linear(F.relu(u + self.clipped(here) @ w.T), v, bias)
                 here[..., c] = choose(out.permute(1, 2, 0), c, (..., rows, columns)).T
-            if kept:
-                kept[0].write(front, rows, self.clipped(here))
+            if front_convs:
+                front_convs[0].write(front, rows, self.clipped(here))
             y[..., rows, columns] = here.permute(1, 2, 0)
         return y
 
@@ -320,10 +322,10 @@ class CausalNet(Network):
         if self.from_y is None:
             rows, columns = (torch.arange(size, device=y.device) for size in (height, width))
             return iter([(rows.repeat_interleave(width), columns.repeat(height))])
-        return slanted(height, width, self.RADIUS + 1, y.device)
+        return wavefronts(height, width, self.RADIUS + 1, y.device)
 
 
-def slanted(
+def wavefronts(
     height: int, width: int, reach: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and columns of the fronts of a picture, in order: row after row, none in some fronts of
@@ -336,7 +338,7 @@ def slanted(
         yield rows, front - slope * rows
 
 
-class Fronts:
+class FrontConv:
     """A causal convolution of a map that becomes known front after front, :class:`CausalNet`. Of
     the map it keeps the last fronts alone, each as (rows, B, C): what the convolution reads at one
     offset from all positions of a front lies side by side there.
@@ -349,27 +351,29 @@ class Fronts:
 
     def __init__(self, conv: CausalConv, like: Tensor, slope: int):
         self.radius, self.bias, width = conv.radius, conv.bias, 2 * conv.radius + 1
-        places = [divmod(n, width) for n in range(conv.seen)]  # as the kernel has them
+        places = [divmod(n, width) for n in range(conv.num_visible)]  # as the kernel has them
         ups = [(self.radius - row, column - self.radius) for row, column in places]
         self.offsets = [(up, slope * up - right) for up, right in ups]
-        weight = conv.weight.flatten(2)[..., : conv.seen]
+        weight = conv.weight.flatten(2)[..., : conv.num_visible]
         self.weight = weight.transpose(1, 2).flatten(1)  # (C_out, offsets C)
         fronts, rows = (slope + 1) * self.radius + 1, like.shape[-2] + self.radius
-        self.kept = like.new_zeros(fronts, rows, len(like), conv.in_channels)
+        self.buffer = like.new_zeros(fronts, rows, len(like), conv.in_channels)
 
     def write(self, front: int, rows: Tensor, values: Tensor) -> None:
         """Values (P, B, C) at the P rows of this front; outside of the picture it is 0."""
-        self.kept[front % len(self.kept)] = 0
-        self.kept[front % len(self.kept), self.radius + rows] = values
+        self.buffer[front % len(self.buffer)] = 0
+        self.buffer[front % len(self.buffer), self.radius + rows] = values
 
     def __call__(self, front: int, rows: Tensor) -> Tensor:
         """What the convolution makes of the P positions of this front, (P, B, C_out)."""
         rows = self.radius + rows
-        seen = [self.kept[(front - ago) % len(self.kept), rows - up] for up, ago in self.offsets]
-        return F.linear(torch.cat(seen, -1), self.weight, self.bias)
+        inputs = [
+            self.buffer[(front - ago) % len(self.buffer), rows - up] for up, ago in self.offsets
+        ]
+        return F.linear(torch.cat(inputs, -1), self.weight, self.bias)
 
 
-def at_one(conv: nn.Conv2d, t: Tensor) -> Tensor:
+def conv1x1(conv: nn.Conv2d, t: Tensor) -> Tensor:
     """A 1x1 convolution of positions in the leading dimensions, channels last."""
     return F.linear(t, conv.weight[..., 0, 0], conv.bias)
 
@@ -381,7 +385,7 @@ def activate(t: Tensor, activation: Activation) -> Tensor:
     return F.relu(t, inplace=True) if activation == "relu" else F.silu(t)
 
 
-def check_given(h: Tensor | None, channels: int) -> None:
+def check_has_features(h: Tensor | None, channels: int) -> None:
     """Raise ValueError if a network that reads h is not given it."""
     if channels and h is None:
         raise ValueError(f"this network reads features h of {channels} channels: give them")

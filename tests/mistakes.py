@@ -194,7 +194,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     "densities/test_autoregressive.py": [
         ("nets.CausalConv.__init__", "the yardstick sees the label it predicts",
          lambda right, self, a, b, radius, own: right(self, a, b, radius, True)),
-        ("nets.Fronts.write", "a front sees the labels of a block turned round",
+        ("nets.FrontConv.write", "a front sees the labels of a block turned round",
          lambda right, self, front, rows, values:
          right(self, front, rows, values.flip(2) if values.shape[2] == 4 else values)),
         ("nets.CausalNet.head", "a label does not see those of its own block",
@@ -477,8 +477,8 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     ],
     "evaluation/test_variants.py::"
     "test_entries_of_a_factorised_model_of_eight_views_are_drawn_independently": [
-        ("experiments.orientations.FactorisedMixture.draw", "one view for a whole picture",
-         lambda right, self, *a, **k: super(type(self), self).draw(*a, **k)),
+        ("experiments.orientations.FactorisedMixture.sample_given", "one view for a whole picture",
+         lambda right, self, *a, **k: super(type(self), self).sample_given(*a, **k)),
     ],
     "evaluation/test_variants.py::"
     "test_values_of_an_intercept_are_in_the_middle_of_equal_parts": [

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from cnf.features import ResidualFeatures, UNetFeatures
 from cnf.flow import ConditionalFlow
-from cnf.fused import unfolded
+from cnf.fused import inverse_affine
 from cnf.layers import (
     ActNorm,
     AffineCoupling,
@@ -163,7 +163,7 @@ def layers_of(layers: list[nn.Module], weights: Weights) -> list[dict[str, Any]]
 
 def linear(matrix: Tensor, bias: Tensor, weights: Weights) -> dict[str, Any]:
     """z = W y + b and its inverse, in float32."""
-    inverse, origin = unfolded(matrix[None], bias[None])
+    inverse, origin = inverse_affine(matrix[None], bias[None])
     named = {"weight": matrix, "bias": bias, "inverse": inverse[0], "origin": origin[0]}
     offsets = {name: weights.add(t, "<f4") for name, t in named.items()}
     log_det = torch.linalg.slogdet(matrix)[1].item()

@@ -9,7 +9,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     import cnf
 
-    found = None if name.startswith("_") else getattr(cnf, name, None)
-    if not getattr(found, "__module__", "").startswith(__name__):
+    value = None if name.startswith("_") else getattr(cnf, name, None)
+    if not getattr(value, "__module__", "").startswith(__name__):
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return found
+    return value

@@ -51,7 +51,7 @@ class AutoregressivePrior(Prior):
                 f"{self.net.channels} that leave"
             )
         kept, z = y[:, : self.num_kept] if self.keeps else None, self.latent(y)
-        log_w, mu, log_sigma = self.params(self.net(z, self.seen(kept, h)))
+        log_w, mu, log_sigma = self.params(self.net(z, self.context(kept, h)))
         eps = (z[:, :, None] - mu) * (-log_sigma).exp()
         log_p = log_w - 0.5 * eps.square() - log_sigma - 0.5 * math.log(2 * math.pi)
         return kept, sum_except_batch(log_p.logsumexp(2))
@@ -64,9 +64,9 @@ class AutoregressivePrior(Prior):
         temperature: float = 1.0,
         generator: Generator = None,
     ) -> Tensor:
-        given = self.seen(kept, h).to(self.net.last.weight.dtype)
-        shape = (len(given), self.net.channels, *given.shape[-2:])
-        eps, u = noise.normal(shape, generator, given), noise.uniform(shape, generator, given)
+        context = self.context(kept, h).to(self.net.last.weight.dtype)
+        shape = (len(context), self.net.channels, *context.shape[-2:])
+        eps, u = noise.normal(shape, generator, context), noise.uniform(shape, generator, context)
 
         def choose(out: Tensor, channel: int, at: Any) -> Tensor:
             log_w, mu, log_sigma = self.params(out[:, None])
@@ -76,9 +76,9 @@ class AutoregressivePrior(Prior):
             mu, log_sigma = (t.gather(2, k)[:, 0, 0] for t in (mu, log_sigma))
             return mu + temperature * log_sigma.exp() * eps[:, channel][at]
 
-        return self.restore(kept, self.net.sequentially(given, choose))
+        return self.restore(kept, self.net.sample_sequentially(context, choose))
 
-    def seen(self, kept: Tensor | None, h: Tensor | None) -> Tensor:
+    def context(self, kept: Tensor | None, h: Tensor | None) -> Tensor:
         """What the network is given beside z1. Raises ValueError if there is neither."""
         if kept is None and h is None:
             raise ValueError("an autoregressive prior needs features h: they give the shape of z")

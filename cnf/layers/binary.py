@@ -51,7 +51,7 @@ class BinaryDequantization(Dequantization):
         self, y: Tensor, h: Tensor | None = None, generator: Generator = None
     ) -> tuple[Tensor, Tensor]:
         check_levels(self, y, 2)
-        eps, log_pi = self.draw(y, generator)
+        eps, log_pi = self.sample_noise(y, generator)
         w, log_det = run(self.layers, eps, with_target(y, h, 2))
         # a distance below eps would round v onto the threshold and lose the label
         distance = F.softplus(w).clamp(min=torch.finfo(w.dtype).eps)
@@ -61,7 +61,7 @@ class BinaryDequantization(Dequantization):
     def inverse(self, v: Tensor) -> Tensor:
         return (v > 0.5).to(v.dtype)
 
-    def draw(self, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def sample_noise(self, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """(eps, log pi(eps)): noise of the shape of y and its log-density (B,)."""
         if self.noise == "gaussian":
             eps = noise.normal(y.shape, generator, y)

@@ -129,7 +129,7 @@ class Sample(nn.Module):
 
     def forward(self, x: Tensor, eps: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
         draws = Given(self.parts(temperature * eps))
-        v = self.model.draw(self.model.condition(x), 1, 1.0, draws)[0]
+        v = self.model.sample_given(self.model.condition(x), 1, 1.0, draws)[0]
         return self.model.labels(v), v
 
     def parts(self, eps: Tensor) -> Iterator[Tensor]:

@@ -17,7 +17,7 @@ from cnf import noise
 from cnf.factorised import Bernoulli, Entrywise, at_full, target
 from cnf.features import Spec
 from cnf.flow import check_draws
-from cnf.nets import slanted
+from cnf.nets import wavefronts
 from cnf.noise import Generator
 from cnf.replication.releases import load
 from cnf.weights import kind
@@ -80,10 +80,10 @@ class Counts(Entrywise):
         return F.logsigmoid((2 * y - 1) * self.table[self.contexts(y, h[0])])
 
     @torch.no_grad()
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """Pixel after pixel; those of a slanted front at once, as none of them sees another."""
+        """Pixel after pixel; those of a wavefront at once, as none of them sees another."""
         check_draws(temperature, n)
         bins, r = h[0].repeat(n, 1, 1, 1)[:, 0], REACH
         height, width = bins.shape[-2:]
@@ -92,7 +92,7 @@ class Counts(Entrywise):
         y, place = bins.new_zeros(len(bins), height + r, width + 2 * r), {"device": bins.device}
         down, across = torch.tensor(self.offsets, **place).T[..., None]
         powers = 2 ** torch.arange(len(self.offsets) - 1, -1, -1, **place)[:, None]
-        for rows, columns in slanted(height, width, r, bins.device):
+        for rows, columns in wavefronts(height, width, r, bins.device):
             seen = (y[:, rows + down + r, columns + across + r] * powers).sum(1)
             row = bins[:, rows, columns] * 2 ** len(self.offsets) + seen
             v = self.table[row] + eps[:, 0, rows, columns]

@@ -52,7 +52,7 @@ class Autoregressive(Entrywise):
         sign = F.pixel_unshuffle(2 * target(self, y, 2, like) - 1, 2)
         return F.pixel_shuffle(F.logsigmoid(sign * self.net(sign, h[0])[:, :, 0]), 2)
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         check_draws(temperature, n)
@@ -64,7 +64,7 @@ class Autoregressive(Entrywise):
         def choose(logit: Tensor, channel: int, at: Any) -> Tensor:
             return (logit[:, 0] + v[:, channel][at] > 0).to(v.dtype) * 2 - 1
 
-        sign = self.net.sequentially(many, choose)
+        sign = self.net.sample_sequentially(many, choose)
         return F.pixel_shuffle(sign, 2).unflatten(0, (n, -1))
 
 

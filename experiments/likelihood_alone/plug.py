@@ -27,7 +27,7 @@ class FlowWithPixelLoss(ConditionalFlow):
         self, y: Tensor, x: Tensor, generator: Generator = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         h = self.condition(x)
-        nats = -self.score(y, h, generator).mean() / y[0].numel()
+        nats = -self.log_prob_given(y, h, generator).mean() / y[0].numel()
         logits = self.head(h[0].to(self.dtype))
         cross_entropy = F.binary_cross_entropy_with_logits(logits, y.to(self.dtype))
         logs = {"nats": nats.detach(), "cross_entropy": cross_entropy.detach()}

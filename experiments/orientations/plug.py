@@ -38,16 +38,16 @@ class View(mixtures.Wrapped):
     def condition(self, x: Tensor) -> list[Tensor]:
         return self.model.condition(turned(x, self.view))
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
-        return self.model.score(turned(y, self.view), h, generator)
+    def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        return self.model.log_prob_given(turned(y, self.view), h, generator)
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
         return back(self.model.entries(turned(y, self.view), h), self.view)
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        return back(self.model.draw(h, n, temperature, generator), self.view)
+        return back(self.model.sample_given(h, n, temperature, generator), self.view)
 
     def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
         return back(self.model.mean(turned(x, self.view), n, generator), self.view)
@@ -61,10 +61,10 @@ class FactorisedMixture(mixtures.Mixture):
         pairs = zip(self.models, self.given(h), strict=True)
         return mixtures.logmeanexp([model.entries(y, of) for model, of in pairs])
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+    def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         return self.entries(y, h).flatten(1).sum(1)
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """Each entry by a model of its own."""
@@ -72,7 +72,9 @@ class FactorisedMixture(mixtures.Mixture):
         generator = noise.repeated(generator, n, len(h[0]))
         many = self.given([maps.repeat(n, 1, 1, 1) for maps in h])
         pairs = zip(self.models, many, strict=True)
-        drawn = torch.stack([model.draw(of, 1, temperature, generator)[0] for model, of in pairs])
+        drawn = torch.stack(
+            [model.sample_given(of, 1, temperature, generator)[0] for model, of in pairs]
+        )
         u = noise.uniform(drawn[0].shape, generator, drawn)
         chosen = (len(self.models) * u).long()[None]
         return drawn.gather(0, chosen)[0].unflatten(0, (n, -1))

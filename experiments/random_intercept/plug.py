@@ -54,9 +54,9 @@ class Mixture(Wrapped):
         maps = len(h) // len(self.models)
         return [h[k : k + maps] for k in range(0, len(h), maps)]
 
-    def score(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+    def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         pairs = zip(self.models, self.given(h), strict=True)
-        return logmeanexp([model.score(y, of, generator) for model, of in pairs])
+        return logmeanexp([model.log_prob_given(y, of, generator) for model, of in pairs])
 
     def score_inside(
         self, y: Tensor, h: list[Tensor], size: tuple[int, int], generator: Generator = None
@@ -66,7 +66,7 @@ class Mixture(Wrapped):
         pairs = zip(self.models, self.given(h), strict=True)
         return logmeanexp([score(model, y, of, size, generator) for model, of in pairs])
 
-    def draw(
+    def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         """Each draw by a model of its own, chosen first."""
@@ -82,11 +82,11 @@ class Mixture(Wrapped):
                 if isinstance(generator, Sequence):
                     own = [generator[row] for row in rows]
                 some = [maps[[row % batch for row in rows]] for maps in of]
-                found |= zip(rows, model.draw(some, 1, temperature, own)[0], strict=True)
+                found |= zip(rows, model.sample_given(some, 1, temperature, own)[0], strict=True)
         return torch.stack([found[row] for row in range(n * batch)]).unflatten(0, (n, batch))
 
     @torch.no_grad()
-    def draws(
+    def samples(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Iterator[Tensor]:
         """All drawn at once, so that each model draws its own together."""

@@ -96,7 +96,7 @@ def fold_term(label, w):
     """What the fold adds to -log q: the slope of v in w by autograd."""
 
     class Fixed(BinaryDequantization):
-        def draw(self, y, generator):
+        def sample_noise(self, y, generator):
             return eps, torch.zeros(len(y))
 
     eps = torch.full((1, 1, 1, 1), w, requires_grad=True)

@@ -97,7 +97,7 @@ def compare(tab, flow, height: int, width: int, round_x: bool, temperature: floa
     x = low_resolution(y, round_x)
     with torch.no_grad():
         h = flow.condition(x)
-        v = 256 * flow.draw(h, 1, temperature, torch.Generator().manual_seed(0))[0]
+        v = 256 * flow.sample_given(h, 1, temperature, torch.Generator().manual_seed(0))[0]
         bits = flow.bits_per_dim(y, x, torch.Generator().manual_seed(1))[0].item()
         latents, _ = flow.encode(y, h, torch.Generator().manual_seed(1))
     u = torch.rand(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -138,10 +138,10 @@ def compare_masks(tab, flow, height: int, width: int) -> None:
     x, y = (t[None, :, 40 : 40 + height, 30 : 30 + width].float() for t in (eye.x, eye.y))
     with torch.no_grad():
         h = flow.condition(x)
-        v = flow.draw(h, 1, 1.0, torch.Generator().manual_seed(0))[0, 0, 0].double()
+        v = flow.sample_given(h, 1, 1.0, torch.Generator().manual_seed(0))[0, 0, 0].double()
         bits = flow.bits_per_dim(y, x, torch.Generator().manual_seed(1)).item()
         latents, _ = flow.encode(y, h, torch.Generator().manual_seed(1))
-    u = flow.layers[0].draw(y.double(), torch.Generator().manual_seed(1))[0]
+    u = flow.layers[0].sample_noise(y.double(), torch.Generator().manual_seed(1))[0]
     given = [packed(x), height, width, draws(latents), 1.0, packed(y), packed(u)]
     its_bits, used, its_v, where = tab.evaluate(RUN, given)
     its_v = unpacked(its_v, height, width)
@@ -417,7 +417,8 @@ def test_a_reader_draws_vessels_and_a_link_gives_the_same_drawing(from_disk):
         h = flow.condition(x)
         noise = [torch.Generator().manual_seed(k) for k in range(8)]
         before, after = (
-            torch.stack([-flow.score(t, h, g.manual_seed(k)) for k, g in enumerate(noise)]) / LOG_2
+            torch.stack([-flow.log_prob_given(t, h, g.manual_seed(k)) for k, g in enumerate(noise)])
+            / LOG_2
             for t in (y, other)
         )
     # means of 4 draws there and of 8 here, 4 standard errors of each apart at most

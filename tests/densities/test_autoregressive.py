@@ -38,7 +38,7 @@ def exact() -> Tensor:
     """P(y|x) of every y of 4x4, by the model's own pass."""
     model, x = model_of(), an_x()
     h = model.condition(x)[0]
-    parts = (model.score(y, [h.expand(len(y), -1, -1, -1)]) for y in EVERY_Y.split(8192))
+    parts = (model.log_prob_given(y, [h.expand(len(y), -1, -1, -1)]) for y in EVERY_Y.split(8192))
     with torch.no_grad():
         return torch.cat(list(parts)).exp()
 

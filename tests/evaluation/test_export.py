@@ -131,7 +131,7 @@ def test_graphs_equal_the_model_at_every_size(exported, size):
         with torch.no_grad():
             if name == "sample":
                 h, noise = model.condition(inputs["x"]), Given(own.parts(inputs["eps"]))
-                v = model.draw(h, 1, float(inputs["temperature"]), noise)[0]
+                v = model.sample_given(h, 1, float(inputs["temperature"]), noise)[0]
                 torch.testing.assert_close(torch.from_numpy(found[1]), v, rtol=0, atol=V)
                 off = (torch.from_numpy(found[0]) != model.labels(v)).float().mean()
                 assert off < 1e-2  # where v lies on the border of a cell, to rounding

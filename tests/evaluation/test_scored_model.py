@@ -167,7 +167,7 @@ def test_marginal_is_the_mean_of_keyed_samples(scored, vessels):
 
 def test_samples_come_a_few_at_a_time_and_stay_the_same(scored, monkeypatch):
     together = scored("sr-flow", PATCHES, limit=2).means(5)
-    monkeypatch.setattr(flow, "AT_ONCE", 2 * 2 * 3 * 32 * 32)
+    monkeypatch.setattr(flow, "MAX_ENTRIES_A_PASS", 2 * 2 * 3 * 32 * 32)
     apart = scored("sr-flow", PATCHES, limit=2).means(5)
     torch.testing.assert_close(together, apart)
 

@@ -88,7 +88,7 @@ def test_counts_are_those_of_the_samples(scored, name, monkeypatch):
             v[:, 1, 0, 0, 0] = math.nan
         return v
 
-    monkeypatch.setattr(m.model, "draw", planted)
+    monkeypatch.setattr(m.model, "sample_given", planted)
     monkeypatch.setattr(m.model, "sample", lambda x, *_: torch.zeros(1, len(x), *shape[1:]))
     assert value(m, "nonfinite_samples", 3) == 3  # one picture of two, three samples
     size = 3 * torch.Size(shape).numel()
@@ -155,8 +155,8 @@ def test_metrics_agree_within_a_tolerance_or_a_factor():
 
 def test_the_v_that_is_counted_is_the_v_that_sample_rounds(scored, monkeypatch):
     m, found = scored("sr-flow", patches()), []
-    draw = m.model.draw
-    monkeypatch.setattr(m.model, "draw", lambda *a: found.append(draw(*a)) or found[-1])
+    draw = m.model.sample_given
+    monkeypatch.setattr(m.model, "sample_given", lambda *a: found.append(draw(*a)) or found[-1])
     m.statistics(stress.StressTest).sampled(1.0, 3)
     keyed = noise.keyed(0, [0], stress.DRAW - stress.TEMPERATURES.index(1.0))
     y = m.model.sample(m.x(0)[None], 3, 1.0, keyed)

@@ -49,7 +49,7 @@ def reach(model, side):
     for place in range(side // 2, side // 2 + grid(model), f):
         x = torch.zeros(1, 3, side // f, side // f)
         x[..., place // f, place // f] = math.nan
-        v = model.draw(model.condition(x), 1, 1.0, noise.keyed(0, [0]))
+        v = model.sample_given(model.condition(x), 1, 1.0, noise.keyed(0, [0]))
         rows = v.reshape(-1, side, side).isnan().any(0).any(1).nonzero().flatten()
         found = max(found, place - rows[0].item(), rows[-1].item() - place - f + 1)
         assert 0 < rows[0] and rows[-1] < side - 1, "the picture is too small to tell"
@@ -112,7 +112,7 @@ def drawn(model, x, tiles=None, label=False):
     def apply(part, generator):
         if label:
             return model.sample(part, 1, 0.8, generator)[0]
-        return model.draw(model.condition(part), 1, 0.8, generator)[0]
+        return model.sample_given(model.condition(part), 1, 0.8, generator)[0]
 
     return in_tiles(model, x, apply, lambda: noise.keyed(0, [7]), tiles)
 
@@ -155,7 +155,7 @@ def test_a_smaller_margin_or_noise_of_its_own_shows_a_seam(strip):
     assert (drawn(model, x, near) - whole).abs().max() > 0.02
 
     def own(part, generator):
-        return model.draw(model.condition(part), 1, 0.8, generator.generator)[0]
+        return model.sample_given(model.condition(part), 1, 0.8, generator.generator)[0]
 
     with torch.no_grad():
         fresh = in_tiles(model, x, own, lambda: noise.keyed(0, [7]), tiles)

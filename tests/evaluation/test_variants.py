@@ -118,7 +118,7 @@ def test_keyed_samples_are_the_same_alone_and_together(kind):
     many = model.sample(x, 3, generator=noise.keyed(0, range(2)))
     few = model.sample(x[1:], 2, generator=noise.keyed(0, [1]))
     assert torch.equal(many[:2, 1:], few)
-    each = torch.stack(list(model.draws(x, 3, generator=noise.keyed(0, range(2)))))
+    each = torch.stack(list(model.samples(x, 3, generator=noise.keyed(0, range(2)))))
     assert torch.equal(each, many)
 
 

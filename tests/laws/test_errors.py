@@ -324,7 +324,7 @@ def test_other_channels_are_refused_and_do_not_broadcast(layer, said):
 @every_model
 def test_samples_carry_no_graph(case):
     model, y, x = case.make()
-    drawn = [model.sample(x, 2), model.mean(x, 2), *model.draws(x, 2)]
+    drawn = [model.sample(x, 2), model.mean(x, 2), *model.samples(x, 2)]
     assert not any(t.requires_grad for t in drawn)
     assert model.log_prob(y, x).requires_grad
 
@@ -334,12 +334,12 @@ def test_models_answer_by_the_same_names(case):
     """Samples in one call and one after the other, and the mean: the model's own if it has one."""
     model, y, x = case.make()
     together = model.sample(x, 5, 1.0, noise_of(y))
-    assert torch.equal(torch.stack([*model.draws(x, 5, 1.0, noise_of(y))]), together)
+    assert torch.equal(torch.stack([*model.samples(x, 5, 1.0, noise_of(y))]), together)
     h = model.condition(x)
-    assert torch.equal(model.labels(model.draw(h, 5, 1.0, noise_of(y))), together)
+    assert torch.equal(model.labels(model.sample_given(h, 5, 1.0, noise_of(y))), together)
     mean = model.mean(x, 5, noise_of(y))
     assert mean.shape == y.shape
     assert model.has_mean == (case in ALL_FACTORISED)
     if not model.has_mean:
         torch.testing.assert_close(mean, together.mean(0), rtol=1e-12, atol=1e-12)
-    assert torch.equal(model.score(y, h, noise_of(y)), model.log_prob(y, x, noise_of(y)))
+    assert torch.equal(model.log_prob_given(y, h, noise_of(y)), model.log_prob(y, x, noise_of(y)))

@@ -23,7 +23,7 @@ every_stepped = pytest.mark.parametrize("case", STEPPED, ids=str)
 
 @pytest.fixture(autouse=True)
 def rebuild_however_small(monkeypatch):
-    monkeypatch.setattr(fused, "REBUILT", -1)
+    monkeypatch.setattr(fused, "MIN_REBUILD_BYTES", -1)
 
 
 def gradients(model: ConditionalFlow, y: Tensor, x: Tensor) -> dict[str, Tensor]:
@@ -67,9 +67,11 @@ def test_a_chain_samples_what_its_layers_sample(case):
     model, y, x = case.make()
     h = model.condition(x)
     model.fast = True
-    fast = model.draw(h, 1, 0.7, noise_of(y))
+    fast = model.sample_given(h, 1, 0.7, noise_of(y))
     model.fast = False
-    torch.testing.assert_close(fast, model.draw(h, 1, 0.7, noise_of(y)), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        fast, model.sample_given(h, 1, 0.7, noise_of(y)), rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.equation(
@@ -210,7 +212,7 @@ def test_small_levels_keep_their_activations(monkeypatch):
     sizes = []
     # hidden maps: 2 steps x 2 maps x 8 channels x 2 pictures x 4 bytes x 16^2, then 8^2 positions
     for least in (2 * 2 * 8 * 2 * 4 * n**2 for n in (0, 8, 16)):
-        monkeypatch.setattr(fused, "REBUILT", least)
+        monkeypatch.setattr(fused, "MIN_REBUILD_BYTES", least)
         sizes.append(saved_bytes(model, y, x))
     assert sizes[1] - sizes[0] >= 2 * 2 * 8 * 2 * 4 * 8**2
     assert sizes[2] - sizes[1] >= 2 * 2 * 8 * 2 * 4 * 16**2
@@ -237,9 +239,9 @@ def test_several_samples_are_those_of_repeated_x(case):
     model, _, x = case.make(batch=2)
     h = model.condition(x)
     generators = [g for n in range(3) for g in keyed(n, [5, 6])]
-    many = model.draw([torch.cat([t] * 3) for t in h], 1, 0.8, generators)[0]
+    many = model.sample_given([torch.cat([t] * 3) for t in h], 1, 0.8, generators)[0]
     generators = [g for n in range(3) for g in keyed(n, [5, 6])]
-    shared = model.draw(h, 3, 0.8, generators).flatten(0, 1)
+    shared = model.sample_given(h, 3, 0.8, generators).flatten(0, 1)
     torch.testing.assert_close(shared, many, rtol=1e-10, atol=1e-10)
 
 
@@ -270,7 +272,7 @@ def test_matrices_of_float32_are_inverted_in_float64():
     half = torch.finfo(torch.float32).eps / 2
     for found in (
         layer.inverse(identity)[0][..., 0, 0].T,
-        fused.unfolded(layer.matrix[None], torch.zeros(1, 24))[0][0],
+        fused.inverse_affine(layer.matrix[None], torch.zeros(1, 24))[0][0],
     ):
         torch.testing.assert_close(found.double(), exact, rtol=half, atol=1e-12)
     single = torch.linalg.inv(layer.matrix).double()

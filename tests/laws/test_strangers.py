@@ -48,7 +48,7 @@ def test_a_copy_of_a_started_flow_can_be_started_again(y, x):
 
 
 def test_second_derivatives_are_refused_where_nothing_was_kept(y, x, monkeypatch):
-    monkeypatch.setattr(cnf.fused, "REBUILT", -1)
+    monkeypatch.setattr(cnf.fused, "MIN_REBUILD_BYTES", -1)
     flow = small()
     flow.log_prob(y, x)
     flow.recompute = True

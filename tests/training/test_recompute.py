@@ -13,7 +13,7 @@ from cnf.replication import training
 
 @pytest.fixture(autouse=True)
 def rebuild_however_small(monkeypatch):
-    monkeypatch.setattr(fused, "REBUILT", 0)
+    monkeypatch.setattr(fused, "MIN_REBUILD_BYTES", 0)
 
 
 def trained(config) -> tuple[training.Run, list[float]]:

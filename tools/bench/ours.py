@@ -45,7 +45,7 @@ class Ours(Adapter):
         return self.flow.encode(y, self.all_levels(h))[1]
 
     def sample_many(self, h: list[Tensor], n: int = 1) -> Tensor:
-        return self.flow.draw(self.all_levels(h), n, 1.0, None).flatten(0, 1)
+        return self.flow.sample_given(self.all_levels(h), n, 1.0, None).flatten(0, 1)
 
     sample = sample_many
 

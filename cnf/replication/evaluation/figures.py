@@ -58,7 +58,7 @@ def draw(
     that of the picture, whatever the model."""
     wide = m.pad(y, x, model)[1].to(m.device)
     generator = noise.keyed(m.options.seed, [index], SAMPLES_DRAW)
-    samples = torch.cat(list(model.draws(wide, n, tau, generator)))
+    samples = torch.cat(list(model.samples(wide, n, tau, generator)))
     return samples[..., : y.shape[-2], : y.shape[-1]].cpu()
 
 

@@ -357,7 +357,7 @@ class ScoredModel:
         """
         for indices, _, x, (height, width) in self.batches(f"{n} x temperature {temperature:g}"):
             generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
-            one_by_one = self.model.draws(x, n, temperature, generator)
+            one_by_one = self.model.samples(x, n, temperature, generator)
             samples = [s[..., :height, :width].to(torch.uint8).cpu() for s in one_by_one]
             x = x[..., : height // self.model.factor, : width // self.model.factor].cpu()
             yield from zip(indices, x, torch.stack(samples, 1), strict=True)
@@ -397,4 +397,4 @@ def score(
         return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
     if hasattr(model, "score_inside"):
         return model.score_inside(y, h, size, generator)
-    return model.score(y, h, generator)
+    return model.log_prob_given(y, h, generator)

@@ -56,7 +56,7 @@ class StressTest:
             for start in range(0, each, at_once):  # a few in memory at once
                 n = min(at_once, each - start)
                 part = keyed[start * len(x) : (start + n) * len(x)]
-                v = m.model.draw(h, n, temperature, part).flatten(0, 1)
+                v = m.model.sample_given(h, n, temperature, part).flatten(0, 1)
                 finite = v.isfinite()
                 bad += int((~finite.flatten(1).all(1)).sum())
                 outside += int((~((v >= low) & (v < 1 + low))).sum())

@@ -130,7 +130,7 @@ def frequency(
     bound, for y that are likely enough to be drawn."""
     h, found = model.condition(x), torch.zeros(len(y))
     for n, generators in _parts(num, y.numel(), generator):
-        drawn = model.labels(model.draw(h, n, 1.0, generators))
+        drawn = model.labels(model.sample_given(h, n, 1.0, generators))
         found += (drawn == y).flatten(2).all(2).sum(0).cpu()
     return (found / num).double().numpy()
 

@@ -273,7 +273,7 @@ def draws(
 
     def apply(part: Tensor, generator: noise.Generator) -> Tensor:
         given = model.condition(part) if h is None else h
-        return model.labels(model.draw(given, 1, temperature, generator))[0]
+        return model.labels(model.sample_given(given, 1, temperature, generator))[0]
 
     for n in range(count):
         keyed = functools.partial(noise.keyed, seed, [index], SAMPLES_DRAW - n)
