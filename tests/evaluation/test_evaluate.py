@@ -15,8 +15,9 @@ from cnf.replication import releases, results, run_folder
 from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
 from cnf.replication.evaluation import evaluate
-from cnf.replication.evaluation.evaluate import settings
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
+from cnf.replication.evaluation.scoring import other_x, settings
+from cnf.replication.evaluation.thresholds import origin
 from cnf.replication.metrics import METRICS, Value, mean_se, metric, vessels
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results import report, reproduce
@@ -135,7 +136,7 @@ def asked(command, models):
     reference = folder.replace("-", " ") if folder.replace("-", " ") in REFERENCES else None
     model = None if reference else models(folder.removeprefix("results/"))
     m = ScoredModel(model, images, options, reference=reference)
-    return [one for one in (m, evaluate.other_x(m)) if one is not None], flags
+    return [one for one in (m, other_x(m)) if one is not None], flags
 
 
 def test_the_command_of_a_row_asks_for_it(everything, loaded):
@@ -469,8 +470,8 @@ def test_a_folder_s_own_validation_pictures_choose_its_threshold(make_run, tmp_p
 
 
 def test_all_forms_of_a_set_have_one_origin():
-    assert {evaluate.origin(name) for name in ("chasedb1", "chasedb1-all@drive")} == {"chasedb1"}
-    assert evaluate.origin("folder:/of/mine") == "folder"
+    assert {origin(name) for name in ("chasedb1", "chasedb1-all@drive")} == {"chasedb1"}
+    assert origin("folder:/of/mine") == "folder"
 
 
 def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):

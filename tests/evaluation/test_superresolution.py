@@ -11,7 +11,7 @@ import torch
 from cnf import noise
 from cnf.errors import DataError
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.evaluation import evaluate, scored_model
+from cnf.replication.evaluation import scored_model, scoring
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics import METRICS, pictures, superresolution, uncertainty
 from cnf.replication.metrics.superresolution import Pictures
@@ -184,10 +184,10 @@ def test_curves_of_bicubic_interpolation_are_of_the_same_x(loaded):
 
 
 def test_x_is_told_both_ways_with_full_alone(m, scored):
-    other = evaluate.other_x(m)
+    other = scoring.other_x(m)
     assert (m.rounded_x, other.rounded_x) == (False, True)
     bits = [value(one, "bits_per_dim").value for one in (m, other)]
     alone = scored("sr-flow", photographs(), round_x=True)
     assert bits[1] == value(alone, "bits_per_dim").value != bits[0]
-    assert evaluate.other_x(scored("sr-flow", photographs())) is None
-    assert evaluate.other_x(scored("sr-flow", photographs(), full=True, round_x=True)) is None
+    assert scoring.other_x(scored("sr-flow", photographs())) is None
+    assert scoring.other_x(scored("sr-flow", photographs(), full=True, round_x=True)) is None

@@ -12,7 +12,7 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import weighted_logit
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.evaluation import evaluate, scored_model
+from cnf.replication.evaluation import scored_model, thresholds
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Setting, shapes, vessels
 from cnf.replication.metrics.overlap import best_threshold, f_score
@@ -178,15 +178,15 @@ def test_validation_split_chooses_the_threshold(m):
 
 def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeypatch):
     model, config = loaded("vessels-baseline")
-    monkeypatch.setattr(evaluate, "load", eyes)
-    assert len(evaluate.validation(ScoredModel(model, eyes()), "drive")) == 1
-    assert evaluate.validation(ScoredModel(model, eyes(split="valid")), "drive") == []
+    monkeypatch.setattr(thresholds, "load", eyes)
+    assert len(thresholds.validation(ScoredModel(model, eyes()), "drive")) == 1
+    assert thresholds.validation(ScoredModel(model, eyes(split="valid")), "drive") == []
     used_valid = {"use_valid": True, "train": "embedded-vessels+drive"}
     for used in (used_valid, {"train": "embedded-vessels+drive-fold1"}):
         data = dataclasses.replace(config.data, **used)
         model.config = dataclasses.replace(config, data=data)
-        assert evaluate.validation(ScoredModel(model, eyes()), "drive") == []
-    assert len(evaluate.validation(ScoredModel(model, eyes()), "chasedb1")) == 1
+        assert thresholds.validation(ScoredModel(model, eyes()), "drive") == []
+    assert len(thresholds.validation(ScoredModel(model, eyes()), "chasedb1")) == 1
 
 
 def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):
@@ -198,14 +198,14 @@ def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make
             loaded("vessels-flow")[0], eyes(), Options(threshold_from=str(make_run(name)))
         )
         with pytest.raises(ConfigError, match=message):
-            evaluate.validation(m, "embedded-vessels")
+            thresholds.validation(m, "embedded-vessels")
 
 
 def test_a_sister_chooses_on_no_picture_that_is_scored(loaded, make_run):
     options = Options(threshold_from=str(make_run("vessels-flow")))
     m = ScoredModel(loaded("vessels-flow")[0], load("embedded-vessels", "valid"), options)
     with pytest.raises(ConfigError, match="would choose on pictures of embedded-vessels valid"):
-        evaluate.validation(m, "embedded-vessels")
+        thresholds.validation(m, "embedded-vessels")
 
 
 @torch.no_grad()

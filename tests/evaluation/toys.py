@@ -5,7 +5,7 @@ import skimage.data
 import torch
 
 from cnf.replication.data import Example, ImageSet
-from cnf.replication.evaluation.evaluate import settings, values
+from cnf.replication.evaluation.scoring import settings, values
 from cnf.replication.metrics import METRICS
 
 

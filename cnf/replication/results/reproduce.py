@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 from cnf.errors import CnfError, DataError, ResultsError
 from cnf.replication import releases, run_folder
 from cnf.replication.data import ImageSet, catalogue, load
-from cnf.replication.evaluation.evaluate import validation
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
+from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.metrics import METRICS
 from cnf.replication.results.rows import RESULTS, Row, described, find, read, value, valued
 from cnf.replication.run_folder import about
