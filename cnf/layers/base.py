@@ -188,8 +188,9 @@ def check_finite(module: nn.Module, t: Tensor, name: str) -> None:
 def check_all(right: Tensor, message: Callable[[], str]) -> None:
     """Raise DataError unless `right` is true everywhere. It is torch's own check: a graph that was
     traced makes it when it runs, and raises RuntimeError."""
-    everywhere: Any = right.all().item()
-    torch._check_with(DataError, everywhere, message)
+    everywhere: Any = right.all().item()  # where a graph is traced, a symbol
+    if everywhere is not True:  # else spare the second that torch's check takes to import
+        torch._check_with(DataError, everywhere, message)
 
 
 def check_channels(y: Tensor, channels: int, what: str) -> None:
