@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 
 from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
 from cnf.flow import ConditionalModel
-from cnf.replication import releases
+from cnf.replication import releases, upgrade
 from cnf.replication.config import (
     Config,
     config_sha256,
@@ -39,12 +39,10 @@ from cnf.replication.config import (
     load_config,
     to_dict,
 )
-from cnf.replication.training.optimizers import learning_rate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
 MAX_LINES = 300  # of a published history
-BUDGET = ("training.steps", "training.minutes", "training.keep")  # what a branch may change
 # ours, and the names under which safetensors writes before it renames
 HALF_WRITTEN = ("config.json.tmp*", "history.*.tmp*", "*.pt.tmp*", "weights.*.tmp*", ".tmp??????")
 # torch.load raises a different one of these for each way in which a file can be damaged
@@ -90,13 +88,13 @@ def read_record(out: Path, needed: bool = True, keys: Sequence[str] = ()) -> dic
             f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
             f"began starts again with --out {out}"
         )
-    record = _json_object(path.read_bytes(), str(path))
+    record = upgrade.record(_json_object(path.read_bytes(), str(path)))
     if missing := [key for key in keys if key not in record]:
         raise CheckpointError(f"{path} does not say {', '.join(missing)}: restore a copy")
     return record
 
 
-def begun(record: dict[str, Any], results: Path) -> dict[str, dict[str, Any]]:
+def ancestors(record: dict[str, Any], results: Path) -> dict[str, dict[str, Any]]:
     """The records, in `results`, of the run whose weights a run began with, of that with whose
     weights it began, and so on. A branch off a checkpoint began as the whole run did."""
     found: dict[str, dict[str, Any]] = {}
@@ -172,8 +170,8 @@ def atomic(path: Path) -> Iterator[Path]:
         with replaced(path) as part:
             yield part
     except OSError as error:
-        begun = (path.parent / "last.pt").exists()
-        go_on = "--resume" if begun else "start again with --out"
+        has_begun = (path.parent / "last.pt").exists()
+        go_on = "--resume" if has_begun else "start again with --out"
         raise TrainingError(
             f"{path} could not be written ({first_line(error)}); what was there is untouched: "
             f"make room, then {go_on} {path.parent}"
@@ -266,8 +264,23 @@ def same_run(
     return stored, record
 
 
-def command(config: Config, steps: int, seed: int, processes: int, start: Path | None) -> str:
-    """The command line that repeats a run; empty if its preset is not there."""
+def commands(
+    out: Path, config: Config, steps: int, seed: int, processes: int, start: Path | None
+) -> list[str]:
+    """The command lines that lead to the weights of a run in `out`, in their order: those of the
+    run with which it begins, and its own; [] if a preset is not there."""
+    own = command(out, config, steps, seed, processes, start)
+    if start is None or not own:
+        return [own] if own else []
+    before = read_record(start.parent if start.suffix == ".pt" else start, needed=False)
+    return [*before.get("commands", []), own]
+
+
+def command(
+    out: Path, config: Config, steps: int, seed: int, processes: int, start: Path | None
+) -> str:
+    """The command line that repeats a run; empty if its preset is not there. Where its folders are
+    in this machine is nobody's business."""
     words = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
     try:
         preset = _flat(to_dict(load_config(config.preset)))
@@ -278,10 +291,10 @@ def command(config: Config, steps: int, seed: int, processes: int, start: Path |
         if key not in ("training.steps", "training.minutes") and value != preset.get(key):
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     words += ["--steps", str(steps), "--seed", str(seed)]
-    if start is not None:  # its place in this machine is nobody's business
+    if start is not None:
         parts = start.resolve().parts[-3 if start.suffix == ".pt" else -2 :]
         words += ["--start", "/".join(parts)]
-    return shlex.join(words)
+    return shlex.join([*words, "--out", f"runs/{out.resolve().name}"])
 
 
 def source_words(preset: str) -> list[str]:
@@ -298,38 +311,6 @@ def name_of(preset: str) -> str:
         return preset
     parts = [part for part in Path(preset).with_suffix("").parts[-3:] if part != "runs"]
     return "-".join(parts).replace("_", "-")
-
-
-def commands(record: dict[str, Any]) -> list[str]:
-    """The command lines that train the run of a record, in their order. A branch is the run that
-    had its budget from the start, or from where it turned."""
-    start = record.get("start", {"checkpoint": None})
-    if "checkpoint" not in start:
-        return [record["command"]]
-    own, turn = record["command"].split(" --start ")[0], start.get("turn")
-    return [*turn["commands"], f"{own} --start {turn['at']}"] if turn else [own]
-
-
-def turn(config: Config, checkpoint: Path, seed: int, step: int, steps: int) -> dict[str, Any]:
-    """Where a branch from `checkpoint` leaves, or an earlier one left, the run that led there:
-    {"turn": what `commands` reads}; {} if a run of its own would have come there, too: but for the
-    budget all is the same, and before `step` so were the rates."""
-    folder = checkpoint.resolve().parent
-    before = read_record(folder, needed=False, keys=["seed", "steps", "command"])
-    if not before:
-        return {}
-    known, start = read_config(folder), before.get("start", {"checkpoint": None})
-    runs = (known, before["steps"]), (config, steps)
-    changed = differences(to_dict(known), to_dict(config))
-    if (
-        "checkpoint" not in start
-        or before["seed"] != seed
-        or not all(phrase.startswith(BUDGET) for phrase in changed)
-        or any(len({learning_rate(c.training, k, n) for c, n in runs}) > 1 for k in range(step))
-    ):
-        at = "/".join(checkpoint.resolve().parts[-3:])
-        return {"turn": {"commands": commands(before), "at": at}}
-    return {"turn": start["turn"]} if "turn" in start else {}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

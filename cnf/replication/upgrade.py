@@ -176,6 +176,14 @@ def metadata(said: Mapping[str, str]) -> dict[str, str]:
     return new
 
 
+def record(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run, which once had its own command alone, without its folder."""
+    new = dict(values)
+    if command := new.pop("command", None):
+        new["commands"] = [command]
+    return new
+
+
 def row(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a row in today's words; one that is already passes through. Raises ResultsError
     for a random intercept of a mean over orientations, which is no more."""

@@ -198,7 +198,7 @@ def test_a_control_of_the_other_task_is_refused(kind, task):
 def test_train_fits_a_control_in_one_step_and_its_run_is_like_any_other(task, tmp_path):
     out = training.train(load_config(RUNS[task]), tmp_path / "run")
     record = run_folder.read_record(out)
-    assert record["steps"] == 1 and f"train {RUNS[task]}" in record["command"]
+    assert record["steps"] == 1 and f"train {RUNS[task]}" in record["commands"][0]
     (line,) = run_folder.read_history(out)
     run = training.Run.build(load_config(RUNS[task]), 0, "cpu")
     indices = list(range(line["valid_images"]))

@@ -425,10 +425,10 @@ def test_a_history_is_drawn(tmp_path, configure, drawn):
 
 def test_the_command_of_a_run_gives_its_configuration_again():
     config = load_config("sr-flow-smoke", ["training.lr=0.5", "data.augment=false", "data.crop=16"])
-    words = shlex.split(run_folder.command(config, 7, 3, processes=1, start=None))
+    words = shlex.split(run_folder.command(Path("me/it"), config, 7, 3, processes=1, start=None))
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert load_config("sr-flow-smoke", overrides) == config
-    assert words[-4:] == ["--steps", "7", "--seed", "3"]
+    assert words[-6:] == ["--steps", "7", "--seed", "3", "--out", "runs/it"]
 
 
 def test_the_record_says_what_a_number_needs(tmp_path, configure):
@@ -483,38 +483,19 @@ def test_a_branch_keeps_its_own_best(tmp_path, configure, monkeypatch):
     assert releases.load(branch / "weights.safetensors").metadata["step"] == "6"
 
 
-def test_a_branch_at_another_rate_says_what_led_to_it(tmp_path, configure):
+def test_a_branch_says_all_commands_that_led_to_it(tmp_path, configure, monkeypatch):
+    monkeypatch.setattr(run_folder, "load_config", lambda preset: configure())
     flat = {"schedule": "constant"}
     trunk = training.train(configure(steps=8, keep=[0.25], **flat), tmp_path / "trunk", seed=3)
     turned = configure(steps=8, keep=[0.5], lr=1e-4, **flat)
     branch = training.train(turned, tmp_path / "turned", start=trunk / "step-2.pt")
-    shorter = configure(steps=6, lr=1e-4, **flat)
-    twig = training.train(shorter, tmp_path / "twig", start=branch / "step-4.pt")
+    twig = training.train(configure(steps=1), tmp_path / "twig", start=branch)
+    told = [run_folder.read_record(run)["commands"] for run in (trunk, branch, twig)]
+    assert [len(commands) for commands in told] == [1, 2, 3]
+    assert told[0] == told[1][:1] and told[1] == told[2][:2]
+    assert told[0][0].endswith(" --out runs/trunk")
     at = f"{tmp_path.name}/trunk/step-2.pt"
-    before = run_folder.read_record(trunk)["command"]
-    for run in (branch, twig):
-        record = run_folder.read_record(run)
-        assert record["start"]["turn"] == {"commands": [before], "at": at}
-        own = record["command"].split(" --start ")[0]
-        assert run_folder.commands(record) == [before, f"{own} --start {at}"]
-
-
-@pytest.mark.parametrize("other", ["rate", "seed", "weights"])
-def test_a_branch_that_no_run_of_its_own_would_reach_says_what_led_to_it(
-    tmp_path, configure, other
-):
-    """By a rate that follows the budget, of another seed, or after weights of another run."""
-    options = {"batch_size": 4} if other == "rate" else {"schedule": "constant"}
-    start = None
-    if other == "weights":
-        start = training.train(configure(steps=1), tmp_path / "first")
-    trunk = training.train(configure(steps=4, **options), tmp_path / "trunk", start=start)
-    seed = 1 if other == "seed" else None
-    out = tmp_path / "branch"
-    training.train(configure(steps=6, **options), out, start=trunk / "last.pt", seed=seed)
-    before, record = (run_folder.read_record(run) for run in (trunk, out))
-    at = f"{tmp_path.name}/trunk/last.pt"
-    assert record["start"]["turn"] == {"commands": [before["command"]], "at": at}
+    assert told[1][1].endswith(f" --steps 8 --seed 3 --start {at} --out runs/turned")
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -762,7 +743,7 @@ def test_the_command_names_its_start_without_the_place_on_the_machine(tmp_path):
     config = load_config("sr-flow-smoke", ["training.steps=1", "training.batch_size=2"])
     first = training.train(config, tmp_path / "first")
     record = run_folder.read_record(training.train(config, tmp_path / "again", start=first))
-    assert record["command"].endswith(f"--start {tmp_path.name}/first")
+    assert f" --start {tmp_path.name}/first --out " in record["commands"][-1]
     assert str(tmp_path) not in json.dumps(record)
 
 

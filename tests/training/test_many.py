@@ -326,7 +326,7 @@ def test_validation_is_bit_for_bit_that_of_one_process(task):
 
 def budget(config):
     training.budget.PROBE_STEPS = 2
-    return training.begin(training.Run.build(config, seed=0, device="cpu"))["steps"]
+    return training.begin(training.Run.build(config, seed=0, device="cpu"), Path("it"))["steps"]
 
 
 def test_minutes_become_the_same_number_of_steps_everywhere():

@@ -119,9 +119,9 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     model = releases.load(folder / "weights.safetensors")
     config = model.config
     record = run_folder.read_record(folder, needed=False)
-    before = run_folder.begun(record, results)
-    begun = {run: record["config"]["data"]["train"] for run, record in before.items()}
-    trains = [config.data.train, *begun.values()]
+    ancestors = run_folder.ancestors(record, results)
+    learned = {run: record["config"]["data"]["train"] for run, record in ancestors.items()}
+    trains = [config.data.train, *learned.values()]
     mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
@@ -138,7 +138,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         dtype=_dtype(folder / "weights.safetensors"),
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
-        begun=begun,
+        learned=learned,
         table=_scores(mine, find(config.task)),
         rows=len(mine),
         worst=_worst(folder, find(config.task).worst),

@@ -1,8 +1,6 @@
 """From a number to the command that gives it again (`results how`), and numbers computed again from
 the weights and pictures that they name (`results audit`)."""
 
-import re
-import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -42,9 +40,9 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
             ("expect", f"{value(row)}, but other weights on another machine"),
         ]
     lines += [("needs", needs(row) or "no data set: the pictures come with the package")]
+    record = run_folder.read_record(results / row.trained, needed=False)
     trained = training(row, results)
     lines += [("trained by", line) for line in trained]
-    record = run_folder.read_record(results / row.trained, needed=False)
     if trained and "experiment" in record.get("config", {}):
         commit = (record.get("commit") or "")[:8]
         lines.append(("at", f"version 0.2, commit {commit}, whose options had other names"))
@@ -68,37 +66,9 @@ def needs(row: Row) -> str | None:
 
 
 def training(row: Row, results: Path = RESULTS) -> list[str]:
-    """The commands that train the weights of a row, in their order, from the run with whose weights
-    all began; none for a reference, and where the record of the run is not here."""
-    own = run_folder.read_record(results / row.trained, needed=False)
-    commands: list[str] = []
-    for record in ({row.trained: own} | run_folder.begun(own, results)).values():
-        if not record.get("command"):
-            break
-        commands = [*run_folder.commands(record), *commands]
-    told = chained(commands)
-    if told and not row.is_here:  # where `row.command` looks for them
-        told[-1] += f" --out runs/{row.trained}"
-    return told
-
-
-def chained(commands: Sequence[str]) -> list[str]:
-    """Commands of which each leaves the run, and the checkpoint, from which the next begins."""
-    told = list(commands)
-    for n, words in enumerate(map(shlex.split, commands[1:])):
-        at = Path(words[words.index("--start") + 1]) if "--start" in words else Path()
-        if at.parts[:1] != ("runs",):
-            continue
-        if step := re.fullmatch(r"step-(\d+)\.pt", at.name):
-            own = shlex.split(commands[n])
-            budget = int(own[own.index("--steps") + 1])
-            keep = re.search(r"training\.keep=\[(.*?)\]", commands[n])
-            shares = keep[1].split(",") if keep else []
-            if int(step[1]) not in [round(float(share) * budget) for share in shares]:
-                told[n] += f" --set 'training.keep=[{int(step[1]) / budget:.7f}]'"
-        folder = at.parent if at.suffix == ".pt" else at
-        told[n] += f" --out {shlex.quote(folder.as_posix())}"
-    return told
+    """The commands that train the weights of a row, in their order, as the record of its run has
+    them; none for a reference, and where there is no record."""
+    return run_folder.read_record(results / row.trained, needed=False).get("commands", [])
 
 
 def text(found: Sequence[Row], results: Path = RESULTS) -> str:

@@ -60,7 +60,7 @@ def train(
         run = Run.build(config, seed, device)
         if not resume:
             processes.say(run.data.describe())
-            record = begin(run, start)
+            record = begin(run, out, start)
         if processes.own_batch_norms(run.model):
             processes.say(
                 f"batch norm: on CPUs each of the {distributed.count()} processes takes the "
@@ -121,14 +121,12 @@ def train_slice(run: Run, out: Path, max_minutes: float | None) -> None:
         processes.say(f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`")
 
 
-def begin(run: Run, start: Path | None = None) -> dict[str, Any]:
-    """Begin, at the weights of `start` if it is given, and turn a budget in minutes into steps;
-    what config.json then holds."""
+def begin(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
+    """Begin a run in `out`, at the weights of `start` if it is given, and turn a budget in minutes
+    into steps; what config.json then holds."""
     began = {} if start is None else {"start": checkpoints.start_from(run, start)}
     budget = budget_in_steps(run)
     run.steps = budget["steps"]
-    if "checkpoint" in began.get("start", {}):
-        began["start"] |= run_folder.turn(run.config, start, run.seed, run.step, run.steps)
     if run.step >= run.steps:
         text = f"a budget of {run.steps} steps, and {start} has done {run.step}: give more"
         raise distributed.by_all(ConfigError(text))
@@ -148,7 +146,7 @@ def begin(run: Run, start: Path | None = None) -> dict[str, Any]:
             "train": {"images": len(run.data), "sha256": run.data.sha256},
             "valid": {"images": len(run.valid), "sha256": run.valid.sha256},
         },
-        "command": run_folder.command(run.config, run.steps, run.seed, count, start),
+        "commands": run_folder.commands(out, run.config, run.steps, run.seed, count, start),
         "parameters": weights.count_parameters(run.model),
         "device": device,
         "hardware": one if count == 1 else f"{count} processes, each on {one}",
