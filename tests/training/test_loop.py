@@ -485,6 +485,7 @@ def test_a_branch_keeps_its_own_best(tmp_path, configure, monkeypatch):
 
 def test_a_branch_says_all_commands_that_led_to_it(tmp_path, configure, monkeypatch):
     monkeypatch.setattr(run_folder, "load_config", lambda preset: configure())
+    monkeypatch.setattr(run_folder, "source_words", lambda preset: ["sr"])
     flat = {"schedule": "constant"}
     trunk = training.train(configure(steps=8, keep=[0.25], **flat), tmp_path / "trunk", seed=3)
     turned = configure(steps=8, keep=[0.5], lr=1e-4, **flat)
