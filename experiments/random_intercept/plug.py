@@ -58,7 +58,7 @@ class Mixture(Wrapped):
         pairs = zip(self.models, self.given(h), strict=True)
         return logmeanexp([model.log_prob_given(y, of, generator) for model, of in pairs])
 
-    def score_inside(
+    def log_prob_inside(
         self, y: Tensor, h: list[Tensor], size: tuple[int, int], generator: Generator = None
     ) -> Tensor:
         """The same of a picture of `size` padded to y: each model leaves the padding out, if it

@@ -392,9 +392,9 @@ def score(
 ) -> Tensor:
     """log P(y|x), (B,), nats, of pictures of `size` padded to y: an exact model leaves the padding
     out (an autoregressive one takes its labels as given), a flow cannot, so that its figure stays a
-    bound. A model made of others asks each of them (`score_inside`)."""
+    bound. A model made of others asks each of them (`log_prob_inside`)."""
     if model.exact and hasattr(model, "entries"):
         return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
-    if hasattr(model, "score_inside"):
-        return model.score_inside(y, h, size, generator)
+    if hasattr(model, "log_prob_inside"):
+        return model.log_prob_inside(y, h, size, generator)
     return model.log_prob_given(y, h, generator)
