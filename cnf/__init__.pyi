@@ -2,6 +2,7 @@ from . import errors as errors
 from . import layers as layers
 from . import nets as nets
 from . import noise as noise
+from . import testing as testing
 from . import weights as weights
 from .factorised import Bernoulli as Bernoulli
 from .factorised import DiscretisedLogistic as DiscretisedLogistic
