@@ -6,21 +6,22 @@ mistakes would give, so that the report names the mistake where the numbers agre
 
     >>> from cnf.testing import check_bijection
     >>> print(check_bijection(lambda: MyScaling(3), (3,)))
-    MyScaling of (3,): 2 of 12 laws fail
-      log_det: log_det is -0.628 where autograd's log|det dz/dx| is 0.628
+    MyScaling of (3,): 1 of 11 laws fails
+      log_det: log_det is 0.4656, autograd's -0.4656
         likely: its sign is wrong
-        smallest input: [[0.0, 0.0, 0.0]]
+        smallest input: zeros(1, 3)
 
 Give a function that makes the layer, not a layer: weights at their start hide mistakes (a coupling
 that starts as the identity passes anything), and the laws of state need new layers. For images,
-give a shape that is not square. Five ways of writing a bijection are understood as they are:
+give a shape that is not square. Layers of these libraries are understood as they are:
 
-    check_bijection(lambda: nflows.transforms.LULinear(4), (4,))  # (z, log_det) and .inverse
-    check_bijection(lambda: zuko.transforms.SoftclipTransform(), (4,))  # call_and_ladj
-    check_bijection(lambda: torch.distributions.SigmoidTransform(), (4,))  # log_abs_det_jacobian
-    check_bijection(lambda: FrEIA.modules.ActNorm([(4,)]), (4,))  # lists, rev=
-    check_bijection(make, (4,), forward=lambda layer, x, c: ..., inverse=lambda layer, z, c: ...)
+    check_bijection(lambda: nflows.transforms.LULinear(4), (4,))
+    check_bijection(lambda: normflows.flows.Planar((4,)), (4,))
+    check_bijection(lambda: zuko.transforms.SoftclipTransform(), (4,))
+    check_bijection(lambda: pyro.distributions.transforms.Planar(4), (4,))
+    check_bijection(lambda: FrEIA.modules.ActNorm([(4,)]), (4,))
 
+and so is any other layer: `forward=lambda layer, x, c: (z, log_det)`, `inverse=` alike.
 A table of layers becomes a test of each:
 
     @pytest.mark.parametrize("make", [lambda: Mine(4), lambda: Mine(4, flip=True)])
@@ -194,7 +195,11 @@ def check_dequantization(
     def whole(rows: int, generator: torch.Generator) -> Tensor:
         return torch.randint(levels, (rows, *shape), generator=generator)
 
-    case = Dequantization(make, shape, context, whole, None, forward, inverse, scale=scale)
+    def alone(layer: Any, v: Tensor, c: Any) -> Any:
+        return layer.inverse(v)
+
+    ways = forward or (lambda layer, y, c: given(layer, y, c)), inverse or alone
+    case = Dequantization(make, shape, context, whole, None, *ways, scale=scale)
     case.levels, case.draws = levels, draws
     return judge(case, DEQUANTIZATION, known)
 
@@ -1123,7 +1128,7 @@ class Density(Case):
             log_p = self.log_p(points, c)
             mass = log_p.exp() * volume
             sums.append(mass.sum().item())
-        return points, mass, log_p, abs(sums[1] - sums[0]) + 1e-3
+        return points, mass, log_p, abs(sums[1] - sums[0])
 
     @cached_property
     def masses(self) -> list[tuple]:
@@ -1146,14 +1151,14 @@ class Density(Case):
         points = (x.mean(0) + u @ factor.T).view(-1, *self.shape)
         log_p = self.log_p(points, c)
         weights = (log_p - log_q).exp()
-        return points, weights / n, log_p, 6 * weights.std().item() / n**0.5 + 1e-3
+        return points, weights / n, log_p, 2 * weights.std().item() / n**0.5
 
 
 def _integral(case: Density) -> Fault | None:
     """The density integrates to one."""
     for _, points, mass, _, error in case.masses:
         total = mass.sum().item()
-        if abs(total - 1) <= 2e-3 + 3 * error:
+        if abs(total - 1) <= 1e-3 + 3 * error:
             continue
         if error > 0.2 * abs(total):
             raise Skip(f"the sum {total:.3g} has an error of {error:.1g}")

@@ -39,6 +39,7 @@ from cnf.nets import CausalNet, CouplingNet, VectorNet
 from cnf.noise import keyed
 from cnf.replication import plugs
 from cnf.replication.config import Config, build, from_dict
+from cnf.testing import Report
 
 SplineCoupling = plugs.plug("splines").SplineCoupling
 FEATURES = 4  # channels of h in the layer cases
@@ -87,14 +88,32 @@ class Case:
     ) -> tuple[nn.Module, Tensor, Tensor | None]:
         """(layer, y, h). Weights and inputs are float32 numbers, whatever the dtype."""
         torch.manual_seed(seed)
-        made = self.build(FEATURES * self.conditional, net if self.size else vector_net)
-        layer = randomise(made, seed, scale).to(dtype)
+        layer = randomise(self.new(), seed, scale).to(dtype)
         if self.bins is None:
-            y = torch.randn(batch, self.channels, *self.size)
+            y = torch.randn(batch, *self.shape)
         else:
-            y = torch.randint(self.bins, (batch, self.channels, *self.size))
+            y = torch.randint(self.bins, (batch, *self.shape))
         h = torch.randn(batch, FEATURES, *self.size) if self.conditional else None
         return layer, y.to(dtype), None if h is None else h.to(dtype)
+
+    def new(self) -> nn.Module:
+        return self.build(FEATURES * self.conditional, net if self.size else vector_net)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one y."""
+        return self.channels, *self.size
+
+    @property
+    def context(self) -> tuple[int, ...] | None:
+        """Shape of the features of one y, for the checks of `cnf.testing`."""
+        return (FEATURES, *self.size) if self.conditional else None
+
+    def holds(self, report: Report) -> None:
+        """Every law does; features are ignored where, and only where, the layer says so."""
+        report.assert_ok()
+        ignored = self.conditional and not self.uses_h
+        assert (report["context"].status == "known") == ignored
 
     def __str__(self) -> str:
         return f"{self.name}-{'given_h' if self.conditional else 'alone'}"

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from cnf.layers import ActNorm, Bijection, Dequantization, Prior
-from tests.laws.cases import ALL_LAYERS, call
+from cnf.testing import check_layer
+from tests.laws.cases import ALL_DEQUANTIZATIONS, ALL_LAYERS, ALL_PRIORS, call
 
-EXACT = {"rtol": 0, "atol": 0}
 # The same numbers summed in another order, in float64: 1e-16 a step, at most some thousand steps.
 REORDERED = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -22,8 +22,17 @@ def output(layer, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
     return (torch.empty(len(y), 0, dtype=y.dtype) if out is None else out), term
 
 
-def pick(t: Tensor | None, index) -> Tensor | None:
-    return None if t is None else t[index]
+@pytest.mark.parametrize("case", ALL_PRIORS + ALL_DEQUANTIZATIONS, ids=str)
+def test_the_laws_of_every_layer_hold(case):
+    """Those of bijections are among the laws of `test_bijections.py`."""
+
+    def levels(rows: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(case.bins, (rows, *case.shape), generator=generator)
+
+    domain = "real" if case.bins is None else levels
+    known = () if case.uses_h or not case.conditional else ("context",)
+    options = {"forward": output, "known": known}
+    case.holds(check_layer(case.new, case.shape, case.context, domain, **options))
 
 
 @every_layer
@@ -37,15 +46,6 @@ def test_a_term_is_one_number_a_sample_and_no_entry_is_lost(case):
     assert out.numel() + left == y.numel()
 
 
-@every_layer
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_type_and_device_are_kept(case, dtype):
-    layer, y, h = case.make(dtype)
-    out, term = output(layer, y, h)
-    assert (out.dtype, term.dtype) == (dtype, dtype)
-    assert (out.device, term.device) == (y.device, y.device)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: GPU terms not compared")
 def test_a_gpu_gives_the_terms_of_the_cpu():
@@ -57,39 +57,6 @@ def test_a_gpu_gives_the_terms_of_the_cpu():
         # keyed noise is drawn on the CPU, so only the order of sums differs
         torch.testing.assert_close(out.cpu(), expected, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(term.cpu(), expected_term, rtol=1e-10, atol=1e-10)
-
-
-@every_layer
-def test_a_sample_never_sees_another(case):
-    layer, y, h = case.make()
-    other, other_y, other_h = case.make(seed=1)
-    changed_y, changed_h = y.clone(), None if h is None else h.clone()
-    changed_y[1] = other_y[1] if case.bins is None else case.bins - 1 - y[1]
-    if h is not None:
-        changed_h[1] = other_h[1]
-    (out, term), (new_out, new_term) = output(layer, y, h), output(layer, changed_y, changed_h)
-    for i in (0, 2):
-        torch.testing.assert_close(new_out[i], out[i], **REORDERED)
-        torch.testing.assert_close(new_term[i], term[i], **REORDERED)
-    assert out.numel() == 0 or not torch.equal(new_out[1], out[1])
-
-
-@every_layer
-def test_a_batch_of_one_gives_the_same_as_a_place_in_a_batch(case):
-    layer, y, h = case.make()
-    out, term = output(layer, y, h)
-    first_out, first_term = output(layer, y[:1], pick(h, slice(1)))
-    torch.testing.assert_close(first_out, out[:1], **REORDERED)
-    torch.testing.assert_close(first_term, term[:1], **REORDERED)
-
-
-@pytest.mark.parametrize("case", [c for c in ALL_LAYERS if c.conditional], ids=str)
-def test_features_are_used_where_the_layer_says_so_and_ignored_elsewhere(case):
-    layer, y, h = case.make()
-    out, term = output(layer, y, h)
-    new_out, new_term = output(layer, y, h + 0.1)
-    changed = not (torch.equal(out, new_out) and torch.equal(term, new_term))
-    assert changed == case.uses_h
 
 
 @every_layer
@@ -123,27 +90,6 @@ def test_the_layout_in_memory_changes_nothing(case, layout):
     got_twice = output(layer, laid_out(y), laid_out(h))
     for expected, got in zip(output(layer, y, h), got_twice, strict=True):
         torch.testing.assert_close(got, expected, **REORDERED)
-
-
-@every_layer
-def test_weights_that_are_saved_and_loaded_give_the_same_terms(case, tmp_path):
-    layer, y, h = case.make()
-    torch.save(layer.state_dict(), tmp_path / "weights.pt")
-    loaded = case.make(seed=1)[0]
-    loaded.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    for expected, got in zip(output(layer, y, h), output(loaded, y, h), strict=True):
-        torch.testing.assert_close(got, expected, **EXACT)
-
-
-@every_layer
-def test_float32_is_near_float64(case):
-    layer, y, h = case.make(torch.float64)
-    single, y32, h32 = case.make(torch.float32)
-    (out, term), (out32, term32) = output(layer, y, h), output(single, y32, h32)
-    # float32 has 6e-8 relative; a dozen operations on numbers below 100 leave 1e-5, and the same
-    # for each dimension of the term
-    torch.testing.assert_close(out32.double(), out, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(term32.double(), term, rtol=1e-5, atol=1e-5 * y[0].numel())
 
 
 @every_layer
