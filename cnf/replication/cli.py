@@ -271,7 +271,7 @@ def results_(
         raise ConfigError(f"--minutes {minutes}: give 0 or more")
     match action:
         case "table":
-            print(results.table(results.matching(results.read(), words)))
+            print(results.table(results.find_by_words(results.read(), words)))
         case "show":
             rows = results.read()
             found = [row for word in words for row in results.find(word, rows)] or rows

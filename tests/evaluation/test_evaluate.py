@@ -197,7 +197,7 @@ def test_adding_a_metric_is_one_function(make_run, tmp_path):
         checks = reproduce.audit(results=tmp_path / "results", only=[row.id for row in rows])
         assert {check.status for check in checks} == {"same"}
         assert "| share of dark pixels |" in results.table(rows)
-        assert results.described(rows[0]).startswith(
+        assert results.describe(rows[0]).startswith(
             "share of dark pixels, x not rounded, 1 sample"
         )
         assert dict(reproduce.facts(rows[0]))["expect"].endswith("within 1e-06")
@@ -210,10 +210,10 @@ def test_adding_a_metric_is_one_function(make_run, tmp_path):
 def test_a_number_of_an_older_version_of_its_metric_says_so(everything, monkeypatch, tmp_path):
     old = next(row for row in everything[0] if row.metric == "bits_per_dim")
     newer = dataclasses.replace(METRICS["bits_per_dim"], version=2)
-    assert "†" not in results.value(old) and "version" not in results.described(old)
+    assert "†" not in results.value(old) and "version" not in results.describe(old)
     monkeypatch.setitem(METRICS, "bits_per_dim", newer)
     assert "†" in results.value(old)
-    assert "version 1 of the metric" in results.described(old)
+    assert "version 1 of the metric" in results.describe(old)
     options = {"results": tmp_path / "results", "limit": 1}
     (row,) = evaluate.evaluate(everything[1] / "sr-flow", "patches", publish=True, **options)
     (kept,) = results.read(tmp_path / "results")

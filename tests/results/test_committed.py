@@ -170,7 +170,7 @@ def test_unconfirmed_claims_are_never_shown_as_facts():
     lines = re.findall(r"^- \*\*.+$", text, re.MULTILINE)
     assert len(lines) == len(found)
     for claim in found:
-        line = f"- **{claim.verdict}**: {claims.told(claim)}"
+        line = f"- **{claim.verdict}**: {claims.statement(claim)}"
         assert line in lines
         assert ("(unconfirmed)" in line) == (claim.tag == "unconfirmed")
     shown = set(re.findall(r"row `([^`]+)`", text))

@@ -200,18 +200,18 @@ def test_table_says_how_the_number_was_made():
 
 
 def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings():
-    assert results.valued(row()) == "≤ 2.505 ± 0.012 bits/dim"
-    assert results.described(row()) == (
+    assert results.value_with_unit(row()) == "≤ 2.505 ± 0.012 bits/dim"
+    assert results.describe(row()) == (
         "bound: uniform dequantization, x not rounded; sr-flow-cpu after 6,000 steps; "
         "2000 test pictures of tinyimagenet32, a stand-in"
     )
     short = row(steps=results.FEW - 1, stand_in=False, data="set5")
-    assert "sr-flow-cpu after only 1,999 steps; " in results.described(short)
-    assert "stand-in" not in results.described(short)
+    assert "sr-flow-cpu after only 1,999 steps; " in results.describe(short)
+    assert "stand-in" not in results.describe(short)
     inside = row(metric="bits_per_pixel", divided_by="field of view")
-    assert results.described(inside).startswith("inside the field of view, bound: ")
-    assert "; bicubic; " in results.described(reference("bicubic", **PICTURE))
-    assert results.valued(row(**PICTURE | {"metric": "ssim"}, value=0.5)) == "0.5000 ± 0.0123"
+    assert results.describe(inside).startswith("inside the field of view, bound: ")
+    assert "; bicubic; " in results.describe(reference("bicubic", **PICTURE))
+    assert results.value_with_unit(row(**PICTURE | {"metric": "ssim"}, value=0.5)) == "0.5000 ± 0.0123"
 
 
 def test_a_row_is_shown_whole():
@@ -251,11 +251,11 @@ def test_one_row_is_one_or_says_what_tells_them_apart():
 
 def test_words_choose_rows_of_the_table():
     bits, psnr = row(), row(**PICTURE, data="set5", protocol="standard")
-    assert results.matching([bits, psnr], ["PSNR", "set5", "Standard"]) == [psnr]
-    assert results.matching([bits, psnr], []) == [bits, psnr]
-    assert results.matching([bits, psnr], ["uniform"]) == [bits]
+    assert results.find_by_words([bits, psnr], ["PSNR", "set5", "Standard"]) == [psnr]
+    assert results.find_by_words([bits, psnr], []) == [bits, psnr]
+    assert results.find_by_words([bits, psnr], ["uniform"]) == [bits]
     with pytest.raises(ResultsError, match="no row has 'set5' and 'bits'"):
-        results.matching([bits, psnr], ["set5", "bits"])
+        results.find_by_words([bits, psnr], ["set5", "bits"])
 
 
 # -- the tables of the README ----------------------------------------------------------------------

@@ -1,5 +1,5 @@
-"""Pictures of a batch, as integers: taken whole or cropped, and turned. What becomes of them is
-for the task to say (`Task.pair`)."""
+"""The pictures of a batch as integers: whole or cropped, and in training mirrored. The task makes
+pairs of them (`Task.pair`)."""
 
 from collections.abc import Sequence
 
@@ -29,27 +29,31 @@ def gather(
         chosen = [_crop(e, crop, rng) for e, rng in zip(chosen, rngs, strict=True)]
     sizes = {tuple(example.y.shape[-2:]) for example in chosen}
     if len(sizes) > 1:
-        shown = ", ".join(f"{h}x{w}" for h, w in sorted(sizes)[:3])
-        raise DataError(f"pictures of one batch differ in size ({shown}): set data.crop or batch 1")
+        sizes_text = ", ".join(f"{h}x{w}" for h, w in sorted(sizes)[:3])
+        raise DataError(
+            f"pictures of one batch differ in size ({sizes_text}): set data.crop or batch 1"
+        )
     y = torch.stack([example.y for example in chosen])
     return y, None if chosen[0].x is None else torch.stack([example.x for example in chosen])
 
 
 def _crop(example: Example, size: int, rng: np.random.Generator) -> Example:
-    """At a random place, drawn as if the picture went on for a quarter of a crop on each side and
-    then held inside of it: so a network learns the true edges, which whole pictures have, and not
-    only those of crops, where a vessel may come in."""
+    """A crop at a random place. The place is drawn as if the picture were a quarter of a crop
+    larger on each side and then moved back inside. So crops at the true edges of pictures are
+    frequent enough for a network to learn them: a vessel never enters there, as it does at other
+    crops'."""
     height, width = example.y.shape[-2:]
     if height < size or width < size:
         raise DataError(
             f"{example.name} is {height}x{width} (HxW), smaller than data.crop = {size}: "
             f"set data.crop to {min(height, width)} or less"
         )
-    beyond = size // 4
-    top, left = (
-        int(np.clip(rng.integers(-beyond, s - size + beyond + 1), 0, s - size))
-        for s in (height, width)
-    )
+    overhang = size // 4
+    corner = []
+    for side in (height, width):
+        start = rng.integers(-overhang, side - size + overhang + 1)
+        corner.append(int(np.clip(start, 0, side - size)))
+    top, left = corner
     window = (..., slice(top, top + size), slice(left, left + size))
     x = None if example.x is None else example.x[window]
     return Example(example.name, example.y[window], x)
@@ -58,20 +62,21 @@ def _crop(example: Example, size: int, rng: np.random.Generator) -> Example:
 def symmetries(
     y: Tensor, x: Tensor | None, rngs: Generators, eight: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Each sample mirrored left-right; with `eight`, also up-down and transposed (square only)."""
-    chosen = torch.from_numpy(draws(rngs, 3) < 0.5)
+    """Mirror each picture left-right with probability 1/2; with `eight`, also up-down, and
+    transpose it if it is square."""
+    applied = torch.from_numpy(uniforms(rngs, 3) < 0.5)
     moves = [lambda t: t.flip(-1)]
     if eight:
         moves.append(lambda t: t.flip(-2))
         if y.shape[-2] == y.shape[-1]:
             moves.append(lambda t: t.transpose(-2, -1))
-    for which, move in zip(chosen, moves, strict=False):
-        where = which[:, None, None, None]
-        y = torch.where(where, move(y), y)
-        x = None if x is None else torch.where(where, move(x), x)
+    for is_moved, move in zip(applied, moves, strict=False):
+        mask = is_moved[:, None, None, None]
+        y = torch.where(mask, move(y), y)
+        x = None if x is None else torch.where(mask, move(x), x)
     return y, x
 
 
-def draws(rngs: Generators, count: int) -> np.ndarray:
+def uniforms(rngs: Generators, count: int) -> np.ndarray:
     """`count` numbers in [0, 1) from each picture's generator, (count, B)."""
     return np.stack([rng.random(count) for rng in rngs], axis=1)

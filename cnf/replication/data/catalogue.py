@@ -28,20 +28,20 @@ class Entry:
 
     Args:
         source: a sentence that says whose pictures these are.
-        get: how a copy is had legally; may say {name}, {folder} and {files}.
-        read: the function of this folder that makes a split, "module.function", given the entry,
-            the split, the folder and the options.
-        change: instead of `read`, the function that makes the set, given the pictures of the set
-            `of` and the options.
+        get: how to get a copy legally; may contain {name}, {folder} and {files}.
+        read: "module.function" of this folder. It reads a split, given the entry, the split, the
+            folder and the options.
+        change: "module.function", instead of `read`. It makes the set from the pictures of the set
+            `of`, given these and the options.
         of: the set of which this is another form, and with which it is verified.
         folder: below the root of all sets; None for a set that comes with the package.
-        pictures: names of its files, without the suffix if that is free.
+        pictures: names of its files, without the suffix if any format will do.
         registry: its key in data/registry.json, by default `name`.
         terms: what may be done with weights that were trained on it, for model cards.
         stand_in: whether it replaces a set with which it cannot be compared.
         shown: what committed figures may show: its pictures, only what models made of them, or
-            nothing; `credit` is said beside its pictures.
-        across: width of the camera's field of view in pixels, of vessels.
+            nothing. `credit` is printed beside its pictures.
+        across: width of the camera's field of view in pixels, for photographs of eyes.
     """
 
     name: str
@@ -72,13 +72,15 @@ class Entry:
         return None if self.folder is None else root / self.folder
 
     def is_there(self, root: Path) -> bool:
-        """Whether it can be read: its folder is there, and of archives each of its own."""
+        """Whether it can be read: its folder exists and holds every archive of the set."""
         folder = self.where(root)
+        if folder is None:
+            return True
         archives = [p for p in self.pictures if p.endswith(".npz")]
-        return folder is None or folder.is_dir() and all((folder / p).is_file() for p in archives)
+        return folder.is_dir() and all((folder / p).is_file() for p in archives)
 
     def how_to_get(self, root: Path) -> str:
-        """How a copy comes into its folder below `root`, legally."""
+        """How to get a copy legally, and into which folder below `root` it belongs."""
         names = [f"{name}.png" for name in self.pictures]
         files = ", ".join(names) if len(names) < 20 else f"{names[0]} to {names[-1]}"
         return self.get.format(name=self.name, folder=self.where(root), files=files)
@@ -105,7 +107,7 @@ class Entry:
 def _entry(name: str, facts: dict[str, Any]) -> Entry:
     try:
         return Entry(name, **facts)
-    except TypeError as error:  # of the constructor: a fact that is missing, or that there is not
+    except TypeError as error:  # of the constructor: a fact is missing or unknown
         raise DataError(f"catalogue.yml, {name}: {str(error).partition(' ')[2]}") from None
 
 
@@ -133,8 +135,8 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         from cnf.replication.data.folders import read_folder
 
         return read_folder(Path(name.removeprefix("folder:")), split)
-    if len(joined := parts(name)) > 1:
-        return _together([load(part, split, root) for part in joined])
+    if len(names := parts(name)) > 1:
+        return _joined([load(part, split, root) for part in names])
     entry = find(name)
     entry.check_split(split)
     folder = entry.where(root)
@@ -146,18 +148,19 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
 
 
 def parts(name: str) -> list[str]:
-    """The names that NAME+NAME joins; a path that begins with `folder:` may hold a "+"."""
+    """The names that NAME+NAME joins. A path after `folder:` is one name, even if it holds a
+    "+"."""
     return [name] if name.startswith("folder:") else name.split("+")
 
 
 def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
-    """By the function that the entry names; its module is imported only now."""
+    """A split, read by the function that the entry names; its module is imported only now."""
     module, name = (entry.change or entry.read).split(".")
     function = getattr(import_module(f"cnf.replication.data.{module}"), name)
     if entry.change:
-        of = load(entry.of, split, root)
-        note = of.source.removeprefix(find(entry.of).source)
-        return entry.images(split, function(of, **entry.options), note)
+        source_set = load(entry.of, split, root)
+        note = source_set.source.removeprefix(find(entry.of).source)
+        return entry.images(split, function(source_set, **entry.options), note)
     return function(entry, split, entry.where(root), **entry.options)
 
 
@@ -169,8 +172,8 @@ def _embedded(entry: Entry, split: Split) -> ImageSet:
 def find(name: str) -> Entry:
     """The entry of a set. Raises DataError for an unknown name."""
     if name not in CATALOGUE:
-        alike = [known for known in CATALOGUE if known.startswith(name.split("-")[0])]
-        choices = alike or [entry.name for entry in CATALOGUE.values() if entry.of is None]
+        similar = [known for known in CATALOGUE if known.startswith(name.split("-")[0])]
+        choices = similar or [entry.name for entry in CATALOGUE.values() if entry.of is None]
         raise DataError(
             f"no image set '{name}': choose one of {', '.join(choices)}, folder:PATH; `python -m "
             "cnf data list` shows all"
@@ -184,14 +187,16 @@ def default_root() -> Path:
 
 
 def terms(*trains: str) -> list[str]:
-    """What may be done with weights trained on these sets one after the other, each several joined
-    by "+"; that a part is free goes without saying."""
-    every = (part for train in trains for part in parts(train))
-    found = dict.fromkeys(OWN if p.startswith("folder:") else find(p).terms for p in every)
-    return [text for text in found if text != FREE] or [FREE]
+    """The terms of weights that were trained on these sets one after the other; each may be several
+    sets joined by "+". Sets with free terms are mentioned only if there are no others."""
+    texts = []
+    for train in trains:
+        for name in parts(train):
+            texts.append(OWN if name.startswith("folder:") else find(name).terms)
+    return [text for text in dict.fromkeys(texts) if text != FREE] or [FREE]
 
 
-def _together(sets: Sequence[ImageSet]) -> ImageSet:
+def _joined(sets: Sequence[ImageSet]) -> ImageSet:
     """The pictures of several sets of one kind and split, one after the other."""
     names, kinds = "+".join(s.name for s in sets), sorted({s.kind for s in sets})
     if len(kinds) > 1:

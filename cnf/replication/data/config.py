@@ -10,13 +10,20 @@ from cnf.arguments import Positive
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class DataConfig:
-    """What is trained on. `crop` is in pixels of y; `round_x` rounds the input to 8 bits, or with
-    "mixed" that of half the pictures, so that one model serves both kinds of input. To `noise` of
-    the pictures of super-resolution, a share, noise of 0 to 64 grey levels is added. The colours of
-    photographs of the eye vary `jitter` times as much as one camera's (0: not at all).
+    """What a model is trained on.
 
-    `use_valid` trains on the validation split too, once no choice is left to make: the last weights
-    are kept, not the best, and no threshold can be chosen on validation.
+    Args:
+        train: the image set, or several joined as NAME+NAME.
+        use_valid: whether to train on the validation split as well, once no choice is left to make.
+            Then the last weights are kept, not the best, and no threshold can be chosen.
+        round_x: whether to round x to 8 bits; "mixed": that of half the pictures, so that one model
+            serves both kinds of input.
+        crop: side of the crops in pixels of y; None: whole pictures.
+        augment: whether to mirror pictures.
+        noise: share of the pictures of super-resolution to which noise of 0 to 64 grey levels is
+            added.
+        jitter: how much the colours of photographs of the eye vary, in units of one camera's
+            variation; 0: not at all.
     """
 
     train: str = "embedded-sr"

@@ -41,7 +41,7 @@ class Example:
 
     @property
     def sha256(self) -> str:
-        """Hash over the pixels of every part that is there."""
+        """Hash over the pixels of every part that exists."""
         parts = [(key, getattr(self, key)) for key in ("y", "x", "fov", "second")]
         lines = [f"{key} {pixel_hash(part)}" for key, part in parts if part is not None]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -97,8 +97,8 @@ class ImageSet(Sequence[Example]):
 
     @property
     def is_photographs(self) -> bool:
-        """Whether these are whole photographs, of which PSNR is told: without labels, and one of
-        more than PATCH pixels a side."""
+        """Whether these are whole photographs, for which PSNR is computed: without labels, and at
+        least one with a side of more than PATCH pixels."""
         return self.kind == "pictures" and any(max(size) > PATCH for size in self.sizes)
 
     @cached_property

@@ -16,14 +16,15 @@ from cnf.replication.data.folders import find, to_tensor
 from cnf.replication.data.images import read_image, read_mask
 
 STARE_IDS = (*range(1, 6), 44, 77, 81, 82, 139, 162, 163, 235, 236, 239, 240, 255, 291, 319, 324)
-# pixels of a label outside of the field of view; more, and it belongs to another scan. STARE's own
-# have 0 to 2, those beside their photographs at least 64
+# A label with more pixels than this outside of the field of view belongs to another photograph.
+# STARE's matching labels have 0 to 2 such pixels, the others at least 64.
 BESIDE = 20
 CHASE_SUBJECTS = {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 11)}
 
 
 def read_drive(entry: Entry, split: Split, folder: Path, fold: int = 5) -> ImageSet:
-    """Found by number, in the folders as distributed, or shorter."""
+    """DRIVE: files are found by their numbers; the folders may have their distributed names or
+    "train" and "test"."""
     if split == "test":
         half = _inside(entry, folder, "test")
         parts = ["images", "1st_manual", "mask", "2nd_manual"]
@@ -37,8 +38,8 @@ def read_drive(entry: Entry, split: Split, folder: Path, fold: int = 5) -> Image
 
 
 def drive_ids(fold: int) -> dict[Split, Sequence[int]]:
-    """Numbers of the photographs: of the twenty for training, the four of `fold`, 1 to 5, are held
-    out for validation; of the fifth, 37 to 40, for every choice we make."""
+    """Numbers of the photographs of each split. Of the twenty for training, the four of `fold` (1
+    to 5) are held out for validation. The fifth fold, 37 to 40, is that of every choice we make."""
     valid = range(17 + 4 * fold, 21 + 4 * fold)
     return {
         "train": [n for n in range(21, 41) if n not in valid],
@@ -48,8 +49,8 @@ def drive_ids(fold: int) -> dict[Split, Sequence[int]]:
 
 
 def read_stare(entry: Entry, split: Split, folder: Path) -> ImageSet:
-    """The first observer's labels. In some copies four photographs, im0002 to im0005, are other
-    scans, which lie beside their labels: such are left out, and `describe` says so."""
+    """STARE, with the first observer's labels. In some copies four photographs, im0002 to im0005,
+    are other scans that do not match their labels: these are left out, and `describe` says so."""
     eyes = all_of_stare(entry, folder)
     beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.fov).sum()) > BESIDE]
     note = ""
@@ -70,7 +71,8 @@ def all_of_stare(entry: Entry, folder: Path) -> list[Example]:
 
 
 def read_chase(entry: Entry, split: Split, folder: Path) -> ImageSet:
-    """One folder, as distributed, or one a kind of file; of chasedb1-all every split."""
+    """CHASE_DB1: all files in one folder, as distributed, or in one folder for each kind of file.
+    chasedb1-all holds the pictures of all splits."""
     images, first, second = (
         _inside(entry, folder, kind, ".") for kind in ("images", "1st_manual", "2nd_manual")
     )
@@ -91,8 +93,9 @@ def _read(
     mask: Path | None = None,
     second: Path | None = None,
 ) -> Example:
-    """Where the set has no field of view it is found in the photograph. (Masks that others drew
-    circulate for STARE and CHASE_DB1; four of STARE's are beside the picture, so none is read.)"""
+    """One example. Without a `mask` the field of view is found in the photograph. (Masks that
+    others drew circulate for STARE and CHASE_DB1. Four of STARE's do not match, so none is
+    read.)"""
     pixels = read_image(image)
     size = pixels.shape[:2]
     if mask is not None:
@@ -112,32 +115,32 @@ def _read(
 
 
 def _inside(entry: Entry, folder: Path, *names: str) -> Path:
-    """The first of these folders in `folder` that is there."""
+    """The first of these folders in `folder` that exists."""
     for name in names:
         if (folder / name).is_dir():
             return folder / name
     raise entry.missing(folder / names[0])
 
 
-def scaled(eyes: Sequence[Example], own: int, new: int) -> list[Example]:
-    """Eyes as a camera of another resolution shows them: `new` pixels a side for every `own`.
+def scaled(eyes: Sequence[Example], old: int, new: int) -> list[Example]:
+    """Eyes as a camera of another resolution shows them: `new` pixels a side for every `old`.
 
-    The photograph by the antialiased cubic kernel; labels by the same, cut at one half, which keeps
-    the area of vessels within half a per cent but breaks the thinnest; the field of view by the
-    nearest pixel.
+    Photographs are resized by the antialiased cubic kernel. Labels are resized by the same kernel
+    and thresholded at 1/2; this keeps the area of vessels within half a per cent but breaks the
+    thinnest of them. The field of view is resized by the nearest pixel.
     """
     cubic, nearest = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
 
-    def resized(t: Tensor, how: Image.Resampling) -> np.ndarray:
+    def resized(t: Tensor, resampling: Image.Resampling) -> np.ndarray:
         pixels = t.numpy() if t.ndim == 2 else t.permute(1, 2, 0).numpy().squeeze()
-        height, width = (round(new / own * side) for side in pixels.shape[:2])
-        return np.array(Image.fromarray(pixels).resize((width, height), how))
+        height, width = (round(new / old * side) for side in pixels.shape[:2])
+        return np.array(Image.fromarray(pixels).resize((width, height), resampling))
 
     def label(y: Tensor | None) -> Tensor | None:
         return None if y is None else to_tensor(resized(y.float(), cubic) > 0.5)
 
-    found = []
+    examples = []
     for e in eyes:
         x, fov = to_tensor(resized(e.x, cubic)), torch.from_numpy(resized(e.fov, nearest))
-        found.append(Example(e.name, label(e.y), x, fov, label(e.second)))
-    return found
+        examples.append(Example(e.name, label(e.y), x, fov, label(e.second)))
+    return examples

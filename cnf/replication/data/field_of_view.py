@@ -9,17 +9,17 @@ from cnf.errors import DataError
 
 LEAST_SHARE = 0.05  # of the frame: a smaller bright region is no eye
 CORNER = 0.04  # side of the squares in the corners that show the border, of the frame's side
-DARK = 0.5  # their median luma over that of the bright pixels, at most
-FAINT = 8  # grey levels: a frame whose brightest per cent is fainter shows nothing
+DARK = 0.5  # largest median luma of a corner, of that of the bright pixels
+FAINT = 8  # grey levels: a frame whose 99th percentile is lower shows nothing
 
 
 def field_of_view(pixels: np.ndarray) -> np.ndarray:
     """The region that the camera saw, bool (H,W), of an RGB photograph uint8 (H,W,3) with a dark
     border.
 
-    Otsu's threshold on the logarithm of the luma, opened against specks, the largest component,
-    its convex hull (which fills holes: dark vessels, a dark fovea, a shadow at the rim). A frame of
-    which not all four corners are dark (cropped inside the eye, or no eye) is all True.
+    Steps: Otsu's threshold on the logarithm of the luma; morphological opening against specks; the
+    largest component; its convex hull, which fills holes (dark vessels, a dark fovea, a shadow at
+    the rim). A frame without four dark corners (cropped inside the eye, or no eye) is all True.
     Raises DataError if there is no bright region.
     """
     luma = pixels.astype(np.int64) @ np.array([299, 587, 114]) // 1000
@@ -41,12 +41,12 @@ def field_of_view(pixels: np.ndarray) -> np.ndarray:
     if max(np.median(corner) for corner in corners) > DARK * np.median(luma[light]):
         return np.ones(luma.shape, bool)
     light = ndimage.binary_opening(light, iterations=max(1, min(luma.shape) // 200))
-    parts, _ = ndimage.label(light)
-    sizes = np.bincount(parts.ravel(), minlength=2)[1:]
+    regions, _ = ndimage.label(light)
+    sizes = np.bincount(regions.ravel(), minlength=2)[1:]
     if sizes.max() < LEAST_SHARE * luma.size:
-        found = 100 * sizes.max() / luma.size
+        percent = 100 * sizes.max() / luma.size
         raise DataError(
-            f"no field of view: the largest bright region is {found:.2g} % of the photograph, less "
-            f"than {100 * LEAST_SHARE:.0f} %: give a mask, or crop the photograph to the eye"
+            f"no field of view: the largest bright region is {percent:.2g} % of the photograph, "
+            f"less than {100 * LEAST_SHARE:.0f} %: give a mask, or crop the photograph to the eye"
         )
-    return convex_hull_image(parts == sizes.argmax() + 1)
+    return convex_hull_image(regions == sizes.argmax() + 1)

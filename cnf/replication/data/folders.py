@@ -13,17 +13,18 @@ from cnf.errors import DataError
 from cnf.replication.data.examples import Example, ImageSet, Split
 from cnf.replication.data.images import SUFFIXES, check_size, read_image, read_mask
 
-HELD_OUT = (0.1, 0.1)  # shares of a flat folder that are test and valid
+HELD_OUT = (0.1, 0.1)  # shares of test and valid in a folder without splits
 
 
 def read_folder(folder: Path, split: Split) -> ImageSet:
     """The pictures in `folder`, in order of their names.
 
     A folder with `images/` is for vessels, or any thin structure: each picture has a label of the
-    same name in `labels/`, whatever its format: two grey levels, the brighter is what is sought.
-    If there is a `masks/`, each has a field of view. `source` tells how much is marked.
-    Any other folder is for super-resolution: its pictures are the targets; an odd last row or
-    column is left out, which `source` tells.
+    same name in `labels/`, in any format. A label has two grey levels; the brighter one marks the
+    structure. If there is a folder `masks/`, each picture has a field of view in it. `source` says
+    how much is marked.
+    Any other folder is for super-resolution: its pictures are the targets. An odd last row or
+    column is left out, and `source` says so.
 
     If `folder` has subfolders named train, valid or test, they are the splits. If not, a hash of
     each file decides, see `by_hash`: about a tenth of the pictures is test, a tenth valid.
@@ -33,59 +34,66 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
         raise DataError(f"no folder {folder}: write folder:PATH with the path of your pictures")
     name, source = f"folder:{folder.absolute().name}", "own pictures"
     splits = ("train", "valid", "test")
-    parted = [s for s in splits if (folder / s).is_dir()]
-    if parted and split not in parted:
-        raise DataError(f"{folder} has no {split}/ beside {', '.join(parted)}: add it")
-    folder = folder / split if parted else folder
-    vessels = (folder / "images").is_dir()
-    where = folder / "images" if vessels else folder
-    paths = pictures(where)
+    split_folders = [s for s in splits if (folder / s).is_dir()]
+    if split_folders and split not in split_folders:
+        raise DataError(f"{folder} has no {split}/ beside {', '.join(split_folders)}: add it")
+    folder = folder / split if split_folders else folder
+    is_labelled = (folder / "images").is_dir()
+    pictures_folder = folder / "images" if is_labelled else folder
+    paths = pictures(pictures_folder)
     if not paths:
-        raise DataError(f"{where}: no picture in it (looked for {', '.join(SUFFIXES)})")
-    if not parted:
-        found = by_hash(paths)
-        if not found["train"]:
+        raise DataError(f"{pictures_folder}: no picture in it (looked for {', '.join(SUFFIXES)})")
+    if not split_folders:
+        paths_by_split = by_hash(paths)
+        if not paths_by_split["train"]:
             raise DataError(
                 f"{folder}: {len(paths)} different picture(s), too few to split: training needs 3; "
                 f"to evaluate on all, move them to {folder.name}/test/"
             )
-        parts = ", ".join(f"{len(found[s])} {s}" for s in splits)
-        paths, source = found[split], f"own pictures, split by a hash of each file ({parts})"
-    if vessels:
+        parts = ", ".join(f"{len(paths_by_split[s])} {s}" for s in splits)
+        paths, source = (
+            paths_by_split[split],
+            f"own pictures, split by a hash of each file ({parts})",
+        )
+    if is_labelled:
         examples = [_labelled(folder, path) for path in paths]
         marked = sum(int(e.y.sum()) for e in examples) / sum(e.y.numel() for e in examples)
         source += f"; {100 * marked:.2g} % of the pixels are marked"
         if marked > 0.5:
             source += ", more than is not: are labels black on white?"
         return ImageSet(name, split, "labelled", examples, source)
-    read = [whole(path) for path in paths]
-    if cropped := sum(odd for _, odd in read):
+    photographs = [whole(path) for path in paths]
+    cropped = sum(odd for _, odd in photographs)
+    if cropped:
         source += f"; {cropped} cropped to even sides at the right and bottom"
-    return ImageSet(name, split, "pictures", [example for example, _ in read], source)
+    return ImageSet(name, split, "pictures", [example for example, _ in photographs], source)
 
 
 def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files by split, each in the order given: by the hash of its bytes, as a number in [0, 1),
-    below 0.1 test, below 0.2 valid, else train, :eq:`eq-own-split`.
+    """Files by split, in the order given. The hash of a file's bytes, as a number in [0, 1),
+    decides: below 0.1 test, below 0.2 valid, else train, :eq:`eq-own-split`.
 
     So a picture stays in its split when others come or go or when it is renamed, and copies of one
-    file stay together. In a small folder where none falls below, the lowest become test, then
-    valid. Raises DataError for a dangling link, or a folder.
+    file stay together. In a small folder where no hash is below a limit, the lowest hash becomes
+    test, the next valid. Raises DataError for a dangling link, or a folder.
     """
-    place = {}
+    hashes = {}
     for path in paths:
         try:
-            place[path] = uniform(path.read_bytes())
+            hashes[path] = uniform(path.read_bytes())
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be read ({error.strerror}): remove it, or put a picture there"
             ) from None
-    rest, found = set(place.values()), {}
+    remaining, chosen_hashes = set(hashes.values()), {}
     for split, end in zip(("test", "valid"), np.cumsum(HELD_OUT), strict=True):
-        chosen = {u for u in rest if u < end} or set(sorted(rest)[:1])
-        found[split], rest = chosen, rest - chosen
-    found["train"] = rest
-    return {split: [path for path in paths if place[path] in found[split]] for split in found}
+        chosen = {u for u in remaining if u < end} or set(sorted(remaining)[:1])
+        chosen_hashes[split], remaining = chosen, remaining - chosen
+    chosen_hashes["train"] = remaining
+    return {
+        split: [path for path in paths if hashes[path] in chosen_hashes[split]]
+        for split in chosen_hashes
+    }
 
 
 def uniform(content: bytes) -> float:
@@ -94,8 +102,8 @@ def uniform(content: bytes) -> float:
 
 
 def whole(path: Path) -> tuple[Example, bool]:
-    """A photograph without an odd row at the bottom or column at the right, as x is half of y, and
-    whether there was any."""
+    """A photograph without an odd last row or column (x is half of y, so sides must be even), and
+    whether there was one."""
     pixels = read_image(path)
     height, width = (side // 2 * 2 for side in pixels.shape[:2])
     check_size(path, height, width)
@@ -104,21 +112,21 @@ def whole(path: Path) -> tuple[Example, bool]:
 
 
 def pictures(folder: Path, prefix: str = "") -> list[Path]:
-    """The picture files of a folder whose names start with `prefix`, by name; none that is
-    hidden."""
-    found = [p for p in folder.glob(f"{prefix or '[!.]'}*") if p.suffix.lower() in SUFFIXES]
-    return sorted(found, key=lambda p: unicodedata.normalize("NFC", p.name))
+    """The picture files of a folder whose names start with `prefix`, sorted by name, without hidden
+    ones."""
+    paths = [p for p in folder.glob(f"{prefix or '[!.]'}*") if p.suffix.lower() in SUFFIXES]
+    return sorted(paths, key=lambda p: unicodedata.normalize("NFC", p.name))
 
 
 def find(folder: Path, prefix: str) -> Path:
     """The one picture in `folder` whose name starts with `prefix`, whatever its format."""
-    found = pictures(folder, prefix)
-    if len(found) != 1:
+    matches = pictures(folder, prefix)
+    if len(matches) != 1:
         raise DataError(
-            f"{folder}: expected one picture named {prefix}*, found {len(found)}: "
+            f"{folder}: expected one picture named {prefix}*, found {len(matches)}: "
             "see data/README.md for the layout"
         )
-    return found[0]
+    return matches[0]
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
@@ -139,15 +147,15 @@ def _labelled(folder: Path, path: Path) -> Example:
 
 
 def partner(folder: Path, path: Path) -> Path:
-    """The picture in `folder` that goes by the name of `path`, whatever its format and however an
-    umlaut is encoded."""
-    there = pictures(folder)
-    name, *names = (unicodedata.normalize("NFC", p.stem) for p in (path, *there))
-    found = [p for p, other in zip(there, names, strict=True) if other == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = " and ".join(p.name for p in found)
-        raise DataError(f"{path}: has {len(found)} in {folder.name}/: keep one of {names}")
-    names = ", ".join([*(p.name for p in there[:2]), "..."]) if there else "no picture"
+    """The picture in `folder` with the name of `path`, whatever its format and however an umlaut is
+    encoded."""
+    candidates = pictures(folder)
+    name = unicodedata.normalize("NFC", path.stem)
+    matches = [p for p in candidates if unicodedata.normalize("NFC", p.stem) == name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = " and ".join(p.name for p in matches)
+        raise DataError(f"{path}: has {len(matches)} in {folder.name}/: keep one of {names}")
+    names = ", ".join([*(p.name for p in candidates[:2]), "..."]) if candidates else "no picture"
     raise DataError(f"{path}: has none in {folder}: add {path.stem}.png (there: {names})")

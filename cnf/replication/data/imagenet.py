@@ -43,7 +43,7 @@ RELEASES = {
 
 
 def read(entry: Entry, split: Split, folder: Path, release: str) -> ImageSet:
-    """A prepared set. Its pictures are mapped, not read: they are read when they are used.
+    """A prepared set. Its file is mapped into memory: a picture is read when it is used.
 
     The official validation pictures are the split "test"; "valid" is `held_out` of the training
     pictures, "train" the others.
@@ -73,16 +73,17 @@ def held_out(count: int) -> np.ndarray:
 
     RandomState, because NumPy promises that its draws never change.
     """
-    chosen = np.random.RandomState(count % 2**32).permutation(count)
+    order = np.random.RandomState(count % 2**32).permutation(count)
     held = np.zeros(count, bool)
-    held[chosen[count - min(HELD_OUT, count // 10) :]] = True
+    held[order[count - min(HELD_OUT, count // 10) :]] = True
     return held
 
 
 def verify(entry: Entry, folder: Path) -> str:
     """Compare the prepared pictures with the hashes taken when they were written. Returns a line.
 
-    There are no hashes in the registry: we never had these sets. Raises DataError if they differ.
+    The registry has no hashes of these sets, because we never had them. Raises DataError if
+    pictures differ.
     """
     sets = {split: read(entry, split, folder, **entry.options) for split in SPLITS}
     path = _record(folder, entry.options["release"])
@@ -112,7 +113,7 @@ def _record(folder: Path, release: str) -> Path:
 
 def _map(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     try:
-        # "c": changes would stay in memory. None are made, but torch wants to be allowed to.
+        # "c" (copy on write): nothing is written, but torch warns about read-only arrays.
         y = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be mapped ({error}): prepare the set again") from None
@@ -136,72 +137,74 @@ def prepare(entry: Entry, folder: Path) -> str:
         return f"{name}: already prepared in {target}"
     files, blocks = FORMS[release]
     train, valid = (blocks(paths, side) for paths in files(folder))
-    part, counts = target.with_name(f"{release}.part"), RELEASES[release]
+    partial, counts = target.with_name(f"{release}.part"), RELEASES[release]
     held = held_out(counts.train)
     sizes = {"train": int((~held).sum()), "valid": int(held.sum()), "test": counts.valid}
     shapes = {split: (size, 3, side, side) for split, size in sizes.items()}
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         with ExitStack() as files:
-            file = {s: files.enter_context((part / f"{s}.npy").open("wb")) for s in shapes}
+            outputs = {s: files.enter_context((partial / f"{s}.npy").open("wb")) for s in shapes}
             for split, shape in shapes.items():
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file[split], header)
+                np.lib.format.write_array_header_1_0(outputs[split], header)
             for place, block in _counted(train, counts.train, f"{name} training"):
-                here = held[place : place + len(block)]
-                file["train"].write(block[~here])
-                file["valid"].write(block[here])
+                is_held = held[place : place + len(block)]
+                outputs["train"].write(block[~is_held])
+                outputs["valid"].write(block[is_held])
             for _, block in _counted(valid, counts.valid, f"{name} validation"):
-                file["test"].write(block)
-        stacks = {s: Stack(range(n), _map(part / f"{s}.npy", shapes[s])) for s, n in sizes.items()}
+                outputs["test"].write(block)
+        stacks = {
+            s: Stack(range(n), _map(partial / f"{s}.npy", shapes[s])) for s, n in sizes.items()
+        }
         hashes = {s: ImageSet(name, s, "pictures", stack, "").sha256 for s, stack in stacks.items()}
-        (part / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")
+        (partial / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")
         shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
+        partial.rename(target)
     except OSError as error:
         raise DataError(
             f"{name}: {target} could not be written ({error}): make room, or set CNF_DATA to a "
             "folder that can be written"
         ) from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return f"{name}: {counts.train + counts.valid:,} pictures written to {target}"
 
 
 def _counted(
-    blocks: Iterator[np.ndarray], count: int, what: str
+    blocks: Iterator[np.ndarray], count: int, description: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Each block, none beyond the first `count` pictures, with the place of its first picture.
-    Raises DataError unless there are `count`."""
+    """Each block with the index of its first picture; pictures beyond the first `count` are left
+    out. Raises DataError unless there are `count` pictures."""
     place = 0
-    with tqdm(total=count, desc=what, unit=" pictures", disable=None, leave=False) as bar:
+    with tqdm(total=count, desc=description, unit=" pictures", disable=None, leave=False) as bar:
         for block in blocks:
             yield place, block[: max(0, count - place)]
             place += len(block)
             bar.update(len(block))
     if place != count:
         raise DataError(
-            f"{what}: {place:,} pictures, but there are {count:,}: get it again, and see "
+            f"{description}: {place:,} pictures, but there are {count:,}: get it again, and see "
             "data/README.md for the layout"
         )
 
 
-# Of each release: its files, of training and of validation, and the blocks of pictures in them.
+# For each release: the files of training and of validation, and the blocks of pictures in them.
 
 
 def _batch_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """Chrabaszcz et al., as npz: ten training files and one for validation."""
-    folders, found = [folder, *(f for f in sorted(folder.iterdir()) if f.is_dir())], {}
+    folders, paths_by_name = [folder, *(f for f in sorted(folder.iterdir()) if f.is_dir())], {}
     for name in (*(f"train_data_batch_{i}.npz" for i in range(1, 11)), "val_data.npz"):
-        found[name] = [f / name for f in folders if (f / name).is_file()]
-    for name, paths in found.items():
+        paths_by_name[name] = [f / name for f in folders if (f / name).is_file()]
+    for name, paths in paths_by_name.items():
         if len(paths) != 1:
             raise DataError(
                 f"{folder}: expected {name} once, there or one folder below, found "
                 f"{len(paths)}: {'keep one' if paths else 'see data/README.md for the layout'}"
             )
-    *train, valid = (paths[0] for paths in found.values())
+    *train, valid = (paths[0] for paths in paths_by_name.values())
     return train, [valid]
 
 

@@ -23,8 +23,8 @@ _UPRIGHT = {n: Image.Transpose[name] for n, name in enumerate(_UPRIGHT.split(), 
 class Photograph:
     """One decoded 8-bit picture, upright.
 
-    `alpha` is None if every pixel is opaque; `notes` say what was done to the file's content on the
-    way, a phrase each.
+    `alpha` is None if every pixel is opaque. `notes` say how the file's content was changed when it
+    was read, a phrase each.
     """
 
     pixels: np.ndarray  # RGB, uint8 (H,W,3)
@@ -35,7 +35,7 @@ class Photograph:
 
 
 def read_photograph(path: Path) -> Photograph:
-    """Decode an 8-bit picture with everything that must not be lost.
+    """Decode an 8-bit picture and keep its transparency and colour profile.
 
     It is turned as its EXIF orientation says. Greyscale and palette pictures become RGB, CMYK is
     converted without its colour profile; of several frames the first is read. The colour of fully
@@ -45,19 +45,26 @@ def read_photograph(path: Path) -> Photograph:
     transparent everywhere.
     """
     image, notes = _open(Path(path))
-    is_grey, profile, alpha = image.mode in ("1", "L", "LA"), image.info.get("icc_profile"), None
+    is_grey = image.mode in ("1", "L", "LA")
+    profile = image.info.get("icc_profile")
+    alpha = None
     if image.mode in ("CMYK", "LAB", "YCbCr"):
-        profile = None  # of colours that are no longer there
+        profile = None  # it describes the colours before the conversion
         notes.append(f"converted from {image.mode} to RGB without its colour profile")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = np.asarray(image)[..., 3]
-        alpha = None if alpha.min() == 255 else alpha
+        if alpha.min() == 255:
+            alpha = None
     pixels = np.asarray(image.convert("RGB"))
-    if alpha is not None and (hidden := alpha == 0).any():
+    if alpha is not None and (alpha == 0).any():
+        hidden = alpha == 0
         if hidden.all():
             raise DataError(f"{path}: every pixel is transparent: there is nothing to see")
-        pixels = pixels[tuple(ndimage.distance_transform_edt(hidden, None, False, True))]
+        nearest = ndimage.distance_transform_edt(
+            hidden, return_distances=False, return_indices=True
+        )
+        pixels = pixels[tuple(nearest)]
         share = f"{100 * hidden.mean():.2g} %"
         notes.append(f"{share} fully transparent, coloured like the nearest visible pixel")
     return Photograph(pixels, alpha, is_grey, profile, tuple(notes))
@@ -66,18 +73,18 @@ def read_photograph(path: Path) -> Photograph:
 def read_image(path: Path) -> np.ndarray:
     """RGB of an opaque 8-bit picture, uint8 (H,W,3), upright: see `read_photograph`. Raises
     DataError for transparent pixels."""
-    found = read_photograph(path)
-    if found.alpha is not None:
+    photograph = read_photograph(path)
+    if photograph.alpha is not None:
         raise DataError(
             f"{path}: has transparent pixels (RGBA): flatten it on a background of your choice"
         )
-    return found.pixels
+    return photograph.pixels
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """A label with two grey levels, bool (H,W); the larger level is True. A constant label is all
-    False at 0 and all True at 1 or 255. Raises DataError if it has other than two levels, only
-    its transparency varies, or it is not of the picture's `shape` (H,W)."""
+    """A label with two grey levels, bool (H,W); the larger level is True. A label with one level is
+    all False if that is 0, and all True if it is 1 or 255. Raises DataError for more than two
+    levels, a label drawn in its transparency, or another size than the picture's `shape` (H,W)."""
     image, _ = _open(Path(path))
     rgb = np.asarray(image.convert("RGB"))
     grey = rgb[..., 0]
@@ -96,9 +103,9 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
                 f"{path}: label is drawn in its transparency: flatten it, white on black"
             )
     if len(levels) > 2 or len(levels) == 1 and levels[0] not in (0, 1, 255):
-        shown = ", ".join(str(v) for v in levels[:4]) + (", ..." if len(levels) > 4 else "")
+        levels_text = ", ".join(str(v) for v in levels[:4]) + (", ..." if len(levels) > 4 else "")
         raise DataError(
-            f"{path}: label is not binary: it has {len(levels)} grey level(s) ({shown}): "
+            f"{path}: label is not binary: it has {len(levels)} grey level(s) ({levels_text}): "
             "threshold it to 0 and 255"
         )
     return grey > 0 if len(levels) == 1 else grey == levels[1]
@@ -111,7 +118,8 @@ def check_size(name: object, height: int, width: int, least: int = 4) -> None:
 
 
 def _open(path: Path) -> tuple[Image.Image, list[str]]:
-    """Decode and turn upright, refusing what Pillow would silently cut to 8 bits; and notes."""
+    """A picture, decoded and turned upright, with notes. Files that Pillow would silently reduce to
+    8 bits are refused."""
     if not path.is_file():
         raise DataError(f"{path}: no such file: give the path of a picture")
     try:
@@ -141,8 +149,8 @@ def _open(path: Path) -> tuple[Image.Image, list[str]]:
 
 
 def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, list[str]]:
-    """The picture as its EXIF orientation says it is seen; an EXIF block that cannot be read says
-    nothing, as in every viewer."""
+    """The picture turned as its EXIF orientation says. An EXIF block that cannot be read is
+    ignored, as every viewer does."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _UNREADABLE:

@@ -1,8 +1,8 @@
-"""Which image sets are here, whether their pixels are right, and how to get what is missing.
+"""Which image sets are available, whether their pixels are right, and how to get what is missing.
 
 `data/registry.json` holds a pixel hash for every decoded array of every set. A copy from anywhere,
-in any lossless format, either agrees with it or is not the same set. Those of a set are written by
-`python -m cnf.replication.data.inventory NAME`, from the copy that our numbers come from.
+in any lossless format, either agrees with it or is not the same set. `python -m
+cnf.replication.data.inventory NAME` writes the hashes of a set, from the copy behind our numbers.
 """
 
 import json
@@ -26,17 +26,21 @@ TINY_MD5 = "md5:90528d7ca1a48142e341f4ef8d21d0de"
 
 
 def list_sets(root: Path | None = None) -> list[str]:
-    """A line a set: its name, whether it is there, and where it was looked for, or what it is."""
+    """A line a set: its name, whether it is available, and where it was looked for, or what it
+    is."""
     root, lines = Path(root or default_root()), []
     for entry in CATALOGUE.values():
-        there = "ready" if entry.folder is None else "found" if entry.is_there(root) else "missing"
-        lines.append(f"{entry.name:<22} {there:<8} {entry.where(root) or entry.source}")
+        if entry.folder is None:
+            status = "ready"
+        else:
+            status = "found" if entry.is_there(root) else "missing"
+        lines.append(f"{entry.name:<22} {status:<8} {entry.where(root) or entry.source}")
     return [*lines, f"{'folder:PATH':<22} yours    pictures, or images/ with labels/"]
 
 
 def verify(name: str | None = None, root: Path | None = None) -> list[str]:
-    """Compare every decoded picture of a set, or of all sets that are there, with the registry; a
-    set that is made of another is verified with that.
+    """Compare every decoded picture of a set, or of all available sets, with the registry. A set
+    that is made from another one is verified with that.
 
     Returns a line a set. Raises DataError naming the first picture that differs or is missing, and
     how many do.
@@ -44,9 +48,9 @@ def verify(name: str | None = None, root: Path | None = None) -> list[str]:
     root = Path(root or default_root())
     if name is not None:
         return _verify(find(name), root)
-    there = [e for e in CATALOGUE.values() if e.of is None and e.is_there(root)]
-    there = [e for e in there if not _is_imagenet(e) or imagenet.prepared(e, e.where(root))]
-    return [line for entry in there for line in _verify(entry, root)]
+    entries = [e for e in CATALOGUE.values() if e.of is None and e.is_there(root)]
+    entries = [e for e in entries if not _is_imagenet(e) or imagenet.prepared(e, e.where(root))]
+    return [line for entry in entries for line in _verify(entry, root)]
 
 
 def _verify(entry: Entry, root: Path) -> list[str]:
@@ -55,39 +59,39 @@ def _verify(entry: Entry, root: Path) -> list[str]:
         raise entry.missing(folder)
     if _is_imagenet(entry):
         return [imagenet.verify(entry, folder)]
-    of, where = entry, folder or "embedded"
-    while of.of is not None:
-        of = CATALOGUE[of.of]
-    expected = registry().get(of.registry or of.name)
+    hashed, place = entry, folder or "embedded"
+    while hashed.of is not None:
+        hashed = CATALOGUE[hashed.of]
+    expected = registry().get(hashed.registry or hashed.name)
     if expected is None:
         raise DataError(
-            f"{of.name} has no hashes in {REGISTRY.name}: write them with `python -m "
-            f"cnf.replication.data.inventory {of.name}`"
+            f"{hashed.name} has no hashes in {REGISTRY.name}: write them with `python -m "
+            f"cnf.replication.data.inventory {hashed.name}`"
         )
-    if of.registry:  # of several sets
-        expected = {key: known for key, known in expected.items() if key in of.pictures}
-    found = {key: pixel_hash(pixels) for key, pixels in arrays(of, root)}
-    every = found | expected
+    if hashed.registry:  # several sets share the key
+        expected = {key: known for key, known in expected.items() if key in hashed.pictures}
+    hashes = {key: pixel_hash(pixels) for key, pixels in arrays(hashed, root)}
+    keys = hashes | expected
     wrong = [
-        f"{key} (pixel hash {found.get(key, 'nothing')[:12]}, registry "
+        f"{key} (pixel hash {hashes.get(key, 'nothing')[:12]}, registry "
         f"{expected.get(key, 'nothing')[:12]})"
-        for key in every
-        if found.get(key) != expected.get(key)
+        for key in keys
+        if hashes.get(key) != expected.get(key)
     ]
     if wrong:
         raise DataError(
-            f"{entry.name}: {len(wrong)} of {len(every)} parts in {where} differ from the "
+            f"{entry.name}: {len(wrong)} of {len(keys)} parts in {place} differ from the "
             f"registry, first {wrong[0]}: numbers from this copy cannot be compared; get the set "
             "again, unless data/README.md says that the registry is at fault there"
         )
-    return [f"{entry.name}: {len(every)} parts in {where} agree with the registry"]
+    return [f"{entry.name}: {len(keys)} parts in {place} agree with the registry"]
 
 
 def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of a set that are hashed, each with its key: of a set that comes with the package
-    every split, of Tiny-ImageNet every file, else every picture, of STARE also those that are left
-    out. Of eyes without a field of view that is the one found, so that another library that finds
-    another is noticed."""
+    """The arrays of a set that are hashed, each with its key. Of a set that comes with the package,
+    an array is a split; of Tiny-ImageNet, a file; else a picture. STARE's include the photographs
+    that are left out. Where a field of view is computed it is hashed too, so that a library that
+    computes another one is noticed."""
     if entry.registry == "tinyimagenet":
         for file in entry.pictures:
             yield file, packed.read_jpegs(entry.where(root) / file)[1]
@@ -123,18 +127,19 @@ def registry() -> dict[str, dict[str, str]]:
 def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     """Download a set where its distributor allows it, otherwise say how to get it legally.
 
-    ImageNet, once it is there, is prepared: see `imagenet.prepare`. Returns lines to print.
+    ImageNet is prepared once its files are available: see `imagenet.prepare`. Returns lines to
+    print.
     Raises DataError if a download fails or its pixels differ.
     """
     root = Path(root or default_root())
     if name is None:
-        return [_how(entry, root) for entry in CATALOGUE.values() if entry.of is None]
+        return [_status_text(entry, root) for entry in CATALOGUE.values() if entry.of is None]
     entry = find(name)
     folder = entry.where(root)
     if _is_imagenet(entry) and entry.is_there(root):
         return [imagenet.prepare(entry, folder)]
     if entry.registry != "tinyimagenet" or entry.is_there(root):
-        return [_how(entry, root)]
+        return [_status_text(entry, root)]
     try:
         archive = pooch.retrieve(
             TINY_URL, TINY_MD5, fname="tiny-imagenet-200.zip", path=folder.parent, progressbar=False
@@ -148,8 +153,8 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     return [f"tinyimagenet: written to {folder}", *verify(name, root)]
 
 
-def _how(entry: Entry, root: Path) -> str:
-    """How a set is had, or that it is there."""
+def _status_text(entry: Entry, root: Path) -> str:
+    """A sentence: how to get a set, or that it is available."""
     folder = entry.where(root)
     if folder is None:
         return f"{entry.name}: ready"
@@ -163,22 +168,22 @@ def _how(entry: Entry, root: Path) -> str:
 
 
 def _is_imagenet(entry: Entry) -> bool:
-    """Whether it is ImageNet, which is prepared here and has no hashes in the registry."""
+    """Whether it is ImageNet, which `prepare` converts and which has no hashes in the registry."""
     return entry.read == "imagenet.read"
 
 
 def register(names: list[str], root: Path | None = None) -> None:
-    """Write the hashes of these sets, as they are here, into the registry. Raises DataError for an
-    unknown or missing set, and for one of which two pictures have the same name."""
-    found = registry()
+    """Write the hashes of the local copies of these sets into the registry. Raises DataError for an
+    unknown or missing set, and for a set in which two pictures have the same name."""
+    hashes_by_set = registry()
     for entry in map(find, names):
         hashes: dict[str, str] = {}
         for key, pixels in arrays(entry, Path(root or default_root())):
             if key in hashes:
                 raise DataError(f"{entry.name} has two pictures '{key}': rename one of them")
             hashes[key] = pixel_hash(pixels)
-        found[entry.registry or entry.name] = hashes
-    REGISTRY.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        hashes_by_set[entry.registry or entry.name] = hashes
+    REGISTRY.write_text(json.dumps(hashes_by_set, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-r"""Data whose conditional likelihood is known: what a model misses can be counted in bits.
+r"""Data whose conditional likelihood is known, so that the excess of a model can be counted in
+bits.
 
 A latent picture is Gaussian, v | x ~ N(m(x), S), with neighbouring entries correlated; the target
 is v cut into cells. P(y|x) is then the probability of a box (grey levels) or an orthant (binary,
@@ -27,7 +28,7 @@ from cnf.resample import half_matrix
 
 MIDDLE = 128.0  # the grey level that fields of realistic size lie around
 REACH = 7.0  # standard normals beyond it have a mass of 1e-12
-ROWS = 256  # that `RowField` works on together, so that they stay in the cache
+ROWS = 256  # rows that `RowField` works on together, so that they stay in the cache
 
 
 class GaussianField:
@@ -161,20 +162,24 @@ class FineField:
         self.halve = torch.kron(halve, halve)  # (n/4, n), n = size^2
         place = torch.cartesian_prod(*[torch.arange(size, dtype=torch.float64)] * 2)
         smooth = correlation ** torch.cdist(place, place)
-        # in the colours' own axes, three pictures that are independent of each other. Two of the
-        # eigenvalues are equal: a library would choose axes to them on each machine its own way
+        # In the eigenvectors of the colours' correlations the three pictures are independent. Two
+        # eigenvalues are equal, so a library would choose different eigenvectors on each machine.
         axes = torch.tensor([[1, 1, 1], [-1, 1, 1], [0, -2, 1]], dtype=torch.float64)
         self.axes = axes / axes.norm(dim=0)
         less = 1 - channel_correlation
         values = torch.tensor([less, less, 3 - 2 * less], dtype=torch.float64)
-        own = torch.eye(size**2, dtype=torch.float64)
-        prior = (deviation**2 - grain**2) * values[:, None, None] * smooth + grain**2 * own
-        seen = self.halve @ prior  # covariance of half(v) and v, (3, n/4, n)
-        of_x = seen @ self.halve.T + noise**2 * own[: size**2 // 4, : size**2 // 4]
-        self.gain = torch.linalg.solve(of_x, seen).mT  # (3, n, n/4)
-        self.covariance = prior - self.gain @ seen  # of v given x, (3, n, n)
+        identity = torch.eye(size**2, dtype=torch.float64)
+        prior = (deviation**2 - grain**2) * values[:, None, None] * smooth + grain**2 * identity
+        covariance_xv = self.halve @ prior  # covariance of half(v) and v, (3, n/4, n)
+        covariance_x = (
+            covariance_xv @ self.halve.T + noise**2 * identity[: size**2 // 4, : size**2 // 4]
+        )
+        self.gain = torch.linalg.solve(covariance_x, covariance_xv).mT  # (3, n, n/4)
+        self.covariance = prior - self.gain @ covariance_xv  # of v given x, (3, n, n)
         self._prior_root = torch.linalg.cholesky(prior)
-        self.law = MultivariateNormal(torch.zeros(size**2).double(), self.covariance + own / 12)
+        self.law = MultivariateNormal(
+            torch.zeros(size**2).double(), self.covariance + identity / 12
+        )
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw n pairs: y uint8 (n,3,H,W) and x float32 (n,3,H/2,W/2)."""
@@ -190,8 +195,8 @@ class FineField:
         """n draws of y for each x, uint8 (n,B,3,H,W)."""
         shape = (3, self.size**2, n * len(x))
         eps = torch.randn(shape, generator=generator, dtype=torch.float64)
-        around = self._pictures(torch.linalg.cholesky(self.covariance) @ eps) - MIDDLE
-        v = self.mean(x) + around.unflatten(0, (n, len(x)))
+        deviation = self._pictures(torch.linalg.cholesky(self.covariance) @ eps) - MIDDLE
+        v = self.mean(x) + deviation.unflatten(0, (n, len(x)))
         return v.floor().clamp(0, 255).to(torch.uint8)
 
     def mean(self, x: Tensor) -> Tensor:
@@ -270,8 +275,8 @@ class RowField:
         smooth = torch.nn.functional.interpolate(
             grid, size=shape[2:], mode="bilinear", align_corners=True
         )
-        own = torch.randn(shape, generator=generator)
-        x = (MIDDLE + 40 * smooth + 8 * own).clamp(0, 255).round()
+        noise = torch.randn(shape, generator=generator)
+        x = (MIDDLE + 40 * smooth + 8 * noise).clamp(0, 255).round()
         eps = torch.randn(n, 1, *shape[2:], generator=generator, dtype=torch.float64)
         steps = [eps[..., 0]]
         for j in range(1, self.size):
@@ -306,8 +311,8 @@ class RowField:
                 kernel = step.square_().mul_(-0.5).exp_() / (self.width * (2 * pi) ** 0.5)
                 alpha = (kernel @ alpha[..., None])[..., 0]
             alpha = alpha * weights * (length[:, j, None] / 2)
-            here = alpha.sum(1)
-            alpha, total = alpha / here[:, None], total + here.log()
+            mass = alpha.sum(1)
+            alpha, total = alpha / mass[:, None], total + mass.log()
         return total
 
     def marginals(self, x: Tensor) -> Tensor:
@@ -339,19 +344,20 @@ def _boxes(cuts: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.nda
     """
     root, deviations = np.linalg.cholesky(covariance), np.sqrt(np.diag(covariance))
     narrow = 1 / np.sqrt(np.diag(np.linalg.inv(covariance)))  # deviation given all others
-    grids = [_nodes(cuts, *of) for of in zip(mean[:-1], deviations, narrow, strict=False)]
-    v, weights = (np.meshgrid(*(g[k] for g in grids), indexing="ij") for k in (0, 1))
+    grids = [_nodes(cuts, *moments) for moments in zip(mean[:-1], deviations, narrow, strict=False)]
+    v = np.meshgrid(*(nodes for nodes, _, _ in grids), indexing="ij")
+    weights = np.meshgrid(*(weights for _, weights, _ in grids), indexing="ij")
     shape = [len(nodes) for nodes, _, _ in grids]
     v = np.reshape(v, (len(grids), np.prod(shape, dtype=int)))
     eps = np.linalg.solve(root[:-1, :-1], v - mean[:-1, None])
     density = np.exp(-(eps**2).sum(0) / 2) / (np.diag(root)[:-1] * np.sqrt(2 * pi)).prod()
     centre = mean[-1] + root[-1, :-1] @ eps
     last = np.diff(ndtr((cuts - centre[:, None]) / root[-1, -1]), axis=1)
-    found = (density * np.prod(weights, axis=0).ravel())[:, None] * last
-    found = found.reshape(*shape, -1)
+    mass = (density * np.prod(weights, axis=0).ravel())[:, None] * last
+    mass = mass.reshape(*shape, -1)
     for axis, (_, _, starts) in enumerate(grids):
-        found = np.add.reduceat(found, starts, axis=axis)
-    return found
+        mass = np.add.reduceat(mass, starts, axis=axis)
+    return mass
 
 
 def _nodes(

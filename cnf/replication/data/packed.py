@@ -1,4 +1,4 @@
-"""Many small pictures in one file: Tiny-ImageNet, as npz files of JPEG, and arrays of ImageNet."""
+"""Many small pictures in one file: Tiny-ImageNet as npz files of JPEGs, ImageNet as arrays."""
 
 import io
 import zipfile
@@ -27,8 +27,8 @@ def read_tiny(entry: Entry, split: Split, folder: Path, halve: bool = False) -> 
             continue
         if not (folder / file).is_file():
             raise entry.missing(folder / file)
-        more, pixels = read_jpegs(folder / file)
-        names += more
+        file_names, pixels = read_jpegs(folder / file)
+        names += file_names
         parts.append(half_mean(pixels) if halve else pixels)
     return entry.images(split, stack(names, np.concatenate(parts)))
 
@@ -49,7 +49,7 @@ def read_jpegs(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def read_npz(path: Path, decode: Callable[[Any], Any]) -> Any:
-    """What `decode` makes of an npz file. Raises DataError if that was cut or damaged."""
+    """What `decode` makes of an npz file. Raises DataError if the file is truncated or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return decode(file)
@@ -65,7 +65,7 @@ def half_mean(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_box(entry: Entry, split: Split, folder: Path, side: int) -> ImageSet:
-    """Pictures of ImageNet, uint8 (600,S,S,3), one file."""
+    """Pictures of ImageNet from one file, uint8 (600,S,S,3)."""
     path = folder / entry.pictures[0]
     if not path.is_file():
         raise entry.missing(path)
@@ -79,17 +79,20 @@ def read_box(entry: Entry, split: Split, folder: Path, side: int) -> ImageSet:
     return entry.images(split, stack(names, pixels))
 
 
-def build_tiny(archive: Path, folder: Path, files: Sequence[str], draw: Path) -> None:
-    """Cut Tiny-ImageNet's files out of the distributor's zip; `draw` lists which pictures, in
-    which order, by their numbers: 500 a class in training. Members are read by name and nothing is
-    unpacked."""
+def build_tiny(archive: Path, folder: Path, files: Sequence[str], selection_path: Path) -> None:
+    """Make Tiny-ImageNet's files from the distributor's zip. The file `selection_path` lists the
+    numbers of the pictures in their order: 500 a class in training. Members are read by name and
+    nothing is unpacked."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with np.load(draw, allow_pickle=False) as chosen, zipfile.ZipFile(archive) as source:
-            classes = chosen["classes"].astype(str)
+        with (
+            np.load(selection_path, allow_pickle=False) as selection,
+            zipfile.ZipFile(archive) as source,
+        ):
+            classes = selection["classes"].astype(str)
             for file in files:
                 names, blobs = [], []
-                for code in chosen[file.removesuffix(".npz")]:
+                for code in selection[file.removesuffix(".npz")]:
                     place, name = "val/images", f"val_{code}"
                     if file.startswith("train"):
                         wnid = classes[code // 500]

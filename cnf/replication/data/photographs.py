@@ -11,22 +11,22 @@ from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import Example, ImageSet, Split, Stack
 from cnf.replication.data.folders import find, pictures, uniform, whole
 
-VALID = 0.05  # of the photographs of a training set, chosen by their names
+VALID = 0.05  # share of a training set that is for validation, chosen by names
 SIDE = 64  # pixels a side of a patch
 STEP = 45  # pixels from patch to patch; odd, so that the blocks of JPEG lie differently in each
 
 
 def read_benchmark(entry: Entry, split: Split, folder: Path) -> ImageSet:
     """The photographs that the entry names, with even sides as in published numbers."""
-    read = [whole(find(folder, f"{name}.")) for name in entry.pictures]
-    cropped = ", ".join(example.name for example, odd in read if odd)
+    photographs = [whole(find(folder, f"{name}.")) for name in entry.pictures]
+    cropped = ", ".join(example.name for example, odd in photographs if odd)
     note = f"; cropped to even sides at the right and bottom: {cropped}" if cropped else ""
-    return entry.images(split, [example for example, _ in read], note)
+    return entry.images(split, [example for example, _ in photographs], note)
 
 
 def read_training(entry: Entry, split: Split, folder: Path, count: int) -> ImageSet:
-    """All `count` photographs of a folder, with even sides: about one in twenty, by its name, is
-    for validation. Raises DataError for another number of photographs."""
+    """All `count` photographs of a folder, with even sides. About one in twenty, chosen by its
+    name, is for validation. Raises DataError for another number of photographs."""
     paths = pictures(folder)
     if len(paths) != count:
         raise DataError(f"{folder}: {len(paths)} pictures, not the {count} of {entry.name}")
@@ -41,14 +41,15 @@ def patches(photographs: Sequence[Example], only: str = "") -> Stack:
 
 
 def grid(pictures: Iterable[tuple[str, np.ndarray, int]], side: int) -> Stack:
-    """Patches, side x side, of pictures: each a name, uint8 (H,W,3) and the step of its grid."""
-    names, found = [], []
+    """Patches, side x side, of pictures. A picture is a name, uint8 (H,W,3) and the step of its
+    grid."""
+    names, patches = [], []
     for name, pixels, step in pictures:
         for top in range(0, pixels.shape[0] - side + 1, step):
             for left in range(0, pixels.shape[1] - side + 1, step):
                 names.append(f"{name}-{top}-{left}")
-                found.append(pixels[top : top + side, left : left + side])
-    return stack(names, np.stack(found))
+                patches.append(pixels[top : top + side, left : left + side])
+    return stack(names, np.stack(patches))
 
 
 def stack(names: Sequence[str], pixels: np.ndarray) -> Stack:

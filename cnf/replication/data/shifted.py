@@ -1,8 +1,8 @@
-"""Pictures unlike those that a model learned from: what it says of them. Test sets only.
+"""Pictures unlike those that a model was trained on. Test sets only, made here without a download.
 
-Patches of 32x32 (`odd-vessels` and others), to be compared with the test split of `embedded-sr`;
-the eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-blur`), to be compared
-with that; and pictures far from all data (`far-...`). Made here, nothing more to download.
+Patches of 32x32 (`odd-vessels` and others) are compared with the test split of `embedded-sr`. The
+eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-blur`) are compared with that
+set. Pictures far from all data are called `far-...`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ TEXT = (
     "A picture is worth a thousand words, and a page of words is no picture of a thousand things: "
     "its edges are sharp, its grounds are flat, and 0123456789 of its letters repeat (again). "
 )
-# what is seen through the window of an eye in `scenes`; CC0 or public domain, in scikit-image
+# pictures that `scenes` puts in place of an eye; CC0 or public domain, from scikit-image
 SCENES = (
     "astronaut",
     "chelsea",
@@ -44,9 +44,9 @@ FAR_SIDE = 64  # pixels a side of a picture far from all data
 Pages = Iterator[tuple[str, np.ndarray]]  # name, uint8 (H,W,3)
 
 
-def read_patches(entry: Entry, split: Split, folder: Path | None, of: str) -> ImageSet:
+def read_patches(entry: Entry, split: Split, folder: Path | None, kind: str) -> ImageSet:
     """Patches of pages, side by side."""
-    pages = {"eyes": eyes, "noise": noise, "text": text, "blurred": blurred}[of]()
+    pages = {"eyes": eyes, "noise": noise, "text": text, "blurred": blurred}[kind]()
     return entry.images(split, grid(((name, pixels, SIDE) for name, pixels in pages), SIDE))
 
 
@@ -81,18 +81,19 @@ def blurred() -> Pages:
         yield picture, np.floor(pixels + 0.5).astype(np.uint8)
 
 
-# Eyes: outside the field of view nothing is changed; labels stay where the vessels do.
+# Eyes with one thing changed. Outside the field of view nothing changes. Labels stay as they are
+# unless the vessels are gone.
 
 
 def blur(eyes: Sequence[Example]) -> list[Example]:
     """Out of focus within the field of view: the dark outside does not leak in."""
-    found = []
+    blurred_eyes = []
     for eye in eyes:
         x, fov = eye.x.double().numpy(), eye.fov.double().numpy()
         sigma = 0.01 * x.shape[-1]  # standard deviation of the Gaussian in pixels
-        light, seen = gaussian_filter(x * fov, (0, sigma, sigma)), gaussian_filter(fov, sigma)
-        found.append(_within(eye, np.floor(light / np.maximum(seen, 1e-9) + 0.5)))
-    return found
+        weighted, weight = gaussian_filter(x * fov, (0, sigma, sigma)), gaussian_filter(fov, sigma)
+        blurred_eyes.append(_within(eye, np.floor(weighted / np.maximum(weight, 1e-9) + 0.5)))
+    return blurred_eyes
 
 
 def inverted(eyes: Sequence[Example]) -> list[Example]:
@@ -112,14 +113,14 @@ def bare(eyes: Sequence[Example]) -> list[Example]:
 
 def scenes(eyes: Sequence[Example]) -> list[Example]:
     """SCENES, cut to the shape of the frame, where the eye was."""
-    found = []
+    examples = []
     for scene, eye in zip(SCENES, eyes, strict=False):
         pixels = Image.fromarray(photograph(scene)).convert("RGB")
         size = eye.x.shape[:0:-1]  # (width, height), as Pillow has it
         pixels = np.asarray(ImageOps.fit(pixels, size, Image.Resampling.BILINEAR))
         eye = _within(eye, pixels.transpose(2, 0, 1))
-        found.append(Example(scene, torch.zeros_like(eye.y), eye.x, eye.fov))
-    return found
+        examples.append(Example(scene, torch.zeros_like(eye.y), eye.x, eye.fov))
+    return examples
 
 
 def _within(eye: Example, new: np.ndarray) -> Example:
@@ -129,11 +130,11 @@ def _within(eye: Example, new: np.ndarray) -> Example:
 
 
 def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
-    """Five pictures of 64x64. Super-resolution: as y, x is their half. Vessels: as x, and y says
-    where the picture is light."""
-    shape, labelled = (FAR_SIDE, FAR_SIDE, 3), entry.kind == "labelled"
+    """Five pictures of 64x64. For super-resolution they are y, and x is their half. For vessels
+    they are x, and y marks where the picture is light."""
+    shape, is_labelled = (FAR_SIDE, FAR_SIDE, 3), entry.kind == "labelled"
     other = photograph("chelsea")
-    if not labelled:
+    if not is_labelled:
         other = fundus.generate(SEEDS["test"][0], FUNDUS_SIZE).x.numpy().transpose(1, 2, 0)
     top, left = ((side - FAR_SIDE) // 2 for side in other.shape[:2])
     pictures = {
@@ -147,5 +148,5 @@ def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
     for name, pixels in pictures.items():
         pixels = to_tensor(pixels.astype(np.uint8))
         light = (pixels.float().mean(0, keepdim=True) >= 128).to(torch.uint8)
-        examples.append(Example(name, light, pixels) if labelled else Example(name, pixels))
+        examples.append(Example(name, light, pixels) if is_labelled else Example(name, pixels))
     return entry.images(split, examples)

@@ -1,5 +1,5 @@
-"""What the paper claims beside our rows, `results/claims.yml`, and what others have published,
-`results/published.yml`."""
+"""The claims of the paper beside our rows (`results/claims.yml`), and numbers that others have
+published (`results/published.yml`)."""
 
 import math
 import re
@@ -14,15 +14,15 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS
 from cnf.replication.results.rows import (
-    ALIKE,
+    COMPARABLE,
     RESULTS,
     Row,
-    described,
+    describe,
     one,
     pictures,
     seeds_of,
     select,
-    valued,
+    value_with_unit,
 )
 from cnf.replication.results.rows import read as read_rows
 from cnf.replication.tasks import TASKS
@@ -32,7 +32,7 @@ Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
 _SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
 _EQUAL = re.compile(r"\s*#(\d+)\s*=\s*#(\d+)\s*")
-MARGINS = {  # of what counts as equal, registered in experiments/seeds
+MARGINS = {  # two values closer than this count as equal; registered in experiments/seeds
     "bits_per_dim": 0.01,
     "bits_per_pixel": 0.001,
     "psnr": 0.1,
@@ -52,16 +52,16 @@ class Claim(_Strict):
     """One claim or number of the paper.
 
     Args:
-        place: where it stands, as far as we know ("abstract", "a table of likelihoods").
-        says: the claim in our words. `value`, `unit`: where it is a number and we recall one.
-        tag: "confirmed" if a readable copy says so, else "unconfirmed". `source` says which copy.
-        verdict: ours against theirs, and the `cause` in a sentence: "same" needs a rule that could
-            have failed. `would_change`: the data, the run or the sentence of the paper that would
-            change it.
-        ours: our rows, by fields as for `one` (split "test" if they do not say).
-        holds: what has to be true of these rows for the verdict to stand: "#0 + 1 < #1" says that
-            the second of them is more than 1 above the first, "#0 = #1" that the mean of their
-            paired differences, and twice its standard error, are within the margin of `MARGINS`.
+        place: part of the paper that makes the claim, as far as we know ("abstract").
+        says: the claim in our words. `value`, `unit`: its number, where it is one that we recall.
+        tag: "confirmed" if a readable copy says so, else "unconfirmed". `source`: which copy.
+        verdict: how our result compares; "same" needs a rule that could have failed.
+        cause: the reason for the verdict, a sentence.
+        would_change: the data, the run or the sentence of the paper that would change it.
+        ours: our rows, each by its fields as for `one`; the split is "test" unless given.
+        holds: rules that these rows must satisfy for the verdict to stand. "#0 + 1 < #1": the
+            second row is more than 1 above the first. "#0 = #1": |mean| + 2 standard errors of
+            their paired differences is below the margin in `MARGINS`.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -91,8 +91,8 @@ class Claim(_Strict):
             sides = [_SUM.fullmatch(side) for side in rule.split("<")]
             if not _EQUAL.fullmatch(rule) and (len(sides) != 2 or not all(sides)):
                 raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1' or '#0 = #1'")
-            named = [int(i) for i in re.findall(r"#(\d+)", rule)]
-            if not named or max(named) >= len(self.ours):
+            indices = [int(i) for i in re.findall(r"#(\d+)", rule)]
+            if not indices or max(indices) >= len(self.ours):
                 raise ValueError(f"'{rule}' needs rows of `ours`, which has {len(self.ours)}")
         return self
 
@@ -107,9 +107,9 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
     Raises ResultsError, also if a claim that was judged misses a row, or what it `holds` is false.
     """
     path = results / "claims.yml"
-    found, rows = _read_yaml(path, _Claims).claims, read_rows(results)
-    ids = [claim.id for claim in found]
-    for claim in found:
+    claims, rows = _read_yaml(path, _Claims).claims, read_rows(results)
+    ids = [claim.id for claim in claims]
+    for claim in claims:
         if ids.count(claim.id) > 1:
             raise ResultsError(f"{path.name}: claim '{claim.id}' is there twice")
         ours = [_row(wanted, rows, claim) for wanted in claim.ours]
@@ -122,7 +122,7 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
             continue
         for rule in claim.holds:
             if equal := _EQUAL.fullmatch(rule):
-                left, right = _reach(*(ours[int(i)] for i in equal.groups()), results)
+                left, right = _equality_sides(*(ours[int(i)] for i in equal.groups()), results)
             else:
                 left, right = (_sum(side, ours) for side in rule.split("<"))
             if not left < right:
@@ -130,28 +130,31 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
                     f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
                     "does not hold: judge the claim again"
                 )
-    return found
+    return claims
 
 
-def _reach(a: Row, b: Row, results: Path) -> tuple[float, float]:
-    """How far two rows may be apart, as |mean| + 2 standard errors of their paired differences, and
-    the margin; infinitely far without pairs. Raises ResultsError for what has no margin."""
+def _equality_sides(a: Row, b: Row, results: Path) -> tuple[float, float]:
+    """The two sides of the rule that two rows are equal: |mean| + 2 standard errors of their paired
+    differences (infinite without pairs), and the margin that it must be below. Raises ResultsError
+    for a metric without a margin."""
     if a.metric != b.metric or a.metric not in MARGINS:
         raise ResultsError(f"claims.yml: no margin makes {a.id} and {b.id} equal")
-    apart = _apart(a, b, results)
-    if len(apart) < 2:
+    differences = paired_differences(a, b, results)
+    if len(differences) < 2:
         return math.inf, MARGINS[a.metric]
-    return abs(statistics.mean(apart)) + 2 * _error(apart), MARGINS[a.metric]
+    return abs(statistics.mean(differences)) + 2 * _standard_error(differences), MARGINS[a.metric]
 
 
-def _apart(a: Row, b: Row, results: Path) -> list[float]:
-    """How much more b has than a, by picture; empty where the values of pictures were not kept."""
-    of_a, of_b = (pictures(row, results) for row in (a, b))
-    return [of_b[name] - of_a[name] for name in of_a] if of_a.keys() == of_b.keys() else []
+def paired_differences(a: Row, b: Row, results: Path) -> list[float]:
+    """The value of b less that of a, for each picture; empty where these values were not kept."""
+    values_a, values_b = (pictures(row, results) for row in (a, b))
+    if values_a.keys() != values_b.keys():
+        return []
+    return [values_b[name] - values_a[name] for name in values_a]
 
 
-def _error(apart: Sequence[float]) -> float:
-    return statistics.stdev(apart) / math.sqrt(len(apart))
+def _standard_error(differences: Sequence[float]) -> float:
+    return statistics.stdev(differences) / math.sqrt(len(differences))
 
 
 def _read_yaml(path: Path, form: type[_Strict]) -> Any:
@@ -172,8 +175,8 @@ def _row(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
         raise ResultsError(f"claims.yml: claim '{claim.id}': {error}") from None
 
 
-def _sum(side: str, rows: Sequence[Row]) -> float:
-    first, sign, second = _SUM.fullmatch(side).groups()
+def _sum(text: str, rows: Sequence[Row]) -> float:
+    first, sign, second = _SUM.fullmatch(text).groups()
     a, b = (
         0.0 if term is None else rows[int(term[1:])].value if term[0] == "#" else float(term)
         for term in (first, second)
@@ -181,48 +184,49 @@ def _sum(side: str, rows: Sequence[Row]) -> float:
     return a - b if sign == "-" else a + b
 
 
-def beside(claim: Claim, rows: Sequence[Row]) -> list[Row]:
-    """Our rows that stand beside a claim; what is not there is left out."""
-    return [row for wanted in claim.ours if (row := _row(wanted, rows, claim))]
+def rows_of(claim: Claim, rows: Sequence[Row]) -> list[Row]:
+    """Our rows beside a claim, those that exist."""
+    candidates = [_row(fields, rows, claim) for fields in claim.ours]
+    return [row for row in candidates if row is not None]
 
 
 def differences(claim: Claim, rows: Sequence[Row], results: Path = RESULTS) -> list[str]:
-    """What the rules of a claim compare, in words: for each two rows of one metric on the same
-    pictures the mean of the paired differences, its standard error over pictures where values of
-    pictures were kept, and the number of seeds of both."""
-    ours, found = beside(claim, rows), {}
-    for rule in claim.holds if len(ours) == len(claim.ours) else ():
-        named = tuple(dict.fromkeys(int(i) for i in re.findall(r"#(\d+)", rule)))
-        if len(named) != 2 or tuple(reversed(named)) in found:
+    """The comparisons behind the rules of a claim, a sentence for each two rows of one metric on
+    the same pictures: the mean of the paired differences, its standard error over pictures (where
+    their values were kept), and the number of seeds of both."""
+    our_rows, sentences = rows_of(claim, rows), {}
+    for rule in claim.holds if len(our_rows) == len(claim.ours) else ():
+        indices = tuple(dict.fromkeys(int(i) for i in re.findall(r"#(\d+)", rule)))
+        if len(indices) != 2 or tuple(reversed(indices)) in sentences:
             continue
-        a, b = (ours[i] for i in named)
-        if a.run != b.run and all(getattr(a, f) == getattr(b, f) for f in ALIKE):
-            found[named] = _difference(a, b, rows, results)
-    return list(found.values())
+        a, b = (our_rows[i] for i in indices)
+        if a.run != b.run and all(getattr(a, f) == getattr(b, f) for f in COMPARABLE):
+            sentences[indices] = _difference(a, b, rows, results)
+    return list(sentences.values())
 
 
 def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
-    """How much more b has than a."""
-    metric, apart = METRICS[a.metric], _apart(a, b, results)
+    """A sentence that says by how much b exceeds a."""
+    metric, paired = METRICS[a.metric], paired_differences(a, b, results)
     digits = 2 if metric.digits is None else metric.digits
     seeds = " and ".join(str(len(seeds_of(row, rows))) for row in (b, a))
-    many = "a seed each" if seeds == "1 and 1" else f"{seeds} seeds"
-    if len(apart) > 1:
-        error = _error(apart)
+    seeds_text = "a seed each" if seeds == "1 and 1" else f"{seeds} seeds"
+    if len(paired) > 1:
+        error = _standard_error(paired)
         places = max(digits, 1 - math.floor(math.log10(error)) if error else 0)
-        number = f"{statistics.mean(apart):+.{places}f} ± {error:.{places}f}"
+        number = f"{statistics.mean(paired):+.{places}f} ± {error:.{places}f}"
         title = metric.title.removesuffix(", pooled")  # of one picture
-        many = f"in pairs of {len(apart):,} pictures, {many}"
+        seeds_text = f"in pairs of {len(paired):,} pictures, {seeds_text}"
     else:
         title = metric.title
-        number, many = f"{b.value - a.value:+.{digits}f}", f"not in pairs, {many}"
+        number, seeds_text = f"{b.value - a.value:+.{digits}f}", f"not in pairs, {seeds_text}"
     unit = "" if metric.unit == "1" else f" {metric.unit}"
-    what = "" if title == metric.unit else f"{title}, "
-    return f"{b.run} less {a.run}: {number}{unit} ({what}{many})"
+    metric_text = "" if title == metric.unit else f"{title}, "
+    return f"{b.run} less {a.run}: {number}{unit} ({metric_text}{seeds_text})"
 
 
-def told(claim: Claim) -> str:
-    """What the paper says, its number included; what is unconfirmed is never told as a fact."""
+def statement(claim: Claim) -> str:
+    """What the paper says, with its number; an unconfirmed claim is marked as such."""
     digits = 3 if claim.unit == "F" else 2
     number = "" if claim.value is None else f": {claim.value:.{digits}f} {claim.unit}"
     doubt = "(unconfirmed) " if claim.tag == "unconfirmed" else ""
@@ -230,18 +234,18 @@ def told(claim: Claim) -> str:
 
 
 def text(results: Path = RESULTS) -> str:
-    """The claims as Markdown, by the part of the paper."""
+    """The claims as Markdown, grouped by the part of the paper."""
     rows, parts = read_rows(results), {}
     for claim in read(results):
-        lines = [f"- **{claim.verdict}**: {told(claim)}"]
+        lines = [f"- **{claim.verdict}**: {statement(claim)}"]
         lines += [
-            f"  - ours: {valued(row)}; {described(row)} (row `{row.id}`)"
-            for row in beside(claim, rows)
+            f"  - ours: {value_with_unit(row)}; {describe(row)} (row `{row.id}`)"
+            for row in rows_of(claim, rows)
         ]
         lines += [f"  - apart: {words}" for words in differences(claim, rows, results)]
         lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]
         parts.setdefault(claim.place, []).append("\n".join(lines))
-    return "\n\n".join(f"## {part}\n\n" + "\n".join(of) for part, of in parts.items())
+    return "\n\n".join(f"## {part}\n\n" + "\n".join(entries) for part, entries in parts.items())
 
 
 # --- what others have published -------------------------------------------------------------------
@@ -287,14 +291,14 @@ class Published(_Source):
 
 
 def published(results: Path = RESULTS, **wanted: Any) -> list[Published]:
-    """What `results/published.yml` holds, a number each, of those whose fields are as `wanted`
-    says, see `results.select`: `published(data="set5", metric="psnr")`. Raises ResultsError."""
-    found = []
+    """The numbers in `results/published.yml` whose fields have the wanted values, see
+    `results.select`: `published(data="set5", metric="psnr")`. Raises ResultsError."""
+    numbers = []
     for work in _read_yaml(results / "published.yml", _Works).published:
         about = work.model_dump(exclude={"values"})
         for data, values in work.values.items():
             for metric, number in values.items():
                 value, deviation = number if isinstance(number, tuple) else (number, None)
                 figure = {"data": data, "metric": metric, "value": value, "deviation": deviation}
-                found.append(Published(**about, **figure))
-    return select(found, **wanted)
+                numbers.append(Published(**about, **figure))
+    return select(numbers, **wanted)

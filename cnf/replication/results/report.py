@@ -1,5 +1,5 @@
-"""What is made of rows: the tables of the README, and the card of every model. `tables.yml` says
-which rows they show."""
+"""The tables of the README and the card of every model, both made of rows. `tables.yml` says which
+rows they show."""
 
 import csv
 import statistics
@@ -41,8 +41,9 @@ TABLES = yaml.safe_load((HERE / "tables.yml").read_text("utf-8"))
 
 
 class Grid(NamedTuple):
-    """A small table: a cell is the row that has the fields `of` all cells, of its line and of its
-    column. With `steps` it says how long the model of a line was trained."""
+    """A small table. Each cell shows one row of results: the row with the fields `of` the table, of
+    the cell's line and of its column. With `steps`, a last column says how long the model of a line
+    was trained."""
 
     title: str
     of: dict[str, Any]
@@ -54,13 +55,13 @@ class Grid(NamedTuple):
         """As markdown; "" without rows. Raises ResultsError if several rows fit a cell."""
         lines = []
         for name, fields in self.lines.items():
-            here = self.of | fields
+            line_fields = self.of | fields
             line = {"": name}
-            for column, more in self.columns.items():
-                wanted = here | more
+            for column, column_fields in self.columns.items():
+                wanted = line_fields | column_fields
                 line[column] = _cell(one(rows, **wanted), rows) if select(rows, **wanted) else ""
             if self.steps:
-                steps = {row.steps for row in select(rows, **here)} - {None}
+                steps = {row.steps for row in select(rows, **line_fields)} - {None}
                 line[STEPS] = " or ".join(f"{n:,}" if n > 1 else "–" for n in sorted(steps))
             lines.append(line)
         text = _table(lines, {"", STEPS})
@@ -68,21 +69,23 @@ class Grid(NamedTuple):
 
 
 def _cell(row: Row, rows: Sequence[Row]) -> str:
-    """The value with its error over pictures and, where it was trained again, over seeds."""
+    """The value with its error over pictures and, where there are runs of other seeds, the
+    deviation over seeds."""
     values = [each.value for each in seeds_of(row, rows)]
     if len(values) < 2:
         return value(row)
-    apart = METRICS[row.metric].write(statistics.stdev(values))
-    return f"{value(row)}; {len(values)} seeds ± {apart}"
+    deviation = METRICS[row.metric].write(statistics.stdev(values))
+    return f"{value(row)}; {len(values)} seeds ± {deviation}"
 
 
-def _table(lines: Sequence[dict[str, str]], about: Collection[str]) -> str:
-    """As markdown, without lines and columns that are empty but for `about`; "" if all are."""
-    lines = [line for line in lines if any(line[c] for c in line if c not in about)]
+def _table(lines: Sequence[dict[str, str]], label_columns: Collection[str]) -> str:
+    """A markdown table without the lines and columns that are empty apart from `label_columns`;
+    "" if nothing is left."""
+    lines = [line for line in lines if any(line[c] for c in line if c not in label_columns)]
     if not lines:
         return ""
-    head = [c for c in lines[0] if c in about or any(line[c] for line in lines)]
-    return markdown(head, [[line[column] for column in head] for line in lines])
+    columns = [c for c in lines[0] if c in label_columns or any(line[c] for line in lines)]
+    return markdown(columns, [[line[column] for column in columns] for line in lines])
 
 
 GRIDS = tuple(Grid(**grid) for grid in TABLES["readme"])
@@ -114,19 +117,19 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
 
 
 def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
-    """The model card of a committed run, from its files and its evaluations; for model hubs under
-    the head that they read."""
+    """The model card of a committed run, from its files and its evaluations. With `for_hub` it
+    begins with the front matter that model hubs read."""
     model = releases.load(folder / "weights.safetensors")
     config = model.config
     record = run_folder.read_record(folder, needed=False)
     ancestors = run_folder.ancestors(record, results)
-    learned = {run: record["config"]["data"]["train"] for run, record in ancestors.items()}
-    trains = [config.data.train, *learned.values()]
-    mine = [r for r in read(results) if r.run == folder.name and r.split == "test"]
+    ancestor_sets = {run: record["config"]["data"]["train"] for run, record in ancestors.items()}
+    training_sets = [config.data.train, *ancestor_sets.values()]
+    test_rows = [r for r in read(results) if r.run == folder.name and r.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
-    head = _head(config, mine, trains) if for_hub else ""
-    return head + environment.get_template("card.md.j2").render(
+    front_matter = _front_matter(config, test_rows, training_sets) if for_hub else ""
+    return front_matter + environment.get_template("card.md.j2").render(
         name=folder.name,
         task=find(config.task),
         config=config,
@@ -138,11 +141,11 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         dtype=_dtype(folder / "weights.safetensors"),
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
-        learned=learned,
-        table=_scores(mine, find(config.task)),
-        rows=len(mine),
+        learned=ancestor_sets,
+        table=_scores(test_rows, find(config.task)),
+        rows=len(test_rows),
         worst=_worst(folder, find(config.task).worst),
-        terms=catalogue.terms(*trains),
+        terms=catalogue.terms(*training_sets),
     )
 
 
@@ -153,21 +156,24 @@ def _dtype(weights: Path) -> str:
     return " and ".join(sorted(str(k)[len("torch.") :] for k in kinds if k.is_floating_point))
 
 
-def _head(config: Config, mine: Sequence[Row], trains: Sequence[str]) -> str:
-    """What model hubs read of a model, in YAML."""
-    free = catalogue.terms(*trains) == [catalogue.FREE]
-    titles = {METRICS[row.metric].title for row in mine}
-    names = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")  # of many more
-    head = {
-        "license": "mit" if free else "other",
-        **({} if free else {"license_name": "terms-of-the-training-data"}),
+def _front_matter(config: Config, test_rows: Sequence[Row], training_sets: Sequence[str]) -> str:
+    """The YAML block at the start of a card, which model hubs read."""
+    datasets = []
+    for names in training_sets:
+        datasets += catalogue.parts(names)
+    titles = {METRICS[row.metric].title for row in test_rows}
+    main_metrics = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")
+    front_matter = {"license": "mit"}
+    if catalogue.terms(*training_sets) != [catalogue.FREE]:
+        front_matter = {"license": "other", "license_name": "terms-of-the-training-data"}
+    front_matter |= {
         "library_name": "cnf",
         "pipeline_tag": find(config.task).pipeline,
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.task],
-        "datasets": list(dict.fromkeys(part for t in trains for part in catalogue.parts(t))),
-        "metrics": [n for n in names if any(f"{t} ".startswith(f"{n} ") for t in titles)],
+        "datasets": list(dict.fromkeys(datasets)),
+        "metrics": [n for n in main_metrics if any(f"{t} ".startswith(f"{n} ") for t in titles)],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n"
+    return f"---\n{yaml.safe_dump(front_matter, sort_keys=False)}---\n\n"
 
 
 def write_cards(results: Path = RESULTS) -> None:
@@ -181,11 +187,11 @@ def describe_model(config: Config) -> str:
     m, name = config.model, model_name(config)
     if name == "mixture":
         count = m["components"]
-        what = "One Gaussian" if count == 1 else f"A mixture of {count} Gaussians"
-        return f"{what} of the twelve numbers at a position of the subbands, no network"
+        gaussians = "One Gaussian" if count == 1 else f"A mixture of {count} Gaussians"
+        return f"{gaussians} of the twelve numbers at a position of the subbands, no network"
     if name in ("counts", "counts_logit"):
-        beside = f" and the logit of {m['baseline']}" if "baseline" in m else ", no photograph"
-        return f"A table of counts over the {m['neighbours']} nearest labels before a pixel{beside}"
+        inputs = f" and the logit of {m['baseline']}" if "baseline" in m else ", no photograph"
+        return f"A table of counts over the {m['neighbours']} nearest labels before a pixel{inputs}"
     features = f"{m['features']['kind']} features with {m['features']['channels']} channels"
     if name == "autoregressive":
         return f"Masked convolutions over the labels in raster order, no flow; {features}"
@@ -195,38 +201,41 @@ def describe_model(config: Config) -> str:
     steps = f"{m['steps']} steps, couplings of width {m['width']}" if m["steps"] else "no couplings"
     prior = ""
     if "ar_width" in m:
-        of = f"mixtures of {m['mixture']} Gaussians"
-        prior = f"autoregressive priors of width {m['ar_width']} ({of}), "
+        mixtures = f"mixtures of {m['mixture']} Gaussians"
+        prior = f"autoregressive priors of width {m['ar_width']} ({mixtures}), "
     return (
         f"A conditional flow, {levels}{' of ' if m['levels'] and m['steps'] else ', '}{steps}, "
         f"{prior}{m['dequantization']} dequantization; {features}"
     )
 
 
-def _scores(mine: Sequence[Row], task: Task) -> str:
-    """A line a set."""
+def _scores(test_rows: Sequence[Row], task: Task) -> str:
+    """The table of a card: a line for each image set, a column for each score of the task."""
     lines = []
-    for data in dict.fromkeys(row.data for row in mine):
-        here = [row for row in mine if row.data == data and not row.is_weighted]
-        most = max(row.num_images for row in here)
-        stand_in = " (stand-in)" if here[0].stand_in else ""
-        line = {"pictures": f"{data} test{stand_in}", "number": str(most)}
+    for data in dict.fromkeys(row.data for row in test_rows):
+        set_rows = [row for row in test_rows if row.data == data and not row.is_weighted]
+        num_images = max(row.num_images for row in set_rows)
+        stand_in = " (stand-in)" if set_rows[0].stand_in else ""
+        line = {"pictures": f"{data} test{stand_in}", "number": str(num_images)}
         for column, wanted in task.scores.items():
             line[column] = ""
-            if found := select(here, **wanted):
-                best = max(found, key=lambda row: (row.num_images, row.samples or 0))
-                few = []
-                if best.num_images < most:
-                    few.append(str(best.num_images))
-                if 1 < (best.samples or 0) < 32:
-                    few.append(f"{best.samples} samples")
-                line[column] = value(best) + (f" (of {', '.join(few)})" if few else "")
+            matches = select(set_rows, **wanted)
+            if not matches:
+                continue
+            best = max(matches, key=lambda row: (row.num_images, row.samples or 0))
+            counts = []
+            if best.num_images < num_images:
+                counts.append(str(best.num_images))
+            if 1 < (best.samples or 0) < 32:
+                counts.append(f"{best.samples} samples")
+            line[column] = value(best) + (f" (of {', '.join(counts)})" if counts else "")
         lines.append(line)
     return _table(lines, {"pictures", "number"})
 
 
 def _worst(folder: Path, columns: Sequence[str]) -> list[str]:
-    """The picture of each scored set on which it does worst, by the first of these columns."""
+    """A sentence for each scored set: the picture with the worst score, by the first of these
+    columns that the set has."""
     lines = []
     for path in sorted((folder / "evaluations").glob("*.csv")):
         rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
@@ -236,10 +245,10 @@ def _worst(folder: Path, columns: Sequence[str]) -> list[str]:
         metric = METRICS[next(m for m in METRICS if column.startswith(m))]
         rows.sort(key=lambda row, c=column: float(row[c]), reverse=metric.unit.startswith("bits"))
         values = [float(row[column]) for row in rows]
-        worst, middle = map(metric.write, (values[0], statistics.median(values)))
+        worst, median = map(metric.write, (values[0], statistics.median(values)))
         title = metric.title.removesuffix(", pooled")  # of one picture
         lines.append(
             f"On {path.stem} it does worst on `{rows[0]['image']}`: {title} {worst} "
-            f"(median {middle})."
+            f"(median {median})."
         )
     return lines

@@ -1,5 +1,5 @@
-"""From a number to the command that gives it again (`results how`), and numbers computed again from
-the weights and pictures that they name (`results audit`)."""
+"""How to reproduce a number (`results how`), and the audit, which computes numbers again from the
+weights and pictures that their rows name (`results audit`)."""
 
 import time
 from collections import Counter
@@ -14,17 +14,17 @@ from cnf.replication.data import ImageSet, catalogue, load
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.metrics import METRICS
-from cnf.replication.results.rows import RESULTS, Row, described, find, read, value, valued
+from cnf.replication.results.rows import RESULTS, Row, describe, find, read, value, value_with_unit
 from cnf.replication.run_folder import about
 
 ROOT = Path("$CNF_DATA")  # as a reader writes it
-MINUTES = 10.0  # of an audit that was not told how long
+MINUTES = 10.0  # an audit's default limit
 
 # -- how -------------------------------------------------------------------------------------------
 
 
 def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
-    """What it takes to have a row again, as pairs of a name and a line."""
+    """What it takes to reproduce a row, as pairs of a name and a line."""
     if row.is_here:
         metric = METRICS[row.metric]
         number = metric.write(row.value) if metric.digits in (None, 0) else f"{row.value:.6f}"
@@ -41,12 +41,12 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
         ]
     lines += [("needs", needs(row) or "no data set: the pictures come with the package")]
     record = run_folder.read_record(results / row.trained, needed=False)
-    trained = training(row, results)
-    lines += [("trained by", line) for line in trained]
-    if trained and "experiment" in record.get("config", {}):
+    commands = training(row, results)
+    lines += [("trained by", line) for line in commands]
+    if commands and "experiment" in record.get("config", {}):
         commit = (record.get("commit") or "")[:8]
         lines.append(("at", f"version 0.2, commit {commit}, whose options had other names"))
-    if trained and row.wall_s:
+    if commands and row.wall_s:
         lines += [("that took", f"{row.steps:,} steps, {about(row.wall_s)} on {row.hardware}")]
     lines += [("scored by", row.command)]
     commit = f"commit {row.git[:8]}, " if row.git else ""
@@ -54,30 +54,32 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
 
 
 def needs(row: Row) -> str | None:
-    """The sets of a row, where they belong and how they are had; None if all come with the
-    package."""
-    told = []
+    """The image sets of a row, where they belong and how to get them; None if all of them come with
+    the package."""
+    sentences = []
     for name in catalogue.parts(row.data):
         if name.startswith("folder:"):
-            told.append(f"the pictures of {name}")
-        elif (where := catalogue.find(name).where(ROOT)) is not None:
-            told.append(f"{where}: {catalogue.find(name).how_to_get(ROOT)}")
-    return "; ".join(told) or None
+            sentences.append(f"the pictures of {name}")
+            continue
+        entry = catalogue.find(name)
+        if entry.folder is not None:
+            sentences.append(f"{entry.where(ROOT)}: {entry.how_to_get(ROOT)}")
+    return "; ".join(sentences) or None
 
 
 def training(row: Row, results: Path = RESULTS) -> list[str]:
-    """The commands that train the weights of a row, in their order, as the record of its run has
-    them; none for a reference, and where there is no record."""
+    """The commands that train the weights of a row, in their order, from the record of its run;
+    empty for a reference, and where there is no record."""
     return run_folder.read_record(results / row.trained, needed=False).get("commands", [])
 
 
-def text(found: Sequence[Row], results: Path = RESULTS) -> str:
-    """How one row is had again, a line each; of several rows a line each, to choose from."""
-    if len(found) > 1:
-        lines = [f"{row.id}: {valued(row)}; {described(row)}" for row in found]
-        return "\n".join([f"{len(found)} rows are printed so; ask for one by its id:", *lines])
-    (row,) = found
-    lines = [row.id, f"{valued(row)}; {described(row)}", ""]
+def text(rows: Sequence[Row], results: Path = RESULTS) -> str:
+    """How to reproduce one row, a line a fact. Of several rows: a line each, to choose from."""
+    if len(rows) > 1:
+        lines = [f"{row.id}: {value_with_unit(row)}; {describe(row)}" for row in rows]
+        return "\n".join([f"{len(rows)} rows are printed so; ask for one by its id:", *lines])
+    (row,) = rows
+    lines = [row.id, f"{value_with_unit(row)}; {describe(row)}", ""]
     return "\n".join([*lines, *(f"{name:>10}  {line}" for name, line in facts(row, results))])
 
 
@@ -97,24 +99,24 @@ def audit(
     only: Sequence[str] = (),
     minutes: float | None = None,
 ) -> list[Check]:
-    """Compute rows again whose weights are in the repository and whose data are there.
+    """Compute again every row whose weights are in the repository and whose data are there.
 
     Args:
-        only: ids to look at; all if empty.
-        minutes: of the processor; no value is begun after that. Values of embedded pictures come
-            first, then those of few samples. None, or `only`: no limit.
+        only: ids of the rows to compute; all rows if empty.
+        minutes: processor time after which no further value is started. Values of embedded
+            pictures come first, then those of few samples. None, or with `only`: no limit.
 
-    A row "differs" if its value lands outside the metric's tolerance, or if its weights or its data
-    are not those it names. A row that was not computed says why.
+    A row "differs" if its value lies outside the tolerance of the metric, or if its weights or data
+    are not those it names. For a row that was not computed, the reason is given.
     """
-    asked = read(results)
+    chosen = read(results)
     if only:
-        asked = [row for text in only for row in find(text, asked)]
+        chosen = [row for text in only for row in find(text, chosen)]
     end = float("inf") if only or minutes is None else time.process_time() + 60 * minutes
     models: dict[tuple, ScoredModel] = {}  # by file; what a pass computed is forgotten after it
-    images = lru_cache(maxsize=None)(load)
-    found = {}
-    for (key, _), rows in _passes(asked):
+    load_images = lru_cache(maxsize=None)(load)
+    checks_by_id = {}
+    for (key, _), rows in _passes(chosen):
         for row in rows:
             status, reason = "not checked", "its weights are not in the repository"
             if row.is_here and time.process_time() >= end:
@@ -122,39 +124,40 @@ def audit(
             elif row.is_here:
                 try:
                     if key not in models:
-                        models[key] = _scored(row, images, results.parent)
+                        models[key] = _scored(row, load_images, results.parent)
                     status, reason = _check(row, models[key])
                 except CnfError as error:
                     if isinstance(error, DataError) and key not in models:
                         reason = f"its data are not here: {error}"
                     else:
                         status, reason = "differs", str(error)
-            found[row.id] = Check(row, status, reason)
+            checks_by_id[row.id] = Check(row, status, reason)
         if key in models:
             models[key].forget()
-    return [found[row.id] for row in asked]
+    return [checks_by_id[row.id] for row in chosen]
 
 
 def _passes(rows: Iterable[Row]) -> list[tuple[tuple, list[Row]]]:
-    """Rows by (their file, what is drawn for them): embedded pictures first, then passes of few
-    samples of few pictures."""
+    """Rows grouped by (their file, the samples and noise draws that they need): embedded pictures
+    first, then the groups with the fewest samples and pictures."""
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        drawn = METRICS[row.metric].tag == "stress", row.samples, row.draws, row.temperature
-        groups.setdefault(((row.run, row.file), drawn), []).append(row)
+        sampling = METRICS[row.metric].tag == "stress", row.samples, row.draws, row.temperature
+        groups.setdefault(((row.run, row.file), sampling), []).append(row)
 
-    def cost(group: tuple) -> tuple:
-        (_, (is_stress, samples, draws, _)), (row, *_) = group
-        times = 1 if is_stress else max(samples or 1, draws or 1)
+    def cost(group: tuple[tuple, list[Row]]) -> tuple[bool, int]:
+        row = group[1][0]
+        is_stress = METRICS[row.metric].tag == "stress"
+        times = 1 if is_stress else max(row.samples or 1, row.draws or 1)
         return not row.data.startswith("embedded"), times * row.num_images
 
     return sorted(groups.items(), key=cost)
 
 
-def _scored(row: Row, read: Callable[[str, str], ImageSet], repository: Path) -> ScoredModel:
+def _scored(row: Row, load_images: Callable[[str, str], ImageSet], repository: Path) -> ScoredModel:
     """The model of a row on its pictures. Raises DataError if the data are not there, ResultsError
-    if weights or data are others."""
-    images = read(row.data, row.split)
+    if weights or data are not those that the row names."""
+    images = load_images(row.data, row.split)
     if images.sha256 != row.data_sha256:
         raise ResultsError(f"{row.data} {row.split} holds other pictures than the row names")
     options = Options(
@@ -173,22 +176,22 @@ def _scored(row: Row, read: Callable[[str, str], ImageSet], repository: Path) ->
 
 
 def _check(row: Row, scored: ScoredModel) -> tuple[str, str]:
-    """Call the metric again: (status, reason). Raises ResultsError if it is not that of the row."""
+    """Compute the metric again: (status, reason). Raises ResultsError if that is not possible."""
     if len(scored.indices) != row.num_images:
         raise ResultsError(f"{row.data} {row.split} has {len(scored.indices)} pictures")
     metric = METRICS[row.metric]
-    found = metric.function(scored, row.setting)
-    if found is None:
+    recomputed = metric.function(scored, row.setting)
+    if recomputed is None:
         raise ResultsError(f"this code computes no {row.metric} on {row.data}")
-    reason = f"{row.value:.6f} written, {found.value:.6f} now, tolerance {metric.tolerance:g}"
+    reason = f"{row.value:.6f} written, {recomputed.value:.6f} now, tolerance {metric.tolerance:g}"
     if metric.factor > 1:
         reason += f" or a factor of {metric.factor:g}"
-    return "same" if metric.agree(found.value, row.value) else "differs", reason
+    return "same" if metric.agree(recomputed.value, row.value) else "differs", reason
 
 
 def report(checks: Sequence[Check], named: bool = False) -> str:
-    """The audit as text: a line a row for rows that differ, or for all if they were `named`; else
-    how many of each run and set, and why rows were not checked."""
+    """The audit as text: a line for each row that differs, or for every row if they were `named`;
+    then counts for each run and set, and why rows were not checked."""
 
     def counted(checks: Iterable[Check]) -> str:
         counts = Counter(check.status for check in checks)

@@ -28,9 +28,9 @@ from cnf.replication.run_folder import REPOSITORY, replaced
 from cnf.replication.tasks import TASKS
 
 RESULTS = REPOSITORY / "results"
-DIGITS = 2e-6  # what the values of pictures are written to, and twice
-FEW = 2_000  # steps of training: models of fewer are far from done learning
-# What answers without weights and training: rows of it have data alone.
+DIGITS = 2e-6  # values of pictures are written to 1e-6; a mean of them may be twice as far off
+FEW = 2_000  # steps of training: a model of fewer has not converged
+# What answers without weights and without training: its rows name data alone.
 REFERENCES = tuple({name: None for task in TASKS.values() for name in task.references})
 
 
@@ -39,19 +39,22 @@ class Row:
     """One value.
 
     Args:
-        run: the folder. model: "flow", the baseline's kind, or one of REFERENCES.
+        run: name of the run's folder.
+        model: "flow", the kind of the baseline, or one of REFERENCES.
         stand_in: whether `data` replaces a set that the paper used and we do not have.
-        limit: only so many of its images. rounded_x: whether x had 8 bits; None for vessels.
-        noise_seed: of this evaluation. weights: path inside the repository, None if not in it.
-        preset to hardware: of the training run; wall_s: its seconds by the clock.
-        command: the one that made it.
+        limit: how many of its images were scored; None: all.
+        rounded_x: whether x was rounded to 8 bits; None for a task without a low-resolution x.
+        noise_seed: seed of the noise of this evaluation.
+        weights: path inside the repository; None if the weights are not in it.
+        preset to hardware: facts of the training run; `wall_s` is its duration in seconds.
+        command: the command that computed the value.
         git, dirty: commit of the code that evaluated; whether `cnf/` had changes.
         metric, version: see `metrics`. `standard_error` is over images; None where undefined.
-        bound: "exact", what makes the bits an upper bound, or why they are of no likelihood; None
+        bound: "exact", or what makes the bits an upper bound, or why they are no likelihood; None
             where `metric` is not in bits.
-        divided_by to protocol: see `metrics.Setting`; threshold_from: "validation", "given", or
-            the run that chose the threshold.
-        variant: what an experiment made of the model in `weights`: see `evaluation.variants`.
+        divided_by to protocol: see `metrics.Setting`.
+        threshold_from: "validation", "given", or the run that chose the threshold.
+        variant: what an experiment made of the model in `weights`, see `evaluation.variants`.
     """
 
     run: str
@@ -132,14 +135,15 @@ class Row:
     @property
     def setting(self) -> Setting:
         """What the metric was asked for."""
-        kept = ("temperature", "samples", "draws", "divided_by", "protocol")
-        chosen = self.threshold if self.threshold_from not in (None, "validation") else None
-        found = {name: getattr(self, name) for name in kept}
-        return Setting(**found, importance=self.is_weighted, threshold=chosen)
+        names = ("temperature", "samples", "draws", "divided_by", "protocol")
+        threshold = self.threshold if self.threshold_from not in (None, "validation") else None
+        fields = {name: getattr(self, name) for name in names}
+        return Setting(**fields, importance=self.is_weighted, threshold=threshold)
 
     @property
     def file(self) -> str:
-        """The name of its file, without its end: <set>-<split>, and what is not at its default."""
+        """The name of its file without the suffix: <set>-<split>, then every option that is not at
+        its default."""
         words = [re.sub("[:/]", "-", self.data), self.split]
         if self.rounded_x:
             words.append("x8")
@@ -151,7 +155,7 @@ class Row:
 
     @property
     def id(self) -> str:
-        """RUN/FILE/METRIC, and the settings that tell it from others of the file."""
+        """RUN/FILE/METRIC, then the settings that distinguish it from other rows of the file."""
         words = [self.metric]
         if self.divided_by == "field of view":
             words.append("view")
@@ -169,7 +173,7 @@ class Row:
 
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row)}
-MADE = ("git", "dirty", "torch", "date")  # of each value; the same for most of a file
+PROVENANCE = ("git", "dirty", "torch", "date")  # of each value; the same for most of a file
 HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 
 
@@ -177,20 +181,23 @@ HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 
 
 def read(results: Path = RESULTS, run: str = "*") -> list[Row]:
-    """Every row of every run, or of one, in the order of files. Raises ResultsError naming a
+    """Every row of every run, or of one run, in the order of files. Raises ResultsError naming a
     damaged file."""
-    paths = sorted(results.glob(f"{run}/evaluations/*.json"))
-    return [row for p in paths if not p.stem.endswith(".curves") for row in read_file(p)]
+    rows = []
+    for path in sorted(results.glob(f"{run}/evaluations/*.json")):
+        if not path.stem.endswith(".curves"):
+            rows += read_file(path)
+    return rows
 
 
 def read_file(path: Path) -> list[Row]:
     """The rows of one evaluation. Raises ResultsError."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        made = content.pop("made")
+        provenance = content.pop("made")
         rows = []
         for value in content.pop("values"):
-            rows.append(Row(**upgrade.row(content | made[value.pop("made")] | value)))
+            rows.append(Row(**upgrade.row(content | provenance[value.pop("made")] | value)))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ResultsError) as error:
         raise ResultsError(
             f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
@@ -202,18 +209,20 @@ def read_file(path: Path) -> list[Row]:
         if (METRICS[row.metric].of == "bits") != bounded:
             raise ResultsError(f"{path}: {row.metric}: bits, and only bits, are a bound")
     ids = [row.id for row in rows]
-    if twice := sorted({i for i in ids if ids.count(i) > 1}):
-        raise ResultsError(f"{path}: '{twice[0]}' is there twice")
+    duplicates = sorted({i for i in ids if ids.count(i) > 1})
+    if duplicates:
+        raise ResultsError(f"{path}: '{duplicates[0]}' is there twice")
     return rows
 
 
 def write(rows: Sequence[Row], runs: Path) -> list[Path]:
     """Write rows into the evaluations of their runs, folders of `runs`; returns the files.
 
-    Values of the same model and pictures that were not made again are kept; those of others go.
+    A row that a file holds already stays if it is of the same model and pictures and was not
+    computed again; rows of another model or other pictures are removed.
     """
 
-    def of(row: Row) -> tuple:
+    def subject(row: Row) -> tuple:
         return row.weights_sha256, row.data_sha256, row.variant
 
     groups: dict[Path, dict[str, Row]] = {}
@@ -221,27 +230,29 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
         path = runs / row.run / "evaluations" / f"{row.file}.json"
         if path not in groups:
             old = read_file(path) if path.exists() else []
-            groups[path] = {o.id: o for o in old if of(o) == of(row)}
+            groups[path] = {other.id: other for other in old if subject(other) == subject(row)}
         groups[path][row.id] = row
-    for path, kept in groups.items():
-        write_text(path, _text(list(kept.values())))
+    for path, rows_by_id in groups.items():
+        write_text(path, _text(list(rows_by_id.values())))
     return list(groups)
 
 
 def _text(rows: Sequence[Row]) -> str:
-    """The file of rows that share a header: what made them once, a value a line."""
-    head = {name: getattr(rows[-1], name) for name in HEADER}
-    made: list[dict[str, Any]] = []
+    """The content of a file: the header that the rows share, their provenance, a line a value."""
+    header = {name: getattr(rows[-1], name) for name in HEADER}
+    provenances: list[dict[str, Any]] = []
     lines = []
     for row in rows:
-        own = {name: getattr(row, name) for name in MADE}
-        if row.command != head["command"]:
-            own["command"] = row.command
-        if own not in made:
-            made.append(own)
-        said = {k: v for k, v in vars(row).items() if k not in head | own and v != DEFAULTS[k]}
-        lines.append(json.dumps(said | {"made": made.index(own)}))
-    top = json.dumps(head | {"made": made}, indent=1)
+        provenance = {name: getattr(row, name) for name in PROVENANCE}
+        if row.command != header["command"]:
+            provenance["command"] = row.command
+        if provenance not in provenances:
+            provenances.append(provenance)
+        fields = {
+            k: v for k, v in vars(row).items() if k not in header | provenance and v != DEFAULTS[k]
+        }
+        lines.append(json.dumps(fields | {"made": provenances.index(provenance)}))
+    top = json.dumps(header | {"made": provenances}, indent=1)
     return top.removesuffix("\n}") + ',\n "values": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
 
 
@@ -254,61 +265,64 @@ def write_text(path: Path, text: str) -> None:
 
 # -- looking rows up -------------------------------------------------------------------------------
 
-TELLING = ("run", "model", "data", "split", "metric", "bound", "divided_by", "temperature")
-TELLING += ("draws", "samples", "rounded_x", "protocol", "num_images", "noise_seed")
+DISTINGUISHING = ("run", "model", "data", "split", "metric", "bound", "divided_by", "temperature")
+DISTINGUISHING += ("draws", "samples", "rounded_x", "protocol", "num_images", "noise_seed")
 
-# of rows whose values may be subtracted
-ALIKE = ("data_sha256", "metric", "num_images", "rounded_x", "divided_by", "protocol")
+# fields that are equal in two rows whose values may be subtracted
+COMPARABLE = ("data_sha256", "metric", "num_images", "rounded_x", "divided_by", "protocol")
 
 
 def select(rows: Iterable[Any], **wanted: Any) -> list[Any]:
-    """The rows whose fields are as `wanted` says: `run="sr-flow-*"`, `metric="psnr"`.
+    """The rows whose fields have the wanted values: `run="sr-flow-*"`, `metric="psnr"`.
 
-    A text may hold "*" for any letters. A list holds alternatives, the most wanted first:
-    the first of them that has rows counts. Raises ResultsError for a field that rows do not have.
+    A "*" in a text stands for any characters. A list holds alternatives in order of preference:
+    the first one that has rows is taken. Raises ResultsError for a field that rows do not have.
     """
     rows = list(rows)
     for name in wanted:
         if rows and name not in vars(rows[0]):
-            known = ", ".join(vars(rows[0]))
-            raise ResultsError(f"rows have no field '{name}': choose from {known}")
+            fields = ", ".join(vars(rows[0]))
+            raise ResultsError(f"rows have no field '{name}': choose from {fields}")
     choices = [v if isinstance(v, (list, tuple)) else [v] for v in wanted.values()]
     for values in itertools.product(*choices):
-        pairs = dict(zip(wanted, values, strict=True)).items()
-        if found := [row for row in rows if all(_fits(getattr(row, k), v) for k, v in pairs)]:
-            return found
+        pairs = list(zip(wanted, values, strict=True))
+        matches = [row for row in rows if all(_fits(getattr(row, k), v) for k, v in pairs)]
+        if matches:
+            return matches
     return []
 
 
-def _fits(found: Any, wanted: Any) -> bool:
-    """Whether a field is as wanted: equal, or of its form where that holds a "*"."""
-    if isinstance(found, str) and isinstance(wanted, str) and "*" in wanted:
-        return fnmatch.fnmatchcase(found, wanted)
-    return found == wanted
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether the value of a field equals the wanted one, or matches it where that holds a "*"."""
+    if isinstance(value, str) and isinstance(wanted, str) and "*" in wanted:
+        return fnmatch.fnmatchcase(value, wanted)
+    return value == wanted
 
 
 def one(rows: Iterable[Row], **wanted: Any) -> Row:
-    """The only row that `select` finds, of the most pictures: a row of a part of a set does not
-    stand for the set. Raises ResultsError if there is none, or several."""
-    found, most = select(rows, **wanted), Counter()
-    for row in found:
-        most[row.data, row.split] = max(most[row.data, row.split], row.num_images)
-    found = [row for row in found if row.num_images == most[row.data, row.split]]
-    if len(found) == 1:
-        return found[0]
-    asked = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
-    if not found:
-        raise ResultsError(f"no row has {asked}")
-    differ = [f for f in TELLING if len({getattr(row, f) for row in found}) > 1]
-    names = ", ".join(row.id for row in found[:3])
-    if len(found) > 3:
+    """The only row that `select` finds. Where a set was scored in part as well, the row of the most
+    pictures is taken. Raises ResultsError if there is no such row, or several."""
+    matches, largest = select(rows, **wanted), Counter()
+    for row in matches:
+        largest[row.data, row.split] = max(largest[row.data, row.split], row.num_images)
+    matches = [row for row in matches if row.num_images == largest[row.data, row.split]]
+    if len(matches) == 1:
+        return matches[0]
+    wanted_text = ", ".join(f"{k}={v!r}" for k, v in wanted.items())
+    if not matches:
+        raise ResultsError(f"no row has {wanted_text}")
+    differ = [f for f in DISTINGUISHING if len({getattr(row, f) for row in matches}) > 1]
+    names = ", ".join(row.id for row in matches[:3])
+    if len(matches) > 3:
         names += ", ..."
-    raise ResultsError(f"{len(found)} rows have {asked}: {names}; choose by {', '.join(differ)}")
+    raise ResultsError(
+        f"{len(matches)} rows have {wanted_text}: {names}; choose by {', '.join(differ)}"
+    )
 
 
 def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
-    """A row and those like it of runs whose name differs in the seed alone: NAME-s0, NAME-s1."""
-    names = (*ALIKE, "data", "split", "noise_seed", "bound", "draws", "temperature", "samples")
+    """A row and the same row of all runs whose names differ in the seed alone: NAME-s0, NAME-s1."""
+    names = (*COMPARABLE, "data", "split", "noise_seed", "bound", "draws", "temperature", "samples")
     names = (*names, "variant")
     alike = {name: getattr(row, name) for name in names}
     name = re.sub(r"-s\d+$", "", row.trained)
@@ -316,8 +330,9 @@ def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
 
 
 def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:
-    """The value of each picture, by its name, of which a row is the mean; of an F over pooled
-    pixels that of the picture alone. Empty where it was not kept. Raises ResultsError."""
+    """The value of each picture by its name, where a row is the mean over pictures. Of an F over
+    pooled pixels, the F of each picture alone. Empty where these values were not kept.
+    Raises ResultsError for a damaged file."""
     folder, pooled = results / row.run / "evaluations", METRICS[row.metric].title.endswith("pooled")
     ends = "", f"_{row.protocol}", "_xrounded" if row.rounded_x else "_xfloat"
     for name in dict.fromkeys((row.file, row.file.removesuffix("-x8"))):  # --full writes one file
@@ -336,36 +351,41 @@ def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:
     return {}
 
 
-def find(asked: str, rows: Iterable[Row]) -> list[Row]:
-    """The row of an id, or those of a number as it is printed: "0.0551". Raises ResultsError naming
-    the nearest ids."""
+def find(text: str, rows: Iterable[Row]) -> list[Row]:
+    """The row with this id, or all rows that are printed as this number: "0.0551". Raises
+    ResultsError naming the nearest ids."""
     by_id = {row.id: row for row in rows}
-    if asked in by_id:
-        return [by_id[asked]]
-    number = asked.removeprefix("≤ ").split(" ±")[0]
-    if found := [row for row in by_id.values() if METRICS[row.metric].write(row.value) == number]:
-        return found
-    near = ", ".join(difflib.get_close_matches(asked, by_id, 3, 0.5))
+    if text in by_id:
+        return [by_id[text]]
+    number = text.removeprefix("≤ ").split(" ±")[0]
+    matches = [row for row in by_id.values() if METRICS[row.metric].write(row.value) == number]
+    if matches:
+        return matches
+    nearest = difflib.get_close_matches(text, by_id, 3, 0.5)
+    hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
     raise ResultsError(
-        f"no row has the id, or is printed as, '{asked}'{near and f'; the nearest are {near}'}: "
+        f"no row has the id, or is printed as, '{text}'{hint}: "
         "`python -m cnf results table WORD` lists rows by words"
     )
 
 
 def show(row: Row) -> str:
-    """Every field of a row, one a line, as text."""
+    """Every field of a row as text, a line a field."""
     fields = {"id": row.id} | vars(row)
     return "\n".join(f"{name:>15}  {value}" for name, value in fields.items())
 
 
-def matching(rows: Iterable[Row], words: Sequence[str]) -> list[Row]:
-    """The rows that have every word somewhere in id, model, metric, bound or protocol. Raises
-    ResultsError if none has."""
-    texts = ((row, f"{row.id} {row.model} {row.bound} {row.protocol}".lower()) for row in rows)
-    found = [row for row, text in texts if all(word.lower() in text for word in words)]
-    if words and not found:
+def find_by_words(rows: Iterable[Row], words: Sequence[str]) -> list[Row]:
+    """The rows that have every word in their id, model, metric, bound or protocol. Raises
+    ResultsError if no row has them all."""
+    matches = []
+    for row in rows:
+        text = f"{row.id} {row.model} {row.bound} {row.protocol}".lower()
+        if all(word.lower() in text for word in words):
+            matches.append(row)
+    if words and not matches:
         raise ResultsError(f"no row has {' and '.join(map(repr, words))}")
-    return found
+    return matches
 
 
 # -- words and tables ------------------------------------------------------------------------------
@@ -379,21 +399,21 @@ def value(row: Row) -> str:
     return text if row.standard_error is None else f"{text} ± {write(row.standard_error)}"
 
 
-def valued(row: Row) -> str:
+def value_with_unit(row: Row) -> str:
     """The value with its unit, where it has one: "36.18 ± 1.34 dB"."""
     unit = METRICS[row.metric].unit
     return value(row) if unit == "1" else f"{value(row)} {unit}"
 
 
-def described(row: Row) -> str:
-    """What a value is of, in words: metric, how it was scored, model and its steps, pictures."""
+def describe(row: Row) -> str:
+    """What a row measures, in words: metric, how it was scored, model, its steps, and pictures."""
     metric = _metric(row).removeprefix(METRICS[row.metric].unit).strip()  # bits/dim says it
     scored = ", ".join(part for part in (metric, _how(row)) if part)
     model = row.model if row.is_reference else row.run
     if row.steps is not None:
         only = "only " if row.steps < FEW else ""
-        many = f"after {only}{row.steps:,} steps"
-        model += " fitted in one pass" if row.steps == 1 else f" {many}"
+        is_fitted = row.steps == 1
+        model += " fitted in one pass" if is_fitted else f" after {only}{row.steps:,} steps"
     stand_in = ", a stand-in" if row.stand_in else ""
     return f"{scored}; {model}; {row.num_images} {row.split} pictures of {row.data}{stand_in}"
 
@@ -427,7 +447,7 @@ def _how(row: Row) -> str:
 
 
 def cells(row: Row) -> dict[str, str]:
-    """Every column of `table`."""
+    """The cell of a row in every column of `table`."""
     stand_in = " (stand-in)" if row.stand_in else ""
     return {
         "model": row.model,
@@ -440,18 +460,18 @@ def cells(row: Row) -> dict[str, str]:
     }
 
 
-USUAL = ("model", "data", "metric", "value", "images", "how", "row")
+COLUMNS = ("model", "data", "metric", "value", "images", "how", "row")
 
 
-def table(rows: Iterable[Row], columns: Sequence[str] = USUAL) -> str:
-    """A markdown table, a line a row, of these columns of `cells`."""
+def table(rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> str:
+    """A markdown table with a line for each row and these columns of `cells`."""
     return markdown(columns, ([cells(row)[name] for name in columns] for row in rows))
 
 
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], stacked: bool = False) -> str:
-    """A markdown table; a "|" inside a cell is escaped. With `stacked` the pages show it on a phone
-    as a card a line, without the head."""
-    rule = ["---"] * len(head)
-    rows = [[cell.replace("|", "\\|") for cell in cells] for cells in [head, rule, *lines]]
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]], stacked: bool = False) -> str:
+    """A markdown table; a "|" inside a cell is escaped. With `stacked`, pages on a phone show each
+    line as a card, without the header."""
+    rule = ["---"] * len(header)
+    rows = [[cell.replace("|", "\\|") for cell in cells] for cells in [header, rule, *lines]]
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
     return f'<div class="stacked">\n\n{text}\n\n</div>' if stacked else text

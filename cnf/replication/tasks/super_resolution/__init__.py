@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnf.replication.data.batches import Generators, draws
+from cnf.replication.data.batches import Generators, uniforms
 from cnf.replication.data.config import DataConfig
 from cnf.replication.tasks.task import Card, Task, register
 from cnf.resample import imresize_double, low_resolution
@@ -77,7 +77,7 @@ class SuperResolution(Task):
             y = noisy(y, rngs, options.noise)
         if options.round_x != "mixed":
             return y, low_resolution(y, options.round_x)
-        rounded = draws(rngs, 1)[0] < 0.5 if rngs else y.double().sum((1, 2, 3)).numpy() % 2 == 1
+        rounded = uniforms(rngs, 1)[0] < 0.5 if rngs else y.double().sum((1, 2, 3)).numpy() % 2 == 1
         either = low_resolution(y, True), low_resolution(y, False)
         return y, torch.where(torch.from_numpy(rounded)[:, None, None, None], *either)
 
@@ -106,8 +106,8 @@ class SuperResolution(Task):
 def noisy(y: Tensor, rngs: Generators, share: float) -> Tensor:
     """A share of the pictures with white noise of 0 to 64 grey levels added, in 0..255 again:
     photographs are noisier than pictures that were made small."""
-    chosen, level = torch.from_numpy(draws(rngs, 2)).float()
-    level = 64 * level * (chosen < share)
+    selection, level = torch.from_numpy(uniforms(rngs, 2)).float()
+    level = 64 * level * (selection < share)
     noise = np.stack([rng.standard_normal(y.shape[1:], dtype=np.float32) for rng in rngs])
     return (y + level[:, None, None, None] * torch.from_numpy(noise)).clamp(0, 255).round()
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnf.replication.data.batches import Generators, draws
+from cnf.replication.data.batches import Generators, uniforms
 from cnf.replication.data.config import DataConfig
 from cnf.replication.tasks.task import Card, Task, register
 
@@ -105,7 +105,7 @@ class Vessels(Task):
 def jittered(x: Tensor, rngs: Generators, amount: float) -> Tensor:
     """Gamma, gain and offset a channel, `amount` times as far from none as cameras and eyes
     differ, clipped to 0..255."""
-    u = torch.from_numpy(2 * draws(rngs, 8) - 1)[..., None, None, None].float()  # (8,B,1,1,1)
+    u = torch.from_numpy(2 * uniforms(rngs, 8) - 1)[..., None, None, None].float()  # (8,B,1,1,1)
     u = amount * u
     gamma = (0.25 * u[0]).exp()
     gain = (1 + 0.15 * u[1]) * (1 + 0.07 * torch.cat(list(u[2:5]), dim=1))
