@@ -197,9 +197,7 @@ def test_adding_a_metric_is_one_function(make_run, tmp_path):
         checks = reproduce.audit(results=tmp_path / "results", only=[row.id for row in rows])
         assert {check.status for check in checks} == {"same"}
         assert "| share of dark pixels |" in results.table(rows)
-        assert results.describe(rows[0]).startswith(
-            "share of dark pixels, x not rounded, 1 sample"
-        )
+        assert results.describe(rows[0]).startswith("share of dark pixels, x not rounded, 1 sample")
         assert dict(reproduce.facts(rows[0]))["expect"].endswith("within 1e-06")
         with pytest.raises(ValueError, match="there is a metric 'darkness' already"):
             metric(title="again", unit="1", digits=2, tolerance=0, of="sample")(darkness)

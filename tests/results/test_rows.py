@@ -211,7 +211,9 @@ def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings():
     inside = row(metric="bits_per_pixel", divided_by="field of view")
     assert results.describe(inside).startswith("inside the field of view, bound: ")
     assert "; bicubic; " in results.describe(reference("bicubic", **PICTURE))
-    assert results.value_with_unit(row(**PICTURE | {"metric": "ssim"}, value=0.5)) == "0.5000 ± 0.0123"
+    assert (
+        results.value_with_unit(row(**PICTURE | {"metric": "ssim"}, value=0.5)) == "0.5000 ± 0.0123"
+    )
 
 
 def test_a_row_is_shown_whole():

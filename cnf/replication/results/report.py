@@ -13,9 +13,11 @@ from safetensors import safe_open
 
 from cnf import weights
 from cnf.errors import ResultsError
+from cnf.flow import ConditionalFlow
 from cnf.replication import releases, run_folder
 from cnf.replication.config import Config, model_name
 from cnf.replication.data import catalogue
+from cnf.replication.evaluation import conditioning
 from cnf.replication.metrics import METRICS
 from cnf.replication.results import claims
 from cnf.replication.results.rows import (
@@ -136,6 +138,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         names=[name for name, run in releases.RELEASES.items() if run == folder.name],
         model=describe_model(config),
         parameters=weights.count_parameters(model),
+        indifferent=conditioning.sentence(model) if isinstance(model, ConditionalFlow) else "",
         training=run_folder.training_record(folder, config),
         sha256=run_folder.file_sha256(folder / "weights.safetensors"),
         dtype=_dtype(folder / "weights.safetensors"),
