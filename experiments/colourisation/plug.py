@@ -8,7 +8,6 @@ from torch import Tensor
 from cnf.replication.data.images import LUMA
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics import Setting, Value, mean_se, metric
-from cnf.replication.sampling.picture import Picture
 from cnf.replication.tasks import Card, Task, register
 
 # JPEG's: rows are Y, Cb and Cr of R, G and B, all of them 0 to 255, chroma around 128
@@ -28,17 +27,6 @@ def to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
     """Y (1,H,W) and Cb, Cr (2,H,W) -> RGB (3,H,W), 0 to 255, not rounded."""
     ycc = torch.cat([luma, chroma]).double() - CENTRE
     return torch.einsum("ij,jhw->ihw", torch.linalg.inv(TO_YCC), ycc).clamp(0, 255).float()
-
-
-class GreyPicture(Picture):
-    """A reader's picture, whose own colours the model does not see."""
-
-    def seen(self, asked) -> np.ndarray:
-        luma = to_ycc(torch.from_numpy(self.photo.pixels.transpose(2, 0, 1).copy()))[0]
-        return np.repeat(luma.numpy().astype(np.uint8)[..., None], 3, axis=2)
-
-    def panels(self) -> dict:
-        return {"x, the luma": np.asarray(self.framed(self.x[0])), "input": self.overview()}
 
 
 class Colourisation(Task):
@@ -66,7 +54,6 @@ class Colourisation(Task):
         "spread of samples": {"metric": "chroma_spread"},
     }
     worst = ("bits_per_dim",)
-    picture = GreyPicture
 
     def pair(self, y, x, options, rngs):
         ycc = to_ycc(y)

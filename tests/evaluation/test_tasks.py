@@ -7,7 +7,7 @@ from PIL import Image
 
 from cnf.errors import ConfigError
 from cnf.replication import plugs, tasks, training
-from cnf.replication.config import load_config
+from cnf.replication.config import DataConfig, load_config
 from cnf.replication.data import load
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.export import export
@@ -33,6 +33,35 @@ def test_a_task_that_there_is_not_is_told_by_those_that_there_are():
         tasks.find("depth")
     with pytest.raises(ValueError, match="there is a task 'sr' already"):
         tasks.register(tasks.SR)
+
+
+def test_a_task_that_contradicts_its_pairs_is_told_so():
+    """y of half the picture would otherwise be scored by the pixels of the whole."""
+
+    class Halves(tasks.Task):
+        name, card = "halves", tasks.SR.card
+
+        def pair(self, y, x, options, rngs):
+            left, right = y.chunk(2, dim=-1)
+            return right, left
+
+    images, options = load("embedded-sr", "test"), DataConfig()
+    with pytest.raises(ConfigError, match="makes y of 3x32x16 .*y_size = 32x32: correct either"):
+        Halves().batch(images, [0], options)
+    Halves.y_size = lambda self, height, width: (height, width // 2)
+    y, x = Halves().batch(images, [0], options)
+    assert torch.equal(torch.cat([x, y], dim=-1)[0], images[0].y.float())
+    Halves.factor = 2
+    with pytest.raises(ConfigError, match="makes x of 32x16 .*factor = 2: correct either"):
+        Halves().batch(images, [0], options)
+
+
+def test_a_task_without_a_card_is_not_registered():
+    class Plain(tasks.Task):
+        name = "plain"
+
+    with pytest.raises(ValueError, match="Plain has no `card`"):
+        tasks.register(Plain())
 
 
 # -- the third task --------------------------------------------------------------------------------

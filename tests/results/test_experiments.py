@@ -15,7 +15,8 @@ HEADINGS = ["Expected", "Found", "Runs"]
 WORDS, QUESTIONS = 350, 40  # half a page each, and a table that can be read through
 FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
 ROWS = {row.id: row for row in results.read()}
-RUN = re.compile(r"`((?:sr|vessels)-[a-z0-9*-]+-[a-z0-9*-]+)`")
+OWNERS = "|".join(["sr", "vessels", *(path.parent.name for path in EXPERIMENTS.glob("*/plug.py"))])
+RUN = re.compile(rf"`((?:{OWNERS})-[a-z0-9*-]+-[a-z0-9*-]+)`")
 CELL = re.compile(r"\| (-?[\d.]+) \| `([^`]+)` \|$", re.MULTILINE)
 
 

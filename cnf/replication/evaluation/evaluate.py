@@ -101,6 +101,10 @@ def evaluate(
             from cnf.replication.evaluation.figures import check_shown, draw_figures  # a second
 
             check_shown(m.images.name)
+        if m.has_bits_alone and asked.samples is None and not stress:
+            print(
+                f"{one}: bits alone, as pictures are small: --samples N draws samples of them, too"
+            )
         m.valid = validation(m, one)
         words = scoring.named(asked)
         command = scoring.command_of(place.folder, m.images.name, split, words, stress)

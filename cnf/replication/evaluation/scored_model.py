@@ -280,7 +280,7 @@ class ScoredModel:
 
     def size(self, index: int) -> int:
         """The entries of y of a picture."""
-        height, width = self.images[index].y.shape[-2:]
+        height, width = self.task.y_size(*self.images[index].y.shape[-2:])
         return self.task.channels * height * width
 
     def sizes(self, fov: bool = False) -> np.ndarray:

@@ -81,11 +81,12 @@ def metric(
     Args:
         digits: after the point; None: two, and a power of ten.
         tolerance: how far the audit may land from a row on another machine, or within `factor`.
-        of: the kind of settings it is taken at.
+        of: the kind of settings it is taken at, see `scoring.settings`.
         task: the task it belongs to; None: every task.
-        tag: the evaluation it belongs to.
+        tag: the evaluation it belongs to. A "basic" one is in every evaluation that draws samples:
+            of small patches bits alone are computed unless `--samples` is given.
         references: what else than a model it is told of.
-        each_x: whether it is told for x rounded and not.
+        each_x: whether it is told for x rounded and not; its rows then name the protocol of x.
     """
 
     def register(function: Callable) -> Callable:

@@ -26,9 +26,20 @@ if TYPE_CHECKING:
     from cnf.replication.sampling.sample import Options
 
 
+def as_batch(pixels: np.ndarray) -> Tensor:
+    """uint8 (H,W,3) -> float32 (1,3,H,W)."""
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+
+
 class Picture:
     """A picture as a model sees it: x, float32 (1,3,H,W), grey levels; `notes` say what was found
-    and done. Raises DataError for a file that cannot be used."""
+    and done. Raises DataError for a file that cannot be used.
+
+    `sample` asks, in this order: `check` whether options fit, and `input` for x; what counts of
+    every answer (`written`), and its `image`; it lets `observe` look at answers of temperature 1; at
+    the end it asks for `extras`, and for what stands on the contact sheet. A task overrides what is
+    different for it.
+    """
 
     files: tuple[str, ...] = ()  # ends of the names of what `extras` gives
     shows_uncertainty = False  # whether mean and deviation are always written
@@ -38,8 +49,7 @@ class Picture:
         self.model, self.task = model, find(model.config.task)
         check_size(path, *self.photo.pixels.shape[:2])
         self.notes = self.photo.notes
-        pixels = self.seen(asked)
-        self.x = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+        self.x = self.input(asked)
         height, width = (model.factor * side for side in fitted(model, self.x).shape[-2:])
         self.tiles = plan(model, (height, width), asked.tile)
         if self.tiles is not None:
@@ -53,9 +63,13 @@ class Picture:
                 f"--fov and --fit are for photographs of eyes: leave them out for {task}"
             )
 
-    def seen(self, asked: "Options") -> np.ndarray:
-        """What the model sees, uint8 (h,w,3)."""
-        return self.photo.pixels
+    def input(self, asked: "Options") -> Tensor:
+        """x, (1,3,h,w): what the task makes of the picture, or the picture itself where x is no
+        part of y."""
+        picture = as_batch(self.photo.pixels)
+        if self.task.kind == "labelled":
+            return picture
+        return self.task.pair(picture, None, self.model.config.data, None)[1]
 
     def written(self, y: Tensor) -> Tensor:
         """What counts of a y (C,h,w), at the size that is written."""
@@ -92,7 +106,7 @@ class Picture:
 
     def panels(self) -> dict[str, Panel]:
         """{title: what is shown} before the samples."""
-        return {"input": self.overview()}
+        return {"x": np.asarray(self.framed(self.x[0])), "the picture": self.overview()}
 
     def lines(self) -> list[str]:
         """Lines of text beneath."""

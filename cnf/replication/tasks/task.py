@@ -1,7 +1,8 @@
 """What differs from one task to another: an object says it all.
 
 A task of your own is a subclass that says what differs from the defaults here, which are those of
-pictures of 8 bits, and one instance that is given to `register` (`experiments/<task>/plug.py`).
+pictures of 8 bits, and one instance that is given to `register` (`experiments/<task>/plug.py`). It
+must have a `name`, a `card` and `pair`; a y that is no picture needs `image`, too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ class Task:
     """A task: how pairs are made, scored, drawn and shown."""
 
     name: str
+    card: Card
 
     # -- what is modelled
     kind: Kind = "pictures"  # of the image sets that it reads
@@ -74,7 +76,6 @@ class Task:
     has_field_of_view = False  # x shows what lies in a circle; outside of it y counts for nothing
 
     # -- how models are presented
-    card: Card
     scores: Mapping[str, Mapping[str, Any]] = {"bits/dim": {"metric": "bits_per_dim"}}  # of a card
     pipeline = "image-to-image"  # what model hubs call it
     releases: Mapping[str, str] = {}  # by their names, the runs of results/ that are released
@@ -99,16 +100,47 @@ class Task:
         Raises DataError if pictures of one batch differ in size or are smaller than the crop.
         """
         y, x = gather(examples, indices, options.crop or self.crop, rngs)
+        size = tuple(y.shape[-2:])
         if rngs and options.augment:
             y, x = symmetries(y, x, rngs, self.all_symmetries)
-        return self.pair(y.float(), None if x is None else x.float(), options, rngs)
+        y, x = self.pair(y.float(), None if x is None else x.float(), options, rngs)
+        self.check_pair(y, x, size)
+        return y, x
 
     def pair(
         self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
     ) -> tuple[Tensor, Tensor]:
-        """y and x of examples, float32 (B,C,H,W) in grey levels; of pictures x is None, and made
-        here. `rngs` as for `batch`."""
+        """The pairs (y, x) of some examples of one size.
+
+        Args:
+            y: of the examples, float32 (B,C,H,W) in grey levels: of an image set of "pictures" the
+                pictures themselves, of a "labelled" one the labels.
+            x: the photographs of a labelled set (B,3,H,W); None of pictures, and made here.
+            rngs: in training a generator a picture, from which all that is random is drawn; None
+                when models are scored and sampled: then the same picture must give the same pair.
+        """
         raise NotImplementedError
+
+    def y_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size of the y that `pair` makes of an example of `height` x `width`."""
+        return height, width
+
+    def check_pair(self, y: Tensor, x: Tensor, size: tuple[int, int]) -> None:
+        """Raise ConfigError unless y and x are as the task says."""
+        height, width = self.y_size(*size)
+        if y.shape[1:] != (self.channels, height, width):
+            shape = "x".join(map(str, y.shape[1:]))
+            raise ConfigError(
+                f"the task {self.name} makes y of {shape} (CxHxW), and says channels = "
+                f"{self.channels} and y_size = {height}x{width}: correct either"
+            )
+        below = (height // self.factor, width // self.factor)
+        if tuple(x.shape[-2:]) != below:
+            shape = "x".join(map(str, x.shape[-2:]))
+            raise ConfigError(
+                f"the task {self.name} makes x of {shape} (HxW) for y of {height}x{width}, and "
+                f"says factor = {self.factor}: correct either"
+            )
 
     def image(self, y: Tensor, x: Tensor) -> Tensor:
         """What is shown of a y (C,H,W): grey levels (1,H,W) or (3,H,W)."""
@@ -130,7 +162,8 @@ class Task:
 
     @property
     def picture(self) -> type["Picture"]:
-        """How a reader's picture is seen, and how answers become files."""
+        """How a reader's picture is seen, and how answers become files; a subclass may name its
+        class."""
         from cnf.replication.sampling.picture import Picture
 
         return Picture
@@ -140,7 +173,11 @@ TASKS: dict[str, Task] = {}
 
 
 def register(task: Task) -> Task:
-    """Make a task known by its name. Raises ValueError if there is one of that name."""
+    """Make a task known by its name. Raises ValueError if there is one of that name, or if it lacks
+    what a task must have."""
+    for attribute in ("name", "card"):
+        if not hasattr(task, attribute):
+            raise ValueError(f"{type(task).__name__} has no `{attribute}`: give it one")
     if task.name in TASKS:
         raise ValueError(f"there is a task '{task.name}' already: choose another name")
     TASKS[task.name] = task
@@ -152,6 +189,8 @@ def find(name: str) -> Task:
     ConfigError."""
     if name not in TASKS and plugs.has(name):
         plugs.plug(name)
+        if name not in TASKS:
+            raise ConfigError(f"experiments/{name}/plug.py registers no task of the name {name!r}")
     if name not in TASKS:
         raise ConfigError(f"task = {name!r}: choose one of {', '.join(TASKS)}")
     return TASKS[name]

@@ -1,17 +1,23 @@
 """A reader's picture that is doubled. Of a grey one the model is given three equal channels, and of
 what it draws the luma is written."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from cnf.replication.data.images import LUMA
 from cnf.replication.panels import Panel
-from cnf.replication.sampling.picture import Picture
+from cnf.replication.sampling.picture import Picture, as_batch
 from cnf.resample import imresize_double
 
 
 class HalfPicture(Picture):
+    def input(self, asked: Any) -> Tensor:
+        """The picture itself: what is to be doubled."""
+        return as_batch(self.photo.pixels)
+
     def written(self, y: Tensor) -> Tensor:
         """y, or its luma (1,H,W) if the picture is grey."""
         if not self.photo.is_grey:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnf.errors import DataError
 from cnf.replication.panels import Panel
-from cnf.replication.sampling.picture import Picture
+from cnf.replication.sampling.picture import Picture, as_batch
 from cnf.replication.tasks.vessels.view import LEGEND, overlay, summary, view
 
 
@@ -23,14 +23,14 @@ class EyePicture(Picture):
     def check(cls, asked: Any, task: str) -> None:
         """All options mean something here."""
 
-    def seen(self, asked: Any) -> np.ndarray:
+    def input(self, asked: Any) -> Tensor:
         if self.photo.alpha is not None:
             raise DataError(f"{self.path}: has transparent pixels: give the photograph as taken")
         fov = asked.fov and Path(asked.fov)
         self.view = view(self.photo, self.model.config, self.path, fov, asked.fit)
         self.counts: list[tuple[float, int]] = []
         self.notes = self.notes + self.view.notes
-        return self.view.resized(self.photo.pixels)
+        return as_batch(self.view.resized(self.photo.pixels))
 
     def written(self, y: Tensor) -> Tensor:
         return self.view.back(y)
