@@ -103,7 +103,7 @@ def evaluate(
             check_shown(m.images.name)
         if m.has_bits_alone and asked.samples is None and not stress:
             print(
-                f"{one}: bits alone, as pictures are small: --samples N draws samples of them, too"
+                f"{one}: bits alone, as its pictures are small: --samples N draws samples, too"
             )
         m.valid = validation(m, one)
         words = scoring.named(asked)

@@ -36,9 +36,9 @@ class Picture:
     and done. Raises DataError for a file that cannot be used.
 
     `sample` asks, in this order: `check` whether options fit, and `input` for x; what counts of
-    every answer (`written`), and its `image`; it lets `observe` look at answers of temperature 1; at
-    the end it asks for `extras`, and for what stands on the contact sheet. A task overrides what is
-    different for it.
+    every answer (`written`), and its `image`; it lets `observe` look at answers of temperature 1;
+    at the end it asks for `extras`, and for what stands on the contact sheet. A task overrides what
+    is different for it.
     """
 
     files: tuple[str, ...] = ()  # ends of the names of what `extras` gives
