@@ -56,13 +56,6 @@ def test_every_picture_is_in_one_split_with_its_own_label(folder, write):
     assert sorted(names) == [str(n) for n in range(9)]
 
 
-def test_names_with_points_and_brackets_find_their_labels(tmp_path, write, picture):
-    for name in ("1", "1.5", "road[1]", "road(2)"):
-        write(tmp_path / "test" / "images" / f"{name}.jpg", picture(6, 8))
-        write(tmp_path / "test" / "labels" / f"{name}.png", HALF)
-    assert len(load(f"folder:{tmp_path}", "test")) == 4
-
-
 def test_an_umlaut_finds_its_label_in_either_encoding(tmp_path, write, picture):
     write(tmp_path / "test" / "images" / "wand \u00f6.png", picture(6, 8))
     write(tmp_path / "test" / "labels" / "wand o\u0308.png", HALF)
@@ -82,11 +75,6 @@ def test_a_label_that_is_missing_is_named_with_what_is_there(folder):
         (folder / "labels" / f"{n}.png").rename(folder / "labels" / f"{n}_mask.png")
     message = refusal(folder)
     assert ".png: has none in" in message and "there: 0_mask.png, 1_mask.png, ...)" in message
-
-
-def test_without_any_labels_the_folder_is_named(folder):
-    (folder / "labels").rename(folder / "annotations")
-    assert f"has none in {folder / 'labels'}: add" in refusal(folder)
 
 
 def test_two_labels_of_one_picture_are_named(folder, write):

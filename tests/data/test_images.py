@@ -5,33 +5,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from cnf.errors import DataError
 from cnf.replication.data.images import _UPRIGHT, check_size, read_image, read_mask, read_photograph
-
-
-def one_line(error) -> str:
-    """The message, which the command line prints: it must be a single line."""
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
-def test_greyscale_becomes_rgb_with_equal_channels(tmp_path, write, picture):
-    grey = picture(6, 5)[..., 0]
-    read = read_image(write(tmp_path / "a.png", grey))
-    assert np.array_equal(read, np.repeat(grey[..., None], 3, 2))
-
-
-def test_opaque_alpha_is_dropped(tmp_path, write, picture):
-    pixels = picture(4, 4)
-    assert np.array_equal(read_image(write(tmp_path / "a.png", pixels, "RGBA")), pixels)
-
-
-def test_transparent_rgba_is_refused(tmp_path, write, picture):
-    pixels = np.concatenate([picture(4, 4), np.full((4, 4, 1), 128, np.uint8)], 2)
-    with pytest.raises(DataError) as error:
-        read_image(write(tmp_path / "a.png", pixels))
-    assert "a.png" in one_line(error) and "flatten" in one_line(error)
+from tests.data.errors import message_of
 
 
 def test_a_photograph_keeps_alpha_grey_and_profile(tmp_path, picture):
@@ -44,10 +19,6 @@ def test_a_photograph_keeps_alpha_grey_and_profile(tmp_path, picture):
     found = read_photograph(tmp_path / "b.png")
     assert found.is_grey and np.array_equal(found.alpha, alpha)
     assert np.array_equal(found.pixels, np.repeat(pixels[..., :1], 3, 2))
-
-
-def test_opaque_pictures_have_no_alpha(tmp_path, write, picture):
-    assert read_photograph(write(tmp_path / "a.png", picture(4, 4), "RGBA")).alpha is None
 
 
 def test_transparency_of_a_palette_is_alpha(tmp_path):
@@ -69,15 +40,8 @@ def test_hidden_colour_is_that_of_the_nearest_visible_pixel_and_is_told(tmp_path
     assert found.notes == ("67 % fully transparent, coloured like the nearest visible pixel",)
 
 
-def test_a_picture_transparent_everywhere_is_refused(tmp_path):
-    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="every pixel is transparent"):
-        read_photograph(tmp_path / "a.png")
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_a_picture_is_upright_whatever_its_orientation(tmp_path, orientation, suffix):
+def test_a_picture_is_upright_whatever_its_orientation(tmp_path, orientation):
     pixels = np.zeros((16, 24, 3), np.uint8)
     pixels[:8, :8, 0] = pixels[:8, 8:16, 1] = 255  # tells all eight apart
     back = {6: 8, 8: 6}.get(orientation, orientation)  # the others undo themselves
@@ -85,15 +49,15 @@ def test_a_picture_is_upright_whatever_its_orientation(tmp_path, orientation, su
     image = image.transpose(_UPRIGHT[back]) if back > 1 else image
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    path = tmp_path / f"a.{suffix}"
-    image.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
-    found = read_photograph(path)
-    # JPEG keeps squares of 8 pixels to a few levels; its colour is halved: neighbours mix
-    error = np.abs(found.pixels.astype(int) - pixels).mean()
-    assert found.pixels.shape == pixels.shape and error < (12 if suffix == "jpg" else 0.1)
-    assert np.array_equal(read_image(path), found.pixels)
-    if suffix != "tif":  # Pillow turns those by itself
-        assert bool(found.notes) == (orientation > 1)
+    for suffix in ("jpg", "png", "tif"):
+        path = tmp_path / f"a.{suffix}"
+        image.save(path, exif=exif)
+        found = read_photograph(path)
+        # JPEG keeps squares of 8 pixels to a few levels; its colour is halved: neighbours mix
+        error = np.abs(found.pixels.astype(int) - pixels).mean()
+        assert found.pixels.shape == pixels.shape and error < (12 if suffix == "jpg" else 0.1)
+        if suffix != "tif":  # Pillow turns those by itself
+            assert bool(found.notes) == (orientation > 1)
 
 
 def test_a_label_is_turned_like_its_picture(tmp_path):
@@ -117,18 +81,6 @@ def test_of_several_frames_the_first_is_read_and_told(tmp_path):
     assert (found.pixels == (255, 0, 0)).all() and found.notes == ("the first of 2 frames",)
 
 
-def test_a_picture_of_too_many_pixels_is_refused(tmp_path, write, picture, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(DataError, match="more than 20 pixels: cut it"):
-        read_image(write(tmp_path / "a.png", picture(8, 8)))
-
-
-def test_16_bit_greyscale_is_refused(tmp_path, write):
-    with pytest.raises(DataError) as error:
-        read_image(write(tmp_path / "a.png", np.full((4, 4), 40000, np.uint16)))
-    assert "more than 8 bits" in one_line(error)
-
-
 def test_16_bit_rgb_png_is_refused_although_pillow_would_cut_it_to_8(tmp_path):
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -145,36 +97,22 @@ def test_16_bit_rgb_png_is_refused_although_pillow_would_cut_it_to_8(tmp_path):
         + chunk(b"IEND", b"")
     )
     assert Image.open(path).mode == "RGB"
-    with pytest.raises(DataError) as error:
-        read_image(path)
-    assert "more than 8 bits" in one_line(error)
+    assert "more than 8 bits" in message_of(read_image, path)
 
 
-def test_floating_point_tiff_is_refused(tmp_path, write):
-    with pytest.raises(DataError, match="more than 8 bits"):
-        read_image(write(tmp_path / "a.tif", np.zeros((4, 4), np.float32)))
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
 def test_truncated_file_is_refused(tmp_path, write, picture, suffix):
     path = write(tmp_path / f"a.{suffix}", picture(64, 64))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError) as error:
-        read_image(path)
-    assert f"a.{suffix}" in one_line(error) and "truncated" in one_line(error)
+    message = message_of(read_image, path)
+    assert f"a.{suffix}" in message and "truncated" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"these are words"])
 def test_file_that_is_no_picture_is_refused(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DataError) as error:
-        read_image(tmp_path / "a.png")
-    assert f"{len(content)} bytes" in one_line(error)
-
-
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"b\.png: no such file"):
-        read_image(tmp_path / "b.png")
+    assert f"{len(content)} bytes" in message_of(read_image, tmp_path / "a.png")
+    assert "b.png: no such file" in message_of(read_image, tmp_path / "b.png")
 
 
 @pytest.mark.parametrize("levels", [(0, 1), (0, 255), (3, 253)])
@@ -182,12 +120,22 @@ def test_label_with_two_levels_is_read_as_its_larger_level(tmp_path, write, leve
     truth = np.random.default_rng(0).random((6, 5)) < 0.4
     path = write(tmp_path / "a.png", np.where(truth, levels[1], levels[0]).astype(np.uint8))
     assert np.array_equal(read_mask(path, (6, 5)), truth)
+    Image.fromarray(truth).save(path)  # of one bit
+    assert np.array_equal(read_mask(path, (6, 5)), truth)
 
 
-def test_one_bit_label_is_read(tmp_path):
-    truth = np.random.default_rng(0).random((6, 5)) < 0.4
-    Image.fromarray(truth).save(tmp_path / "a.png")
-    assert np.array_equal(read_mask(tmp_path / "a.png", (6, 5)), truth)
+@pytest.mark.parametrize(
+    "label, parts",
+    [
+        (np.full((4, 4), 100, np.uint8), ["not binary"]),
+        (np.arange(16, dtype=np.uint8).reshape(4, 4), ["not binary", "16 grey level", "threshold"]),
+        (np.arange(48, dtype=np.uint8).reshape(4, 4, 3), ["coloured"]),
+        (np.zeros((4, 6), np.uint8), ["4x6", "4x4"]),
+    ],
+)
+def test_what_is_no_label_of_its_picture_is_refused(tmp_path, write, label, parts):
+    message = message_of(read_mask, write(tmp_path / "a.png", label), (4, 4))
+    assert all(part in message for part in parts)
 
 
 @pytest.mark.parametrize("level, value", [(0, False), (1, True), (255, True)])
@@ -196,34 +144,36 @@ def test_constant_label_is_background_at_0_and_vessel_at_1_or_255(tmp_path, writ
     assert (mask == value).all()
 
 
-def test_constant_grey_label_is_refused(tmp_path, write):
-    with pytest.raises(DataError, match="not binary"):
-        read_mask(write(tmp_path / "a.png", np.full((4, 4), 100, np.uint8)), (4, 4))
-
-
-def test_label_that_is_not_binary_is_refused_naming_its_levels(tmp_path, write):
-    path = write(tmp_path / "a.png", np.arange(16, dtype=np.uint8).reshape(4, 4))
-    with pytest.raises(DataError) as error:
-        read_mask(path, (4, 4))
-    assert "not binary" in one_line(error) and "16 grey level" in one_line(error)
-    assert "threshold" in one_line(error)
-
-
-def test_coloured_label_is_refused(tmp_path, write, picture):
-    with pytest.raises(DataError, match="coloured"):
-        read_mask(write(tmp_path / "a.png", picture(4, 4)), (4, 4))
-
-
-def test_label_of_another_size_is_refused_naming_both_sizes(tmp_path, write):
-    path = write(tmp_path / "a.png", np.zeros((4, 6), np.uint8))
-    with pytest.raises(DataError) as error:
-        read_mask(path, (6, 4))
-    assert "4x6" in one_line(error) and "6x4" in one_line(error)
-
-
 @pytest.mark.parametrize("height, width", [(2, 8), (8, 3)])
 def test_too_small_sizes_are_refused_with_the_least(height, width):
     check_size("a.png", 4, 4)
-    with pytest.raises(DataError) as error:
-        check_size("a.png", height, width)
-    assert f"{height}x{width}" in one_line(error) and "at least 4" in one_line(error)
+    message = message_of(check_size, "a.png", height, width)
+    assert f"{height}x{width}" in message and "at least 4" in message
+
+
+def test_greyscale_becomes_rgb_with_equal_channels_and_opaque_alpha_is_dropped(
+    tmp_path, write, picture
+):
+    grey, pixels = picture(6, 5)[..., 0], picture(4, 4)
+    read = read_image(write(tmp_path / "a.png", grey))
+    assert np.array_equal(read, np.repeat(grey[..., None], 3, 2))
+    path = write(tmp_path / "b.png", pixels, "RGBA")
+    assert np.array_equal(read_image(path), pixels) and read_photograph(path).alpha is None
+
+
+def transparent(level):
+    """Pixels (4,4,4) of this alpha."""
+    return np.full((4, 4, 4), level, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "name, pixels, said",
+    [
+        ("a.png", np.full((4, 4), 40000, np.uint16), "more than 8 bits"),
+        ("a.tif", np.zeros((4, 4), np.float32), "more than 8 bits"),
+        ("a.png", transparent(128), "flatten"),
+        ("a.png", transparent(0), "every pixel is transparent"),
+    ],
+)
+def test_what_is_not_of_8_opaque_bits_is_refused(tmp_path, write, name, pixels, said):
+    assert said in message_of(read_image, write(tmp_path / name, pixels))
