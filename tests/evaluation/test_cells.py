@@ -42,13 +42,13 @@ def test_independent_cells_have_the_probabilities_of_the_normal_distribution():
 
 def test_weights_vary_less_than_under_uniform_noise_and_mean_the_same():
     flow = flow_of(UniformDequantization(4), Conv1x1(2), scaled(6.0, -0.4))
-    found, spread = leaning_log_prob(flow, EVERY, X, 2000, torch.Generator().manual_seed(1))
+    found, spread = leaning_log_prob(flow, EVERY, X, 500, torch.Generator().manual_seed(1))
     g = torch.Generator().manual_seed(2)
-    terms = torch.stack([flow.log_prob(EVERY, X, g) for _ in range(2000)])
-    uniform = torch.logsumexp(terms, 0) - torch.log(torch.tensor(2000.0))
+    terms = torch.stack([flow.log_prob(EVERY, X, g) for _ in range(500)])
+    uniform = torch.logsumexp(terms, 0) - torch.log(torch.tensor(500.0))
     weights = (terms - terms.amax(0)).exp()
-    error = weights.std(0) / weights.mean(0) / 2000**0.5
-    assert ((found - uniform).abs() < 5 * (error + spread / 2000**0.5)).all()
+    error = weights.std(0) / weights.mean(0) / 500**0.5
+    assert ((found - uniform).abs() < 5 * (error + spread / 500**0.5)).all()
     assert (spread < terms.std(0)).all() and spread.mean() < terms.std(0).mean() / 2
 
 

@@ -1,7 +1,6 @@
 """Exported graphs compute what the model computes, at every size, under onnxruntime."""
 
 import copy
-import errno
 import json
 
 import pytest
@@ -101,8 +100,8 @@ def test_temperature_zero_takes_no_noise():
 
 GRAPHS = {
     "sr-flow": ("sr-flow-smoke", *SMALL),
-    "vessels-flow": ("vessels-flow-smoke", "model.features.channels=4", *SMALL[:2]),
-    "sr-baseline": ("sr-baseline-smoke",),
+    "vessels-flow": ("vessels-flow-smoke", *SMALL[:2]),
+    "sr-baseline": ("sr-baseline-smoke", SMALL[2]),
     "vessels-weighted": ("vessels-baseline-smoke", "model.kind=weighted", "model.beta=0.8"),
     "vessels-autoregressive": ("experiments/exact_yardstick/runs/smoke.yml",),
 }
@@ -191,21 +190,12 @@ def test_missing_package_and_two_places_are_one_line(monkeypatch, capsys):
     assert len(told) == 2 and "pip install 'cnf[export]'" in told[1]
 
 
-@pytest.mark.parametrize("name", ["", "model.pt", "v1.2", "file/model.onnx"])
+@pytest.mark.parametrize("name", ["", "model.pt", "file/model.onnx"])
 def test_a_place_that_takes_no_graphs_is_one_line(tmp_path, capsys, name):
     (tmp_path / "file").write_text("")
     assert cli.main(["export", "vessels-baseline", "--out", str(tmp_path / name)]) == 2
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: ") and str((tmp_path / name).parent) in told
-
-
-def test_a_disk_that_is_full_is_one_line(monkeypatch, tmp_path, capsys):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(export, "write", full)
-    assert cli.main(["export", "vessels-baseline", "--out", str(tmp_path / "a.onnx")]) == 2
-    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_a_hub_folder_replaces_nothing_of_others(tmp_path):
@@ -220,17 +210,14 @@ def test_a_hub_folder_replaces_nothing_of_others(tmp_path):
         export.hub(str(run), tmp_path)
 
 
-@pytest.mark.parametrize("run", ["sr-baseline-cpu-s0", "."])
-def test_hub_folder_is_whole(monkeypatch, tmp_path, run):
-    monkeypatch.chdir(releases.RESULTS / "sr-baseline-cpu-s0")
-
+def test_hub_folder_is_whole(monkeypatch, tmp_path):
     def written(run, out):
         out.parent.mkdir(parents=True)
         (out.parent / "model-sample.onnx").touch()
         return [str(out)]
 
     monkeypatch.setattr(export, "export", written)
-    export.hub(run, tmp_path / "hub")
+    export.hub("sr-baseline-cpu-s0", tmp_path / "hub")
     assert {p.name for p in (tmp_path / "hub").iterdir()} == {
         *("README.md", "config.json", "weights.safetensors", "model-sample.onnx")
     }

@@ -58,19 +58,6 @@ def evaluated(make_run, tmp_path):
     return evaluate
 
 
-def test_figures_carry_no_metadata_and_are_rewritten_only_if_they_change(evaluated):
-    paths = evaluated()
-    for path in paths:
-        with Image.open(path) as image:
-            assert image.info == {}
-            assert image.width < 640  # three panels side by side on a phone
-    before = [path.stat().st_mtime_ns for path in paths]
-    evaluated()
-    assert [path.stat().st_mtime_ns for path in paths] == before
-    evaluated(seed=1)
-    assert all(a < path.stat().st_mtime_ns for a, path in zip(before, paths, strict=True))
-
-
 def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, model, tmp_path):
     m = ScoredModel(model("sr-flow"), load("embedded-sr", "test"))
     evaluated(with_baseline=False)
@@ -83,20 +70,6 @@ def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, model,
     own = ScoredModel(model("sr-baseline"), load("embedded-sr", "test"))
     assert figures.sibling(tmp_path / "runs" / "sr-baseline", own) is None
     assert torch.equal(of_crops.panels_of(own, crop)["mean"], more["mean of the baseline"])
-
-
-def test_crops_lie_where_the_detail_is(model, photographs, monkeypatch):
-    monkeypatch.setattr(of_crops, "CROP", 40)
-    crops = of_crops.choose(ScoredModel(model("sr-flow"), photographs()))
-    # of each third, 0 1 | 2 | 3, the picture with the stronger noise; inside the noise
-    assert [crop.index for crop in crops] == [1, 2, 3]
-    assert {(c.box[0].start, c.box[0].stop - c.box[0].start) for c in crops} <= {
-        (24, 40),
-        (32, 40),
-        (40, 40),
-    }
-    assert {crop.box[1].start for crop in crops} <= {8, 16}
-    assert len(of_crops.choose(ScoredModel(model("sr-flow"), photographs(2)))) == 2
 
 
 def test_panels_are_of_one_place(model, photographs):
@@ -128,16 +101,6 @@ def test_deviation_is_that_of_the_samples_shown_in_grey_levels(model, photograph
     expected = (samples - samples.mean(0)).square().mean(0).sqrt().mean(0)
     assert panels["deviation, τ = 1"].task is SR
     torch.testing.assert_close(panels["deviation, τ = 1"].values, expected)
-
-
-def test_temperatures_share_their_noise(model, photographs):
-    m = ScoredModel(model("sr-flow"), photographs())
-    crop = of_crops.choose(m)[0]
-    panels = of_crops.sweep(m, crop)
-    assert list(panels) == ["τ = 0", "τ = 0.5", "τ = 0.7", "τ = 0.8", "τ = 1", "truth"]
-    assert torch.equal(panels["τ = 0.8"], of_crops.panels_of(m, crop)["sample 1, τ = 0.8"])
-    away = [(panels[f"τ = {tau}"] - panels["τ = 0"]).abs().mean() for tau in (0.5, 0.7, 0.8, 1)]
-    assert away == sorted(away) and away[0] > 0
 
 
 def eyes(vessels, name, second=False):
@@ -198,29 +161,6 @@ def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model
     assert torch.equal(deviation.values, shown["deviation"][0]) and deviation.task is VESSELS
 
 
-def test_all_panels_of_the_joint_figure_are_the_place_where_the_flow_is_least_sure():
-    p = torch.zeros(1, 300, 260)
-    p[:, 100:228, 64:192] = 0.5  # unsure here alone; at 0 and 1 it is sure
-    p[:, :90] = 1
-    numbers = torch.arange(300.0 * 260).view(1, 300, 260)
-    names = ("photograph", "truth", "second observer", "sample 1", "sample 2")
-    shown = dict.fromkeys((*names, "factorised, probability", "draw 1", "draw 2"), numbers)
-    panels = {
-        k: v
-        for _, some in of_eyes.joint("eye", shown | {"marginal": 255 * p})
-        for k, v in some.items()
-    }
-    assert len(panels) == 9
-    top = int(panels["truth"][0, 0, 0]) // 260
-    assert top in (96, 104)
-    at = (slice(None), slice(top, top + 128), slice(64, 192))
-    for title, panel in panels.items():
-        assert torch.equal(panel, 255 * p[at] if title == "marginal" else numbers[at]), title
-    small = {"marginal": p[:, 90:190, 60:180], "sample 1": numbers[:, 90:190, 60:180]}
-    [(_, panels)] = of_eyes.joint("eye", small)
-    assert torch.equal(panels["sample 1"], small["sample 1"])  # all of it fits
-
-
 def test_a_picture_made_small_keeps_its_vessels():
     thin = torch.zeros(1, 960, 999)
     thin[:, :, 501] = 255  # one pixel wide: every third column would miss it
@@ -230,21 +170,6 @@ def test_a_picture_made_small_keeps_its_vessels():
     assert small.mean() == pytest.approx(thin.mean().item(), rel=0.01)
     assert small.amax(-1).min() > 255 / 8
     assert torch.equal(of_eyes.shrink(thin[:, :64, :64]), thin[:, :64, :64])
-
-
-def test_the_joint_figure_needs_the_baseline_beside_the_flow(make_run, model, vessels, tmp_path):
-    m = ScoredModel(model("vessels-flow"), eyes(vessels, "drive"))
-    run, folder = tmp_path / "vessels-flow", tmp_path / "elsewhere"
-    alone = figures.draw_figures(m, run, folder)
-    shutil.copytree(make_run("vessels-baseline"), tmp_path / "vessels-baseline")
-    both = figures.draw_figures(m, run, folder)
-    assert [path.name for path in alone] == ["drive-test.png"]
-    assert [path.name for path in both] == ["drive-test.png", "drive-test-joint.png"]
-    with Image.open(both[1]) as image:
-        # two rows of a heading and three panels of 40 pixels in up to 256 dots, gaps of 10
-        assert image.size == (3 * 266 + 10, 2 * (44 + 24 + 6 * 40) + 10) and image.info == {}
-    baseline = ScoredModel(model("vessels-baseline"), eyes(vessels, "drive"))
-    assert len(figures.draw_figures(baseline, tmp_path / "vessels-baseline", folder)) == 1
 
 
 def test_sets_whose_pictures_are_not_ours_get_no_figures(model, vessels, photographs, tmp_path):

@@ -8,7 +8,6 @@ from cnf.replication.panels import (
     CHECKERS,
     DETAIL,
     GAP,
-    SHEET_COLUMNS,
     SHEET_SIDE,
     Deviation,
     busiest,
@@ -41,24 +40,6 @@ def test_a_small_picture_is_shown_whole_every_pixel_enlarged(panels):
     assert sheet.shape[1] == 2 * (SHEET_SIDE + GAP) + GAP
 
 
-def test_many_panels_of_a_small_picture_go_on_in_the_next_line(panels):
-    many = {f"{n}": np.roll(panels["input"], n, 0) for n in range(6)}
-    sheet = contact_sheet(panels["input"], many, torch.zeros(38, 46), "where", [])
-    zoom = SHEET_SIDE // 46
-    assert sheet.shape[1] == SHEET_COLUMNS * (SHEET_SIDE + GAP) + GAP
-    for panel in many.values():
-        assert contains(sheet, panel.repeat(zoom, 0).repeat(zoom, 1))
-
-
-def test_a_long_line_of_text_is_not_cut(panels):
-    short, long = (
-        contact_sheet(*given, torch.zeros(38, 46), "where", [text])
-        for given, text in (((panels["input"], panels), n * "word ") for n in (1, 100))
-    )
-    assert long.shape[1] > short.shape[1]
-    assert (long[-60:, short.shape[1] :] < 128).any()
-
-
 def test_a_large_picture_is_shown_by_its_most_interesting_parts():
     interest = torch.zeros(600, 800)
     interest[320:448, 96:224] = 1
@@ -85,12 +66,6 @@ def test_places_in_odd_shapes_lie_inside(size):
     for down, across in busiest(torch.ones(size), DETAIL, 32, 3):
         assert 0 <= down.start < down.stop <= size[0]
         assert 0 <= across.start < across.stop <= size[1]
-
-
-def test_a_place_in_a_very_long_picture_is_marked():
-    y = np.zeros((70_000, 8, 3), np.uint8)
-    sheet = contact_sheet(y, {"sample": y}, torch.ones(y.shape[:2]), "why", [])
-    assert (sheet == (213, 94, 0)).all(-1).any()
 
 
 def test_a_map_of_deviations_ends_at_the_white_of_its_task_and_says_so():

@@ -48,13 +48,6 @@ def test_equal_pictures_have_finite_psnr_and_ssim_one(pair):
     )
 
 
-def test_ssim_falls_with_blur_more_than_with_brightness(pair):
-    y = pair[0].float()
-    blurred = torch.nn.functional.avg_pool2d(y, 5, 1, 2)
-    blur, bright = (fidelity(pair[0], p, "standard")["ssim"] for p in (blurred, y + 4))
-    assert blur < bright < 1
-
-
 @pytest.mark.parametrize("metric", ["psnr", "psnr_rgb"])
 def test_the_released_pixel_scale_adds_0_034_db_and_its_border_dilutes_errors(pair, metric):
     standard, released = (fidelity(*pair, name)[metric] for name in ("standard", "released"))

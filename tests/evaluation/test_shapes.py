@@ -130,12 +130,6 @@ def test_cldice_of_nothing():
 # --- crossings ------------------------------------------------------------------------------------
 
 
-def test_runs_close_the_line():
-    assert shapes.runs([1, 0, 0, 1]) == 1
-    assert shapes.runs([0, 1, 0, 1]) == 2
-    assert shapes.runs([0, 0]) == 0 and shapes.runs([1, 1]) == 1
-
-
 @pytest.mark.parametrize("spokes", [0, 1, 2, 5, 12])
 def test_spokes_cross_a_circle_once_each(spokes):
     fov = np.zeros((201, 201), bool)

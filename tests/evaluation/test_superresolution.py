@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -67,22 +66,6 @@ def test_the_reference_is_bicubic_interpolation(m):
         assert told(m.reference_of(other), *both) == set()
 
 
-def test_nothing_is_drawn_twice(m, monkeypatch):
-    passes = []
-    drawn = ScoredModel.drawn
-
-    def counted(self, temperature, n):
-        passes.append((temperature, n))
-        return drawn(self, temperature, n)
-
-    monkeypatch.setattr(ScoredModel, "drawn", counted)
-    told(m, "basic", "full")
-    superresolution.curves(m)
-    superresolution.per_image(m)
-    assert max(Counter(passes).values()) == 1
-    assert {p for p in passes if p[1] == 3} == {(0.5, 3), (0.7, 3), (0.8, 3), (1.0, 3)}
-
-
 @torch.no_grad()
 def test_looks_are_at_keyed_samples_and_their_mean(m):
     y = m.images[1].y
@@ -137,10 +120,6 @@ def test_what_is_like_the_truth_scores_like_the_truth(m, monkeypatch):
     assert value(bicubic, "ssim").value == pytest.approx(1)
     for name in ("gradient_distance", "power_high"):
         assert value(bicubic, name).value == 0
-
-
-def test_bicubic_lacks_what_halving_took(m):
-    assert value(m.reference_of("bicubic"), "power_high").value < -1
 
 
 def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):

@@ -28,13 +28,10 @@ def committed(name):
 LOCAL = ["model.kind=glow"]  # without the maps of the whole picture
 MODELS = [
     ("vessels-flow-smoke", []),
-    ("vessels-flow-cpu", []),
     ("vessels-flow-smoke", ["model.features.scales=3", "model.levels=2"]),
     ("vessels-flow-smoke", ["model.features.kind=vgg", "model.levels=0"]),
-    ("vessels-flow-smoke", ["model.levels=0", "model.scale=additive"]),
     ("vessels-baseline-smoke", []),
     ("sr-flow-smoke", LOCAL),
-    ("sr-flow-cpu", LOCAL),
     ("sr-flow-smoke", [*LOCAL, "model.h_kernel=3", "model.prior_width=8"]),
     ("sr-flow-smoke", [*LOCAL, "model.features.fractions=true", "model.clip=6.0"]),
     ("sr-flow-smoke", [*LOCAL, "model.features.kind=rrdb", "model.levels=1"]),
@@ -106,12 +103,10 @@ def test_the_colours_of_a_tile_are_those_of_the_picture():
 
 
 @torch.no_grad()
-def drawn(model, x, tiles=None, label=False):
-    """One sample of v, or of y."""
+def drawn(model, x, tiles=None):
+    """One sample of v."""
 
     def apply(part, generator):
-        if label:
-            return model.sample(part, 1, 0.8, generator)[0]
         return model.sample_given(model.condition(part), 1, 0.8, generator)[0]
 
     return in_tiles(model, x, apply, lambda: noise.keyed(0, [7]), tiles)
@@ -122,7 +117,7 @@ def strip(request):
     """(model, x, tiles): a strip of a photograph, wider than a tile and not on the grid."""
     model = committed(request.param)
     pixels = torch.from_numpy(skimage.data.coffee().transpose(2, 0, 1).copy()).float()[None]
-    x = pixels[..., 200:243, 20:321] if model.factor > 1 else pixels[..., 200:285, 20:551]
+    x = pixels[..., 200:235, 20:231] if model.factor > 1 else pixels[..., 200:269, 20:421]
     size = tuple(model.factor * side for side in fitted(model, x).shape[-2:])
     return model, x, Tiles(size, 64, margin(model))
 
@@ -138,14 +133,6 @@ def test_tiles_give_what_one_pass_gives(strip):
     torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-5 * scale)
     across = [(t[..., 64::64] - t[..., 63:-1:64]).abs() for t in (tiled, whole)]
     torch.testing.assert_close(*across, rtol=0, atol=4e-5 * scale)  # no seam of its own
-
-
-def test_grey_levels_and_labels_are_the_same_up_to_a_rounding(strip):
-    model, x, tiles = strip
-    whole, tiled = drawn(model, x, label=True), drawn(model, x, tiles, label=True)
-    # v within 1e-5 of the border of a cell of 1/256: 1 in 200; then the neighbour
-    assert (whole != tiled).float().mean() < 0.005
-    assert (whole - tiled).abs().max() <= 1
 
 
 def test_a_smaller_margin_or_noise_of_its_own_shows_a_seam(strip):
