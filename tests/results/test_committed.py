@@ -101,19 +101,6 @@ def test_committed_run_is_small_and_has_its_card(folder):
     assert needed <= {p.name for p in folder.iterdir()}
 
 
-def test_cards_say_which_names_mean_the_run_and_what_it_began_with():
-    cards = {run.name: (run / "card.md").read_text() for run in RUNS}
-    assert 'The name "vessels" means it.' in cards["vessels-flow-cpu-s0"]
-    began = "began with the weights of `sr-baseline-muon-s0`"
-    assert began in cards["sr-baseline-muon-photos-s0"]
-    assert "whose terms allow non-commercial" in cards["sr-baseline-muon-photos-s0"]  # by its start
-    assert (
-        "That run began with the weights of `sr-flow-ar-long-s0`" in cards["sr-flow-ar-photos-s0"]
-    )
-    assert "sample vessels-flow-cpu-s0 EYE.png" in cards["vessels-flow-cpu-s0"]
-    assert "oise was added" in cards["sr-flow-cpu-s0"]
-
-
 def test_readme_shows_the_rows(tmp_path):
     path = tmp_path / "README.md"
     text = (REPOSITORY / "README.md").read_text()
@@ -131,42 +118,36 @@ def test_committed_results_name_no_machine():
 # -- claims ----------------------------------------------------------------------------------------
 
 
-def test_claims_hold():
-    found = {claim.id: claim for claim in claims.read()}
+@pytest.fixture(scope="module")
+def judged():
+    """All claims, whose rules are checked by reading them."""
+    return claims.read()
+
+
+def test_claims_hold(judged):
+    found = {claim.id: claim for claim in judged}
     # no readable copy of the tables was found: figures are recollections until someone confirms
     assert all(c.tag == "unconfirmed" or "recollection" not in c.source for c in found.values())
     assert {"bits-imagenet32-flow", "bits-imagenet32-factorised"} <= found.keys()
 
 
-def test_every_row_that_a_claim_names_is_there():
+def test_every_row_that_a_claim_names_is_there(judged):
     """A missing row would leave the rules of its claim unchecked."""
-    rows = results.read(RESULTS)
-    for claim in claims.read():
+    for claim in judged:
         for wanted in claim.ours:
-            assert results.select(rows, **({"split": "test"} | wanted)), (claim.id, wanted)
+            assert results.select(ROWS, **({"split": "test"} | wanted)), (claim.id, wanted)
 
 
-def test_open_is_only_what_a_holder_of_the_pdf_can_close():
+def test_open_is_only_what_a_holder_of_the_pdf_can_close(judged):
     """A figure that is recalled, and rows of ours that were compared with it."""
-    for claim in claims.read():
+    for claim in judged:
         if claim.verdict == "open":
             assert claim.tag == "unconfirmed" and claim.value is not None, claim.id
             assert claim.ours and claim.holds and "confirm" in claim.cause, claim.id
 
 
-def test_what_a_cause_points_to_is_there():
-    titles = set()
-    for page in (REPOSITORY / "book").glob("*.md"):
-        titles |= set(re.findall(r"^# (.+)$", page.read_text(), re.MULTILINE))
-    for claim in claims.read():
-        for title in re.findall(r'chapter "([^"]+)"', claim.cause):
-            assert title in titles, claim.id
-        for path in re.findall(r"\b(?:tests|results|book|experiments)/[\w./-]*\w", claim.cause):
-            assert (REPOSITORY / path).exists(), claim.id
-
-
-def test_unconfirmed_claims_are_never_shown_as_facts():
-    text, found = claims.text(), claims.read()
+def test_unconfirmed_claims_are_never_shown_as_facts(judged):
+    text, found = claims.text(), judged
     lines = re.findall(r"^- \*\*.+$", text, re.MULTILINE)
     assert len(lines) == len(found)
     for claim in found:

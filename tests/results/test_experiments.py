@@ -11,8 +11,6 @@ from cnf.replication.run_folder import REPOSITORY
 
 EXPERIMENTS = REPOSITORY / "experiments"
 READMES = sorted(EXPERIMENTS.glob("*/README.md"))
-HEADINGS = ["Expected", "Found", "Runs"]
-WORDS, QUESTIONS = 350, 40  # half a page each, and a table that can be read through
 FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
 ROWS = {row.id: row for row in results.read()}
 OWNERS = "|".join(["sr", "vessels", *(path.parent.name for path in EXPERIMENTS.glob("*/plug.py"))])
@@ -25,14 +23,11 @@ def test_every_folder_of_experiments_has_a_readme_and_a_line_of_the_index():
     assert folders == {path.parent.name for path in READMES}
     index = (EXPERIMENTS / "README.md").read_text()
     assert sorted(re.findall(r"\]\((\w+)/README\.md\) \|$", index, re.MULTILINE)) == sorted(folders)
-    assert len(folders) <= QUESTIONS
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
-def test_readme_is_short_and_names_what_is_there(path):
+def test_a_readme_names_what_is_there(path):
     text = path.read_text()
-    assert len(re.findall(r"\S*\w\S*", text)) <= WORDS
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
     for run in RUN.findall(text):
         assert fnmatch.filter(FOLDERS, run), f"results/ has no {run}"
     for link in re.findall(r"\]\(([^)]+)\)", text):
@@ -61,12 +56,6 @@ def test_every_folder_of_results_is_named():
     for folder in FOLDERS:
         fits = any(fnmatch.fnmatchcase(folder, pattern) for pattern in patterns)
         assert folder in named or fits, f"nothing names results/{folder}: delete it"
-
-
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/plug.py")), ids=lambda p: p.parent.name)
-def test_a_plug_is_short(path):
-    lines = path.read_text().splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= 150
 
 
 @pytest.mark.parametrize(

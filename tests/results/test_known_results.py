@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnf.replication import releases, results
-from tools.known import FIELDS, FOLDER, TRAINED, scored
+from cnf.replication import releases
+from tools.known import FIELDS, FOLDER, scored
 
 KNOWN = json.loads((FOLDER / "known.json").read_text())
 
@@ -67,16 +67,3 @@ def test_no_model_scores_below_the_truth(kind):
     assert found["best factorised"].mean() < found["factorised"].mean()
     tightest = min(b.mean() for name, b in found.items() if name.startswith("flow"))
     assert tightest < found["best factorised"].mean()
-
-
-@every_kind
-def test_more_importance_samples_never_lose(kind):
-    curve = list(KNOWN[kind]["curve"].values())
-    assert all(a > b for a, b in zip(curve, curve[1:], strict=False))
-
-
-@every_kind
-def test_weights_are_small(kind):
-    for name in TRAINED[kind]:
-        assert (FOLDER / f"{kind}-{name}.safetensors").stat().st_size < 300_000
-    assert results.RESULTS / "known" == FOLDER

@@ -79,14 +79,6 @@ def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_
     assert reproduce.needs(row(data="odd-drive-blur")).startswith("$CNF_DATA/drive: register")
 
 
-def test_a_row_of_a_folder_of_pictures_says_so():
-    told = dict(reproduce.facts(row(data="folder:mine")))
-    assert told["needs"] == "the pictures of folder:mine"
-    joined = reproduce.needs(row(data="embedded-sr+set5+folder:mine"))
-    assert joined.startswith("$CNF_DATA/set5: ")
-    assert joined.endswith("; the pictures of folder:mine")
-
-
 def test_a_row_is_found_by_its_id_and_by_its_value():
     rows = [row(), row(rounded_x=True, value=2.4), row(data="set5", value=2.4004)]
     assert results.find(rows[2].id, rows) == [rows[2]]
@@ -117,14 +109,6 @@ def test_every_run_with_whose_weights_a_run_began_is_told():
     assert (len(bsd), len(photos)) == (4, 5)
     assert photos[:4] == bsd and bsd[3].endswith(" --out runs/sr-flow-ar-bsd-s0")
     assert " --start runs/sr-flow-ar-bsd-s0 " in photos[4]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(5, "5 seconds"), (600, "10 minutes"), (9000, "2.5 hours"), (216_000, "2.5 days")],
-)
-def test_times_are_told_in_words(seconds, words):
-    assert run_folder.about(seconds) == words
 
 
 def test_the_command_line_tells_it(capsys):

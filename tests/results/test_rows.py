@@ -1,18 +1,16 @@
 """Rows: how they are named, kept in files, looked up and printed."""
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 
-import pandas
 import pytest
 
 from cnf.errors import ResultsError
 from cnf.replication import results
 from cnf.replication.results import report
-from tests.results.rows import EYE, GOOD, PICTURE, reference, row
+from tests.results.rows import EYE, GOOD, PICTURE, row
 
 WEIGHTED = {"bound": "uniform dequantization, importance-weighted", "draws": 8}
 
@@ -64,9 +62,6 @@ def test_rows_survive_their_file_which_others_can_read(tmp_path):
     assert content["values"][2].keys() == {"metric", "value", "standard_error", "samples"} | {
         *("version", "made")
     }
-    frame = pandas.DataFrame(content["values"])
-    assert list(frame.metric) == ["bits_per_dim", "bits_per_dim", "psnr"]
-    assert frame.value[0] == rows[0].value
 
 
 def test_a_run_has_a_file_for_each_set_and_each_way_to_look_at_it(tmp_path):
@@ -112,22 +107,18 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
     (path,) = results.write([row(), row(**WEIGHTED)], tmp_path)
     good = path.read_text()
     content = json.loads(good)
-    first, second = content["values"]
+    first = content["values"][0]
     bad = {
         good[:-20]: "Expecting",
-        "null": "not an evaluation",
         "[]": "not an evaluation",
-        json.dumps({k: v for k, v in content.items() if k != "run"}): "run",
         json.dumps({k: v for k, v in content.items() if k != "made"}): "'made'",
         json.dumps(content | {"colour": "red"}): "colour",
         json.dumps(content | {"values": [first | {"hue": 1}]}): "hue",
-        json.dumps(content | {"values": [first | {"made": 7}]}): "range",
         json.dumps(content | {"values": [first | {"value": "high"}]}): "not an evaluation",
         json.dumps(content | {"values": [first | {"value": float("nan")}]}): "is nan",
         json.dumps(content | {"values": [first, first]}): "bits_per_dim' is there twice",
         json.dumps(content | {"values": [first | {"metric": "bpd"}]}): "no metric 'bpd'",
         json.dumps(content | {"values": [first | {"bound": None}]}): "are a bound",
-        json.dumps(content | {"values": [second | {"metric": "psnr"}]}): "are a bound",
     }
     for text, message in bad.items():
         path.write_text(text)
@@ -135,12 +126,6 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
             results.read(tmp_path)
         assert str(path) in str(error.value) and message in str(error.value), text
         assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_not_finite_is_refused(value):
-    with pytest.raises(ResultsError, match=f"bits_per_dim of sr-flow-cpu on .* is {value}"):
-        row(value=value)
 
 
 def test_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
@@ -197,28 +182,6 @@ def test_table_says_how_the_number_was_made():
     inside = row(metric="bits_per_pixel", divided_by="field of view")
     assert metric(inside) == "bits/pixel inside the field of view"
     assert metric(standard) == "PSNR of the point estimate"
-
-
-def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings():
-    assert results.value_with_unit(row()) == "≤ 2.505 ± 0.012 bits/dim"
-    assert results.describe(row()) == (
-        "bound: uniform dequantization, x not rounded; sr-flow-cpu after 6,000 steps; "
-        "2000 test pictures of tinyimagenet32, a stand-in"
-    )
-    short = row(steps=results.FEW - 1, stand_in=False, data="set5")
-    assert "sr-flow-cpu after only 1,999 steps; " in results.describe(short)
-    assert "stand-in" not in results.describe(short)
-    inside = row(metric="bits_per_pixel", divided_by="field of view")
-    assert results.describe(inside).startswith("inside the field of view, bound: ")
-    assert "; bicubic; " in results.describe(reference("bicubic", **PICTURE))
-    assert (
-        results.value_with_unit(row(**PICTURE | {"metric": "ssim"}, value=0.5)) == "0.5000 ± 0.0123"
-    )
-
-
-def test_a_row_is_shown_whole():
-    text = results.show(row())
-    assert all(field in text for field in (*GOOD, row().id, row().command))
 
 
 # -- looking rows up -------------------------------------------------------------------------------
@@ -354,8 +317,3 @@ def test_a_grid_says_how_long_a_model_was_trained():
     written = report.Grid("Title", {}, lines, columns, steps=True).write(rows)
     assert " ± 0.012 | 600 or 13,500 |" in written and "nobody" not in written
     assert "steps" not in report.Grid("Title", {}, lines, columns).write(rows)
-
-
-def test_every_field_of_a_row_but_those_of_a_value_is_required():
-    needed = [f.name for f in dataclasses.fields(results.Row) if f.default is dataclasses.MISSING]
-    assert set(needed) == set(GOOD) - {"standard_error", "bound", "divided_by", "draws"}
