@@ -6,17 +6,10 @@ import re
 import pytest
 
 from cnf import testing
-from tools.notebooks import ROOT
 
 LINES = re.findall(
     r"^    (check_bijection\(lambda: (\w+)((?:\.[a-z]+)*)\..*)$", testing.__doc__, re.MULTILINE
 )
-
-
-def test_package_imports_no_library_of_the_bench():
-    for path in (ROOT / "cnf").rglob("*.py"):
-        found = re.search(r"(?:import|from) (FrEIA|nflows|normflows|zuko)", path.read_text("utf-8"))
-        assert not found, f"{path.name}: {found[0]}"
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from book._ext import buttons
-from tools import notebooks
 
 BUTTONS = {"use_repository_button", "use_edit_page_button", "use_issues_button"}
 
@@ -17,15 +15,6 @@ def test_buttons_need_an_address(url):
     buttons.choose(None, SimpleNamespace(html_theme_options=options))
     assert {options[name] for name in BUTTONS} == {bool(url)}
     assert ("launch_buttons" in options) == bool(url)
-
-
-def test_launch_buttons_name_folders_that_exist():
-    config = yaml.safe_load((notebooks.ROOT / "_config.yml").read_text("utf-8"))
-    folder = notebooks.ROOT / config["repository"]["path_to_book"]
-    assert all((folder / notebooks.twin(page).name).exists() for page in notebooks.pages())
-    # Binder makes the environment of this file, the package included
-    environment = yaml.safe_load((notebooks.ROOT / "environment.yml").read_text("utf-8"))
-    assert "-e ." in environment["dependencies"][-1]["pip"]
 
 
 def test_edits_and_downloads_lead_to_the_markdown_too(tmp_path):

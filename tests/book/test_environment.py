@@ -3,7 +3,6 @@
 import re
 import tomllib
 
-import pytest
 import yaml
 
 from tools.notebooks import ROOT
@@ -43,13 +42,3 @@ def test_everything_but_torch_is_pinned():
     assert {name(r) for r in REQUIREMENTS} - set(PINS) == {"torch", "torchvision"}
     for line in PINS.values():
         assert re.fullmatch(r"[\w.-]+==[\w.]+", line), line
-
-
-@pytest.mark.parametrize("word", ["torch", "nvidia", "triton", "cuda"])
-def test_no_pin_chooses_a_build_of_torch(word):
-    assert not [pin for pin in PINS if word in pin]
-
-
-def test_no_requirement_twice():
-    names = [name(requirement) for requirement in REQUIREMENTS]
-    assert len(names) == len(set(names))

@@ -5,7 +5,6 @@ import re
 import sys
 
 import pytest
-from sphinx.cmd.build import main as sphinx_build
 
 import cnf.factorised
 from book._ext import api, equations
@@ -39,13 +38,6 @@ def test_it():
     assert True
 """
 
-CONFIGURATION = f"""
-templates_path = [{str(TIES.root / "book/_templates")!r}]
-extensions = ["myst_parser", "book._ext.api"]
-myst_enable_extensions = ["dollarmath"]
-numfig = math_numfig = True
-"""
-
 
 def planted(root, page=PAGE, code=CODE, test=TEST):
     for name, text in (("book/index.md", page), ("cnf/one.py", code), ("tests/test_one.py", test)):
@@ -74,24 +66,6 @@ def test_the_rules_hold_for_a_small_book(tmp_path):
 )
 def test_a_broken_tie_is_named(tmp_path, change, said):
     assert any(said in problem for problem in planted(tmp_path, **change).problems())
-
-
-def test_the_pages_show_the_ties_and_the_search_does_not_read_the_sources(tmp_path):
-    planted(tmp_path, PAGE + "\n```{equations}\n```\n\n```{api} cnf.one\n```\n")
-    (tmp_path / "book/conf.py").write_text(CONFIGURATION, "utf-8")
-    (tmp_path / "book/equations.md").write_text("---\norphan: true\n---\n# Equations\n", "utf-8")
-    out = tmp_path / "html"
-    assert sphinx_build(["-q", "-W", "-n", str(tmp_path / "book"), str(out)]) == 0
-    page = (out / "index.html").read_text("utf-8")
-    under = page[page.index('id="equation-eq-one"') :]
-    code, test = "_source/cnf/one.html#Layer.forward", "_source/tests/test_one.html#test_it"
-    assert 0 < under.index(code) < under.index(test) < under.index("the code")
-    assert 'href="_source/cnf/one.html"><span' in under and "_downloads" not in page
-    assert page.count(code) == 2 and page.count('href="_source/cnf/one.html#Layer"') == 2
-    source = (out / "_source/cnf/one.html").read_text("utf-8")
-    assert 'id="Layer.forward"' in source and "zyzzyva" in source
-    assert 'href="../../index.html#equation-eq-one"' in source
-    assert "zyzzyva" not in (out / "searchindex.js").read_text("utf-8")
 
 
 def test_the_api_pages_show_every_layer_and_every_factorised_model():

@@ -51,20 +51,3 @@ def test_ink_and_greys_follow_the_page_and_what_is_over_a_picture_does_not(drawn
         assert "#222222" not in svg_ and "fill: currentColor" in svg_
         assert re.search(r"stroke: color-mix\(in srgb, currentColor 46%", svg_)  # #999999
         assert svg_.count("fill: #ffffff") == 1  # the words over the picture
-
-
-@pytest.mark.parametrize(
-    ("colour", "themed"),
-    [
-        ("#222222", "currentColor"),
-        ("#000000", "currentColor"),
-        ("#ffffff", figures.GROUND),
-        ("#0173b2; #22222a", "#0173b2; #22222a"),
-    ],
-)
-def test_ink_and_ground_are_the_page_s_own_and_other_colours_stay(colour, themed):
-    assert figures.GREY.sub(figures.themed, colour) == themed
-
-
-def test_the_style_of_one_figure_is_not_that_of_the_page(drawn):
-    assert not any("<style" in svg_ for svg_ in drawn)

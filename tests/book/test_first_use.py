@@ -107,12 +107,3 @@ def test_links_are_those_of_the_first_mentions(site, name):
     links = re.findall(r'<a class="first-use[^"]*" href="glossary.html#term-([^"]*)"', site[name])
     assert links == PAGES[name][1]
     assert site[name].count("first-use") == len(links) + ("no-first-use" in site[name])
-
-
-def test_the_verb_is_left_alone(site):
-    assert "It squeezes by" in site["a-plural-that-is-also-a-verb-is-no-mention"]
-
-
-def test_text_is_kept(site):
-    text = re.sub(r"<[^>]+>", "", site["only-the-first-mention"])
-    assert "A density, and a density." in text

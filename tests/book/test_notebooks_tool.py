@@ -1,7 +1,6 @@
 """The page pipeline itself: what makes a twin stale, what it refuses, what it leaves alone."""
 
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-import yaml
 from PIL import Image, PngImagePlugin
 
 from tools import notebooks
@@ -177,18 +175,6 @@ def test_a_page_is_stale_only_if_something_it_uses_changed(copied, name, added, 
     assert not notebooks.is_stale(page)
 
 
-def test_lessons_load_no_more_of_the_laboratory_than_they_show():
-    """So a change in training, evaluation or sampling leaves Parts I and II fresh."""
-    toc = yaml.safe_load((notebooks.ROOT / "book/_toc.yml").read_text("utf-8"))
-    lessons = [entry["file"] for part in toc["parts"][:2] for entry in part["chapters"]]
-    assert len(lessons) == 9 and toc["parts"][0]["caption"].startswith("I. ")
-    others = {"training", "sampling", "evaluation", "cli.py"}
-    for name in lessons:
-        kept = nbformat.read(notebooks.ROOT / "book" / name, as_version=4).metadata.cnf.modules
-        laboratory = {file.split("/")[2] for file in kept if "/replication/" in file}
-        assert not laboratory & others, name
-
-
 def test_pages_come_in_the_order_of_the_table_of_contents(repository):
     pages = [write(repository, "1", name=name) for name in ("01-a", "02-b", "03-c")]
     toc = "root: index\nchapters:\n  - file: 03-c.ipynb\n  - file: 01-a.ipynb\n"
@@ -282,17 +268,6 @@ def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
     assert "[project.urls]\n\n[tool]" in metadata.read_text()
 
 
-def test_check_sees_a_first_cell_of_another_address(repository, capsys):
-    page = write(repository, "1")
-    notebooks.execute(page)
-    config = repository / "_config.yml"
-    config.write_text(config.read_text().replace('""', '"https://github.com/someone/flows"'))
-    assert notebooks.check() == 1
-    assert "run: make address" in capsys.readouterr().err
-    notebooks.move(None)
-    assert notebooks.check() == 0
-
-
 @pytest.mark.parametrize(
     "url", ["github.com/a/b", "https://gitlab.com/a/b", "https://github.com/a"]
 )
@@ -302,6 +277,7 @@ def test_address_that_colab_cannot_open_is_refused(repository, url):
     assert notebooks.address() == ""
 
 
+@pytest.mark.slow("the first cell of a page that Colab opens, in an environment of its own")
 @pytest.mark.skipif(
     int(version("setuptools").split(".")[0]) < 77,
     reason="building the package without the network needs setuptools 77: first cell NOT run",
@@ -338,34 +314,3 @@ def test_first_cell_fetches_and_installs_and_then_the_page_runs(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["flows True", "True False"]
-
-
-def test_times_are_kept_apart_from_the_twins(repository):
-    pages = [write(repository, "1", name=name) for name in ("01-a", "02-b")]
-    notebooks.run([], jobs=2, times=True)
-    twins = [notebooks.twin(page).read_bytes() for page in pages]
-    kept = json.loads((repository / notebooks.TIMES).read_text())
-    assert [entry["page"] for entry in kept["pages"]] == ["01-a", "02-b"]
-    assert kept["book"]["pages"] == kept["book"]["jobs"] == 2
-    assert 0 < kept["pages"][0]["seconds"] <= kept["book"]["seconds"]
-    assert {"date", "hardware", "torch", "git"} <= set(kept["pages"][0])
-
-    write(repository, "1", name="03-c")
-    notebooks.run(["02-b"], jobs=1, times=True)
-    again = json.loads((repository / notebooks.TIMES).read_text())
-    assert again["book"] == kept["book"] and again["pages"][0] == kept["pages"][0]
-    assert again["pages"][1]["jobs"] == 1
-    assert [notebooks.twin(page).read_bytes() for page in pages] == twins
-
-
-def test_no_times_are_kept_when_a_page_failed(repository):
-    write(repository, "1 / 0")
-    with pytest.raises(notebooks.PageError, match="1 pages failed, so no times were kept"):
-        notebooks.run([], jobs=1, times=True)
-    assert not (repository / notebooks.TIMES).exists()
-
-
-def test_pages_may_follow_options_as_make_gives_them(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["notebooks.py", "run", "--jobs", "2", "99-nowhere"])
-    assert notebooks.main() == 2
-    assert "99-nowhere" in capsys.readouterr().err

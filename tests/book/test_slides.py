@@ -36,11 +36,6 @@ def deck(page):
     return list(slides.slides(slides.opened(page).select_one("article")))
 
 
-def test_the_first_slide_has_the_title_and_its_three_lines(deck):
-    heading, html = deck[0]
-    assert "Layers" in heading and "One." in html
-
-
 def test_an_equation_stands_below_the_sentence_before_it(deck):
     (html,) = [html for _, html in deck if "a = b" in html]
     rule = r"The rule of \(f(x) \dot y\) is"  # no sentence ends inside a formula
@@ -62,18 +57,6 @@ def test_on_a_slide(deck, said):
 )
 def test_off_the_slides(deck, said):
     assert not any(said in html for _, html in deck)
-
-
-def test_two_halves_share_a_slide_and_keep_their_order():
-    found = [(slides.HALF, "a"), (slides.HALF, "b"), (slides.HALF, "c"), (slides.WHOLE, "d")]
-    assert list(slides.packed(iter(found))) == ["ab", "c", "d"]
-
-
-def test_slides_find_what_they_load_one_folder_up(page):
-    text = slides.made(page, "[[title]]|[[head]]|[[slides]]|[[page]]")
-    assert '"../_static/a.css"' in text and '"../_images/a.png"' in text
-    assert "MathJax" in text and "other.js" not in text
-    assert text.endswith("|a.html")
 
 
 @pytest.mark.parametrize(
@@ -98,10 +81,3 @@ def test_a_chapter_of_the_pdf_hides_code_that_is_folded_and_ends_with_its_soluti
     assert text.index("Find it.") < text.index("Solutions") < text.index("Found.")
     assert not chapter.find("h1")  # the parts are above the chapters
     assert chapter.select_one("#a--equation-rule") and chapter.select_one('a[href="#b--there"]')
-
-
-def test_without_a_browser_make_pdf_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(pdf, "chromium", lambda: "/nowhere/chromium")
-    monkeypatch.setattr("sys.argv", ["pdf", "--find"])
-    with pytest.raises(SystemExit, match="playwright install chromium"):
-        pdf.main()

@@ -117,16 +117,6 @@ def test_only_formulas_that_scroll_are_stops_of_the_keyboard(desktop):
     assert tab.locator(stops).count() > 0
 
 
-def test_the_keyboard_reaches_what_scrolls_in_a_narrower_column_of_the_same_window(desktop):
-    tab = desktop("03-coupling-layers.html")
-    tab.evaluate("() => MathJax.startup.promise")
-    tab.evaluate("() => document.querySelector('.bd-article').style.width = '20rem'")
-    tab.wait_for_timeout(300)
-    scrolls = "node => node.checkVisibility() && node.scrollWidth > node.clientWidth"
-    boxes = [code for code in tab.locator(".bd-article pre").all() if code.evaluate(scrolls)]
-    assert boxes and all(code.evaluate("node => node.tabIndex") == 0 for code in boxes)
-
-
 def test_every_page_can_be_taken_along_executed_and_as_it_is_edited(desktop, url):
     tab = desktop("03-coupling-layers.html")
     links = tab.evaluate(LINKS, ".dropdown-download-buttons a")
