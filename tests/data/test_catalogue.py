@@ -368,17 +368,6 @@ def test_benchmark_photographs_come_whole_cropped_to_even_sides(tmp_path, write,
     assert pictures[2] not in photographs.describe().split("bottom: ")[1].split(", ")
 
 
-def test_greyscale_bridge_becomes_rgb_and_the_description_says_so(tmp_path, write, picture):
-    for i, name in enumerate(CATALOGUE["set14"].pictures):
-        write(
-            tmp_path / "set14" / f"{name}.png", picture(8, 6, i), "L" if name == "bridge" else None
-        )
-    photographs = load("set14", "test", tmp_path)
-    assert "bridge is greyscale, converted to RGB" in photographs.describe()
-    (bridge,) = (e.y for e in photographs if e.name == "bridge")
-    assert bridge.shape == (3, 8, 6) and (bridge == bridge[:1]).all()
-
-
 @pytest.fixture
 def box(tmp_path):
     """An ImageNet-box of noise and its pictures by side."""

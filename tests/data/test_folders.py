@@ -32,17 +32,6 @@ def test_of_two_grey_levels_the_brighter_is_marked(folder, write, levels):
         assert np.array_equal(example.y[0].numpy(), HALF)
 
 
-def test_the_set_says_how_much_is_marked_and_wonders_at_more_than_half(folder, write):
-    assert "; 50 % of the pixels are marked" in load(f"folder:{folder}", "train").source
-    for n in range(9):
-        label = np.ones((6, 8), np.uint8)
-        label[0, 0] = 0
-        write(folder / "labels" / f"{n}.png", label)
-    assert "98 % of the pixels are marked, more than is not: are labels black on white?" in (
-        load(f"folder:{folder}", "train").source
-    )
-
-
 def test_every_picture_is_in_one_split_with_its_own_label(folder, write):
     for n in range(9):
         label = np.zeros((6, 8), np.uint8)

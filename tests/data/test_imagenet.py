@@ -123,14 +123,6 @@ def test_a_killed_preparation_leaves_nothing_that_loads_and_can_be_done_again(ow
     assert len(load(NAME, "train", root)) == 47 and left_behind(root) == ["chrabaszcz"]
 
 
-def test_pickled_objects_inside_an_npz_file_are_refused(own):
-    root, *_ = own("npz", 32)
-    path = root / "imagenet32/val_data.npz"
-    np.savez(path, data=np.array([{}], object))
-    message = message_of(inventory.prepare, NAME, root)
-    assert "val_data.npz" in message and left_behind(root) == []
-
-
 @pytest.mark.parametrize("form, file", [("npz", "val_data.npz"), ("png", "train_32x32/00005.png")])
 def test_truncated_and_missing_files_are_named(own, form, file):
     root, *_ = own(form, 32)

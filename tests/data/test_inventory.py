@@ -139,14 +139,6 @@ def test_pixels_are_hashed_as_they_are_used_with_even_sides(set5, write, picture
     assert "agree" in inventory.verify("set5", set5)[0]
 
 
-def test_a_picture_of_the_registry_that_no_copy_holds_is_named(set5):
-    hashes = inventory.registry()
-    hashes["set5"]["zebra"] = "0" * 64
-    inventory.REGISTRY.write_text(json.dumps(hashes))
-    message = message_of(inventory.verify, "set5", set5)
-    assert "1 of 6" in message and "zebra (pixel hash nothing, registry 000000000000)" in message
-
-
 def test_hashes_are_registered_from_a_copy(set5):
     before = inventory.registry()
     inventory.REGISTRY.write_text("{}")

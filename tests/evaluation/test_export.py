@@ -107,7 +107,13 @@ GRAPHS = {
 }
 
 
-@pytest.fixture(scope="module", params=GRAPHS)
+LARGE = pytest.mark.slow("the graphs of a flow of pictures, which take a minute to make")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=LARGE if name == "sr-flow" else []) for name in GRAPHS],
+)
 def exported(request, tmp_path_factory):
     """A model, and the files of its graphs."""
     folder = tmp_path_factory.mktemp("export")
