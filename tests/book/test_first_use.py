@@ -65,11 +65,6 @@ PAGES = {
         ["coupling-layer", "density", "normalizing-flow"],
     ),
     "a-longer-term-wins": ("A normalizing flow is a flow.", ["normalizing-flow", "flow"]),
-    "two-names-of-one-definition-are-one-term": (
-        "So many bits/dim are so many bits per dimension.",
-        ["bits-per-dimension"],
-    ),
-    "a-plural-that-is-also-a-verb-is-no-mention": ("It squeezes by a squeeze.", ["squeeze"]),
     "part-of-a-word-is-no-mention": ("An overflow; flow-like; flows/s; a_flow.", []),
     "headings-links-code-formulas-tables-titles-and-captions-are-left-alone": (LEFT_ALONE, []),
     "boxes-lists-and-emphasis-are-running-text": (

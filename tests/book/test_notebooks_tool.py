@@ -110,27 +110,6 @@ def test_only_loaded_modules_count_and_of_them_no_comments_and_line_ends(reposit
     assert notebooks.is_stale(page), "a module that is gone"
 
 
-def test_a_source_is_bare_without_comments_and_blank_lines_outside_of_strings():
-    source = '''
-# a comment
-def f(x):  # another
-
-    """A docstring.
-
-    # not a comment
-    """
-    return f"{x} # nor this", [
-        1,  # but this
-
-    ]
-'''
-    assert notebooks.bare(source) == (
-        'def f(x):\n    """A docstring.\n\n    # not a comment\n    """\n'
-        '    return f"{x} # nor this", [\n        1,\n    ]'
-    )
-    assert notebooks.bare("def (  # not Python") == "def (  # not Python"
-
-
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
     """A copy of the repository with one page, which reads a file, executed."""
@@ -175,13 +154,6 @@ def test_a_page_is_stale_only_if_something_it_uses_changed(copied, name, added, 
     assert not notebooks.is_stale(page)
 
 
-def test_pages_come_in_the_order_of_the_table_of_contents(repository):
-    pages = [write(repository, "1", name=name) for name in ("01-a", "02-b", "03-c")]
-    toc = "root: index\nchapters:\n  - file: 03-c.ipynb\n  - file: 01-a.ipynb\n"
-    (repository / "book/_toc.yml").write_text(toc)
-    assert notebooks.pages() == [pages[2], pages[0], pages[1]]
-
-
 def test_check_names_the_stale_pages_and_the_line_to_run(repository, capsys):
     for name in ("01-a", "02-b"):
         write(repository, "1", name=name)
@@ -199,7 +171,6 @@ def test_stale_pages_come_first(repository):
     ("cell", "said"),
     [
         ("1 / 0", "ZeroDivisionError"),
-        ("import sys\nprint('oh', file=sys.stderr)", "a cell writes to stderr: oh"),
         ("import warnings\nwarnings.warn('careful')", "careful"),
     ],
 )

@@ -107,16 +107,6 @@ def test_the_first_stop_of_the_keyboard_leads_past_the_menu(desktop):
     assert tab.evaluate("() => document.activeElement.closest('main') !== null")
 
 
-def test_only_formulas_that_scroll_are_stops_of_the_keyboard(desktop):
-    tab = desktop("03-coupling-layers.html")
-    tab.evaluate("() => MathJax.startup.promise")
-    stops = ".bd-article mjx-container[tabindex='0'], .bd-article div.math[tabindex='0']"
-    assert tab.locator(stops).count() == 0
-    tab.set_viewport_size({"width": 200, "height": 600})
-    tab.wait_for_timeout(300)
-    assert tab.locator(stops).count() > 0
-
-
 def test_every_page_can_be_taken_along_executed_and_as_it_is_edited(desktop, url):
     tab = desktop("03-coupling-layers.html")
     links = tab.evaluate(LINKS, ".dropdown-download-buttons a")

@@ -23,7 +23,6 @@ from cnf.replication.sampling import tiling
 from cnf.resample import imresize_double
 
 EIGHT = np.ones((3, 3))  # diagonal neighbours are connected
-DRAWS = sampling.draws
 
 
 @pytest.fixture
@@ -110,17 +109,6 @@ def test_samples_at_another_temperature_do_not_enter_marginal_and_table(
         tables.append((out / "cat-table.csv").read_text())
     assert tables[0] == tables[1] and np.array_equal(found[0]["marginal"], found[1]["marginal"])
     assert (found[0]["sample1"] != found[1]["sample1"]).any()
-
-
-def test_more_samples_than_are_written_can_be_asked_for(make_run, picture, tmp_path, monkeypatch):
-    run, passes = str(make_run("vessels-flow")), []
-    monkeypatch.setattr(
-        sampling, "draws", lambda *a, **k: (passes.append(1) or y for y in DRAWS(*a, **k))
-    )
-    for num, many, drawn in ((2, None, 16), (18, None, 18), (2, 20, 20), (0, 3, 3)):
-        sampling.sample(run, [picture], num=num, many=many, out=tmp_path, overwrite=True)
-        assert len(passes) == drawn
-        passes.clear()
 
 
 def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
@@ -257,19 +245,6 @@ def test_alpha_is_doubled_and_attached_again(make_run, pixels, tmp_path, capsys)
     for image in found.values():
         assert image.shape == (38, 46, 4) and np.array_equal(image[..., 3], doubled)
     assert "cat.png: 62 % fully transparent, coloured like" in capsys.readouterr().out
-
-
-def test_hidden_colour_changes_no_sample(make_run, pixels, tmp_path):
-    alpha = np.full((19, 23), 255, np.uint8)
-    alpha[:, 12:] = 0
-    run, found = str(make_run("sr-flow")), []
-    for n, hidden in enumerate((0, 255)):
-        pixels[:, 12:] = hidden
-        path = tmp_path / str(n) / "cat.png"
-        path.parent.mkdir()
-        Image.fromarray(np.dstack([pixels, alpha])).save(path)
-        found.append(opened(sampling.sample(run, [path], num=1, out=path.parent / "out")))
-    assert np.array_equal(found[0]["sample1"], found[1]["sample1"])
 
 
 def test_a_grey_picture_stays_grey_and_is_the_luma_of_what_is_drawn(make_run, pixels, tmp_path):

@@ -90,14 +90,6 @@ def test_errors_name_what_does_not_fit():
         shapes.shape(FULL, ~FULL)
     with pytest.raises(DataError, match="in view"):
         shapes.circle_around((500.0, 500.0), FULL)
-    one = np.zeros((40, 50), bool)
-    one[0, 0] = True
-    with pytest.raises(DataError, match=r"around \(0.0, 0.0\) is in view"):
-        shapes.circle_around(shapes.disc(np.zeros((40, 50, 3), np.uint8), one), one)
-    with pytest.raises(DataError, match=r"\(40, 50\)"):
-        shapes.disc(np.zeros((40, 50)), FULL)
-    with pytest.raises(DataError, match="empty"):
-        shapes.disc(np.zeros((40, 50, 3)), ~FULL)
 
 
 # --- clDice ---------------------------------------------------------------------------------------

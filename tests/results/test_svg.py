@@ -65,18 +65,6 @@ def test_panels_stand_one_below_the_other_on_a_phone_each_with_its_numbers():
         assert ax.yaxis.get_tick_params()["labelleft"]
 
 
-def test_a_legend_is_below_its_panel_and_above_the_next():
-    fig = lines(sharey=True)
-    for ax in fig.axes:
-        ax.set_xlabel("steps")
-    svg.to_svg(fig)
-    fig.draw_without_rendering()
-    first, second = fig.axes[:2]
-    box = first.get_legend().get_window_extent()
-    assert box.y1 < first.xaxis.label.get_window_extent().y0
-    assert box.y0 > second.title.get_window_extent().y1
-
-
 def test_no_letter_is_smaller_than_12_pixels_on_a_phone():
     text = svg.to_svg(lines())
     phone = text[text.index('class="phone"') :]
