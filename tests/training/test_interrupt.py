@@ -19,6 +19,7 @@ from safetensors import safe_open
 
 from cnf.replication import run_folder
 from cnf.replication.cli import main
+from cnf.replication.training import curves
 from tests.training.conftest import context
 
 STEPS, EVERY = 24, 2
@@ -70,6 +71,7 @@ def command(words, out, errors, spoilt):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.pop("CNF_DATA", None)
     torch.set_num_threads(1)
+    curves.training_curves = lambda history, path: path.touch()  # it would be most of the time
     spoil(**spoilt)
     raise SystemExit(main(["train", "sr", "--device", "cpu", *words]))
 
@@ -186,7 +188,6 @@ def content(out):
         "files": sorted(path.name for path in out.iterdir()),
         "config.json": record,
         "history": history,
-        "history.png": (out / "history.png").read_bytes(),
         "weights": weights,
         "metadata": metadata,
         "state": state,
