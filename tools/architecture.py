@@ -61,8 +61,8 @@ def rows(flow: ConditionalFlow, side: int) -> Iterator[Row]:
             name, kind = NAMES[type(part).__name__]
             note = f"{show(part.latent(y).shape[1:])} leave" if isinstance(part, Prior) else ""
         yield Row(name, note, kind, y.shape[1:], level, type(part).__name__ in READ_H)
-        drawn = [cnf.noise.keyed(0, [0])] if isinstance(part, Dequantization) else []
-        y = part(y, h[level], *drawn)[0]
+        noise_arguments = [cnf.noise.keyed(0, [0])] if isinstance(part, Dequantization) else []
+        y = part(y, h[level], *noise_arguments)[0]
 
 
 def draw(name: str) -> str:
@@ -95,10 +95,10 @@ def draw(name: str) -> str:
             parts.append(f'<path class="way" d="M238 {top + 22} H210" {tip}/>')
     sizes = [PATCHES[name] >> level for level in range(boxes[-1].level + 1)]
     for level, group in groupby(enumerate(boxes), lambda entry: entry[1].level):
-        at = [TOP + ROW * k for k, _ in group]
+        tops = [TOP + ROW * k for k, _ in group]
         shape = f"{channels_of(flow.features)[level]}×{sizes[level]}×{sizes[level]}"
-        tall = at[-1] - at[0] + BOX
-        parts.append(box("level", 238, at[0], 100, tall, f"h[{level}]", shape))
+        height_of_level = tops[-1] - tops[0] + BOX
+        parts.append(box("level", 238, tops[0], 100, height_of_level, f"h[{level}]", shape))
     return "\n".join([*parts, "</svg>\n"])
 
 

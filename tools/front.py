@@ -1,8 +1,8 @@
 """The pictures of the front page: python -m tools.front (two minutes) -> book/_static/front/.
 
-What `python -m cnf sample` makes of two of scikit-image's CC0 photographs, cut into panels: the eye
-of a cat, halved and drawn again, and a retina with its vessels. Neither was trained on. The
-pictures keep the hashes of the weights that drew them: a test asks for new ones when those change.
+Panels of what `python -m cnf sample` makes of two of scikit-image's CC0 photographs: the eye of a
+cat, halved and drawn again, and a retina with its vessels. No model was trained on them. The hashes
+of the weights are stored beside the pictures; a test fails when the weights change.
 """
 
 import json
@@ -67,8 +67,8 @@ def read(path: Path) -> np.ndarray:
 
 def weights() -> dict[str, str]:
     """{name of a model: sha256 of its weights}, of the models that draw."""
-    found = {name: releases.find(name) for name in ("sr", "vessels")}
-    return {name: run_folder.file_sha256(path) for name, path in found.items()}
+    paths = {name: releases.find(name) for name in ("sr", "vessels")}
+    return {name: run_folder.file_sha256(path) for name, path in paths.items()}
 
 
 def main() -> None:

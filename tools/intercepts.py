@@ -1,11 +1,11 @@
-"""How much an observer draws, photograph by photograph: for Bernoulli models on the photographs of
-their validation split, the intercept that is best for the drawing. A line a photograph is written
-to experiments/random_intercept/intercepts.jsonl, where those of other runs stay.
+"""How much an observer draws, photograph by photograph: the best intercept of a Bernoulli model for
+each photograph of its validation split. A line a photograph is written to
+experiments/random_intercept/intercepts.jsonl; lines of other runs stay.
 
     CNF_DATA=... python tools/intercepts.py runs/vessels-baseline-fold1-s0 ...
 
-The derivative of sum_j log P(y_j | a_j + b) by b is sum_j y_j - sigmoid(a_j + b), so the best b is
-where the expected area is that of the drawing.
+The derivative of sum_j log P(y_j | a_j + b) by b is sum_j y_j - sigmoid(a_j + b). So the best b
+makes the expected area that of the drawing.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from cnf.replication.run_folder import REPOSITORY
 TABLE = REPOSITORY / "experiments" / "random_intercept" / "intercepts.jsonl"
 
 
-def best(a: Tensor, y: Tensor) -> dict[str, float]:
-    """Of logits a and labels y: the best intercept, and log(expected area / area drawn)."""
+def best_intercept(a: Tensor, y: Tensor) -> dict[str, float]:
+    """The best intercept for logits a and labels y, and log(expected area / area drawn)."""
     a, area = a.double(), float(y.sum())
     b = brentq(lambda b: torch.sigmoid(a + b).sum().item() - area, -10, 10)
     return {"intercept": round(b, 4), "log_area": round(math.log(torch.sigmoid(a).sum() / area), 4)}
@@ -37,9 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="+", help="folders of runs of --model baseline")
     runs = parser.parse_args().runs
-    named = {Path(run).name for run in runs}
-    known = map(json.loads, TABLE.read_text("utf-8").splitlines())
-    lines = [line for line in known if line["run"] not in named]
+    run_names = {Path(run).name for run in runs}
+    old_lines = map(json.loads, TABLE.read_text("utf-8").splitlines())
+    lines = [line for line in old_lines if line["run"] not in run_names]
     for run in runs:
         model = releases.load(Path(run) / "weights.safetensors")
         images = load(model.config.data.train, "valid")
@@ -47,7 +47,7 @@ def main() -> None:
         for index, example in enumerate(images):
             y, x = m.pair(index)
             a = model.logit(m.pad(y, x)[1])[..., : y.shape[-2], : y.shape[-1]]
-            lines.append({"run": Path(run).name, "photograph": example.name} | best(a, y))
+            lines.append({"run": Path(run).name, "photograph": example.name} | best_intercept(a, y))
     TABLE.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -1,12 +1,12 @@
-"""Train flows and factorised models on data whose likelihood is known; count what they miss.
+"""Train flows and factorised models on data whose likelihood is known, and measure their excess.
 
     python -m tools.known            two minutes of one core -> results/known/
     python -m tools.known binary     one kind of data only
 
-The models are those of the `smoke` presets, trained on pictures drawn afresh at every step, so that
-nothing can be learned by heart. results/known/known.json holds -log2 P(y|x) / D of each test
-picture under the truth, the best factorised model and the trained ones, all of the same pictures;
-the weights lie beside it (float16; what is scored is what is stored). Tests re-derive the truth.
+The models are those of the `smoke` presets, trained on new pictures at every step, so that they
+cannot overfit. results/known/known.json holds -log2 P(y|x) / D of each test picture under the
+truth, the best factorised model and the trained ones, all on the same pictures. The weights are
+stored beside it in float16 and scored as stored. Tests derive the truth again.
 """
 
 import json
@@ -48,8 +48,8 @@ TRAINED = {
 }
 
 
-def scored(kind: str) -> tuple[FineField | RowField, Tensor, Tensor]:
-    """A kind of data, and the pairs (y, x) that every model of it is scored on."""
+def held_out_pairs(kind: str) -> tuple[FineField | RowField, Tensor, Tensor]:
+    """A kind of data, and the test pairs (y, x) on which every model of it is scored."""
     field = FIELDS[kind](**PARAMETERS)
     return field, *field.sample(PICTURES, torch.Generator().manual_seed(SEED + 1))
 
@@ -97,7 +97,7 @@ def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) 
         """With m importance samples, averaged over groups of them."""
         return bits((terms.view(-1, m, len(y)).logsumexp(1) - math.log(m)).mean(0), dims)
 
-    found = {
+    scores_of_model = {
         f"{name}, 1 draw": bits(terms.mean(0), dims),
         "curve": {2**k: round(fmean(bound(2**k)), 5) for k in range(DRAWS.bit_length())},
         f"{name}, {DRAWS} draws": bound(DRAWS),
@@ -105,32 +105,38 @@ def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) 
     }
     if kind == "grey":
         log_p, spread = leaning_log_prob(model, y, x, DRAWS, keyed(SEED, range(len(y)), DRAWS))
-        found[f"{name}, leaning"] = bits(log_p, dims)
-        found["leaning spread"] = round(spread.mean().item(), 3)
-    return found
+        scores_of_model[f"{name}, leaning"] = bits(log_p, dims)
+        scores_of_model["leaning spread"] = round(spread.mean().item(), 3)
+    return scores_of_model
 
 
 def measure(kind: str) -> dict:
-    """What known.json says of one kind of data."""
-    field, y, x = scored(kind)
+    """The entry of one kind of data in known.json."""
+    field, y, x = held_out_pairs(kind)
     columns = {
         "truth": bits(field.log_prob(y, x), field.dims),
         "best factorised": bits(field.factorised_log_prob(y, x), field.dims),
     }
-    found: dict = {"field": type(field).__name__, "parameters": PARAMETERS}
-    found |= {"dims": field.dims, "seed": SEED, "pictures": PICTURES, "draws": DRAWS, "trained": {}}
+    measured: dict = {"field": type(field).__name__, "parameters": PARAMETERS}
+    measured |= {
+        "dims": field.dims,
+        "seed": SEED,
+        "pictures": PICTURES,
+        "draws": DRAWS,
+        "trained": {},
+    }
     for name, (preset, steps, overrides) in TRAINED[kind].items():
         overrides = [*overrides, "training.batch_size=32", f"training.steps={steps}"]
         config = load_config(preset, overrides)
         trained, seconds = train(config, field)
         path = FOLDER / f"{kind}-{name}.safetensors"
         trained.save(path, {"config": json.dumps(to_dict(config))}, half=True)
-        own = scores(kind, name, releases.load(path), y, x)
+        model_scores = scores(kind, name, releases.load(path), y, x)
         for extra in ("curve", "spread", "leaning spread"):
-            if extra in own:
-                found[extra] = own.pop(extra)
-        columns |= own
-        found["trained"][name] = {
+            if extra in model_scores:
+                measured[extra] = model_scores.pop(extra)
+        columns |= model_scores
+        measured["trained"][name] = {
             "preset": preset,
             "overrides": overrides,
             "steps": config.training.steps,
@@ -139,22 +145,22 @@ def measure(kind: str) -> dict:
             "cpu_seconds": round(seconds),
         }
         print(kind, name, f"{seconds:.0f} s", {k: round(fmean(v), 4) for k, v in columns.items()})
-    return found | {"bits": columns}
+    return measured | {"bits": columns}
 
 
 def main(*kinds: str) -> None:
     torch.set_num_threads(1)
     path = FOLDER / "known.json"
-    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    by_kind = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for kind in kinds or FIELDS:
-        found = measure(kind)
-        found["made"] = run_folder.made() | {
+        measured = measure(kind)
+        measured["made"] = run_folder.provenance() | {
             "hardware": f"{run_folder.processor()}, 1 thread",
             "numpy": np.__version__,
             "command": f"python -m tools.known {kind}",
         }
-        known[kind] = found
-        text = json.dumps(known, indent=1)
+        by_kind[kind] = measured
+        text = json.dumps(by_kind, indent=1)
         # a list on one line
         text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
         run_folder.write_atomically(path, (text + "\n").encode())

@@ -3,10 +3,9 @@
     python -m tools.lint_book            a line a fault: page, what is wrong; exit status 1 if any
     python -m tools.lint_book --counts   also words, equations, lines, exercises, kB of every page
 
-Whether what a page says is true, its own assertions and the tests check. Here is looked whether
-lessons keep their length and order, exercises have solutions, links and citations lead somewhere,
-and executed twins are those of their pages and fit to be published. Equations, their code and their
-tests are tied as in `book/_ext/equations.py`.
+The assertions of a page and the tests check whether it is true. This script checks its form: the
+length and order of lessons, solutions of exercises, links and citations, and whether executed twins
+belong to their pages and can be published. Equations are checked by `book/_ext/equations.py`.
 """
 
 import argparse
@@ -100,16 +99,16 @@ def displayed(text: str) -> int:
 def lines(text: str) -> int:
     """Lines of code that a reader sees."""
     bodies = [cell["body"] for cell in CELL.finditer(SOLVED.sub("", text))]
-    shown = [OPTIONS.sub("", body) for body in bodies if not FOLDED.search(body)]
-    return sum(bool(line.strip()) for body in shown for line in body.splitlines())
+    visible = [OPTIONS.sub("", body) for body in bodies if not FOLDED.search(body)]
+    return sum(bool(line.strip()) for body in visible for line in body.splitlines())
 
 
 # -- pages as they are written ---------------------------------------------------------------------
 
 
 def exercises(text: str) -> Faults:
-    """Of every page: an exercise has one folded solution."""
-    labels = [found["label"] for found in EXERCISE.finditer(text)]
+    """Faults of the exercises of a page: each needs one folded solution."""
+    labels = [match["label"] for match in EXERCISE.finditer(text)]
     solved = SOLUTION.findall(text)
     if text.count("`{exercise}") != len(labels):
         yield "an exercise has no label"
@@ -120,25 +119,25 @@ def exercises(text: str) -> Faults:
 
 
 def lesson(text: str) -> Faults:
-    """What a lesson of Parts I and II does not keep to."""
+    """Rules for the lessons of Parts I and II that this one breaks."""
     text = HEAD.sub("", text)
-    for name, found, limit in (
+    for name, count, limit in (
         ("words", words(text), WORDS),
         ("equations", displayed(text), EQUATIONS),
         ("visible lines of code", lines(text), LINES),
     ):
-        if found > limit:
-            yield f"{found} {name}, the limit is {limit}"
+        if count > limit:
+            yield f"{count} {name}, the limit is {limit}"
     short = SHORT.search(text)
     if not short or len(re.findall(r"^- ", short["body"], re.M)) != ITEMS:
         yield f"no box `In short` of {ITEMS} lines under the title"
     figure = DRAWN.search(text)
     if not figure or figure.start() > (text.find("$$") if "$$" in text else len(text)):
         yield "no figure before the first equation"
-    found = list(EXERCISE.finditer(text))
-    if len(found) != EXERCISES:
-        yield f"{len(found)} exercises, not {EXERCISES}"
-    for exercise in found:
+    exercises_of_page = list(EXERCISE.finditer(text))
+    if len(exercises_of_page) != EXERCISES:
+        yield f"{len(exercises_of_page)} exercises, not {EXERCISES}"
+    for exercise in exercises_of_page:
         if not MARK.search(exercise["title"]):
             yield f"{exercise['label']}: no difficulty and minutes at the end of its title"
         answer = ANSWERED.match(text, exercise.end())
@@ -160,8 +159,8 @@ def cells_of(nb: nbformat.NotebookNode) -> list[tuple]:
 
 
 def twin(page) -> Faults:
-    """What keeps the executed twin of a page from being published."""
-    nb, written = notebooks.opened(page), notebooks.read(page)
+    """Faults of the executed twin of a page."""
+    nb, written = notebooks.read_twin(page), notebooks.read(page)
     if nb is None:
         yield f"no twin: run make notebooks PAGES={page.stem}"
         return
@@ -227,11 +226,11 @@ def figure(cell: nbformat.NotebookNode, svg: str) -> Faults:
 
 
 def contents(pages: list) -> Faults:
-    named = re.findall(r"file: (\S+)\.ipynb", (BOOK / "_toc.yml").read_text("utf-8"))
-    if named != [page.stem for page in pages]:
+    toc_names = re.findall(r"file: (\S+)\.ipynb", (BOOK / "_toc.yml").read_text("utf-8"))
+    if toc_names != [page.stem for page in pages]:
         yield "_toc.yml: does not name every executed page once"
-    if left := {path.stem for path in BOOK.glob("*.ipynb")} - {page.stem for page in pages}:
-        yield f"{sorted(left)}: notebooks without a page"
+    if orphans := {path.stem for path in BOOK.glob("*.ipynb")} - {page.stem for page in pages}:
+        yield f"{sorted(orphans)}: notebooks without a page"
     size = sum(p.stat().st_size for p in BOOK.rglob("*") if p.is_file() and "_build" not in p.parts)
     if size > BOOK_MB * 2**20:
         yield f"book/: {size / 2**20:.0f} MB, the limit is {BOOK_MB}"
@@ -240,23 +239,23 @@ def contents(pages: list) -> Faults:
 def numbers(texts: dict[str, str]) -> Faults:
     """The number of a chapter is that of its place in `_toc.yml`: {ref} and {numref} know it."""
     for name, text in texts.items():
-        if found := re.search(r"\b[Cc]hapters? \d", text):
-            yield f"{name}: names a chapter by its number: {found[0]}"
+        if match := re.search(r"\b[Cc]hapters? \d", text):
+            yield f"{name}: names a chapter by its number: {match[0]}"
 
 
 def citations(texts: dict[str, str]) -> Faults:
     entries = re.findall(r"^@\w+\{([^,\s]+),", (BOOK / "refs.bib").read_text("utf-8"), re.M)
     keys = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "".join(texts.values()))
-    cited = {key.strip() for some in keys for key in some.split(",")}
+    cited_keys = {key.strip() for names in keys for key in names.split(",")}
     for key, count in Counter(entries).items():
-        if count > 1 or key not in cited:
-            yield f"refs.bib: {key} is there {count} times, and cited: {key in cited}"
-    for key in cited - set(entries):
+        if count > 1 or key not in cited_keys:
+            yield f"refs.bib: {key} is there {count} times, and cited: {key in cited_keys}"
+    for key in cited_keys - set(entries):
         yield f"refs.bib: has no {key}, which a page cites"
 
 
 def the_map(texts: dict[str, str]) -> Faults:
-    """A box of the map has its line in the table, and the lines lead to what is there."""
+    """Faults of the map: each box needs a line in the table, and links of lines need a target."""
     rows = {row["box"]: row for row in MAP_LINE.finditer(texts["map"])}
     links = list(ElementTree.parse(BOOK / "_static/map.svg").iter(f"{SVG}a"))
     boxes = {a.get("id").removeprefix("box-"): a for a in links if "box" in a.get("class").split()}
@@ -272,9 +271,11 @@ def the_map(texts: dict[str, str]) -> Faults:
         defined = ast.parse(tests.read_text("utf-8")).body if tests.is_file() else []
         if row["test"] not in {getattr(node, "name", "") for node in defined}:
             yield f"map: {row['tests']} has no {row['test']}"
-    to = {a.get("href").removeprefix("#map-") for a in links if "row" in a.get("class").split()}
-    if not to <= set(rows):
-        yield f"map: circles lead to no line: {sorted(to - set(rows))}"
+    circle_targets = {
+        a.get("href").removeprefix("#map-") for a in links if "row" in a.get("class").split()
+    }
+    if not circle_targets <= set(rows):
+        yield f"map: circles lead to no line: {sorted(circle_targets - set(rows))}"
     if not all(a.get("aria-label") for a in links):
         yield "map: a link of the figure has no name"
 
@@ -283,38 +284,39 @@ def self_test(texts: dict[str, str]) -> Faults:
     parts = yaml.safe_load(questions.FILE.read_text("utf-8"))
     if re.findall(r"\{questions\} (\S+)", texts["self-test"]) != list(parts):
         yield "self-test: does not ask every part of questions.yml"
-    for part, asked in parts.items():
+    for part, questions_of_part in parts.items():
         places = []
-        for number, question in enumerate(asked, 1):
+        for number, question in enumerate(questions_of_part, 1):
             right = [place for place, a in enumerate(question["answers"]) if "right" in a]
             places += right
             feedback = [a.get("right") or a.get("wrong") or "" for a in question["answers"]]
             if len(right) != 1 or len(feedback) < 3 or not all(feedback):
                 yield f"questions.yml: {part} {number} needs one right answer, all with feedback"
-        if len(asked) != 10 or min(places.count(place) for place in range(3)) < 2:
+        if len(questions_of_part) != 10 or min(places.count(place) for place in range(3)) < 2:
             yield f"questions.yml: {part} needs ten questions, right answers in every place"
 
 
 def slide_links(texts: dict[str, str]) -> Faults:
-    found = re.findall(r'href="slides/([\w-]+)\.html"[^>]*>([^<]+)<', texts["teaching"])
-    if [name for name, _ in found] != slides.lessons():
+    links = re.findall(r'href="slides/([\w-]+)\.html"[^>]*>([^<]+)<', texts["teaching"])
+    if [name for name, _ in links] != slides.lessons():
         yield "teaching: does not link the slides of every lesson"
-    for name, title in found:
+    for name, title in links:
         if f"\n# {title}\n" not in texts.get(name, ""):
             yield f"teaching: {name} has another title than {title}"
 
 
 def times(pages: list) -> Faults:
-    """The budgets of time, on the times that `make times` kept."""
-    kept = json.loads((notebooks.ROOT / notebooks.TIMES).read_text("utf-8"))
-    seconds = {entry["page"]: entry["seconds"] for entry in kept["pages"]}
+    """Pages, or a book, that take longer than their budgets, by the times that `make times`
+    kept."""
+    recorded = json.loads((notebooks.ROOT / notebooks.TIMES).read_text("utf-8"))
+    seconds = {entry["page"]: entry["seconds"] for entry in recorded["pages"]}
     for page in pages:
         if page.stem not in seconds:
             yield f"{page.stem}: was not timed: run make times PAGES={page.stem}"
         elif seconds[page.stem] > notebooks.PAGE_BUDGET:
             yield f"{page.stem}: takes {seconds[page.stem]} s, the limit is {notebooks.PAGE_BUDGET}"
-    if kept["book"]["jobs"] != 2 or kept["book"]["seconds"] > notebooks.BOOK_BUDGET:
-        yield f"book/: takes {kept['book']['seconds']} s, the limit is {notebooks.BOOK_BUDGET}"
+    if recorded["book"]["jobs"] != 2 or recorded["book"]["seconds"] > notebooks.BOOK_BUDGET:
+        yield f"book/: takes {recorded['book']['seconds']} s, the limit is {notebooks.BOOK_BUDGET}"
 
 
 def faults() -> Faults:
@@ -347,10 +349,14 @@ def main() -> int:
             counts = words(text), displayed(text), lines(text), len(EXERCISE.findall(text))
             size = nb.stat().st_size // 1000 if nb.exists() else 0
             print("{:<32}{:>7}{:>11}{:>7}{:>11}{:>7}".format(path.stem, *counts, size))
-    found = list(faults())
-    print(*found, sep="\n", end="\n" if found else "")
-    print(f"book/: {len(found)} faults of form" if found else "book/: its pages keep their form")
-    return 1 if found else 0
+    all_faults = list(faults())
+    print(*all_faults, sep="\n", end="\n" if all_faults else "")
+    print(
+        f"book/: {len(all_faults)} faults of form"
+        if all_faults
+        else "book/: its pages keep their form"
+    )
+    return 1 if all_faults else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the live pages of the book run: python -m tools.live [RUN ...] -> book/_static/live/.
+"""Make the files that the live pages run: python -m tools.live [RUN ...] -> book/_static/live/.
 
 - `sr-model.mjs`, `vessels-model.mjs`: flows of `results/` (or any run folders) as lists of layers,
   their weights in float16. Batch norm becomes a gain and a bias of the convolution before it.
@@ -68,8 +68,8 @@ EYE_SIDE = 568  # pixels: then these are as wide as those of DRIVE
 
 
 class Weights:
-    """Tensors one after the other, float32 ones before all float16 ones; each is known by where it
-    begins in the file of its type."""
+    """Tensors one after the other, all float32 ones before all float16 ones. A tensor is referred
+    to by its offset among those of its type."""
 
     def __init__(self) -> None:
         self.parts: dict[str, list[bytes]] = {"<f4": [], "<f2": []}
@@ -126,53 +126,61 @@ def features_of(features: nn.Module, weights: Weights) -> dict[str, Any]:
 
 
 def layers_of(layers: list[nn.Module], weights: Weights) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    exported_layers: list[dict[str, Any]] = []
     while layers:
         layer = layers.pop(0)
         match layer:
             case UniformDequantization():
-                found.append({"kind": "uniform", "bins": layer.bins})
+                exported_layers.append({"kind": "uniform", "bins": layer.bins})
             case BinaryDequantization() if [type(q) for q in layer.layers] == [ConditionalAffine]:
                 affine: Any = layer.layers[0]
                 net = net_of(affine.net, weights, labels=affine.channels)
                 sizes = {"channels": affine.channels, "bound": affine.max_log_scale}
-                found.append({"kind": "binary", "noise": layer.noise, **sizes, "net": net})
+                exported_layers.append(
+                    {"kind": "binary", "noise": layer.noise, **sizes, "net": net}
+                )
             case Residual():
-                found.append({"kind": "residual", "scale": layer.scale})
+                exported_layers.append({"kind": "residual", "scale": layer.scale})
             case Subbands() | Squeeze():
-                found.append({"kind": type(layer).__name__.lower()})
+                exported_layers.append({"kind": type(layer).__name__.lower()})
             case ActNorm():
                 matrix = torch.eye(len(layer.bias), dtype=torch.float64)
                 if layers and isinstance(layers[0], Conv1x1):
                     matrix = layers.pop(0).weight().double()  # type: ignore[operator]
                 matrix = matrix * layer.log_scale.double().exp().flatten()
-                found.append(linear(matrix, matrix @ layer.bias.double().flatten(), weights))
+                exported_layers.append(
+                    linear(matrix, matrix @ layer.bias.double().flatten(), weights)
+                )
             case AffineCoupling(scale="bounded"):
                 sizes = {"flip": layer.flip, "channels": layer.num_b, "bound": layer.max_log_scale}
                 net = net_of(layer.net, weights)
-                found.append({"kind": "coupling", **sizes, "net": net})
+                exported_layers.append({"kind": "coupling", **sizes, "net": net})
             case Split(scale="bounded") | GaussianPrior(scale="bounded"):
-                split = isinstance(layer, Split)
-                kept, left = (layer.num_kept, layer.num_left) if split else (0, layer.channels)
-                sizes = {"kept": kept, "channels": left, "bound": MAX_LOG_SIGMA}
-                found.append({"kind": "prior", **sizes, "net": net_of(layer.net, weights)})
+                is_split = isinstance(layer, Split)
+                num_kept, num_left = (
+                    (layer.num_kept, layer.num_left) if is_split else (0, layer.channels)
+                )
+                sizes = {"kept": num_kept, "channels": num_left, "bound": MAX_LOG_SIGMA}
+                exported_layers.append(
+                    {"kind": "prior", **sizes, "net": net_of(layer.net, weights)}
+                )
             case _:
                 raise SystemExit(f"a layer is not supported: {layer}")
-    return found
+    return exported_layers
 
 
 def linear(matrix: Tensor, bias: Tensor, weights: Weights) -> dict[str, Any]:
     """z = W y + b and its inverse, in float32."""
     inverse, origin = inverse_affine(matrix[None], bias[None])
-    named = {"weight": matrix, "bias": bias, "inverse": inverse[0], "origin": origin[0]}
-    offsets = {name: weights.add(t, "<f4") for name, t in named.items()}
+    tensors = {"weight": matrix, "bias": bias, "inverse": inverse[0], "origin": origin[0]}
+    offsets = {name: weights.add(t, "<f4") for name, t in tensors.items()}
     log_det = torch.linalg.slogdet(matrix)[1].item()
     return {"kind": "linear", "channels": len(bias), "log_det": log_det, **offsets}
 
 
 def net_of(net: nn.Module | None, weights: Weights, labels: int = 0) -> dict[str, Any]:
-    """A network of a layer: what it reads of y, what of h (which holds the bias), and the rest. The
-    last `labels` channels of what it knows as h count as y."""
+    """A network of a layer: its convolutions of y, of h (which holds the bias), and the rest. The
+    last `labels` channels of the network's h count as y."""
     if not isinstance(net, CouplingNet) or not (net.y_channels or net.h_channels):
         raise SystemExit(f"a network of the kind {type(net).__name__} is not supported")
     y, h = net.y_channels, net.h_channels
@@ -188,14 +196,14 @@ def net_of(net: nn.Module | None, weights: Weights, labels: int = 0) -> dict[str
         from_h = weights.conv(net.from_h, slice(0, h - labels))
         if labels:
             from_y = weights.conv(net.from_h, slice(h - labels, None), bias=False)
-    rest = {"middle": weights.conv(net.middle), "last": weights.conv(net.last)}
-    how = {"clip": net.clip, "activation": net.activation}
-    return {**how, "y": from_y, "h": from_h, **rest}
+    hidden = {"middle": weights.conv(net.middle), "last": weights.conv(net.last)}
+    options = {"clip": net.clip, "activation": net.activation}
+    return {**options, "y": from_y, "h": from_h, **hidden}
 
 
 @torch.no_grad()
 def rounded(flow: ConditionalFlow) -> None:
-    """Weights as float16 holds them."""
+    """Round the weights to float16, in place."""
     for p in flow.parameters():
         p.copy_(p.half().float())
 
@@ -241,44 +249,52 @@ def kernel_source() -> str:
 
 
 def kernels() -> str:
-    made = {"source": kernel_source()}
-    made |= {name: base64.b64encode(compiled(flags)).decode() for name, flags in KERNELS.items()}
-    return script("kernel", json.dumps(made, indent=0))
+    kernels_by_name = {"source": kernel_source()}
+    kernels_by_name |= {
+        name: base64.b64encode(compiled(flags)).decode() for name, flags in KERNELS.items()
+    }
+    return script("kernel", json.dumps(kernels_by_name, indent=0))
 
 
 def photographs() -> str:
-    """Cut from scikit-image's, as PNG: no grey level changes."""
-    found = []
+    """Crops of scikit-image's photographs, as PNG, which changes no grey level."""
+    entries = []
     for name, (shows, terms, rows, columns) in PHOTOGRAPHS.items():
         cut = np.ascontiguousarray(photograph(name)[rows, columns])
         src = picture(cut, "PNG", optimize=True)
         note = f"Photograph of {shows}, {terms}."
-        found.append({"name": name, "shows": shows, "note": note, "src": src})
-    return script("photographs", json.dumps(found, indent=0))
+        entries.append({"name": name, "shows": shows, "note": note, "src": src})
+    return script("photographs", json.dumps(entries, indent=0))
 
 
 def eyes() -> str:
-    """scikit-image's retina as `cnf sample vessels` shows it to the model, and generated eyes with
-    their vessels; as WebP and PNG: no grey level changes."""
-    found = []
-    for name, (note, x, y) in eyes_shown().items():
+    """scikit-image's retina, as `cnf sample vessels` resizes it for the model, and generated eyes
+    with their vessels; as lossless WebP and PNG."""
+    entries = []
+    for name, (note, x, y) in eye_pictures().items():
         src = picture(x, "WEBP", lossless=True, quality=100, method=6)
         truth = None if y is None else picture(y, "PNG", optimize=True)
-        found.append({"name": name, "shows": note, "note": note, "src": src, "truth": truth})
-    return script("eyes", json.dumps(found, indent=0))
+        entries.append({"name": name, "shows": note, "note": note, "src": src, "truth": truth})
+    return script("eyes", json.dumps(entries, indent=0))
 
 
-def eyes_shown() -> dict[str, tuple[str, np.ndarray, np.ndarray | None]]:
+def eye_pictures() -> dict[str, tuple[str, np.ndarray, np.ndarray | None]]:
     """{name: (what it shows, x uint8 (H,W,3), y bool (H,W) or None)}."""
     pixels, config = photograph("retina"), releases.load(releases.find("vessels")).config
     photo = Photograph(pixels, None, False, None, ())
     view = fundus_view.view(photo, config, Path("retina"))  # type: ignore[arg-type]
-    found: dict[str, Any] = {"retina": ("Photograph of a retina, CC0.", view.resized(pixels), None)}
+    eyes_by_name: dict[str, Any] = {
+        "retina": ("Photograph of a retina, CC0.", view.resized(pixels), None)
+    }
     for seed in EYES:
         eye = fundus.generate(seed, EYE_SIDE)
         x, y = eye.x.permute(1, 2, 0).numpy(), eye.y[0].numpy() > 0
-        found[f"eye-{seed}"] = (f"A generated eye, seed {seed}: its vessels are known.", x, y)
-    return found
+        eyes_by_name[f"eye-{seed}"] = (
+            f"A generated eye, seed {seed}: its vessels are known.",
+            x,
+            y,
+        )
+    return eyes_by_name
 
 
 def picture(pixels: np.ndarray, kind: str, **options: Any) -> str:

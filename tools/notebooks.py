@@ -80,16 +80,18 @@ class PageError(ValueError):
 
 def in_order(pages: Iterable[Path]) -> list[Path]:
     """Pages of one book in the order of its `_toc.yml`; what that does not name comes last."""
-    found = sorted(pages)
-    toc = found[0].parent / "_toc.yml" if found else Path()
-    named = re.findall(r"file: ([\w-]+)", toc.read_text("utf-8")) if toc.is_file() else []
-    return sorted(found, key=lambda p: named.index(p.stem) if p.stem in named else len(named))
+    ordered = sorted(pages)
+    toc = ordered[0].parent / "_toc.yml" if ordered else Path()
+    toc_names = re.findall(r"file: ([\w-]+)", toc.read_text("utf-8")) if toc.is_file() else []
+    return sorted(
+        ordered, key=lambda p: toc_names.index(p.stem) if p.stem in toc_names else len(toc_names)
+    )
 
 
 def pages() -> list[Path]:
     """The executable pages of the book, in order: Markdown whose front matter has a kernel."""
-    found = in_order((ROOT / "book").glob("*.md"))
-    return [p for p in found if "kernelspec" in p.read_text("utf-8").split("\n---", 1)[0]]
+    ordered = in_order((ROOT / "book").glob("*.md"))
+    return [p for p in ordered if "kernelspec" in p.read_text("utf-8").split("\n---", 1)[0]]
 
 
 def twin(page: Path) -> Path:
@@ -97,7 +99,7 @@ def twin(page: Path) -> Path:
     return page.with_suffix(".ipynb")
 
 
-def opened(page: Path) -> NotebookNode | None:
+def read_twin(page: Path) -> NotebookNode | None:
     """The twin of a page, if it has one."""
     return nbformat.read(twin(page), as_version=4) if twin(page).exists() else None
 
@@ -123,18 +125,18 @@ def read(page: Path) -> NotebookNode:
         kernelspec=KERNEL, language_info=LANGUAGE, cnf=dict(nb.metadata.get("cnf", {}))
     )
     nb.nbformat, nb.nbformat_minor = 4, 5
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for cell in nb.cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        counts[digest] = counts.get(digest, 0) + 1
+        cell.id = digest if counts[digest] == 1 else f"{digest}-{counts[digest]}"
     nb.cells[:0] = launch_cells(address())
     return nb
 
 
 def sources(page: Path, modules: Iterable[str]) -> list[Path]:
-    """What the outputs of a page come from, sorted: the page, these modules (named from the root of
-    the repository), and the files that its front matter names.
+    """The files on which the outputs of a page depend, sorted: the page, these modules (named from
+    the root of the repository), and the files that its front matter names.
 
     Raises: PageError if a glob under `cnf: reads:` matches no file.
     """
@@ -147,12 +149,12 @@ def sources(page: Path, modules: Iterable[str]) -> list[Path]:
     return sorted(files)
 
 
-def marked(path: Path) -> str:
-    """The name of a file and the sha256 of its content, blind to the kind of line ends; of a module
-    also of the table (.yml) beside it."""
+def fingerprint(path: Path) -> str:
+    """The name of a file and the sha256 of its content, whatever its line ends. The hash of a
+    module includes the table (.yml) beside it."""
     content = path.read_bytes().replace(b"\r\n", b"\n")
     if path.suffix == ".py":
-        content = bare(content.decode()).encode()
+        content = without_comments(content.decode()).encode()
         table = path.with_suffix(".yml")
         content += table.read_bytes().replace(b"\r\n", b"\n") if table.is_file() else b""
     return f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(content).hexdigest()}\n"
@@ -162,9 +164,9 @@ def digest(marks: Iterable[str]) -> str:
     return hashlib.sha256("".join(marks).encode()).hexdigest()
 
 
-def bare(source: str) -> str:
-    """A Python source without its comments and blank lines, the same in every version of Python;
-    one that is not Python as it is."""
+def without_comments(source: str) -> str:
+    """A Python source without comments and blank lines, the same in every version of Python. Text
+    that is not Python is returned as it is."""
     lines, blank = source.splitlines(), set()
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -180,16 +182,19 @@ def bare(source: str) -> str:
 
 def is_stale(page: Path) -> bool:
     """Whether a page has no twin, or one made from other sources."""
-    if (nb := opened(page)) is None:
+    nb = read_twin(page)
+    if nb is None:
         return True
-    kept = nb.metadata.get("cnf", {})
-    modules = kept.get("modules", [])
+    stored = nb.metadata.get("cnf", {})
+    modules = stored.get("modules", [])
     is_all_there = all((ROOT / name).is_file() for name in modules)
-    return not is_all_there or kept.get("sha256") != digest(map(marked, sources(page, modules)))
+    return not is_all_there or stored.get("sha256") != digest(
+        map(fingerprint, sources(page, modules))
+    )
 
 
 def decoded(png: str) -> Image.Image:
-    """The picture of a PNG in base64, without an alpha channel that says nothing."""
+    """The picture of a PNG in base64, without its alpha channel if that is opaque."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
     return image.convert("RGB") if image.getchannel("A").getextrema() == (255, 255) else image
 
@@ -215,19 +220,19 @@ def figures(nb: NotebookNode) -> list[NotebookNode]:
 def clean_figures(nb: NotebookNode, old: NotebookNode | None) -> None:
     """Strip the pictures in the figures of `nb` in place; where `old` has the same pixels, take its
     bytes."""
-    drawn = [data["image/svg+xml"] for data in figures(old)] if old else []
-    kept = {pixels(decoded(png)): png for svg in drawn for png in EMBEDDED.findall(svg)}
+    old_figures = [data["image/svg+xml"] for data in figures(old)] if old else []
+    old_pngs = {pixels(decoded(png)): png for svg in old_figures for png in EMBEDDED.findall(svg)}
 
     def clean(png: re.Match[str]) -> str:
         image = decoded(png[0])
-        return kept.get(pixels(image)) or encoded(image)
+        return old_pngs.get(pixels(image)) or encoded(image)
 
     for data in figures(nb):
         data["image/svg+xml"] = EMBEDDED.sub(clean, data["image/svg+xml"])
 
 
 def write(path: Path, text: str) -> bool:
-    """Write a file if that changes it; says whether it did."""
+    """Write a file if its content changes; returns whether it did."""
     if path.exists() and path.read_text("utf-8") == text:
         return False
     path.write_text(text, "utf-8", newline="\n")
@@ -250,8 +255,8 @@ def execute(page: Path) -> tuple[str, float]:
     Raises: PageError if a cell fails, runs too long or writes to stderr.
     """
     started = time.monotonic()
-    nb, own = read(page), sources(page, ())
-    before = {path: marked(path) for path in {*own, *code()}}
+    nb, own_sources = read(page), sources(page, ())
+    fingerprints = {path: fingerprint(path) for path in {*own_sources, *code()}}
     nb.cells.append(nbformat.v4.new_code_cell(LOADED))
     env = {k: v for k, v in os.environ.items() if k != "CNF_DATA"}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -269,10 +274,10 @@ def execute(page: Path) -> tuple[str, float]:
         client.execute(env=env)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise PageError(f"{page.name}: {error}") from None
-    loaded = sorted(before.keys() & map(Path, nb.cells.pop().outputs[0].text.splitlines()))
+    loaded = sorted(fingerprints.keys() & map(Path, nb.cells.pop().outputs[0].text.splitlines()))
     made_from = {
         "modules": [path.relative_to(ROOT).as_posix() for path in loaded],
-        "sha256": digest(before[path] for path in sorted({*own, *loaded})),
+        "sha256": digest(fingerprints[path] for path in sorted({*own_sources, *loaded})),
     }
     nb.metadata.language_info = LANGUAGE  # the kernel wrote its own
     nb.metadata.cnf |= made_from
@@ -281,7 +286,7 @@ def execute(page: Path) -> tuple[str, float]:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 raise PageError(f"{page.name}: a cell writes to stderr: {output.text.strip()}")
-    clean_figures(nb, opened(page))
+    clean_figures(nb, read_twin(page))
     done = "rewrote" if write(twin(page), nbformat.writes(nb) + "\n") else "unchanged"
     seconds = time.monotonic() - started
     return f"{done}  {twin(page).relative_to(ROOT)}  {seconds:.0f} s", seconds
@@ -292,33 +297,35 @@ def select(names: list[str]) -> list[Path]:
 
     Raises: PageError for a name that is no page.
     """
-    every = pages()
+    all_pages = pages()
     if not names:
-        return sorted(every, key=lambda page: not is_stale(page))
-    by_stem = {page.stem: page for page in every}
+        return sorted(all_pages, key=lambda page: not is_stale(page))
+    by_stem = {page.stem: page for page in all_pages}
     unknown = [name for name in names if Path(name).stem not in by_stem]
     if unknown:
         raise PageError(f"no page is named {unknown[0]!r}; there are: {', '.join(by_stem)}")
     return [by_stem[Path(name).stem] for name in names]
 
 
-def keep_times(seconds: dict[str, float], jobs: int, total: float) -> None:
-    """Keep how long pages took, over what was kept of them before; pages that are gone go.
+def record_times(seconds: dict[str, float], jobs: int, total: float) -> None:
+    """Record how long pages took; the times of other pages stay, and removed pages are left out.
 
-    The total is kept only when every page ran: then it is how long the book took.
+    The total is recorded only if every page ran, as the time of the whole book.
     """
     path = ROOT / TIMES
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    recorded = json.loads(path.read_text("utf-8")) if path.exists() else {}
     hardware = f"{run_folder.processor()}, {os.cpu_count()} cores"
-    made = {"jobs": jobs, "hardware": hardware} | run_folder.made(ROOT)
-    by_page = {entry["page"]: entry for entry in kept.get("pages", [])}
-    by_page |= {page: {"page": page, "seconds": round(s, 1)} | made for page, s in seconds.items()}
+    provenance = {"jobs": jobs, "hardware": hardware} | run_folder.provenance(ROOT)
+    by_page = {entry["page"]: entry for entry in recorded.get("pages", [])}
+    by_page |= {
+        page: {"page": page, "seconds": round(s, 1)} | provenance for page, s in seconds.items()
+    }
     names = [page.stem for page in pages()]
     if set(seconds) == set(names):
-        kept["book"] = {"pages": len(names), "seconds": round(total, 1)} | made
-    kept["pages"] = [by_page[name] for name in names if name in by_page]
+        recorded["book"] = {"pages": len(names), "seconds": round(total, 1)} | provenance
+    recorded["pages"] = [by_page[name] for name in names if name in by_page]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, json.dumps(kept, indent=1) + "\n")
+    write(path, json.dumps(recorded, indent=1) + "\n")
 
 
 def run(names: list[str], jobs: int, times: bool = False) -> int:
@@ -338,27 +345,29 @@ def run(names: list[str], jobs: int, times: bool = False) -> int:
     if times and failed:
         raise PageError(f"{failed} pages failed, so no times were kept: mend them and run again")
     if times:
-        keep_times(seconds, jobs, time.monotonic() - started)
+        record_times(seconds, jobs, time.monotonic() - started)
     return failed
 
 
 def check() -> int:
     """Name the stale pages and the line that executes them; returns how many there are."""
-    every, url = pages(), address()
-    bad = [page.stem for page in every if is_stale(page)]
-    said, remedy = "was not made from what is here now", f"notebooks PAGES='{' '.join(bad)}'"
-    if not bad:
-        begins = {page.stem: [c for c in opened(page).cells if c.id == "launch"] for page in every}
-        bad = [name for name, cells in begins.items() if cells != launch_cells(url)]
-        said, remedy = "does not begin as _config.yml asks", "address"
-    for name in bad:
-        print(f"book/{name}.ipynb {said}", file=sys.stderr)
-    if bad:
+    all_pages, url = pages(), address()
+    stale = [page.stem for page in all_pages if is_stale(page)]
+    problem, remedy = "was not made from what is here now", f"notebooks PAGES='{' '.join(stale)}'"
+    if not stale:
+        begins = {
+            page.stem: [c for c in read_twin(page).cells if c.id == "launch"] for page in all_pages
+        }
+        stale = [name for name, cells in begins.items() if cells != launch_cells(url)]
+        problem, remedy = "does not begin as _config.yml asks", "address"
+    for name in stale:
+        print(f"book/{name}.ipynb {problem}", file=sys.stderr)
+    if stale:
         print(f"run: make {remedy}", file=sys.stderr)
-    return len(bad)
+    return len(stale)
 
 
-def move(url: str | None) -> None:
+def set_address(url: str | None) -> None:
     """Write the repository's address, if one is given, to `_config.yml` and to the metadata of the
     package, and the twins' first cells.
 
@@ -373,15 +382,16 @@ def move(url: str | None) -> None:
             )
         path = ROOT / "_config.yml"
         line = re.compile(r'^  url: "[^"]*"', re.MULTILINE)
-        text, found = line.subn(f'  url: "{url}"', path.read_text("utf-8"))
-        if found != 1:
-            raise PageError(f'_config.yml needs one line `  url: "..."`, and has {found}')
+        text, count = line.subn(f'  url: "{url}"', path.read_text("utf-8"))
+        if count != 1:
+            raise PageError(f'_config.yml needs one line `  url: "..."`, and has {count}')
         write(path, text)
         path, line = ROOT / "pyproject.toml", f'Repository = "{url}"\n' if url else ""
         table = re.compile(r"^\[project\.urls\]\n(Repository = .*\n)?", re.MULTILINE)
         write(path, table.sub(f"[project.urls]\n{line}", path.read_text("utf-8")))
     for page in pages():
-        if (nb := opened(page)) is not None:
+        nb = read_twin(page)
+        if nb is not None:
             nb.cells = launch_cells(address()) + [c for c in nb.cells if c.id != "launch"]
             if write(twin(page), nbformat.writes(nb) + "\n"):
                 print(f"rewrote  {twin(page).relative_to(ROOT)}")
@@ -395,16 +405,22 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="pages; or the address")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="pages at a time")
     parser.add_argument("--times", action="store_true", help=f"keep the times in {TIMES}")
-    given = parser.parse_intermixed_args()  # names may follow options, as `make notebooks` has them
+    arguments = (
+        parser.parse_intermixed_args()
+    )  # names may follow options, as `make notebooks` has them
     try:
-        if given.command == "address":
-            move(*(given.names or [None]))
+        if arguments.command == "address":
+            set_address(*(arguments.names or [None]))
             return 0
-        bad = check() if given.command == "check" else run(given.names, given.jobs, given.times)
+        num_failed = (
+            check()
+            if arguments.command == "check"
+            else run(arguments.names, arguments.jobs, arguments.times)
+        )
     except PageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 1 if bad else 0
+    return 1 if num_failed else 0
 
 
 if __name__ == "__main__":

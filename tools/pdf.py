@@ -3,11 +3,11 @@
     python -m tools.pdf          _build/html -> _build/cnf.pdf
     python -m tools.pdf --find   only look for Chromium, and say what to do without one
 
-A few pages at a time are printed (Chromium gives up on all at once) and joined, in the order of the
-table of contents. Links inside the book lead to its own pages: to the very place in what was
-printed together, else to the beginning of the chapter. Folded code stays out, hints are open, and
-solutions stand at the end of their chapter. What moves on the site is its still twin.
-"""
+A few pages at a time are printed (Chromium fails on all at once) and joined, in the order of the
+table of contents. Links inside the book lead to its own pages: to the exact place if that was
+printed together with the link, else to the beginning of the chapter. Folded code is left out, hints
+are open, and solutions stand at the end of their chapter. Moving figures are replaced by still
+ones."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Error, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject
 
-from tools.slides import ROOT, opened, parts
+from tools.slides import ROOT, parts, read_page
 
 SITE = ROOT / "_build" / "html"
 OUT = ROOT / "_build" / "cnf.pdf"
@@ -37,7 +37,7 @@ no Chromium here to print with: install it (apt-get install chromium, brew insta
 or set CHROMIUM to the path of Chromium, Chrome or Edge, or run
     {python} -m playwright install chromium"""
 TOGETHER = 5  # chapters that are printed together
-AWAY = "https://chapter.invalid/"  # until the prints are joined, where a link to another one leads
+AWAY = "https://chapter.invalid/"  # target of links to other prints, until these are joined
 LEFT_OUT = ".cell details.hide, .copybtn, .equation-ties, .reading-time, .prev-next-area, canvas"
 
 
@@ -47,24 +47,26 @@ def chromium() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
-def own(target: str, page: str, here: list[str], pages: set[str]) -> str:
-    """Where a link of a page leads: into the PDF, if what it leads to is in there."""
+def resolved_link(target: str, page: str, printed_together: list[str], pages: set[str]) -> str:
+    """The target of a link in the PDF: a place in the PDF if its target is in there, else an
+    address of the web, else ""."""
     file, _, place = target.partition("#")
     name = file.removesuffix(".html") if file else page
-    if name in here:
+    if name in printed_together:
         return f"#{name}--{place}" if place else f"#{name}"
     if name in pages:
         return AWAY + name
     return target if target.startswith(("http", "mailto:")) else ""
 
 
-def chapter(path: Path, here: list[str], pages: set[str]) -> Tag:
-    """A built page as a part of the book: its places have names that no other page has."""
-    soup, page = opened(path), path.stem
+def chapter(path: Path, printed_together: list[str], pages: set[str]) -> Tag:
+    """A built page as a chapter of the PDF; its ids get the name of the page as a prefix."""
+    soup, page = read_page(path), path.stem
     article = soup.select_one(".bd-article")
-    for extra in article.select(LEFT_OUT):
-        extra.decompose()
-    if solutions := article.select(".solution"):
+    for element in article.select(LEFT_OUT):
+        element.decompose()
+    solutions = article.select(".solution")
+    if solutions:
         end = soup.new_tag("section")
         end.append(BeautifulSoup("<h2>Solutions</h2>", "html.parser"))
         end.extend(solution.extract() for solution in solutions)
@@ -78,7 +80,7 @@ def chapter(path: Path, here: list[str], pages: set[str]) -> Tag:
             if key in ("id", "name", "for", "aria-labelledby"):
                 node[key] = f"{page}--{value}"
             elif key in ("href", "xlink:href"):
-                node[key] = own(value, page, here, pages)
+                node[key] = resolved_link(value, page, printed_together, pages)
                 if not node[key]:
                     del node[key]
             elif isinstance(value, str) and "url(#" in value:
@@ -88,36 +90,40 @@ def chapter(path: Path, here: list[str], pages: set[str]) -> Tag:
 
 
 def prints() -> Iterator[tuple[str, list[str], str]]:
-    """(caption, names of chapters, HTML for the folder of the site) of what is printed together."""
-    front, found = opened(SITE / "index.html"), parts()
-    pages = {"index", *(name for _, names in found for name in names)}
-    with_mathjax = opened(SITE / f"{found[0][1][0]}.html")
-    head = [str(link) for link in with_mathjax.select("head link[rel=stylesheet]")]
-    head += [str(s) for s in with_mathjax.select("head script") if "mathjax" in str(s).lower()]
+    """(caption, names of chapters, HTML for the folder of the site) of each print."""
+    front, book_parts = read_page(SITE / "index.html"), parts()
+    pages = {"index", *(name for _, names in book_parts for name in names)}
+    with_mathjax = read_page(SITE / f"{book_parts[0][1][0]}.html")
+    head_elements = [str(link) for link in with_mathjax.select("head link[rel=stylesheet]")]
+    head_elements += [
+        str(s) for s in with_mathjax.select("head script") if "mathjax" in str(s).lower()
+    ]
     text = (Path(__file__).parent / "pdf.html").read_text("utf-8")
-    text = text.replace("[[title]]", front.h1.get_text()).replace("[[head]]", "\n".join(head))
+    text = text.replace("[[title]]", front.h1.get_text()).replace(
+        "[[head]]", "\n".join(head_elements)
+    )
     before, front_matter, after = re.split("<!-- (?:front|chapters) -->", text)
     contents = []
-    for caption, names in found:
+    for caption, names in book_parts:
         contents.append(f"<p>{caption}</p>")
         for name in names:
-            title = opened(SITE / f"{name}.html").h1.decode_contents()
+            title = read_page(SITE / f"{name}.html").h1.decode_contents()
             contents.append(
                 f'<div><a href="{AWAY}{name}">{re.sub("</?a.*?>", "", title)}</a></div>'
             )
     front_matter = front_matter.replace("[[contents]]", "\n".join(contents))
     groups = [("", ["index"])]
-    for caption, names in found:
-        cut = [names[n : n + TOGETHER] for n in range(0, len(names), TOGETHER)]
-        groups += [(caption if n == 0 else "", group) for n, group in enumerate(cut)]
+    for caption, names in book_parts:
+        chunks = [names[n : n + TOGETHER] for n in range(0, len(names), TOGETHER)]
+        groups += [(caption if n == 0 else "", group) for n, group in enumerate(chunks)]
     for n, (caption, names) in enumerate(groups):
         body = f'<h1 class="part">{caption}</h1>' if caption else front_matter if n == 0 else ""
         body += "\n".join(str(chapter(SITE / f"{name}.html", names, pages)) for name in names)
         yield caption, names, before + body + after
 
 
-def joined(printed: list[tuple[str, list[str], Path]], out: Path) -> None:
-    """One PDF of several, with their bookmarks, and with links from one to another."""
+def join(printed: list[tuple[str, list[str], Path]], out: Path) -> None:
+    """Join several PDFs into one, with their bookmarks, and with links from one to another."""
     writer, first = PdfWriter(), {}
     for caption, names, path in printed:
         reader = PdfReader(path)
@@ -130,28 +136,30 @@ def joined(printed: list[tuple[str, list[str], Path]], out: Path) -> None:
         for link in page.get("/Annots", []):
             action = link.get_object().get("/A", {})
             if str(action.get("/URI", "")).startswith(AWAY):
-                there = writer.pages[first[action["/URI"].removeprefix(AWAY)]].indirect_reference
+                target_page = writer.pages[
+                    first[action["/URI"].removeprefix(AWAY)]
+                ].indirect_reference
                 goto = DictionaryObject({NameObject("/S"): NameObject("/GoTo")})
-                goto[NameObject("/D")] = ArrayObject([there, NameObject("/Fit")])
+                goto[NameObject("/D")] = ArrayObject([target_page, NameObject("/Fit")])
                 link.get_object()[NameObject("/A")] = goto
     writer.write(out)
 
 
-def made(browser: Browser, out: Path) -> None:
+def write_pdf(browser: Browser, out: Path) -> None:
     """The PDF of the whole book."""
     source = SITE / "_print.html"  # beside the pages, whose pictures it shows
     with tempfile.TemporaryDirectory() as folder:
-        done = []
+        printed = []
         try:
             for n, (caption, names, text) in enumerate(prints()):
                 source.write_text(text, "utf-8")
-                done.append((caption, names, Path(folder, f"{n}.pdf")))
+                printed.append((caption, names, Path(folder, f"{n}.pdf")))
                 tab = browser.new_page(color_scheme="light", reduced_motion="reduce")
                 tab.set_default_timeout(0)  # the book has some thousand formulas
                 tab.goto(source.as_uri(), wait_until="load")
                 tab.evaluate("() => MathJax.startup.promise.then(() => true)")
                 tab.pdf(
-                    path=done[-1][2],
+                    path=printed[-1][2],
                     format="A4",
                     margin={"top": "16mm", "bottom": "18mm", "left": "19mm", "right": "19mm"},
                     print_background=True,
@@ -161,7 +169,7 @@ def made(browser: Browser, out: Path) -> None:
                 tab.close()
         finally:
             source.unlink(missing_ok=True)
-        joined(done, out)
+        join(printed, out)
 
 
 def main() -> None:
@@ -174,7 +182,7 @@ def main() -> None:
         except Error:
             sys.exit(REMEDY.format(python=os.path.relpath(sys.executable)))
         if not only_find:
-            made(browser, OUT)
+            write_pdf(browser, OUT)
             print(f"{OUT.relative_to(ROOT)}: {OUT.stat().st_size / 1e6:.1f} MB")
         browser.close()
 

@@ -2,9 +2,9 @@
 
 The site makes them when it is built: NN-name.html -> slides/NN-name.html.
 
-On slides go, in the order of the lesson: the title with its box `In short`, figures with their
-captions, displayed equations with the sentence before them, lists, tables, boxes, the code that a
-reader sees, and the statements of the exercises. How slides look and move is in `slides.html`.
+Slides hold, in the order of the lesson: the title with its box `In short`, figures with their
+captions, displayed equations with the sentence before them, lists, tables, boxes, visible code, and
+the statements of the exercises. `slides.html` defines how slides look and move.
 """
 
 import re
@@ -18,8 +18,8 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parents[1]
 HALF, WHOLE = 1, 2  # how much of a slide a block takes
 SHORT = 9  # lines of code that fill half of a slide
-OFF = ("equation-ties", "reading-time", "solution")
-LONG = 26  # more lines than this stand in two columns
+OFF = ("equation-ties", "reading-time", "solution")  # classes of blocks that are left out
+LONG = 26  # code of more lines is set in two columns
 
 
 def parts() -> list[tuple[str, list[str]]]:
@@ -38,13 +38,13 @@ def lessons() -> list[str]:
     return [name for caption, names in parts()[:2] for name in names]
 
 
-def opened(page: Path) -> BeautifulSoup:
-    """A built page: its links to headings are gone, as are previews and drawings for phones, and
-    what is shown without scripts is shown, without the line that says what to drag."""
+def read_page(page: Path) -> BeautifulSoup:
+    """A built page without links to headings, previews and drawings for phones. Content for readers
+    without scripts is shown, except for the line that says what to drag."""
     soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
-    gone = ".headerlink, .bd-article script, .sd-summary-state-marker, template, .drawn .phone"
-    for extra in soup.select(gone):
-        extra.decompose()
+    removed = ".headerlink, .bd-article script, .sd-summary-state-marker, template, .drawn .phone"
+    for element in soup.select(removed):
+        element.decompose()
     for noscript in soup.select(".bd-article noscript"):
         noscript.unwrap()
     for line in soup.select(".widget > p > b"):
@@ -60,25 +60,26 @@ def is_a(block: Tag, *names: str) -> bool:
 def sentences(paragraph: Tag) -> list[str]:
     """The HTML of the first and the last sentence."""
     html = paragraph.decode_contents().strip()
-    found = re.split(r"(?:(?<=[.?!])|(?<=[.?!]\)))\s+(?=[A-Z<\\])", html)
-    return [found[0], found[-1]]
+    parts_of_html = re.split(r"(?:(?<=[.?!])|(?<=[.?!]\)))\s+(?=[A-Z<\\])", html)
+    return [parts_of_html[0], parts_of_html[-1]]
 
 
-def lead(before: list[str], kind: str) -> str:
-    """What stands above a block, of the sentences of the paragraph before it: the last one if it
-    leads there; of an equation in any case; of code else the first."""
-    if not before or (kind == "other" and not before[1].endswith(":")):
+def lead(sentences_before: list[str], kind: str) -> str:
+    """The sentence above a block, from the first and last sentence of the paragraph before it: the
+    last one if it ends with a colon, and always for an equation; else, for code, the first."""
+    if not sentences_before or (kind == "other" and not sentences_before[1].endswith(":")):
         return ""
-    is_last = kind == "math" or before[1].endswith(":")
-    return f"<p>{before[is_last]}</p>"
+    is_last = kind == "math" or sentences_before[1].endswith(":")
+    return f"<p>{sentences_before[is_last]}</p>"
 
 
 def piece(block: Tag) -> tuple[int, str, str] | None:
-    """How much of a slide a block takes, its HTML and its kind; None if it stays off the slides."""
+    """How much of a slide a block takes, its HTML and its kind; None if it is left out."""
     if block.name == "details" or is_a(block, *OFF):
         return None
-    if drawn := block.find(["figure", "img", "svg"]):
-        return WHOLE, str(drawn if drawn.name == "figure" else block), "other"
+    picture = block.find(["figure", "img", "svg"])
+    if picture:
+        return WHOLE, str(picture if picture.name == "figure" else block), "other"
     if block.find("pre"):
         if block.find("details"):
             return None
@@ -93,32 +94,32 @@ def piece(block: Tag) -> tuple[int, str, str] | None:
 
 
 def blocks(section: Tag) -> Iterator[tuple[int, str]]:
-    """What goes on the slides of a section, with the sentence that leads to it."""
-    before: list[str] = []
+    """The blocks of a section that go on slides, each with the sentence that leads to it."""
+    lead_sentences: list[str] = []
     for block in section.find_all(True, recursive=False):
         if block.name == "section":
             if block.find("h3", recursive=False):
                 yield from blocks(block)
             continue
         if block.name == "p" and not is_a(block, "equation-ties"):
-            before = sentences(block)
-        elif found := piece(block):
-            size, html, kind = found
-            yield size, lead(before, kind) + html
-            before = []
+            lead_sentences = sentences(block)
+        elif block_piece := piece(block):
+            size, html, kind = block_piece
+            yield size, lead(lead_sentences, kind) + html
+            lead_sentences = []
 
 
-def packed(found: Iterator[tuple[int, str]]) -> Iterator[str]:
-    """Two halves to a slide."""
-    held: list[str] = []
-    for size, html in found:
-        if held and size == WHOLE:
-            yield held.pop()
-        held.append(html)
-        if size == WHOLE or len(held) == 2:
-            yield "".join(held)
-            held.clear()
-    yield from held
+def fill_slides(pieces: Iterator[tuple[int, str]]) -> Iterator[str]:
+    """The content of slides: two blocks of half a slide, or one of a whole slide."""
+    halves: list[str] = []
+    for size, html in pieces:
+        if halves and size == WHOLE:
+            yield halves.pop()
+        halves.append(html)
+        if size == WHOLE or len(halves) == 2:
+            yield "".join(halves)
+            halves.clear()
+    yield from halves
 
 
 def slides(article: Tag) -> Iterator[tuple[str, str]]:
@@ -129,38 +130,42 @@ def slides(article: Tag) -> Iterator[tuple[str, str]]:
     title = top.find("h1").extract().decode_contents()
     short = top.select_one(".in-short")
     yield title, str(short.extract()) if short else ""
-    yield from ((title, html) for html in packed(blocks(top)))
+    yield from ((title, html) for html in fill_slides(blocks(top)))
     for section in top.find_all("section", recursive=False):
         heading = section.find("h2")
         name = re.sub(r"<span class=.section-number.*?</span>", "", heading.decode_contents())
-        yield from ((name, html) for html in packed(blocks(section)))
+        yield from ((name, html) for html in fill_slides(blocks(section)))
 
 
-def made(page: Path, template: str) -> str:
+def slides_page(page: Path, template: str) -> str:
     """The slides of a built page, as HTML for the folder beside it."""
-    soup = opened(page)
-    head = [str(link) for link in soup.select("head link[rel=stylesheet]")]
-    head += [str(s) for s in soup.select("head script") if "mathjax" in str(s).lower()]
-    shown = [
+    soup = read_page(page)
+    head_elements = [str(link) for link in soup.select("head link[rel=stylesheet]")]
+    head_elements += [str(s) for s in soup.select("head script") if "mathjax" in str(s).lower()]
+    slide_elements = [
         f'<section class="slide"><h{2 - (n == 0)}>{name}</h{2 - (n == 0)}>'
         f'<div class="inside">{html}</div></section>'
         for n, (name, html) in enumerate(slides(soup.select_one(".bd-article")))
     ]
-    said = {"title": soup.title.get_text(), "head": "\n".join(head), "slides": "\n".join(shown)}
-    for name, text in said.items():
-        there = re.sub(r'(src|href)="(?=_)', r'\1="../', text)
-        template = template.replace(f"[[{name}]]", there)
+    fields = {
+        "title": soup.title.get_text(),
+        "head": "\n".join(head_elements),
+        "slides": "\n".join(slide_elements),
+    }
+    for name, text in fields.items():
+        relative_text = re.sub(r'(src|href)="(?=_)', r'\1="../', text)
+        template = template.replace(f"[[{name}]]", relative_text)
     return template.replace("[[page]]", page.name)
 
 
 def write(app: Sphinx, error: Exception | None) -> None:
-    """Once the pages of the site are there."""
+    """Write the slides, once the pages of the site are built."""
     if error or app.builder.name != "html":
         return
     site, template = Path(app.outdir), Path(__file__).with_suffix(".html").read_text("utf-8")
     (site / "slides").mkdir(exist_ok=True)
     for name in lessons():
-        text = made(site / f"{name}.html", template)
+        text = slides_page(site / f"{name}.html", template)
         (site / "slides" / f"{name}.html").write_text(text, "utf-8")
 
 

@@ -38,14 +38,14 @@ SETUPS = {
     "strong": (PROCESSES, 1),
 }
 WARM_UP = 3  # steps
-DRAWN = ("vessels-flow-cpu-s0", "vessels-flow-ar-cpu-s0", "vessels-autoregressive-cpu-s0")
+SAMPLED_RUNS = ("vessels-flow-cpu-s0", "vessels-flow-ar-cpu-s0", "vessels-autoregressive-cpu-s0")
 SIDES = (584, 568)  # of DRIVE's photographs, filled up to multiples of 8
 context = multiprocessing.get_context("spawn")
 
 
 def worker(pipe, config: Config, rank: int, count: int, port: int) -> None:
-    """Join the group, build the run; then for every number received do so many steps, send the
-    seconds they took."""
+    """Join the group and build the run. Then, for every number received, do so many steps and send
+    their seconds; 0 ends the worker."""
     torch.set_num_threads(1)
     if count > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
@@ -59,7 +59,7 @@ def worker(pipe, config: Config, rank: int, count: int, port: int) -> None:
         for _ in range(steps):
             training.update(run)
         pipe.send(time.perf_counter() - before)
-    distributed.leave()
+    distributed.end_group()
 
 
 class Setup:
@@ -70,11 +70,11 @@ class Setup:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         pairs = [context.Pipe() for _ in range(count)]
-        self.pipes = [here for here, _ in pairs]
-        for rank, (_, there) in enumerate(pairs):
-            arguments = (there, config, rank, count, port)
+        self.pipes = [own_pipe for own_pipe, _ in pairs]
+        for rank, (_, worker_pipe) in enumerate(pairs):
+            arguments = (worker_pipe, config, rank, count, port)
             context.Process(target=worker, args=arguments, daemon=True).start()
-            there.close()  # so that a worker that dies ends the wait for it
+            worker_pipe.close()  # so that a worker that dies ends the wait for it
 
     def steps(self, number: int) -> float:
         """Seconds a step, of `number` of them."""
@@ -84,16 +84,16 @@ class Setup:
 
 
 def compare(task: str) -> dict:
-    """All set-ups of one task's cpu preset, in turns, one thread a process, on the pictures
-    that come with the package: a step takes the same time on any."""
+    """Measure all set-ups of one task's cpu preset in turns, with one thread a process, on pictures
+    that come with the package; a step takes the same time on any pictures."""
     options = [f"data.train=embedded-{task}", "training.minutes=null", "training.steps=1"]
     config = load_config(preset_of(task, preset="cpu"), options)
-    setups, found = {}, {}
+    setups, measured = {}, {}
     for name, (count, factor) in SETUPS.items():
         size = round(factor * config.training.batch_size)
-        found[name] = {"processes": count, "batch": size, "seconds_a_step": []}
-        own = replace(config, training=replace(config.training, batch_size=size))
-        setups[name] = Setup(own, count)
+        measured[name] = {"processes": count, "batch": size, "seconds_a_step": []}
+        config_of_setup = replace(config, training=replace(config.training, batch_size=size))
+        setups[name] = Setup(config_of_setup, count)
     parameters = [pipe.recv() for setup in setups.values() for pipe in setup.pipes][0]
     for setup in setups.values():
         setup.steps(WARM_UP)
@@ -101,15 +101,15 @@ def compare(task: str) -> dict:
     order = deque(setups)
     for _ in range(ROUNDS):
         for name in order:
-            found[name]["seconds_a_step"].append(round(setups[name].steps(steps), 5))
+            measured[name]["seconds_a_step"].append(round(setups[name].steps(steps), 5))
         order.rotate(-1)
     for setup in setups.values():
         for pipe in setup.pipes:
             pipe.send(0)
-    for name, setup in found.items():
+    for name, setup in measured.items():
         print(f"{task} {name:7s}{median(setup['seconds_a_step']):.3f} s a step")
-    made = {"parameters": parameters, "precision": config.training.precision}
-    return made | {"steps_a_turn": steps, "setups": found}
+    facts = {"parameters": parameters, "precision": config.training.precision}
+    return facts | {"steps_a_turn": steps, "setups": measured}
 
 
 def processes() -> dict:
@@ -119,35 +119,39 @@ def processes() -> dict:
 
 def paper() -> dict:
     """What `python -m cnf train sr --preset paper --dry-run` measures."""
-    found = cost.measure(load_config("sr-flow-paper"), device="cpu")
-    print(f"{found.step:.3g} s a step, from batches of {found.batches}, {found.threads} thread(s)")
-    return {"as": "python -m cnf train sr --preset paper --dry-run", "cost": asdict(found)}
+    measured_cost = cost.measure(load_config("sr-flow-paper"), device="cpu")
+    step, batches, threads = measured_cost.step, measured_cost.batches, measured_cost.threads
+    print(f"{step:.3g} s a step, from batches of {batches}, {threads} thread(s)")
+    return {"as": "python -m cnf train sr --preset paper --dry-run", "cost": asdict(measured_cost)}
 
 
 def samples() -> dict:
-    """One mask of a photograph of DRIVE's size, in turns, one thread; its content costs nothing."""
+    """Seconds of one sampled mask for a photograph of DRIVE's size, models in turns, one thread.
+    The content of the photograph does not matter."""
     torch.set_num_threads(1)
-    models = {run: releases.load(run) for run in DRAWN}
+    models = {run: releases.load(run) for run in SAMPLED_RUNS}
     x = torch.full((1, 3, *SIDES), 128.0)
-    seconds: dict[str, list[float]] = {run: [] for run in DRAWN}
+    seconds: dict[str, list[float]] = {run: [] for run in SAMPLED_RUNS}
     for _ in range(1 + ROUNDS):
         for run, model in models.items():
             before = time.perf_counter()
             model.sample(x, n=1)
             seconds[run].append(round(time.perf_counter() - before, 3))
-    for found in seconds.values():
-        del found[0]  # warm-up
-    for run, found in seconds.items():
-        print(f"{run:30s}{median(found):.2f} s")
+    for times in seconds.values():
+        del times[0]  # warm-up
+    for run, times in seconds.items():
+        print(f"{run:30s}{median(times):.2f} s")
     return {"sides": SIDES, "rounds": ROUNDS, "seconds": seconds}
 
 
-def others() -> float:
+def cpu_seconds_of_others() -> float:
     """CPU seconds of the machine that were neither idle nor of this process and its children."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0)
-    own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(times) - idle - sum(used.ru_utime + used.ru_stime for used in own)
+    own_usage = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return sum(times) - idle - sum(used.ru_utime + used.ru_stime for used in own_usage)
 
 
 COMMANDS = {
@@ -158,27 +162,27 @@ COMMANDS = {
 
 
 def main(name: str) -> None:
-    """Keep what is measured, where and when that was done, and the cores that others used."""
+    """Write a measurement, with the machine, the code, and the cores that other processes used."""
     measure, file = COMMANDS[name]
-    made = run_folder.made()
-    wall, busy = time.monotonic(), others()
-    found = measure()
+    provenance = run_folder.provenance()
+    wall, busy = time.monotonic(), cpu_seconds_of_others()
+    measured = measure()
     while multiprocessing.active_children():  # which count when they have ended
         time.sleep(0.1)
     wall = time.monotonic() - wall
-    used = round(max(0.0, (others() - busy) / wall), 2)
+    others_cores = round(max(0.0, (cpu_seconds_of_others() - busy) / wall), 2)
     values = {
         "hardware": run_folder.processor(),
         "cores": os.cpu_count(),
-        "cores_used_by_others": used,
-        **made,
+        "cores_used_by_others": others_cores,
+        **provenance,
         "minutes": round(wall / 60, 1),
         "command": f"python tools/throughput.py {name}",
     }
-    text = json.dumps(values | found, indent=1) + "\n"
+    text = json.dumps(values | measured, indent=1) + "\n"
     run_folder.write_atomically(BENCH / file, text.encode())
-    if used > 0.1:
-        print(f"others used {used} cores: measure again on an idle machine")
+    if others_cores > 0.1:
+        print(f"others used {others_cores} cores: measure again on an idle machine")
 
 
 if __name__ == "__main__":

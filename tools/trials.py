@@ -44,7 +44,7 @@ def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
         "cpu_seconds": round(seconds),
         "seed": seed,
         "valid_images": len(run.valid),
-        **{name: round(bits, 4) for name, bits in validated(run).items()},
+        **{name: round(bits, 4) for name, bits in validate_whole_split(run).items()},
         "hardware": f"{run_folder.processor()}, 1 thread",
         "torch": torch.__version__,
         "config": to_dict(config),
@@ -52,18 +52,19 @@ def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def validated(run: training.Run) -> dict[str, float]:
-    """Bits/dim of the averaged weights; super-resolution: given x as it is, and rounded."""
-    config, found = run.config, {}
+def validate_whole_split(run: training.Run) -> dict[str, float]:
+    """Bits/dim of the averaged weights on the whole validation split; for super-resolution, given x
+    as it is and given x rounded."""
+    config, bits_by_kind = run.config, {}
     kinds = {"bits_float": False, "bits_rounded": True}
     for name, round_x in kinds.items() if config.task == "sr" else [("bits", False)]:
         data = dataclasses.replace(config.data, round_x=round_x)
         run.config = dataclasses.replace(config, data=data)
         groups = validation.groups(run, len(run.valid))
         scores = [validation.bits_per_dim(run, group) for group in groups]
-        found[name] = fmean(bits for score in scores for bits in score)
+        bits_by_kind[name] = fmean(bits for score in scores for bits in score)
     run.config = config
-    return found
+    return bits_by_kind
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -77,16 +78,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="of one core")
     parser.add_argument("--steps", default="null", help="a fixed number instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    budget = ["training.minutes=null", f"training.steps={given.steps}"]
-    overrides = [*given.overrides, *budget]
-    named = preset_of(given.what, given.model, given.preset)
-    config = load_config(given.what if given.what.endswith(".yml") else named, overrides)
-    line = {"name": given.name, "overrides": given.overrides}
-    line |= trial(config, given.seed, given.minutes)
+    budget = ["training.minutes=null", f"training.steps={options.steps}"]
+    preset = options.what
+    if not preset.endswith(".yml"):
+        preset = preset_of(options.what, options.model, options.preset)
+    config = load_config(preset, [*options.overrides, *budget])
+    line = {"name": options.name, "overrides": options.overrides}
+    line |= trial(config, options.seed, options.minutes)
     TABLES.mkdir(exist_ok=True)
-    with (TABLES / f"{given.table}.jsonl").open("a", encoding="utf-8") as file:
+    with (TABLES / f"{options.table}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(json.dumps(line))
 

@@ -1,4 +1,4 @@
-"""Make what the small widgets of the book show: the draws of trained models, and the still twins.
+"""Make the data of the small widgets of the book: samples of trained models, and still pictures.
 
     python -m tools.widgets strokes        # book/_static/draws/strokes.mjs; trains for a minute
     python -m tools.widgets vessels        # .../draws/vessels.mjs, with the models of results/
@@ -38,12 +38,12 @@ COLUMNS = 4  # of the sheet of temperatures
 PICTURES = ["pair", "line", "plane", "scales", "given", "noise", "throws", "weighted"]
 
 
-def packed(mask: np.ndarray) -> str:
+def to_hex(mask: np.ndarray) -> str:
     """A mask as hexadecimal digits, four pixels each, row by row."""
     return np.packbits(mask.astype(bool).ravel()).tobytes().hex()
 
 
-def unpacked(text: str, height: int, width: int) -> np.ndarray:
+def from_hex(text: str, height: int, width: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8)).reshape(height, width)
 
 
@@ -56,15 +56,21 @@ def read(name: str) -> dict:
     return json.loads(text.split(" = ", 1)[1].removesuffix(";\n"))
 
 
-def described(x: np.ndarray, says: str, truth: np.ndarray, draws: dict[str, np.ndarray]) -> dict:
-    """What a widget reads: x uint8 (H,W,3), the truth (H,W), and draws (n,H,W) of each model."""
+def widget_data(x: np.ndarray, says: str, truth: np.ndarray, draws: dict[str, np.ndarray]) -> dict:
+    """The data of a widget: x uint8 (H,W,3), the truth (H,W), and samples (n,H,W) of each model."""
     models = [
-        {"name": name, "draws": [*map(packed, masks)], "pieces": [*map(pieces, masks)]}
+        {"name": name, "draws": [*map(to_hex, masks)], "pieces": [*map(pieces, masks)]}
         for name, masks in draws.items()
     ]
     height, width = truth.shape
-    given = {"name": says, "rgb": x.tobytes().hex()}
-    return {"width": width, "height": height, "x": given, "truth": packed(truth), "models": models}
+    input_picture = {"name": says, "rgb": x.tobytes().hex()}
+    return {
+        "width": width,
+        "height": height,
+        "x": input_picture,
+        "truth": to_hex(truth),
+        "models": models,
+    }
 
 
 def vessels(which: Iterable[int] = range(COUNT)) -> dict:
@@ -78,9 +84,9 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
             model, noise = releases.load(run).double(), [keyed(0, [PHOTOGRAPH], k) for k in which]
             masks = [model.sample(x, 1, 1.0, eps)[0, 0, 0].numpy() > 0 for eps in noise]
             draws[name] = np.stack(masks)[:, *PART]
-    shown = example.x.permute(1, 2, 0).numpy()[PART]
+    photograph_part = example.x.permute(1, 2, 0).numpy()[PART]
     truth = example.y[0].numpy()[PART] > 0
-    return described(shown.astype(np.uint8), "photograph x", truth, draws)
+    return widget_data(photograph_part.astype(np.uint8), "photograph x", truth, draws)
 
 
 def strokes() -> dict:
@@ -102,18 +108,18 @@ def strokes() -> dict:
     y, x = one_file.strokes(6)
     longest = y.sum((1, 2, 3)).argmax()
     y, x = y[longest, None], x[longest, None]
-    same = x.expand(COUNT, -1, -1, -1)
+    repeated_x = x.expand(COUNT, -1, -1, -1)
     with torch.no_grad():
-        alone = torch.bernoulli(F.pixel_shuffle(net(same), 4).sigmoid())
-    draws = {"flow": flow.sample(same), "per-pixel": alone}
+        independent_draws = torch.bernoulli(F.pixel_shuffle(net(repeated_x), 4).sigmoid())
+    draws = {"flow": flow.sample(repeated_x), "per-pixel": independent_draws}
     grey = (255 * F.interpolate(x, scale_factor=4)[0].expand(3, -1, -1)).round().byte()
     masks = {name: t[:, 0].numpy() > 0 for name, t in draws.items()}
     x = grey.permute(1, 2, 0).contiguous().numpy()
-    return described(x, "input x", y[0, 0].numpy() > 0, masks)
+    return widget_data(x, "input x", y[0, 0].numpy() > 0, masks)
 
 
 def high_power(picture: torch.Tensor) -> float:
-    """Power of Y beyond a quarter cycle a pixel, which the small picture does not hold; dB."""
+    """Power of Y in dB at frequencies above 1/4 cycle a pixel, which the small picture lacks."""
     return textures.band(*textures.spectrum(pictures.luma(picture)), "high")
 
 
@@ -136,14 +142,14 @@ def temperature() -> None:
     write("temperature-numbers.js", f"window.TEMPERATURES = {json.dumps(rows)};\n")
 
 
-def light() -> str:
-    """The rules of widgets.css for what is drawn, in the colours of the light theme."""
+def light_theme_rules() -> str:
+    """The rules of widgets.css for drawings, with the colours of the light theme."""
     css = (STATIC / "widgets.css").read_text("utf-8")
-    own = dict(re.findall(r"(--[\w-]+): (#\w+);", css.split("html[data-theme")[0]))
+    colours = dict(re.findall(r"(--[\w-]+): (#\w+);", css.split("html[data-theme")[0]))
     rules = re.findall(r"^\.widget svg ([^{@]+\{[^}]+\})", css, re.M)
     text = "".join(rules).replace("inherit", "sans-serif")
     text = re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", text)
-    return re.sub(r"var\((--[\w-]+)\)", lambda found: own[found[1]], text)
+    return re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], text)
 
 
 def blank(tab, name: str, draws: str = "") -> None:
@@ -157,22 +163,22 @@ def blank(tab, name: str, draws: str = "") -> None:
 
 
 def still(tab, name: str) -> str:
-    """The pictures of a widget as it begins, side by side in one SVG."""
+    """The initial pictures of a widget, side by side in one SVG."""
     blank(tab, name)
-    found = tab.evaluate(
+    drawings = tab.evaluate(
         "[...document.querySelectorAll('.widget-pictures svg')]"
         ".map((svg) => [svg.viewBox.baseVal.width, svg.viewBox.baseVal.height,"
         " svg.getAttribute('aria-label'), svg.innerHTML])"
     )
     left, parts = 0, []
-    for width, height, _, inside in found:
+    for width, height, _, inside in drawings:
         parts.append(f'<svg x="{left}" width="{width}" height="{height}">{inside}</svg>')
         left += width + 12
-    size = f"0 0 {left - 12} {max(height for _, height, _, _ in found)}"
-    label = " ".join(label for *_, label, _ in found)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" width="{left - 12}"'
-    head = f'{head} role="img" aria-label="{label}">'
-    return f"{head}<style>{light()}</style>{''.join(parts)}</svg>\n"
+    size = f"0 0 {left - 12} {max(height for _, height, _, _ in drawings)}"
+    label = " ".join(label for *_, label, _ in drawings)
+    opening_tag = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" width="{left - 12}"'
+    opening_tag = f'{opening_tag} role="img" aria-label="{label}">'
+    return f"{opening_tag}<style>{light_theme_rules()}</style>{''.join(parts)}</svg>\n"
 
 
 def stills() -> None:
@@ -198,9 +204,9 @@ def write(file: str, text: str) -> None:
 
 def main() -> None:
     for name in sys.argv[1:] or ["strokes", "vessels", "temperature", "stills"]:
-        made = {f.__name__: f for f in (strokes, vessels, temperature, stills)}[name]()
-        if made:
-            write(f"draws/{name}.mjs", f"(window.DRAWS ??= {{}}).{name} = {json.dumps(made)};\n")
+        content = {f.__name__: f for f in (strokes, vessels, temperature, stills)}[name]()
+        if content:
+            write(f"draws/{name}.mjs", f"(window.DRAWS ??= {{}}).{name} = {json.dumps(content)};\n")
 
 
 if __name__ == "__main__":

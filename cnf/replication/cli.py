@@ -19,14 +19,14 @@ from cnf.replication.tasks import TASKS
 
 
 def _options_of(module: str) -> object:
-    """Those of its class `Options`; a module is imported for its own command alone."""
+    """The options of a module's class `Options`; the module is imported only for its command."""
     return tyro.conf.arg(
         name="", constructor_factory=lambda: import_module(f"cnf.replication.{module}").Options
     )
 
 
 def train(
-    what: Annotated[str | None, tyro.conf.Positional, option("{sr,vessels,FILE.yml}")] = None,
+    target: Annotated[str | None, tyro.conf.Positional, option("{sr,vessels,FILE.yml}")] = None,
     model: Annotated[Literal["flow", "baseline"] | None, option("MODEL")] = None,
     preset: Text = None,
     overrides: Annotated[
@@ -46,7 +46,7 @@ def train(
     """Train a model. With no option: the smallest preset on embedded data, in seconds.
 
     Args:
-        what: sr (super-resolution) or vessels (retinal vessels); or the configuration of an
+        target: sr (super-resolution) or vessels (retinal vessels); or the configuration of an
             experiment, such as experiments/controls/runs/counts.yml; with --resume, of the run.
         model: flow (the default) or baseline (factorised).
         preset: smoke (the default), cpu, gpu, paper, or another of cnf/replication/presets, such
@@ -77,8 +77,8 @@ def train(
                 "--resume goes with none of --dry-run, --out and --start: leave those out"
             )
         stored = run_folder.read_config(resume)
-        if what not in (None, stored.task, stored.preset):
-            raise ConfigError(f"{resume} is a run of {stored.task}, not of {what}")
+        if target not in (None, stored.task, stored.preset):
+            raise ConfigError(f"{resume} is a run of {stored.task}, not of {target}")
         source = stored.preset
         if (model or preset) and source.endswith(".yml"):
             raise ConfigError(f"{source} says which model it is of: leave --model and --preset out")
@@ -91,16 +91,16 @@ def train(
             steps, minutes = config.training.steps, config.training.minutes
     elif dry_run and start is not None:
         raise ConfigError("--dry-run measures a run from its first step: leave --start out")
-    elif what is None:
+    elif target is None:
         raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
-        source = what
-        if not what.endswith(".yml"):
-            if what not in TASKS:
-                raise ConfigError(f"'{what}': give sr, vessels, or a file FILE.yml")
-            source = preset_of(what, model or "flow", preset or "smoke")
+        source = target
+        if not target.endswith(".yml"):
+            if target not in TASKS:
+                raise ConfigError(f"'{target}': give sr, vessels, or a file FILE.yml")
+            source = preset_of(target, model or "flow", preset or "smoke")
         elif model or preset:
-            raise ConfigError(f"{what} says which model it is of: leave --model and --preset out")
+            raise ConfigError(f"{target} says which model it is of: leave --model and --preset out")
         config = load_config(source, overrides)
         name = run_folder.name_of(source)
         folder = out or Path(f"runs/{name}-s{run_folder.first_seed(seed, start)}")
@@ -274,8 +274,8 @@ def results_(
             print(results.table(results.find_by_words(results.read(), words)))
         case "show":
             rows = results.read()
-            found = [row for word in words for row in results.find(word, rows)] or rows
-            print("\n\n".join(map(results.show, found)))
+            rows_to_show = [row for word in words for row in results.find(word, rows)] or rows
+            print("\n\n".join(map(results.show, rows_to_show)))
         case "how":
             rows = results.read()
             print("\n\n".join(reproduce.text(results.find(word, rows)) for word in words))
@@ -294,8 +294,8 @@ def results_(
 
 
 def _start(threads: int | None, device: str, alone: str = "") -> None:
-    """Set the number of CPU threads; complain about a device that is not there, and about several
-    processes for a command that runs `alone`."""
+    """Set the number of CPU threads. Raises TrainingError for a device that does not exist, and
+    ConfigError for several processes of a command that runs `alone`, which is its name."""
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if alone and launched > 1:
         raise ConfigError(
@@ -318,8 +318,8 @@ COMMANDS = {f.__name__.rstrip("_"): f for f in (train, evaluate, sample, export,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for an expected error, 130 if interrupted.
-    However many processes run it, one of them says how it ended."""
-    words, text, caught = sys.argv[1:] if arguments is None else arguments, "", None
+    If several processes run it, one of them prints the error."""
+    words, text, exception = sys.argv[1:] if arguments is None else arguments, "", None
     try:
         for word in words:
             if word.startswith("--no-") and (on := word.replace("no-", "", 1)) in words:
@@ -329,19 +329,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CnfError as error:
-        code, text, caught = 2, "error: " + " ".join(str(error).split()), error
+        code, text, exception = 2, "error: " + " ".join(str(error).split()), error
     except KeyboardInterrupt as error:
-        code, text, caught = 130, str(error) or "interrupted", error
-    except BrokenPipeError as error:  # who read what is printed has left, as `| head` does
+        code, text, exception = 130, str(error) or "interrupted", error
+    except BrokenPipeError as error:  # the reader of the output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code, caught = 128 + 13, error  # as a shell says SIGPIPE
+        code, exception = 128 + 13, error  # as a shell says SIGPIPE
     except Exception as error:
-        code, caught = 1, error
+        code, exception = 1, error
     from cnf.replication import distributed  # not before: torch takes a second
 
-    if text and distributed.speaks(caught):
+    if text and distributed.should_print(exception):
         print(text, file=sys.stderr, flush=True)
-    distributed.leave(caught)
-    if code == 1 and caught:
-        raise caught
+    distributed.end_group(exception)
+    if code == 1 and exception:
+        raise exception
     return code or 0

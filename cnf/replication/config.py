@@ -36,13 +36,12 @@ _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 class TrainingConfig:
     """How it is trained. Schedules follow steps; `minutes` becomes a step count at the start.
 
-    `batch_size` counts the pictures of a step over all processes; `accumulate` cuts each process's
-    share of them into so many micro-batches, one after the other, to save memory. With `recompute`
-    a flow keeps no activation of its steps and rebuilds them in backward. `cool` is the share of
-    the steps, at the end, over which the rate falls to 0; a checkpoint is kept after each share of
-    the steps in `keep`. With optimizer "muon" hidden filters learn by Muon, the rest by AdamW;
-    "amsgrad" is that of the released code, and so is the schedule "halving", every 200,000 steps.
-    """
+    `batch_size`: pictures of a step, over all processes. `accumulate`: number of micro-batches into
+    which the share of a process is cut, to save memory. `recompute`: a flow keeps no activations of
+    its steps and computes them again in backward. `cool`: share of the steps, at the end, over
+    which the rate falls to 0. `keep`: shares of the steps after which a checkpoint is kept.
+    Optimizer "muon": hidden filters are trained by Muon, the rest by AdamW; "amsgrad": that of the
+    released code, like the schedule "halving", which halves the rate every 200,000 steps."""
 
     minutes: Annotated[float, Field(gt=0)] | None = None
     steps: Positive | None = None
@@ -101,29 +100,32 @@ def _complete(model: dict[str, Any], task: Task) -> dict[str, Any]:
     plugs.load(kind)
     function = weights.maker(kind)
     options = {k: v for k, v in model.items() if k != "kind"}
-    given = {"channels": task.channels, "bins": task.bins}
-    options |= {k: v for k, v in given.items() if k in inspect.signature(function).parameters}
+    task_options = {"channels": task.channels, "bins": task.bins}
+    options |= {
+        k: v for k, v in task_options.items() if k in inspect.signature(function).parameters
+    }
     try:
-        full = complete(function, options)
+        complete_options = complete(function, options)
     except ConfigError as error:
         raise ConfigError(f"model of kind {kind}: {error}") from None
-    if task.bins > 2 and full.get("dequantization") == "binary":
+    if task.bins > 2 and complete_options.get("dequantization") == "binary":
         raise ConfigError(
             f"model.dequantization = binary for {task.name}: it is for labels, so choose uniform "
             "or variational"
         )
-    return {"kind": kind, **full}
+    return {"kind": kind, **complete_options}
 
 
 def check_data(config: Config) -> None:
-    """Raise ConfigError for options of the data that mean nothing in the task."""
+    """Raise ConfigError for options of the data that the task does not use."""
     defaults = DataConfig()
     for name in find(config.task).data_unread:
         value, default = getattr(config.data, name), getattr(defaults, name)
         if value != default:
-            given, unset = (json.dumps(v).strip('"') for v in (value, default))
+            value_text, default_text = (json.dumps(v).strip('"') for v in (value, default))
             raise ConfigError(
-                f"data.{name} = {given}: nothing reads it for {config.task}, so leave it at {unset}"
+                f"data.{name} = {value_text}: nothing reads it for {config.task}, so leave it at "
+                f"{default_text}"
             )
 
 
@@ -150,14 +152,18 @@ def is_fitted(config: Config) -> bool:
 def model_name(config: Config) -> str:
     """What rows call the model: "flow", or its kind without the experiment that owns it."""
     plugs.load(config.model["kind"])
-    made = get_type_hints(weights.maker(config.model["kind"])).get("return")
-    if isinstance(made, type) and issubclass(made, ConditionalFlow) and not is_fitted(config):
+    model_class = get_type_hints(weights.maker(config.model["kind"])).get("return")
+    if (
+        isinstance(model_class, type)
+        and issubclass(model_class, ConditionalFlow)
+        and not is_fitted(config)
+    ):
         return "flow"
     return config.model["kind"].split("/")[-1]
 
 
 def config_of(model: ConditionalModel) -> Config | None:
-    """The configuration of the run that a loaded model is of; None of a model of no run."""
+    """The configuration of the run that a loaded model belongs to; None if it belongs to none."""
     text = model.metadata.get("config")
     return None if text is None else from_dict(json.loads(text))
 
@@ -192,9 +198,9 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(preset) if preset.endswith(".yml") else PRESETS / f"{preset}.yml"
     if not path.exists():
-        known = sorted(p.stem for p in PRESETS.glob("*.yml"))
-        near = difflib.get_close_matches(preset, known, 3, 0) or known
-        raise ConfigError(f"no preset '{preset}': choose one of {', '.join(near)}")
+        names = sorted(p.stem for p in PRESETS.glob("*.yml"))
+        nearest = difflib.get_close_matches(preset, names, 3, 0) or names
+        raise ConfigError(f"no preset '{preset}': choose one of {', '.join(nearest)}")
     values = yaml.safe_load(path.read_text("utf-8"))
     values.setdefault("task", preset.split("-")[0])
     values["preset"] = preset

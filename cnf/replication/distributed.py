@@ -1,13 +1,12 @@
 """Several processes that act as one, as `torchrun` and other launchers start them.
 
-In a single process every function here does nothing, or the obvious. In several, each of them must
-be called by all processes, in the same order.
+In a single process these functions do nothing, or the obvious. With several processes, all of them
+must call each function, in the same order.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -27,15 +26,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def start(device: str) -> torch.device:
-    """Join the group of processes, if several were started; the device of this one, its own GPU if
-    there are several."""
-    chosen = choose_device(device)
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(chosen)
+    """Join the group of processes, if several were started. Returns the device of this process: a
+    GPU of its own, if there are GPUs."""
+    chosen_device = choose_device(device)
+    if chosen_device.type == "cuda":
+        chosen_device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(chosen_device)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not _started():
-        dist.init_process_group("gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl")
-    return chosen
+        dist.init_process_group("gloo" if chosen_device.type == "cpu" else "cpu:gloo,cuda:nccl")
+    return chosen_device
 
 
 def count() -> int:
@@ -54,7 +53,7 @@ def is_main() -> bool:
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean over processes, bit for bit the same on each."""
+    """The mean over processes, the same bits on each."""
     if count() > 1:
         values = values.clone()
         dist.all_reduce(values)
@@ -67,28 +66,26 @@ def any_of(flag: bool) -> bool:
     return flag if count() == 1 else bool(mean(torch.tensor(float(flag))))
 
 
-def gathered(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """The values of all processes, in the order of their ranks."""
-    found = [value] * count()
+    values = [value] * count()
     if count() > 1:
-        dist.all_gather_object(found, value)
-    return found
+        dist.all_gather_object(values, value)
+    return values
 
 
-def divided(items: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
-    """function(item) of every item, in order, on all processes: each computes its share."""
-    with together():
-        mine = [function(item) for item in items[rank() :: count()]]
-    turns = zip_longest(*gathered(mine))
-    return [found for turn in turns for found in turn][: len(items)]
+def parallel_map(items: Sequence[Any], function: Callable[[Any], Any]) -> list[Any]:
+    """function(item) for every item, in order, on all processes; each computes its share."""
+    with raise_together():
+        own_results = [function(item) for item in items[rank() :: count()]]
+    shares = all_gather(own_results)
+    return [shares[number % count()][number // count()] for number in range(len(items))]
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """What one process raises inside, all raise at the end: nobody waits for one that is gone.
-
-    Inside, nothing may wait for another process.
-    """
+def raise_together() -> Iterator[None]:
+    """If a process raises an error inside, all processes raise it at the end, so that none waits
+    for one that has ended. Inside, no process may wait for another."""
     error = None
     try:
         yield
@@ -96,31 +93,32 @@ def together() -> Iterator[None]:
         error = caught
     if not any_of(error is not None):
         return
-    said = gathered(None if error is None else (type(error), str(error)))
+    reports = all_gather(None if error is None else (type(error), str(error)))
     if error is None:
-        number, (kind, text) = next((n, what) for n, what in enumerate(said) if what)
+        number = next(n for n, report in enumerate(reports) if report is not None)
+        kind, text = reports[number]
         if not issubclass(kind, CnfError):
             kind, text = TrainingError, f"process {number} failed ({kind.__name__}: {text})"
         error = kind(text)
-    raise by_all(error)
+    raise marked_for_all(error)
 
 
-def by_all(error: BaseException) -> BaseException:
-    """Mark an error that every process raises: one of them says it, and they leave together."""
-    error.by_all = True
+def marked_for_all(error: BaseException) -> BaseException:
+    """Mark an error that every process raises: one of them prints it, and they end together."""
+    error.marked_for_all = True
     return error
 
 
-def leave(error: BaseException | None = None) -> None:
-    """End the work of the group, unless some processes may be elsewhere."""
-    if _started() and (error is None or hasattr(error, "by_all")):
+def end_group(error: BaseException | None = None) -> None:
+    """Leave the group of processes, unless others may not do the same."""
+    if _started() and (error is None or hasattr(error, "marked_for_all")):
         dist.barrier()
         dist.destroy_process_group()
 
 
-def speaks(error: BaseException) -> bool:
+def should_print(error: BaseException) -> bool:
     """Whether this process should print an error: the main one, or any whose error is its own."""
-    return is_main() or not hasattr(error, "by_all")
+    return is_main() or not hasattr(error, "marked_for_all")
 
 
 def _started() -> bool:

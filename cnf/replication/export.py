@@ -1,10 +1,10 @@
 """`python -m cnf export`: a model as ONNX graphs, which run without PyTorch and without `cnf`.
 
 Two graphs: sample (x, eps, temperature -> y, v) and log-prob (x, y, noise -> log_prob). All noise
-is an input and has the shape of y. Batch and size are free. The model's own code is traced, which
-knows nothing of it. What has no counterpart in ONNX is replaced by the same map in another form: in
-a copy of the model an activation norm and the 1x1 convolution after it by one convolution with
-constant weights (`folded`), in the traced graph single operations (`DECOMPOSED`).
+is an input and has the shape of y. Batch and size are free. The model's own code is traced; it has
+no code for exporting. What has no counterpart in ONNX is replaced by the same map in another form:
+in a copy of the model, an activation norm and the 1x1 convolution after it become one convolution
+with constant weights (`fold_steps`); in the traced graph, single operations (`DECOMPOSED`).
 """
 
 import copy
@@ -43,13 +43,16 @@ from cnf.replication.config import to_dict
 from cnf.replication.tasks import find
 
 OPSET = 20
-AGREE = {"v": 1e-3, "log_prob": 1e-4}  # units of v, bits per dimension: how far rounding may lead
+TOLERANCE = {
+    "v": 1e-3,
+    "log_prob": 1e-4,
+}  # units of v, bits per dimension: how far rounding may lead
 REMEDY = "install it with pip install 'cnf[export]'"
 
 # -- the same maps, in forms that a graph can hold -------------------------------------------------
 
 
-class Folded(Bijection):
+class FoldedStep(Bijection):
     """An activation norm and a 1x1 convolution as one, its matrix, inverse and log-determinant
     constants, :eq:`eq-speed-fold`: z = W e^l (y + b)."""
 
@@ -81,8 +84,8 @@ class Folded(Bijection):
 
 
 @torch.no_grad()
-def folded(model: ConditionalModel) -> ConditionalModel:
-    """A copy of the model with its steps folded; the same map, to rounding."""
+def fold_steps(model: ConditionalModel) -> ConditionalModel:
+    """A copy of the model with its steps folded: the same map, up to rounding."""
     model = copy.deepcopy(model).eval().requires_grad_(False)
     for holder in list(model.modules()):
         if not isinstance(holder, nn.ModuleList):
@@ -91,7 +94,7 @@ def folded(model: ConditionalModel) -> ConditionalModel:
         for layer in holder:
             if isinstance(layer, Conv1x1):
                 norm = layers.pop() if layers and isinstance(layers[-1], ActNorm) else None
-                layer = Folded(layer, norm)
+                layer = FoldedStep(layer, norm)
             layers.append(layer)
         del holder[:]
         holder.extend(layers)
@@ -137,14 +140,14 @@ class Sample(nn.Module):
         each prior takes the channels that leave at it."""
         if not isinstance(self.model, ConditionalFlow):
             return iter([eps])
-        found = []
+        noise_by_prior = []
         for layer in self.model.layers:
             if isinstance(layer, Squeeze):
                 eps = F.pixel_unshuffle(eps, 2)
             elif isinstance(layer, Prior):
-                found.append(layer.latent(eps))
+                noise_by_prior.append(layer.latent(eps))
                 eps = eps[:, : layer.num_kept] if layer.keeps else eps
-        return reversed(found)
+        return reversed(noise_by_prior)
 
 
 class LogProb(nn.Module):
@@ -155,12 +158,12 @@ class LogProb(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor, y: Tensor, noise: Tensor | None = None) -> Tensor:
-        given = None if noise is None else Given(iter([noise]))
-        return self.model.log_prob(y, x, given)
+        generator = None if noise is None else Given(iter([noise]))
+        return self.model.log_prob(y, x, generator)
 
 
 def noise_of(model: ConditionalModel) -> str:
-    """The law of the noise under which y is scored; "" where the model is exact."""
+    """The distribution of the noise of log-prob; "" where the model is exact."""
     first = model.layers[0] if isinstance(model, ConditionalFlow) else None
     if isinstance(first, UniformDequantization):
         return "uniform on [0, 1)"
@@ -170,26 +173,29 @@ def noise_of(model: ConditionalModel) -> str:
 
 
 def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
-    """What can be exported of a model, by name: both graphs, or log-prob alone where samples are a
-    long chain of steps. Raises ConfigError if it is neither a flow nor a baseline."""
-    of_run = getattr(model, "config", None) is not None and hasattr(model, "features")
-    if not of_run or not isinstance(model, ConditionalFlow | Entrywise):
+    """The graphs of a model by name: both, or log-prob alone for an autoregressive model, whose
+    samples are a long chain of steps. Raises ConfigError if it is neither a flow nor a
+    baseline."""
+    has_config = getattr(model, "config", None) is not None and hasattr(model, "features")
+    if not has_config or not isinstance(model, ConditionalFlow | Entrywise):
         raise ConfigError(
             f"a {type(model).__name__} has no graph: export a flow, a baseline or an "
             "autoregressive model that `python -m cnf train` made"
         )
     priors = [m for m in model.modules() if isinstance(m, Prior)]
-    if other := [type(p).__name__ for p in priors if not hasattr(p, "net")]:
-        raise ConfigError(f"a {other[0]} has no graph: it belongs to a control, not to a flow")
-    chain = any(isinstance(m, CausalNet) for m in model.modules())
-    copied = folded(model)
-    scored = {"log-prob": LogProb(copied).eval()}
-    return scored if chain else {"sample": Sample(copied).eval(), **scored}
+    if untraceable := [type(p).__name__ for p in priors if not hasattr(p, "net")]:
+        raise ConfigError(
+            f"a {untraceable[0]} has no graph: it belongs to a control, not to a flow"
+        )
+    is_autoregressive = any(isinstance(m, CausalNet) for m in model.modules())
+    folded_model = fold_steps(model)
+    by_name = {"log-prob": LogProb(folded_model).eval()}
+    return by_name if is_autoregressive else {"sample": Sample(folded_model).eval(), **by_name}
 
 
 def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, Tensor]:
-    """Inputs of a graph, of a size in units of the model's `multiple`: a smooth x, and a y whose
-    half it is."""
+    """Inputs of a graph, with a size in units of the model's `multiple`: a smooth y, and the x that
+    belongs to it."""
     model, draw = graph.model, torch.Generator().manual_seed(0)
     size = batch, 3, height * model.multiple, width * model.multiple
     waves = torch.randn(batch, 3, 3, 3, generator=draw).mul(60).add(128).clamp(0, 255)
@@ -209,11 +215,11 @@ def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, 
     return {"x": x, "y": y} | ({} if noise is None else {"noise": noise})
 
 
-def write(graph: nn.Module, path: Path, about: dict[str, str]) -> None:
+def write(graph: nn.Module, path: Path, metadata_of: dict[str, str]) -> None:
     """Write one graph. Raises ConfigError if the exporter does not know one of its operations."""
     inputs = example(graph, 2, 4, 6)
 
-    def free(t: Tensor) -> dict[int, Any]:
+    def free_dimensions(t: Tensor) -> dict[int, Any]:
         if t.dim() == 0:
             return {}
         unit = t.shape[2] // 4
@@ -225,7 +231,7 @@ def write(graph: nn.Module, path: Path, about: dict[str, str]) -> None:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter, about itself
-            shapes = [free(t) for t in inputs.values()]
+            shapes = [free_dimensions(t) for t in inputs.values()]
             traced = torch.export.export(
                 graph, tuple(inputs.values()), dynamic_shapes=shapes, strict=False
             )
@@ -242,23 +248,25 @@ def write(graph: nn.Module, path: Path, about: dict[str, str]) -> None:
         raise ConfigError(
             f"this model cannot be exported ({run_folder.first_line(error)})"
         ) from error
-    fixed = [i.name for i in program.model.graph.inputs if any(type(n) is int for n in i.shape[2:])]
-    if fixed:
+    fixed_inputs = [
+        i.name for i in program.model.graph.inputs if any(type(n) is int for n in i.shape[2:])
+    ]
+    if fixed_inputs:
         raise ConfigError(
-            f"the exporter fixes the size of {fixed[0]}: this model cannot be exported"
+            f"the exporter fixes the size of {fixed_inputs[0]}: this model cannot be exported"
         )
-    program.model.metadata_props.update(about)
-    path.write_bytes(tidied(program.model_proto).SerializeToString())
+    program.model.metadata_props.update(metadata_of)
+    path.write_bytes(compact(program.model_proto).SerializeToString())
 
 
-def tidied(file: Any) -> Any:
-    """Store weights that float16 holds exactly, as published ones are, in float16: half the size,
-    the same values. Say to which type a value is cast, which onnxruntime wants in order to fold it.
-    What the exporter noted at every node, places in its source, is left out."""
+def compact(file: Any) -> Any:
+    """Make a file smaller without changing values. Weights that float16 holds exactly, such as
+    published ones, are stored in float16. `CastLike` becomes `Cast`, which onnxruntime can fold.
+    Metadata of nodes, which refer to the exporter's source, are removed."""
     from onnx import helper, numpy_helper
 
-    known = [*file.graph.value_info, *file.graph.input]
-    types = {value.name: value.type.tensor_type.elem_type for value in known}
+    typed_values = [*file.graph.value_info, *file.graph.input]
+    types = {value.name: value.type.tensor_type.elem_type for value in typed_values}
     casts = []
     for weight in file.graph.initializer:
         types[weight.name] = weight.data_type
@@ -282,31 +290,33 @@ def tidied(file: Any) -> Any:
 
 
 def check(graph: nn.Module, path: Path) -> str:
-    """How far a file under onnxruntime lies from the model in PyTorch, over two sizes: the largest
-    difference of v in its units, or of log_prob in bits per dimension, with its name. Raises
-    ConfigError above `AGREE`."""
+    """Compare a file under onnxruntime with the model in PyTorch, at two sizes. Returns, as text,
+    the largest difference of v in its units, or of log_prob in bits per dimension. Raises
+    ConfigError above `TOLERANCE`."""
     import onnxruntime
 
-    session, worst = onnxruntime.InferenceSession(path), 0.0
+    session, largest = onnxruntime.InferenceSession(path), 0.0
     name, unit = ("v", "") if isinstance(graph, Sample) else ("log_prob", " bits/dim")
     for batch, height, width in ((1, 3, 5), (3, 8, 4)):
         inputs = example(graph, batch, height, width)
-        found = torch.from_numpy(session.run(None, {k: t.numpy() for k, t in inputs.items()})[-1])
+        onnx_output = torch.from_numpy(
+            session.run(None, {k: t.numpy() for k, t in inputs.items()})[-1]
+        )
         with torch.no_grad():
-            wanted = graph(*inputs.values())
+            torch_output = graph(*inputs.values())
         if name == "v":
-            difference = (found - wanted[1]).abs().max().item()
+            difference = (onnx_output - torch_output[1]).abs().max().item()
         else:
-            nats = (found - wanted).abs().max().item()
+            nats = (onnx_output - torch_output).abs().max().item()
             difference = nats / (inputs["y"][0].numel() * math.log(2))
-        if not difference <= AGREE[name]:
+        if not difference <= TOLERANCE[name]:
             raise ConfigError(f"{path}: {name} differs from PyTorch's by {difference:.1e}")
-        worst = max(worst, difference)
-    return f"{name} within {worst:.0e}{unit}"
+        largest = max(largest, difference)
+    return f"{name} within {largest:.0e}{unit}"
 
 
-def about(weights: Path, model: ConditionalModel) -> dict[str, str]:
-    """The metadata of a file: whose graph it is, and what goes in and comes out."""
+def metadata_of(weights: Path, model: ConditionalModel) -> dict[str, str]:
+    """The metadata of a file: its model, and its inputs and outputs."""
     eps = "normal" if isinstance(model, ConditionalFlow) else "logistic"
     return {
         "model": weights.parent.name,
@@ -342,7 +352,7 @@ def export(run: str, out: Path) -> list[str]:
         out.parent.mkdir(parents=True, exist_ok=True)
         for name, graph in parts.items():
             path = out.with_name(f"{out.stem}-{name}.onnx")
-            write(graph, path, about(weights, model) | {"graph": name})
+            write(graph, path, metadata_of(weights, model) | {"graph": name})
             size = f"{path.stat().st_size / 1e6:.1f} MB"
             lines.append(f"{path}  opset {OPSET}, {size}, {check(graph, path)}")
     except OSError as error:
@@ -361,22 +371,26 @@ FILES = {
 
 
 def hub(run: str, folder: Path) -> list[str]:
-    """Write a folder that can be uploaded as it is: weights, config.json, the graphs, and the model
-    card as README.md under the head that hubs read."""
+    """Write a folder that can be uploaded as it is: weights, config.json, the graphs, and
+    README.md: the model card with the front matter that hubs read."""
     from cnf.replication.results import report
 
     weights = releases.find(run).resolve()
     if not (weights.parent / "config.json").exists():
         raise ConfigError(f"{weights.parent} holds no config.json: give a run folder")
-    ours = [*FILES, "config.json", "README.md"]
-    if other := sorted(path.name for path in folder.glob("[!.]*") if path.name not in ours):
-        raise ConfigError(f"--hub {folder} holds {other[0]}: give a folder of its own")
+    own_names = [*FILES, "config.json", "README.md"]
+    if foreign := sorted(path.name for path in folder.glob("[!.]*") if path.name not in own_names):
+        raise ConfigError(f"--hub {folder} holds {foreign[0]}: give a folder of its own")
     if folder.resolve() == weights.parent.resolve():
         raise ConfigError(f"--hub {folder} is the run itself: give another folder")
     lines = export(run, folder / "model.onnx")
     for name in (releases.WEIGHTS, "config.json"):
         shutil.copyfile(weights.parent / name, folder / name)
-    files = [f"- `{name}`: {what}." for name, what in FILES.items() if (folder / name).exists()]
+    files = [
+        f"- `{name}`: {description}."
+        for name, description in FILES.items()
+        if (folder / name).exists()
+    ]
     note = "Graphs need neither PyTorch nor `cnf`; their metadata say shapes, noise and units."
     card = report.card(weights.parent, for_hub=True).rstrip()
     parts = [card, "", "## Files", "", *files, "", note, ""]

@@ -42,9 +42,9 @@ def doubling(spec: Spec, levels: int) -> Features:
 
 
 def subband_start(config: GlowConfig, channels: int, h: list[int], bins: int) -> list[Layer]:
-    """What begins a flow of the residual in subbands: the upsampled input is subtracted and the
-    rest magnified eight times; its low band, which x nearly determines, leaves first. The detail,
-    3 `channels`, goes on."""
+    """The first layers of a flow on the residual in subbands. The upsampled input is subtracted and
+    the residual multiplied by eight. Its low band, which x nearly determines, is factored out
+    first; the detail, 3 `channels`, goes on."""
     c = 4 * channels
     low = split(config, c, h[1], kept=3 * channels, width=0)
     start = dequantization(config, channels, h[0], bins)

@@ -1,6 +1,6 @@
 """Types of options, for the dataclasses and functions that `cnf.replication.cli` makes commands of.
 
-The docstring of an option says what stands for it where it is left out, so no default is printed.
+The docstring of an option says what happens without it, so no default is printed.
 """
 
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import tyro
 
 
-def option(metavar: str | None = None, **more):
-    """How the command line shows a value that may be left out."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="", **more)
+def option(metavar: str | None = None, **options):
+    """How the command line shows an optional value."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="", **options)
 
 
 Text = Annotated[str | None, option("NAME")]

@@ -32,8 +32,8 @@ Box = tuple[slice, slice]  # rows, columns
 
 @dataclass(frozen=True, eq=False)
 class Deviation:
-    """Of samples, (H,W), in units of y: shown in colours, up to the `white` of the task, with that
-    scale beneath."""
+    """A map of deviations (H,W), in units of y. It is shown in colours, up to the `white` of the
+    task, above a scale."""
 
     values: Tensor
     task: Task
@@ -75,14 +75,14 @@ def contact_sheet(
     why: str,
     lines: Sequence[str],
 ) -> np.ndarray:
-    """What a model made of one picture, uint8 (h,w,3): all of it, or of a large one the places
-    where there is most of `interest`.
+    """The answers of a model for one picture, uint8 (h,w,3): the whole picture if it is small, else
+    the places where `interest` is largest.
 
     Args:
         overview: the whole picture, uint8, of any size.
         panels: {title: uint8 or `Deviation`, of y's size (H,W)}.
-        interest: (H,W), >= 0. why: says what it is.
-        lines: of text, beneath.
+        interest: (H,W), >= 0. why: what it shows, in words.
+        lines: of text, below.
     """
     if max(interest.shape) <= SHEET_SIDE:
         return compose([("", panels)], SHEET_SIDE, SHEET_COLUMNS, lines)
@@ -90,8 +90,8 @@ def contact_sheet(
     blocks = [(k, {title: p[box] for title, p in panels.items()}) for k, box in places.items()]
     sheet = compose(blocks, SHEET_SIDE, SHEET_COLUMNS, lines)
     heading = _line(f"{why}: {', '.join(places)}", sheet.shape[1], HEADING, bold=True)
-    marked = _marked(overview, places, interest.shape, sheet.shape[1])
-    return np.concatenate([heading, marked, sheet])
+    overview_strip = _marked(overview, places, interest.shape, sheet.shape[1])
+    return np.concatenate([heading, overview_strip, sheet])
 
 
 def busiest(interest: Tensor, side: int, step: int, count: int = 1) -> list[Box]:
@@ -99,19 +99,20 @@ def busiest(interest: Tensor, side: int, step: int, count: int = 1) -> list[Box]
     overlap and start at multiples of `step`, where the mean of `interest` (H,W), >= 0, is largest.
     """
     tall, wide = (min(side, length) for length in interest.shape)
-    means, found = F.avg_pool2d(interest[None].double(), (tall, wide), step)[0], []
-    down, across = (tall - 1) // step, (wide - 1) // step  # so many steps away windows overlap
-    while len(found) < count and means.max() >= 0:
+    means, boxes = F.avg_pool2d(interest[None].double(), (tall, wide), step)[0], []
+    # windows at most so many steps apart overlap
+    rows_apart, columns_apart = (tall - 1) // step, (wide - 1) // step
+    while len(boxes) < count and means.max() >= 0:
         row, column = divmod(int(means.argmax()), means.shape[1])
         top, left = step * row, step * column
-        found.append((slice(top, top + tall), slice(left, left + wide)))
-        rows = slice(max(0, row - down), row + down + 1)
-        means[rows, max(0, column - across) : column + across + 1] = -1
-    return found
+        boxes.append((slice(top, top + tall), slice(left, left + wide)))
+        rows = slice(max(0, row - rows_apart), row + rows_apart + 1)
+        means[rows, max(0, column - columns_apart) : column + columns_apart + 1] = -1
+    return boxes
 
 
 def to_image(panel: Panel) -> Image.Image:
-    """What a panel shows, in RGB: alpha over a chequerboard."""
+    """A panel as RGB; transparent pixels show a chequerboard."""
     if isinstance(panel, Deviation):
         colours = matplotlib.colormaps["inferno"](panel.values.double().numpy() / panel.task.white)
         pixels = to_uint8(255 * colours[..., :3].transpose(2, 0, 1))
@@ -124,15 +125,15 @@ def to_image(panel: Panel) -> Image.Image:
 
 
 def _row(panels: Sequence[tuple[str, Panel]], side: int, width: int) -> np.ndarray:
-    whole = [to_image(panel) for _, panel in panels]
+    images = [to_image(panel) for _, panel in panels]
     nearest = Image.Resampling.NEAREST
-    images = [ImageOps.scale(image, max(1, side // max(image.size)), nearest) for image in whole]
-    height = TITLE + max(image.height for image in images)
-    maps = any(isinstance(panel, Deviation) for _, panel in panels)
-    strip = Image.new("RGB", (width, height + SCALE * maps), "white")
+    scaled = [ImageOps.scale(image, max(1, side // max(image.size)), nearest) for image in images]
+    height = TITLE + max(image.height for image in scaled)
+    has_maps = any(isinstance(panel, Deviation) for _, panel in panels)
+    strip = Image.new("RGB", (width, height + SCALE * has_maps), "white")
     ink = ImageDraw.Draw(strip)
-    for place, ((title, panel), image) in enumerate(zip(panels, images, strict=True)):
-        left = GAP + place * (side + GAP)
+    for column, ((title, panel), image) in enumerate(zip(panels, scaled, strict=True)):
+        left = GAP + column * (side + GAP)
         ink.text((left + side / 2, TITLE / 2), title, INK, _font(), anchor="mm")
         strip.paste(image, (left + (side - image.width) // 2, TITLE))
         if isinstance(panel, Deviation):

@@ -1,5 +1,5 @@
-"""What experiments own: `experiments/<question>/plug.py` registers kinds of models, variants of
-trained ones, and tasks.
+"""Loading of what experiments register: `experiments/<question>/plug.py` registers kinds of models,
+variants of trained models, and tasks.
 
 A kind named "controls/counts" is registered by experiments/controls/plug.py, which is loaded when
 the kind is first asked for; so is a variant. A task is registered by the experiment of its name.
@@ -29,15 +29,15 @@ def experiments() -> Path:
     return Path(places[0])
 
 
-def has(owner: str) -> bool:
+def has_plug(owner: str) -> bool:
     """Whether there is an experiments/`owner`/plug.py."""
-    named = re.fullmatch(r"[a-z0-9_]+", owner) is not None
-    return named and (experiments() / owner / "plug.py").exists()
+    is_name = re.fullmatch(r"[a-z0-9_]+", owner) is not None
+    return is_name and (experiments() / owner / "plug.py").exists()
 
 
 def plug(owner: str) -> ModuleType:
     """The module experiments/`owner`/plug.py. Raises ConfigError if there is none."""
-    if not has(owner):
+    if not has_plug(owner):
         raise ConfigError(f"there is no experiments/{owner}/plug.py")
     path = experiments() / owner / "plug.py"
     name = f"cnf_experiments.{owner}.plug"
@@ -50,8 +50,8 @@ def plug(owner: str) -> ModuleType:
 
 
 def load(kind: str) -> None:
-    """Register a kind: those of the library and of the replication are, once this was called; one
-    that an experiment owns is by its plug. Raises ConfigError where there is no such experiment."""
+    """Make sure that a kind is registered: by the library, the replication, or the plug of the
+    experiment that owns it. Raises ConfigError if there is no such experiment."""
     from cnf import factorised, glow  # noqa: F401
     from cnf.replication import models  # noqa: F401
 

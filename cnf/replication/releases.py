@@ -35,8 +35,8 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
             "sr-flow-cpu-s0"; or "sr" (whole photographs, x2), "vessels", "sr-baseline",
             "vessels-baseline". Away from the repository these four, and the runs of `SHA256`, are
             downloaded once.
-        into: a model that takes the weights, where the file cannot say how to build it: one with
-            layers or a feature network of your own. It is returned.
+        into: a model to load the weights into, if the file cannot say how to build it, because it
+            has layers or a feature network of your own. It is returned.
 
     Grey levels are 0 to 255 in and out; x (B,3,H,W), samples (n,B,3,2H,2W):
 
@@ -61,15 +61,15 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     """
     is_file = Path(name).suffix == ".safetensors" or Path(name).is_file()
     path = Path(name) if is_file else find(name)
-    tensors, said = weights.read(path)
+    tensors, file_metadata = weights.read(path)
     try:
-        said = upgrade.metadata(said)
+        file_metadata = upgrade.metadata(file_metadata)
         if into is None:
-            plugs.load(said.get("kind", ""))
+            plugs.load(file_metadata.get("kind", ""))
     except (ConfigError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} describes no model of this version ({error})") from None
-    model = weights.described(said, path) if into is None else into
-    weights.fill(model, tensors, said, path)
+    model = weights.described(file_metadata, path) if into is None else into
+    weights.fill(model, tensors, file_metadata, path)
     model.config = config_of(model)
     return model
 
@@ -86,10 +86,9 @@ def find(name: Path | str, results: Path = RESULTS) -> Path:
             return path
     if run in SHA256 and not results.exists():
         return _download(run)
-    there = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
-    raise CheckpointError(
-        f"{name} holds no {WEIGHTS}: give a run folder, or one of {', '.join([*RELEASES, *there])}"
-    )
+    run_names = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
+    names = ", ".join([*RELEASES, *run_names])
+    raise CheckpointError(f"{name} holds no {WEIGHTS}: give a run folder, or one of {names}")
 
 
 def repository() -> str:

@@ -2,7 +2,7 @@
 
 config.json          configuration, seed, hashes of the data, budget in steps, hardware, commit
 history.jsonl, .png  one line a validation, and the plot of it
-last.pt, step-N.pt   everything needed to go on, or to branch off
+last.pt, step-N.pt   everything needed to resume, or to branch off
 weights.safetensors  averaged weights of the best validation, for `cnf.load`
 """
 
@@ -43,9 +43,9 @@ from cnf.replication.config import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
 MAX_LINES = 300  # of a published history
-# ours, and the names under which safetensors writes before it renames
+# temporary names: ours, and those of safetensors
 HALF_WRITTEN = ("config.json.tmp*", "history.*.tmp*", "*.pt.tmp*", "weights.*.tmp*", ".tmp??????")
-# torch.load raises a different one of these for each way in which a file can be damaged
+# what torch.load may raise for a damaged file
 DAMAGED = (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError)
 _PART = r"[^\s/:,=\"'\\]"  # of a path in a command, a list or a NAME+NAME
 ABSOLUTE = re.compile(rf"(?<![\w./-])/(?:{_PART}+/+)+(?={_PART})")  # a path but for its last part
@@ -53,21 +53,21 @@ ABSOLUTE = re.compile(rf"(?<![\w./-])/(?:{_PART}+/+)+(?={_PART})")  # a path but
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder for this process, and delete what a killed one left half-written there; a
-    folder in which nothing was written does not stay."""
+    """Lock the folder for this process, and delete half-written files of a killed one. A folder in
+    which nothing was written is removed."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        held = FileLock(out / ".lock", timeout=0).acquire()
+        lock = FileLock(out / ".lock", timeout=0).acquire()
     except Timeout:
         raise TrainingError(
             f"another run is writing to {out}: wait for it, stop it, or choose another --out"
         ) from None
     except OSError as error:
         raise TrainingError(f"cannot write to {out} ({error}): choose another --out") from error
-    with held:
+    with lock:
         for pattern in HALF_WRITTEN:
-            for left in out.glob(pattern):
-                left.unlink()
+            for leftover in out.glob(pattern):
+                leftover.unlink()
         try:
             yield
         finally:
@@ -89,32 +89,36 @@ def read_record(out: Path, needed: bool = True, keys: Sequence[str] = ()) -> dic
             f"began starts again with --out {out}"
         )
     record = upgrade.record(_json_object(path.read_bytes(), str(path)))
-    if missing := [key for key in keys if key not in record]:
+    missing = [key for key in keys if key not in record]
+    if missing:
         raise CheckpointError(f"{path} does not say {', '.join(missing)}: restore a copy")
     return record
 
 
 def ancestors(record: dict[str, Any], results: Path) -> dict[str, dict[str, Any]]:
-    """The records, in `results`, of the run whose weights a run began with, of that with whose
-    weights it began, and so on. A branch off a checkpoint began as the whole run did."""
-    found: dict[str, dict[str, Any]] = {}
-    while (start := record.get("start")) and "checkpoint" not in start:
+    """The records, in `results`, of the run with whose weights a run started, of the run with whose
+    weights that one started, and so on. A branch off a checkpoint continues its run, so it has no
+    ancestor there."""
+    records: dict[str, dict[str, Any]] = {}
+    start = record.get("start")
+    while start and "checkpoint" not in start and start["run"] not in records:
         record = read_record(results / start["run"], needed=False)
-        if not record or start["run"] in found:
+        if not record:
             break
-        found[start["run"]] = record
-    return found
+        records[start["run"]] = record
+        start = record.get("start")
+    return records
 
 
-def _json_object(content: bytes, where: str) -> dict[str, Any]:
+def _json_object(text: bytes, place: str) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        content = json.loads(text)
     except ValueError as error:
-        raise CheckpointError(f"{where}: not valid JSON ({error}): restore a copy") from error
-    if not isinstance(found, dict):
-        kind = type(found).__name__
-        raise CheckpointError(f"{where}: a {kind}, not a JSON object: restore a copy")
-    return found
+        raise CheckpointError(f"{place}: not valid JSON ({error}): restore a copy") from error
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise CheckpointError(f"{place}: a {kind}, not a JSON object: restore a copy")
+    return content
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
@@ -148,8 +152,8 @@ def write_history(out: Path, lines: list[dict[str, Any]]) -> None:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Write to the path yielded; `path` changes only when all is on the disk, and of what failed
-    nothing stays."""
+    """Write to the yielded path. `path` changes only when everything is on the disk; after a
+    failure nothing half-written stays."""
     part = path.with_name(path.name + ".tmp")
     try:
         yield part
@@ -157,15 +161,14 @@ def replaced(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError:
-        for left in path.parent.glob(glob.escape(part.name) + "*"):
-            left.unlink()
+        for leftover in path.parent.glob(glob.escape(part.name) + "*"):
+            leftover.unlink()
         raise
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """`replaced`, of a file of a run. Raises TrainingError if the disk is full or cannot be
-    written."""
+    """`replaced` for a file of a run. Raises TrainingError if the disk is full or not writable."""
     try:
         with replaced(path) as part:
             yield part
@@ -202,7 +205,7 @@ def check_there(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
-    """What was written. Raises CheckpointError."""
+    """The state and the configuration of a checkpoint. Raises CheckpointError."""
     check_there(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -215,8 +218,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], Config]:
 
 
 def first_seed(seed: int | None, start: Path | None) -> int:
-    """The seed of a run that is not told one: 0, or that of the checkpoint from which it branches
-    off. Raises CheckpointError."""
+    """The seed of a run; if none is given, that of the checkpoint from which it branches off, else
+    0. Raises CheckpointError."""
     if seed is None and start is not None and start.suffix == ".pt":
         state, _ = read_checkpoint(start)
         if "seed" not in state:
@@ -234,28 +237,30 @@ def trained(path: Path) -> ConditionalModel:
 
 
 def differences(
-    there: dict[str, Any], here: dict[str, Any], sections: tuple[str, ...] = ("",)
+    old: dict[str, Any], new: dict[str, Any], sections: tuple[str, ...] = ("",)
 ) -> list[str]:
-    """One phrase for every key of these sections that differs between two nested dictionaries."""
-    old, new = _flat(there), _flat(here)
+    """A phrase for every key of these sections that differs between two nested dictionaries."""
+    old_values, new_values = _flat(old), _flat(new)
     return [
-        f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if key.startswith(sections) and old.get(key) != new.get(key)
+        f"{key} was {old_values.get(key)!r} and is now {new_values.get(key)!r}"
+        for key in sorted(old_values.keys() | new_values.keys())
+        if key.startswith(sections) and old_values.get(key) != new_values.get(key)
     ]
 
 
 def same_run(
     out: Path, config: Config | None, minutes: float | None, steps: int | None, seed: int | None
 ) -> tuple[Config, dict[str, Any]]:
-    """Configuration and record of a run. Raises CheckpointError if what is asked for differs."""
+    """Configuration and record of a run that is resumed. Raises CheckpointError if the given
+    configuration, budget or seed differs from the stored one."""
     stored, record = read_config(out), read_record(out, keys=["seed", "steps", "data"])
-    here = to_dict(config or stored) | {"seed": record["seed"] if seed is None else seed}
-    there = to_dict(stored) | {"seed": record["seed"]}
+    requested = to_dict(config or stored) | {"seed": record["seed"] if seed is None else seed}
+    stored_values = to_dict(stored) | {"seed": record["seed"]}
     if minutes is None and steps in (None, record["steps"]):  # fixed when the run began
         minutes, steps = stored.training.minutes, stored.training.steps
-    here["training"] |= {"minutes": minutes, "steps": steps}
-    if different := differences(there, here):
+    requested["training"] |= {"minutes": minutes, "steps": steps}
+    different = differences(stored_values, requested)
+    if different:
         raise CheckpointError(
             f"resume needs the configuration of the run ({record['steps']} steps): "
             f"{'; '.join(different)}: leave it out, or start another run"
@@ -268,19 +273,19 @@ def commands(
     out: Path, config: Config, steps: int, seed: int, processes: int, start: Path | None
 ) -> list[str]:
     """The command lines that lead to the weights of a run in `out`, in their order: those of the
-    run with which it begins, and its own; [] if a preset is not there."""
-    own = command(out, config, steps, seed, processes, start)
-    if start is None or not own:
-        return [own] if own else []
-    before = read_record(start.parent if start.suffix == ".pt" else start, needed=False)
-    return [*before.get("commands", []), own]
+    run from whose weights it starts, then its own; [] if its preset does not exist."""
+    own_command = command(out, config, steps, seed, processes, start)
+    if start is None or not own_command:
+        return [own_command] if own_command else []
+    start_record = read_record(start.parent if start.suffix == ".pt" else start, needed=False)
+    return [*start_record.get("commands", []), own_command]
 
 
 def command(
     out: Path, config: Config, steps: int, seed: int, processes: int, start: Path | None
 ) -> str:
-    """The command line that repeats a run; empty if its preset is not there. Where its folders are
-    in this machine is nobody's business."""
+    """The command line that repeats a run; "" if its preset does not exist. It contains no path of
+    this machine."""
     words = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
     try:
         preset = _flat(to_dict(load_config(config.preset)))
@@ -298,7 +303,7 @@ def command(
 
 
 def source_words(preset: str) -> list[str]:
-    """What `train` is told to begin as a preset, or as the file of an experiment."""
+    """The arguments of `train` for a preset, or for the file of an experiment."""
     if preset.endswith(".yml"):
         return [preset]
     task, model, name = preset.split("-", 2)
@@ -317,8 +322,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat = {}
     for key, value in values.items():
-        inner = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{key}.") if inner else {prefix + key: value}
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
     return flat
 
 
@@ -332,8 +339,8 @@ def check_name(name: str) -> None:
 
 
 def publish(run: Path, folder: Path) -> Path:
-    """Copy the run folder `run` into `folder`, weights as float16; returns `folder`. What is
-    committed names no machine, see `nameless`.
+    """Copy the run folder `run` into `folder`, weights as float16; returns `folder`. The copy
+    contains no path of this machine, see `without_absolute_paths`.
 
     Raises ResultsError if the weights are larger than 4 MB, or if `folder` holds another run;
     CheckpointError if the run is damaged.
@@ -341,50 +348,53 @@ def publish(run: Path, folder: Path) -> Path:
     if run.resolve() == folder.resolve():
         return folder
     model, weights = trained(run / "weights.safetensors"), folder / "weights.safetensors"
-    record, history = nameless(read_record(run, needed=False)), read_history(run)
-    known, model.config = model.config, from_dict(nameless(to_dict(model.config)))
+    record = without_absolute_paths(read_record(run, needed=False))
+    history = read_history(run)
+    old_config = model.config
+    model.config = from_dict(without_absolute_paths(to_dict(old_config)))
     model.metadata |= {"config": json.dumps(to_dict(model.config))}
-    with tempfile.TemporaryDirectory() as place:
-        half = Path(place) / weights.name
-        model.save(half, half=True)
-        if half.stat().st_size > MAX_BYTES:
+    with tempfile.TemporaryDirectory() as folder_name:
+        half_file = Path(folder_name) / weights.name
+        model.save(half_file, half=True)
+        size = half_file.stat().st_size
+        if size > MAX_BYTES:
             raise ResultsError(
-                f"the weights of {run.name} take {half.stat().st_size / 1e6:.1f} MB, more than "
+                f"the weights of {run.name} take {size / 1e6:.1f} MB, more than "
                 f"{MAX_BYTES / 1e6:.0f}: evaluate without --publish: the rows keep their hash"
             )
         folder.mkdir(parents=True, exist_ok=True)
         if not weights.exists():
-            write_atomically(weights, half.read_bytes())
-        elif not _same_weights(weights, half):
+            write_atomically(weights, half_file.read_bytes())
+        elif not _same_weights(weights, half_file):
             raise ResultsError(f"results/{folder.name} holds other weights: give another --name")
     if record:
-        if model.config != known:  # that of the weights, and of the command
+        if model.config != old_config:
             record["config_sha256"] = config_sha256(model.config)
         write_atomically(folder / "config.json", f"{json.dumps(record, indent=1)}\n".encode())
     if history:
         places = np.linspace(0, len(history) - 1, min(len(history), MAX_LINES)).round().astype(int)
-        write_history(folder, [history[place] for place in places])
+        write_history(folder, [history[folder_name] for folder_name in places])
     if (run / "history.png").exists():
         shutil.copyfile(run / "history.png", folder / "history.png")
     return folder
 
 
-def nameless(values: dict[str, Any]) -> dict[str, Any]:
-    """With absolute paths, which name a machine, cut to their last part."""
+def without_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """The same values with absolute paths cut to their last part."""
     return json.loads(ABSOLUTE.sub("", json.dumps(values, ensure_ascii=False)))
 
 
-def _same_weights(one: Path, other: Path) -> bool:
+def _same_weights(path: Path, other_path: Path) -> bool:
     """Whether two files hold the same arrays; the bytes of their metadata may differ in order."""
-    a, b = (safetensors.numpy.load_file(path) for path in (one, other))
+    a, b = safetensors.numpy.load_file(path), safetensors.numpy.load_file(other_path)
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def training_record(run: Path, config: Config) -> dict[str, Any]:
-    """What is known of a training: hash of the configuration, seed, steps, wall_s, hardware.
+    """Facts of a training run: hash of the configuration, seed, steps, wall_s, hardware.
 
-    None where the run folder does not say. The hash is the one taken when training began: the
-    configuration may since have gained fields.
+    A fact that the run folder does not hold is None. The hash was taken when training began,
+    because the configuration may have gained fields since.
     """
     record = read_record(run, needed=False)
     last = (read_history(run) or [{}])[-1]
@@ -402,24 +412,25 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
 
 def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
     """(commit, whether `cnf/` differs from it); (None, True) where `cnf` is not in a checkout."""
-    asked = ("rev-parse", "HEAD"), ("status", "--porcelain", "--", "cnf")
+
+    def git(*arguments: str) -> str:
+        words = ["git", "-C", repository, *arguments]
+        return subprocess.run(words, capture_output=True, check=True).stdout.decode()
+
+    if not (repository / ".git").exists():  # it may lie inside another repository
+        return None, True
     try:
-        if (repository / ".git").exists():  # not that of a repository around it
-            commit, changes = (
-                subprocess.run(["git", "-C", repository, *words], capture_output=True, check=True)
-                for words in asked
-            )
-            return commit.stdout.decode().strip(), bool(changes.stdout)
+        commit = git("rev-parse", "HEAD").strip()
+        return commit, bool(git("status", "--porcelain", "--", "cnf"))
     except (OSError, subprocess.CalledProcessError):  # no git, or no commit
-        pass
-    return None, True
+        return None, True
 
 
-def made(repository: Path = REPOSITORY) -> dict[str, Any]:
-    """What made a number, and when: `git_state`, torch, the date."""
-    git, dirty = git_state(repository)
+def provenance(repository: Path = REPOSITORY) -> dict[str, Any]:
+    """The code that computes a number now, and the date: `git_state`, version of torch."""
+    commit, dirty = git_state(repository)
     today = date.today().isoformat()
-    return {"git": git, "dirty": dirty, "torch": torch.__version__, "date": today}
+    return {"git": commit, "dirty": dirty, "torch": torch.__version__, "date": today}
 
 
 def device_name(device: torch.device) -> str:
@@ -434,12 +445,12 @@ def file_sha256(path: Path) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without its further lines."""
+    """The first line of an error's message, or the name of its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def about(seconds: float) -> str:
-    """A time in words."""
+def duration_text(seconds: float) -> str:
+    """A duration in words."""
     if seconds < 100:
         return f"{seconds:.0f} seconds"
     if seconds >= 2 * 86400:
@@ -450,5 +461,7 @@ def about(seconds: float) -> str:
 def processor() -> str:
     """The model of this machine's processor."""
     info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
-    return " ".join(found[1].split()) if found else platform.processor() or platform.machine()
+    match = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    if match:
+        return " ".join(match[1].split())
+    return platform.processor() or platform.machine()

@@ -42,7 +42,7 @@ USELESS = re.compile(
 )
 PICTURE = re.compile(r'"data:[^"]+"( id="(image[^"]+)")')
 NAMED = re.compile(r'(?<=["#])(?:(?:[pmh]|image|C\w+?_)[0-9a-f]{10}|DejaVu[\w-]+)(?=[")])')
-ALIKE = re.compile(r'<use [^>]*( style="[^"]*")/>(?:<use [^>]*\1/>)+')
+REPEATED_STYLE = re.compile(r'<use [^>]*( style="[^"]*")/>(?:<use [^>]*\1/>)+')
 LETTER = re.compile(r'<path id="[^"]+" d="[^"]+" transform="scale[^"]+"/>')
 NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 NOISE = re.compile(
@@ -54,10 +54,10 @@ def to_svg(figure: Figure) -> str:
     """The figure as SVG, with its narrow drawing inside; the figure is left as that. Diagrams, and
     what has no room in there, have the wide drawing alone: on a phone it scrolls."""
     keep_pixels(figure)
-    wide = drawn(figure)
+    wide = svg_of(figure)
     text = wide if is_diagram(figure) else wide.removesuffix("</svg>") + narrow(figure, wide)
     numbers = {name: f"s{n}" for n, name in enumerate(dict.fromkeys(NAMED.findall(text)))}
-    return NAMED.sub(lambda found: numbers[found[0]], text)
+    return NAMED.sub(lambda match: numbers[match[0]], text)
 
 
 def narrow(figure: Figure, wide: str) -> str:
@@ -66,14 +66,14 @@ def narrow(figure: Figure, wide: str) -> str:
         warnings.filterwarnings("error", "constrained_layout not applied")
         try:
             stack(figure)
-            text = drawn(figure).replace("<svg ", '<svg class="phone" display="none" ', 1)
+            text = svg_of(figure).replace("<svg ", '<svg class="phone" display="none" ', 1)
         except UserWarning:
             return "</svg>"
     text = PICTURE.sub(lambda m: f'"#{m[2]}"{m[1]}' if m[0] in wide else m[0], text)
     return LETTER.sub(lambda m: "" if m[0] in wide else m[0], text) + "</svg>"
 
 
-def drawn(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
     """As SVG, by the backend itself: `savefig` would lay it out and draw it twice."""
     buffer, canvas, figure.dpi = io.StringIO(), figure.canvas, DPI
     with plt.rc_context({"svg.hashsalt": "cnf", "svg.fonttype": "path"}):
@@ -82,15 +82,15 @@ def drawn(figure: Figure) -> str:
     text = re.sub(r"(?<=base64,)[^\"]+", lambda m: re.sub(r"\s", "", m[0]), buffer.getvalue())
     text = re.sub(r"\s+", " ", NOISE.sub("", text)).replace("> <", "><").strip()
     text = USELESS.sub("", text).replace("<g/>", "")
-    text = ALIKE.sub(lambda m: f"<g{m[1]}>{m[0].replace(m[1], '')}</g>", text)
+    text = REPEATED_STYLE.sub(lambda m: f"<g{m[1]}>{m[0].replace(m[1], '')}</g>", text)
     return re.sub(r"\b([1-9]\d*\.\d\d)\d+", r"\1", text)
 
 
 def has_picture(axes: Axes) -> bool:
     """Whether there is an image, a surface or a colour bar."""
     return bool(axes.images) or any(
-        isinstance(drawn, QuadMesh) or (isinstance(drawn, ContourSet) and drawn.filled)
-        for drawn in axes.collections
+        isinstance(svg_of, QuadMesh) or (isinstance(svg_of, ContourSet) and svg_of.filled)
+        for svg_of in axes.collections
     )
 
 
@@ -99,16 +99,16 @@ def keep_pixels(figure: Figure) -> None:
     for axes in figure.axes:
         for line in axes.lines:
             line.set_rasterized(line.get_marker() != "None" and len(line.get_xdata()) > CLOUD)
-        for drawn in axes.collections:
-            points = len(drawn.get_offsets()) + sum(len(p.vertices) for p in drawn.get_paths())
-            drawn.set_rasterized(points > CLOUD or isinstance(drawn, QuadMesh))
+        for svg_of in axes.collections:
+            points = len(svg_of.get_offsets()) + sum(len(p.vertices) for p in svg_of.get_paths())
+            svg_of.set_rasterized(points > CLOUD or isinstance(svg_of, QuadMesh))
         for image in axes.images:
             shrink(image, round(axes.bbox.width / figure.dpi * DPI))
         if has_picture(axes):
             axes.set_gid("pictured")
             texts = [text for text in axes.texts if is_inside(text, axes)]
-            for artist in (*axes.lines, *axes.patches, *axes.collections, *texts):
-                artist.set_gid("picture")
+            for overlay in (*axes.lines, *axes.patches, *axes.collections, *texts):
+                overlay.set_gid("picture")
 
 
 def shrink(image: AxesImage, most: int) -> None:
@@ -146,7 +146,7 @@ def is_diagram(figure: Figure) -> bool:
     )
 
 
-def folded(text: str, letters: int) -> str:
+def wrapped(text: str, letters: int) -> str:
     """Over several lines, formulas whole."""
     whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", "\0"), text)
     lines = [textwrap.fill(line, letters, break_long_words=False) for line in whole.split("\n")]
@@ -159,18 +159,18 @@ def stack(figure: Figure) -> None:
     a grid. Legends are below their panels. Every letter is at least `LETTERS` high."""
     width, height = figure.get_size_inches()
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
-    place = {axes: corner(axes) for axes in panels}
-    panels.sort(key=lambda axes: (-place[axes][1], place[axes][0]))
-    columns, lines = (len(set(edges)) for edges in zip(*place.values(), strict=True))
+    corners = {axes: corner(axes) for axes in panels}
+    panels.sort(key=lambda axes: (-corners[axes][1], corners[axes][0]))
+    columns, lines = (len(set(edges)) for edges in zip(*corners.values(), strict=True))
     if len(panels) > GRID or columns == 1:
         figure.set_size_inches(PHONE, height)
     else:
-        names = {axes: named(axes, place) for axes in panels}
-        is_small = len(panels) > 2 and all(is_bare(axes) and not axes.texts for axes in panels)
-        if is_small and len(panels) == 2 * columns > 4 and lines == 2:
-            panels.sort(key=lambda axes: (place[axes][0], -place[axes][1]))
-        columns = 2 if is_small else 1
-        heights = [tall(axes, PHONE / columns) for axes in panels]
+        names = {axes: panel_names(axes, corners) for axes in panels}
+        has_no_words = len(panels) > 2 and all(is_bare(axes) and not axes.texts for axes in panels)
+        if has_no_words and len(panels) == 2 * columns > 4 and lines == 2:
+            panels.sort(key=lambda axes: (corners[axes][0], -corners[axes][1]))
+        columns = 2 if has_no_words else 1
+        heights = [panel_height(axes, PHONE / columns) for axes in panels]
         rows = [max(heights[n : n + columns]) for n in range(0, len(panels), columns)]
         figure.set_size_inches(PHONE, sum(rows))
         grid = GridSpec(len(rows), columns, figure, height_ratios=rows)
@@ -181,7 +181,7 @@ def stack(figure: Figure) -> None:
     for axes in figure.axes:
         letter(axes, LINE // columns)
     for legend in list(figure.legends):
-        names = [folded(text.get_text(), LINE) for text in legend.get_texts()]
+        names = [wrapped(text.get_text(), LINE) for text in legend.get_texts()]
         figure.legend(legend.legend_handles, names, loc="outside lower center")
         legend.remove()
     for text in figure.findobj(Text):
@@ -200,8 +200,8 @@ def lay_below(legend: Legend) -> float:
     down = ScaledTranslation(0, (lowest - axes.bbox.y0) / figure.dpi, figure.dpi_scale_trans)
     moved = axes.legend(
         legend.legend_handles,
-        [folded(text.get_text(), LINE) for text in legend.get_texts()],
-        title=folded(legend.get_title().get_text(), LINE),
+        [wrapped(text.get_text(), LINE) for text in legend.get_texts()],
+        title=wrapped(legend.get_title().get_text(), LINE),
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
         bbox_transform=axes.transAxes + down,
@@ -218,7 +218,7 @@ def corner(axes: Axes) -> tuple[float, float]:
     return round(box.x0, 1), round(box.y1, 1)
 
 
-def tall(axes: Axes, width: float) -> float:
+def panel_height(axes: Axes, width: float) -> float:
     """The inches that a panel takes of the height of the narrow drawing, where it has `width`."""
     box = axes.get_window_extent().size / axes.figure.dpi
     if axes.get_aspect() != "auto":
@@ -226,7 +226,7 @@ def tall(axes: Axes, width: float) -> float:
     return box[1] + 0.3 if is_bare(axes) else max(box[1], 1.7) + 0.7
 
 
-def named(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
+def panel_names(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
     """The names of a panel that has left its grid, where they stood at the top of its column, below
     it or before its row. A vertical axis of its own has no name but its own."""
     left, top = place[axes]
@@ -235,12 +235,12 @@ def named(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
     if not is_bare(axes):
         row = [other for other in row if axes.get_shared_y_axes().joined(axes, other)]
 
-    found = {
+    candidates = {
         "title": [panel.get_title() for panel in (axes, *column)],
         "xlabel": [panel.get_xlabel() for panel in (axes, *column)],
         "ylabel": [panel.get_ylabel() for panel in (axes, *row)],
     }
-    names = {key: next(filter(None, texts), "") for key, texts in found.items()}
+    names = {key: next(filter(None, texts), "") for key, texts in candidates.items()}
     if is_bare(axes) and len(column) > 1:
         names["title"] = ", ".join(filter(None, (names.pop("ylabel"), names["title"])))
         names["ylabel"] = ""
@@ -249,16 +249,16 @@ def named(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
 
 def letter(axes: Axes, letters: int) -> None:
     """Fold titles and names; tilt names along x that would overlap."""
-    axes.title.set_text(folded(axes.get_title(), letters))
-    axes.xaxis.label.set_text(folded(axes.get_xlabel(), letters))
-    axes.yaxis.label.set_text(folded(axes.get_ylabel(), min(letters, 20)))
+    axes.title.set_text(wrapped(axes.get_title(), letters))
+    axes.xaxis.label.set_text(wrapped(axes.get_xlabel(), letters))
+    axes.yaxis.label.set_text(wrapped(axes.get_ylabel(), min(letters, 20)))
     axes.tick_params(labelsize=LETTERS)
     if isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
         axes.xaxis.get_major_locator().set_params(nbins=5)
     room = 40
     for axis in (axes.yaxis, axes.xaxis):
         if isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator):
-            names = [folded(text.get_text(), 22) for text in axis.get_ticklabels()]
+            names = [wrapped(text.get_text(), 22) for text in axis.get_ticklabels()]
             axis.set_ticks(axis.get_ticklocs(), names)
             lengths = [max(map(len, name.split("\n"))) + 2 for name in names]
             if axis is axes.yaxis:

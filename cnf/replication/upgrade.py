@@ -1,7 +1,7 @@
-"""Configurations, files of weights and rows of version 0.2, in today's words.
+"""Upgrade of configurations, files of weights and rows of version 0.2.
 
-They had one flat list of options, a switch for each question that had been asked. Today's kinds of
-models are named by what they are, and an experiment owns its own, as it owns its variants.
+Version 0.2 had one flat list of options for all models. Today a model is a registered kind with its
+own options, and experiments own kinds and variants.
 """
 
 import json
@@ -17,7 +17,7 @@ FAMILIES = {  # as names of presets had them
     "counts_logit": "control",
     "mixture": "control",
 }
-OWNED = {  # by experiments
+KIND_OF_EXPERIMENT = {  # by experiments
     "autoregressive": "exact_yardstick/autoregressive",
     "class_weighted": "weighted_likelihood/class_weighted",
     "counts": "controls/counts",
@@ -34,7 +34,7 @@ GLOW = (
     "levels steps width h_kernel scale max_log_scale flip gain norm clip prior_width "
     "dequantization noise"
 ).split()
-OF_KIND = {  # what each kind has beside its features
+OPTIONS_OF_KIND = {  # what each kind has beside its features
     "glow": GLOW,
     "subband-flow": GLOW,
     "subband-autoregressive-flow": [*GLOW, "ar_width", "ar_blocks", "mixture", "ar_clip"],
@@ -49,14 +49,14 @@ OF_KIND = {  # what each kind has beside its features
     "controls/counts_logit": ["neighbours", "baseline"],
     "gaussian_mixtures/mixture": ["components"],
 }
-GONE = {  # from the configuration of a training, at the only value that a published run had
+REMOVED_FROM_TRAINING = {  # at the only values that published runs had
     "betas": ([0.9, 0.99], [0.9, 0.999]),
     "amsgrad": (False, True),
     "halve_every": (200_000,),
 }
 
 
-LEFT = {  # the package, at the values that leave a model as it is
+REMOVED = {  # options that are gone, at the values that leave a model as it is
     "activation": "relu",
     "ar_blocks": 3,
     "ar_clip": None,
@@ -86,7 +86,7 @@ def kind_of(model: Mapping[str, Any]) -> str:
     """Today's kind of a model of version 0.2."""
     kind = model["kind"]
     if kind != "flow":
-        return OWNED.get(kind, kind)
+        return KIND_OF_EXPERIMENT.get(kind, kind)
     if model.get("auxiliary"):
         return "likelihood_alone/with_pixel_loss"
     if model.get("ar_width"):
@@ -99,9 +99,9 @@ def kind_of(model: Mapping[str, Any]) -> str:
 def model_of(model: Mapping[str, Any]) -> dict[str, Any]:
     """Kind and options of a model of version 0.2."""
     kind = kind_of(model)
-    options = {name: model[name] for name in OF_KIND.get(kind, ()) if name in model}
+    options = {name: model[name] for name in OPTIONS_OF_KIND.get(kind, ()) if name in model}
     if model["kind"] == "flow":
-        check_left(model, options, kind)
+        check_removed(model, options, kind)
     if "noise" in options and options.get("dequantization", "uniform") != "binary":
         del options["noise"]
     if kind == "ablations/flow":
@@ -110,36 +110,36 @@ def model_of(model: Mapping[str, Any]) -> dict[str, Any]:
         options.setdefault("dequantization", "uniform")
     if "features" in model and kind not in ("controls/counts", "gaussian_mixtures/mixture"):
         features = model["features"]
-        own = FEATURES[features["kind"]]
-        options["features"] = {k: v for k, v in features.items() if k in ("kind", *own)}
+        names = FEATURES[features["kind"]]
+        options["features"] = {k: v for k, v in features.items() if k in ("kind", *names)}
     return {"kind": kind, **options}
 
 
-def check_left(old: Mapping[str, Any], kept: Mapping[str, Any], kind: str = "glow") -> None:
-    """Raise ConfigError for an option that is no more, unless it was at its default."""
-    usual = dict(LEFT)
+def check_removed(old: Mapping[str, Any], options: Mapping[str, Any], kind: str = "glow") -> None:
+    """Raise ConfigError for a removed option, unless it was at its default."""
+    defaults = dict(REMOVED)
     if kind.startswith("subband") or kind == "ablations/flow":
-        usual |= {"residual": 8.0, "subbands": True}
+        defaults |= {"residual": 8.0, "subbands": True}
     softplus = old.get("scale") == "softplus"
-    usual["prior_scale"] = "softplus" if softplus else "bounded"
+    defaults["prior_scale"] = "softplus" if softplus else "bounded"
     if kind == "ablations/flow":
-        del usual["prior"]
-    for name, value in usual.items():
-        if name not in kept and old.get(name, value) != value:
+        del defaults["prior"]
+    for name, value in defaults.items():
+        if name not in options and old.get(name, value) != value:
             raise ConfigError(
                 f"{name} = {old[name]}: this option of version 0.2 is no more; use that version"
             )
 
 
 def config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration in today's words; one that is already passes through."""
+    """A configuration of this version; one that is of this version already is returned as it is."""
     if "experiment" not in values:
         return dict(values)
     family = FAMILIES.get(values["model"]["kind"], "baseline")
     training = dict(values.get("training", {}))
     if training.get("amsgrad"):
         training["optimizer"] = "amsgrad"
-    for name in GONE:
+    for name in REMOVED_FROM_TRAINING:
         training.pop(name, None)
     return {
         "task": values["experiment"],
@@ -150,50 +150,52 @@ def config(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def metadata(said: Mapping[str, str]) -> dict[str, str]:
-    """What a file of weights says, in today's words."""
-    new = dict(said)
-    if "kind" in said:
-        return new
-    if "config" in said:
+def metadata(values: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a file of weights, of this version."""
+    upgraded = dict(values)
+    if "kind" in values:
+        return upgraded
+    if "config" in values:
         from cnf.replication.config import from_dict, to_dict
 
-        run = from_dict(json.loads(said["config"]))
-        new["config"] = json.dumps(to_dict(run))
-        new["kind"] = run.model["kind"]
+        run = from_dict(json.loads(values["config"]))
+        upgraded["config"] = json.dumps(to_dict(run))
+        upgraded["kind"] = run.model["kind"]
         arguments = {k: v for k, v in run.model.items() if k != "kind"}
-        new["arguments"] = json.dumps(arguments)
-    elif "glow" in said:
-        old = json.loads(new.pop("glow"))
-        kept = (*GLOW, "channels", "context", "bins", "features")
-        arguments = {k: v for k, v in old.items() if k in kept}
+        upgraded["arguments"] = json.dumps(arguments)
+    elif "glow" in values:
+        old = json.loads(upgraded.pop("glow"))
+        names = (*GLOW, "channels", "context", "bins", "features")
+        arguments = {k: v for k, v in old.items() if k in names}
         if arguments.get("dequantization") != "binary":
             arguments.pop("noise", None)
-        check_left(old, arguments)
-        new["arguments"] = json.dumps(arguments)
+        check_removed(old, arguments)
+        upgraded["arguments"] = json.dumps(arguments)
         if "features" not in old:
-            new["kind"] = "glow"
-    return new
+            upgraded["kind"] = "glow"
+    return upgraded
 
 
 def record(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a run, which once had its own command alone, without its folder."""
-    new = dict(values)
-    if command := new.pop("command", None):
-        new["commands"] = [command]
-    return new
+    """The record of a run. Older records have one `command`, without that of a run before it."""
+    upgraded = dict(values)
+    command = upgraded.pop("command", None)
+    if command:
+        upgraded["commands"] = [command]
+    return upgraded
 
 
 def row(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a row in today's words; one that is already passes through. Raises ResultsError
-    for a random intercept of a mean over orientations, which is no more."""
-    new = dict(values)
-    old = {name: new.pop(name, None) for name in VARIANTS}
-    said = {name: value for name, value in old.items() if value not in (None, False)}
-    if len(said) > 1:
-        raise ResultsError(f"{' and '.join(said)} together are no more: use version 0.2")
-    for name, value in said.items():
-        new["variant"] = VARIANTS[name] if value is True else f"{VARIANTS[name]}={value:g}"
-    command = new["command"].replace("--oriented", f"--variant {VARIANTS['oriented']}")
-    new["command"] = command.replace("--intercept ", f"--variant {VARIANTS['intercept']}=")
-    return new
+    """The fields of a row, of this version; one that is of this version already is returned as it
+    is. Raises ResultsError for a random intercept of a mean over orientations, which was
+    removed."""
+    upgraded = dict(values)
+    old = {name: upgraded.pop(name, None) for name in VARIANTS}
+    variants = {name: value for name, value in old.items() if value not in (None, False)}
+    if len(variants) > 1:
+        raise ResultsError(f"{' and '.join(variants)} together are no more: use version 0.2")
+    for name, value in variants.items():
+        upgraded["variant"] = VARIANTS[name] if value is True else f"{VARIANTS[name]}={value:g}"
+    command = upgraded["command"].replace("--oriented", f"--variant {VARIANTS['oriented']}")
+    upgraded["command"] = command.replace("--intercept ", f"--variant {VARIANTS['intercept']}=")
+    return upgraded

@@ -1,4 +1,4 @@
-"""The super-resolution flow with one way closed by which x enters."""
+"""The super-resolution flow without one of the ways in which it depends on x."""
 
 from typing import Literal
 
@@ -28,12 +28,12 @@ def flow(
     prior_sees: Literal["conditional", "blind", "fixed"] = "conditional",
     couplings_see_x: bool = True,
 ) -> ConditionalFlow:
-    """`subband-flow`, whose split priors do not see x ("blind"), or all whose priors are N(0, I)
-    ("fixed"), or whose couplings do not see x."""
+    """`subband-flow` with split priors that do not see x ("blind"), with all priors N(0, I)
+    ("fixed"), or with couplings that do not see x."""
     network = build_features(features, options.levels, carry=True)
     h, c = channels_of(network), 3 * channels
-    of_split = h if prior_sees == "conditional" else [0] * len(h)
-    start = subband_start(options, channels, [h[0], *of_split[1:]], bins)
+    h_of_splits = h if prior_sees == "conditional" else [0] * len(h)
+    start = subband_start(options, channels, [h[0], *h_of_splits[1:]], bins)
     stack = [*start[:-1], fixed(start[-1]) if prior_sees == "fixed" else start[-1]]
     for level in range(1, options.levels + 1):
         if level > 1:
@@ -41,8 +41,8 @@ def flow(
             c *= 4
         stack += steps(options, c, h[level] if couplings_see_x else 0)
         if level < options.levels:
-            leaves = split(options, c, of_split[level])
-            stack.append(fixed(leaves) if prior_sees == "fixed" else leaves)
+            split_prior = split(options, c, h_of_splits[level])
+            stack.append(fixed(split_prior) if prior_sees == "fixed" else split_prior)
             c -= c // 2
     last = prior(options, c, h[options.levels])
     stack.append(fixed(last) if prior_sees == "fixed" else last)

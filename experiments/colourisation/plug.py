@@ -1,5 +1,5 @@
-"""Colourisation: y is the two chroma channels of a picture, x its luma. A task in one file, by the
-seam alone."""
+"""Colourisation: y is the two chroma channels of a picture, x its luma. A task of its own in one
+file."""
 
 import numpy as np
 import torch
@@ -92,5 +92,5 @@ def chroma_error(m: ScoredModel, s: Setting) -> Value:
     of="samples",
 )
 def chroma_spread(m: ScoredModel, s: Setting) -> Value:
-    drawn = m.drawn(s.temperature, s.samples)
-    return mean_se(np.sqrt([float(y.double().var(0).mean()) for _, _, y in drawn]))
+    draws = m.draw_samples(s.temperature, s.samples)
+    return mean_se(np.sqrt([float(y.double().var(0).mean()) for _, _, y in draws]))

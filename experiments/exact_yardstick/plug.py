@@ -21,16 +21,16 @@ class Autoregressive(Entrywise):
     one pass, drawn label after label. Each factor is Bernoulli, its logit from masked convolutions
     (van den Oord et al. 2016) of the labels before and of the features.
 
-    y is folded into blocks of 2x2: the blocks come in raster order, the four labels of a block in
-    turn. A label sees those before it in its own block, and blocks before that as far as the masked
-    network reaches: 3 + 2 `blocks` rows up, and as many columns to each side.
+    y is folded into blocks of 2x2. The blocks come in raster order, and the four labels of a block
+    one after the other. A label sees those before it in its own block, and earlier blocks in the
+    field of the masked network: 3 + 2 `blocks` rows up, and as many columns to each side.
 
     Args:
-        features: any module; h[0], at the resolution of y, is what is read.
+        features: any module; the model reads h[0], at the resolution of y.
         width, blocks: of the masked network.
 
     Shapes: y (B, 1, H, W) in {0, 1}, H and W even; v is -1 or 1. A label is 1 where its logit +
-    temperature eps, eps logistic, is above 0: temperature 0 takes the likelier one each time.
+    temperature eps, eps logistic, is above 0; temperature 0 takes the likelier label each time.
     Raises DataError for other y.
     """
 
@@ -56,15 +56,15 @@ class Autoregressive(Entrywise):
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
         check_draws(temperature, n)
-        many = h[0].to(self.dtype).repeat(n, 1, 1, 1)
+        repeated_h = h[0].to(self.dtype).repeat(n, 1, 1, 1)
         generator = noise.repeated(generator, n, len(h[0]))
-        shape = (len(many), 4, *many.shape[-2:])
-        v = temperature * noise.logistic(shape, generator, many)
+        shape = (len(repeated_h), 4, *repeated_h.shape[-2:])
+        v = temperature * noise.logistic(shape, generator, repeated_h)
 
         def choose(logit: Tensor, channel: int, at: Any) -> Tensor:
             return (logit[:, 0] + v[:, channel][at] > 0).to(v.dtype) * 2 - 1
 
-        sign = self.net.sample_sequentially(many, choose)
+        sign = self.net.sample_sequentially(repeated_h, choose)
         return F.pixel_shuffle(sign, 2).unflatten(0, (n, -1))
 
 

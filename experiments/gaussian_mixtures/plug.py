@@ -18,11 +18,11 @@ from cnf.noise import Generator
 from cnf.weights import kind
 
 Pairs = Collection[tuple[Tensor, Tensor]]  # y (1, C, H, W) and x of each picture
-POSITIONS = 200_000  # that a mixture is fitted to
+POSITIONS = 200_000  # number of positions to which a mixture is fitted
 
 
 class Upsampled(Features):
-    """The upsampled input at y's resolution, nothing below."""
+    """The upsampled input at y's resolution, and no features at the next level."""
 
     channels = [3, 0]
     multiple = factor = 2
@@ -42,10 +42,10 @@ class MixturePrior(Prior):
         super().__init__()
         self.channels = channels
         eye = torch.eye(channels).expand(components, -1, -1).clone()
-        start = torch.full((components,), -np.log(components)), torch.zeros(components, channels)
-        self.log_w, self.mean, self.root = (  # root: Cholesky factors of the covariances
-            nn.Parameter(t, requires_grad=False) for t in (*start, eye)
-        )
+        log_w = torch.full((components,), -np.log(components))
+        self.log_w = nn.Parameter(log_w, requires_grad=False)
+        self.mean = nn.Parameter(torch.zeros(components, channels), requires_grad=False)
+        self.root = nn.Parameter(eye, requires_grad=False)  # Cholesky factors of the covariances
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[None, Tensor]:
         normal = torch.distributions.MultivariateNormal(
@@ -69,8 +69,9 @@ class MixturePrior(Prior):
 
 
 class Mixture(ConditionalFlow):
-    """The residual of the upsampled input in subbands, whose twelve numbers at every position have
-    a `MixturePrior`: neighbouring colours and bands, but no other positions and no network."""
+    """A `MixturePrior` of the twelve numbers at every position of the residual in subbands, the
+    difference of y and the upsampled input. It models colours and bands jointly, but each position
+    alone, and has no network."""
 
     def __init__(self, components: int):
         prior = MixturePrior(12, components)
@@ -81,15 +82,15 @@ class Mixture(ConditionalFlow):
         """Expectation maximisation on positions drawn from all pictures."""
         from sklearn.mixture import GaussianMixture
 
-        rng, found = np.random.default_rng(seed), []
-        for place, (y, x) in enumerate(pairs):
-            z = self.encode(y, self.condition(x), noise.keyed(seed, [place]))[0][0]
+        rng, positions = np.random.default_rng(seed), []
+        for index, (y, x) in enumerate(pairs):
+            z = self.encode(y, self.condition(x), noise.keyed(seed, [index]))[0][0]
             rows = z.movedim(1, -1).flatten(0, -2).double().numpy()
             number = min(len(rows), -(-POSITIONS // len(pairs)))
-            found.append(rows[rng.choice(len(rows), number, replace=False)])
+            positions.append(rows[rng.choice(len(rows), number, replace=False)])
         prior = self.layers[-1]
         mixture = GaussianMixture(len(prior.log_w), max_iter=200, random_state=seed)
-        mixture.fit(np.concatenate(found))
+        mixture.fit(np.concatenate(positions))
         prior.log_w.copy_(torch.from_numpy(np.log(mixture.weights_)))
         prior.mean.copy_(torch.from_numpy(mixture.means_))
         prior.root.copy_(torch.from_numpy(np.linalg.cholesky(mixture.covariances_)))

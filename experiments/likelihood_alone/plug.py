@@ -16,7 +16,7 @@ from cnf.weights import kind
 
 class FlowWithPixelLoss(ConditionalFlow):
     """A flow of labels that is trained by -log p and `weight` times a per-pixel cross-entropy on
-    h[0], in nats per pixel, :eq:`eq-vflow-auxiliary`; that never enters a likelihood."""
+    h[0], in nats per pixel, :eq:`eq-vflow-auxiliary`. The likelihood does not contain this term."""
 
     def __init__(self, layers, features: nn.Module, weight: float):
         super().__init__(layers, features)

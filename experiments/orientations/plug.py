@@ -28,8 +28,8 @@ def back(t: Tensor, view: tuple[int, bool]) -> Tensor:
 
 
 class View(mixtures.Wrapped):
-    """p(g y | g x), g a turn or mirroring of the picture: g only moves entries of y, so this is a
-    density of y."""
+    """p(g y | g x), where g turns or mirrors the picture. This is a density of y, because g only
+    moves its entries."""
 
     def __init__(self, model: ConditionalModel, view: tuple[int, bool]):
         super().__init__(model)
@@ -54,12 +54,12 @@ class View(mixtures.Wrapped):
 
 
 class FactorisedMixture(mixtures.Mixture):
-    """The mean of models entry by entry, of factorised ones: factorised again."""
+    """The mean of factorised models, entry by entry, which is factorised again."""
 
     def entries(self, y: Tensor, h: list[Tensor]) -> Tensor:
         """log P of every entry of y given h, nats, (B, C, H, W)."""
         pairs = zip(self.models, self.given(h), strict=True)
-        return mixtures.logmeanexp([model.entries(y, of) for model, of in pairs])
+        return mixtures.logmeanexp([model.entries(y, h_k) for model, h_k in pairs])
 
     def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         return self.entries(y, h).flatten(1).sum(1)
@@ -67,22 +67,22 @@ class FactorisedMixture(mixtures.Mixture):
     def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """Each entry by a model of its own."""
+        """For each entry a model is drawn, and the entry is taken from its sample."""
         check_draws(temperature, n)
         generator = noise.repeated(generator, n, len(h[0]))
-        many = self.given([maps.repeat(n, 1, 1, 1) for maps in h])
-        pairs = zip(self.models, many, strict=True)
-        drawn = torch.stack(
-            [model.sample_given(of, 1, temperature, generator)[0] for model, of in pairs]
-        )
-        u = noise.uniform(drawn[0].shape, generator, drawn)
-        chosen = (len(self.models) * u).long()[None]
-        return drawn.gather(0, chosen)[0].unflatten(0, (n, -1))
+        repeated_h = self.given([maps.repeat(n, 1, 1, 1) for maps in h])
+        samples = []
+        for model, h_k in zip(self.models, repeated_h, strict=True):
+            samples.append(model.sample_given(h_k, 1, temperature, generator)[0])
+        samples = torch.stack(samples)
+        u = noise.uniform(samples[0].shape, generator, samples)
+        component = (len(self.models) * u).long()[None]
+        return samples.gather(0, component)[0].unflatten(0, (n, -1))
 
 
 @variant("orientations/oriented")
 def oriented(model: ConditionalModel) -> ConditionalModel:
-    """The model over the eight orientations of the picture, :eq:`eq-controls-oriented`: factorised
-    if the model is. An exact model says the same of a turned picture then."""
+    """The mean of a model over the eight orientations of the picture, :eq:`eq-controls-oriented`;
+    factorised if the model is. If the model is exact, a turned picture has the same likelihood."""
     kind = FactorisedMixture if isinstance(model, Factorised) else mixtures.Mixture
     return kind([View(model, view) for view in VIEWS])

@@ -1,5 +1,5 @@
-"""One number that is drawn once for a photograph and makes all of its vessels likelier, or less
-likely; and the mixture of models that this is."""
+"""A random intercept: one number, drawn once for a photograph, that makes all of its vessels more
+or less likely. The result is a mixture of models."""
 
 import copy
 import math
@@ -16,14 +16,14 @@ from cnf.factorised import Bernoulli, Entrywise
 from cnf.flow import ConditionalFlow, ConditionalModel, check_draws
 from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.noise import Generator
-from cnf.replication.evaluation.scored_model import score
+from cnf.replication.evaluation.scored_model import log_prob_inside
 from cnf.replication.evaluation.variants import variant
 
-INTERCEPTS = 9  # values of the number that is drawn once for a picture
+INTERCEPTS = 9  # possible values of the random intercept
 
 
 class Wrapped(ConditionalModel):
-    """A model that says of itself what another one does."""
+    """A model with the properties of another one."""
 
     def __init__(self, model: ConditionalModel):
         super().__init__()
@@ -34,12 +34,12 @@ class Wrapped(ConditionalModel):
 
 
 class Mixture(Wrapped):
-    r"""p(y|x) = 1/K sum_k p_k(y|x) of K models of one kind. Of flows with noise, the mean of their
-    K weights, a bound as with importance samples. Temperature is that of the terms. Shapes, nats
-    and errors are those of `ConditionalModel`.
+    r"""p(y|x) = 1/K sum_k p_k(y|x) of K models of one kind. For flows with noise this is the mean
+    of K importance weights, a bound. Temperature is applied in each model. Shapes, nats and errors
+    are those of `ConditionalModel`.
 
     Args:
-        models: p_1 .. p_K, each given the same share.
+        models: p_1 .. p_K, with equal weights.
     """
 
     def __init__(self, models: Sequence[ConditionalModel]):
@@ -50,46 +50,47 @@ class Mixture(Wrapped):
         return [h for model in self.models for h in model.condition(x)]
 
     def given(self, h: list[Tensor]) -> list[list[Tensor]]:
-        """What each model made of x."""
+        """The part of h that belongs to each model."""
         maps = len(h) // len(self.models)
         return [h[k : k + maps] for k in range(0, len(h), maps)]
 
     def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         pairs = zip(self.models, self.given(h), strict=True)
-        return logmeanexp([model.log_prob_given(y, of, generator) for model, of in pairs])
+        return logmeanexp([model.log_prob_given(y, h_k, generator) for model, h_k in pairs])
 
     def log_prob_inside(
         self, y: Tensor, h: list[Tensor], size: tuple[int, int], generator: Generator = None
     ) -> Tensor:
-        """The same of a picture of `size` padded to y: each model leaves the padding out, if it
-        can."""
+        """log p(y|x) of pictures of `size` that were padded to y: each model leaves the padding
+        out, if it can."""
         pairs = zip(self.models, self.given(h), strict=True)
-        return logmeanexp([score(model, y, of, size, generator) for model, of in pairs])
+        return logmeanexp([log_prob_inside(model, y, h_k, size, generator) for model, h_k in pairs])
 
     def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Tensor:
-        """Each draw by a model of its own, chosen first."""
+        """For each sample a model is drawn, which draws the sample."""
         check_draws(temperature, n)
         batch = len(h[0])
         generator = noise.repeated(generator, n, batch)
         u = noise.uniform((n * batch, 1), generator, h[0]).flatten()
-        chosen, found = (len(self.models) * u).long().tolist(), {}
-        for k, (model, of) in enumerate(zip(self.models, self.given(h), strict=True)):
-            rows = [row for row, c in enumerate(chosen) if c == k]
+        components, samples = (len(self.models) * u).long().tolist(), {}
+        for k, (model, h_k) in enumerate(zip(self.models, self.given(h), strict=True)):
+            rows = [row for row, c in enumerate(components) if c == k]
             if rows:
-                own = generator
+                generator_k = generator
                 if isinstance(generator, Sequence):
-                    own = [generator[row] for row in rows]
-                some = [maps[[row % batch for row in rows]] for maps in of]
-                found |= zip(rows, model.sample_given(some, 1, temperature, own)[0], strict=True)
-        return torch.stack([found[row] for row in range(n * batch)]).unflatten(0, (n, batch))
+                    generator_k = [generator[row] for row in rows]
+                h_of_rows = [maps[[row % batch for row in rows]] for maps in h_k]
+                drawn = model.sample_given(h_of_rows, 1, temperature, generator_k)[0]
+                samples |= zip(rows, drawn, strict=True)
+        return torch.stack([samples[row] for row in range(n * batch)]).unflatten(0, (n, batch))
 
     @torch.no_grad()
     def samples(
         self, x: Tensor, n: int = 1, temperature: float = 1.0, generator: Generator = None
     ) -> Iterator[Tensor]:
-        """All drawn at once, so that each model draws its own together."""
+        """All samples are drawn at once, so that each model is called once."""
         yield from self.sample(x, n, temperature, generator)
 
     def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
@@ -103,9 +104,9 @@ def logmeanexp(terms: list[Tensor]) -> Tensor:
 
 
 def shifted(model: ConditionalModel, by: float) -> ConditionalModel:
-    """A copy of a model of vessels, `by` added to every logit of a vessel: of a Bernoulli model, of
-    an exact autoregressive one, or to the log-odds of the two components of an autoregressive
-    prior. Raises ConfigError for others."""
+    """A copy of a vessel model in which `by` is added to every logit of vessel: for a Bernoulli
+    model, an exact autoregressive model, or the log-odds of the two components of an autoregressive
+    prior. Raises ConfigError for other models."""
     model = copy.deepcopy(model)
     priors = [part for part in model.modules() if isinstance(part, AutoregressivePrior)]
     with torch.no_grad():
@@ -125,10 +126,10 @@ def shifted(model: ConditionalModel, by: float) -> ConditionalModel:
 
 @variant("random_intercept/intercept")
 def intercept(model: ConditionalModel, deviation: Bound) -> Mixture:
-    """The model with a random intercept, :eq:`eq-connected-intercept`: a number drawn once for a
-    picture is added to every logit of a vessel. It has INTERCEPTS values, equally likely, at the
-    quantiles of a Gaussian of this deviation in the middle of as many parts (their own deviation
-    is 0.93 of it). Raises ConfigError, see `shifted`."""
+    """The model with a random intercept, :eq:`eq-connected-intercept`: a number that is drawn once
+    for a picture is added to every logit of vessel. It takes INTERCEPTS equally likely values: the
+    quantiles of a Gaussian of this deviation at the middles of equal parts, whose own deviation is
+    0.93 of it. Raises ConfigError, see `shifted`."""
     normal = NormalDist(0, deviation)
     values = [normal.inv_cdf((k + 0.5) / INTERCEPTS) for k in range(INTERCEPTS)]
     return Mixture([shifted(model, value) for value in values])

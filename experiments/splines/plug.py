@@ -73,7 +73,7 @@ class SplineCoupling(Coupling):
         return self.join(z_a, y_b), -self.log_det(z_b, s, d, d_next, u)
 
     def log_det(self, t: Tensor, s: Tensor, d: Tensor, d_next: Tensor, u: Tensor) -> Tensor:
-        """(B,) of the slopes at u; of those entries of t that lie outside the slope is 1."""
+        """The log-determinant (B,), from the slopes at u. Entries of t outside have slope 1."""
         below = s + (d + d_next - 2 * s) * u * (1 - u)
         above = d_next * u.square() + 2 * s * u * (1 - u) + d * (1 - u).square()
         slope = 2 * s.log() + above.log() - 2 * below.log()

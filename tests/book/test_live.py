@@ -66,7 +66,7 @@ def test_the_photographs_are_those_of_scikit_image():
 
 
 def test_the_eyes_are_those_of_the_package():
-    shown = live.eyes_shown()
+    shown = live.eye_pictures()
     for found in value("eyes.mjs"):
         _, x, y = shown.pop(found["name"])
         assert np.array_equal(picture(found["src"]), x)

@@ -220,7 +220,7 @@ def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
     notebooks.execute(page)
     before = notebooks.twin(page).read_bytes()
 
-    notebooks.move("https://github.com/someone/flows.git")
+    notebooks.set_address("https://github.com/someone/flows.git")
     assert "# none yet" in (repository / "_config.yml").read_text()
     metadata = repository / "pyproject.toml"
     assert '\n[project.urls]\nRepository = "https://github.com/someone/flows"\n\n[tool]' in (
@@ -234,7 +234,7 @@ def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
     assert notebooks.check() == 0
     assert notebooks.execute(page)[0].startswith("unchanged")
 
-    notebooks.move("")
+    notebooks.set_address("")
     assert notebooks.twin(page).read_bytes() == before
     assert "[project.urls]\n\n[tool]" in metadata.read_text()
 
@@ -244,7 +244,7 @@ def test_address_adds_a_first_cell_that_is_no_part_of_the_page(repository):
 )
 def test_address_that_colab_cannot_open_is_refused(repository, url):
     with pytest.raises(notebooks.PageError, match="is not https://github.com/OWNER/NAME"):
-        notebooks.move(url)
+        notebooks.set_address(url)
     assert notebooks.address() == ""
 
 

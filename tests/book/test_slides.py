@@ -33,7 +33,7 @@ def page(tmp_path):
 
 @pytest.fixture
 def deck(page):
-    return list(slides.slides(slides.opened(page).select_one("article")))
+    return list(slides.slides(slides.read_page(page).select_one("article")))
 
 
 def test_an_equation_stands_below_the_sentence_before_it(deck):
@@ -71,7 +71,7 @@ def test_off_the_slides(deck, said):
     ],
 )
 def test_links_between_pages_are_links_inside_the_pdf(target, there):
-    assert pdf.own(target, "a", ["a", "b"], {"a", "b", "c"}) == there
+    assert pdf.resolved_link(target, "a", ["a", "b"], {"a", "b", "c"}) == there
 
 
 def test_a_chapter_of_the_pdf_hides_code_that_is_folded_and_ends_with_its_solutions(page):

@@ -16,6 +16,6 @@ def test_pieces_are_counted_from_the_draws():
     for name in ("strokes", "vessels"):
         kept = widgets.read(name)
         for model in kept["models"]:
-            masks = [widgets.unpacked(t, kept["height"], kept["width"]) for t in model["draws"]]
+            masks = [widgets.from_hex(t, kept["height"], kept["width"]) for t in model["draws"]]
             assert len(masks) == widgets.COUNT and np.ptp(np.stack(masks), 0).any()
             assert [*map(widgets.pieces, masks)] == model["pieces"]

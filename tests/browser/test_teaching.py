@@ -90,7 +90,7 @@ def test_an_answer_of_the_self_test_opens_by_keyboard_and_says_whether_it_is_rig
 def test_two_prints_are_one_pdf_with_bookmarks_and_links(browser, monkeypatch, tmp_path):
     monkeypatch.setattr(pdf, "SITE", SITE)
     monkeypatch.setattr(pdf, "parts", lambda: [("Part", ["self-test"]), ("Other", ["teaching"])])
-    pdf.made(browser, tmp_path / "two.pdf")
+    pdf.write_pdf(browser, tmp_path / "two.pdf")
     reader = PdfReader(tmp_path / "two.pdf")
     titles = [item.title for item in reader.outline if not isinstance(item, list)]
     assert titles[-2:] == ["Part", "Other"] and len(reader.pages) > 8

@@ -236,7 +236,7 @@ def test_the_draws_are_shown_and_averaged(tab):
     tab.keyboard.press("ArrowRight")  # draw 2
     for model, one, mean in zip(given["models"], (1, 4), (2, 5), strict=True):
         size = (given["height"], given["width"])
-        masks = [widgets.unpacked(text, *size) for text in model["draws"][:2]]
+        masks = [widgets.from_hex(text, *size) for text in model["draws"][:2]]
         assert np.array_equal(tab.evaluate(pixels, one), 255 * masks[1].ravel())
         assert np.abs(tab.evaluate(pixels, mean) - 127.5 * sum(masks).ravel()).max() <= 0.5
         assert f"{model['name']}: {model['pieces'][1]}" in tab.locator(".widget-says").inner_text()

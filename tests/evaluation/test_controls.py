@@ -16,7 +16,7 @@ from cnf.errors import ConfigError
 from cnf.replication import data, plugs, run_folder, training
 from cnf.replication.config import build, from_dict, load_config
 from cnf.replication.evaluation import evaluate
-from cnf.replication.evaluation.scored_model import score
+from cnf.replication.evaluation.scored_model import log_prob_inside
 from cnf.replication.releases import load
 from cnf.replication.training import cost
 
@@ -46,7 +46,7 @@ def test_probabilities_of_all_masks_sum_to_one():
 def test_labels_outside_a_picture_count_for_nothing():
     model, y = counts_of(), torch.ones(1, 1, 2, 3).double()
     h = model.condition(X)
-    inside = score(model, F.pad(y, (0, 1, 0, 1)), h, (2, 3), None)
+    inside = log_prob_inside(model, F.pad(y, (0, 1, 0, 1)), h, (2, 3), None)
     alone = model.log_prob(y, X[..., :2, :3])
     torch.testing.assert_close(inside, alone, rtol=1e-12, atol=0)
 

@@ -16,7 +16,7 @@ from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
 from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.evaluation.scoring import other_x, settings
+from cnf.replication.evaluation.scoring import settings_of, with_other_rounding
 from cnf.replication.evaluation.thresholds import origin
 from cnf.replication.metrics import METRICS, Value, mean_se, metric, vessels
 from cnf.replication.metrics.overlap import best_threshold
@@ -133,7 +133,7 @@ def asked(command, models):
     reference = folder.replace("-", " ") if folder.replace("-", " ") in REFERENCES else None
     model = None if reference else models(folder.removeprefix("results/"))
     m = ScoredModel(model, images, options, reference=reference)
-    return [one for one in (m, other_x(m)) if one is not None], flags
+    return [one for one in (m, with_other_rounding(m)) if one is not None], flags
 
 
 def test_the_command_of_a_row_asks_for_it(everything, loaded):
@@ -144,9 +144,9 @@ def test_the_command_of_a_row_asks_for_it(everything, loaded):
         (m,) = (one for one in scored if one.rounded_x == row.rounded_x)
         wanted = dataclasses.replace(row.setting, threshold=None)
         assert m is scored[0] or METRICS[row.metric].each_x
-        found = list(settings(METRICS[row.metric], m))
+        found = list(settings_of(METRICS[row.metric], m))
         if row.metric == "f_likeliest":  # of the first samples, however many are drawn
-            wanted = dataclasses.replace(wanted, samples=m.samples)
+            wanted = dataclasses.replace(wanted, samples=m.num_samples)
         assert wanted in found, (row.id, row.command)
         assert ("--stress" in flags) == (METRICS[row.metric].tag == "stress")
         assert len(m.indices) == row.num_images
@@ -183,7 +183,7 @@ def test_adding_a_metric_is_one_function(make_run, tmp_path):
             of="sample",
         )
         def darkness(m: ScoredModel, s) -> Value:
-            found = [(one < 128).double().mean().item() for one in m.singles(s.temperature)]
+            found = [(one < 128).double().mean().item() for one in m.single_samples(s.temperature)]
             return mean_se(np.array(found))
 
         options = {"full": True, "samples": 2, "publish": True, "results": tmp_path / "results"}

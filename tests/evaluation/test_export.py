@@ -64,7 +64,7 @@ def test_graphs_hold_no_operation_that_onnx_would_translate_with_fewer_digits():
 )
 def test_folded_model_is_the_same_map(changes):
     model = model_of(*changes).double()
-    copied = export.folded(model)
+    copied = export.fold_steps(model)
     assert not any(isinstance(m, export.Conv1x1) for m in copied.modules())
     graph = export.LogProb(model)
     inputs = [t.double() for t in export.example(graph, 2, 4, 6).values()]
@@ -173,7 +173,7 @@ def test_labels_drawn_one_after_the_other_have_no_graph_of_sampling(exported):
 
 def test_graph_of_another_model_is_found_out(exported):
     model, paths = exported
-    other = randomise(export.folded(model), seed=1, scale=0.3)
+    other = randomise(export.fold_steps(model), seed=1, scale=0.3)
     broken = copy.deepcopy(other)
     for weight in broken.parameters():
         torch.nn.init.constant_(weight, torch.nan)

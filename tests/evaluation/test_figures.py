@@ -61,14 +61,14 @@ def evaluated(make_run, tmp_path):
 def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, model, tmp_path):
     m = ScoredModel(model("sr-flow"), load("embedded-sr", "test"))
     evaluated(with_baseline=False)
-    assert figures.sibling(tmp_path / "runs" / "sr-flow", m) is None
+    assert figures.baseline_of(tmp_path / "runs" / "sr-flow", m) is None
     evaluated()
-    baseline = figures.sibling(tmp_path / "runs" / "sr-flow", m)
+    baseline = figures.baseline_of(tmp_path / "runs" / "sr-flow", m)
     crop = of_crops.choose(m)[0]
     more, fewer = (of_crops.panels_of(m, crop, b) for b in (baseline, None))
     assert set(more) - set(fewer) == {"mean of the baseline"}
     own = ScoredModel(model("sr-baseline"), load("embedded-sr", "test"))
-    assert figures.sibling(tmp_path / "runs" / "sr-baseline", own) is None
+    assert figures.baseline_of(tmp_path / "runs" / "sr-baseline", own) is None
     assert torch.equal(of_crops.panels_of(own, crop)["mean"], more["mean of the baseline"])
 
 
@@ -95,7 +95,7 @@ def test_deviation_is_that_of_the_samples_shown_in_grey_levels(model, photograph
     m = ScoredModel(model("sr-flow"), photographs(), Options(seed=1))
     crop = of_crops.choose(m)[0]
     y, x = m.pair(crop.index)
-    samples = figures.draw(m, m.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
+    samples = figures.samples_of_picture(m, m.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
     panels = of_crops.panels_of(m, crop)
     torch.testing.assert_close(panels["mean of 3, τ = 1"], samples.mean(0))
     expected = (samples - samples.mean(0)).square().mean(0).sqrt().mean(0)
@@ -141,7 +141,7 @@ def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model
     images = eyes(vessels, "drive")  # 40x36: padded for the model, and cut back
     m = ScoredModel(model("vessels-flow"), images)
     y, x = m.pair(0)
-    samples = figures.draw(m, m.model, 0, y, x, 16, 1.0)
+    samples = figures.samples_of_picture(m, m.model, 0, y, x, 16, 1.0)
     assert samples.shape == (16, 1, 40, 36)
     baseline = model("vessels-baseline")
     _, shown = of_eyes.draw_eye(m, 0, baseline)

@@ -167,16 +167,16 @@ def test_a_resized_eye_comes_back_at_its_own_size(make_run, tmp_path, capsys):
 def test_the_first_sample_is_that_of_an_evaluation():
     model, x = cnf.load("vessels"), fundus.generate(1, 64).x[None, :, :61, :58].float()
     y = model.sample(F.pad(x, (0, 2, 0, 3)), 1, 0.8, noise.keyed(4, [2], SAMPLES_DRAW))[0, 0]
-    found = [next(sampling.draws(model, x, 1, 0.8, 4, index)) for index in (2, 0)]
+    found = [next(sampling.draw_samples(model, x, 1, 0.8, 4, index)) for index in (2, 0)]
     assert torch.equal(found[0], y[:, :61, :58]) and not torch.equal(*found)
 
 
 def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():
     model = cnf.load("vessels")
     x = fundus.generate(1, 128).x[None].float()
-    exact = torch.stack(list(sampling.draws(model, x, 4, 1.0)))
+    exact = torch.stack(list(sampling.draw_samples(model, x, 4, 1.0)))
     sampling.set_precision(model, "bf16")
-    rounded = torch.stack(list(sampling.draws(model, x, 4, 1.0)))
+    rounded = torch.stack(list(sampling.draw_samples(model, x, 4, 1.0)))
     differ = (exact != rounded).float().mean()
     # a pixel in thousands; two samples differ in one of 25
     assert 0 < differ < 0.005 < 0.01 < (exact[0] != exact[1]).float().mean()
@@ -186,9 +186,9 @@ def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():
 def test_sixteen_samples_of_a_fundus_photograph_take_less_than_20_seconds_of_one_core():
     model = cnf.load("vessels")
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 584, 565))).float()
-    next(sampling.draws(model, x, 1, 1.0))  # fills the caches
+    next(sampling.draw_samples(model, x, 1, 1.0))  # fills the caches
     before = time.process_time()
-    masks = list(sampling.draws(model, x, 3, 1.0))
+    masks = list(sampling.draw_samples(model, x, 3, 1.0))
     assert masks[0].shape == (1, 584, 565)
     # three of 16, the features with them; of a processor that is not busy under 2 seconds
     assert time.process_time() - before < 20 * 3 / 16
@@ -211,7 +211,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
     assert "cat-deviation.png: black 0, white 32 grey levels or more" in capsys.readouterr().out
     model = releases.load(run / "weights.safetensors")
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    drawn = torch.stack(list(sampling.draws(model, x, 32, 1.0)))
+    drawn = torch.stack(list(sampling.draw_samples(model, x, 32, 1.0)))
     assert np.array_equal(found["mean"], to_uint8(drawn.mean(0)))
     levels = found["deviation-levels"]
     assert levels.dtype == np.float16 and levels.shape == (38, 46)
@@ -255,7 +255,7 @@ def test_a_grey_picture_stays_grey_and_is_the_luma_of_what_is_drawn(make_run, pi
     assert found["sample1"].shape == (38, 46)
     model = releases.load(run / "weights.safetensors")
     x = torch.from_numpy(grey).float().expand(1, 3, -1, -1)
-    red, green, blue = next(sampling.draws(model, x, 1, 0.8))
+    red, green, blue = next(sampling.draw_samples(model, x, 1, 0.8))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     # a luma within rounding of a half may go either way
     assert np.abs(found["sample1"].astype(int) - to_uint8(luma)).max() <= 1

@@ -160,7 +160,7 @@ def test_log_p_of_a_mask_is_that_of_the_truth(scored, name, monkeypatch):
 def test_marginal_is_the_mean_of_keyed_samples(scored, vessels):
     m = scored("vessels-flow", vessels(16, 20), limit=1)
     x = m.images[0].x.float()[None]
-    for n, found in ((3, m.means(3)), (1, m.singles(1.0))):
+    for n, found in ((3, m.means(3)), (1, m.single_samples(1.0))):
         expected = m.model.sample(x, n, 1.0, noise.keyed(0, [0], KEYED)).mean(0)[0]
         torch.testing.assert_close(found[0], expected)
 

@@ -94,7 +94,7 @@ def test_the_mean_is_that_of_samples_or_the_model_s_own(scored, name):
     assert value(m, "psnr", samples=3 if name == "sr-flow" else 0).value == pytest.approx(
         np.mean(expected), abs=1e-4
     )
-    pairs = zip(m.images, m.singles(0.8), strict=True)
+    pairs = zip(m.images, m.single_samples(0.8), strict=True)
     first = [pictures.fidelity(e.y, one, "standard")["ssim"] for e, one in pairs]
     found = value(m, "ssim_sample", temperature=0.8, samples=1)
     assert found.value == pytest.approx(np.mean(first), abs=1e-6)
@@ -163,10 +163,13 @@ def test_curves_of_bicubic_interpolation_are_of_the_same_x(loaded):
 
 
 def test_x_is_told_both_ways_with_full_alone(m, scored):
-    other = scoring.other_x(m)
+    other = scoring.with_other_rounding(m)
     assert (m.rounded_x, other.rounded_x) == (False, True)
     bits = [value(one, "bits_per_dim").value for one in (m, other)]
     alone = scored("sr-flow", photographs(), round_x=True)
     assert bits[1] == value(alone, "bits_per_dim").value != bits[0]
-    assert scoring.other_x(scored("sr-flow", photographs())) is None
-    assert scoring.other_x(scored("sr-flow", photographs(), full=True, round_x=True)) is None
+    assert scoring.with_other_rounding(scored("sr-flow", photographs())) is None
+    assert (
+        scoring.with_other_rounding(scored("sr-flow", photographs(), full=True, round_x=True))
+        is None
+    )

@@ -18,7 +18,7 @@ from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.replication import plugs
 from cnf.replication.config import build, load_config
 from cnf.replication.evaluation.evaluate import evaluate
-from cnf.replication.evaluation.scored_model import Options, ScoredModel, score
+from cnf.replication.evaluation.scored_model import Options, ScoredModel, log_prob_inside
 from cnf.replication.evaluation.variants import VARIANTS, variant, variant_of
 from cnf.replication.results.rows import read
 from tests.evaluation.toys import eyes
@@ -212,7 +212,7 @@ def test_what_is_outside_a_picture_is_left_out(kind):
     inside = MASKS[(MASKS[:, :, 1:].sum((1, 2, 3)) + MASKS[..., 3:].sum((1, 2, 3))) == 0]  # 1x3
     for model in (made(kind), intercept(made(kind), 0.8), oriented(made(kind))):
         h = [maps.expand(len(inside), -1, -1, -1) for maps in model.condition(x)]
-        total = score(model, inside, h, (1, 3), None).exp().sum().item()
+        total = log_prob_inside(model, inside, h, (1, 3), None).exp().sum().item()
         assert total == pytest.approx(1, abs=1e-12)
 
 
@@ -224,7 +224,7 @@ def test_a_model_without_one_logit_has_no_intercept(loaded):
 def test_the_best_intercept_gives_the_area_that_was_drawn():
     a = torch.randn(1, 1, 20, 20, generator=torch.Generator().manual_seed(0)).double() - 2
     y = (torch.rand(a.shape, generator=torch.Generator().manual_seed(1)) < 0.4).double()
-    found = intercepts.best(a, y)
+    found = intercepts.best_intercept(a, y)
     b = found["intercept"]
     around = [F.logsigmoid((2 * y - 1) * (a + b + step)).sum() for step in (-0.01, 0, 0.01)]
     assert around[1] > max(around[0], around[2]) and b > 1

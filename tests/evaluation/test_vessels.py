@@ -43,13 +43,13 @@ def few_crops(monkeypatch):
 def passes(monkeypatch):
     """(temperature, samples, pictures) of every pass over samples."""
     found = []
-    drawn = ScoredModel.drawn
+    drawn = ScoredModel.draw_samples
 
     def counted(self, temperature, n):
         found.append((temperature, n, len(self.indices)))
         return drawn(self, temperature, n)
 
-    monkeypatch.setattr(ScoredModel, "drawn", counted)
+    monkeypatch.setattr(ScoredModel, "draw_samples", counted)
     return found
 
 
@@ -77,7 +77,7 @@ def test_where_there_is_no_vessel_the_area_is_told(m, name):
     one = m(name, eyes(bare=True), full=False)
     assert told(one, "basic") == {"bits_per_pixel", "area", "area_sample"}
     assert not any(told(one.reference_of(r), "basic") for r in ("truth", "second observer"))
-    for metric, maps in (("area", one.means(16)), ("area_sample", one.singles(1.0))):
+    for metric, maps in (("area", one.means(16)), ("area_sample", one.single_samples(1.0))):
         pairs = zip(maps, one.images, strict=True)
         by_hand = [float((p[0][e.fov] >= 0.5).float().mean()) for p, e in pairs]
         assert value(one, metric).value == pytest.approx(np.mean(by_hand), abs=1e-9)
@@ -88,7 +88,7 @@ def test_where_there_is_no_vessel_the_area_is_told(m, name):
 
 
 def test_pieces_are_not_counted_where_there_is_no_vessel(m, monkeypatch):
-    monkeypatch.setattr(Masks, "forms", None)
+    monkeypatch.setattr(Masks, "shapes_of_answers", None)
     one = m(images=eyes(bare=True))
     assert METRICS["components_ratio_sample"].function(one, Setting(1.0, 1)) is None
 
@@ -259,7 +259,7 @@ def test_scores_of_marginals_by_hand(m, name):
 @pytest.mark.parametrize("name", ["flow", "baseline"])
 def test_joint_scores_are_of_every_sample(m, name):
     ours = m(name)
-    samples = [masks[:, 0].numpy() > 0 for _, _, masks in ours.drawn(1.0, 16)]
+    samples = [masks[:, 0].numpy() > 0 for _, _, masks in ours.draw_samples(1.0, 16)]
     fov = ours.fov(0)
     area = np.mean([[mask[fov].mean() for mask in masks] for masks in samples])
     true = np.mean([ours.mask(i)[fov].mean() for i in range(3)])
@@ -296,7 +296,9 @@ def test_curves_hold_what_plots_need(m):
     np.testing.assert_allclose(found["sample_bits"][1], -nats / pixels / np.log(2), rtol=1e-4)
     pieces = np.array(found["drawn"]["components"])
     assert pieces.shape == (3, 16)
-    assert pieces[:, 0].tolist() == [f["components"] for f in masks.forms(Setting(1.0, 1))]
+    assert pieces[:, 0].tolist() == [
+        f["components"] for f in masks.shapes_of_answers(Setting(1.0, 1))
+    ]
     assert found["forms"]["truth"]["components"] == [1, 1, 1]
     assert set(found["forms"]) == {"truth", "second observer"}
     curve = found["m_curve"]

@@ -35,7 +35,7 @@ def test_an_eye_is_found_and_seen_at_the_size_of_the_training_data(tmp_path):
     assert abs(int(found.fov.sum()) / int(truth.fov.sum()) - 1) < 0.02
     assert abs(found.size[0] - 192) <= 2 and found.size[0] == found.size[1]
     assert found.resized(eye(384).pixels).shape == (*found.size, 3)
-    assert abs(fundus_view.across(found.fov) - 365) <= 4
+    assert abs(fundus_view.diameter(found.fov) - 365) <= 4
 
 
 @pytest.mark.parametrize("fit, resized", [(None, False), (False, False), (True, True)])
@@ -65,7 +65,7 @@ def test_a_mask_is_taken_from_a_file_or_by_name_from_a_folder(tmp_path):
     Image.fromarray(mask).save(tmp_path / "eye.gif")
     for given in (tmp_path / "eye.gif", tmp_path):
         found = fundus_view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=given)
-        assert np.array_equal(found.fov, mask > 0) and fundus_view.across(found.fov) == 200
+        assert np.array_equal(found.fov, mask > 0) and fundus_view.diameter(found.fov) == 200
     Image.fromarray(mask[1:]).save(tmp_path / "eye.gif")
     with pytest.raises(DataError, match="eye.gif: label is 255x256 but its picture is 256x256"):
         fundus_view.view(eye(256), CONFIG, tmp_path / "eye.png", mask=tmp_path)

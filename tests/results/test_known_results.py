@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cnf.replication import releases
-from tools.known import FIELDS, FOLDER, scored
+from tools.known import FIELDS, FOLDER
 
 KNOWN = json.loads((FOLDER / "known.json").read_text())
 
@@ -21,7 +21,7 @@ def bits(log_p, dims):
 
 @every_kind
 def test_truth_and_best_factorised_are_what_the_field_says(kind):
-    (field, y, x), few = scored(kind), slice(0, 8)
+    (field, y, x), few = held_out_pairs(kind), slice(0, 8)
     y, x = y[few], x[few]
     for name, log_p in (
         ("truth", field.log_prob(y, x)),
@@ -35,7 +35,7 @@ def test_truth_and_best_factorised_are_what_the_field_says(kind):
 
 @every_kind
 def test_trained_models_score_what_is_written(kind):
-    (field, y, x), few = scored(kind), slice(0, 8)
+    (field, y, x), few = held_out_pairs(kind), slice(0, 8)
     y, x = y[few], x[few]
     model = releases.load(FOLDER / f"{kind}-factorised.safetensors")
     config = model.config

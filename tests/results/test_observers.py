@@ -97,7 +97,7 @@ def test_distance_to_a_contour_by_brute_force():
 
 
 def test_facts_count_inside_the_field_of_view():
-    found, made = observers.facts(images()), images()
+    found, made = observers.numbers_of(images()), images()
     view = np.stack([e.fov.numpy() for e in made])
     y, other = (np.stack([getattr(e, k)[0].numpy() for e in made]) > 0 for k in ("y", "second"))
     assert found["vessel_share"] == pytest.approx(y[view].mean(), rel=1e-5)
@@ -109,11 +109,11 @@ def test_facts_count_inside_the_field_of_view():
         1 - g[v & t].mean() / g[v & ~t].mean() for g, v, t in zip(green, view, y, strict=True)
     ]
     assert found["contrast"] == pytest.approx(np.mean(contrast), abs=1e-5)
-    assert "second" not in observers.facts(images(second=False))
+    assert "second" not in observers.numbers_of(images(second=False))
 
 
 def test_knowing_more_of_the_other_drawing_never_costs_bits(rows):
-    for row in [observers.facts(images()), *rows.values()]:
+    for row in [observers.numbers_of(images()), *rows.values()]:
         if "second" in row:
             second = row["second"]
             assert second["bits_near"] <= second["bits"] <= row["bits"]
@@ -136,7 +136,7 @@ def same(found, expected, where=""):
 
 def test_numbers_of_the_embedded_eyes_are_those_committed(rows):
     key = ("embedded-vessels", "test")
-    same(observers.facts(load(*key)), rows[key])
+    same(observers.numbers_of(load(*key)), rows[key])
 
 
 @pytest.mark.parametrize(
@@ -145,4 +145,4 @@ def test_numbers_of_the_embedded_eyes_are_those_committed(rows):
 def test_numbers_of_real_sets_are_those_committed(rows, name, split):
     if not os.environ.get("CNF_DATA"):
         pytest.skip("CNF_DATA is not set: the numbers of real sets were not derived again")
-    same(observers.facts(load(name, split)), rows[name, split])
+    same(observers.numbers_of(load(name, split)), rows[name, split])

@@ -451,7 +451,7 @@ def test_a_branch_needs_steps_left_and_the_same_model_and_optimizer(tmp_path, co
     start = training.train(configure(steps=4), tmp_path / "trunk") / "last.pt"
     with pytest.raises(ConfigError, match="a budget of 3 steps, and .*last.pt has done 4") as told:
         training.train(configure(steps=3), tmp_path / "short", start=start)
-    assert told.value.by_all  # of several processes one says it
+    assert told.value.marked_for_all  # of several processes one says it
     with pytest.raises(CheckpointError, match="optimizer was 'adamw' and is now 'muon'"):
         training.train(configure(optimizer="muon"), tmp_path / "muon", start=start)
     with pytest.raises(CheckpointError, match="optimizer was 'adamw' and is now 'amsgrad'"):
@@ -670,7 +670,7 @@ def test_the_optimizer_is_adam_with_the_released_moments(configure):
     options = configure(optimizer="amsgrad", lr=1e-2).training
     net, plain = nn.Linear(3, 2), nn.Linear(3, 2)
     plain.load_state_dict(net.state_dict())
-    ours = optimizers.make(net, options)
+    ours = optimizers.make_optimizer(net, options)
     theirs = torch.optim.Adam(plain.parameters(), 1e-2, optimizers.RELEASED_BETAS, amsgrad=True)
     for x in torch.randn(5, 4, 3):
         for model, optimizer in ((net, ours), (plain, theirs)):

@@ -94,7 +94,7 @@ def child(function, args, rank, processes, port, pipe):
     buffer = io.BytesIO()
     torch.save(found, buffer)
     pipe.send_bytes(buffer.getvalue())
-    distributed.leave(error)
+    distributed.end_group(error)
 
 
 def start(processes, function, *args):
@@ -315,7 +315,7 @@ def test_validation_is_bit_for_bit_that_of_one_process():
 
 def budget(config):
     training.budget.PROBE_STEPS = 2
-    return training.begin(training.Run.build(config, seed=0, device="cpu"), Path("it"))["steps"]
+    return training.start_run(training.Run.build(config, seed=0, device="cpu"), Path("it"))["steps"]
 
 
 def test_minutes_become_the_same_number_of_steps_everywhere():
@@ -447,7 +447,7 @@ def test_a_launcher_goes_on_with_a_run_in_one_voice(tmp_path, monkeypatch, launc
 
 @pytest.mark.parametrize("command", ["evaluate run", "sample run", "train sr --dry-run"])
 def test_what_runs_in_one_process_refuses_several(monkeypatch, capsys, command):
-    monkeypatch.setattr(distributed, "leave", lambda error: None)
+    monkeypatch.setattr(distributed, "end_group", lambda error: None)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.main(command.split()) == 2
     assert "runs in one process, 2 were launched" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_a_paper_run_trains_every_weight_and_goes_on_bit_for_bit(tmp_path, same)
     """At full width, two pictures of 8x8 a step."""
     config = load_config("sr-flow-paper", ["training.batch_size=2", "training.steps=3"])
     run = training.Run.build(config, seed=0, device="cpu")
-    training.begin(run, tmp_path)
+    training.start_run(run, tmp_path)
     first = training.update(run)
     training.checkpoints.save(run, tmp_path / "last.pt")
     losses = [training.update(run), training.update(run)]

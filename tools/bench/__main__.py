@@ -47,36 +47,38 @@ def run(options: Options) -> dict:
     torch.backends.cudnn.benchmark = clock > 0  # for every candidate
     work, factors = QUICK if options.quick else Work(), dict(measure.FACTORS)
     if options.quick:
-        small = {name: (getattr(work, name), 2 * getattr(work, name)) for name in factors}
-        factors = {name: (small[name], expected) for name, (_, expected) in factors.items()}
+        small_values = {name: (getattr(work, name), 2 * getattr(work, name)) for name in factors}
+        factors = {name: (small_values[name], expected) for name, (_, expected) in factors.items()}
     elif clock:
         factors["side"] = ((16, 32, 64, 128), "2")
-    grown = measure.growth(work, options.device, factors)
+    growth = measure.growth(work, options.device, factors)
     runners = {}
     for candidate in measure.CANDIDATES:
-        measure.say(f"building {candidate.name}")
+        measure.log(f"building {candidate.name}")
         runners[candidate.name] = measure.Runner(candidate, work, options.device)
     memory = {name: {"train": {"saved": runner.saved()}} for name, runner in runners.items()}
-    several = {name: runners[name] for name in measure.SEVERAL}
-    many = measure.interleave(several, ["one", "many"], rounds=3 if options.quick else 10)
-    left = 0.0 if options.quick else options.minutes - (time.monotonic() - started) / 60
-    times = measure.interleave(runners, list(measure.TASKS), minutes=left)
-    stored = measure.summary(times, clock, reference="ours")
+    several_runners = {name: runners[name] for name in measure.SEVERAL}
+    times_of_many = measure.interleave(
+        several_runners, ["one", "many"], rounds=3 if options.quick else 10
+    )
+    minutes_left = 0.0 if options.quick else options.minutes - (time.monotonic() - started) / 60
+    times = measure.interleave(runners, list(measure.TASKS), minutes=minutes_left)
+    summary = measure.summary(times, clock, reference="ours")
     return {
         "machine": machine(options.device),
         "work": asdict(work),
         "rounds": len(times[measure.REFERENCE]["train"]),
         "cpu": measure.summary(times, 0),
         "wall": measure.summary(times, 1),
-        "recompute": stored["ours, recompute"]["train"]["ratio"],
-        "per_sample": measure.per_sample(many, clock),
+        "recompute": summary["ours, recompute"]["train"]["ratio"],
+        "per_sample": measure.per_sample(times_of_many, clock),
         "memory": memory,
-        "growth": grown,
+        "growth": growth,
     }
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the numbers depend on beside the work."""
+    """The machine and the versions on which the numbers depend."""
     capability = torch.backends.cpu.get_cpu_capability()
     if device == "cuda":
         capability = ".".join(map(str, torch.cuda.get_device_capability()))
@@ -87,26 +89,26 @@ def machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{library: version(library) for library in ("freia", "nflows", "normflows")},
-        **run_folder.made(),
+        **run_folder.provenance(),
     }
 
 
-def table(found: dict) -> str:
+def table(measured: dict) -> str:
     """Milliseconds of each task, a line a candidate; the written file has the rest."""
-    clock = "wall" if found["machine"]["device"] == "cuda" else "cpu"
+    clock = "wall" if measured["machine"]["device"] == "cuda" else "cpu"
     times = {
         name: {task: f"{1000 * cell['seconds']:.1f}" for task, cell in row.items()}
-        for name, row in found[clock].items()
+        for name, row in measured[clock].items()
     }
     return f"ms of {clock} time, median\n{pd.DataFrame(times).T.to_string()}"
 
 
-def write(found: dict, folder: Path) -> Path:
+def write(measured: dict, folder: Path) -> Path:
     """<processor>.json."""
-    name = re.sub(r"\((r|tm)\)", "", found["machine"]["name"].lower())
+    name = re.sub(r"\((r|tm)\)", "", measured["machine"]["name"].lower())
     path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name).strip('-')}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1, ensure_ascii=False)
+    text = json.dumps(measured, indent=1, ensure_ascii=False)
     run_folder.write_atomically(path, (text + "\n").encode())
     return path
 
@@ -114,10 +116,10 @@ def write(found: dict, folder: Path) -> Path:
 def main(options: Options) -> None:
     warnings.filterwarnings("ignore", "torch.triangular_solve is deprecated")  # nflows calls it
     text = json.dumps(run(options))
-    found = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.4g}"))
-    print(table(found))
+    measured = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.4g}"))
+    print(table(measured))
     if not options.quick:
-        print(f"wrote {write(found, run_folder.REPOSITORY / 'results' / 'bench')}")
+        print(f"wrote {write(measured, run_folder.REPOSITORY / 'results' / 'bench')}")
 
 
 if __name__ == "__main__":

@@ -29,23 +29,23 @@ class Freia(Adapter):
         def net(in_channels: int, out_channels: int) -> Net:
             return Net(in_channels, out_channels, work.width)
 
-        here = InputNode(work.channels, work.side, work.side)
-        nodes, conditions, ends = [here], [], []
+        node = InputNode(work.channels, work.side, work.side)
+        nodes, conditions, ends = [node], [], []
         for level, (_, side) in enumerate(work.shapes):
             condition = ConditionNode(work.features, side, side)
             conditions.append(condition)
-            here = Node(here, IRevNetDownsampling, {})
-            nodes.append(here)
+            node = Node(node, IRevNetDownsampling, {})
+            nodes.append(node)
             for _ in range(work.depth):
                 options = {"subnet_constructor": net, "permute_soft": True}
-                here = Node(here, AllInOneBlock, options, conditions=condition)
-                nodes.append(here)
+                node = Node(node, AllInOneBlock, options, conditions=condition)
+                nodes.append(node)
             if level < work.levels - 1:
-                here = Node(here, Split, {})
-                nodes.append(here)
-                ends.append(OutputNode(here.out1))
-                here = here.out0
-        self.graph = GraphINN([*nodes, *conditions, *ends, OutputNode(here)])
+                node = Node(node, Split, {})
+                nodes.append(node)
+                ends.append(OutputNode(node.out1))
+                node = node.out0
+        self.graph = GraphINN([*nodes, *conditions, *ends, OutputNode(node)])
 
     def encode(self, y: Tensor, h: list[Tensor]) -> list[Tensor]:
         return list(self.graph(y, c=h)[0])

@@ -1,5 +1,5 @@
-"""Time and weigh. All candidates live in one process and take turns, so that they share its
-history: how the allocator was used before is worth more than what sets libraries apart."""
+"""Measure time and memory. All candidates run in one process and take turns, so that they share the
+state of its allocator, which matters more than the differences between libraries."""
 
 import contextlib
 import functools
@@ -29,7 +29,7 @@ TASKS = {
     "sample": "sampling",
 }
 MANY = 32  # samples of one x
-say = functools.partial(print, file=sys.stderr, flush=True)
+log = functools.partial(print, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ FACTORS = {
 
 
 class Runner:
-    """A candidate at work: `run(task)` does one training step, log_prob or batch of samples."""
+    """A candidate with its inputs: `run(task)` does one training step, log_prob or batch of
+    samples."""
 
     def __init__(self, candidate: Candidate, work: Work, device: str):
         torch.manual_seed(0)
@@ -124,8 +125,8 @@ class Runner:
     def saved(self) -> float:
         """MiB that autograd saves between forward and backward of a training step, each storage
         once, without parameters, y and h."""
-        own = (self.y, *self.h, *self.model.parameters(), *self.model.buffers())
-        known = {t.untyped_storage().data_ptr() for t in own}
+        inputs = (self.y, *self.h, *self.model.parameters(), *self.model.buffers())
+        known_addresses = {t.untyped_storage().data_ptr() for t in inputs}
         saved: dict[int, Tensor] = {}  # holding a tensor keeps its address from a second use
 
         def pack(t: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ class Runner:
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             self.loss()
-        sizes = [t.untyped_storage().nbytes() for p, t in saved.items() if p not in known]
+        sizes = [t.untyped_storage().nbytes() for p, t in saved.items() if p not in known_addresses]
         return sum(sizes) / 2**20
 
 
@@ -144,15 +145,17 @@ Times = dict[str, dict[str, list[tuple[float, float]]]]  # candidate -> task -> 
 def interleave(
     runners: dict[str, Runner], tasks: Sequence[str], rounds: int = 3, minutes: float = 0.0
 ) -> Times:
-    """So many rounds, and more until the minutes are over: in each, every runner does every task
-    once, in a new order."""
+    """At least `rounds` rounds, and more until the minutes are over. In a round every runner does
+    every task once, in a new order."""
     repeats, end = {}, time.monotonic() + 60 * minutes
     for name, runner in runners.items():
         for task in tasks:
             runner.time(task)
-            once = runner.time(task)[1]
+            seconds = runner.time(task)[1]
             # a GPU finishes a step in milliseconds: enough of them for the clock
-            repeats[name, task] = max(1, math.ceil(0.05 / once)) if runner.device == "cuda" else 1
+            repeats[name, task] = (
+                max(1, math.ceil(0.05 / seconds)) if runner.device == "cuda" else 1
+            )
     times: Times = {name: {task: [] for task in tasks} for name in runners}
     shuffle, done = random.Random(0), 0
     while done < rounds or time.monotonic() < end:
@@ -161,7 +164,7 @@ def interleave(
             for name in shuffle.sample(list(runners), len(runners)):
                 times[name][task].append(runners[name].time(task, repeats[name, task]))
         done += 1
-        say(f"round {done}")
+        log(f"round {done}")
     return times
 
 
@@ -174,41 +177,45 @@ def summary(times: Times, clock: int, reference: str = REFERENCE) -> dict[str, d
     same round. `clock`: 0 CPU, 1 wall."""
 
     def row(tasks: dict[str, list[tuple[float, float]]], task: str) -> dict:
-        own, other = ([pair[clock] for pair in of[task]] for of in (tasks, times[reference]))
-        return {"seconds": quartiles(own)[1], "ratio": quartiles(np.divide(own, other))}
+        seconds = [pair[clock] for pair in tasks[task]]
+        reference_seconds = [pair[clock] for pair in times[reference][task]]
+        return {
+            "seconds": quartiles(seconds)[1],
+            "ratio": quartiles(np.divide(seconds, reference_seconds)),
+        }
 
     return {name: {task: row(tasks, task) for task in tasks} for name, tasks in times.items()}
 
 
 def per_sample(times: Times, clock: int) -> dict[str, list[float]]:
     """candidate -> quartiles of (seconds for MANY samples of one x) / MANY / (seconds for one)."""
-    found = {}
+    ratios = {}
     for name, tasks in times.items():
-        many, one = (np.array(tasks[task])[:, clock] for task in ("many", "one"))
-        found[name] = quartiles(many / MANY / one)
-    return found
+        seconds_many, seconds_one = (np.array(tasks[task])[:, clock] for task in ("many", "one"))
+        ratios[name] = quartiles(seconds_many / MANY / seconds_one)
+    return ratios
 
 
 def growth(work: Work, device: str, factors: dict[str, tuple[Sequence[int], str]]) -> dict:
     """How a training step grows with each factor alone: seconds and MiB, and their exponents."""
-    found, clock = {}, int(device == "cuda")
+    growths, clock = {}, int(device == "cuda")
     for factor, (values, expected) in factors.items():
-        say(f"growth with {factor}")
-        found[factor] = row = {"values": list(values), "expected": expected}
+        log(f"growth with {factor}")
+        growths[factor] = row = {"values": list(values), "expected": expected}
         runners = {
             f"{kind} {value}": Runner(candidate, replace(work, **{factor: value}), device)
             for value in values
             for kind, candidate in GROWING.items()
         }
-        kept = {name: runner.saved() for name, runner in runners.items()}
+        saved_by_runner = {name: runner.saved() for name, runner in runners.items()}
         times = interleave(runners, ["train"])
         for kind in GROWING:
             names = [f"{kind} {value}" for value in values]
             seconds = [quartiles([t[clock] for t in times[n]["train"]])[1] for n in names]
-            saved = [kept[name] for name in names]
+            saved = [saved_by_runner[name] for name in names]
             row[kind] = {"seconds": seconds, "seconds_exponent": exponent(values, seconds)}
             row[kind] |= {"saved": saved, "saved_exponent": exponent(values, saved)}
-    return found
+    return growths
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> list[float | None]:

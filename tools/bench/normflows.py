@@ -36,15 +36,15 @@ class Normflows(Adapter):
         for level, (channels, side) in reversed(list(enumerate(work.shapes))):  # from z to y
             steps = []
             for _ in range(work.depth):
-                kept, changed = channels - channels // 2, channels // 2
-                net = ContextNet(kept + work.features, 2 * changed, work.width)
+                num_kept, num_changed = channels - channels // 2, channels // 2
+                net = ContextNet(num_kept + work.features, 2 * num_changed, work.width)
                 block = GlowBlock(channels, work.width, scale_map="exp", use_lu=False)
                 coupling = block.flows[0].flows[1]
                 coupling.param_map = HeldNet(net, self.held, level)
                 steps.append(block)
             flows.append([*steps, Squeeze()])
-            left = channels if level == work.levels - 1 else channels // 2
-            bases.append(DiagGaussian((left, side, side), trainable=False))
+            num_left = channels if level == work.levels - 1 else channels // 2
+            bases.append(DiagGaussian((num_left, side, side), trainable=False))
         merges = [Merge() for _ in range(work.levels - 1)]
         self.flow = MultiscaleFlow(bases, flows, merges, class_cond=False)
 

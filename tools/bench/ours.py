@@ -21,14 +21,14 @@ class Ours(Adapter):
         for level, (channels, _) in enumerate(work.shapes):
             layers.append(Squeeze())
             for _ in range(work.depth):
-                kept, changed = channels - channels // 2, channels // 2
-                net = CouplingNet(kept, work.features, 2 * changed, work.width, h_kernel=3)
+                num_kept, num_changed = channels - channels // 2, channels // 2
+                net = CouplingNet(num_kept, work.features, 2 * num_changed, work.width, h_kernel=3)
                 layers += [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net)]
             last = level == work.levels - 1
             layers.append(GaussianPrior(channels) if last else Split(channels))
-        given = nn.Identity()  # where the feature network would be
-        given.channels = [0, *[work.features] * work.levels]
-        self.flow = ConditionalFlow(layers, given)
+        feature_network = nn.Identity()  # where the feature network would be
+        feature_network.channels = [0, *[work.features] * work.levels]
+        self.flow = ConditionalFlow(layers, feature_network)
         self.flow.fast, self.flow.recompute = fast, recompute
         set_precision(self.flow, "bf16" if bf16 else "fp32")
 

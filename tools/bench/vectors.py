@@ -46,11 +46,11 @@ class Options:
 
 
 def pairs(seed: int) -> tuple[Pairs, Pairs, Pairs]:
-    """For training, stopping and testing, standardised by the mean and deviation of the first."""
-    found = load_breast_cancer()
-    names = list(found.feature_names)
-    y = found.data[:, [names.index(f"worst {name}") for name in FEATURES]]
-    x = found.data[:, [names.index(f"mean {name}") for name in FEATURES]]
+    """Pairs for training, stopping and testing, standardised by mean and deviation of the first."""
+    bunch = load_breast_cancer()
+    names = list(bunch.feature_names)
+    y = bunch.data[:, [names.index(f"worst {name}") for name in FEATURES]]
+    x = bunch.data[:, [names.index(f"mean {name}") for name in FEATURES]]
     order = np.random.default_rng(seed).permutation(len(y))
     tenth = len(y) // 10
     test, stop, train = order[:tenth], order[tenth : 2 * tenth], order[2 * tenth :]
@@ -65,10 +65,10 @@ def pairs(seed: int) -> tuple[Pairs, Pairs, Pairs]:
 def ours(coupling: type, steps: int) -> ConditionalFlow:
     """Activation norm, matrix, coupling, `steps` times, and a conditional prior."""
     size = len(FEATURES)
-    kept, changed = size - size // 2, size // 2
+    num_kept, num_changed = size - size // 2, size // 2
     layers: list[nn.Module] = []
     for k in range(steps):
-        net = VectorNet(kept, size, coupling.outputs(changed), 64, activation="silu")
+        net = VectorNet(num_kept, size, coupling.outputs(num_changed), 64, activation="silu")
         layers += [ActNorm(size), Conv1x1(size), coupling(size, net, flip=k % 2 == 1)]
     layers.append(GaussianPrior(size, VectorNet(0, size, 2 * size, 64, activation="silu")))
     return ConditionalFlow(layers, RawFeatures(size))
@@ -99,33 +99,40 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 def linear_gaussian(train: Pairs, test: Pairs) -> float:
     """Held-out nats of y ~ N(W x + b, S), by maximum likelihood."""
-    (y, x), (y_test, x_test) = ([t.double() for t in both] for both in (train, test))
+    (y, x), (y_test, x_test) = ([t.double() for t in pair] for pair in (train, test))
     x, x_test = (torch.cat([t, torch.ones_like(t[:, :1])], 1) for t in (x, x_test))
     weights = torch.linalg.lstsq(x, y).solution
-    rest = y - x @ weights
-    normal = MultivariateNormal(x_test @ weights, rest.T @ rest / len(y))
+    residual = y - x @ weights
+    normal = MultivariateNormal(x_test @ weights, residual.T @ residual / len(y))
     return -normal.log_prob(y_test).mean().item()
 
 
-def trained(model: nn.Module, parts: tuple[Pairs, ...], options: Options) -> tuple[float, float]:
-    """(held-out nats where those of the second part were lowest, seconds of a step)."""
+def train_model(
+    model: nn.Module, parts: tuple[Pairs, ...], options: Options
+) -> tuple[float, float]:
+    """(held-out nats at the step where nats of the stopping part were lowest, seconds of a
+    step)."""
     train, stop, test = parts
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-4)
-    draw, spent, best = torch.Generator().manual_seed(0), [], (float("inf"), float("nan"))
+    generator, step_seconds, best = (
+        torch.Generator().manual_seed(0),
+        [],
+        (float("inf"), float("nan")),
+    )
     for step in range(1, options.steps + 1):
-        rows = torch.randint(len(train[0]), (options.batch,), generator=draw)
+        rows = torch.randint(len(train[0]), (options.batch,), generator=generator)
         started = time.process_time()
         loss = -model.train().log_prob(train[0][rows], train[1][rows]).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        spent.append(time.process_time() - started)
+        step_seconds.append(time.process_time() - started)
         if step % 25 == 0:
             with torch.no_grad():
                 nats = [-model.eval().log_prob(*part).mean().item() for part in (stop, test)]
             best = min(best, (nats[0], nats[1]))
-    return best[1], float(np.median(spent))
+    return best[1], float(np.median(step_seconds))
 
 
 def run(options: Options) -> dict:
@@ -136,12 +143,15 @@ def run(options: Options) -> dict:
     for seed in range(options.splits):
         parts = pairs(seed)
         nats["linear Gaussian"].append(round(linear_gaussian(parts[0], parts[2]), 4))
-        for name, make in MODELS.items():
+        for name, make_model in MODELS.items():
             torch.manual_seed(seed)
-            found, seconds = trained(make(), parts, options)
-            nats.setdefault(name, []).append(round(found, 4))
+            held_out_nats, seconds = train_model(make_model(), parts, options)
+            nats.setdefault(name, []).append(round(held_out_nats, 4))
             milliseconds.setdefault(name, []).append(round(1000 * seconds, 3))
-            print(f"split {seed}  {name:22s} {found:.3f} nats  {1000 * seconds:.2f} ms", flush=True)
+            print(
+                f"split {seed}  {name:22s} {held_out_nats:.3f} nats  {1000 * seconds:.2f} ms",
+                flush=True,
+            )
     return {
         "data": f"breast cancer (scikit-learn), worst of {', '.join(FEATURES)} given their means",
         "nats": nats,
@@ -150,20 +160,20 @@ def run(options: Options) -> dict:
         "steps": options.steps,
         "batch": options.batch,
         "zuko": version("zuko"),
-        **run_folder.made(),
+        **run_folder.provenance(),
     }
 
 
 def main(options: Options) -> None:
-    found = run(options)
-    reference = np.array(found["nats"]["linear Gaussian"])
-    for name, values in found["nats"].items():
+    measured = run(options)
+    reference = np.array(measured["nats"]["linear Gaussian"])
+    for name, values in measured["nats"].items():
         gain = reference - np.array(values)
         error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else float("nan")
         print(f"{name:22s} {np.mean(values):7.3f} nats, better by {gain.mean():.3f} +- {error:.3f}")
     if options.write:
         path = run_folder.REPOSITORY / "results" / "bench" / "vectors.json"
-        run_folder.write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+        run_folder.write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
         print(f"wrote {path}")
 
 

@@ -1,4 +1,4 @@
-"""The work that every library does, and what an adapter to a library has to offer."""
+"""The work that every library does, and the interface of an adapter to a library."""
 
 from dataclasses import dataclass
 
@@ -82,8 +82,10 @@ class Net(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, width: int):
         super().__init__(
-            *(nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(width, width, 1), nn.ReLU()),
+            nn.Conv2d(in_channels, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+            nn.ReLU(),
             nn.Conv2d(width, out_channels, 3, padding=1),
         )
 

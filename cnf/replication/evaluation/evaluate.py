@@ -1,7 +1,7 @@
 """`python -m cnf evaluate`: from a run folder and an image set to rows in a folder.
 
-What the numbers are is said in `metrics`; `scored_model` computes what they are made of, and
-`scoring` makes rows of them.
+`metrics` defines the numbers, `scored_model` computes what they are made of, and `scoring` makes
+rows of them.
 """
 
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ def evaluate(
     results: Path = RESULTS,
     **options: Any,
 ) -> list[Row]:
-    """Score the weights in the folder `run` on an image set; write the rows beside them, into
-    `evaluations/`, and return them, with those of what needs no model (bicubic interpolation, the
-    second observer, the truth), which are written by `publish` alone.
+    """Score the weights in the folder `run` on an image set. The rows are written beside them, into
+    `evaluations/`, and returned. The returned rows include those of references, which need no model
+    (bicubic interpolation, the second observer, the truth); only `publish` writes these.
 
     Args:
         run: a run folder, or the name of one of `results/`; or "bicubic", "second-observer",
@@ -48,70 +48,76 @@ def evaluate(
         on, split: the image set, as for `data.load`, by default the embedded one.
         stress: instead of scores, count what is not finite or out of range over many samples, by
             default also on a set far from all data.
-        figures: write pictures into `figures/` beside.
+        figures: also write pictures, into `figures/`.
         publish: copy the run to `results/<name>/` first, weights as float16, and evaluate those.
-            Without it nothing in `results/` changes: of a run in there, the rows are written into
-            runs/<name>. `out`: a folder to write into <name>/ of, whatever the run is.
+            Without it nothing in `results/` changes: rows of a run in `results/` are written into
+            runs/<name>.
         name: of the run in `results/`; default: the name of its folder.
-        batch_size: for pictures of one size; changes no number. `device`: "auto", "cpu" or "cuda".
+        batch_size: for pictures of one size; changes no number.
+        device: "auto", "cpu" or "cuda".
+        out: a folder; the rows are written into its subfolder <name>.
         options: see `Options`.
 
     Raises DataError, CheckpointError, ConfigError, ResultsError.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: give 1 or more")
-    asked = options_of(options, stress, figures)
-    tags = ("stress",) if stress else ("basic", "full") if asked.full else ("basic",)
-    if (reference := str(run).replace("-", " ")) in REFERENCES:
+    scoring_options = options_of(options, stress, figures)
+    tags = ("stress",) if stress else ("basic", "full") if scoring_options.full else ("basic",)
+    reference = str(run).replace("-", " ")
+    if reference in REFERENCES:
         if figures:
             raise ConfigError(f"{run} is no model and draws nothing: leave --figures out")
         target = out or (results if publish else Path("runs"))
-        return evaluate_reference(reference, on, split, asked, tags, target, results)
+        return evaluate_reference(reference, on, split, scoring_options, tags, target, results)
     folder = folder_of(Path(run), results)
     name = name or folder.resolve().name
     run_folder.check_name(name)
     model = run_folder.trained(folder.resolve())
     task = find(model.config.task)
-    sets = [on] if on else [task.embedded, task.far] if stress else [task.embedded]
+    sets = [on]
     if on is None:
+        sets = [task.embedded, task.far] if stress else [task.embedded]
         print(f"no image set named: using {' and '.join(sets)}")
     if publish:
-        for one in sets:  # what cannot be scored is told of before anything is written
-            m = ScoredModel(model, load(one, split), asked, batch_size)
-            if asked.threshold_from is not None:
-                validation(m, one)
+        for set_name in sets:  # what cannot be scored raises before anything is written
+            scored = ScoredModel(model, load(set_name, split), scoring_options, batch_size)
+            if scoring_options.threshold_from is not None:
+                validation(scored, set_name)
         folder = run_folder.publish(folder, results / name)
         model = run_folder.trained(folder.resolve())
     model = model.to(choose_device(device))
-    name += ending(asked.variant)
+    name += ending(scoring_options.variant)
     place = Place.of(folder, results, out, publish)
-    store.read(place.target, name)  # a damaged file is told of before the scoring, not after it
-    made = run_folder.made(results.parent) | run_folder.training_record(folder, model.config)
-    made |= {
+    store.read(place.target, name)  # a damaged file raises before the scoring, not after it
+    provenance = run_folder.provenance(results.parent) | run_folder.training_record(
+        folder, model.config
+    )
+    provenance |= {
         "run": name,
         "preset": model.config.preset,
-        "variant": asked.variant,
+        "variant": scoring_options.variant,
         "weights": place.weights,
         "weights_sha256": run_folder.file_sha256(folder / releases.WEIGHTS),
     }
     rows = []
-    for one in sets:
-        m = ScoredModel(model, load(one, split), asked, batch_size)
+    for set_name in sets:
+        scored = ScoredModel(model, load(set_name, split), scoring_options, batch_size)
         if figures:
             from cnf.replication.evaluation.figures import check_shown, draw_figures  # a second
 
-            check_shown(m.images.name)
-        if m.has_bits_alone and asked.samples is None and not stress:
+            check_shown(scored.images.name)
+        if scored.has_only_bits and scoring_options.samples is None and not stress:
             print(
-                f"{one}: bits alone, as its pictures are small: --samples N draws samples, too"
+                f"{set_name}: bits alone, as its pictures are small: --samples N draws samples, too"
             )
-        m.valid = validation(m, one)
-        words = scoring.named(asked)
-        command = scoring.command_of(place.folder, m.images.name, split, words, stress)
-        found = score(m, tags, made | {"command": command}, place.target, publish)
+        scored.valid = validation(scored, set_name)
+        words = scoring.with_relative_paths(scoring_options)
+        command = scoring.command_of(place.folder, scored.images.name, split, words, stress)
+        new_rows = score(scored, tags, provenance | {"command": command}, place.target, publish)
         if figures:
-            draw_figures(m, folder, place.target / name / "figures")
-        rows += found
+            draw_figures(scored, folder, place.target / name / "figures")
+        rows += new_rows
     if publish:
         store.write_text(folder / "card.md", report.card(folder, results))
     elif not out and place.target != folder.resolve().parent:
@@ -124,18 +130,24 @@ def options_of(options: dict[str, Any], stress: bool, figures: bool) -> Options:
     """The options of an evaluation. Raises ConfigError for those that contradict each other."""
     if options.get("threshold_from") is not None:
         options["threshold_from"] = Path(options["threshold_from"]).as_posix()
-    asked = Options(**options)
-    others = asked.draws, asked.importance, asked.temperature, asked.variant
-    if stress and (asked.full or figures or others != (1, 0, None, None)):
+    scoring_options = Options(**options)
+    has_others = (
+        scoring_options.full
+        or scoring_options.draws != 1
+        or scoring_options.importance != 0
+        or scoring_options.temperature is not None
+        or scoring_options.variant is not None
+    )
+    if stress and (figures or has_others):
         raise ConfigError(
             "--stress has metrics, draws and temperatures of its own: leave --full, --figures, "
             "--variant, --draws, --importance and --temperature out"
         )
-    return asked
+    return scoring_options
 
 
 def folder_of(run: Path, results: Path) -> Path:
-    """The folder of a run, or of the name of one of `results`, as `cnf.load` takes it."""
+    """The folder of a run, given as a folder or as the name of a run in `results`."""
     if not run.exists() and results.exists():
         return releases.find(run, results).parent
     if run.is_file():
@@ -145,8 +157,8 @@ def folder_of(run: Path, results: Path) -> Path:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the rows of a run go, and how they name its folder and its weights, which are None
-    away from `results`: where a run lies on this machine is nobody's business."""
+    """Where the rows of a run are written, and how they name its folder and its weights. Weights
+    outside of `results` are None, so that no row contains a path of this machine."""
 
     target: Path
     folder: str
@@ -170,31 +182,39 @@ def evaluate_reference(
     name: str,
     on: str | None,
     split: str,
-    asked: Options,
+    scoring_options: Options,
     tags: Sequence[str],
     target: Path,
     results: Path,
 ) -> list[Row]:
-    """The rows of what needs no model, written into `target`."""
+    """The rows of a reference, which needs no model, written into `target`."""
     if on is None:
-        word = name.replace(" ", "-")
-        raise ConfigError(f"{word} answers on any image set: name one with --on")
-    m = ScoredModel(None, load(on, split), asked, reference=name)
-    return score(m, tags, run_folder.made(results.parent), target)
+        argument = name.replace(" ", "-")
+        raise ConfigError(f"{argument} answers on any image set: name one with --on")
+    scored = ScoredModel(None, load(on, split), scoring_options, reference=name)
+    return score(scored, tags, run_folder.provenance(results.parent), target)
 
 
 def score(
-    m: ScoredModel, tags: Sequence[str], made: dict[str, Any], target: Path, publish: bool = False
+    scored: ScoredModel,
+    tags: Sequence[str],
+    provenance: dict[str, Any],
+    target: Path,
+    publish: bool = False,
 ) -> list[Row]:
-    """The rows of a model, or of a reference, and of the references beside it, which are written
-    by `publish` alone; and what is kept of single pictures."""
-    other = scoring.other_x(m)
-    rows = scoring.rows_of(m, other, tags, made)
+    """The rows of a model, or of a reference, together with those of the references on the same
+    pictures, which only `publish` writes. The values of single pictures are written too."""
+    other_scored = scoring.with_other_rounding(scored)
+    rows = scoring.rows_of(scored, other_scored, tags, provenance)
     if not rows:
-        raise ConfigError(f"nothing is told of {m.reference} on {m.images.name}: leave it out")
-    own = [row for row in rows if publish or m.reference or row.model not in REFERENCES]
-    store.write(own, target)
-    if m.reference != "truth" and "stress" not in tags and m.options.limit is None:
+        raise ConfigError(
+            f"nothing is told of {scored.reference} on {scored.images.name}: leave it out"
+        )
+    rows_to_write = [
+        row for row in rows if publish or scored.reference or row.model not in REFERENCES
+    ]
+    store.write(rows_to_write, target)
+    if scored.reference != "truth" and "stress" not in tags and scored.options.limit is None:
         stem = target / rows[0].run / "evaluations" / rows[0].file
-        scoring.write_beside(stem, m, other, rows[0].weights_sha256)
+        scoring.write_values_of_images(stem, scored, other_scored, rows[0].weights_sha256)
     return rows

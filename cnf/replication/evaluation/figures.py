@@ -22,7 +22,8 @@ FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
 def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
     """Write the figures of a model from the folder `run` on a set into `folder`, see
     `Task.figures`. Raises DataError for a set whose pictures may not be shown."""
-    check_shown(name := m.images.name)
+    name = m.images.name
+    check_shown(name)
     stem = f"{name}-{m.images.split}"
     figures = m.task.figures(m, run)
     return [save_image(pixels, folder / f"{stem}{end}.png") for end, pixels in figures.items()]
@@ -38,9 +39,9 @@ def check_shown(name: str) -> None:
         )
 
 
-def sibling(run: Path, m: ScoredModel) -> ConditionalModel | None:
-    """The baseline of a flow: the run beside it whose name has "baseline" for "flow", else the
-    released one where that lies beside it; None without one."""
+def baseline_of(run: Path, m: ScoredModel) -> ConditionalModel | None:
+    """The baseline of a flow, from the folder that holds its run: the run whose name has "baseline"
+    in place of "flow", else the released baseline; None if neither is there."""
     if m.model.has_mean or "flow" not in run.name:
         return None
     released = m.task.releases.get(f"{m.task.name}-baseline")
@@ -51,14 +52,14 @@ def sibling(run: Path, m: ScoredModel) -> ConditionalModel | None:
 
 
 @torch.no_grad()
-def draw(
+def samples_of_picture(
     m: ScoredModel, model: ConditionalModel, index: int, y: Tensor, x: Tensor, n: int, tau: float
 ) -> Tensor:
-    """n samples of picture `index` or of a part of it, (n,C,H,W); y gives the size. The noise is
-    that of the picture, whatever the model."""
-    wide = m.pad(y, x, model)[1].to(m.device)
+    """n samples of picture `index`, or of a part of it, (n,C,H,W); y gives the size. The noise is
+    keyed by the picture, so all models get the same."""
+    padded_x = m.pad(y, x, model)[1].to(m.device)
     generator = noise.keyed(m.options.seed, [index], SAMPLES_DRAW)
-    samples = torch.cat(list(model.samples(wide, n, tau, generator)))
+    samples = torch.cat(list(model.samples(padded_x, n, tau, generator)))
     return samples[..., : y.shape[-2], : y.shape[-1]].cpu()
 
 
@@ -68,14 +69,14 @@ def panels_of_first(m: ScoredModel) -> dict[str, np.ndarray]:
     blocks = []
     for index in list(m.indices)[:FIGURE_PICTURES]:
         y, x = m.pair(index)
-        many = draw(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
-        mean = expectation(m.model, x) if m.model.has_mean else many.mean(0)
+        samples = samples_of_picture(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
+        mean = expectation(m.model, x) if m.model.has_mean else samples.mean(0)
         panels: dict[str, Panel] = {"input": x[0]}
-        panels |= {f"sample {n + 1}": m.task.image(many[n], x[0]) for n in range(3)}
+        panels |= {f"sample {n + 1}": m.task.image(samples[n], x[0]) for n in range(3)}
         panels["mean" if m.model.has_mean else f"mean of {FIGURE_SAMPLES}"] = m.task.image(
             mean, x[0]
         )
-        panels["deviation"] = Deviation(many.std(0, correction=0).mean(0), m.task)
+        panels["deviation"] = Deviation(samples.std(0, correction=0).mean(0), m.task)
         panels["truth"] = m.task.image(y[0], x[0])
         blocks.append((m.images[index].name, panels))
     return {"": compose(blocks)}

@@ -71,9 +71,9 @@ class Options:
     def __post_init__(self):
         least = {"limit": 1, "seed": 0, "draws": 1, "samples": 0, "importance": 0}
         for name, value in least.items():
-            given = getattr(self, name)
-            if given is not None and given < value:
-                raise ConfigError(f"--{name} {given}: give {value} or more")
+            number = getattr(self, name)
+            if number is not None and number < value:
+                raise ConfigError(f"--{name} {number}: give {value} or more")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability, 0 to 1")
         if self.threshold is not None and self.threshold_from is not None:
@@ -103,7 +103,8 @@ class Setting:
 
 
 def computed_once(method: Callable) -> Callable:
-    """A method whose answers its object keeps, by arguments; computed without gradients."""
+    """A method that is computed once for each set of arguments: its object keeps the answers.
+    Computed without gradients."""
 
     @functools.wraps(method)
     def answer(self: Any, *arguments: Any) -> Any:
@@ -118,11 +119,13 @@ def computed_once(method: Callable) -> Callable:
 
 
 class ScoredModel:
-    """A model on an image set. `valid` is the same model, or sisters of it, on the validation
-    split, where a threshold is chosen; none where there is neither.
+    """A model on an image set.
 
-    A `reference` in the place of the model answers without one, see `Task.references`: "bicubic"
-    interpolation, the "second observer", the "truth" itself.
+    `valid` holds the models on validation splits on which a threshold is chosen: the same model, or
+    those of `threshold_from`; empty where no threshold can be chosen.
+
+    With a `reference` there is no model: "bicubic" interpolation, the "second observer" or the
+    "truth" itself gives the answers, see `Task.references`.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class ScoredModel:
         self.model, self.trained, self.images = model, model, images
         self.options, self.batch_size = options or Options(), batch_size
         if self.options.limit is not None and self.options.limit >= len(images):
-            self.options = dataclasses.replace(self.options, limit=None)  # all of them
+            self.options = dataclasses.replace(self.options, limit=None)  # all pictures
         self.valid: Sequence[ScoredModel] = ()
         self.reference = reference
         self.task = of_kind(images.kind) if model is None else find(model.config.task)
@@ -152,8 +155,8 @@ class ScoredModel:
                 f"'{images.name}' is a set of {images.kind}, the run is one of "
                 f"{config.task}: see `python -m cnf data list`"
             )
-        given = (self.options.threshold, self.options.threshold_from)
-        if given != (None, None) and not self.task.has_threshold:
+        thresholds = (self.options.threshold, self.options.threshold_from)
+        if thresholds != (None, None) and not self.task.has_threshold:
             raise ConfigError(f"{self.task.name} has no threshold: leave --threshold out")
         self.device = next(model.eval().parameters()).device
         if self.options.variant is not None:
@@ -173,8 +176,9 @@ class ScoredModel:
         return ScoredModel(None, self.images, options, reference=name)
 
     def statistics(self, kind: type[Statistics]) -> Statistics:
-        """What metrics of one family share, made of this model the first time: an object of `kind`
-        whose methods, `computed_once`, say what they hold, such as `vessels.Masks`."""
+        """The object of class `kind` in which metrics of one family share what they compute, such
+        as `vessels.Masks`. It is made when it is first asked for; its methods are
+        `computed_once`."""
         if kind not in self._statistics:
             self._statistics[kind] = kind(self)
         return self._statistics[kind]
@@ -190,35 +194,40 @@ class ScoredModel:
 
     @property
     def has_mean(self) -> bool:
-        """Whether the model says its mean itself; else it is that of samples."""
+        """Whether the model computes its mean itself; else it is the mean of samples."""
         return self.reference is not None or self.model.has_mean
 
     @property
-    def samples(self) -> int:
-        """How many samples for means and marginals; 0: nothing is drawn."""
+    def num_samples(self) -> int:
+        """How many samples means and marginals are made of; 0: nothing is drawn."""
         o, task = self.options, self.task
         if o.samples is not None or o.full:
             return task.full_samples if o.samples is None else o.samples
         return task.samples if self.images.is_photographs else task.samples_of_patches
 
     @property
-    def has_bits_alone(self) -> bool:
-        """Whether bits are all that is told: without samples, where all else needs them."""
-        return not self.samples and (self.options.full or self.task.needs_samples)
+    def has_only_bits(self) -> bool:
+        """Whether bits are all that is computed: without samples, where everything else needs
+        them."""
+        return not self.num_samples and (self.options.full or self.task.needs_samples)
 
     @property
-    def mean(self) -> Setting:
-        """The point estimate: the model's own mean, or that of samples."""
-        return Setting(temperature=1.0, samples=0 if self.has_mean else self.samples)
+    def mean_setting(self) -> Setting:
+        """The setting of the point estimate: the model's own mean, or that of samples."""
+        return Setting(temperature=1.0, samples=0 if self.has_mean else self.num_samples)
 
-    def batches(self, what: str) -> Iterator[tuple[list[int], Tensor, Tensor, tuple[int, int]]]:
+    def batches(
+        self, description: str
+    ) -> Iterator[tuple[list[int], Tensor, Tensor, tuple[int, int]]]:
         """(indices, y, x, (height, width)), y and x padded to sizes the model takes; at most
         `batch_size` pictures of one size and at most CHUNK entries of y, or one picture, at a
         time."""
-        size = min(self.batch_size, per_pass(self.size(0)))
+        size = min(self.batch_size, pictures_at_once(self.size(0)))
         size = size if self.images.stacked is not None else 1
         starts = range(0, len(self.indices), size)
-        for start in tqdm(starts, desc=f"{self.images.name}: {what}", disable=None, leave=False):
+        for start in tqdm(
+            starts, desc=f"{self.images.name}: {description}", disable=None, leave=False
+        ):
             indices = list(self.indices[start : start + size])
             y, x = self.task.batch(self.images, indices, self.data_config)
             height, width = y.shape[-2:]
@@ -230,48 +239,51 @@ class ScoredModel:
     @computed_once
     def log_probs(self, draws: int = 1) -> np.ndarray:
         """log P(y|x) an image, nats, (N,): the mean over noise draws 0 .. draws - 1."""
-        found = []
+        values = []
         for indices, y, x, size in self.batches("likelihood"):
             repeats = 1 if self.model.exact else draws
             h = self.model.condition(x)
             total = sum(
-                score(self.model, y, h, size, noise.keyed(self.options.seed, indices, d))
+                log_prob_inside(self.model, y, h, size, noise.keyed(self.options.seed, indices, d))
                 for d in range(repeats)
             )
-            found += self._finite(total / repeats, indices)
-        return np.array(found)
+            values += self._finite(total / repeats, indices)
+        return np.array(values)
 
     @torch.no_grad()
     def mask_log_probs(self, index: int, masks: Tensor, draw: int = 0) -> np.ndarray:
-        """log P(y|x) of several y (n,C,H,W) of one picture, nats, (n,); the noise of each is its
-        own, that of the first is the draw `draw` of `log_probs`."""
+        """log P(y|x) of several y (n,C,H,W) given the x of one picture, nats, (n,). Each y has its
+        own noise; the first has the noise that `log_probs` uses in draw `draw`."""
         _, x = self.pair(index)
         y, x = (t.to(self.device) for t in self.pad(masks.float(), x))
-        keyed = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
-        h, at_once, found = self.model.condition(x), per_pass(y[0].numel()), []
+        generators = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
+        h, values = self.model.condition(x), []
+        at_once = pictures_at_once(y[0].numel())
         for start in range(0, len(y), at_once):
-            part, generator = y[start : start + at_once], keyed[start : start + at_once]
-            many = [maps.repeat(len(part), 1, 1, 1) for maps in h]
-            log_p = score(self.model, part, many, masks.shape[-2:], generator)
-            found += self._finite(log_p, [index] * len(part))
-        return np.array(found)
+            chunk = slice(start, start + at_once)
+            n = len(y[chunk])
+            repeated_h = [maps.repeat(n, 1, 1, 1) for maps in h]
+            size = masks.shape[-2:]
+            log_p = log_prob_inside(self.model, y[chunk], repeated_h, size, generators[chunk])
+            values += self._finite(log_p, [index] * n)
+        return np.array(values)
 
     @computed_once
     def importance_log_probs(self, num_samples: int) -> np.ndarray:
         """The importance-weighted bound on log P(y|x), nats, (N,)."""
-        found = []
+        values = []
         for indices, y, x, _ in self.batches("importance bound"):
             generator = noise.keyed(self.options.seed, indices)
             log_p = self.model.importance_log_prob(y, x, num_samples, generator)
-            found += self._finite(log_p, indices)
-        return np.array(found)
+            values += self._finite(log_p, indices)
+        return np.array(values)
 
     def _finite(self, log_probs: Tensor, indices: Sequence[int]) -> list[float]:
         values = log_probs.double().tolist()
-        for index, found in zip(indices, values, strict=True):
-            if not math.isfinite(found):
+        for index, value in zip(indices, values, strict=True):
+            if not math.isfinite(value):
                 raise ResultsError(
-                    f"log P of picture '{self.images[index].name}' is {found}: not evaluated; "
+                    f"log P of picture '{self.images[index].name}' is {value}: not evaluated; "
                     "the weights or the picture hold values the model cannot take"
                 )
         return values
@@ -284,11 +296,15 @@ class ScoredModel:
         return self.task.channels * height * width
 
     def sizes(self, fov: bool = False) -> np.ndarray:
-        """D an image: entries of y, or its pixels inside the field of view, (N,)."""
+        """D of each image: the entries of y, or its pixels inside the field of view, (N,)."""
         return np.array([int(self.fov(i).sum()) if fov else self.size(i) for i in self.indices])
 
+    def in_bits(self, log_probs: np.ndarray, fov: bool = False) -> np.ndarray:
+        """log P (N,) in nats -> bits divided by each of `sizes`, (N,)."""
+        return -log_probs / (self.sizes(fov) * math.log(2))
+
     def fov(self, index: int) -> np.ndarray:
-        """Field of view, bool (H,W); everything where the set has none."""
+        """Field of view, bool (H,W); all True where the set has none."""
         fov, y = self.images[index].fov, self.images[index].y
         return np.ones(y.shape[-2:], bool) if fov is None else fov.numpy()
 
@@ -302,10 +318,10 @@ class ScoredModel:
         return any(self.mask(i)[self.fov(i)].any() for i in self.indices)
 
     @property
-    def seconds(self) -> list[Tensor] | None:
-        """Masks of the second observer, (1,H,W), where all pictures have one."""
-        found = [self.images[i].second for i in self.indices]
-        return None if any(mask is None for mask in found) else found
+    def second_masks(self) -> list[Tensor] | None:
+        """Masks of the second observer, (1,H,W) each; None unless all pictures have one."""
+        masks = [self.images[i].second for i in self.indices]
+        return None if any(mask is None for mask in masks) else masks
 
     def x(self, index: int) -> Tensor:
         """The input of a picture, (3,H,W)."""
@@ -323,37 +339,36 @@ class ScoredModel:
         model = self.model if model is None else model
         bottom, right = (-side % model.multiple for side in y.shape[-2:])
         y = extend(y, bottom, right, self.task.pads)
-        below = bottom // model.factor, right // model.factor
-        return y, extend(x, *below, self.task.pads)
+        x_rows_columns = bottom // model.factor, right // model.factor
+        return y, extend(x, *x_rows_columns, self.task.pads)
 
     @computed_once
     def reference_answers(self) -> list[Tensor] | None:
-        """What the reference answers, (C,H,W) an image; None where it has no answer."""
+        """The answer of the reference for each image, (C,H,W); None where it has no answers."""
         return self.task.references[self.reference](self)
 
     @computed_once
     def means(self, samples: int) -> list[Tensor]:
-        """The point estimate an image, (C,H,W): the model's own mean, or that of samples."""
+        """The point estimate for each image, (C,H,W): the model's own mean, or that of samples."""
         return self._answers("mean", lambda x, keyed: self.model.mean(x, samples, keyed))
 
     @computed_once
-    def singles(self, temperature: float) -> list[Tensor]:
-        """One sample an image, (C,H,W): the first draw."""
+    def single_samples(self, temperature: float) -> list[Tensor]:
+        """One sample for each image, (C,H,W): the first draw."""
         return self._answers(
             "sample", lambda x, keyed: self.model.sample(x, 1, temperature, keyed)[0]
         )
 
-    def _answers(self, what: str, answer: Callable) -> list[Tensor]:
-        found = []
-        for indices, _, x, (height, width) in self.batches(what):
+    def _answers(self, description: str, answer: Callable) -> list[Tensor]:
+        answers = []
+        for indices, _, x, (height, width) in self.batches(description):
             y = answer(x, noise.keyed(self.options.seed, indices, SAMPLES_DRAW))
-            found += list(y[..., :height, :width].cpu())
-        return found
+            answers += list(y[..., :height, :width].cpu())
+        return answers
 
-    def drawn(self, temperature: float, n: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(index, x (3,h,w), n samples uint8 (n,C,H,W)) an image; the first is that of `singles`.
-
-        Not kept: the samples of a set may not fit into memory.
+    def draw_samples(self, temperature: float, n: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(index, x (3,h,w), n samples uint8 (n,C,H,W)) for each image. The first sample is that of
+        `single_samples`. Nothing is kept, because the samples of a set may not fit into memory.
         """
         for indices, _, x, (height, width) in self.batches(f"{n} x temperature {temperature:g}"):
             generator = noise.keyed(self.options.seed, indices, SAMPLES_DRAW)
@@ -363,8 +378,8 @@ class ScoredModel:
             yield from zip(indices, x, torch.stack(samples, 1), strict=True)
 
 
-def per_pass(entries: int) -> int:
-    """How many pictures of so many entries a model takes at once."""
+def pictures_at_once(entries: int) -> int:
+    """How many pictures with this many entries of y go through a model at once."""
     return max(1, CHUNK // entries)
 
 
@@ -376,23 +391,26 @@ def extend(t: Tensor, bottom: int, right: int, pads: bool) -> Tensor:
     """
     if pads:
         return F.pad(t, (0, right, 0, bottom))
-    for dim, more in ((-2, bottom), (-1, right)):
+    for dim, extra in ((-2, bottom), (-1, right)):
         side = t.shape[dim]
-        index = torch.arange(side + more, device=t.device) % (2 * side)
+        index = torch.arange(side + extra, device=t.device) % (2 * side)
         t = t.index_select(dim, torch.minimum(index, 2 * side - 1 - index))
     return t
 
 
-def score(
+def log_prob_inside(
     model: ConditionalModel,
     y: Tensor,
     h: list[Tensor],
     size: tuple[int, int],
     generator: noise.Generator,
 ) -> Tensor:
-    """log P(y|x), (B,), nats, of pictures of `size` padded to y: an exact model leaves the padding
-    out (an autoregressive one takes its labels as given), a flow cannot, so that its figure stays a
-    bound. A model made of others asks each of them (`log_prob_inside`)."""
+    """log P(y|x), (B,), nats, of pictures of `size` that were padded to y.
+
+    An exact model leaves the padding out (an autoregressive model takes its labels as given). A
+    flow cannot, so that its value remains a bound. A model made of other models has a method
+    `log_prob_inside`, which asks each of them.
+    """
     if model.exact and hasattr(model, "entries"):
         return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
     if hasattr(model, "log_prob_inside"):

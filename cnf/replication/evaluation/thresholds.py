@@ -1,4 +1,4 @@
-"""Where a threshold of probabilities may be chosen: on pictures that are neither scored nor were
+"""Where a threshold of probabilities may be chosen: on pictures that are not scored and were not
 trained on."""
 
 import dataclasses
@@ -14,28 +14,33 @@ from cnf.replication.evaluation.scored_model import ScoredModel
 
 
 def validation(m: ScoredModel, on: str) -> list[ScoredModel]:
-    """The same model on the validation split of the set `on`, to choose a threshold on; nothing
-    without such a split, or if the model was trained on it. With `threshold_from` the models of
-    these runs, each on the validation split of what it was trained on. Raises ConfigError for such
-    a run of another kind, one that trained on that split as well, or one whose split is scored."""
+    """The models on validation splits on which a threshold is chosen.
+
+    Without `threshold_from`: the same model on the validation split of the set `on`; an empty list
+    if there is no such split, or if the model was trained on it. With it: the models of these runs,
+    each on the validation split of its own training set. Raises ConfigError for a run of another
+    kind, a run that was trained on its validation split, or one whose validation split is scored.
+    """
     options = dataclasses.replace(m.options, limit=None, threshold_from=None)
     if m.options.threshold_from is not None:
-        sisters = [sister(m, folder) for folder in m.options.threshold_from.split(",")]
-        named = [(model, load(model.config.data.train, "valid")) for model in sisters]
+        models = [sister(m, folder) for folder in m.options.threshold_from.split(",")]
+        validation_sets = [(model, load(model.config.data.train, "valid")) for model in models]
         scored = {example.sha256 for example in m.images}
-        if any(example.sha256 in scored for _, images in named for example in images):
+        if any(example.sha256 in scored for _, images in validation_sets for example in images):
             raise ConfigError(
                 f"--threshold-from would choose on pictures of {on} {m.images.split}, which are "
                 "scored: leave it out"
             )
-        return [ScoredModel(model, images, options, m.batch_size) for model, images in named]
-    chosen = m.options.threshold is not None
-    if chosen or not m.task.has_threshold or m.images.split != "test":
+        return [
+            ScoredModel(model, images, options, m.batch_size) for model, images in validation_sets
+        ]
+    is_given = m.options.threshold is not None
+    if is_given or not m.task.has_threshold or m.images.split != "test":
         return []
-    trained = parts(m.config.data.train)
-    of = [CATALOGUE.get(part) for part in trained]
-    seen = m.config.data.use_valid and origin(on) in map(origin, trained)
-    if seen or any(e and e.of == on and "fold" in e.options for e in of):
+    train_names = parts(m.config.data.train)
+    entries = [CATALOGUE.get(part) for part in train_names]
+    trained_on_it = m.config.data.use_valid and origin(on) in map(origin, train_names)
+    if trained_on_it or any(e and e.of == on and "fold" in e.options for e in entries):
         return []
     try:
         return [ScoredModel(m.trained, load(on, "valid"), options, m.batch_size)]
@@ -51,9 +56,11 @@ def origin(name: str) -> str:
 
 
 def sister(m: ScoredModel, folder: str) -> ConditionalModel:
-    """The model of the run in `folder`, if a threshold may come from there."""
+    """The model of the run in `folder`, from which a threshold may be taken. Raises ConfigError if
+    it may not."""
     model = run_folder.trained(Path(folder)).to(m.device)
-    theirs, ours = ((c.task, model_name(c)) for c in (model.config, m.config))
+    theirs = model.config.task, model_name(model.config)
+    ours = m.config.task, model_name(m.config)
     if theirs != ours:
         raise ConfigError(
             f"--threshold-from {folder} is a {' '.join(theirs)}, the run a {' '.join(ours)}: "

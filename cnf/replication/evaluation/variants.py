@@ -40,17 +40,17 @@ def variant_of(model: ConditionalModel, text: str) -> ConditionalModel:
         raise ConfigError(f"--variant {text}: give EXPERIMENT/NAME, or EXPERIMENT/NAME=VALUE")
     plugs.plug(owner)
     if name not in VARIANTS:
-        known = ", ".join(other for other in VARIANTS if other.startswith(f"{owner}/"))
-        raise ConfigError(f"no variant '{name}': experiments/{owner} has {known or 'none'}")
+        names = ", ".join(other for other in VARIANTS if other.startswith(f"{owner}/"))
+        raise ConfigError(f"no variant '{name}': experiments/{owner} has {names or 'none'}")
     function = VARIANTS[name]
     parameters = list(inspect.signature(function).parameters)[1:]
     if len(parameters) != len(equals):
         form = "=".join([name, *map(str.upper, parameters)])
         raise ConfigError(f"--variant {text}: give {form}")
-    given = complete(function, dict.fromkeys(parameters, value), but=("model",))
-    return function(model, **given)
+    arguments = complete(function, dict.fromkeys(parameters, value), but=("model",))
+    return function(model, **arguments)
 
 
 def ending(text: str | None) -> str:
-    """What the name of a run has at its end where its model is a variant of the trained one."""
+    """The suffix of the name of a run whose model is a variant of the trained model."""
     return "" if text is None else f"-{text.partition('=')[0].rpartition('/')[2]}"

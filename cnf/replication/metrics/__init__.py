@@ -1,11 +1,12 @@
-"""What is said about a model on an image set: a metric is one decorated function.
+"""Metrics of a model on an image set. A metric is one decorated function:
 
     @metric(title="Brier score", unit="1", digits=4, tolerance=1e-4, task="vessels", of="mean")
     def brier(m: ScoredModel, s: Setting) -> Value | None: ...
 
-`evaluate` calls it for every setting of its kind and leaves out what is None (undefined on this set
-or for this model), the audit calls it for the setting of a row, tables take its title and digits.
-A change that changes its values raises its `version`; rows of an older version say so.
+`evaluate` calls it for every setting of its kind; a value that is None (undefined on this set or
+for this model) makes no row. The audit calls it for the setting of a row. Tables use its title and
+digits. If you change the values of a metric, raise its `version`: rows of an older version are
+marked.
 """
 
 import math
@@ -17,15 +18,16 @@ import numpy as np
 
 from cnf.replication.evaluation.scored_model import ScoredModel, Setting
 
-# The settings at which a metric is taken. bits: of y itself. mean: of the point estimate. sample:
-# of one sample. samples: of many together. all temperatures, each temperature: of the samples of a
-# stress test. inverse: of y and a sample, there and back
+# The kinds of settings at which a metric is taken. bits: of y itself. mean: of the point estimate.
+# sample: of one sample. samples: of many samples together. all temperatures, each temperature: of
+# the samples of a stress test. inverse: of y and a sample, mapped to the latents and back.
 Of = Literal["bits", "mean", "sample", "samples", "all temperatures", "each temperature", "inverse"]
 Tag = Literal["basic", "full", "stress"]
 
 
 class Value(NamedTuple):
-    """A value, its standard error over images, and what else a row says: `threshold`, `bound`."""
+    """A value, its standard error over images, and other fields of its row: `threshold`,
+    `bound`."""
 
     value: float
     standard_error: float | None = None
@@ -79,14 +81,16 @@ def metric(
     """Register a function as a metric under its own name.
 
     Args:
-        digits: after the point; None: two, and a power of ten.
-        tolerance: how far the audit may land from a row on another machine, or within `factor`.
-        of: the kind of settings it is taken at, see `scoring.settings`.
+        digits: digits after the point; None: scientific notation.
+        tolerance: the largest difference that the audit accepts on another machine.
+        factor: the largest ratio that it accepts instead.
+        of: the kind of settings it is taken at, see `scoring.settings_of`.
         task: the task it belongs to; None: every task.
         tag: the evaluation it belongs to. A "basic" one is in every evaluation that draws samples:
             of small patches bits alone are computed unless `--samples` is given.
-        references: what else than a model it is told of.
-        each_x: whether it is told for x rounded and not; its rows then name the protocol of x.
+        references: the references it is computed for, beside models.
+        each_x: whether it is computed both for x rounded and for x not rounded; its rows then name
+            the protocol of x.
     """
 
     def register(function: Callable) -> Callable:
@@ -133,8 +137,9 @@ def jackknife(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray], **
 
 
 def influences(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A number for each image, (N,), with the value of `jackknife` as their mean and its error as
-    the standard error of that: so what is pooled over images has differences in pairs, too."""
+    """A number for each image, (N,), such that their mean is the value of `jackknife` and the
+    standard error of that mean is its error. So a value that is pooled over images can be compared
+    in pairs as well."""
     total = sums.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         without = function(total - sums)
@@ -142,7 +147,7 @@ def influences(sums: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -
 
 
 def numbers(values: Any) -> Any:
-    """Five digits each, as JSON holds them: of a dictionary, a list, an array, or one number."""
+    """Numbers for JSON, rounded to five digits, of a dictionary, a list, an array or a number."""
     if isinstance(values, dict):
         return {name: numbers(value) for name, value in values.items()}
     return float(f"{values:.5g}") if np.ndim(values) == 0 else [numbers(v) for v in values]

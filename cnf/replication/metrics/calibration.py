@@ -1,8 +1,8 @@
-"""Do probabilities mean what they say? Of single pixels, and of what a whole mask is like.
+"""Calibration of the probabilities of single pixels, and of numbers that describe a whole mask.
 
-Marginals: among pixels that are vessel with probability p, a share of p should be vessel. Joint
-statements, such as the number of pieces: the truth should be one more draw of the model, see
-`uncertainty`; 20 photographs are 20 numbers, so that only coarse faults can be seen.
+Marginals: of the pixels that are vessel with probability p, a share of p should be vessel. Joint
+statements, such as the number of pieces: the truth should be distributed like another sample, see
+`uncertainty`. Twenty photographs give only twenty numbers, so that only coarse faults are visible.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from cnf import noise
 from cnf.errors import DataError
 from cnf.replication.metrics import jackknife, uncertainty
 
-LOW, HIGH, BINS = 0.05, 0.95, 15  # pixels that are not all but certain
-GROUPS = 5  # of ranks, for their chi-square: four photographs of twenty each
+LOW, HIGH, BINS = 0.05, 0.95, 15  # the p that count: pixels that are not almost certain
+GROUPS = 5  # groups of ranks for chi-square: of twenty photographs, four are expected in each
 
 
 class Reliability(NamedTuple):
-    """For a plot, a value a bin: mean p, the share of pixels that are vessel, pixels."""
+    """A reliability plot, a value a bin: mean p, share of vessel pixels, number of pixels."""
 
     p: np.ndarray
     share: np.ndarray
@@ -30,12 +30,13 @@ class Reliability(NamedTuple):
 
 
 class Joint(NamedTuple):
-    """How draws of one number a photograph go with its true value; `_se`: over photographs.
+    """How well samples of one number a photograph agree with its true value. `_se`: standard errors
+    over photographs.
 
     coverage: share of photographs whose truth lies in the central interval of nominal 90 %.
-    ratio: sum of the mean draws over the sum of truths, None where that is 0. chi2: of the ranks
-    (N,), in 0..n, of truth among draws, in five groups, and p_value, its probability under
-    calibration.
+    ratio: sum of the mean samples over the sum of truths; None where that is 0.
+    ranks: of each truth among its n samples, 0..n, (N,).
+    chi2, p_value: test that the ranks, in five groups, are uniform.
     """
 
     coverage: float
@@ -53,7 +54,7 @@ class Joint(NamedTuple):
 def calibration_error(p: np.ndarray, y: np.ndarray, low: float = LOW, high: float = HIGH) -> float:
     """Mean of |mean p - share of y| over 15 bins of equal count of the p in [low, high].
 
-    Pixels of equal p share a bin, so that counts may differ a little; bins weigh by them.
+    Pixels of equal p share a bin, so that counts may differ a little. Bins are weighted by counts.
 
     Args:
         p: probabilities, any shape. `y`: labels in {0, 1}, as p.
@@ -66,7 +67,7 @@ def calibration_error(p: np.ndarray, y: np.ndarray, low: float = LOW, high: floa
 def reliability(
     p: np.ndarray, y: np.ndarray, low: float = 0.0, high: float = 1.0, bins: int = BINS
 ) -> Reliability:
-    """The bins of `calibration_error`, by default of all p; those without a pixel left out."""
+    """The bins of `calibration_error`, by default over all p, without empty bins."""
     sums = table([p], [y], low, high, bins).reshape(3, bins)
     count, p, y = sums[:, sums[0] > 0]
     return Reliability(p / count, y / count, count)
@@ -79,18 +80,18 @@ def table(
     high: float = HIGH,
     bins: int = BINS,
 ) -> np.ndarray:
-    """What each image adds to the common bins, (N, 3 bins): pixels, sum of p, sum of y; for
-    `error_of` and `metrics.jackknife`. Raises as `calibration_error` does."""
+    """What each image adds to the common bins, (N, 3 bins): number of pixels, sum of p, sum of y.
+    Sums of rows go into `error_of`. Raises as `calibration_error` does."""
     pairs = [_checked(*pair) for pair in zip(p, y, strict=True)]
-    kept = [pair[:, (pair[0] >= low) & (pair[0] <= high)] for pair in pairs]
-    image = np.repeat(np.arange(len(kept)), [pair.shape[1] for pair in kept])
-    p, y = np.concatenate(kept, 1)
-    values, where, counts = np.unique(p, return_inverse=True, return_counts=True)
+    pairs_in_range = [pair[:, (pair[0] >= low) & (pair[0] <= high)] for pair in pairs]
+    image = np.repeat(np.arange(len(pairs_in_range)), [pair.shape[1] for pair in pairs_in_range])
+    p, y = np.concatenate(pairs_in_range, 1)
+    values, position, counts = np.unique(p, return_inverse=True, return_counts=True)
     if not len(values):
         raise DataError(f"no p lies in [{low}, {high}]: there is nothing to calibrate")
-    middle = (counts.cumsum() - counts / 2) / counts.sum()
-    cells = image * bins + np.floor(bins * middle).astype(int)[where]
-    sums = [np.bincount(cells, term, len(kept) * bins) for term in (None, p, y)]
+    quantile = (counts.cumsum() - counts / 2) / counts.sum()
+    cells = image * bins + np.floor(bins * quantile).astype(int)[position]
+    sums = [np.bincount(cells, term, len(pairs_in_range) * bins) for term in (None, p, y)]
     return np.concatenate([term.reshape(-1, bins) for term in sums], 1).astype(float)
 
 
@@ -106,7 +107,7 @@ def is_doubtful(p: np.ndarray) -> bool:
 
 
 def brier(p: np.ndarray, y: np.ndarray) -> float:
-    """Mean of (p - y)^2, of all pixels given: 0 is best, 1/4 is what p = 1/2 gets (Brier 1950).
+    """Mean of (p - y)^2 over all pixels (Brier 1950): 0 is best, p = 1/2 everywhere has 1/4.
     Raises as `calibration_error` does."""
     p, y = _checked(p, y)
     return float(np.square(p - y).mean())
@@ -126,10 +127,10 @@ def _checked(p: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int = 0) -> Joint:
-    """Of n draws of one number for each of N photographs, (N, n), and its truth, (N,).
+    """`Joint` of n samples of one number for each of N photographs, (N, n), and its truth, (N,).
 
-    Equal numbers are common: the truth takes its rank among them at random, by keyed noise. Raises
-    DataError for shapes that do not fit, fewer than two draws, or a value that is not finite.
+    Equal numbers are common: among them the truth takes a random rank, by keyed noise. Raises
+    DataError for shapes that do not fit, fewer than two samples, or a value that is not finite.
     """
     samples, truth = np.asarray(samples, np.float64), np.asarray(truth, np.float64)
     if samples.ndim != 2 or truth.shape != samples.shape[:1] or samples.shape[1] < 2:
@@ -143,10 +144,12 @@ def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int 
     pairs = np.stack([samples.mean(1), truth], 1)
     ratio = jackknife(pairs, ratio_of) if truth.sum() else (None, None)
     group = np.arange(places) * GROUPS // places
-    groups, sizes = np.unique(group, return_counts=True)  # fewer than GROUPS for few draws
-    found = np.bincount(group[ranks], minlength=GROUPS)[groups]
-    test = scipy.stats.chisquare(found, len(truth) * sizes / places)
-    return Joint(*coverage[:2], *ratio[:2], float(test.statistic), float(test.pvalue), ranks)
+    groups, sizes = np.unique(group, return_counts=True)  # fewer than GROUPS for few samples
+    counts = np.bincount(group[ranks], minlength=GROUPS)[groups]
+    chi_square = scipy.stats.chisquare(counts, len(truth) * sizes / places)
+    return Joint(
+        *coverage[:2], *ratio[:2], float(chi_square.statistic), float(chi_square.pvalue), ranks
+    )
 
 
 def ratio_of(sums: np.ndarray) -> np.ndarray:
@@ -155,5 +158,5 @@ def ratio_of(sums: np.ndarray) -> np.ndarray:
 
 
 def interval(samples: np.ndarray, level: float = 0.9) -> np.ndarray:
-    """The central interval of the draws, along the last axis: low and high quantiles, (2, ...)."""
+    """The central interval of samples along the last axis: low and high quantiles, (2, ...)."""
     return np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=-1)

@@ -1,4 +1,5 @@
-"""A flow's probability of one cell, by noise that leans the way its density does."""
+"""A flow's probability of one cell, by importance sampling: noise whose density leans as the flow's
+density does."""
 
 import math
 
@@ -17,13 +18,13 @@ def leaning_log_prob(
 ) -> tuple[Tensor, Tensor]:
     r"""log P(y|x) of a flow with uniform dequantization, by importance sampling within the cell.
 
-    P(y|x) is the integral of p(v|x) over the cell of y. Uniform noise u has weights that vary as
-    p does; here u_j has density g_j e^(g_j u_j) / (e^g_j - 1) on (0, 1), g the gradient of log p at
-    the centre of the cell, and only the curvature of log p is left to vary, :eq:`eq-known-lean`. No
-    training: the gradient is that of the model itself.
+    P(y|x) is the integral of p(v|x) over the cell of y. With uniform noise u, weights vary as p
+    does. Here u_j has density g_j e^(g_j u_j) / (e^g_j - 1) on (0, 1), with g the gradient of log p
+    at the centre of the cell, so that weights vary only by the curvature of log p,
+    :eq:`eq-known-lean`. Nothing is trained: the gradient is that of the flow.
 
-    Returns (log of the mean weight, (B,), nats; standard deviation of the log-weights, (B,)): where
-    that is below 1 a few samples give log P itself, and not a bound.
+    Returns (log of the mean weight, (B,), nats; standard deviation of the log-weights, (B,)). Where
+    the deviation is below 1, a few samples give log P itself, not a bound.
     Raises ValueError if the flow's first layer is no UniformDequantization.
     """
     first, *rest = flow.layers
@@ -49,9 +50,10 @@ def leaning_log_prob(
 
 
 def leaning(g: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Uniform t to u of density g e^(g u) / (e^g - 1) on (0, 1), and the log of that density.
+    """Map uniform t to u with density g e^(g u) / (e^g - 1) on (0, 1); returns u and the log of its
+    density.
 
-    Written for g < 0 and mirrored: nothing overflows; below |g| = 1e-4 u is t.
+    Computed for g < 0 and mirrored, so that nothing overflows. |g| below 1e-4 counts as 1e-4.
     """
     steep = g.abs().clamp(min=1e-4)
     mass = -torch.expm1(-steep)  # 1 - e^-|g|

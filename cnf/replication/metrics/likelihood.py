@@ -1,10 +1,9 @@
-"""Bits: -log P(y|x) / (D log 2), D the entries of y, or the pixels in the field of view.
+"""Bits: -log P(y|x) / (D log 2), where D is the number of entries of y, or of pixels in the field
+of view.
 
-Padding never counts in D; an exact model leaves it out of log P too, a flow cannot, so that its
-figure stays an upper bound. Means are over images.
+Padding never counts in D. An exact model leaves it out of log P too. A flow cannot, so that its
+value remains an upper bound. Means are over images.
 """
-
-import math
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from cnf.replication.metrics import Setting, Value, mean_se, metric
 
 
 def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
-    """Of log-probabilities (N,), nats: bits divided by each D."""
-    found = -log_p / (m.sizes(s.divided_by == "field of view") * math.log(2))
+    """Bits divided by each D, from log-probabilities (N,) in nats."""
+    values = m.in_bits(log_p, s.divided_by == "field of view")
     bound = "exact"
     if not m.model.exact:  # its first layer, such as UniformDequantization
         kind = type(m.model.layers[0]).__name__.removesuffix("Dequantization")
@@ -23,7 +22,7 @@ def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
         bound = "two cells for each grey level: no likelihood"
     if s.importance:
         bound += ", importance-weighted"
-    return mean_se(found, bound=bound)
+    return mean_se(values, bound=bound)
 
 
 def bits_of_y(m: ScoredModel, s: Setting) -> Value:
@@ -57,7 +56,7 @@ def bits_per_pixel(m: ScoredModel, s: Setting) -> Value | None:
     of="bits",
 )
 def second_bits(m: ScoredModel, s: Setting) -> Value | None:
-    if s.importance or m.seconds is None:
+    if s.importance or m.second_masks is None:
         return None
     return bits(m, s, m.statistics(SecondObserver).log_probs(s.draws or 1))
 
@@ -72,6 +71,8 @@ class SecondObserver:
     def log_probs(self, draws: int) -> np.ndarray:
         """log P(second observer's mask | x), nats, (N,), with the noise of the first's."""
         m = self.scored
-        pairs = zip(m.indices, m.seconds, strict=True)
-        each = [[m.mask_log_probs(i, mask[None], d)[0] for d in range(draws)] for i, mask in pairs]
-        return np.mean(each, 1)
+        by_picture = []
+        for index, mask in zip(m.indices, m.second_masks, strict=True):
+            log_probs = [m.mask_log_probs(index, mask[None], draw)[0] for draw in range(draws)]
+            by_picture.append(np.mean(log_probs))
+        return np.array(by_picture)

@@ -10,47 +10,48 @@ import numpy as np
 BINS = 4096  # of probabilities, for the errors of areas under curves
 
 
-def outcomes(drawn: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def outcomes(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """True positives, false positives, false negatives of masks, bool (..., n) -> (..., 3)."""
-    terms = (drawn & truth, drawn & ~truth, ~drawn & truth)
+    terms = (mask & truth, mask & ~truth, ~mask & truth)
     return np.stack([term.sum(-1) for term in terms], -1)
 
 
-def f_score(found: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN), :eq:`eq-retina-f`, along the last axis; 1 where there is no vessel
-    and none is found."""
-    tp, fp, fn = np.moveaxis(found, -1, 0)
+def f_score(counts: np.ndarray) -> np.ndarray:
+    """F of counts (..., 3) of `outcomes`, :eq:`eq-retina-f`, along the last axis; 1 where all three
+    are 0."""
+    tp, fp, fn = np.moveaxis(counts, -1, 0)
     total = 2 * tp + fp + fn
     return np.where(total == 0, 1.0, 2 * tp / np.maximum(total, 1))
 
 
 def histogram(labels: Sequence[np.ndarray], p: Sequence[np.ndarray]) -> np.ndarray:
-    """Counts of p by bin and label, (N, 2 BINS): those of label 0 first. One value a bin where
-    there are few values, as in marginals of samples; else bins of equal count."""
-    every = np.concatenate(p)
-    edges = np.unique(every)
+    """Counts of p by bin and label, (N, 2 BINS), label 0 first. If p takes at most BINS values, as
+    marginals of samples do, each value has its bin; else bins have equal counts."""
+    pooled = np.concatenate(p)
+    edges = np.unique(pooled)
     if len(edges) > BINS:
-        edges = np.unique(np.quantile(every, np.linspace(0, 1, BINS, endpoint=False)))
-    found = []
+        edges = np.unique(np.quantile(pooled, np.linspace(0, 1, BINS, endpoint=False)))
+    counts = []
     for y, values in zip(labels, p, strict=True):
-        place = np.searchsorted(edges, values, side="right") - 1
-        found.append(np.bincount(place + BINS * y, minlength=2 * BINS))
-    return np.array(found, float)
+        bin_index = np.searchsorted(edges, values, side="right") - 1
+        counts.append(np.bincount(bin_index + BINS * y, minlength=2 * BINS))
+    return np.array(counts, float)
 
 
 def roc_area(bins: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of sums of rows of `histogram`, along the last axis: the chance
-    that a pixel of label 1 has the larger p; half of it where both share a bin."""
+    """Area under the ROC curve, of sums of rows of `histogram`, along the last axis: the
+    probability that a pixel of label 1 has a larger p than one of label 0. Pairs in one bin count
+    half."""
     negative, positive = np.split(bins, 2, -1)
     below = negative.cumsum(-1) - negative / 2
     return (positive * below).sum(-1) / (negative.sum(-1) * positive.sum(-1))
 
 
 def pr_area(bins: np.ndarray) -> np.ndarray:
-    """Average precision of such sums: precision at each threshold, weighed by its recall."""
+    """Average precision of such sums: the mean of precision over the pixels of label 1."""
     negative, positive = (part[..., ::-1] for part in np.split(bins, 2, -1))
-    found = positive.cumsum(-1)
-    precision = found / np.maximum(found + negative.cumsum(-1), 1)
+    true_positives = positive.cumsum(-1)
+    precision = true_positives / np.maximum(true_positives + negative.cumsum(-1), 1)
     return (positive * precision).sum(-1) / positive.sum(-1)
 
 

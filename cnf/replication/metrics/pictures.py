@@ -27,7 +27,7 @@ MAX_PSNR = 100.0  # dB, of pictures that are equal
 
 
 def protocol(rounded_x: bool) -> Literal["standard", "released"]:
-    """The protocol that has such an x."""
+    """The protocol that goes with an x that is rounded, or not."""
     return "standard" if rounded_x else "released"
 
 
@@ -77,18 +77,18 @@ def inside(pixels: np.ndarray) -> np.ndarray:
 def psnr(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
     """Peak signal-to-noise ratio in dB, at most MAX_PSNR."""
     with np.errstate(divide="ignore"):
-        found = skimage.metrics.peak_signal_noise_ratio(truth, ours, data_range=peak)
-    return float(min(found, MAX_PSNR))
+        decibels = skimage.metrics.peak_signal_noise_ratio(truth, ours, data_range=peak)
+    return float(min(decibels, MAX_PSNR))
 
 
 def ssim(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
     """Structural similarity of (H,W), or of (H,W,3) averaged over channels."""
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     axis = -1 if truth.ndim == 3 else None
-    found = skimage.metrics.structural_similarity(
+    similarity = skimage.metrics.structural_similarity(
         truth, ours, data_range=peak, channel_axis=axis, **window
     )
-    return float(found)
+    return float(similarity)
 
 
 def consistency(picture: Tensor, x: Tensor) -> float:

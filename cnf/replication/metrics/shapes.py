@@ -1,8 +1,7 @@
-"""Is a vessel mask made of vessels? Pieces, holes, and what a circle around the optic disc crosses.
+"""Shape of a vessel mask: pieces, holes, and the vessels that cross a circle around the optic disc.
 
-Masks are bool (H,W); only pixels inside the field of view count. F asks of every pixel alone; what
-is told here depends on how pixels go together.
-"""
+Masks are bool (H,W); only pixels inside the field of view count. F looks at every pixel alone;
+these numbers depend on how pixels are connected."""
 
 from math import ceil, nan, pi
 from typing import NamedTuple
@@ -21,12 +20,13 @@ EDGE = 0.93  # the disc's centre is not looked for beyond
 
 
 class Shape(NamedTuple):
-    """What one mask is like.
+    """Numbers that describe one mask.
 
-    area: share of the pixels in the field of view that are vessel. components: number of
-    8-connected pieces, of one pixel or more. euler: pieces less holes. largest_share: share of
-    vessel pixels that are in the largest piece, 0 where there is none. crossings: number of runs of
-    vessel along the circle, NaN without one.
+    area: share of the pixels in the field of view that are vessel.
+    components: number of 8-connected pieces, of one pixel or more.
+    euler: pieces less holes.
+    largest_share: share of the vessel pixels that are in the largest piece; 0 without vessel.
+    crossings: number of runs of vessel along the circle; NaN without a circle.
     """
 
     area: float
@@ -37,9 +37,9 @@ class Shape(NamedTuple):
 
 
 def shape(mask: np.ndarray, fov: np.ndarray, circle: np.ndarray | None = None) -> Shape:
-    """Of a mask, bool (H,W), inside `fov`, bool (H,W); `circle` is that of `circle_around`, no
-    vessel on what is out of view. Raises DataError if mask and field of view differ in size, or no
-    pixel is in view."""
+    """`Shape` of a mask, bool (H,W), inside `fov`, bool (H,W). `circle` is that of `circle_around`;
+    its pixels out of view count as no vessel. Raises DataError if mask and field of view differ in
+    size, or no pixel is in view."""
     mask = inside(mask, fov)
     area = int(mask.sum())
     crossings = nan if circle is None else runs(along(circle, mask))
@@ -116,20 +116,21 @@ def circle_around(centre: tuple[float, float], fov: np.ndarray) -> np.ndarray:
 
 def along(circle: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The mask, bool (H,W), at pixels (n,2); False out of the picture."""
-    found = np.zeros(len(circle), bool)
-    here = ((circle >= 0) & (circle < mask.shape)).all(1)
-    found[here] = mask[circle[here, 0], circle[here, 1]]
-    return found
+    values = np.zeros(len(circle), bool)
+    is_inside = ((circle >= 0) & (circle < mask.shape)).all(1)
+    values[is_inside] = mask[circle[is_inside, 0], circle[is_inside, 1]]
+    return values
 
 
 def disc(pixels: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
-    """(row, col) of the optic disc: where a photograph, uint8 (H,W,3), is brightest beside what is
-    around it, at the width of a disc; the logarithms of red and green, vessels closed.
+    """(row, col) of the optic disc in a photograph, uint8 (H,W,3): where it is brightest compared
+    with its surroundings, at the width of a disc. Brightness is the mean logarithm of red and
+    green, after a closing that removes vessels.
 
-    By eye, it lies on the disc in all training and test photographs of DRIVE and in 19 of 20 of
-    CHASE_DB1, but only in 12 of 16 of STARE, where bright lesions mislead it; in 48 pictures of
-    `fundus.generate`, where the truth is known, it is always within 0.2 radii of the field of view.
-    Raises DataError if sizes differ or no pixel is in view.
+    Checked by eye, the point lies on the disc in all training and test photographs of DRIVE and in
+    19 of 20 of CHASE_DB1, but only in 12 of 16 of STARE, where bright lesions mislead it. In 48
+    pictures of `fundus.generate`, where the disc is known, it is always within 0.2 radii of the
+    field of view. Raises DataError if sizes differ or no pixel is in view.
     """
     pixels, fov = np.asarray(pixels), np.asarray(fov) > 0
     if pixels.shape != (*fov.shape, 3):
@@ -151,8 +152,8 @@ def disc(pixels: np.ndarray, fov: np.ndarray) -> tuple[float, float]:
     bright = scipy.ndimage.grey_closing(bright, (max(3, int(VESSEL * r) | 1),) * 2)
 
     def blurred(width: float) -> np.ndarray:
-        parts = (scipy.ndimage.gaussian_filter(p, width * r) for p in (bright * weight, weight))
-        return next(parts) / np.maximum(next(parts), 1e-3)
+        total = scipy.ndimage.gaussian_filter(bright * weight, width * r)
+        return total / np.maximum(scipy.ndimage.gaussian_filter(weight, width * r), 1e-3)
 
     rows, cols = np.indices(weight.shape)
     middle = [(places * weight).sum() / weight.sum() for places in (rows, cols)]

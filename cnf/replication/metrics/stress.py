@@ -1,9 +1,8 @@
-"""Does a model stay finite? Many samples, every temperature, inputs that it has never seen.
+"""Stress test: whether a model stays finite, over many samples, temperatures and unusual inputs.
 
-A flow promises an inverse; float32 keeps the promise only as far as scales, shifts and matrices
-allow (derived in the chapter on why flows blow up). Nothing in a likelihood shows when it is
-broken: so it is counted here, before a floor, a threshold or a clip hides it.
-"""
+A flow is invertible, but in float32 only as far as its scales, shifts and matrices allow (derived
+in the chapter on why flows blow up). A likelihood does not show where the inverse fails. So
+failures are counted here, before a floor, a threshold or a clip hides them."""
 
 import math
 
@@ -13,85 +12,91 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import HALF_WIDTH, DiscretisedLogistic
 from cnf.flow import ConditionalFlow, ConditionalModel
-from cnf.replication.evaluation.scored_model import ScoredModel, computed_once, per_pass
+from cnf.replication.evaluation.scored_model import ScoredModel, computed_once, pictures_at_once
 from cnf.replication.metrics import Setting, Value, metric
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 SAMPLES = 2000  # of a set, at least
-SIDE = 64  # pixels of y a side; of larger pictures the middle
+SIDE = 64  # pixels of y a side; larger pictures are cut to their middle
 DRAW = -1000  # the `draw` of the noise at the first temperature; the next ones have -1001, ...
-LOST = 1e9  # stands for an error or a value above it, or not finite
+LOST = 1e9  # stands for an error or a value that is larger or not finite
 
 
 def per_picture(m: ScoredModel) -> int:
     """Samples of each picture at each temperature."""
-    asked = SAMPLES if m.options.samples is None else m.options.samples
-    if asked < 1:
-        raise ConfigError(f"--samples {asked}: --stress needs 1 or more")
-    return -(-asked // (len(m.indices) * len(TEMPERATURES)))
+    num = SAMPLES if m.options.samples is None else m.options.samples
+    if num < 1:
+        raise ConfigError(f"--samples {num}: --stress needs 1 or more")
+    return -(-num // (len(m.indices) * len(TEMPERATURES)))
 
 
 # -- what is counted -------------------------------------------------------------------------------
 
 
 class StressTest:
-    """What is counted of a model, each once."""
+    """The counts of a model, each computed once."""
 
     def __init__(self, scored: ScoredModel):
         self.scored = scored
 
     @computed_once
     def sampled(self, temperature: float, each: int) -> dict[str, float]:
-        """`each` samples of v of every picture at one of TEMPERATURES, before the floor or the
-        threshold: how many hold a value that is not finite, the share of values outside [0, 1), the
-        largest |v|."""
+        """Counts over `each` samples of v of every picture at one of TEMPERATURES, before the floor
+        or the threshold: how many samples hold a value that is not finite, the share of values
+        outside [0, 1), and the largest |v|."""
         m = self.scored
-        bad, outside, values, largest = 0, 0, 0, 0.0
+        nonfinite, outside, values, largest = 0, 0, 0, 0.0
         low = -HALF_WIDTH if isinstance(m.model, DiscretisedLogistic) else 0.0  # it rounds
         for indices, y, x, _ in m.batches(f"temperature {temperature:g}"):
             y, x = middle(m.model, y, x)
-            h, at_once = m.model.condition(x), per_pass(y.numel())
-            keyed = noise.keyed(m.options.seed, indices, DRAW - TEMPERATURES.index(temperature))
-            keyed = noise.repeated(keyed, each)
+            h, at_once = m.model.condition(x), pictures_at_once(y.numel())
+            generators = noise.keyed(
+                m.options.seed, indices, DRAW - TEMPERATURES.index(temperature)
+            )
+            generators = noise.repeated(generators, each)
             for start in range(0, each, at_once):  # a few in memory at once
                 n = min(at_once, each - start)
-                part = keyed[start * len(x) : (start + n) * len(x)]
-                v = m.model.sample_given(h, n, temperature, part).flatten(0, 1)
+                some = generators[start * len(x) : (start + n) * len(x)]
+                v = m.model.sample_given(h, n, temperature, some).flatten(0, 1)
                 finite = v.isfinite()
-                bad += int((~finite.flatten(1).all(1)).sum())
+                nonfinite += int((~finite.flatten(1).all(1)).sum())
                 outside += int((~((v >= low) & (v < 1 + low))).sum())
                 values += v.numel()
                 largest = max(largest, v[finite].abs().max().item() if finite.any() else LOST)
-        found = {"nonfinite_samples": bad, "outside_range": outside / values}
-        return found | {"largest_value": min(largest, LOST)}
+        counts = {"nonfinite_samples": nonfinite, "outside_range": outside / values}
+        return counts | {"largest_value": min(largest, LOST)}
 
     @computed_once
     def there_and_back(self) -> dict[str, float]:
-        """For every picture, y itself and one sample at temperature 1: how many of the log p(y|x)
-        are not finite (a sample that is not finite itself counts), and the worst |v - f^-1(f(v))|:
-        LOST if any of these is not finite."""
-        m, model, bad, worst = self.scored, self.scored.model, 0, 0.0
+        """Counts over y and one sample at temperature 1 of every picture: how many log p(y|x) are
+        not finite (or of a sample that is not finite itself), and the largest |v - f^-1(f(v))|,
+        which is LOST if any of these is not finite."""
+        m, model, nonfinite, worst = self.scored, self.scored.model, 0, 0.0
         for indices, y, x, _ in m.batches("log p"):
             y, x = middle(model, y, x)
             sample = model.sample(x, 1, 1.0, noise.keyed(m.options.seed, indices, DRAW))[0]
             for target in (y, sample):
-                whole = target.isfinite().flatten(1).all(1)
-                if not whole.all():
-                    bad, worst = bad + int((~whole).sum()), LOST
-                if not whole.any():
+                is_finite = target.isfinite().flatten(1).all(1)
+                if not is_finite.all():
+                    nonfinite, worst = nonfinite + int((~is_finite).sum()), LOST
+                if not is_finite.any():
                     continue
-                given = [index for index, fine in zip(indices, whole, strict=True) if fine]
-                pair = target[whole], x[whole]
-                log_p = model.log_prob(*pair, noise.keyed(m.options.seed, given))
-                bad += int((~log_p.isfinite()).sum())
+                finite_indices = [
+                    index for index, fine in zip(indices, is_finite, strict=True) if fine
+                ]
+                pair = target[is_finite], x[is_finite]
+                log_p = model.log_prob(*pair, noise.keyed(m.options.seed, finite_indices))
+                nonfinite += int((~log_p.isfinite()).sum())
                 if isinstance(model, ConditionalFlow):
-                    error = model.reconstruction_error(*pair, noise.keyed(m.options.seed, given))
+                    error = model.reconstruction_error(
+                        *pair, noise.keyed(m.options.seed, finite_indices)
+                    )
                     worst = max(worst, min(error, LOST) if math.isfinite(error) else LOST)
-        return {"nonfinite_log_probs": bad, "reconstruction_error": worst}
+        return {"nonfinite_log_probs": nonfinite, "reconstruction_error": worst}
 
 
 def middle(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """At most SIDE pixels of y a side, and the x below them."""
+    """The middle of y, at most SIDE pixels a side, and the part of x that belongs to it."""
     step = math.lcm(model.multiple, model.factor)
     most = max(step, SIDE // step * step)
     starts = [max(0, side - most) // 2 // step * step for side in y.shape[-2:]]
@@ -113,8 +118,8 @@ def middle(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[Tensor, Tenso
 )
 def nonfinite_samples(m: ScoredModel, s: Setting) -> Value:
     each = s.samples // (len(m.indices) * len(TEMPERATURES))
-    found = [m.statistics(StressTest).sampled(t, each) for t in TEMPERATURES]
-    return Value(float(sum(one["nonfinite_samples"] for one in found)))
+    counts = [m.statistics(StressTest).sampled(t, each) for t in TEMPERATURES]
+    return Value(float(sum(count["nonfinite_samples"] for count in counts)))
 
 
 @metric(
@@ -128,8 +133,8 @@ def nonfinite_samples(m: ScoredModel, s: Setting) -> Value:
 def outside_range(m: ScoredModel, s: Setting) -> Value | None:
     if m.task.is_binary:  # a threshold, and no cells of equal width
         return None
-    found = m.statistics(StressTest).sampled(s.temperature, s.samples // len(m.indices))
-    return Value(found["outside_range"])
+    counts = m.statistics(StressTest).sampled(s.temperature, s.samples // len(m.indices))
+    return Value(counts["outside_range"])
 
 
 @metric(
@@ -142,8 +147,8 @@ def outside_range(m: ScoredModel, s: Setting) -> Value | None:
     tag="stress",
 )
 def largest_value(m: ScoredModel, s: Setting) -> Value:
-    found = m.statistics(StressTest).sampled(s.temperature, s.samples // len(m.indices))
-    return Value(found["largest_value"])
+    counts = m.statistics(StressTest).sampled(s.temperature, s.samples // len(m.indices))
+    return Value(counts["largest_value"])
 
 
 @metric(

@@ -1,10 +1,8 @@
-"""Metrics of super-resolved pictures, most of them made of one pass over samples.
+"""Metrics of super-resolved pictures, most of them computed in one pass over samples.
 
-PSNR, SSIM and consistency (`pictures`), the first two of whole photographs; textures (`textures`)
-and uncertainty (`uncertainty`).
-
-Of one sample at each temperature, of the model's mean (a flow: of its samples at temperature 1),
-and of bicubic interpolation.
+PSNR and SSIM of whole photographs, consistency (all in `pictures`), textures (`textures`) and
+uncertainty (`uncertainty`). Pictures are one sample at each temperature, the model's mean (of a
+flow: the mean of samples at temperature 1), and bicubic interpolation.
 """
 
 import math
@@ -34,9 +32,9 @@ from cnf.replication.tasks import SR
 TASK = SR.name
 
 
-class Look(NamedTuple):
-    """What is computed of one picture: PSNR and SSIM by protocol and name, consistency in dB, and
-    what `textures.spectrum` and `textures.gradients` give."""
+class PictureScores(NamedTuple):
+    """The scores of one picture: PSNR and SSIM by protocol and name, consistency in dB, and the
+    values of `textures.spectrum` and `textures.gradients`."""
 
     fidelity: dict[str, dict[str, float]]
     consistency: float
@@ -45,60 +43,63 @@ class Look(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Of two or more samples of every picture at one temperature: a look at their mean (of a flow,
-    at temperature 1; else none), and how they spread."""
+    """Scores of two or more samples of every picture at one temperature: of their mean (for a flow
+    at temperature 1; else empty), and how they spread."""
 
-    means: list[Look]
+    means: list[PictureScores]
     spreads: list[uncertainty.Spread]
 
 
 class Pictures:
-    """What metrics share of the pictures that a model, or a reference, answers with."""
+    """Scores that metrics share, of the pictures that a model or a reference answers with."""
 
     def __init__(self, scored: ScoredModel):
         self.scored = scored
 
-    def look(self, index: int, picture: Tensor, x: Tensor) -> Look:
-        """At a picture (3,H,W) in grey levels, of the image `index`, and its x."""
-        m, known = self.scored, {}
+    def score_picture(self, index: int, picture: Tensor, x: Tensor) -> PictureScores:
+        """Scores of a picture (3,H,W) in grey levels, an answer for the image `index`, and its
+        x."""
+        m, fidelity = self.scored, {}
         y = m.images[index].y
         if has_fidelity(m):
             check_size(m.images[index].name, *y.shape[-2:], least=WINDOW + 2 * SCALE)
             protocols = {"standard", pictures.protocol(m.rounded_x)}
-            known = {name: pictures.fidelity(y, picture, name) for name in protocols}
-        grey = luma(picture)
-        spectrum, gradients = textures.spectrum(grey), textures.gradients(grey)
-        return Look(known, pictures.consistency(picture, x), spectrum, gradients)
+            fidelity = {name: pictures.fidelity(y, picture, name) for name in protocols}
+        y_channel = luma(picture)
+        spectrum, gradients = textures.spectrum(y_channel), textures.gradients(y_channel)
+        return PictureScores(fidelity, pictures.consistency(picture, x), spectrum, gradients)
 
     @computed_once
     def samples(self, temperature: float, n: int) -> Samples:
         """One pass over n samples of every picture."""
-        m, found = self.scored, Samples([], [])
-        for index, x, samples in m.drawn(temperature, n):
+        m, samples_scores = self.scored, Samples([], [])
+        for index, x, samples in m.draw_samples(temperature, n):
             if temperature == 1 and not m.has_mean:
-                found.means.append(self.look(index, samples.float().mean(0), x))
-            keyed = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
-            found.spreads.append(uncertainty.spread(m.images[index].y, samples, keyed))
-        return found
+                samples_scores.means.append(self.score_picture(index, samples.float().mean(0), x))
+            generators = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
+            samples_scores.spreads.append(
+                uncertainty.spread(m.images[index].y, samples, generators)
+            )
+        return samples_scores
 
     @computed_once
-    def single_samples(self, temperature: float) -> list[Look]:
-        """Looks at one sample of every picture."""
-        drawn = self.scored.drawn(temperature, 1)
-        return [self.look(index, samples[0].float(), x) for index, x, samples in drawn]
+    def single_samples(self, temperature: float) -> list[PictureScores]:
+        """Scores of one sample of every picture."""
+        draws = self.scored.draw_samples(temperature, 1)
+        return [self.score_picture(index, samples[0].float(), x) for index, x, samples in draws]
 
     @computed_once
-    def answers_without_samples(self) -> list[Look]:
-        """Looks at a reference, or at the means of a model that says its own."""
+    def answers_without_samples(self) -> list[PictureScores]:
+        """Scores of a reference, or of the means of a model that computes its own."""
         m = self.scored
         answers = m.reference_answers() if m.reference else m.means(0)
         return [
-            self.look(i, answer.float(), m.x(i))
+            self.score_picture(i, answer.float(), m.x(i))
             for i, answer in zip(m.indices, answers, strict=True)
         ]
 
-    def looks(self, s: Setting) -> list[Look]:
-        """Looks at the answers that a setting asks for."""
+    def scores(self, s: Setting) -> list[PictureScores]:
+        """Scores of the answers that a setting asks for."""
         if self.scored.has_mean and s.samples != 1:
             return self.answers_without_samples()
         if s.samples == 1:
@@ -106,14 +107,17 @@ class Pictures:
         return self.samples(s.temperature, s.samples).means
 
     @computed_once
-    def truth(self) -> list[Look]:
-        """Looks at y itself, without PSNR and consistency."""
+    def truth(self) -> list[PictureScores]:
+        """Scores of y itself, without PSNR, SSIM and consistency."""
         ys = [luma(self.scored.images[index].y) for index in self.scored.indices]
-        return [Look({}, math.nan, textures.spectrum(y), textures.gradients(y)) for y in ys]
+        return [
+            PictureScores({}, math.nan, textures.spectrum(y), textures.gradients(y)) for y in ys
+        ]
 
 
 def has_fidelity(m: ScoredModel) -> bool:
-    """Whether PSNR and SSIM are told: of whole photographs, with --full of patches, too."""
+    """Whether PSNR and SSIM are computed: for whole photographs, with --full for patches as
+    well."""
     return m.images.is_photographs or m.options.full
 
 
@@ -124,8 +128,8 @@ def mean_fidelity(m: ScoredModel, s: Setting, name: str) -> Value | None:
     """The mean over pictures of one of the numbers of `pictures.fidelity`."""
     if not has_fidelity(m):
         return None
-    looks = m.statistics(Pictures).looks(s)
-    return mean_se([one.fidelity[s.protocol or "standard"][name] for one in looks])
+    scores = m.statistics(Pictures).scores(s)
+    return mean_se([picture.fidelity[s.protocol or "standard"][name] for picture in scores])
 
 
 @metric(
@@ -241,7 +245,7 @@ def ssim_rgb_sample(m: ScoredModel, s: Setting) -> Value | None:
 
 
 def mean_consistency(m: ScoredModel, s: Setting) -> Value:
-    return mean_se([one.consistency for one in m.statistics(Pictures).looks(s)])
+    return mean_se([picture.consistency for picture in m.statistics(Pictures).scores(s)])
 
 
 @metric(
@@ -275,7 +279,7 @@ def consistency_sample(m: ScoredModel, s: Setting) -> Value:
 def mean_power_over_truth(m: ScoredModel, s: Setting, band: str) -> Value:
     """Power in a band of frequencies, in dB over that of the truth."""
     answers = m.statistics(Pictures)
-    pairs = zip(answers.looks(s), answers.truth(), strict=True)
+    pairs = zip(answers.scores(s), answers.truth(), strict=True)
     return mean_se(
         [
             textures.band(*ours.spectrum, band) - textures.band(*true.spectrum, band)
@@ -312,7 +316,7 @@ def power_high_sample(m: ScoredModel, s: Setting) -> Value:
 def distance_of_gradients(m: ScoredModel, s: Setting) -> Value:
     """`textures.distance` between all pictures and the truth."""
     answers = m.statistics(Pictures)
-    pairs = zip(answers.looks(s), answers.truth(), strict=True)
+    pairs = zip(answers.scores(s), answers.truth(), strict=True)
     sums = [np.concatenate([ours.gradients, true.gradients]) for ours, true in pairs]
     return jackknife(np.array(sums), textures.distance)
 
@@ -348,7 +352,7 @@ def gradient_distance_sample(m: ScoredModel, s: Setting) -> Value:
 def ranks(m: ScoredModel, s: Setting) -> np.ndarray:
     """What each picture adds to the counts of ranks, (N, n + 1)."""
     spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
-    return np.array([one.ranks for one in spreads])
+    return np.array([spread.ranks for spread in spreads])
 
 
 @metric(
@@ -362,7 +366,7 @@ def ranks(m: ScoredModel, s: Setting) -> np.ndarray:
 )
 def spread_skill(m: ScoredModel, s: Setting) -> Value:
     spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
-    moments = np.array([one.moments for one in spreads])
+    moments = np.array([spread.moments for spread in spreads])
     return jackknife(moments, partial(uncertainty.spread_skill, n=s.samples))
 
 
@@ -410,51 +414,58 @@ def rank_distance(m: ScoredModel, s: Setting) -> Value:
 
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
-    """PSNR and SSIM of the point estimate an image, with --full by protocol; {} where they are not
-    told, and without a mean."""
-    if not (m.samples > 1 or m.samples and m.has_mean) or not has_fidelity(m):
+    """PSNR and SSIM of the point estimate of each image, with --full by protocol; {} where they are
+    not computed, and without a point estimate."""
+    if not (m.num_samples > 1 or m.num_samples and m.has_mean) or not has_fidelity(m):
         return {}
     kind, end = "standard", ""
     if m.options.full:
         kind = pictures.protocol(m.rounded_x)
         end = f"_{kind}"
-    found = [one.fidelity[kind] for one in m.statistics(Pictures).looks(m.mean)]
-    return {name + end: np.array([one[name] for one in found]) for name in ("psnr", "ssim")}
+    fidelities = [
+        fidelity.fidelity[kind] for fidelity in m.statistics(Pictures).scores(m.mean_setting)
+    ]
+    return {
+        name + end: np.array([fidelity[name] for fidelity in fidelities])
+        for name in ("psnr", "ssim")
+    }
 
 
 def curves(m: ScoredModel) -> dict[str, Any]:
-    """What plots need, as JSON holds it: mean spectra (dB) and histograms of gradients of each kind
-    of picture, and for each temperature ranks, coverage, and error against deviation."""
+    """The data of plots, for JSON: mean spectra (dB) and histograms of gradients of each kind of
+    picture, and for each temperature ranks, coverage, and error against deviation."""
     answers, temperatures = m.statistics(Pictures), m.task.temperatures
     bicubic = m.reference_of("bicubic").statistics(Pictures)
     kinds = {
         "truth": answers.truth(),
         "bicubic": bicubic.answers_without_samples(),
-        "mean": answers.looks(m.mean),
+        "mean": answers.scores(m.mean_setting),
     }
     kinds |= {f"sample {t:g}": answers.single_samples(t) for t in temperatures}
     frequency = (np.arange(textures.ANNULI) + 0.5) / (2 * textures.ANNULI)
     spectra, shares = {"cycles_per_pixel": frequency}, {"edges": textures.EDGES}
-    for kind, found in kinds.items():
-        spectra[kind] = np.mean([textures.decibels(*one.spectrum) for one in found], 0)
-        shares[kind] = textures.shares(sum(one.gradients for one in found))
+    for kind, scores in kinds.items():
+        spectra[kind] = np.mean([textures.decibels(*picture.spectrum) for picture in scores], 0)
+        shares[kind] = textures.shares(sum(picture.gradients for picture in scores))
     return {
         "x": "rounded to 8 bits" if m.rounded_x else "not rounded",
-        "samples": m.samples,
+        "samples": m.num_samples,
         "spectrum_dB": numbers(spectra),
         "gradient_share": numbers(shares),
-        "uncertainty": {f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.samples > 1},
+        "uncertainty": {
+            f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.num_samples > 1
+        },
     }
 
 
 def uncertainty_at(m: ScoredModel, temperature: float) -> dict[str, Any]:
     """Ranks and coverage, and error by deviation, of all pictures together."""
-    spreads = m.statistics(Pictures).samples(temperature, m.samples).spreads
-    ranks, bins = sum(one.ranks for one in spreads), sum(one.bins for one in spreads)
+    spreads = m.statistics(Pictures).samples(temperature, m.num_samples).spreads
+    ranks, bins = sum(spread.ranks for spread in spreads), sum(spread.bins for spread in spreads)
     number, variance, squared = bins.T
     return {
         "ranks": numbers(ranks / ranks.sum()),
-        "nominal": numbers(uncertainty.nominal(m.samples)),
+        "nominal": numbers(uncertainty.nominal(m.num_samples)),
         "coverage": numbers(uncertainty.coverage(ranks)),
         "entries": [int(value) for value in number],
         "deviation": numbers(np.sqrt(variance / np.maximum(number, 1))),

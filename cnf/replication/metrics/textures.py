@@ -1,10 +1,10 @@
-"""What a likelihood buys: textures. Power spectra and gradients of a picture against the truth's.
+"""Textures: power spectra and gradients of a picture, compared with those of the truth.
 
 Both are of the Y channel of the picture rounded to 8 bits, in grey levels (`pictures.luma`).
 
 Power: the picture less its mean, under a Hann window w; |Fourier transform|^2 / sum w^2, so that
 white noise of variance s^2 has power s^2 at every frequency. Frequencies are in cycles a pixel; a
-half-size x holds those up to 1/4. Powers below FLOOR count as FLOOR: rounding makes as much.
+half-size x holds those up to 1/4. Powers below FLOOR, about the power of rounding, count as FLOOR.
 
 Gradients: differences of neighbours to the right and below, all pixels of a set together. Those of
 photographs are mostly small and sometimes large: a kurtosis far above the 3 of a Gaussian.
@@ -32,9 +32,9 @@ def spectrum(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     power = np.abs(np.fft.fft2(window * flat)) ** 2 / (window**2).sum()
     radius = np.hypot(np.fft.fftfreq(y.shape[0])[:, None], np.fft.fftfreq(y.shape[1]))
     annulus = np.ceil(radius * 2 * ANNULI - 1e-9).astype(int)  # 0 holds the mean alone
-    kept = annulus <= ANNULI
-    number = np.bincount(annulus[kept], minlength=ANNULI + 1)[1:]
-    return np.bincount(annulus[kept], power[kept], ANNULI + 1)[1:], number
+    is_inside = annulus <= ANNULI
+    number = np.bincount(annulus[is_inside], minlength=ANNULI + 1)[1:]
+    return np.bincount(annulus[is_inside], power[is_inside], ANNULI + 1)[1:], number
 
 
 def decibels(power: np.ndarray, number: np.ndarray) -> np.ndarray:
@@ -48,21 +48,21 @@ def band(power: np.ndarray, number: np.ndarray, name: str) -> float:
 
 
 def gradients(y: np.ndarray) -> np.ndarray:
-    """Counts of the gradients of Y (H,W) a multiple of STEP, from -LARGEST to LARGEST. Sums of
-    pictures add up to those of all."""
+    """Histogram of the gradients of Y (H,W), a bin for each multiple of STEP from -LARGEST to
+    LARGEST. Histograms of several pictures may be summed."""
     g = np.concatenate([np.diff(y, axis=axis).ravel() for axis in (0, 1)])
-    place = np.floor(g / STEP + 0.5).astype(int) + round(LARGEST / STEP)
-    return np.bincount(place, minlength=round(2 * LARGEST / STEP) + 1)
+    bin_index = np.floor(g / STEP + 0.5).astype(int) + round(LARGEST / STEP)
+    return np.bincount(bin_index, minlength=round(2 * LARGEST / STEP) + 1)
 
 
 def shares(sums: np.ndarray) -> np.ndarray:
-    """The share of gradients between each two of EDGES, of such sums of one or more pictures."""
+    """The share of gradients between each two of EDGES, of a histogram of `gradients`."""
     parts = np.pad(sums, (3, 4)).reshape(-1, WIDE).sum(1)
     return parts / parts.sum()
 
 
 def distance(sums: np.ndarray) -> np.ndarray:
-    """Wasserstein distance of two distributions of gradients, grey levels; `sums` holds those of
-    one, then those of the other, along the last axis."""
-    one, other = (half / half.sum(-1, keepdims=True) for half in np.split(sums, 2, -1))
-    return STEP * np.abs(np.cumsum(one - other, -1)).sum(-1)
+    """Wasserstein distance of two distributions of gradients, in grey levels. `sums` holds both
+    histograms, one after the other along the last axis."""
+    first, second = (half / half.sum(-1, keepdims=True) for half in np.split(sums, 2, -1))
+    return STEP * np.abs(np.cumsum(first - second, -1)).sum(-1)

@@ -1,9 +1,10 @@
-r"""How far is the bound from log P(y|x)? Importance weights on pictures small enough to tell.
+r"""The gap between the bound and log P(y|x), by importance weights on crops.
 
-log w = log p(v|x) - log q(v|y,x) is one draw of the bound; log of the mean of M weights is a bound
-that rises with M to log P(y|x) (Burda et al. 2016). How fast depends on the spread of log w: where
-its deviation is well above 1 a few weights are the whole sum. On a photograph of 330,000 pixels it
-is dozens, and 64 draws come no nearer; on a crop of 8x8 it is small, and 1024 draws get there.
+log w = log p(v|x) - log q(v|y,x) is one draw of the bound. The log of the mean of M weights is a
+bound that rises with M to log P(y|x) (Burda et al. 2016). How fast depends on the spread of log w:
+where its standard deviation is well above 1, a few weights dominate the sum. On a photograph of
+330,000 pixels the deviation is dozens, and 64 draws hardly help. On a crop of 8x8 it is small, and
+1024 draws reach log P(y|x).
 """
 
 import math
@@ -26,9 +27,13 @@ ENTRIES = 400_000  # of y at once
 
 
 class MCurve(NamedTuple):
-    """Bits per pixel by M, means over pictures: `sizes` M, (S,), bits and their standard errors,
-    what M draws gain over one on the same pictures and its errors; the deviation of the log-weights
-    of a picture, nats, and `effective`, the share of the draws that count."""
+    """The importance-weighted bound by the number M of draws, means over pictures.
+
+    sizes: the numbers M, (S,). bits, errors: bits per pixel and their standard errors, (S,).
+    gains, gain_errors: what M draws gain over one draw on the same pictures, (S,).
+    spread: standard deviation of the log-weights of a picture, nats.
+    effective: effective share of the draws, see `effective`.
+    """
 
     sizes: np.ndarray
     bits: np.ndarray
@@ -60,16 +65,16 @@ def log_weights(
     """
     if num < 1:
         raise ValueError(f"num = {num}: draw at least one weight")
-    h, found = model.condition(x), []
+    h, terms = model.condition(x), []
     for n, generators in _parts(num, y.numel(), generator):
-        many = [level.repeat(n, 1, 1, 1) for level in h]
-        terms = model.encode(y.repeat(n, 1, 1, 1), many, generators)[1]
-        found.append(terms.double().unflatten(0, (n, len(y))))
-    return torch.cat(found).T.cpu().numpy()
+        repeated_h = [level.repeat(n, 1, 1, 1) for level in h]
+        log_w = model.encode(y.repeat(n, 1, 1, 1), repeated_h, generators)[1]
+        terms.append(log_w.double().unflatten(0, (n, len(y))))
+    return torch.cat(terms).T.cpu().numpy()
 
 
 def _parts(num: int, entries: int, generator: Generator) -> Iterator[tuple[int, Generator]]:
-    """How many of `num` draws are made at once, and their noise: one stream a picture."""
+    """Split `num` draws into parts that fit into memory: the size of each part, and its noise."""
     at_once = max(1, ENTRIES // entries)
     for start in range(0, num, at_once):
         n = min(at_once, num - start)
@@ -77,9 +82,9 @@ def _parts(num: int, entries: int, generator: Generator) -> Iterator[tuple[int, 
 
 
 def curve(log_w: np.ndarray, dims: int, sizes: Sequence[int] = SIZES) -> MCurve:
-    """`m_curve` of given log-weights, (B, n), nats, of pictures with `dims` entries: for M the mean
-    over disjoint groups of M. It falls with M, :eq:`eq-bits-iw`; what is left after many is
-    Var(w) / (2 M P^2), :eq:`eq-deq-rate`. Raises ValueError for an M that is not in 1..n."""
+    """`m_curve` of given log-weights, (B, n), nats, of pictures with `dims` entries. The bound for
+    M is the mean over disjoint groups of M weights. Bits fall with M, :eq:`eq-bits-iw`; for large M
+    the gap is Var(w) / (2 M P^2), :eq:`eq-deq-rate`. Raises ValueError for an M outside 1..n."""
     n = log_w.shape[1]
     bad = [m for m in sizes if not 1 <= m <= n or m != int(m)]
     if bad or not len(sizes):
@@ -103,19 +108,19 @@ def curve(log_w: np.ndarray, dims: int, sizes: Sequence[int] = SIZES) -> MCurve:
 
 
 def effective(log_w: np.ndarray) -> np.ndarray:
-    """(sum w)^2 / (n sum w^2) along the last axis: 1 if all weights are equal, 1/n if one is all
-    (Kong 1992)."""
+    """(sum w)^2 / (n sum w^2) along the last axis: 1 if all weights are equal, 1/n if one weight
+    dominates (Kong 1992)."""
     w = np.exp(log_w - log_w.max(-1, keepdims=True))
     return np.square(w.sum(-1)) / (w.shape[-1] * np.square(w).sum(-1))
 
 
 def normal_gain(spread: float, num: int) -> float:
-    r"""Nats that the log of the mean of `num` weights gains over the mean of their logs, if the
-    logs are normal with deviation `spread`: expected value, from 1000 draws with a fixed seed.
+    r"""Expected gain, in nats, of the log of the mean of `num` weights over the mean of their logs,
+    if the logs are normal with standard deviation `spread`; from 1000 draws with a fixed seed.
 
-    Never more than spread^2 / 2, what infinitely many would gain, nor than the expected largest of
-    `num` logs, about spread sqrt(2 log num): where the spread is large the second is far smaller,
-    :eq:`eq-connected-gain`.
+    It is at most spread^2 / 2, the gain of infinitely many weights, and at most the expected
+    maximum of `num` logs, about spread sqrt(2 log num). For a large spread the second limit is far
+    smaller, :eq:`eq-connected-gain`.
     """
     rng = np.random.default_rng(0)
     logs = spread * rng.standard_normal((1000, num))
@@ -126,13 +131,13 @@ def normal_gain(spread: float, num: int) -> float:
 def frequency(
     model: ConditionalFlow, y: Tensor, x: Tensor, num: int, generator: Generator = None
 ) -> np.ndarray:
-    """The share of `num` samples given x that are y, entry for entry, (B,): log P(y|x) without a
-    bound, for y that are likely enough to be drawn."""
-    h, found = model.condition(x), torch.zeros(len(y))
+    """The share of `num` samples given x that equal y in every entry, (B,): an unbiased estimate of
+    P(y|x), for y that are likely enough to be drawn."""
+    h, hits = model.condition(x), torch.zeros(len(y))
     for n, generators in _parts(num, y.numel(), generator):
-        drawn = model.labels(model.sample_given(h, n, 1.0, generators))
-        found += (drawn == y).flatten(2).all(2).sum(0).cpu()
-    return (found / num).double().numpy()
+        labels = model.labels(model.sample_given(h, n, 1.0, generators))
+        hits += (labels == y).flatten(2).all(2).sum(0).cpu()
+    return (hits / num).double().numpy()
 
 
 def crops(images: ImageSet, count: int, side: int = SIDE, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -140,7 +145,7 @@ def crops(images: ImageSet, count: int, side: int = SIDE, seed: int = 0) -> tupl
     y float (B,1,side,side), x float (B,3,side,side). Raises DataError if there is no room for one.
     """
     rng = np.random.default_rng(seed)
-    found, places = [], {}
+    pairs, places = [], {}
     for k in range(count):
         index = k % len(images)
         example = images[index]
@@ -151,8 +156,8 @@ def crops(images: ImageSet, count: int, side: int = SIDE, seed: int = 0) -> tupl
             raise DataError(f"no crop of {side}x{side} fits into the view of '{example.name}'")
         top, left = rng.choice(places[index])
         window = np.s_[:, top : top + side, left : left + side]
-        found.append((example.y[window].float(), example.x[window].float()))
-    y, x = map(torch.stack, zip(*found, strict=True))
+        pairs.append((example.y[window].float(), example.x[window].float()))
+    y, x = map(torch.stack, zip(*pairs, strict=True))
     return y, x
 
 

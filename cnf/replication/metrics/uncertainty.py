@@ -1,14 +1,13 @@
-"""Do samples spread as they should? Ranks, coverage, and deviation against real error.
+"""Calibration of samples: ranks, coverage, and their deviation compared with the real error.
 
 If y and n samples are independent draws of the same distribution, the rank of y among them is
 uniform on 0 .. n, an interval between the k-th smallest and the k-th largest sample holds y with
 probability (n + 1 - 2k) / (n + 1), and the root mean square error of their mean is the root of
-(n + 1) / n times their mean variance. All of it is counted over the entries of y (sub-pixels), in
-grey levels; entries of one picture depend on each other, so errors are over pictures.
+(n + 1) / n times their mean variance. All statistics are over the entries of y (sub-pixels), in
+grey levels. Entries of one picture are dependent, so standard errors are over pictures.
 
-Grey levels are whole numbers and ties are common: y takes its place among equal samples at random,
-by keyed noise, which keeps ranks uniform and intervals nominal.
-"""
+Grey levels are whole numbers, so ties are common. Among equal samples y takes a random rank, by
+keyed noise, which keeps ranks uniform and coverage nominal."""
 
 from typing import NamedTuple
 
@@ -23,11 +22,12 @@ EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)  #
 
 
 class Spread(NamedTuple):
-    """What one picture adds.
+    """What one picture adds to the statistics.
 
-    ranks: counts of the ranks 0 .. n. moments: number of entries, sums of variance and squared
-    error. bins: a row for each of EDGES, the last one open: the moments of entries of that
-    deviation.
+    ranks: counts of the ranks 0 .. n.
+    moments: number of entries, sum of variances, sum of squared errors.
+    bins: the same moments of the entries whose deviation lies between two of EDGES, a row for each
+        of EDGES; the last bin is open.
     """
 
     ranks: np.ndarray
@@ -36,8 +36,8 @@ class Spread(NamedTuple):
 
 
 def spread(y: Tensor, samples: Tensor, generator: noise.Generator) -> Spread:
-    """Of y (C,H,W) and its samples (n,C,H,W), n >= 2, in grey levels. Deviation is the root of the
-    unbiased variance; the error is that of the mean of samples."""
+    """`Spread` of y (C,H,W) and its samples (n,C,H,W), n >= 2, in grey levels. Deviation is the
+    root of the unbiased variance; the error is that of the mean of samples."""
     n = len(samples)
     total, squares = (sum(s.double() ** power for s in samples) for power in (1, 2))  # exact
     mean, variance = total / n, (n * squares - total**2) / (n * (n - 1))
@@ -52,7 +52,8 @@ def spread(y: Tensor, samples: Tensor, generator: noise.Generator) -> Spread:
 
 
 def rank(y: Tensor, samples: Tensor, generator: noise.Generator) -> Tensor:
-    """How many samples lie below y, among equal ones a random share; integers 0 .. n, as y."""
+    """The number of samples below y, plus a random share of those equal to y; integers 0 .. n, in
+    the shape of y."""
     below, equal = (samples < y).sum(0), (samples == y).sum(0)
     u = noise.uniform((1, *y.shape), generator, y.double())[0]
     return below + torch.floor(u * (equal + 1)).long()
@@ -67,8 +68,8 @@ def spread_skill(moments: np.ndarray, n: int) -> np.ndarray:
 
 
 def nominal(n: int) -> np.ndarray:
-    """The probabilities of the intervals that leave out k = 0 .. n // 2 of n samples on each side,
-    :eq:`eq-temp-coverage`; that of k = 0 is the whole line."""
+    """Nominal coverage of the intervals that leave out k = 0 .. n // 2 of n samples on each side,
+    :eq:`eq-temp-coverage`. For k = 0 the interval is the whole line."""
     return (n + 1 - 2 * np.arange(n // 2 + 1)) / (n + 1)
 
 
@@ -80,8 +81,8 @@ def coverage(ranks: np.ndarray) -> np.ndarray:
 
 
 def are_enough(n: int, level: float) -> bool:
-    """Whether an interval between two of n samples has this level or more. If not, `coverage_at` it
-    would lean on the whole line, which holds every y."""
+    """Whether an interval between two of n samples has this level or more. If not, `coverage_at`
+    would interpolate with the whole line, which contains every y."""
     return level <= nominal(n)[1]
 
 
@@ -100,7 +101,7 @@ def coverage_error(ranks: np.ndarray) -> np.ndarray:
 
 
 def rank_distance(ranks: np.ndarray) -> np.ndarray:
-    """sum_r (p_r - u)^2 / u over the shares p of the n + 1 ranks, u = 1 / (n + 1): chi-square over
-    the number of entries. 0 if uniform, n if y always has the same rank."""
+    """sum_r (p_r - u)^2 / u over the shares p of the n + 1 ranks, u = 1 / (n + 1): chi-square
+    divided by the number of entries. 0 if ranks are uniform, n if y always has the same rank."""
     share = ranks / ranks.sum(-1)[..., None]
     return ranks.shape[-1] * ((share - 1 / ranks.shape[-1]) ** 2).sum(-1)

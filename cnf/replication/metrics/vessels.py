@@ -1,14 +1,12 @@
-"""Metrics of vessel masks, most of them made of one pass over samples, inside the field of view.
+"""Metrics of vessel masks inside the field of view, most of them computed in one pass over samples.
 
-The arithmetic is in `overlap`, `calibration` and `shapes`. Samples are at temperature 1 and nothing
-is done to them; the likeliest of them is that by the model's own bound on log P(sample | x). As a
-mask, the point estimate is the pixels whose marginal is at least 1/2. Of a set without a vessel the
-share of vessel alone is told.
-"""
+The arithmetic is in `overlap`, `calibration` and `shapes`. Samples are at temperature 1 and not
+processed further. The likeliest sample is the one with the largest log P(sample | x), by the
+model's own bound. The mask of the point estimate is where the marginal is at least 1/2. For a set
+without a vessel, only the share of vessel is computed."""
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,17 +36,21 @@ from cnf.replication.tasks import VESSELS
 
 TASK = VESSELS.name
 
-LIKELIEST = 16  # samples among which the most likely is looked for
+LIKELIEST = 16  # samples from which the likeliest is taken
 LIKELIEST_DRAW = -3000  # the `draw` of the noise of the bounds of samples
-JOINT = ("area", "components", "crossings")  # numbers of a mask whose draws are kept
+JOINT = (
+    "area",
+    "components",
+    "crossings",
+)  # fields of `shapes.Shape` that are kept for all samples
 CROPS, CROPS_DRAW = 64, -3001  # 8x8 crops on which the tightness of the bound is studied
 
 
 class Scores(NamedTuple):
-    """Of the first LIKELIEST samples of one picture.
+    """Scores of the first LIKELIEST samples of one picture.
 
-    outcomes: true positives, false positives, false negatives, (m,3). log_probs: log P(sample|x),
-    nats, (m,).
+    outcomes: true positives, false positives, false negatives, (m,3).
+    log_probs: log P(sample|x), nats, (m,).
     """
 
     outcomes: np.ndarray
@@ -59,7 +61,7 @@ class Scores(NamedTuple):
 
 
 class Masks:
-    """What metrics share of the masks that a model, or a reference, answers with."""
+    """What metrics share: the masks that a model or a reference answers with, and their shapes."""
 
     def __init__(self, scored: ScoredModel):
         self.scored = scored
@@ -68,12 +70,12 @@ class Masks:
 
     @computed_once
     def packed_samples(self, n: int) -> list[np.ndarray]:
-        """n samples of every picture, a bit a pixel, uint8 (n, H, W / 8 rounded up)."""
-        drawn = self.scored.drawn(1.0, n)  # uint8 (n,1,H,W)
-        return [np.packbits(samples[:, 0].numpy() > 0, axis=-1) for _, _, samples in drawn]
+        """n samples of every picture, packed into bits, uint8 (n, H, W / 8 rounded up)."""
+        draws = self.scored.draw_samples(1.0, n)  # uint8 (n,1,H,W)
+        return [np.packbits(samples[:, 0].numpy() > 0, axis=-1) for _, _, samples in draws]
 
     def samples(self, n: int) -> Iterator[np.ndarray]:
-        """n samples, bool (n,H,W), a picture."""
+        """n samples of each picture, bool (n,H,W)."""
         m = self.scored
         for index, packed in zip(m.indices, self.packed_samples(n), strict=True):
             width = m.images[index].y.shape[-1]
@@ -81,36 +83,38 @@ class Masks:
 
     @computed_once
     def shapes(self, n: int) -> list[np.ndarray]:
-        """`shapes.Shape` of each of n samples, (n,5), a picture."""
-        found = []
+        """`shapes.Shape` of each of n samples, an array (n,5) for each picture."""
+        by_picture = []
         for index, masks in zip(self.scored.indices, self.samples(n), strict=True):
             fov, circle = self.scored.fov(index), self.circle(index)
-            found.append(np.array([shapes.shape(mask, fov, circle) for mask in masks], float))
-        return found
+            by_picture.append(np.array([shapes.shape(mask, fov, circle) for mask in masks], float))
+        return by_picture
 
     @computed_once
     def scores(self, n: int) -> list[Scores]:
-        """Of the first LIKELIEST of n samples, a picture."""
-        m, found = self.scored, []
+        """Scores of the first LIKELIEST of n samples of each picture."""
+        m, by_picture = self.scored, []
         for index, masks in zip(m.indices, self.samples(n), strict=True):
             first = masks[:LIKELIEST]
             outcomes = overlap.outcomes(first[:, m.fov(index)], m.mask(index)[m.fov(index)])
             y = torch.from_numpy(first[:, None])
-            found.append(Scores(outcomes, m.mask_log_probs(index, y, LIKELIEST_DRAW)))
-        return found
+            by_picture.append(Scores(outcomes, m.mask_log_probs(index, y, LIKELIEST_DRAW)))
+        return by_picture
 
     def likeliest(self, n: int) -> np.ndarray:
         """Outcomes of the most likely of the first LIKELIEST of n samples, (N,3)."""
-        return np.array([one.outcomes[np.argmax(one.log_probs)] for one in self.scores(n)])
+        return np.array([scores.outcomes[np.argmax(scores.log_probs)] for scores in self.scores(n)])
 
     @computed_once
     def joint(self, n: int, name: str) -> calibration.Joint:
-        """How one of the numbers of `shapes.Shape` of n samples goes with that of the truth."""
-        truth = np.array([form[name] for form in self.true_forms()])
-        return calibration.joint(self.drawn(n, name), truth, seed=self.scored.options.seed)
+        """How well one field of `shapes.Shape` of n samples agrees with that of the truth."""
+        truth = np.array([measures[name] for measures in self.true_shapes()])
+        return calibration.joint(
+            self.measure_of_samples(n, name), truth, seed=self.scored.options.seed
+        )
 
-    def drawn(self, n: int, name: str) -> np.ndarray:
-        """One of the numbers of `shapes.Shape` of n samples of each picture, (N, n)."""
+    def measure_of_samples(self, n: int, name: str) -> np.ndarray:
+        """One field of `shapes.Shape` of n samples of each picture, (N, n)."""
         column = shapes.Shape._fields.index(name)
         return np.array([of_picture[:, column] for of_picture in self.shapes(n)])
 
@@ -118,44 +122,45 @@ class Masks:
 
     @computed_once
     def marginals(self, n: int) -> list[Tensor]:
-        """Probabilities of a vessel, (1,H,W), a picture: the model's own, or those of n samples."""
+        """Probabilities of vessel for each picture, (1,H,W): the model's own, or those of n
+        samples."""
         if self.scored.has_mean:
             return self.scored.means(0)
         sums = (masks.sum(0, dtype=np.float32) for masks in self.samples(n))
         return [torch.from_numpy(total / n)[None] for total in sums]
 
     def answers(self, s: Setting) -> list[Tensor] | None:
-        """What a setting asks for, (1,H,W) a picture: a reference's answer, one sample, or the
-        marginals."""
+        """What a setting asks for, (1,H,W) for each picture: a reference's answer, one sample, or
+        the marginals. None without an answer."""
         if self.scored.reference is not None:
             return self.scored.reference_answers()
         if s.samples == 1:
-            return self.scored.singles(s.temperature)
+            return self.scored.single_samples(s.temperature)
         return self.marginals(s.samples)
 
     @computed_once
-    def forms(self, s: Setting) -> list[dict[str, float]] | None:
-        """`shapes.Shape` and clDice of what a setting asks for, a picture: of marginals, where they
-        are at least 1/2. None without an answer."""
+    def shapes_of_answers(self, s: Setting) -> list[dict[str, float]] | None:
+        """`shapes.Shape` and clDice, for each picture, of the mask that a setting asks for:
+        marginals become a mask at 1/2. None without an answer."""
         answers = self.answers(s)
-        return None if answers is None else self.forms_of([p >= 0.5 for p in answers])
+        return None if answers is None else self.shapes_of([p >= 0.5 for p in answers])
 
     @computed_once
-    def true_forms(self) -> list[dict[str, float]]:
-        """The same of y."""
-        return self.forms_of([self.scored.images[i].y for i in self.scored.indices])
+    def true_shapes(self) -> list[dict[str, float]]:
+        """`shapes.Shape` and clDice of y for each picture."""
+        return self.shapes_of([self.scored.images[i].y for i in self.scored.indices])
 
-    def forms_of(self, masks: Sequence[Tensor]) -> list[dict[str, float]]:
-        m, found = self.scored, []
+    def shapes_of(self, masks: Sequence[Tensor]) -> list[dict[str, float]]:
+        m, by_picture = self.scored, []
         for index, mask in zip(m.indices, masks, strict=True):
             mask, fov = np.asarray(mask)[0] > 0, m.fov(index)
-            form = shapes.shape(mask, fov, self.circle(index))._asdict()
-            found.append(form | {"cldice": shapes.cldice(mask, m.mask(index), fov)})
-        return found
+            measures = shapes.shape(mask, fov, self.circle(index))._asdict()
+            by_picture.append(measures | {"cldice": shapes.cldice(mask, m.mask(index), fov)})
+        return by_picture
 
     @computed_once
     def circle(self, index: int) -> np.ndarray:
-        """The circle around the optic disc that is found in the photograph."""
+        """The circle around the optic disc in the photograph."""
         fov, pixels = self.scored.fov(index), self.scored.images[index].x.permute(1, 2, 0).numpy()
         return shapes.circle_around(shapes.disc(pixels, fov), fov)
 
@@ -166,7 +171,7 @@ class Masks:
 
     @computed_once
     def reliability(self, s: Setting) -> np.ndarray | None:
-        """`calibration.table` of the marginals; None if no photograph has one that it looks at."""
+        """`calibration.table` of the marginals; None if no marginal lies in its range."""
         y, p = split(self.scored, self.answers(s))
         return calibration.table(p, y) if any(map(calibration.is_doubtful, p)) else None
 
@@ -175,13 +180,13 @@ class Masks:
 
 
 def split(m: ScoredModel, maps: Sequence[Tensor]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(labels bool, probabilities) inside the field of view, an image each."""
+    """Labels, bool, and probabilities inside the field of view: two lists of an array an image."""
     labels = [m.mask(i)[m.fov(i)] for i in m.indices]
     return labels, [p[0].numpy()[m.fov(i)] for i, p in zip(m.indices, maps, strict=True)]
 
 
 def pooled(m: ScoredModel, maps: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """(labels bool, probabilities) of all pixels in the field of view."""
+    """Labels, bool, and probabilities of all pixels in the field of view."""
     labels, p = map(np.concatenate, split(m, maps))
     if labels.all() or not labels.any():
         raise DataError(f"{m.images.name}: labels are all alike, F and ROC are undefined")
@@ -199,16 +204,25 @@ def pooled_f(outcomes: np.ndarray, **also: Any) -> Value:
     return jackknife(outcomes, overlap.f_score, **also)
 
 
+def f_at(m: ScoredModel, s: Setting, threshold: float) -> Value:
+    """Pooled F of what a setting asks for, at a threshold."""
+    outcomes = counts(m, m.statistics(Masks).answers(s), threshold)
+    return pooled_f(outcomes, threshold=threshold)
+
+
 def f_of_images(outcomes: np.ndarray, **also: Any) -> Value:
     """The mean of F over images, of counts (N, 3)."""
     return mean_se(overlap.f_score(outcomes), **also)
 
 
 def best_threshold(models: Sequence[ScoredModel], samples: int) -> float:
-    """The threshold with the largest F of marginals, over the pixels of all of them."""
-    marginals = [m.statistics(Masks).marginals(samples) for m in models]
-    parts = zip(*(split(*pair) for pair in zip(models, marginals, strict=True)), strict=True)
-    return overlap.best_threshold(*(np.concatenate([*chain(*part)]) for part in parts))
+    """The threshold with the largest F of marginals, over the pixels of all models together."""
+    labels, probabilities = [], []
+    for m in models:
+        y, p = split(m, m.statistics(Masks).marginals(samples))
+        labels += y
+        probabilities += p
+    return overlap.best_threshold(np.concatenate(labels), np.concatenate(probabilities))
 
 
 def half_of_p(beta: float) -> float:
@@ -217,7 +231,8 @@ def half_of_p(beta: float) -> float:
 
 
 def outcomes_at_half(m: ScoredModel, s: Setting) -> np.ndarray | None:
-    """Counts (N, 3) of what a setting asks for, at 1/2; None without a vessel, or an answer."""
+    """Counts (N, 3) of what a setting asks for, at 1/2; None without a vessel or without an
+    answer."""
     answers = m.statistics(Masks).answers(s) if m.has_vessels else None
     return None if answers is None else counts(m, answers, 0.5)
 
@@ -262,14 +277,14 @@ def f_half_image(m: ScoredModel, s: Setting) -> Value | None:
     tag="basic",
 )
 def f_valid(m: ScoredModel, s: Setting) -> Value | None:
-    """At the threshold of the setting, else of the options, else the one with the largest F on the
-    validation split, that of `m.valid`."""
-    chosen = m.options.threshold if s.threshold is None else s.threshold
-    if chosen is None and any(one.has_vessels for one in m.valid):
-        chosen = best_threshold(m.valid, s.samples)
-    if chosen is None or not m.has_vessels:
+    """F at the threshold of the setting, else of the options, else at the threshold with the
+    largest F on the validation splits of `m.valid`."""
+    threshold = m.options.threshold if s.threshold is None else s.threshold
+    if threshold is None and any(scored.has_vessels for scored in m.valid):
+        threshold = best_threshold(m.valid, s.samples)
+    if threshold is None or not m.has_vessels:
         return None
-    return pooled_f(counts(m, m.statistics(Masks).answers(s), chosen), threshold=chosen)
+    return f_at(m, s, threshold)
 
 
 @metric(
@@ -282,7 +297,7 @@ def f_valid(m: ScoredModel, s: Setting) -> Value | None:
     tag="basic",
 )
 def f_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return pooled_f(counts(m, m.singles(s.temperature), 0.5)) if m.has_vessels else None
+    return pooled_f(counts(m, m.single_samples(s.temperature), 0.5)) if m.has_vessels else None
 
 
 @metric(
@@ -311,8 +326,7 @@ def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
     """F where p >= 1/2, which is where q is at least `half_of_p`."""
     if not isinstance(m.model, WeightedBernoulli) or not m.has_vessels:
         return None
-    threshold = half_of_p(m.model.beta)
-    return pooled_f(counts(m, m.statistics(Masks).answers(s), threshold), threshold=threshold)
+    return f_at(m, s, half_of_p(m.model.beta))
 
 
 @metric(
@@ -327,8 +341,7 @@ def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
 def f_best(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
-    threshold = best_threshold([m], s.samples)
-    return pooled_f(counts(m, m.statistics(Masks).answers(s), threshold), threshold=threshold)
+    return f_at(m, s, best_threshold([m], s.samples))
 
 
 @metric(
@@ -341,7 +354,7 @@ def f_best(m: ScoredModel, s: Setting) -> Value | None:
     tag="basic",
 )
 def auc(m: ScoredModel, s: Setting) -> Value | None:
-    """Its error is that of binned probabilities."""
+    """The area itself is exact; its standard error is computed from binned probabilities."""
     import sklearn.metrics  # takes a second or two
 
     if not m.has_vessels:
@@ -390,10 +403,10 @@ def brier(m: ScoredModel, s: Setting) -> Value:
     of="mean",
 )
 def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
-    if m.seconds is None:
+    if m.second_masks is None:
         return None
     labels, p = split(m, [p.double() for p in m.statistics(Masks).answers(s)])
-    seconds = split(m, m.seconds)[1]
+    seconds = split(m, m.second_masks)[1]
     differ = [(other > 0) != y for other, y in zip(seconds, labels, strict=True)]
     if not any(d.any() for d in differ):
         return None
@@ -404,11 +417,12 @@ def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
 
 
 def coverage_of(m: ScoredModel, s: Setting, name: str) -> Value | None:
-    """How often the 90 % interval of one number of the samples holds that of the truth."""
+    """How often the 90 % interval of one field of `shapes.Shape` of samples contains that of the
+    truth."""
     if not uncertainty.are_enough(s.samples, 0.9):
         return None
-    found = m.statistics(Masks).joint(s.samples, name)
-    return Value(found.coverage, found.coverage_se)
+    joint = m.statistics(Masks).joint(s.samples, name)
+    return Value(joint.coverage, joint.coverage_se)
 
 
 @metric(
@@ -420,8 +434,8 @@ def coverage_of(m: ScoredModel, s: Setting, name: str) -> Value | None:
     of="samples",
 )
 def area_ratio(m: ScoredModel, s: Setting) -> Value | None:
-    found = m.statistics(Masks).joint(s.samples, "area")
-    return None if found.ratio is None else Value(found.ratio, found.ratio_se)
+    joint = m.statistics(Masks).joint(s.samples, "area")
+    return None if joint.ratio is None else Value(joint.ratio, joint.ratio_se)
 
 
 @metric(
@@ -463,21 +477,21 @@ def crossings_coverage(m: ScoredModel, s: Setting) -> Value | None:
 # -- connectedness ---------------------------------------------------------------------------------
 
 
-def mean_form(m: ScoredModel, s: Setting, name: str) -> Value | None:
-    """The mean over pictures of one of the numbers of `Masks.forms`."""
-    found = m.statistics(Masks).forms(s)
-    if found is None:
+def mean_shape_measure(m: ScoredModel, s: Setting, name: str) -> Value | None:
+    """The mean over pictures of one number of `Masks.shapes_of_answers`."""
+    by_picture = m.statistics(Masks).shapes_of_answers(s)
+    if by_picture is None:
         return None
-    is_cut = m.reference is None and s.samples != 1  # marginals become a mask
-    value = mean_se([one[name] for one in found])
-    return value._replace(also={"threshold": 0.5}) if is_cut else value
+    is_thresholded = m.reference is None and s.samples != 1  # marginals become a mask
+    value = mean_se([measures[name] for measures in by_picture])
+    return value._replace(also={"threshold": 0.5}) if is_thresholded else value
 
 
 def mean_area(m: ScoredModel, s: Setting) -> Value | None:
-    """Without --full, of sets without a vessel alone: F tells nothing there."""
+    """Without --full, only for sets without a vessel, where F is undefined."""
     if not m.options.full and (m.has_vessels or m.reference is not None):
         return None
-    return mean_form(m, s, "area")
+    return mean_shape_measure(m, s, "area")
 
 
 @metric(
@@ -518,7 +532,7 @@ def area_sample(m: ScoredModel, s: Setting) -> Value | None:
     references=["truth", "second observer"],
 )
 def components(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "components")
+    return mean_shape_measure(m, s, "components")
 
 
 @metric(
@@ -531,7 +545,7 @@ def components(m: ScoredModel, s: Setting) -> Value | None:
     factor=1.02,
 )
 def components_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "components")
+    return mean_shape_measure(m, s, "components")
 
 
 @metric(
@@ -545,7 +559,7 @@ def components_sample(m: ScoredModel, s: Setting) -> Value | None:
     references=["truth", "second observer"],
 )
 def euler(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "euler")
+    return mean_shape_measure(m, s, "euler")
 
 
 @metric(
@@ -558,7 +572,7 @@ def euler(m: ScoredModel, s: Setting) -> Value | None:
     factor=1.02,
 )
 def euler_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "euler")
+    return mean_shape_measure(m, s, "euler")
 
 
 @metric(
@@ -571,7 +585,7 @@ def euler_sample(m: ScoredModel, s: Setting) -> Value | None:
     references=["truth", "second observer"],
 )
 def largest_share(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "largest_share")
+    return mean_shape_measure(m, s, "largest_share")
 
 
 @metric(
@@ -583,7 +597,7 @@ def largest_share(m: ScoredModel, s: Setting) -> Value | None:
     of="sample",
 )
 def largest_share_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "largest_share")
+    return mean_shape_measure(m, s, "largest_share")
 
 
 @metric(
@@ -596,7 +610,7 @@ def largest_share_sample(m: ScoredModel, s: Setting) -> Value | None:
     references=["second observer"],
 )
 def cldice(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "cldice")
+    return mean_shape_measure(m, s, "cldice")
 
 
 @metric(
@@ -608,7 +622,7 @@ def cldice(m: ScoredModel, s: Setting) -> Value | None:
     of="sample",
 )
 def cldice_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_form(m, s, "cldice")
+    return mean_shape_measure(m, s, "cldice")
 
 
 @metric(
@@ -624,7 +638,7 @@ def components_ratio_sample(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
     masks = m.statistics(Masks)
-    pairs = zip(masks.forms(s), masks.true_forms(), strict=True)
+    pairs = zip(masks.shapes_of_answers(s), masks.true_shapes(), strict=True)
     sums = np.array([(ours["components"], true["components"]) for ours, true in pairs])
     return jackknife(sums, calibration.ratio_of)
 
@@ -633,59 +647,68 @@ def components_ratio_sample(m: ScoredModel, s: Setting) -> Value | None:
 
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
-    """F of marginals at 1/2, or of a reference, and with --full of one sample and of the likeliest,
-    and how each moves the calibration error, an image; {} without two samples."""
-    if not (m.has_mean or m.samples > 1) or not m.has_vessels:
+    """Values of each image: F of marginals at 1/2, or of a reference; with --full also F of one
+    sample and of the likeliest, and the image's influence on the calibration error. {} without at
+    least two samples."""
+    if not (m.has_mean or m.num_samples > 1) or not m.has_vessels:
         return {}
     masks = m.statistics(Masks)
-    found = {"f_half": overlap.f_score(counts(m, masks.answers(m.mean), 0.5))}
-    if m.options.full and len(m.indices) > 1 and (sums := masks.reliability(m.mean)) is not None:
-        found["calibration_error"] = influences(sums, calibration.error_of)
-    if m.options.full and m.samples and m.reference is None:
-        found["f_sample"] = overlap.f_score(counts(m, m.singles(1.0), 0.5))
-        if m.samples >= LIKELIEST:
-            found["f_likeliest"] = overlap.f_score(masks.likeliest(m.samples))
-    return found
+    values = {"f_half": overlap.f_score(counts(m, masks.answers(m.mean_setting), 0.5))}
+    if m.options.full and len(m.indices) > 1:
+        sums = masks.reliability(m.mean_setting)
+        if sums is not None:
+            values["calibration_error"] = influences(sums, calibration.error_of)
+    if m.options.full and m.num_samples and m.reference is None:
+        values["f_sample"] = overlap.f_score(counts(m, m.single_samples(1.0), 0.5))
+        if m.num_samples >= LIKELIEST:
+            values["f_likeliest"] = overlap.f_score(masks.likeliest(m.num_samples))
+    return values
 
 
 def curves(m: ScoredModel) -> dict[str, Any]:
-    """What plots need, as JSON holds it; {} without a vessel. Lists over images are in the order of
+    """The data of plots, for JSON; {} without a vessel. Lists over images are in the order of
     `images`."""
     if not m.has_vessels:
         return {}
     masks = m.statistics(Masks)
-    labels, p = pooled(m, masks.answers(m.mean))
-    reliable = {}
+    labels, p = pooled(m, masks.answers(m.mean_setting))
+    reliability = {}
     if calibration.is_doubtful(p):
-        reliable["middle"] = calibration.reliability(p, labels, calibration.LOW, calibration.HIGH)
-    sizes, draws = m.sizes() * math.log(2), 1 if m.model.exact else m.options.draws
-    kinds = {"truth": masks.true_forms()}
-    if m.seconds is not None:
-        kinds["second observer"] = masks.forms_of(m.seconds)
+        reliability["middle"] = calibration.reliability(
+            p, labels, calibration.LOW, calibration.HIGH
+        )
+    draws = 1 if m.model.exact else m.options.draws
+    shapes_of_kind = {"truth": masks.true_shapes()}
+    if m.second_masks is not None:
+        shapes_of_kind["second observer"] = masks.shapes_of(m.second_masks)
     result = {
-        "samples": m.samples,
+        "samples": m.num_samples,
         "images": [m.images[i].name for i in m.indices],
-        "reliability": {name: numbers(of._asdict()) for name, of in reliable.items()},
-        "bits_per_pixel": numbers(-m.log_probs(draws) / sizes),
-        "forms": {
-            name: numbers({key: [form[key] for form in many] for key in many[0]})
-            for name, many in kinds.items()
-        },
+        "reliability": {name: numbers(bins._asdict()) for name, bins in reliability.items()},
+        "bits_per_pixel": numbers(m.in_bits(m.log_probs(draws))),
+        "forms": {kind: numbers(columns(rows)) for kind, rows in shapes_of_kind.items()},
         # of all samples of each picture
-        "drawn": numbers({name: masks.drawn(m.samples, name) for name in JOINT}),
+        "drawn": numbers({name: masks.measure_of_samples(m.num_samples, name) for name in JOINT}),
     }
-    if m.samples >= LIKELIEST:  # of the first samples of each picture
-        pairs = zip(masks.scores(m.samples), sizes, strict=True)
-        result["sample_bits"] = [numbers(-one.log_probs / size) for one, size in pairs]
+    if m.num_samples >= LIKELIEST:  # of the first samples of each picture
+        pairs = zip(masks.scores(m.num_samples), m.sizes() * math.log(2), strict=True)
+        result["sample_bits"] = [numbers(-scores.log_probs / size) for scores, size in pairs]
     if isinstance(m.model, ConditionalFlow):
         result["m_curve"] = m_curve(m)
     return result
+
+
+def columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """{name: its values in the rows, in order}."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def m_curve(m: ScoredModel) -> dict[str, Any]:
     """Bits per pixel by the number of importance samples, on CROPS crops of 8x8."""
     side = math.lcm(tightness.SIDE, m.model.multiple)
     y, x = tightness.crops(m.images, CROPS, side, m.options.seed)
-    keyed = noise.keyed(m.options.seed, range(len(y)), CROPS_DRAW)
-    found = tightness.m_curve(m.model, y.to(m.device), x.to(m.device), generator=keyed)._asdict()
-    return {"crops": len(y), "side": side} | numbers(found)
+    generators = noise.keyed(m.options.seed, range(len(y)), CROPS_DRAW)
+    curve = tightness.m_curve(
+        m.model, y.to(m.device), x.to(m.device), generator=generators
+    )._asdict()
+    return {"crops": len(y), "side": side} | numbers(curve)

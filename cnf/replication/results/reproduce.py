@@ -15,7 +15,7 @@ from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.metrics import METRICS
 from cnf.replication.results.rows import RESULTS, Row, describe, find, read, value, value_with_unit
-from cnf.replication.run_folder import about
+from cnf.replication.run_folder import duration_text
 
 ROOT = Path("$CNF_DATA")  # as a reader writes it
 MINUTES = 10.0  # an audit's default limit
@@ -47,7 +47,9 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
         commit = (record.get("commit") or "")[:8]
         lines.append(("at", f"version 0.2, commit {commit}, whose options had other names"))
     if commands and row.wall_s:
-        lines += [("that took", f"{row.steps:,} steps, {about(row.wall_s)} on {row.hardware}")]
+        lines += [
+            ("that took", f"{row.steps:,} steps, {duration_text(row.wall_s)} on {row.hardware}")
+        ]
     lines += [("scored by", row.command)]
     commit = f"commit {row.git[:8]}, " if row.git else ""
     return [*lines, ("with", f"{commit}torch {row.torch}, {row.date}")]

@@ -1,7 +1,7 @@
-"""A reader's picture as a model sees it, and how the model's answers become files.
+"""A reader's picture as input of a model, and how the model's answers become files.
 
-What a file holds is kept: size, transparency (the alpha channel), colour profile. Files hold whole
-grey levels.
+Answers have the transparency (the alpha channel) and the colour profile of the picture. Files hold
+whole grey levels.
 """
 
 from collections.abc import Iterator
@@ -32,81 +32,81 @@ def as_batch(pixels: np.ndarray) -> Tensor:
 
 
 class Picture:
-    """A picture as a model sees it: x, float32 (1,3,H,W), grey levels; `notes` say what was found
-    and done. Raises DataError for a file that cannot be used.
+    """A picture as input of a model: x, float32 (1,3,H,W), grey levels. `notes` say how the file
+    was read and changed. Raises DataError for a file that cannot be used.
 
-    `sample` asks, in this order: `check` whether options fit, and `input` for x; what counts of
-    every answer (`written`), and its `image`; it lets `observe` look at answers of temperature 1;
-    at the end it asks for `extras`, and for what stands on the contact sheet. A task overrides what
-    is different for it.
+    `sample` calls, in this order: `check` of the options; `input` for x; for every answer `output`,
+    the part that is written, and `image`; `observe` for each answer at temperature 1; at the end
+    `extras`, and the methods for the contact sheet. A task overrides what is different for it, and
+    names its class in `Task.picture`.
     """
 
-    files: tuple[str, ...] = ()  # ends of the names of what `extras` gives
+    files: tuple[str, ...] = ()  # ends of the names of the files that `extras` gives
     shows_uncertainty = False  # whether mean and deviation are always written
 
-    def __init__(self, path: Path, model: ConditionalModel, asked: "Options"):
+    def __init__(self, path: Path, model: ConditionalModel, options: "Options"):
         self.path, self.photo = path, read_photograph(path)
         self.model, self.task = model, find(model.config.task)
         check_size(path, *self.photo.pixels.shape[:2])
         self.notes = self.photo.notes
-        self.x = self.input(asked)
+        self.x = self.input(options)
         height, width = (model.factor * side for side in fitted(model, self.x).shape[-2:])
-        self.tiles = plan(model, (height, width), asked.tile)
+        self.tiles = plan(model, (height, width), options.tile)
         if self.tiles is not None:
             self.notes += (f"{height}x{width} in {self.tiles} (--tile)",)
 
     @classmethod
-    def check(cls, asked: "Options", task: str) -> None:
+    def check(cls, options: "Options", task: str) -> None:
         """Raise ConfigError for options that mean nothing here."""
-        if asked.fov is not None or asked.fit is not None:
+        if options.fov is not None or options.fit is not None:
             raise ConfigError(
                 f"--fov and --fit are for photographs of eyes: leave them out for {task}"
             )
 
-    def input(self, asked: "Options") -> Tensor:
-        """x, (1,3,h,w): what the task makes of the picture, or the picture itself where x is no
-        part of y."""
+    def input(self, options: "Options") -> Tensor:
+        """x, (1,3,h,w): what the task makes of the picture; for a task on photographs, the picture
+        itself."""
         picture = as_batch(self.photo.pixels)
         if self.task.kind == "labelled":
             return picture
         return self.task.pair(picture, None, self.model.config.data, None)[1]
 
-    def written(self, y: Tensor) -> Tensor:
-        """What counts of a y (C,h,w), at the size that is written."""
+    def output(self, y: Tensor) -> Tensor:
+        """The part of a y (C,h,w) that is written, at the size of the files."""
         return y
 
     def image(self, y: Tensor) -> Image.Image:
-        """What `written` gives, as a picture."""
-        return self.framed(self.task.image(y, self.x[0]))
+        """An `output` as a picture."""
+        return self.to_image(self.task.image(y, self.x[0]))
 
-    def framed(self, levels: Tensor | np.ndarray) -> Image.Image:
+    def to_image(self, levels: Tensor | np.ndarray) -> Image.Image:
         """Grey levels (C,H,W) as a picture with the colour profile and the alpha channel of this
         one, if it has them."""
         pixels, alpha = to_uint8(levels), self.photo.alpha
         if alpha is not None:
             alpha = torch.from_numpy(alpha.copy())[None]
-            double = pixels.shape[:2] != alpha.shape[1:]
-            pixels = np.dstack([pixels, to_uint8(imresize_double(alpha) if double else alpha)])
+            is_smaller = pixels.shape[:2] != alpha.shape[1:]
+            pixels = np.dstack([pixels, to_uint8(imresize_double(alpha) if is_smaller else alpha)])
         image = Image.fromarray(pixels)
         image.info["icc_profile"] = self.photo.profile
         return image
 
     def observe(self, y: Tensor) -> None:
-        """Look at one of many samples at temperature 1, as `written` gives it."""
+        """Called with the `output` of each of the many samples at temperature 1."""
 
     def extras(self, mean: Tensor | None) -> Iterator[tuple[str, Any]]:
-        """What is written of all of them, with `files` as names."""
+        """Further files about these samples: (one of `files`, its content)."""
         yield from ()
 
     # -- on the contact sheet ----------------------------------------------------------------------
 
     def overview(self) -> np.ndarray:
         """The whole picture, uint8."""
-        return np.asarray(self.framed(self.photo.pixels.transpose(2, 0, 1)))
+        return np.asarray(self.to_image(self.photo.pixels.transpose(2, 0, 1)))
 
     def panels(self) -> dict[str, Panel]:
-        """{title: what is shown} before the samples."""
-        return {"x": np.asarray(self.framed(self.x[0])), "the picture": self.overview()}
+        """{title: panel} before the samples."""
+        return {"x": np.asarray(self.to_image(self.x[0])), "the picture": self.overview()}
 
     def lines(self) -> list[str]:
         """Lines of text beneath."""
@@ -114,6 +114,6 @@ class Picture:
         return [f"{self.path.name}: {width}x{height} pixels; τ is the temperature of samples"]
 
     def interest(self, answer: Tensor) -> tuple[Tensor, str]:
-        """Where to look where there is one answer and no deviation, (H,W), >= 0; and what that
-        is."""
+        """A map of interest (H,W), >= 0, for a single answer without a deviation, and what it
+        shows."""
         return answer.std(0, correction=0), "where it has most colour"

@@ -1,8 +1,7 @@
-"""`python -m cnf sample`: what a trained model makes of a reader's own pictures.
+"""`python -m cnf sample`: samples of a trained model for a reader's own pictures.
 
 A picture is drawn in one pass, a large one in tiles that share the picture's noise; the samples are
-the same. How a file becomes x, and what is written of an answer, is said in `picture` and by the
-task.
+the same. `picture` and the task define how a file becomes x, and what is written of an answer.
 """
 
 import functools
@@ -85,9 +84,9 @@ class Options:
     def __post_init__(self):
         check_draws(self.temperature or 0)
         for name, least in (("num", 0), ("many", 2), ("tile", 0)):
-            given = getattr(self, name)
-            if given is not None and given < least:
-                raise ConfigError(f"--{name} {given}: give {least} or more")
+            number = getattr(self, name)
+            if number is not None and number < least:
+                raise ConfigError(f"--{name} {number}: give {least} or more")
 
 
 def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
@@ -105,7 +104,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     a side, negative temperature), CheckpointError, ConfigError (files that are there; a model that
     cannot draw in tiles).
     """
-    asked = Options(**options)
+    choices = Options(**options)
     if not pictures:
         raise ConfigError("no picture given: name one or more files")
     pictures = [Path(path) for path in pictures]
@@ -113,29 +112,33 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
-    model = trained(releases.find(run, results)).to(choose_device(asked.device))
-    set_precision(model, asked.precision)
-    order = Order(model, asked)
-    if asked.fov is not None and len(pictures) > 1 and not Path(asked.fov).is_dir():
-        raise ConfigError(f"--fov {asked.fov} for {len(pictures)} pictures: give a folder of masks")
-    files = [Path(asked.out, f"{stem}-{name}") for stem in stems for name in order.names()]
-    there = [] if asked.overwrite else [file for file in files if file.exists()]
-    if there:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise ConfigError(f"{there[0]}{more} would be replaced: give another --out, or --overwrite")
+    model = trained(releases.find(run, results)).to(choose_device(choices.device))
+    set_precision(model, choices.precision)
+    request = Request(model, choices)
+    if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
+        raise ConfigError(
+            f"--fov {choices.fov} for {len(pictures)} pictures: give a folder of masks"
+        )
+    files = [Path(choices.out, f"{stem}-{name}") for stem in stems for name in request.names()]
+    existing = [file for file in files if file.exists() and not choices.overwrite]
+    if existing:
+        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise ConfigError(
+            f"{existing[0]}{others} would be replaced: give another --out, or --overwrite"
+        )
     for path in pictures:
-        order.task.picture(path, model, asked)  # raises before anything is drawn
-    if order.task.has_low_resolution and model.config.data.round_x is False:
+        request.task.picture(path, model, choices)  # raises before anything is drawn
+    if request.task.has_low_resolution and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
         )
     for index, path in enumerate(pictures):
-        picture = order.task.picture(path, model, asked)
+        picture = request.task.picture(path, model, choices)
         for note in picture.notes:
             print(f"{path.name}: {note}")
-        for name, content in order.answer(picture, index):
-            save(content, Path(asked.out, f"{path.stem}-{name}"))
+        for name, content in request.answer(picture, index):
+            save(content, Path(choices.out, f"{path.stem}-{name}"))
     return files
 
 
@@ -154,19 +157,19 @@ def save(content: Image.Image | np.ndarray | str, path: Path) -> None:
         raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
 
 
-class Order:
-    """What a model is asked to make of every picture: `num` samples that are written, and what is
-    made of `many` at temperature 1, 0 where they are not needed."""
+class Request:
+    """What is drawn for every picture: `num` samples that are written, and `many` samples at
+    temperature 1 for mean and deviation; `many` is 0 where these are not needed."""
 
-    def __init__(self, model: ConditionalModel, asked: Options):
-        self.model, self.asked, self.task = model, asked, find(model.config.task)
+    def __init__(self, model: ConditionalModel, options: Options):
+        self.model, self.options, self.task = model, options, find(model.config.task)
         task = self.task
-        task.picture.check(asked, task.name)
-        self.uncertainty = asked.uncertainty or task.picture.shows_uncertainty
-        self.mean = asked.mean or self.uncertainty
-        self.num = task.num if asked.num is None else asked.num
-        self.temperature = task.temperature if asked.temperature is None else asked.temperature
-        self.many = task.many if asked.many is None else asked.many
+        task.picture.check(options, task.name)
+        self.uncertainty = options.uncertainty or task.picture.shows_uncertainty
+        self.mean = options.mean or self.uncertainty
+        self.num = task.num if options.num is None else options.num
+        self.temperature = task.temperature if options.temperature is None else options.temperature
+        self.many = task.many if options.many is None else options.many
         if self.num == 0 and not self.mean:
             raise ConfigError("--num 0 alone draws nothing: add --mean or --uncertainty")
         if not self.uncertainty and (model.has_mean or not self.mean):
@@ -187,14 +190,16 @@ class Order:
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""
-        parts = [(self.many, 1.0)]
+        groups = [(self.many, 1.0)]
         if not self.is_shared:
-            parts.insert(0, (self.num, self.temperature))
-        where = (self.asked.seed, index, picture.tiles)
-        answers = (y for p in parts for y in draws(self.model, picture.x, *p, *where))
-        drawn = map(picture.written, answers)
-        total = sum(count for count, _ in parts)
-        return iter(tqdm(drawn, picture.path.name, total, leave=False, disable=None))
+            groups.insert(0, (self.num, self.temperature))
+        total = sum(count for count, _ in groups)
+        seed, tiles = self.options.seed, picture.tiles
+        with tqdm(desc=picture.path.name, total=total, leave=False, disable=None) as bar:
+            for count, tau in groups:
+                for y in draw_samples(self.model, picture.x, count, tau, seed, index, tiles):
+                    bar.update()
+                    yield picture.output(y)
 
     def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
@@ -209,7 +214,7 @@ class Order:
                     panels[f"sample {n + 1}, τ = {self.temperature:g}"] = np.asarray(image)
                 yield f"sample{n + 1}.png", image
         if self.mean and self.model.has_mean:
-            mean = picture.written(expectation(self.model, picture.x, picture.tiles))
+            mean = picture.output(expectation(self.model, picture.x, picture.tiles))
             title = task.mean
         elif self.mean:
             mean, title = moments.mean, f"{task.mean} of {self.many}, τ = 1"
@@ -226,11 +231,11 @@ class Order:
             scale = f"black 0, white {task.white:g}{task.unit} or more; the .npy has them"
             print(f"{picture.path.stem}-deviation.png: {scale}")
         yield from picture.extras(mean)
-        interest, why = deviation, "where samples differ most"
+        interest, reason = deviation, "where samples differ most"
         if deviation is None:
-            interest, why = picture.interest(moments.mean if mean is None else mean)
+            interest, reason = picture.interest(moments.mean if mean is None else mean)
         panels = picture.panels() | panels
-        sheet = contact_sheet(picture.overview(), panels, interest, why, picture.lines())
+        sheet = contact_sheet(picture.overview(), panels, interest, reason, picture.lines())
         yield "sheet.png", Image.fromarray(sheet)
 
 
@@ -257,7 +262,7 @@ class Moments:
 
 
 @torch.no_grad()
-def draws(
+def draw_samples(
     model: ConditionalModel,
     x: Tensor,
     count: int,
@@ -266,18 +271,18 @@ def draws(
     index: int = 0,
     tiles: Tiles | None = None,
 ) -> Iterator[Tensor]:
-    """Samples 0 .. count - 1 for one picture x (1,3,H,W) of any size, one after the other: y
+    """Draw samples 0 .. count - 1 for one picture x (1,3,H,W) of any size, one after the other: y
     (C, factor H, factor W) on the CPU."""
     device = next(model.parameters()).device
     h = model.condition(fitted(model, x).to(device)) if tiles is None else None  # once for all
 
-    def apply(part: Tensor, generator: noise.Generator) -> Tensor:
-        given = model.condition(part) if h is None else h
-        return model.labels(model.sample_given(given, 1, temperature, generator))[0]
+    def apply(tile_x: Tensor, generator: noise.Generator) -> Tensor:
+        features = model.condition(tile_x) if h is None else h
+        return model.labels(model.sample_given(features, 1, temperature, generator))[0]
 
     for n in range(count):
-        keyed = functools.partial(noise.keyed, seed, [index], SAMPLES_DRAW - n)
-        yield in_tiles(model, x, apply, keyed, tiles)
+        make_noise = functools.partial(noise.keyed, seed, [index], SAMPLES_DRAW - n)
+        yield in_tiles(model, x, apply, make_noise, tiles)
 
 
 def expectation(model: ConditionalModel, x: Tensor, tiles: Tiles | None = None) -> Tensor:

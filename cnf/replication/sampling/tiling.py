@@ -1,10 +1,9 @@
-"""Pictures larger than memory: how far a pixel of a sample sees, and how to cut.
+"""Pictures larger than memory: on which input a pixel of a sample depends, and how to cut.
 
-A tile that sees `margin` pixels around its core, and the part of the picture's noise that lies
-there (`noise.Window`), gives the core what one pass over the picture gives.
+A tile has a `margin` of pixels around its core, and the picture's noise at its place
+(`noise.Window`). Its core is then the same as in one pass over the whole picture.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.evaluation.scored_model import extend
 from cnf.replication.tasks import find
 
-# An answer of more pixels is drawn in tiles of so many pixels a side: a pass of the released models
-# then takes at most 0.9 kB for each of some 4 million pixels.
+# An answer of more than WHOLE pixels is drawn in tiles of TILE pixels a side. The released models
+# need at most 0.9 kB for each pixel of a pass.
 WHOLE, TILE = 4_000_000, 1536
 
 # The bands of `Subbands` and the kernels of `consistent_double` reach over the whole picture, but
@@ -34,19 +33,19 @@ FADE = 32
 
 
 def margin(model: ConditionalModel) -> int:
-    """How far around itself a pixel of a sample depends on noise and x, in pixels of y, rounded up
-    to the grid on which tiles lie.
+    """The distance up to which a pixel of a sample depends on noise and x, in pixels of y, rounded
+    up to the grid on which tiles lie.
 
-    Counts the 3x3 convolutions that stand one behind the other: a convolution at a level where
-    positions are f x f pixels adds f, :eq:`eq-features-reach`, and every coupling has two,
-    :eq:`eq-norms-reach`. Everything below is a reach beyond the own position: going to a finer
-    level adds what the coarse position has more, going to a coarser one adds nothing.
+    It adds up the 3x3 convolutions on the longest path. A convolution at a level where positions
+    are f x f pixels adds f, :eq:`eq-features-reach`, and every coupling has two such convolutions,
+    :eq:`eq-norms-reach`. Distances are counted from the edge of a position: a step to a finer level
+    adds the difference in size, a step to a coarser level adds nothing.
 
-    Raises ConfigError for a model with instance normalization, or an autoregressive one: there is
-    no such distance.
+    Raises ConfigError for a model with instance normalization and for an autoregressive one, in
+    which every pixel depends on the whole picture.
     """
-    whole = any(isinstance(part, nn.InstanceNorm2d | CausalNet) for part in model.modules())
-    if whole or not hasattr(model, "features"):  # a table of counts has none
+    has_no_margin = any(isinstance(part, nn.InstanceNorm2d | CausalNet) for part in model.modules())
+    if has_no_margin or not hasattr(model, "features"):  # a table of counts has none
         raise ConfigError(
             "this model cannot draw in tiles, as every pixel depends on the whole picture: use "
             "--tile 0, which draws in one pass, or a smaller picture"
@@ -62,18 +61,24 @@ def margin(model: ConditionalModel) -> int:
 
 
 def grid(model: ConditionalModel) -> int:
-    """Tiles start and end at multiples of so many pixels of y."""
+    """The number of pixels of y at whose multiples tiles start and end."""
     return math.lcm(model.multiple, model.factor)
 
 
 def radius(*modules: nn.Module | None) -> int:
-    """Positions around its own that one sees through these convolutions, one behind the other."""
-    convs = (c for m in modules if m is not None for c in m.modules() if isinstance(c, nn.Conv2d))
-    return sum((conv.kernel_size[0] - 1) // 2 for conv in convs)
+    """The number of positions to each side on which an output of these convolutions, applied one
+    after the other, depends."""
+    total = 0
+    for module in modules:
+        for part in module.modules() if module is not None else ():
+            if isinstance(part, nn.Conv2d):
+                total += (part.kernel_size[0] - 1) // 2
+    return total
 
 
 def flow_reach(layers: Iterable[tuple[Layer, int]], reach: int, deep: int, fade: int) -> int:
-    """From z to y: layers with their levels, the reach of z and of the features."""
+    """The reach of y, given layers with their levels, the reach of z, and that of the features:
+    `deep` from their convolutions, `fade` from the upsampled input."""
     for layer, level in reversed(list(layers)):
         position, h = 2**level, max(deep, fade) if level == 0 else deep
         net = getattr(layer, "net", None)
@@ -97,8 +102,8 @@ def flow_reach(layers: Iterable[tuple[Layer, int]], reach: int, deep: int, fade:
 
 @torch.no_grad()
 def features_reach(features: Features) -> int:
-    """An upper bound for every map of h = g(x): as if all convolutions that run stood one behind
-    the other, and the coarsest position went back to the finest."""
+    """An upper bound of the reach of every map of h = g(x), as if all convolutions were on one
+    path, and this path ended at the finest level after the coarsest."""
     convs = [m for m in features.modules() if isinstance(m, nn.Conv2d)]
     if not convs:
         return 0
@@ -122,8 +127,8 @@ def features_reach(features: Features) -> int:
 
 @dataclass(frozen=True)
 class Tiles:
-    """A picture of `size` (H, W) pixels of y, cut into cores of `side` x `side`, each drawn with
-    `margin` pixels around it where there is picture. All are multiples of the model's grid."""
+    """A picture of `size` (H, W) pixels of y, cut into cores of `side` x `side`. Each core is drawn
+    with up to `margin` pixels of the picture around it. All are multiples of the model's grid."""
 
     size: tuple[int, int]
     side: int
@@ -131,12 +136,19 @@ class Tiles:
 
     def __iter__(self) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
         """(rows, columns) of every tile, margin included, and those of its core."""
-        for corner in itertools.product(*(range(0, length, self.side) for length in self.size)):
-            pairs = list(zip(corner, self.size, strict=True))
-            cores = (slice(at, min(length, at + self.side)) for at, length in pairs)
-            around = self.side + self.margin
-            wide = (slice(max(0, a - self.margin), min(n, a + around)) for a, n in pairs)
-            yield tuple(wide), tuple(cores)
+        height, width = self.size
+        for top in range(0, height, self.side):
+            for left in range(0, width, self.side):
+                tile = self._around(top, height), self._around(left, width)
+                core = (
+                    slice(top, min(height, top + self.side)),
+                    slice(left, min(width, left + self.side)),
+                )
+                yield tile, core
+
+    def _around(self, start: int, length: int) -> slice:
+        """A core from `start` on with its margin, inside of `length` pixels."""
+        return slice(max(0, start - self.margin), min(length, start + self.side + self.margin))
 
     def __str__(self) -> str:
         rows, columns = (-(-side // self.side) for side in self.size)
@@ -144,7 +156,7 @@ class Tiles:
 
 
 def plan(model: ConditionalModel, size: tuple[int, int], side: int | None = None) -> Tiles | None:
-    """How to cut a picture of `size` (H, W) pixels of y, on the grid. None: in one pass.
+    """How to cut a picture of `size` (H, W) pixels of y, on the grid; None: draw it in one pass.
 
     Args:
         side: of the cores, in pixels of y, rounded up to the grid; 0: never cut. By default a
@@ -167,8 +179,8 @@ def fitted(model: ConditionalModel, x: Tensor) -> Tensor:
 
 
 def pads(model: ConditionalModel) -> bool:
-    """Whether pictures go on as zeros: as the task of its run says; of no run, if y is as large
-    as x."""
+    """Whether pictures are padded with zeros: the task of the model's run says so; for a model of
+    no run, if y is as large as x."""
     return model.factor == 1 if model.config is None else find(model.config.task).pads
 
 
@@ -176,28 +188,30 @@ def in_tiles(
     model: ConditionalModel,
     x: Tensor,
     apply: Callable[[Tensor, noise.Generator], Tensor],
-    keyed: Callable[[], Sequence[torch.Generator]],
+    make_noise: Callable[[], Sequence[torch.Generator]],
     tiles: Tiles | None = None,
 ) -> Tensor:
-    """`apply`, which maps x (1,3,h,w) and noise to y, on a picture of any size, (C, factor H,
-    factor W): in one pass, or tile by tile; `keyed` makes the noise of the picture anew each time.
+    """The result (C, factor H, factor W) of `apply` on a picture of any size, in one pass or tile
+    by tile. Both agree up to rounding and up to what `FADE` leaves of the resampling kernels.
 
-    Beyond the right and bottom of the picture there is what `extend` puts there. The two ways agree
-    up to rounding and up to what `FADE` leaves of the resampling kernels.
+    Args:
+        x: (1,3,H,W); extended to the right and bottom by `extend` where the model needs it.
+        apply: maps x (1,3,h,w) and noise to y.
+        make_noise: makes the noise of the picture, anew for each call.
     """
     height, width = (model.factor * side for side in x.shape[-2:])
     device, factor = next(model.parameters()).device, model.factor
     x = fitted(model, x)
     if tiles is None:
-        return apply(x.to(device), keyed())[0, :, :height, :width].cpu()
-    whole = None
+        return apply(x.to(device), make_noise())[0, :, :height, :width].cpu()
+    output = None
     for tile, core in tqdm(list(tiles), "tiles", disable=None, leave=False):
-        part = x[..., *(slice(s.start // factor, s.stop // factor) for s in tile)]
+        tile_x = x[..., *(slice(s.start // factor, s.stop // factor) for s in tile)]
         shape = tuple(s.stop - s.start for s in tile)
-        window = noise.Window(keyed(), tiles.size, shape, *(s.start for s in tile))
-        y = apply(part.to(device), window)[0].cpu()
-        whole = y.new_empty(len(y), *tiles.size) if whole is None else whole
+        window = noise.Window(make_noise(), tiles.size, shape, *(s.start for s in tile))
+        y = apply(tile_x.to(device), window)[0].cpu()
+        output = y.new_empty(len(y), *tiles.size) if output is None else output
         pairs = zip(tile, core, strict=True)
-        inside = (slice(c.start - t.start, c.stop - t.start) for t, c in pairs)
-        whole[:, *core] = y[:, *inside]
-    return whole[:, :height, :width]
+        core_in_tile = (slice(c.start - t.start, c.stop - t.start) for t, c in pairs)
+        output[:, *core] = y[:, *core_in_tile]
+    return output[:, :height, :width]

@@ -1,8 +1,8 @@
-"""What differs from one task to another: an object says it all.
+"""A task: an object that holds everything in which one task differs from another.
 
-A task of your own is a subclass that says what differs from the defaults here, which are those of
-pictures of 8 bits, and one instance that is given to `register` (`experiments/<task>/plug.py`). It
-must have a `name`, a `card` and `pair`; a y that is no picture needs `image`, too.
+A task of your own is a subclass of `Task` and one instance of it, which is given to `register`
+(`experiments/<task>/plug.py`). It overrides the defaults, which are those of pictures of 8 bits. It
+must have a `name`, a `card` and `pair`; a y that is no picture needs `image` as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Card:
-    """What a model card says of a task: what is modelled, how `sample` is called after the model's
-    name, how the table of scores is read, what the models cannot do."""
+    """The texts of a model card: what is modelled, an example of the arguments of `sample` after
+    the model's name, how the table of scores is read, and what the models cannot do."""
 
     title: str
     example: str
@@ -36,7 +36,7 @@ class Card:
 
 
 class Task:
-    """A task: how pairs are made, scored, drawn and shown."""
+    """A task: how pairs are made, scored, drawn and presented."""
 
     name: str
     card: Card
@@ -50,8 +50,8 @@ class Task:
     # -- how pairs are made
     crop: int | None = None  # pixels of y a side of a training crop unless the config says so
     all_symmetries = False  # in training all eight of the square, not only left and right
-    pads = False  # pictures go on as zeros to sizes that a model takes, not mirrored
-    data_unread: Sequence[str] = ("round_x", "noise", "jitter")  # options that mean nothing here
+    pads = False  # pictures are extended by zeros to sizes that a model takes, not mirrored
+    data_unread: Sequence[str] = ("round_x", "noise", "jitter")  # fields of DataConfig without use
     has_low_resolution = False  # x is a smaller y, and may be rounded to 8 bits
 
     # -- how models are scored
@@ -61,19 +61,19 @@ class Task:
     temperature = 1.0  # of a single sample
     temperatures: Sequence[float] = (1.0,)  # those of --full
     samples = 16  # for means and marginals
-    samples_of_patches = 0  # the same, of pictures that are no whole photographs
-    full_samples = 32  # for everything that --full asks for
-    needs_samples = True  # without them an evaluation tells bits alone, even of a model's own mean
-    has_threshold = False  # probabilities become masks by one that is chosen on validation
+    samples_of_patches = 0  # the same, for image sets that are not whole photographs
+    full_samples = 32  # the same, with --full
+    needs_samples = True  # without samples only bits are computed, even if the model has a mean
+    has_threshold = False  # probabilities become masks by a threshold chosen on validation
     references: Mapping[str, Callable[["ScoredModel"], list | None]] = {}  # answers without a model
-    worst: Sequence[str] = ("bits_per_dim",)  # the first that is known tells where a model fails
+    worst: Sequence[str] = ("bits_per_dim",)  # a card names the worst picture by the first of these
 
     # -- how a reader's pictures are answered
     num = 4  # samples that are written
     many = 32  # samples at temperature 1 for means and deviations
     mean = "mean"  # what the mean of samples is called, in titles and names of files
-    white, unit = 32.0, " grey levels"  # where a map of deviations ends, in units of y
-    has_field_of_view = False  # x shows what lies in a circle; outside of it y counts for nothing
+    white, unit = 32.0, " grey levels"  # the deviation that is shown white, in units of y
+    has_field_of_view = False  # x is seen in a circle; outside of it y does not count
 
     # -- how models are presented
     scores: Mapping[str, Mapping[str, Any]] = {"bits/dim": {"metric": "bits_per_dim"}}  # of a card
@@ -93,10 +93,10 @@ class Task:
     ) -> tuple[Tensor, Tensor]:
         """The pairs of the examples at `indices`: y (B,C,H,W) and x, float32, in grey levels.
 
-        Without `rngs` pictures come whole. In training, `rngs` holds one generator a picture, from
-        which everything random about it is drawn, so that it does not depend on its batch or
-        process: the crop, symmetries, and what `pair` draws. `options.augment` False leaves out
-        symmetries and changes of colour.
+        Without `rngs` pictures are whole. In training, `rngs` holds one generator for each picture.
+        Everything random about the picture is drawn from it (the crop, symmetries, what `pair`
+        draws), so that it does not depend on batch or process. Without `options.augment` there are
+        no symmetries and no changes of colour.
         Raises DataError if pictures of one batch differ in size or are smaller than the crop.
         """
         y, x = gather(examples, indices, options.crop or self.crop, rngs)
@@ -113,11 +113,12 @@ class Task:
         """The pairs (y, x) of some examples of one size.
 
         Args:
-            y: of the examples, float32 (B,C,H,W) in grey levels: of an image set of "pictures" the
-                pictures themselves, of a "labelled" one the labels.
-            x: the photographs of a labelled set (B,3,H,W); None of pictures, and made here.
-            rngs: in training a generator a picture, from which all that is random is drawn; None
-                when models are scored and sampled: then the same picture must give the same pair.
+            y: of the examples, float32 (B,C,H,W) in grey levels: the pictures of an image set of
+                "pictures", the labels of a "labelled" one.
+            x: the photographs of a labelled set (B,3,H,W). For pictures it is None, and made here.
+            rngs: in training a generator for each picture, from which everything random is drawn.
+                None when models are scored and sampled: then the same picture must give the same
+                pair.
         """
         raise NotImplementedError
 
@@ -143,27 +144,27 @@ class Task:
             )
 
     def image(self, y: Tensor, x: Tensor) -> Tensor:
-        """What is shown of a y (C,H,W): grey levels (1,H,W) or (3,H,W)."""
+        """A y (C,H,W) as a picture: grey levels (1,H,W) or (3,H,W)."""
         return y
 
     def per_image(self, m: "ScoredModel") -> dict[str, np.ndarray]:
-        """Values an image beside the bits: {metric: (N,)}."""
+        """Values of single images beside the bits: {metric: (N,)}."""
         return {}
 
     def curves(self, m: "ScoredModel") -> dict[str, Any]:
-        """What plots of a full evaluation need, as JSON holds it."""
+        """The data of the plots of a full evaluation, for JSON."""
         return {}
 
     def figures(self, m: "ScoredModel", run: Path) -> dict[str, np.ndarray]:
-        """Pictures of what the model of a run folder makes of a set, {end of the name: pixels}."""
+        """Figures of the model of a run folder on a set, {end of the file's name: pixels}."""
         from cnf.replication.evaluation.figures import panels_of_first
 
         return panels_of_first(m)
 
     @property
     def picture(self) -> type["Picture"]:
-        """How a reader's picture is seen, and how answers become files; a subclass may name its
-        class."""
+        """The class that makes x of a reader's picture, and files of answers; a subclass may name
+        its own."""
         from cnf.replication.sampling.picture import Picture
 
         return Picture
@@ -187,7 +188,7 @@ def register(task: Task) -> Task:
 def find(name: str) -> Task:
     """The task of that name: one of the replication, or that of experiments/<name>/plug.py. Raises
     ConfigError."""
-    if name not in TASKS and plugs.has(name):
+    if name not in TASKS and plugs.has_plug(name):
         plugs.plug(name)
         if name not in TASKS:
             raise ConfigError(f"experiments/{name}/plug.py registers no task of the name {name!r}")
@@ -197,5 +198,6 @@ def find(name: str) -> Task:
 
 
 def of_kind(kind: Kind) -> Task:
-    """The first task that reads image sets of a kind: whose references are told without a model."""
+    """The first task that reads image sets of a kind; references without a model are of this
+    task."""
     return next(task for task in TASKS.values() if task.kind == kind)

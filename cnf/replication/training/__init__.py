@@ -10,25 +10,25 @@ one process up to rounding. `training.accumulate` cuts a share into micro-batche
 other. Batch norm sees the joined batch of all GPUs, but on CPUs that of its own process, and each
 micro-batch by itself. The main process alone writes and prints.
 
-launch.py       `train`: a new run, one that goes on, or a branch
+launch.py       `train`: starts a new run, resumes one, or branches off
 loop.py         the loop over steps, and one step
-fit.py          ... and its counterpart for models that are fitted in one pass
+fit.py          its counterpart for models that are fitted in one pass
 run.py          the state of a run, and the batch of a step
 batches.py      the order of the pictures; whole pictures as batches
 average.py      the moving average of the weights
 validation.py   bits/dim of validation pictures, and the line of history
-checkpoints.py  what is kept of a run, and how it is taken up again
+checkpoints.py  checkpoints: written, loaded, started from
 budget.py       minutes become steps
-guards.py       what stops a run whose numbers go wrong; diagnose.py finds where
+guards.py       stops a run with numbers that are not finite; diagnose.py finds their source
 processes.py    one model in several processes
-signals.py      when a slice of a run ends before its budget
+signals.py      ends a slice of a run when its time is over or a signal comes
 curves.py       the plot of a history
 """
 
 from cnf.replication.training.batches import check_batch, whole_batch
 from cnf.replication.training.budget import probe, seconds_a_validation, steps_in, with_budget
 from cnf.replication.training.guards import GUARD_EVERY, MAX_RECONSTRUCTION_ERROR
-from cnf.replication.training.launch import begin, train
+from cnf.replication.training.launch import start_run, train
 from cnf.replication.training.loop import update
 from cnf.replication.training.run import Run
 from cnf.replication.training.validation import validate
@@ -37,7 +37,7 @@ __all__ = [
     "GUARD_EVERY",
     "MAX_RECONSTRUCTION_ERROR",
     "Run",
-    "begin",
+    "start_run",
     "check_batch",
     "probe",
     "seconds_a_validation",

@@ -31,7 +31,7 @@ def check_batch(options: TrainingConfig) -> None:
 
 
 def cropped(example: Example, height: int, width: int, factor: int) -> Example:
-    """Its top left `height` x `width` pixels of y, and what lies below in x."""
+    """The top left `height` x `width` pixels of y, and the part of x that belongs to them."""
     x = example.x
     if x is not None:
         x = x[..., : height // factor, : width // factor]
@@ -41,10 +41,10 @@ def cropped(example: Example, height: int, width: int, factor: int) -> Example:
 def whole_batch(
     images: ImageSet, indices: list[int], config: Config, multiple: int
 ) -> tuple[Tensor, Tensor, int]:
-    """Whole pictures with sides the model can take: y, x, and D of the pictures themselves.
+    """Whole pictures with sides that the model can take: y, x, and D without padding.
 
-    They are cropped at the right and bottom to a multiple of `multiple`; those of a task that
-    `pads` are padded there with zeros, which never count in D: padding can only cost bits.
+    They are cropped at the right and bottom to a multiple of `multiple`. For a task that `pads`
+    they are padded with zeros instead, which do not count in D, so that padding only adds bits.
     """
     examples = [images[i] for i in indices]
     task = find(config.task)

@@ -38,12 +38,12 @@ def with_budget(config: Config, minutes: float | None, steps: int | None) -> Con
 
 
 def budget_in_steps(run: Run) -> dict[str, Any]:
-    """The budget of a run as config.json has it: steps and, if it was given in minutes, from what
-    times they come."""
+    """The budget of a run, for config.json: steps and, if it was given in minutes, the measured
+    times from which they follow."""
     options = run.config.training
     if options.steps is not None:
         return {"steps": options.steps}
-    seconds = distributed.gathered(probe(run))[0]
+    seconds = distributed.all_gather(probe(run))[0]
     return {
         "steps": steps_in(options.minutes, seconds, options.validate_every),
         "minutes": options.minutes,
@@ -59,10 +59,10 @@ def steps_in(minutes: float, seconds: tuple[float, float], validate_every: int) 
 
 
 def probe(run: Run) -> tuple[float, float]:
-    """Seconds of one step and of one validation, measured on a copy: `run` does not change.
-    One thread on a CPU is timed by the processor, so that other work does not shorten a run."""
-    alone = run.device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.monotonic
+    """Seconds of one step and of one validation, measured on a copy, so that `run` does not change.
+    With one thread on a CPU, processor time is measured, so that other work does not count."""
+    is_single_thread = run.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if is_single_thread else time.monotonic
     trial = replace(run, model=copy.deepcopy(run.model), sums={})
     trial.prepare()
     trial.step, trial.steps = 0, PROBE_WARM_UP + PROBE_STEPS
@@ -71,15 +71,15 @@ def probe(run: Run) -> tuple[float, float]:
         before = clock()
         loop.update(trial)
         times.append(clock() - before)
-        enough = len(times) > PROBE_WARM_UP + 1
-        if distributed.any_of(enough and time.monotonic() - started > PROBE_SECONDS):
+        is_measured = len(times) > PROBE_WARM_UP + 1
+        if distributed.any_of(is_measured and time.monotonic() - started > PROBE_SECONDS):
             break
     return median(times[PROBE_WARM_UP:]), seconds_a_validation(trial, clock)
 
 
 @torch.no_grad()
 def seconds_a_validation(run: Run, clock: Callable[[], float] = time.monotonic) -> float:
-    """By the time that one group of pictures takes, the second time."""
+    """Seconds of a validation, from the time that one group of pictures takes the second time."""
     groups = validation.groups(run)
     validation.bits_per_dim(run, groups[0])
     before = clock()

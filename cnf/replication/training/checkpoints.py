@@ -1,4 +1,4 @@
-"""What is kept of a run: checkpoints to go on or to branch off from, and the best weights."""
+"""Files of a run: checkpoints to resume or to branch off from, and the best weights."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from cnf.replication.data.catalogue import parts
 from cnf.replication.training import optimizers, processes
 from cnf.replication.training.run import Run
 
-# what a checkpoint holds of a run
+# attributes of a run that a checkpoint holds
 COUNTED = ("steps", "step", "best", "seconds", "cpu_seconds", "sums")
 LEARNED = ("model", "average", "optimizer")
-OF_OPTIMIZER = ("training.optimizer",)  # what decides its moments
-BOUNDS = ("model.clip", "model.ar_clip")  # weights fit with any: a start may change them
+OF_OPTIMIZER = ("training.optimizer",)  # moments fit only the same optimizer
+BOUNDS = ("model.clip", "model.ar_clip")  # may differ from those of the weights a run starts with
 
 
 def kept_steps(run: Run) -> set[int]:
@@ -25,9 +25,9 @@ def kept_steps(run: Run) -> set[int]:
 
 
 def keep(run: Run, out: Path, line: dict[str, Any] | None) -> None:
-    """After a step: write what is to be kept of it. `line` is that of a validation, if there was
-    one."""
-    with distributed.together():
+    """After a step: write checkpoints, and after a validation, whose line of history is `line`, the
+    history and the best weights."""
+    with distributed.raise_together():
         if distributed.is_main() and line:
             run_folder.write_history(out, [*run_folder.read_history(out), line])
             if line["best"]:
@@ -38,41 +38,42 @@ def keep(run: Run, out: Path, line: dict[str, Any] | None) -> None:
 
 
 def finish(run: Run, out: Path) -> None:
-    """At the end of a slice: leave a checkpoint or, of a run that is done, what it took."""
-    with distributed.together():
+    """At the end of a slice: write a checkpoint; at the end of a run: its duration."""
+    with distributed.raise_together():
         if distributed.is_main() and run.step == run.steps:
-            took = {"seconds": round(run.seconds, 1), "cpu_seconds": round(run.cpu_seconds, 1)}
-            run_folder.write_record(out, run_folder.read_record(out) | {"took": took})
+            duration = {"seconds": round(run.seconds, 1), "cpu_seconds": round(run.cpu_seconds, 1)}
+            run_folder.write_record(out, run_folder.read_record(out) | {"took": duration})
         elif distributed.is_main():
             save(run, out / "last.pt")
 
 
 def save(run: Run, path: Path) -> None:
-    """Write everything needed to go on."""
+    """Write everything that is needed to resume."""
     state = {name: getattr(run, name) for name in (*COUNTED, "seed")}
     state |= {name: getattr(run, name).state_dict() for name in LEARNED}
     run_folder.write_checkpoint(path, state, run.config)
 
 
 def load(
-    run: Run, path: Path, sections: tuple[str, ...] = ("",), but: tuple[str, ...] = ()
+    run: Run, path: Path, sections: tuple[str, ...] = ("",), ignored: tuple[str, ...] = ()
 ) -> None:
-    """Take the state that `save` wrote, or averaged weights, of a run whose configuration has
-    the same `sections`, `but` for these keys, of which it tells. Raises CheckpointError if the
-    file is damaged or does not fit."""
+    """Load a checkpoint or averaged weights into a run. The `sections` of both configurations must
+    be equal; keys in `ignored` may differ, and a line says how. Raises CheckpointError if the file
+    is damaged or does not fit."""
     if path.suffix == ".pt":
         state, stored = run_folder.read_checkpoint(path)
     else:
         model = run_folder.trained(path)
         state, stored = dict.fromkeys(("model", "average"), model.state_dict()), model.config
-    there, here = to_dict(stored), to_dict(run.config)
-    different = run_folder.differences(there, here, sections)
-    if wrong := [one for one in different if one.split()[0] not in but]:
+    stored_options, own_options = to_dict(stored), to_dict(run.config)
+    different = run_folder.differences(stored_options, own_options, sections)
+    wrong = [difference for difference in different if difference.split()[0] not in ignored]
+    if wrong:
         raise CheckpointError(
             f"{path} belongs to another run: {'; '.join(wrong)}: make them the same"
         )
     if different:
-        processes.say(f"{path}: {'; '.join(different)}")
+        processes.print_once(f"{path}: {'; '.join(different)}")
     try:
         for name, value in state.items():
             if name == "optimizer":
@@ -104,19 +105,24 @@ def save_weights(run: Run, path: Path) -> None:
 
 
 def start_from(run: Run, start: Path) -> dict[str, Any]:
-    """Take the averaged weights of a run folder, or all that a checkpoint of one holds; what
-    config.json says of it."""
-    branch = start.suffix == ".pt"
-    path = start if branch else start / "weights.safetensors"
-    before = run_folder.read_record(path.parent, needed=False).get("config", {}).get("data", {})
-    same = {*parts(before.get("train", ""))} & {*parts(run.config.data.train)}
-    if same and before.get("use_valid") and not run.config.data.use_valid:
+    """Load the averaged weights of a run folder, or everything from a checkpoint of it. Returns the
+    field `start` of config.json."""
+    is_checkpoint = start.suffix == ".pt"
+    path = start if is_checkpoint else start / "weights.safetensors"
+    data_options = (
+        run_folder.read_record(path.parent, needed=False).get("config", {}).get("data", {})
+    )
+    shared_sets = {*parts(data_options.get("train", ""))} & {*parts(run.config.data.train)}
+    if shared_sets and data_options.get("use_valid") and not run.config.data.use_valid:
         raise ConfigError(
-            f"--start {start} has trained on the validation pictures of {', '.join(same)}: "
+            f"--start {start} has trained on the validation pictures of {', '.join(shared_sets)}: "
             "give --set data.use_valid=true, or other weights"
         )
-    with distributed.together():
-        load(run, path, ("model.", *OF_OPTIMIZER) if branch else ("model.",), BOUNDS)
-    run.best = math.inf  # of the weights in this folder
-    found = {"run": path.resolve().parent.name, "weights_sha256": run_folder.file_sha256(path)}
-    return found | {"checkpoint": path.name} if branch else found
+    with distributed.raise_together():
+        load(run, path, ("model.", *OF_OPTIMIZER) if is_checkpoint else ("model.",), BOUNDS)
+    run.best = math.inf  # there are no weights in the new folder yet
+    start_record = {
+        "run": path.resolve().parent.name,
+        "weights_sha256": run_folder.file_sha256(path),
+    }
+    return start_record | {"checkpoint": path.name} if is_checkpoint else start_record

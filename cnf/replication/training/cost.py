@@ -1,7 +1,7 @@
-"""What a run costs, before it is begun: parameters, arithmetic, memory and time.
+"""The cost of a run, before it starts: parameters, arithmetic, memory and time.
 
-This process does what a run does, for a few steps. Where the whole batch is too much for that,
-smaller ones are measured and a line through them is followed.
+This process does what a run does, for a few steps. If the whole batch takes too long, smaller
+batches are measured and extrapolated linearly.
 """
 
 import copy
@@ -25,19 +25,20 @@ from cnf.replication import run_folder, training
 from cnf.replication.config import Config, is_fitted
 
 SECONDS = 20.0  # for the steps of a probe
-LIMIT = 8 * 2**30  # bytes that no probe on a CPU may take
-UPDATES = 3  # of each batch
+LIMIT = 8 * 2**30  # bytes that a probe on a CPU may use
+UPDATES = 3  # steps measured with each size of batch
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What `measure` found. Seconds are of a wall clock, memory is in bytes.
+    """The cost that `measure` found. Seconds are of a wall clock, memory is in bytes.
 
     Attributes:
-        shape: (C, H, W) of one y in training. flops_log_prob, flops_training: of one, see `flops`.
-        batches: sizes that were measured. Without the run's own among them, `step` and `memory` are
-            extrapolated, linear in the batch.
-        step, validation: of one update, of one validation with all its pictures.
+        shape: (C, H, W) of one y in training.
+        flops_log_prob, flops_training: of one y, see `flops`.
+        batches: sizes that were measured. If the run's own is not among them, `step` and `memory`
+            are extrapolated linearly in the size.
+        step, validation: seconds of one update, and of one validation with all its pictures.
         memory: the peak, see `peak_memory`.
     """
 
@@ -54,18 +55,22 @@ class Cost:
     memory: int
 
     def seconds(self, steps: int, validate_every: int) -> float:
-        """Of a whole run: its updates and validations."""
+        """Seconds of a whole run: its updates and validations."""
         return steps * self.step + -(-steps // validate_every) * self.validation
 
 
 def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
-    """What a run would take, in lines to print; nothing of it is kept."""
+    """The cost of a run, as lines to print; nothing is written."""
     cost = measure(config, seed, device)
-    options, every = config.training, config.training.validate_every
-    steps = options.steps or training.steps_in(options.minutes, (cost.step, cost.validation), every)
-    how = ""
+    options, validate_every = config.training, config.training.validate_every
+    steps = options.steps or training.steps_in(
+        options.minutes, (cost.step, cost.validation), validate_every
+    )
+    note = ""
     if options.batch_size not in cost.batches:
-        how = f", extrapolated from batches of {', '.join(map(str, cost.batches))}"
+        note = f", extrapolated from batches of {', '.join(map(str, cost.batches))}"
+    duration = run_folder.duration_text(cost.seconds(steps, validate_every))
+    duration = run_folder.duration_text(cost.seconds(steps, validate_every))
     lines = [
         f"model        {config.task} {config.model['kind']}, preset {config.preset}",
         f"data         {cost.data}",
@@ -74,11 +79,11 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
         f"{'x'.join(map(str, cost.shape))} for log_prob, {cost.flops_training / 1e9:.3g} GFLOP in "
         "training (convolutions and matrix products)",
         f"device       {cost.device}, {cost.threads} CPU thread(s)",
-        f"memory       {_bytes(cost.memory)} at the peak{how}",
-        f"one step     {cost.step:.3g} s for a batch of {options.batch_size}{how}",
-        f"validation   {cost.validation:.3g} s, every {every} steps",
+        f"memory       {_bytes(cost.memory)} at the peak{note}",
+        f"one step     {cost.step:.3g} s for a batch of {options.batch_size}{note}",
+        f"validation   {cost.validation:.3g} s, every {validate_every} steps",
         f"steps        {steps:,} ({steps * options.batch_size:,} pictures)",
-        f"time         {run_folder.about(cost.seconds(steps, every))} on this machine",
+        f"time         {duration} on this machine",
     ]
     return "\n".join(lines)
 
@@ -87,9 +92,8 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
     """Floating-point operations of log_prob(y|x) and of its loss with the gradient.
 
     Counted by `torch.utils.flop_counter`: two for every multiplication of a convolution (those with
-    padding included) or of a matrix product, nothing for anything else (activations,
-    log-determinants, the optimizer). The layers run one by one, as they are written: what a fast
-    path saves, or recomputing adds, does not count.
+    padding included) or of a matrix product, none for anything else (activations, log-determinants,
+    the optimizer). The layers run one by one, without fast path and without recomputing.
     """
     model = copy.deepcopy(model)
     for part in model.modules():
@@ -107,18 +111,18 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
 
 
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
-    """Build the model, do a few steps and say what they took. Raises what a run would raise."""
+    """Build the model, do a few steps and measure their cost. Raises what a run would raise."""
     if is_fitted(config):
         raise ConfigError("a control is fitted in one pass of seconds to minutes: just train it")
     options = config.training
     training.check_batch(options)
     size, steps, peaks = options.accumulate, {}, {}
     run = training.Run.build(_with_batch(config, size), seed, device)
-    run.steps = 10**9  # as if the run were long: the probe does not come to its end
+    run.steps = 10**9  # so that the probe does not reach the end of the schedule
     limit = min(LIMIT, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2)
     if run.device.type == "cuda":
         limit = torch.cuda.mem_get_info(run.device)[1] / 2
-    began = time.monotonic()
+    started = time.monotonic()
     while True:
         run.config = _with_batch(config, size)
         steps[size] = min(
@@ -127,17 +131,16 @@ def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
             )
         )
         peaks[size] = peak_memory(run.device)
-        following = min(2 * size, options.batch_size)
-        more, left = following / size, SECONDS - (time.monotonic() - began)
-        fits = more * UPDATES * steps[size] < left and more * peaks[size] < limit
+        next_size = min(2 * size, options.batch_size)
+        growth, seconds_left = next_size / size, SECONDS - (time.monotonic() - started)
+        fits = growth * UPDATES * steps[size] < seconds_left and growth * peaks[size] < limit
         if size == options.batch_size or len(steps) > 1 and not fits:
             break
-        size = following
-    validation = training.seconds_a_validation(
-        run
-    )  # whole pictures may take more than a batch of crops
+        size = next_size
+    # whole pictures, or a checkpoint, may take more memory than a batch of crops
+    validation = training.seconds_a_validation(run)
     with tempfile.TemporaryDirectory() as folder:
-        training.checkpoints.save(run, Path(folder) / "last.pt")  # and so may a checkpoint
+        training.checkpoints.save(run, Path(folder) / "last.pt")
     y, x = run.batch(0, size=1)
     scored, trained = flops(run.model, y, x)
     return Cost(
@@ -159,7 +162,8 @@ def peak_memory(device: torch.device) -> int:
     """Bytes at the peak since the process began: allocated by PyTorch on a GPU, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if (status := Path("/proc/self/status")).exists():  # getrusage also counts what forked it
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage includes the process that forked this one
         return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
@@ -169,7 +173,7 @@ def _with_batch(config: Config, size: int) -> Config:
 
 
 def _at(batch: int, values: dict[int, float]) -> float:
-    """What was measured, or on the line through it."""
+    """The measured value for this size of batch, or the linear extrapolation."""
     if batch in values:
         return values[batch]
     line = np.polyfit(list(values), list(values.values()), 1)

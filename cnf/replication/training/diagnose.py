@@ -1,4 +1,4 @@
-"""Where a number that is not finite comes from."""
+"""Find the source of a number that is not finite."""
 
 from torch import Tensor, isfinite, nn
 

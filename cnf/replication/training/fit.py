@@ -15,7 +15,7 @@ from cnf.replication.training.validation import progress, validate
 
 
 def train_in_one_pass(run: Run, out: Path, stop: Stop) -> None:
-    """The one step of such a run, unless it is done, or time or a signal ends it before."""
+    """Fit the model of a run, unless that is done already, or time or a signal ends the run."""
     with progress_bar(run) as bar:
         if run.step < run.steps and not stop.now():
             with run.timed():
@@ -24,7 +24,7 @@ def train_in_one_pass(run: Run, out: Path, stop: Stop) -> None:
             with run.timed():
                 line = validate(run)
             checkpoints.keep(run, out, line)
-            processes.say(progress(run, line))
+            processes.print_once(progress(run, line))
     checkpoints.finish(run, out)
 
 

@@ -1,4 +1,4 @@
-"""`train`: a new run, one that goes on, or a branch, in its folder."""
+"""`train`: start a run in a folder, resume it, or branch off another one."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,40 +35,41 @@ def train(
         minutes, steps: the whole budget, instead of the configuration's. Minutes become a number of
             steps once, from a short probe; schedules follow steps.
         max_minutes: end this slice with a checkpoint after so many minutes.
-        resume: go on from `out`/last.pt.
-        seed: weights, order, augmentation and noise; if None 0, or that of what it goes on from.
-        start: a run folder, to begin with its averaged weights; or a checkpoint in one, to branch
-            off with all it holds: average, optimizer and steps done, which count in the budget.
+        resume: continue from `out`/last.pt.
+        seed: of weights, order, augmentation and noise; None: 0, or the seed of the run or
+            checkpoint that is continued.
+        start: a run folder, to start from its averaged weights; or a checkpoint in one, to branch
+            off with its average, optimizer and number of steps, which count in the budget.
         device: "auto" (CUDA if there is one), "cpu" or "cuda".
 
     Raises TrainingError, CheckpointError (what is in `out` or `start` does not fit), ConfigError,
     DataError. On SIGINT and SIGTERM writes a checkpoint, then raises KeyboardInterrupt.
     """
     out = Path(out)
-    distributed.start(device)  # from here on, several processes are one
-    with ExitStack() as held:
-        with distributed.together():
+    distributed.start(device)  # from here on, several processes act as one
+    with ExitStack() as stack:
+        with distributed.raise_together():
             if distributed.is_main():
-                held.enter_context(run_folder.locked(out))
+                stack.enter_context(run_folder.locked(out))
             if resume:
                 config, record = run_folder.same_run(out, config, minutes, steps, seed)
                 seed = record["seed"]
             else:
                 config = with_budget(config, minutes, steps)
-                check_new(out, config, start)
+                check_new_run(out, config, start)
                 seed = run_folder.first_seed(seed, start)
         run = Run.build(config, seed, device)
         if not resume:
-            processes.say(run.data.describe())
-            record = begin(run, out, start)
+            processes.print_once(run.data.describe())
+            record = start_run(run, out, start)
         if processes.own_batch_norms(run.model):
-            processes.say(
+            processes.print_once(
                 f"batch norm: on CPUs each of the {distributed.count()} processes takes the "
                 "statistics of its own pictures, so this is not quite the run of one process"
             )
-        with distributed.together():
+        with distributed.raise_together():
             if resume:
-                take_up(run, out, record)
+                resume_run(run, out, record)
             elif distributed.is_main():
                 (out / "history.jsonl").unlink(missing_ok=True)
                 run_folder.write_record(out, record)
@@ -77,7 +78,7 @@ def train(
     return out
 
 
-def check_new(out: Path, config: Config, start: Path | None) -> None:
+def check_new_run(out: Path, config: Config, start: Path | None) -> None:
     """Raise ConfigError or TrainingError unless a run can begin in `out`, from `start`."""
     if start and is_fitted(config):
         raise ConfigError(f"--start {start}: a control is fitted anew, leave it out")
@@ -92,9 +93,9 @@ def check_new(out: Path, config: Config, start: Path | None) -> None:
         )
 
 
-def take_up(run: Run, out: Path, record: dict[str, Any]) -> None:
-    """Go on from the last checkpoint: lines of history since then are written again. Raises
-    CheckpointError if it does not fit, or if `record` is of other pictures."""
+def resume_run(run: Run, out: Path, record: dict[str, Any]) -> None:
+    """Continue from the last checkpoint; later lines of history are removed. Raises CheckpointError
+    if the checkpoint does not fit, or if `record` is of other pictures."""
     checkpoints.load(run, out / "last.pt")
     for split, images in (("train", run.data), ("valid", run.valid)):
         if record["data"][split]["sha256"] != images.sha256:
@@ -108,31 +109,35 @@ def take_up(run: Run, out: Path, record: dict[str, Any]) -> None:
 
 
 def train_slice(run: Run, out: Path, max_minutes: float | None) -> None:
-    """Train to the end of the budget, of `max_minutes`, or to a signal, and say which it was."""
+    """Train until the budget or `max_minutes` is used up or a signal comes, and print which."""
     train_on = fit.train_in_one_pass if is_fitted(run.config) else loop.train_by_steps
     with stopping(max_minutes) as stop:
         train_on(run, out, stop)
     if stop.by_signal():
         text = f"stopped at step {run.step}: go on with --resume {out}"
-        raise distributed.by_all(KeyboardInterrupt(text))
+        raise distributed.marked_for_all(KeyboardInterrupt(text))
     if run.step < run.steps:
-        processes.say(f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}")
+        processes.print_once(
+            f"slice ended at step {run.step} of {run.steps}: go on with --resume {out}"
+        )
     else:
-        processes.say(f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`")
+        processes.print_once(
+            f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`"
+        )
 
 
-def begin(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
-    """Begin a run in `out`, at the weights of `start` if it is given, and turn a budget in minutes
-    into steps; what config.json then holds."""
-    began = {} if start is None else {"start": checkpoints.start_from(run, start)}
+def start_run(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
+    """Start a run in `out`, from the weights of `start` if that is given, and turn a budget in
+    minutes into steps. Returns the content of config.json."""
+    start_fields = {} if start is None else {"start": checkpoints.start_from(run, start)}
     budget = budget_in_steps(run)
     run.steps = budget["steps"]
     if run.step >= run.steps:
         text = f"a budget of {run.steps} steps, and {start} has done {run.step}: give more"
-        raise distributed.by_all(ConfigError(text))
+        raise distributed.marked_for_all(ConfigError(text))
     count = distributed.count()
     device, threads = run_folder.device_name(run.device), torch.get_num_threads()
-    one = f"{device}, {threads} threads" if run.device.type == "cpu" else device
+    hardware = f"{device}, {threads} threads" if run.device.type == "cpu" else device
     commit, dirty = run_folder.git_state()
     return {
         "config": to_dict(run.config),
@@ -149,11 +154,11 @@ def begin(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
         "commands": run_folder.commands(out, run.config, run.steps, run.seed, count, start),
         "parameters": weights.count_parameters(run.model),
         "device": device,
-        "hardware": one if count == 1 else f"{count} processes, each on {one}",
+        "hardware": hardware if count == 1 else f"{count} processes, each on {hardware}",
         "processes": count,
         "threads": threads,
         "torch": torch.__version__,
         "commit": commit,
         "dirty": dirty,
-        **began,
+        **start_fields,
     }

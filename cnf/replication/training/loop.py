@@ -15,8 +15,11 @@ from cnf.replication.training.validation import plot_history, progress, validate
 
 
 def train_by_steps(run: Run, out: Path, stop: Stop) -> None:
-    """From `run.step` to `run.steps`, unless time or a signal ends it before."""
-    every, kept = run.config.training.validate_every, checkpoints.kept_steps(run)
+    """Train from `run.step` to `run.steps`, unless time or a signal ends the slice before."""
+    validate_every, checkpoint_steps = (
+        run.config.training.validate_every,
+        checkpoints.kept_steps(run),
+    )
     with progress_bar(run) as bar:
         while run.step < run.steps and not stop.now():
             with run.timed():
@@ -24,13 +27,13 @@ def train_by_steps(run: Run, out: Path, stop: Stop) -> None:
             bar.update()
             bar.set_postfix_str(f"{nats / math.log(2):.3f} bits/dim", refresh=False)
             line = None
-            if run.step % every == 0 or run.step == run.steps:
+            if run.step % validate_every == 0 or run.step == run.steps:
                 with run.timed():
                     line = validate(run)
-            if line or run.step in kept:
+            if line or run.step in checkpoint_steps:
                 checkpoints.keep(run, out, line)
             if line:
-                processes.say(progress(run, line))
+                processes.print_once(progress(run, line))
     checkpoints.finish(run, out)
     plot_history(out)
 
@@ -43,7 +46,7 @@ def update(run: Run) -> float:
     options, step = run.config.training, run.step
     for group in run.optimizer.param_groups:
         group["lr"] = optimizers.learning_rate(options, step, run.steps)
-    with distributed.together():
+    with distributed.raise_together():
         parts = run.parts(step)
     if options.recompute:
         guards.check_reconstruction(run)
@@ -70,6 +73,6 @@ def update(run: Run) -> float:
 
 
 def progress_bar(run: Run) -> tqdm:
-    """Of the steps of a run, on a terminal."""
-    hidden = None if distributed.is_main() else True  # None: where there is no terminal
+    """A progress bar over the steps of a run, on a terminal."""
+    hidden = None if distributed.is_main() else True  # None: hidden if there is no terminal
     return tqdm(total=run.steps, initial=run.step, unit="step", disable=hidden, dynamic_ncols=True)

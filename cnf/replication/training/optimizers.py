@@ -10,7 +10,7 @@ from cnf.replication.config import TrainingConfig
 
 BETAS = 0.9, 0.99
 RELEASED_BETAS, HALVE_EVERY = (0.9, 0.999), 200_000  # of the released code
-MOST_COLOURS = 6  # of a picture that a network reads: x and its `fractions`
+MOST_COLOURS = 6  # largest number of channels of a picture that a network reads: x and `fractions`
 
 
 class Muon(torch.optim.Muon):
@@ -34,7 +34,7 @@ class Muon(torch.optim.Muon):
             weight.copy_(matrix.view(weight.shape))
 
 
-class Together:
+class OptimizerGroup:
     """Optimizers of different weights as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer):
@@ -52,9 +52,11 @@ class Together:
         return {"parts": [part.state_dict() for part in self.parts]}
 
 
-def make(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer | Together:
-    """AdamW for all weights, with our betas or as released ("amsgrad"); or Muon for hidden filters
-    and AdamW for the rest, at one rate."""
+def make_optimizer(
+    model: nn.Module, options: TrainingConfig
+) -> torch.optim.Optimizer | OptimizerGroup:
+    """AdamW for all weights, with our betas or those of the released code ("amsgrad"); or Muon for
+    hidden filters and AdamW for the rest, at one rate."""
     hidden = hidden_filters(model) if options.optimizer == "muon" else []
     taken = {id(weight) for weight in hidden}
     amsgrad = options.optimizer == "amsgrad"
@@ -68,25 +70,27 @@ def make(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer | T
     )
     if not hidden:
         return adam
-    return Together(adam, Muon(hidden, options.lr, options.weight_decay))
+    return OptimizerGroup(adam, Muon(hidden, options.lr, options.weight_decay))
 
 
-def restore(optimizer: torch.optim.Optimizer | Together, state: dict) -> None:
-    """Take the moments of a checkpoint; rates and decays stay those of this run, which may differ
-    in a branch. Raises ValueError or KeyError if the weights are others."""
-    together = isinstance(optimizer, Together)
-    parts = zip(optimizer.parts, state["parts"], strict=True) if together else [(optimizer, state)]
-    for part, saved in parts:
-        own = [{k: v for k, v in group.items() if k != "params"} for group in part.param_groups]
+def restore(optimizer: torch.optim.Optimizer | OptimizerGroup, state: dict) -> None:
+    """Load the moments of a checkpoint. Rates and decays stay those of this run, because a branch
+    may have others. Raises ValueError or KeyError if the weights do not fit."""
+    pairs = [(optimizer, state)]
+    if isinstance(optimizer, OptimizerGroup):
+        pairs = list(zip(optimizer.parts, state["parts"], strict=True))
+    for part, saved in pairs:
+        current = [{k: v for k, v in group.items() if k != "params"} for group in part.param_groups]
         part.load_state_dict(saved)
-        for group, options in zip(part.param_groups, own, strict=True):
+        for group, options in zip(part.param_groups, current, strict=True):
             group.update(options)
 
 
 def hidden_filters(model: nn.Module) -> list[nn.Parameter]:
-    """Weights of convolutions from one hidden map to another: those that read a picture or what the
-    flow transforms, and those that write a layer's parameters, are not among them, but for `last`
-    of an autoregressive prior's network, and its `own` where y has more than 6 channels."""
+    """Weights of convolutions from one hidden map to another. Convolutions that read a picture or
+    the variables of the flow, and those that write the parameters of a layer, are not among them,
+    with two exceptions: `last` of an autoregressive prior's network, and its `own` if y has more
+    than 6 channels."""
     return [
         part.weight
         for name, part in model.named_modules()

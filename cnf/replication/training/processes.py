@@ -1,4 +1,4 @@
-"""One model that several processes train, by what `distributed.py` lets them say to each other."""
+"""One model that several processes train together, by the functions of `distributed.py`."""
 
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -12,9 +12,9 @@ from cnf.replication import distributed
 
 
 def wrap(model: nn.Module, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """Make several processes train `model` as one, by the mean of their gradients,
-    :eq:`eq-many-mean`. The model, whose batch norms may be others, and what is called in training:
-    in a single process the model itself."""
+    """Make several processes train `model` together, by the mean of their gradients,
+    :eq:`eq-many-mean`. Returns the model, in which batch norms may have been replaced, and the
+    module to call in training; in a single process that is the model itself."""
     if distributed.count() == 1:
         return model, model
     if device.type == "cuda":  # on CPUs there is no such layer
@@ -40,13 +40,13 @@ def own_batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
 
 @torch.no_grad()
 def join_statistics(model: nn.Module) -> None:
-    """Running statistics of such a batch norm become their mean over processes."""
+    """Replace the running statistics of such batch norms by their mean over processes."""
     for part in own_batch_norms(model):
         for statistics in (part.running_mean, part.running_var):
             statistics.copy_(distributed.mean(statistics))
 
 
-def say(text: str) -> None:
+def print_once(text: str) -> None:
     """Print a line, once for all processes."""
     if distributed.is_main():
         tqdm.write(text)

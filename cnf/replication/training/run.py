@@ -37,7 +37,7 @@ class Run:
     model: nn.Module
     wrapped: nn.Module = field(init=False)  # the model; it averages the gradients of processes
     average: nn.Module = field(init=False)  # exponential moving average of the model's weights
-    optimizer: torch.optim.Optimizer | optimizers.Together = field(init=False)
+    optimizer: torch.optim.Optimizer | optimizers.OptimizerGroup = field(init=False)
     steps: int = 0  # the budget
     step: int = 0  # updates done
     best: float = math.inf  # bits/dim of the weights that are kept, the best by validation
@@ -52,8 +52,8 @@ class Run:
         Every process sees the whole first batch, so that all start alike. Raises ConfigError,
         DataError, TrainingError.
         """
-        place = distributed.start(device)
-        with distributed.together():
+        torch_device = distributed.start(device)
+        with distributed.raise_together():
             if not 0 <= seed < 2**64:
                 raise ConfigError(f"seed = {seed}: choose 0 or more, and less than 2^64")
             check_batch(config.training)
@@ -69,8 +69,8 @@ class Run:
                 torch.manual_seed(seed)
                 model = build(config)
             set_precision(model, config.training.precision)
-            if config.training.precision == "bf16" and not computes_bf16(place):
-                processes.say(
+            if config.training.precision == "bf16" and not computes_bf16(torch_device):
+                processes.print_once(
                     "this processor has no bfloat16 arithmetic: a step takes far longer than with "
                     "--set training.precision=fp32"
                 )
@@ -78,8 +78,8 @@ class Run:
                 if not isinstance(model, ConditionalFlow):
                     raise ConfigError("training.recompute = true: only a flow can be inverted")
                 model.recompute = True
-            model.to(place)
-            run = cls(config, seed, place, data, valid, model)
+            model.to(torch_device)
+            run = cls(config, seed, torch_device, data, valid, model)
             with torch.no_grad():
                 model.train()
                 model.loss(*run.batch(0), run.generator(0))
@@ -91,13 +91,14 @@ class Run:
         return find(self.config.task)
 
     def prepare(self) -> None:
-        """Let several processes train `model` as one; begin its average and its optimizer."""
+        """Wrap `model` for several processes; make its average and its optimizer."""
         self.model, self.wrapped = processes.wrap(self.model, self.device)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = optimizers.make(self.model, self.config.training)
+        self.optimizer = optimizers.make_optimizer(self.model, self.config.training)
 
     def batch(self, step: int, start: int = 0, size: int | None = None) -> tuple[Tensor, Tensor]:
-        """y (B,C,H,W) and x of one step, augmented: all pictures, or `size` from `start` on."""
+        """y (B,C,H,W) and x of one step, augmented: all its pictures, or `size` of them from
+        `start` on."""
         first = step * self.config.training.batch_size + start
         places = range(first, first + (size or self.config.training.batch_size))
         indices = [
@@ -129,7 +130,7 @@ class Run:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Count what is done inside, by the clock and by the processor."""
+        """Add the time spent inside to `seconds` and `cpu_seconds`."""
         wall, cpu = time.monotonic(), time.process_time()
         yield
         self.seconds += time.monotonic() - wall

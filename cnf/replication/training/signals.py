@@ -1,4 +1,4 @@
-"""When a slice of a run ends before its budget: its time is over, or a signal came."""
+"""End a slice of a run before its budget: its time is over, or a signal came."""
 
 import math
 import signal
@@ -11,7 +11,7 @@ from cnf.replication import distributed
 
 
 class Stop:
-    """Whether to stop, in any process: then all do. Each must ask, in the same order."""
+    """Whether to stop. If one process has to stop, all do; so all must ask, in the same order."""
 
     def __init__(self, max_minutes: float | None, received: list[int]):
         self.end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
@@ -28,18 +28,20 @@ class Stop:
 
 @contextmanager
 def stopping(max_minutes: float | None) -> Iterator[Stop]:
-    """Inside, the first SIGINT or SIGTERM only tells the Stop; a second one acts at once."""
+    """Inside, the first SIGINT or SIGTERM only sets the Stop; a second one acts at once."""
     received: list[int] = []
     stop = Stop(max_minutes, received)
-    here = threading.current_thread() is threading.main_thread()  # others may not listen
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if here}
+    is_main_thread = threading.current_thread() is threading.main_thread()  # others may not listen
+    old_handlers = {
+        n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if is_main_thread
+    }
 
-    def restore(*signalled) -> None:
-        received.extend(signalled[:1])
-        for number, handler in before.items():
+    def restore(*signal_arguments) -> None:
+        received.extend(signal_arguments[:1])
+        for number, handler in old_handlers.items():
             signal.signal(number, handler)
 
-    for number in before:
+    for number in old_handlers:
         signal.signal(number, restore)
     try:
         yield stop

@@ -16,16 +16,17 @@ from cnf.replication.training.run import Run
 
 @torch.no_grad()
 def validate(run: Run) -> dict[str, Any]:
-    """A line of history: means since the last one, and bits/dim of the averaged weights."""
+    """Validate; returns a line of history: means of the logs since the last one, and bits/dim of
+    the averaged weights."""
     options = run.config.training
-    shares = distributed.divided(groups(run), lambda group: bits_per_dim(run, group))
+    shares = distributed.parallel_map(groups(run), lambda group: bits_per_dim(run, group))
     bits = [b for share in shares for b in share]
     guards.check_validation(run, bits)
     value = sum(bits) / len(bits)
-    is_best = value < run.best or run.config.data.use_valid  # no choice: the last is kept
+    is_best = value < run.best or run.config.data.use_valid  # then the last weights are kept
     run.best = value if is_best else run.best
     updates = run.sums.pop("updates")
-    largest = {name: run.sums.pop(name) for name in list(run.sums) if name.endswith("_max")}
+    maxima = {name: run.sums.pop(name) for name in list(run.sums) if name.endswith("_max")}
     means = {name: total / updates for name, total in run.sums.items()}
     run.sums = {}
     return {
@@ -34,7 +35,7 @@ def validate(run: Run) -> dict[str, Any]:
         "lr": optimizers.learning_rate(options, run.step - 1, run.steps),
         "bits_per_dim": means.pop("nats") / math.log(2),
         **means,
-        **largest,
+        **maxima,
         "valid_bits_per_dim": value,
         "valid_images": len(bits),
         "best": is_best,
@@ -45,7 +46,7 @@ def validate(run: Run) -> dict[str, Any]:
 
 
 def groups(run: Run, count: int | None = None) -> list[list[int]]:
-    """The first validation pictures in batches; pictures of different sizes stand alone."""
+    """Indices of the first validation pictures, in batches; of different sizes, one at a time."""
     options = run.config.training
     count = min(count or options.validate_images, len(run.valid))
     same = not find(run.config.task).pads and run.valid.stacked is not None
@@ -62,7 +63,7 @@ def bits_per_dim(run: Run, indices: list[int]) -> list[float]:
 
 
 def progress(run: Run, line: dict[str, Any]) -> str:
-    """What is printed of a line of history."""
+    """A line of history as it is printed."""
     left = (run.steps - run.step) * run.seconds / run.step / 60
     best = " (best)" if line["best"] else ""
     return (
@@ -77,7 +78,8 @@ def plot_history(out: Path) -> None:
     """Draw history.jsonl, if there is any, as history.png."""
     from cnf.replication.training.curves import training_curves  # plotting is slow to import
 
-    with distributed.together():
-        if distributed.is_main() and (history := run_folder.read_history(out)):
+    with distributed.raise_together():
+        history = run_folder.read_history(out) if distributed.is_main() else []
+        if history:
             with run_folder.atomic(out / "history.png") as part:
                 training_curves(history, part)

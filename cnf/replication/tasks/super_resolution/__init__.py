@@ -70,16 +70,19 @@ class SuperResolution(Task):
     def pair(
         self, y: Tensor, x: None, options: DataConfig, rngs: Generators | None
     ) -> tuple[Tensor, Tensor]:
-        """x is made from y, of which in training a share of `options.noise` becomes noisy. Of
-        "mixed" inputs those of half the pictures are rounded: drawn in training, else by whether
-        the sum of the picture is odd."""
+        """x is made from y. In training a share `options.noise` of the pictures gets noise before.
+        With round_x "mixed" x is rounded for half the pictures: in training for random ones, else
+        for those whose sum is odd."""
         if rngs and options.noise:
             y = noisy(y, rngs, options.noise)
         if options.round_x != "mixed":
             return y, low_resolution(y, options.round_x)
-        rounded = uniforms(rngs, 1)[0] < 0.5 if rngs else y.double().sum((1, 2, 3)).numpy() % 2 == 1
-        either = low_resolution(y, True), low_resolution(y, False)
-        return y, torch.where(torch.from_numpy(rounded)[:, None, None, None], *either)
+        if rngs:
+            is_rounded = torch.from_numpy(uniforms(rngs, 1)[0] < 0.5)
+        else:
+            is_rounded = y.double().sum((1, 2, 3)) % 2 == 1
+        is_rounded = is_rounded[:, None, None, None]
+        return y, torch.where(is_rounded, low_resolution(y, True), low_resolution(y, False))
 
     def per_image(self, m: Any) -> dict[str, np.ndarray]:
         from cnf.replication.metrics import superresolution
@@ -104,8 +107,8 @@ class SuperResolution(Task):
 
 
 def noisy(y: Tensor, rngs: Generators, share: float) -> Tensor:
-    """A share of the pictures with white noise of 0 to 64 grey levels added, in 0..255 again:
-    photographs are noisier than pictures that were made small."""
+    """The pictures y with white noise of 0 to 64 grey levels added to a share of them, clipped to
+    0..255: photographs are noisier than pictures that were reduced."""
     selection, level = torch.from_numpy(uniforms(rngs, 2)).float()
     level = 64 * level * (selection < share)
     noise = np.stack([rng.standard_normal(y.shape[1:], dtype=np.float32) for rng in rngs])

@@ -1,6 +1,5 @@
-"""Crops of what a model makes of photographs: of each third of a set the picture, and of that the
-place, where the truth has most that its half does not hold. Those are hard places, not typical
-ones.
+"""Crops of what a model makes of photographs, one from each third of a set: the crop in which the
+truth has most detail that its half does not hold. Those are hard places, not typical ones.
 """
 
 from dataclasses import dataclass
@@ -10,8 +9,12 @@ import numpy as np
 import torch.nn.functional as F
 
 from cnf.flow import ConditionalModel
-from cnf.replication.evaluation.figures import FIGURE_PICTURES, FIGURE_SAMPLES, sibling
-from cnf.replication.evaluation.figures import draw as samples_of
+from cnf.replication.evaluation.figures import (
+    FIGURE_PICTURES,
+    FIGURE_SAMPLES,
+    baseline_of,
+    samples_of_picture,
+)
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
 from cnf.replication.sampling.sample import expectation
@@ -21,9 +24,9 @@ CROP, STEP = 64, 8  # pixels of y a side; where a crop may start
 
 
 def draw(m: ScoredModel, run: Path) -> dict[str, np.ndarray]:
-    """Crops of three pictures, with the mean of a flow's baseline (`sibling`); the one with most
-    detail once more alone, and at several temperatures."""
-    baseline, crops = sibling(run, m), choose(m)
+    """Three figures: crops of three pictures, with the mean of a flow's baseline (`baseline_of`);
+    the crop with most detail alone; that crop at several temperatures."""
+    baseline, crops = baseline_of(run, m), choose(m)
     blocks = [(crop.name, panels_of(m, crop, baseline)) for crop in crops]
     best = max(range(len(crops)), key=lambda n: crops[n].detail)
     return {
@@ -35,8 +38,8 @@ def draw(m: ScoredModel, run: Path) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Crop:
-    """Rows and columns of picture `index`; `detail` is the variance of y there less its half
-    doubled, grey levels squared."""
+    """Rows and columns of picture `index`. `detail` is the mean square of the difference between y
+    and its half doubled, in grey levels squared."""
 
     name: str
     index: int
@@ -45,10 +48,10 @@ class Crop:
 
 
 def choose(m: ScoredModel) -> list[Crop]:
-    """Of each third of the pictures the crop with most detail."""
+    """The crop with most detail from each third of the pictures."""
     thirds = np.array_split(list(m.indices), FIGURE_PICTURES)
     crops = [[finest(m, int(index)) for index in third] for third in thirds if len(third)]
-    return [max(some, key=lambda crop: crop.detail) for some in crops]
+    return [max(candidates, key=lambda crop: crop.detail) for candidates in crops]
 
 
 def finest(m: ScoredModel, index: int) -> Crop:
@@ -65,18 +68,18 @@ def panels_of(
 ) -> dict[str, Panel]:
     """{title: what is shown} of one crop."""
     y, x = m.pair(crop.index)
-    few = samples_of(m, m.model, crop.index, y, x, 3, m.task.temperature)
-    many = samples_of(m, m.model, crop.index, y, x, FIGURE_SAMPLES, 1.0)
+    written = samples_of_picture(m, m.model, crop.index, y, x, 3, m.task.temperature)
+    samples = samples_of_picture(m, m.model, crop.index, y, x, FIGURE_SAMPLES, 1.0)
     panels: dict[str, Panel] = {"input": F.interpolate(x, scale_factor=2)[0]}
     panels["bicubic"] = imresize_double(x)[0]
     if baseline is not None:
         panels["mean of the baseline"] = expectation(baseline, x)
-    panels |= {f"sample {n + 1}, τ = {m.task.temperature:g}": s for n, s in enumerate(few)}
+    panels |= {f"sample {n + 1}, τ = {m.task.temperature:g}": s for n, s in enumerate(written)}
     if m.model.has_mean:
         panels["mean"] = expectation(m.model, x)
     else:
-        panels[f"mean of {FIGURE_SAMPLES}, τ = 1"] = many.mean(0)
-    panels["deviation, τ = 1"] = Deviation(many.std(0, correction=0).mean(0), m.task)
+        panels[f"mean of {FIGURE_SAMPLES}, τ = 1"] = samples.mean(0)
+    panels["deviation, τ = 1"] = Deviation(samples.std(0, correction=0).mean(0), m.task)
     panels["truth"] = y[0]
     return {title: panel[..., *crop.box] for title, panel in panels.items()}
 
@@ -84,6 +87,8 @@ def panels_of(
 def sweep(m: ScoredModel, crop: Crop) -> dict[str, Panel]:
     """{title: what is shown}: the first sample at each temperature, from the same noise."""
     y, x = m.pair(crop.index)
-    drawn = {t: samples_of(m, m.model, crop.index, y, x, 1, t)[0] for t in m.task.temperatures}
-    panels = {f"τ = {tau:g}": sample for tau, sample in drawn.items()} | {"truth": y[0]}
+    samples = {
+        t: samples_of_picture(m, m.model, crop.index, y, x, 1, t)[0] for t in m.task.temperatures
+    }
+    panels = {f"τ = {tau:g}": sample for tau, sample in samples.items()} | {"truth": y[0]}
     return {title: panel[..., *crop.box] for title, panel in panels.items()}

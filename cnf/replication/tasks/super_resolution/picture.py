@@ -1,5 +1,5 @@
-"""A reader's picture that is doubled. Of a grey one the model is given three equal channels, and of
-what it draws the luma is written."""
+"""A reader's picture that is doubled. If it is grey, the model gets three equal channels, and the
+luma of its samples is written."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ from cnf.resample import imresize_double
 
 
 class HalfPicture(Picture):
-    def input(self, asked: Any) -> Tensor:
+    def input(self, options: Any) -> Tensor:
         """The picture itself: what is to be doubled."""
         return as_batch(self.photo.pixels)
 
-    def written(self, y: Tensor) -> Tensor:
+    def output(self, y: Tensor) -> Tensor:
         """y, or its luma (1,H,W) if the picture is grey."""
         if not self.photo.is_grey:
             return y
         return (torch.tensor(LUMA)[:, None, None] * y).sum(0, keepdim=True)
 
     def bicubic(self) -> Tensor:
-        return self.written(imresize_double(self.x)[0])
+        return self.output(imresize_double(self.x)[0])
 
     def panels(self) -> dict[str, Panel]:
         doubled = self.overview().repeat(2, 0).repeat(2, 1)

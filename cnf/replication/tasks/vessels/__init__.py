@@ -14,7 +14,7 @@ from cnf.replication.tasks.task import Card, Task, register
 
 def second_observer(scored: Any) -> list | None:
     """The masks of the second observer, where all pictures have one."""
-    return scored.seconds
+    return scored.second_masks
 
 
 def truth(scored: Any) -> list:
@@ -103,8 +103,8 @@ class Vessels(Task):
 
 
 def jittered(x: Tensor, rngs: Generators, amount: float) -> Tensor:
-    """Gamma, gain and offset a channel, `amount` times as far from none as cameras and eyes
-    differ, clipped to 0..255."""
+    """x with random gamma, gain and offset in each channel, clipped to 0..255. With `amount` 1 they
+    vary as much as cameras and eyes do."""
     u = torch.from_numpy(2 * uniforms(rngs, 8) - 1)[..., None, None, None].float()  # (8,B,1,1,1)
     u = amount * u
     gamma = (0.25 * u[0]).exp()

@@ -1,5 +1,5 @@
-"""Whole photographs of the eye, the first of a set, and the place of the first where the flow is
-least sure. That is a hard place, not a typical one."""
+"""The first photographs of a set whole, and the place of the first where the flow is least certain.
+That is a hard place, not a typical one."""
 
 from pathlib import Path
 
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from cnf.flow import ConditionalModel
 from cnf.replication.data.catalogue import CATALOGUE
-from cnf.replication.evaluation.figures import FIGURE_SAMPLES, sibling
-from cnf.replication.evaluation.figures import draw as samples_of
+from cnf.replication.evaluation.figures import FIGURE_SAMPLES, baseline_of, samples_of_picture
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.panels import Deviation, Panel, busiest, compose
 from cnf.replication.sampling.sample import expectation
@@ -22,11 +21,11 @@ EYE_SIDE, EYE_CROP_SIDE = 320, 256  # dots of a panel
 
 
 def draw(m: ScoredModel, run: Path) -> dict[str, np.ndarray]:
-    """The first pictures whole; and of a flow ("-joint") draws of it and of its baseline at one
-    place of the first. Of DRIVE and STARE nothing but what the models made."""
-    baseline = sibling(run, m)
+    """The first pictures whole; for a flow also ("-joint") samples of it and of its baseline at one
+    place of the first picture. Of DRIVE and STARE only what the models made is shown."""
+    baseline = baseline_of(run, m)
     eyes = [draw_eye(m, index, baseline) for index in list(m.indices)[:NUM_EYES]]
-    figures = {"": compose([(title, whole(shown, m.task)) for title, shown in eyes], EYE_SIDE)}
+    figures = {"": compose([(title, whole(images, m.task)) for title, images in eyes], EYE_SIDE)}
     if baseline is not None:
         figures["-joint"] = compose(joint(*eyes[0]), EYE_CROP_SIDE)
     return figures
@@ -39,28 +38,28 @@ def draw_eye(
     Samples of the baseline have the same noise, keyed."""
     example, entry = m.images[index], CATALOGUE[m.images.name]
     y, x = m.pair(index)
-    samples = samples_of(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
+    samples = samples_of_picture(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
     marginal, deviation = samples.mean(0), samples.std(0, correction=0)
     if m.model.has_mean:
         marginal = expectation(m.model, x)
         deviation = (marginal * (1 - marginal)).sqrt()
-    title, shown = example.name, {}
+    title, images = example.name, {}
     if entry.shown == "pictures":
-        title, shown = f"{title} ({entry.credit})", {"photograph": x[0], "truth": 255 * y[0]}
+        title, images = f"{title} ({entry.credit})", {"photograph": x[0], "truth": 255 * y[0]}
         if example.second is not None:
-            shown["second observer"] = 255.0 * example.second
-    shown |= {f"sample {n + 1}": 255 * samples[n] for n in range(3)}
-    shown |= {"marginal": 255 * marginal, "deviation": deviation}
+            images["second observer"] = 255.0 * example.second
+    images |= {f"sample {n + 1}": 255 * samples[n] for n in range(3)}
+    images |= {"marginal": 255 * marginal, "deviation": deviation}
     if baseline is not None:
-        shown["factorised, probability"] = 255 * expectation(baseline, x)
-        draws = samples_of(m, baseline, index, y, x, 2, 1.0)
-        shown |= {f"draw {n + 1}": 255 * draws[n] for n in range(2)}
-    return title, shown
+        images["factorised, probability"] = 255 * expectation(baseline, x)
+        draws = samples_of_picture(m, baseline, index, y, x, 2, 1.0)
+        images |= {f"draw {n + 1}": 255 * draws[n] for n in range(2)}
+    return title, images
 
 
-def whole(shown: dict[str, Tensor], task: Task) -> dict[str, Panel]:
+def whole(images: dict[str, Tensor], task: Task) -> dict[str, Panel]:
     """{title: panel} of a whole picture, made small without losing thin vessels."""
-    panels = {title: shrink(t) for title, t in shown.items() if not title.startswith("draw")}
+    panels = {title: shrink(t) for title, t in images.items() if not title.startswith("draw")}
     return panels | {"deviation": Deviation(panels["deviation"][0], task)}
 
 
@@ -73,15 +72,17 @@ def shrink(t: Tensor) -> Tensor:
     return F.interpolate(t[None].float(), size, mode="bilinear", antialias=True)[0]
 
 
-def joint(title: str, shown: dict[str, Tensor]) -> list[tuple[str, dict[str, Panel]]]:
-    """The place where the flow is least sure, where the mean of p (1 - p) is largest: what may be
-    shown, and two draws of both models."""
-    p = shown["marginal"][0] / 255
+def joint(title: str, images: dict[str, Tensor]) -> list[tuple[str, dict[str, Panel]]]:
+    """The place where the flow is least certain, that is, where the mean of p (1 - p) is largest:
+    what may be shown there, and two samples of both models."""
+    p = images["marginal"][0] / 255
     [box] = busiest(p * (1 - p), EYE_CROP, STEP)
     rows = {
         title: ("photograph", "truth", "second observer"),
         "flow: all pixels together": ("marginal", "sample 1", "sample 2"),
         "factorised: every pixel on its own": ("factorised, probability", "draw 1", "draw 2"),
     }
-    found = {row: {k: shown[k][:, *box] for k in keys if k in shown} for row, keys in rows.items()}
-    return [(row, panels) for row, panels in found.items() if panels]
+    panels_by_row = {
+        row: {k: images[k][:, *box] for k in keys if k in images} for row, keys in rows.items()
+    }
+    return [(row, panels) for row, panels in panels_by_row.items() if panels]

@@ -20,23 +20,23 @@ class EyePicture(Picture):
     shows_uncertainty = True
 
     @classmethod
-    def check(cls, asked: Any, task: str) -> None:
-        """All options mean something here."""
+    def check(cls, options: Any, task: str) -> None:
+        """Every option has a meaning here."""
 
-    def input(self, asked: Any) -> Tensor:
+    def input(self, options: Any) -> Tensor:
         if self.photo.alpha is not None:
             raise DataError(f"{self.path}: has transparent pixels: give the photograph as taken")
-        fov = asked.fov and Path(asked.fov)
-        self.view = view(self.photo, self.model.config, self.path, fov, asked.fit)
+        fov = options.fov and Path(options.fov)
+        self.view = view(self.photo, self.model.config, self.path, fov, options.fit)
         self.counts: list[tuple[float, int]] = []
         self.notes = self.notes + self.view.notes
         return as_batch(self.view.resized(self.photo.pixels))
 
-    def written(self, y: Tensor) -> Tensor:
+    def output(self, y: Tensor) -> Tensor:
         return self.view.back(y)
 
-    def framed(self, levels: Tensor | np.ndarray) -> Image.Image:
-        image = super().framed(levels)
+    def to_image(self, levels: Tensor | np.ndarray) -> Image.Image:
+        image = super().to_image(levels)
         image.info.pop("icc_profile")  # a mask has no colours
         return image
 

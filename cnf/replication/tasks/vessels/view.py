@@ -1,6 +1,5 @@
-"""What `sample` does beside drawing where the answer is a mask: where the eye is in the photograph,
-at what size the model should see it, what is shown and what is counted.
-"""
+"""What `sample` does for photographs of eyes beside drawing: it finds the field of view, resizes
+the photograph for the model, makes an overlay, and counts vessels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,20 +19,22 @@ from cnf.replication.data.folders import partner
 from cnf.replication.data.images import LUMA, Photograph, read_mask
 from cnf.replication.metrics.shapes import shape
 
-# A diameter that differs by more than this factor is fitted. On CHASE_DB1, 1.7 times as wide as
-# DRIVE, `vessels-baseline` has F 0.74 fitted and 0.32 as the photographs are.
+# A photograph whose diameter differs by more than this factor is resized. On CHASE_DB1, 1.7 times
+# as wide as DRIVE, `vessels-baseline` has F 0.74 with resizing and 0.32 without.
 TOLERATED = 1.25
-SURE = (0.1, 0.9)  # marginals at or above the second are sure vessels, below the first none
+CERTAIN = (0.1, 0.9)  # a marginal below the first is no vessel, from the second on a certain one
 BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # Okabe and Ito's
-LEGEND = f"overlay: blue where the marginal is {SURE[1]:g} or more, orange from {SURE[0]:g} on"
+LEGEND = (
+    f"overlay: blue where the marginal is {CERTAIN[1]:g} or more, orange from {CERTAIN[0]:g} on"
+)
 COLUMNS = ("picture", "quantity", "median", "low", "high", "samples", "field_of_view")
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """How a vessel model sees a photograph of (H,W) pixels.
+    """How a photograph of (H,W) pixels is prepared for a vessel model.
 
-    fov: bool (H,W), what counts. size: (h,w) at which the model sees it. notes: what was found and
+    fov: field of view, bool (H,W). size: (h,w) of the model's input. notes: what was found and
     done, a phrase each.
     """
 
@@ -42,24 +43,25 @@ class View:
     notes: tuple[str, ...]
 
     def resized(self, pixels: np.ndarray) -> np.ndarray:
-        """Of uint8 (H,W,3) what the model sees, (h,w,3): by the antialiased cubic kernel."""
+        """The photograph, uint8 (H,W,3), at the size of the model's input, (h,w,3), by the
+        antialiased cubic kernel."""
         if self.size == self.fov.shape:
             return pixels
         image = Image.fromarray(pixels)
         return np.asarray(image.resize(self.size[::-1], Image.Resampling.BICUBIC))
 
     def back(self, y: Tensor) -> Tensor:
-        """y (C,h,w) at the photograph's size, (C,H,W), by the nearest pixel; outside the field of
-        view 0, whatever the model says there."""
+        """y (C,h,w) at the photograph's size, (C,H,W), by the nearest pixel, and 0 outside the
+        field of view."""
         for dim, (new, old) in enumerate(zip(self.fov.shape, self.size, strict=True), 1):
             if new != old:
                 y = y.index_select(dim, ((torch.arange(new) + 0.5) * old / new).long())
         return y * torch.from_numpy(self.fov)
 
     def count(self, y: Tensor) -> tuple[float, int]:
-        """Of a mask (1,H,W): its area as a share of the field of view, and its components."""
-        found = shape(y[0].numpy() > 0.5, self.fov)
-        return found.area, found.components
+        """The area of a mask (1,H,W) as a share of the field of view, and its number of pieces."""
+        mask_shape = shape(y[0].numpy() > 0.5, self.fov)
+        return mask_shape.area, mask_shape.components
 
 
 def view(
@@ -70,83 +72,86 @@ def view(
     `mask` and `fit` are `fov` and `fit` of `sampling.Options`. Without a mask all of the picture
     counts if the model was trained on a reader's folder.
 
-    Raises DataError (nothing to see, a mask that does not fit), ConfigError (`fit` where nobody
-    knows how wide the training data are).
+    Raises DataError (a picture of one colour, a mask that does not fit), ConfigError (`fit` where
+    the width of the training data is not known).
     """
     if (photo.pixels == photo.pixels[0, 0]).all():
         raise DataError(f"{path}: every pixel has the same colour: there is nothing to see")
-    notes = ["grey: the model learned from colours, which say more"] * photo.is_grey
-    size, how = photo.pixels.shape[:2], "found"
-    own = config.data.train.startswith("folder:")  # of anything: a dark border may mean nothing
+    notes = []
+    if photo.is_grey:
+        notes.append("grey: the model learned from colours, which say more")
+    size, origin = photo.pixels.shape[:2], "found"
+    is_folder = config.data.train.startswith("folder:")  # its pictures may show anything
     if mask is not None:
         file = partner(mask, path) if mask.is_dir() else mask
-        fov, how = read_mask(file, size), f"given by {file.name}"
+        fov, origin = read_mask(file, size), f"given by {file.name}"
         if not fov.any():
             raise DataError(f"{file}: marks nothing: white is what counts")
-    elif own:
+    elif is_folder:
         fov = np.ones(size, bool)
     else:
         try:
             fov = field_of_view(photo.pixels)
         except DataError as error:
             raise DataError(f"{path}: {error} (--fov)") from None
-    wide, has_edge = across(fov), mask is not None or not fov.all()
+    width, has_edge = diameter(fov), mask is not None or not fov.all()
     if has_edge:
         share = f"{100 * fov.mean():.0f} % of the picture"
-        notes.append(f"field of view {how}: {wide} pixels across, {share}")
-    elif not own:
+        notes.append(f"field of view {origin}: {width} pixels across, {share}")
+    elif not is_folder:
         notes.append("no field of view found (no dark border): all of the picture counts")
     sets = map(catalogue.CATALOGUE.get, catalogue.parts(config.data.train))
     widths = {entry.across for entry in sets if entry}
-    known = widths.pop() if len(widths) == 1 else None
-    if fit and known is None:
+    trained_width = widths.pop() if len(widths) == 1 else None
+    if fit and trained_width is None:
         raise ConfigError(
             f"--fit: nobody said how wide the field of view is in '{config.data.train}', on which "
             "the model was trained: resize the picture yourself"
         )
-    ratio = known / wide if known and (has_edge or fit) else 1.0
-    differs, seen = max(ratio, 1 / ratio) > TOLERATED, size
-    if fit or (fit is None and differs):
-        seen = tuple(max(1, round(ratio * side)) for side in size)
-        if seen[0] * seen[1] > Image.MAX_IMAGE_PIXELS:
+    ratio = trained_width / width if trained_width and (has_edge or fit) else 1.0
+    is_other_scale, model_size = max(ratio, 1 / ratio) > TOLERATED, size
+    if fit or (fit is None and is_other_scale):
+        model_size = tuple(max(1, round(ratio * side)) for side in size)
+        if model_size[0] * model_size[1] > Image.MAX_IMAGE_PIXELS:
             raise DataError(
-                f"{path}: a field of view {wide} pixels across, for the model {known}, asks for a "
-                f"picture of {seen[1]}x{seen[0]}: give another --fov, or --no-fit"
+                f"{path}: a field of view {width} pixels across, for the model {trained_width}, "
+                f"asks for a picture of {model_size[1]}x{model_size[0]}: give another --fov, or "
+                "--no-fit"
             )
         notes.append(
-            f"the model learned from eyes {known} pixels across: it sees this one at "
-            f"{seen[1]}x{seen[0]}, and its answers are brought back to {size[1]}x{size[0]}; with "
-            "--no-fit: as it is"
+            f"the model learned from eyes {trained_width} pixels across: it sees this one at "
+            f"{model_size[1]}x{model_size[0]}, and its answers are brought back to "
+            f"{size[1]}x{size[0]}; with --no-fit: as it is"
         )
-    elif differs:
+    elif is_other_scale:
         notes.append(
-            f"the model learned from eyes {known} pixels across: do not trust it at this size "
-            "(without --no-fit the picture is resized)"
+            f"the model learned from eyes {trained_width} pixels across: do not trust it at this "
+            "size (without --no-fit the picture is resized)"
         )
-    return View(fov, seen, tuple(notes))
+    return View(fov, model_size, tuple(notes))
 
 
 def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:
-    """The photograph in grey, uint8 (H,W,3), with vessels blue where the marginal (H,W) is sure of
-    them and orange where it is not."""
+    """The photograph in grey, uint8 (H,W,3), with certain vessels in blue and possible ones in
+    orange, by the marginal (H,W)."""
     picture = np.repeat((photo.pixels @ np.array(LUMA))[..., None], 3, axis=2)
-    sure, seen = marginal >= SURE[1], marginal >= SURE[0]
-    for where, colour in ((sure, BLUE), (seen & ~sure, ORANGE)):
-        picture[where] = 0.2 * picture[where] + 0.8 * np.array(colour)
+    is_sure, is_possible = marginal >= CERTAIN[1], marginal >= CERTAIN[0]
+    for pixels, colour in ((is_sure, BLUE), (is_possible & ~is_sure, ORANGE)):
+        picture[pixels] = 0.2 * picture[pixels] + 0.8 * np.array(colour)
     return np.floor(picture + 0.5).astype(np.uint8)
 
 
-def across(fov: np.ndarray) -> int:
-    """The longer side of the box around a field of view, in pixels: of a disc its diameter, also
-    where the picture cuts off its top and bottom."""
+def diameter(fov: np.ndarray) -> int:
+    """The longer side of the box around a field of view, in pixels. For a disc this is its
+    diameter, even if the picture cuts off its top and bottom."""
     left, top, right, bottom = Image.fromarray(fov).getbbox()
     return max(right - left, bottom - top)
 
 
 def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> tuple[str, str]:
-    """Median and 90 % interval over the samples of what `View.count` says: a CSV file, areas as
-    shares of the field of view; and a sentence, areas in per cent."""
-    # so that one more draw of the model lies inside nine times of ten, however few they are
+    """Median and 90 % interval over samples of the numbers of `View.count`: as a CSV file, with
+    areas as shares of the field of view, and as a sentence, with areas in per cent."""
+    # "weibull": a further sample lies inside with probability 0.9, however few samples there are
     area, components = np.quantile(counts, (0.5, 0.05, 0.95), axis=0, method="weibull").T
     rows = [
         (name, quantity, *(f"{q:.{digits}f}" for q in quantiles), len(counts), fov.sum())
