@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cnf.replication import releases
-from tools.known import FIELDS, FOLDER
+from tools.known import FIELDS, FOLDER, held_out_pairs
 
 KNOWN = json.loads((FOLDER / "known.json").read_text())
 
