@@ -34,7 +34,7 @@ _strict = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @dataclass(frozen=True, config=_strict)
 class TrainingConfig:
-    """How it is trained. Schedules follow steps; `minutes` becomes a step count at the start.
+    """How a model is trained. Schedules follow steps; `minutes` becomes a step count at the start.
 
     `batch_size`: pictures of a step, over all processes. `accumulate`: number of micro-batches into
     which the share of a process is cut, to save memory. `recompute`: a flow keeps no activations of
@@ -150,7 +150,7 @@ def is_fitted(config: Config) -> bool:
 
 
 def model_name(config: Config) -> str:
-    """What rows call the model: "flow", or its kind without the experiment that owns it."""
+    """The name of the model in rows: "flow", or its kind without the experiment that owns it."""
     plugs.load(config.model["kind"])
     model_class = get_type_hints(weights.maker(config.model["kind"])).get("return")
     if (

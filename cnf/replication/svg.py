@@ -1,15 +1,14 @@
-"""A figure of a page as SVG: as it was drawn, and once more with its panels stacked for a phone.
+"""A figure of a page as SVG, drawn twice: as it is, and with its panels stacked for a phone.
 
-Both are one text: the narrow drawing stands hidden inside the wide one (`class="phone"`), so a
-notebook shows the wide one and the site chooses by the width of the screen. Letters are paths, so
-they look the same everywhere. Equal figures give equal bytes: no date, no version, ids that count,
-lengths cut to hundredths of a point.
+Both drawings are in one text. The narrow one is hidden inside the wide one (`class="phone"`): a
+notebook shows the wide one, and the site chooses by the width of the screen. Letters are paths, so
+they look the same everywhere. Equal figures give equal bytes: there is no date and no version, ids
+are counted, and lengths are rounded to hundredths of a point.
 
-What must stay pixels does: pictures, shrunk where they have more pixels than they need, and clouds
-of many points. Of pictures and letters that both drawings have, the narrow one holds only the
-names. What is drawn over a picture is marked (`id="picture"`): it keeps its colours, where other
-lines and letters take those of the page.
-"""
+Pictures and clouds of many points stay pixels; pictures are reduced to the size that they need. The
+narrow drawing refers to pictures and letters of the wide one where they are equal. Artists over a
+picture are marked (`id="picture"`) and keep their colours; other lines and letters take those of
+the page."""
 
 import io
 import re
@@ -31,8 +30,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
-DPI = 100  # of what is pixels
-CLOUD = 1000  # more points than this are pixels
+DPI = 100  # of pictures and other parts that are pixels
+CLOUD = 1000  # an artist with more points is drawn as pixels
 PHONE = 3.5  # inches, the width of the narrow drawing
 LETTERS = 10.5  # points, its smallest: 12.5 pixels where it is 300 pixels wide
 LINE = 30  # letters that stand beside each other in its titles
@@ -51,8 +50,8 @@ NOISE = re.compile(
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as SVG, with its narrow drawing inside; the figure is left as that. Diagrams, and
-    what has no room in there, have the wide drawing alone: on a phone it scrolls."""
+    """The figure as SVG, with its narrow drawing inside; the figure itself becomes the narrow one.
+    Diagrams, and figures that do not fit, have the wide drawing alone, which scrolls on a phone."""
     keep_pixels(figure)
     wide = svg_of(figure)
     text = wide if is_diagram(figure) else wide.removesuffix("</svg>") + narrow(figure, wide)
@@ -61,7 +60,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def narrow(figure: Figure, wide: str) -> str:
-    """What is put at the end of the wide drawing."""
+    """The end of the wide drawing: the narrow one, if there is one, and the closing tag."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "constrained_layout not applied")
         try:
@@ -74,7 +73,7 @@ def narrow(figure: Figure, wide: str) -> str:
 
 
 def svg_of(figure: Figure) -> str:
-    """As SVG, by the backend itself: `savefig` would lay it out and draw it twice."""
+    """The figure as SVG, by the backend itself, because `savefig` would draw it twice."""
     buffer, canvas, figure.dpi = io.StringIO(), figure.canvas, DPI
     with plt.rc_context({"svg.hashsalt": "cnf", "svg.fonttype": "path"}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata=NO_METADATA)
@@ -95,7 +94,7 @@ def has_picture(axes: Axes) -> bool:
 
 
 def keep_pixels(figure: Figure) -> None:
-    """Say what is pixels and what is drawn over a picture."""
+    """Mark which artists become pixels, and which lie over a picture."""
     for axes in figure.axes:
         for line in axes.lines:
             line.set_rasterized(line.get_marker() != "None" and len(line.get_xdata()) > CLOUD)
@@ -112,8 +111,8 @@ def keep_pixels(figure: Figure) -> None:
 
 
 def shrink(image: AxesImage, most: int) -> None:
-    """Make a picture at most that many pixels wide, of the colours that it has, and draw it as its
-    own pixels: then both drawings hold the same ones."""
+    """Make a picture at most `most` pixels wide, in its colours, and draw it without interpolation,
+    so that both drawings hold the same pixels."""
     height, width = image.get_size()
     if width > most:
         small = Image.fromarray(image.to_rgba(image.get_array(), bytes=True, norm=True))
@@ -147,16 +146,16 @@ def is_diagram(figure: Figure) -> bool:
 
 
 def wrapped(text: str, letters: int) -> str:
-    """Over several lines, formulas whole."""
+    """The text broken into lines, without breaks in formulas."""
     whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", "\0"), text)
     lines = [textwrap.fill(line, letters, break_long_words=False) for line in whole.split("\n")]
     return "\n".join(lines).replace("\0", " ")
 
 
 def stack(figure: Figure) -> None:
-    """Lay a figure out anew for a phone: narrow, its panels in one column, or in two where they
-    hold neither numbers nor words; two rows of such pairs stay pairs. More than `GRID` panels stay
-    a grid. Legends are below their panels. Every letter is at least `LETTERS` high."""
+    """Change the layout of a figure for a phone. Its panels are in one column, or in two if they
+    have neither numbers nor words; two rows of such panels stay in pairs. More than `GRID` panels
+    stay in their grid. Legends are below their panels. Every letter is at least `LETTERS` high."""
     width, height = figure.get_size_inches()
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
     corners = {axes: corner(axes) for axes in panels}
@@ -227,8 +226,8 @@ def panel_height(axes: Axes, width: float) -> float:
 
 
 def panel_names(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
-    """The names of a panel that has left its grid, where they stood at the top of its column, below
-    it or before its row. A vertical axis of its own has no name but its own."""
+    """The title and axis labels of a panel outside of its grid. In the grid they may belong to its
+    column or row; a panel whose vertical axis is not shared has only its own label there."""
     left, top = place[axes]
     column = [other for other in place if place[other][0] == left]
     row = [other for other in place if place[other][1] == top]

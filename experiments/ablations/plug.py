@@ -14,7 +14,7 @@ from cnf.weights import kind
 
 
 def fixed(layer: Split | GaussianPrior) -> Split | GaussianPrior:
-    """The same prior as N(0, I), which sees nothing."""
+    """The layer with N(0, I) in place of its conditional prior."""
     layer.net = None
     return layer
 

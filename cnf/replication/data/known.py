@@ -320,7 +320,7 @@ class RowField:
         return torch.special.ndtr(-self.thresholds(x))
 
     def factorised_log_prob(self, y: Tensor, x: Tensor) -> Tensor:
-        """As of `FineField`."""
+        """As `FineField.factorised_log_prob`."""
         sign = 2 * y.double() - 1
         return torch.special.log_ndtr(-sign * self.thresholds(x)).sum((1, 2, 3))
 

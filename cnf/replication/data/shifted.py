@@ -86,7 +86,8 @@ def blurred() -> Pages:
 
 
 def blur(eyes: Sequence[Example]) -> list[Example]:
-    """Out of focus within the field of view: the dark outside does not leak in."""
+    """The eyes out of focus. The blur stays inside the field of view, so that the dark outside does
+    not enter."""
     blurred_eyes = []
     for eye in eyes:
         x, fov = eye.x.double().numpy(), eye.fov.double().numpy()
@@ -97,7 +98,7 @@ def blur(eyes: Sequence[Example]) -> list[Example]:
 
 
 def inverted(eyes: Sequence[Example]) -> list[Example]:
-    """As negatives, vessels bright."""
+    """The eyes as negatives: vessels are bright."""
     return [_within(eye, 255 - eye.x.numpy()) for eye in eyes]
 
 

@@ -1,4 +1,4 @@
-"""A model on an image set: everything that metrics are made of, each computed once.
+"""A model on an image set: everything that metrics are computed from, each computed once.
 
 All noise is keyed by (seed, image index, draw) and drawn on the CPU: batch size, device and number
 of processes change no number beyond float rounding.
@@ -86,10 +86,10 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """How one value was taken; None where it does not matter.
+    """The setting at which one value is taken; None where a field does not matter.
 
-    temperature, samples: of the samples looked at; 0 samples: the model's own mean. draws: noise
-    draws an image for likelihoods, averaged, or with `importance` the samples of that bound.
+    temperature, samples: of the samples that are scored; 0 samples: the model's own mean.
+    draws: noise draws for each image, averaged; with `importance`, the samples of that bound.
     divided_by: what bits are divided by. threshold: of probabilities. protocol: of PSNR and SSIM.
     """
 

@@ -62,7 +62,7 @@ def second_bits(m: ScoredModel, s: Setting) -> Value | None:
 
 
 class SecondObserver:
-    """What a model says of the masks of the second observer."""
+    """The likelihood of the masks of the second observer under a model."""
 
     def __init__(self, scored: ScoredModel):
         self.scored = scored

@@ -54,7 +54,8 @@ class Grid(NamedTuple):
     steps: bool = False
 
     def write(self, rows: Sequence[Row]) -> str:
-        """As markdown; "" without rows. Raises ResultsError if several rows fit a cell."""
+        """The table as markdown; "" without rows. Raises ResultsError if several rows fit a
+        cell."""
         lines = []
         for name, fields in self.lines.items():
             line_fields = self.of | fields

@@ -1,8 +1,8 @@
-"""What `results/` holds: a folder a run, with one file an evaluation.
+"""Rows: the numbers in `results/`, which has a folder for each run and in it a file an evaluation.
 
 `results/<run>/evaluations/<set>-<split>[-options].json` says what was evaluated (weights, pictures,
-training), and has a line a value. It is written anew when it is made anew: git keeps the history.
-A `Row` is one value with all that it takes to dispute it.
+training), and has a line for each value. A new evaluation replaces the file; git keeps the history.
+A `Row` is one value with everything that is needed to check it.
 """
 
 import dataclasses
@@ -134,7 +134,7 @@ class Row:
 
     @property
     def setting(self) -> Setting:
-        """What the metric was asked for."""
+        """The setting at which the metric was taken."""
         names = ("temperature", "samples", "draws", "divided_by", "protocol")
         threshold = self.threshold if self.threshold_from not in (None, "validation") else None
         fields = {name: getattr(self, name) for name in names}
