@@ -64,8 +64,9 @@ slow: $(STAMP) ## the tests that `make test` leaves out; they want an idle machi
 
 pages: $(STAMP)
 	$(PY) tools/notebooks.py check
-	env -u CNF_DATA $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 \
-	    --nbval-sanitize-with tests/nbval.cfg -n $(JOBS) --dist loadfile book
+	env -u CNF_DATA $(PY) -m pytest -p tools.warm_kernels --nbval --nbval-current-env \
+	    --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg \
+	    -n $(JOBS) --dist loadfile book
 
 # Where another processor differs: products, inverses and convolutions by other kernels (MKL, oneDNN,
 # OpenBLAS), elementwise functions and float32 noise without vectors, sums over two threads, which

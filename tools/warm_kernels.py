@@ -1,0 +1,78 @@
+"""A pytest plugin: the kernels of pages begin with the libraries in memory.
+
+    pytest -p tools.warm_kernels --nbval ...
+
+A page needs two seconds to import torch and what draws, sixty times over. Here a process that has
+imported them is forked for each page. It has imported nothing of the package: a page loads what is
+there today, and nothing of one page is seen by another.
+"""
+
+import multiprocessing
+import os
+import subprocess
+from multiprocessing.connection import Connection
+
+from jupyter_client.provisioning import local_provisioner
+
+LIBRARIES = ["ipykernel.kernelapp", "matplotlib_inline.backend_inline", "matplotlib.pyplot"]
+LIBRARIES += ["torch", "torch._dynamo", "numpy", "pandas", "seaborn", "scipy.stats", "pydantic"]
+LIBRARIES += ["skimage.data", "skimage.measure", "skimage.metrics", "skimage.morphology", "tyro"]
+
+context = multiprocessing.get_context("forkserver")
+
+
+def kernel(arguments: list[str], folder: str, environment: dict[str, str], begun: Connection):
+    """What a started process does: it is `python -m ipykernel_launcher ARGUMENTS` in a folder."""
+    os.setsid()
+    begun.send(True)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    from ipykernel import kernelapp
+
+    # it ends with the process that it was forked from, and that with pytest
+    parent = f"--IPKernelApp.parent_handle={os.getppid()}"
+    kernelapp.launch_new_instance(argv=[*arguments, parent])
+
+
+class Kernel:
+    """Such a process, with the methods of `subprocess.Popen` that Jupyter calls."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, arguments: list[str], folder: str, environment: dict[str, str]):
+        receiver, sender = context.Pipe(duplex=False)
+        given = arguments, folder, environment, sender
+        self.process = context.Process(target=kernel, args=given)
+        self.process.start()
+        receiver.recv()  # it has a process group of its own, to which signals are sent
+        self.pid = self.process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("kernel", timeout)
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+def launch_kernel(cmd: list[str], cwd: str | None = None, env: dict | None = None, **_) -> Kernel:
+    """Instead of jupyter_client's: cmd is [python, "-m", "ipykernel_launcher", "-f", FILE]."""
+    return Kernel(cmd[cmd.index("ipykernel_launcher") + 1 :], cwd or ".", dict(env or os.environ))
+
+
+def pytest_configure(config):
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    context.set_forkserver_preload(LIBRARIES)
+    local_provisioner.launch_kernel = launch_kernel
