@@ -86,7 +86,8 @@ def test_low_resolution_is_made_after_the_augmentation(patches):
 
 def test_crops_lie_at_an_edge_as_often_as_they_would_cross_it():
     """Of 17 + 2 2 places from top to bottom and 21 + 2 2 across, three each are held at an edge."""
-    y = torch.stack(torch.meshgrid(torch.arange(24), torch.arange(28), indexing="ij"))
+    rows, columns = torch.meshgrid(torch.arange(24), torch.arange(28), indexing="ij")
+    y = torch.stack([rows, columns, 0 * rows])
     example = Example("places", y.to(torch.uint8), None)
     options = replace(PICTURES, crop=8, augment=False)
     crops, _ = SR.batch([example] * 4000, range(4000), options, rngs(4000))
