@@ -104,46 +104,50 @@ def explanation(flag: str, explained: Explained) -> str:
 
 
 def triage(name: str) -> dict:
-    """The flags of a library by what explains them, from its JSON and `explained.json`."""
+    """What was measured of a library, and its flags by what `explained.json` says of them."""
     found = json.loads((FOLDER / "found" / f"{name}.json").read_text("utf-8"))
     table = json.loads((FOLDER / "explained.json").read_text("utf-8")).get(name, {})
     flags = [f"{row['case']}: {f['law']}" for row in found["cases"] for f in row["failures"]]
-    kinds: dict[str, list] = {"findings": [], "limits": [], "ours": [], "unexplained": []}
+    kinds: dict[str, list] = {"findings": [], "limits": [], "unexplained": []}
     for flag in flags:
-        for kind in ("findings", "limits", "ours"):
-            if what := explanation(flag, table.get(kind, {})):
-                kinds[kind].append((flag, what))
-                break
-        else:
-            kinds["unexplained"].append((flag, ""))
-    passed = sum(not row["failures"] for row in found["cases"])
-    return found | {"name": name, "passed": passed, "flags": kinds}
+        said = {kind: explanation(flag, table.get(kind, {})) for kind in ("findings", "limits")}
+        kind = next((kind for kind, what in said.items() if what), "unexplained")
+        kinds[kind].append((flag, said.get(kind, "")))
+    return found | {"flags": kinds}
+
+
+def markdown(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---" for _ in head], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def table() -> str:
-    """A row a library, in Markdown; raises ValueError if a flag is not explained."""
-    head = [
-        "library",
-        "version",
-        "cases",
-        "passed all",
-        "flags",
-        "documented limits",
-        "our mistake",
-    ]
-    lines = [head + ["of findings", "share that is real", "findings"]]
+    """A row a library, this package first; raises ValueError if a flag is not explained."""
+    head = ["library", "version", "cases", "passed all", "flags", "documented limits", "real"]
+    rows = []
     for path in sorted((FOLDER / "found").glob("*.json"), key=lambda p: (p.stem != "cnf", p.stem)):
-        t = triage(path.stem)
-        count = {kind: len(flags) for kind, flags in t["flags"].items()}
-        if count["unexplained"]:
-            raise ValueError(f"{path.stem}: {t['flags']['unexplained'][0][0]} is not explained")
-        flags = sum(count.values())
-        share = f"{count['findings'] / flags:.0%}" if flags else "–"
-        causes = len({what for _, what in t["flags"]["findings"]})
-        numbers = [len(t["cases"]), t["passed"], flags, count["limits"], count["ours"]]
-        lines.append([t["library"], t["version"], *numbers, count["findings"], share, causes])
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+        audit = triage(path.stem)
+        real, limits, rest = audit["flags"].values()
+        if rest:
+            raise ValueError(f"{path.stem}: {rest[0][0]} is not explained")
+        passed = sum(not row["failures"] for row in audit["cases"])
+        share = f"{len(real)} ({len(real) / len(real + limits):.0%})" if real else "–"
+        counts = [len(audit["cases"]), passed, len(real + limits), len(limits), share]
+        version = audit["version"].partition("+")[0]
+        rows.append([audit["library"], version, *counts, len({what for _, what in real})])
+    return markdown([*head, "findings"], rows)
+
+
+def listed() -> str:
+    """A row a finding: library and version, what, cause, and what it matters to."""
+    rows = []
+    for path in sorted((FOLDER / "findings").glob("*.py")):
+        what, where = path.read_text("utf-8").split('"""')[1].splitlines()
+        library, _, what = what.partition(": ")
+        cause, _, matters = where.removeprefix("Cause: ").partition(" Matters: ")
+        rows.append([library, what, cause.replace("|", "\\|"), matters])
+        rows[-1][1] = what.replace("|", "\\|")
+    return markdown(["library", "finding", "cause", "matters"], rows)
 
 
 def findings() -> int:
