@@ -164,7 +164,7 @@ MODELS, LOOP, PICTURES = (
 BOUNDS = "densities/test_bounds.py::test_the_bound_rises_with_the_number_of_samples_and_stays_below"
 CONTROLS = "evaluation/test_controls.py"
 WEIGHTS = "densities/test_factorised.py::test_class_weights_are_those_of_scikit_learn"
-MANY = "training/test_many.py"
+MANY, CATALOGUE = "training/test_many.py", "data/test_catalogue.py"
 
 # fmt: off
 # {tests: [(target, name, wrong), ...]}
@@ -359,13 +359,19 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     "data/test_eye.py::test_the_largest_bright_region_is_found_with_its_holes_filled": [
         ("replication.data.field_of_view.convex_hull_image", "dark vessels are holes", itself),
     ],
-    "data/test_catalogue.py": [
+    f"{CATALOGUE}::test_drive_is_split_16_4_20_by_number": [
         ("replication.data.eyes.drive_ids", "validation photographs in training",
          lambda right, fold: right(fold) | {"train": range(21, 41)}),
+    ],
+    f"{CATALOGUE}::test_a_training_photograph_is_for_validation_by_its_name_alone": [
         ("replication.data.photographs.uniform", "validation photographs by another hash",
          lambda right, name: right(name[::-1])),
+    ],
+    f"{CATALOGUE}::test_patches_are_cut_from_the_photographs_on_a_grid": [
         ("replication.data.folders.whole", "benchmarks mirrored",
          lambda right, path: (lambda e, odd: (replace(e, y=e.y.flip(-1)), odd))(*right(path))),
+    ],
+    f"{CATALOGUE}::test_stare_is_twenty_test_pictures_of_the_first_observer": [
         ("replication.data.eyes.to_tensor", "labels beside their picture",
          lambda right, pixels: right(pixels[:, ::-1] if pixels.ndim == 2 else pixels)),
     ],
