@@ -31,7 +31,6 @@ A table of layers becomes a test of each:
 This file needs nothing but torch: it may be copied.
 """
 
-import copy
 import inspect
 import json
 import math
@@ -291,8 +290,9 @@ def judge(case: "Case", laws: dict[str, Callable], known: Sequence[str]) -> Repo
             said = str(error).strip().splitlines() or [""]
             frames = traceback.extract_tb(error.__traceback__)
             last = next(f for f in reversed(frames) if f"{os.sep}torch{os.sep}" not in f.filename)
-            where = f"{os.path.basename(last.filename)}:{last.lineno}"
-            fault, status = Fault(f"{type(error).__name__}: {said[0]} ({where})"), "error"
+            where = f" ({os.path.basename(last.filename)}:{last.lineno})"
+            where = "" if last.filename == __file__ else where
+            fault, status = Fault(f"{type(error).__name__}: {said[0]}{where}"), "error"
         if fault is None:
             report.results.append(Result(name, "passed"))
             continue
@@ -874,11 +874,7 @@ def _float32(case: Case) -> Fault | None:
     def off(name: str, low: Callable, high: Callable, t: Tensor) -> Fault | None:
         signs = (-1.0) ** torch.arange(t.numel(), dtype=t.dtype).view(t.shape)
         near = t if torch.equal(t, t.round()) else t * (1 + 2.0**-23 * signs)
-        results = (
-            low(*cast((t, c), torch.float32)),
-            high(t, c),
-            high(near, c),
-        )
+        results = low(*cast((t, c), torch.float32)), high(t, c), high(near, c)
         for word, got, exact, beside in zip(("output", "log_det"), *results, strict=True):
             if got is None:
                 continue
@@ -982,21 +978,18 @@ def compare(case: Case, way: Callable, sign: int) -> Fault | None:
         return apart(found, sign * layer.slogdet(x.detach(), c)) > case.tol
 
     i = ((found - true).abs() / (1 + true.abs())).nan_to_num(math.inf).argmax()
-    z = layer.forward(given, c)[0].detach()
-    elsewhere, both = sign * at_output(layer, z, c), f"{found[i]:.4g}, autograd's {true[i]:.4g}"
-    shown = "sign * layer.slogdet(x, c))".replace("sign * ", "-" if sign < 0 else "")
+    numbers = f"{found[i]:.4g}, autograd's {true[i]:.4g}"
+    z, small = layer.forward(given, c)[0].detach(), smallest(wrong, given, c)
+    elsewhere = sign * at_output(layer, z, c)
     if sign > 0:
         words = likely(found, true, elsewhere, jacobian, x, z)
-        what, first = "log_det is", "found = layer.forward(x, c)[1]"
-    else:
-        words = likely(found, true, elsewhere, torch.linalg.pinv(jacobian), z, x)
-        words = words.replace(
-            "the output, not at the input", "its input z, not at the x it returns"
-        )
-        what = "log_det of the inverse is"
-        first = "x, found = layer.inverse(layer.forward(x, c)[0].detach(), c)"
-    small = smallest(wrong, given, c)
-    return Fault(f"{what} {both}", words, small, f"{first}\nprint(found, {shown}")
+        show = "print(layer.forward(x, c)[1], layer.slogdet(x, c))"
+        return Fault(f"log_det is {numbers}", words, small, show)
+    words = likely(found, true, elsewhere, torch.linalg.pinv(jacobian), z, x)
+    words = words.replace("the output, not at the input", "its input z, not at the x it returns")
+    show = "x, found = layer.inverse(layer.forward(x, c)[0].detach(), c)\n"
+    show += "print(found, -layer.slogdet(x.detach(), c))"
+    return Fault(f"log_det of the inverse is {numbers}", words, small, show)
 
 
 def _sizes(case: Case) -> Fault | None:
@@ -1004,35 +997,28 @@ def _sizes(case: Case) -> Fault | None:
     if len(case.shape) != 3:
         raise Skip("no image")
     channels, height, width = case.shape
-    other = copy.copy(case)
-    other.shape, other.__dict__["map"] = (channels, height + 1, width + 2), case.map
+    layer, other = case.map, replace(case, shape=(channels, height + 1, width + 2))
     if case.context is not None and case.context[1:] == case.shape[1:]:
         other.context = case.context[0], height + 1, width + 2
-    other.__dict__.pop("given", None)
-    layer = case.map.layer
-    for part in layer.modules() if isinstance(layer, nn.Module) else []:
-        sizes = [v for v in vars(part).values() if isinstance(v, tuple | list)]
-        if any(f"{height}, {width}" in repr(v) for v in sizes):
-            raise Skip("made for one size")
+    vars(other)["map"] = layer
+    parts = layer.layer.modules() if isinstance(layer.layer, nn.Module) else []
+    said = [v for part in parts for v in vars(part).values() if isinstance(v, tuple | list)]
     try:
-        x, c = other.given
-        z = case.map.forward(x, c)[0]
-        fits = z.numel() == x.numel() and case.back(case.map, z, c) is not None
+        z = layer.forward(*other.given)[0]
+        fits = z.numel() == other.given[0].numel()
+        if case.back(layer, layer.forward(*case.given)[0], case.given[1]) is not None:
+            layer.inverse(z, other.given[1])
     except Exception as error:
         raise Skip("made for one size") from error
-    if (
-        not fits
-        and case.back(case.map, case.map.forward(*case.given)[0], case.given[1]) is not None
-    ):
+    if not fits or any(f"{height}, {width}" in repr(v) for v in said):
         raise Skip("made for one size")
     for law in (_inverse, _log_det):
         try:
             fault = law(other)
-            fault = None if fault and law(case) else fault
+            if fault is not None and law(case) is None:
+                return Fault(f"at {height + 1} x {width + 2}: {fault.message}", fault.likely)
         except Skip:
             continue
-        if fault is not None:
-            return Fault(f"at {height + 1} x {width + 2}: {fault.message}", fault.likely)
     return None
 
 
@@ -1107,7 +1093,8 @@ class Density(Case):
                 rows = "" if c is None else f" of {len(c)} contexts"
                 raise ValueError(f"{n} samples{rows} have shape {tuple(t.shape)}")
             how = places[tuple(t.shape)]
-            t = t.unsqueeze(1) if how == 0 else t.transpose(0, 1) if how == 2 else t
+            if how != 1:
+                t = t.unsqueeze(1) if how == 0 else t.transpose(0, 1)
             arranged.append(t.detach().double())
         return arranged
 
@@ -1122,10 +1109,7 @@ class Density(Case):
                 x = flat(self.drawn(4000, c)[0])
             except Exception:  # the law of samples says so
                 x = torch.randn(4000, dims, dtype=torch.float64)
-            centre, spread = (
-                x.median(0).values,
-                (x - x.median(0).values).abs().median(0).values * 1.5,
-            )
+            centre, spread = middle(x)
         if dims > 2:
             if self.draws is None or self.domain != "real":
                 raise Skip("without samples of real numbers only one or two dimensions are summed")
@@ -1201,6 +1185,19 @@ def likely_integral(points: Tensor, mass: Tensor, total: float, error: float) ->
     return ""
 
 
+def middle(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(median, about a standard deviation) of every column, which no outlier moves far."""
+    centre = x.median(0).values
+    return centre, 1.5 * (x - centre).abs().median(0).values.clamp(min=1e-12)
+
+
+def features(t: Tensor, log_p: Tensor, centre: Tensor, width: Tensor) -> Tensor:
+    """What is averaged over samples and over the density: bounded functions, and log_p."""
+    u = ((flat(t) - centre) / width).tanh()
+    pairs = [u[:, i] * u[:, j] for i in range(u.shape[1]) for j in range(i + 1)]
+    return torch.stack([*u.T, *pairs, log_p.clamp(min=-1e4)], 1)
+
+
 def _samples(case: Density) -> Fault | None:
     """Samples follow the density: means of bounded functions and of log_prob agree."""
     n = 4000
@@ -1213,15 +1210,8 @@ def _samples(case: Density) -> Fault | None:
         p = mass / mass.sum()
         if p.square().sum() > 0.01:
             raise Skip("too few points carry the mass")
-        middle = flat(x).median(0).values
-        width = (flat(x) - middle).abs().median(0).values.clamp(min=1e-12) * 1.5
-
-        def features(t: Tensor, log_p: Tensor, middle: Tensor = middle, width: Tensor = width):
-            u = ((flat(t) - middle) / width).tanh()
-            pairs = [u[:, i] * u[:, j] for i in range(u.shape[1]) for j in range(i + 1)]
-            return torch.stack([*u.T, *pairs, log_p.clamp(min=-1e4)], 1)
-
-        own, there = features(x, case.log_p(x, c)), features(points, log_p)
+        place = middle(flat(x))
+        own, there = features(x, case.log_p(x, c), *place), features(points, log_p, *place)
         mean = (p[:, None] * there.where(p[:, None] > 0, 0.0)).sum(0)
         error = own.var(0) / n + (p.square()[:, None] * (there - mean).square()).nan_to_num().sum(0)
         off = (own.mean(0) - mean).abs() / (error.sqrt() + 2e-3)
