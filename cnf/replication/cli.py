@@ -15,7 +15,7 @@ import tyro
 
 from cnf.errors import CnfError, ConfigError
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, Text, Threads, option
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks.task import TASKS
 
 
 def _options_of(module: str) -> object:

@@ -23,7 +23,7 @@ from cnf.errors import ConfigError
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import plugs, upgrade
 from cnf.replication.data.config import DataConfig
-from cnf.replication.tasks import Task, find
+from cnf.replication.tasks.task import Task, find
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 

@@ -40,7 +40,7 @@ from cnf.nets import CausalNet
 from cnf.noise import Given
 from cnf.replication import releases, run_folder
 from cnf.replication.config import to_dict
-from cnf.replication.tasks import find
+from cnf.replication.tasks.task import find
 
 OPSET = 20
 TOLERANCE = {

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from cnf.replication.plotting import to_uint8
-from cnf.replication.tasks import Task
+from cnf.replication.tasks.task import Task
 
 SIDE, COLUMNS = 192, 3  # dots of a panel, panels side by side: what a phone shows
 SHEET_SIDE, SHEET_COLUMNS = 256, 4  # on a contact sheet

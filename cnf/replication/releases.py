@@ -1,14 +1,16 @@
 """The models of this replication by their names: `cnf.load("sr")`."""
 
-from importlib.metadata import metadata
+import json
+from collections.abc import Mapping
+from importlib.metadata import metadata as package_metadata
 from pathlib import Path
 
 from cnf import __version__, weights
 from cnf.errors import CheckpointError, ConfigError
 from cnf.flow import ConditionalModel
 from cnf.replication import plugs, upgrade
-from cnf.replication.config import config_of
-from cnf.replication.tasks import TASKS
+from cnf.replication.config import config_of, from_dict, to_dict
+from cnf.replication.tasks.task import TASKS
 
 # the models that tasks release, by their names
 RELEASES = {name: run for task in TASKS.values() for name, run in task.releases.items()}
@@ -63,6 +65,8 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     path = Path(name) if is_file else find(name)
     tensors, file_metadata = weights.read(path)
     try:
+        if "config" in file_metadata and "kind" not in file_metadata:
+            file_metadata = described_by_its_run(file_metadata)
         file_metadata = upgrade.metadata(file_metadata)
         if into is None:
             plugs.load(file_metadata.get("kind", ""))
@@ -72,6 +76,15 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     weights.fill(model, tensors, file_metadata, path)
     model.config = config_of(model)
     return model
+
+
+def described_by_its_run(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a file of version 0.2, which says of what run it is, with the kind of the
+    model and its arguments."""
+    run = from_dict(json.loads(metadata["config"]))
+    arguments = {k: v for k, v in run.model.items() if k != "kind"}
+    described = {"kind": run.model["kind"], "arguments": json.dumps(arguments)}
+    return {**metadata, "config": json.dumps(to_dict(run)), **described}
 
 
 def find(name: Path | str, results: Path = RESULTS) -> Path:
@@ -93,7 +106,7 @@ def find(name: Path | str, results: Path = RESULTS) -> Path:
 
 def repository() -> str:
     """The address of the repository, from the package's metadata; "" if it is not known."""
-    urls = metadata("cnf").get_all("Project-URL") or []
+    urls = package_metadata("cnf").get_all("Project-URL") or []
     return next((u.split(",")[1].strip() for u in urls if u.startswith("Repository,")), "")
 
 

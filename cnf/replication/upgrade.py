@@ -151,19 +151,9 @@ def config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metadata(values: Mapping[str, str]) -> dict[str, str]:
-    """The metadata of a file of weights, of this version."""
+    """The metadata of a file of weights that is of no run, of this version."""
     upgraded = dict(values)
-    if "kind" in values:
-        return upgraded
-    if "config" in values:
-        from cnf.replication.config import from_dict, to_dict
-
-        run = from_dict(json.loads(values["config"]))
-        upgraded["config"] = json.dumps(to_dict(run))
-        upgraded["kind"] = run.model["kind"]
-        arguments = {k: v for k, v in run.model.items() if k != "kind"}
-        upgraded["arguments"] = json.dumps(arguments)
-    elif "glow" in values:
+    if "glow" in values and "kind" not in values:
         old = json.loads(upgraded.pop("glow"))
         names = (*GLOW, "channels", "context", "bins", "features")
         arguments = {k: v for k, v in old.items() if k in names}

@@ -7,7 +7,7 @@ from cnf import noise
 from cnf.flow import ConditionalFlow, with_levels
 from cnf.layers import Dequantization, Prior
 from cnf.replication.data import load
-from cnf.replication.tasks import find
+from cnf.replication.tasks.task import find
 
 SIDE = 64  # pixels of y a side, of the middle of two pictures of the embedded set
 

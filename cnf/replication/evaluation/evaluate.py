@@ -20,7 +20,7 @@ from cnf.replication.evaluation.variants import ending
 from cnf.replication.results import report
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
-from cnf.replication.tasks import find
+from cnf.replication.tasks.task import find
 
 
 def evaluate(

@@ -25,7 +25,7 @@ def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
     name = m.images.name
     check_shown(name)
     stem = f"{name}-{m.images.split}"
-    figures = m.task.figures(m, run)
+    figures = m.task.figures(m, run) or panels_of_first(m)
     return [save_image(pixels, folder / f"{stem}{end}.png") for end, pixels in figures.items()]
 
 

@@ -23,7 +23,7 @@ from cnf.replication.config import DataConfig
 from cnf.replication.data import ImageSet
 from cnf.replication.evaluation.variants import variant_of
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
-from cnf.replication.tasks import find, of_kind
+from cnf.replication.tasks.task import find, of_kind
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
 Statistics = TypeVar("Statistics")

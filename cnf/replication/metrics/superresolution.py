@@ -27,9 +27,8 @@ from cnf.replication.metrics import (
     uncertainty,
 )
 from cnf.replication.metrics.pictures import SCALE, WINDOW, luma
-from cnf.replication.tasks import SR
 
-TASK = SR.name
+TASK = "sr"
 
 
 class PictureScores(NamedTuple):

@@ -32,9 +32,8 @@ from cnf.replication.metrics import (
     tightness,
     uncertainty,
 )
-from cnf.replication.tasks import VESSELS
 
-TASK = VESSELS.name
+TASK = "vessels"
 
 LIKELIEST = 16  # samples from which the likeliest is taken
 LIKELIEST_DRAW = -3000  # the `draw` of the noise of the bounds of samples

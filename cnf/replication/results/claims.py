@@ -25,7 +25,7 @@ from cnf.replication.results.rows import (
     value_with_unit,
 )
 from cnf.replication.results.rows import read as read_rows
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks.task import TASKS
 
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]

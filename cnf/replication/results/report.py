@@ -32,7 +32,7 @@ from cnf.replication.results.rows import (
     write_text,
 )
 from cnf.replication.run_folder import REPOSITORY
-from cnf.replication.tasks import Task, find
+from cnf.replication.tasks.task import Task, find
 
 STEPS = "steps of training"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

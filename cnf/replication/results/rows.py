@@ -25,7 +25,7 @@ from cnf.replication import upgrade
 from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.run_folder import REPOSITORY, replaced
-from cnf.replication.tasks import TASKS
+from cnf.replication.tasks.task import TASKS
 
 RESULTS = REPOSITORY / "results"
 DIGITS = 2e-6  # values of pictures are written to 1e-6; a mean of them may be twice as far off

@@ -6,7 +6,7 @@ whole grey levels.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +22,7 @@ from cnf.replication.sampling.tiling import fitted, plan
 from cnf.replication.tasks.task import find
 from cnf.resample import imresize_double
 
-if TYPE_CHECKING:
-    from cnf.replication.sampling.sample import Options
+Options = Any  # of `sample`, which asks for pictures
 
 
 def as_batch(pixels: np.ndarray) -> Tensor:
@@ -44,7 +43,7 @@ class Picture:
     files: tuple[str, ...] = ()  # ends of the names of the files that `extras` gives
     shows_uncertainty = False  # whether mean and deviation are always written
 
-    def __init__(self, path: Path, model: ConditionalModel, options: "Options"):
+    def __init__(self, path: Path, model: ConditionalModel, options: Options):
         self.path, self.photo = path, read_photograph(path)
         self.model, self.task = model, find(model.config.task)
         check_size(path, *self.photo.pixels.shape[:2])
@@ -56,14 +55,14 @@ class Picture:
             self.notes += (f"{height}x{width} in {self.tiles} (--tile)",)
 
     @classmethod
-    def check(cls, options: "Options", task: str) -> None:
+    def check(cls, options: Options, task: str) -> None:
         """Raise ConfigError for options that mean nothing here."""
         if options.fov is not None or options.fit is not None:
             raise ConfigError(
                 f"--fov and --fit are for photographs of eyes: leave them out for {task}"
             )
 
-    def input(self, options: "Options") -> Tensor:
+    def input(self, options: Options) -> Tensor:
         """x, (1,3,h,w): what the task makes of the picture; for a task on photographs, the picture
         itself."""
         picture = as_batch(self.photo.pixels)

@@ -30,7 +30,7 @@ from cnf.replication.results.rows import RESULTS
 from cnf.replication.run_folder import replaced, trained
 from cnf.replication.sampling.picture import Picture
 from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles
-from cnf.replication.tasks import find
+from cnf.replication.tasks.task import find
 
 SHOWN = 4  # samples on a contact sheet
 
@@ -127,14 +127,14 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
             f"{existing[0]}{others} would be replaced: give another --out, or --overwrite"
         )
     for path in pictures:
-        request.task.picture(path, model, choices)  # raises before anything is drawn
+        request.picture(path, model, choices)  # raises before anything is drawn
     if request.task.has_low_resolution and model.config.data.round_x is False:
         print(
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
         )
     for index, path in enumerate(pictures):
-        picture = request.task.picture(path, model, choices)
+        picture = request.picture(path, model, choices)
         for note in picture.notes:
             print(f"{path.name}: {note}")
         for name, content in request.answer(picture, index):
@@ -164,8 +164,9 @@ class Request:
     def __init__(self, model: ConditionalModel, options: Options):
         self.model, self.options, self.task = model, options, find(model.config.task)
         task = self.task
-        task.picture.check(options, task.name)
-        self.uncertainty = options.uncertainty or task.picture.shows_uncertainty
+        self.picture = task.picture or Picture
+        self.picture.check(options, task.name)
+        self.uncertainty = options.uncertainty or self.picture.shows_uncertainty
         self.mean = options.mean or self.uncertainty
         self.num = task.num if options.num is None else options.num
         self.temperature = task.temperature if options.temperature is None else options.temperature
@@ -186,7 +187,7 @@ class Request:
             names.append(f"{self.task.mean}.png")
         if self.uncertainty:
             names += ["deviation.png", "deviation.npy"]
-        return [*names, *self.task.picture.files, "sheet.png"]
+        return [*names, *self.picture.files, "sheet.png"]
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""

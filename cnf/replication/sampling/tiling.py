@@ -19,7 +19,7 @@ from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
 from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.evaluation.scored_model import extend
-from cnf.replication.tasks import find
+from cnf.replication.tasks.task import find
 
 # An answer of more than WHOLE pixels is drawn in tiles of TILE pixels a side. The released models
 # need at most 0.9 kB for each pixel of a pass.

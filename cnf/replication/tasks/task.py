@@ -8,7 +8,7 @@ must have a `name`, a `card` and `pair`; a y that is no picture needs `image` as
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,9 +19,7 @@ from cnf.replication.data.batches import Generators, gather, symmetries
 from cnf.replication.data.config import DataConfig
 from cnf.replication.data.examples import Example, Kind
 
-if TYPE_CHECKING:
-    from cnf.replication.evaluation.scored_model import ScoredModel
-    from cnf.replication.sampling.picture import Picture
+ScoredModel = Any  # of `evaluation`, which stands on the tasks
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Task:
     full_samples = 32  # the same, with --full
     needs_samples = True  # without samples only bits are computed, even if the model has a mean
     has_threshold = False  # probabilities become masks by a threshold chosen on validation
-    references: Mapping[str, Callable[["ScoredModel"], list | None]] = {}  # answers without a model
+    references: Mapping[str, Callable[[ScoredModel], list | None]] = {}  # answers without a model
     worst: Sequence[str] = ("bits_per_dim",)  # a card names the worst picture by the first of these
 
     # -- how a reader's pictures are answered
@@ -147,27 +145,24 @@ class Task:
         """A y (C,H,W) as a picture: grey levels (1,H,W) or (3,H,W)."""
         return y
 
-    def per_image(self, m: "ScoredModel") -> dict[str, np.ndarray]:
+    def per_image(self, m: ScoredModel) -> dict[str, np.ndarray]:
         """Values of single images beside the bits: {metric: (N,)}."""
         return {}
 
-    def curves(self, m: "ScoredModel") -> dict[str, Any]:
+    def curves(self, m: ScoredModel) -> dict[str, Any]:
         """The data of the plots of a full evaluation, for JSON."""
         return {}
 
-    def figures(self, m: "ScoredModel", run: Path) -> dict[str, np.ndarray]:
-        """Figures of the model of a run folder on a set, {end of the file's name: pixels}."""
-        from cnf.replication.evaluation.figures import panels_of_first
-
-        return panels_of_first(m)
+    def figures(self, m: ScoredModel, run: Path) -> dict[str, np.ndarray] | None:
+        """Pictures of what the model of a run folder makes of a set, {end of the name: pixels};
+        None: the first pictures of the set with samples of each."""
+        return None
 
     @property
-    def picture(self) -> type["Picture"]:
-        """The class that makes x of a reader's picture, and files of answers; a subclass may name
-        its own."""
-        from cnf.replication.sampling.picture import Picture
-
-        return Picture
+    def picture(self) -> type | None:
+        """How a reader's picture is seen, and how answers become files: a subclass of `Picture`;
+        None: as in `Picture` itself."""
+        return None
 
 
 TASKS: dict[str, Task] = {}

@@ -10,7 +10,7 @@ from cnf.errors import ConfigError, DataError
 from cnf.replication import distributed
 from cnf.replication.config import Config, TrainingConfig
 from cnf.replication.data import Example, ImageSet
-from cnf.replication.tasks import find
+from cnf.replication.tasks.task import find
 
 
 @lru_cache(maxsize=2)

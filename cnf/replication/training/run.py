@@ -18,7 +18,7 @@ from cnf.nets import set_precision
 from cnf.replication import distributed
 from cnf.replication.config import Config, build
 from cnf.replication.data import ImageSet, load
-from cnf.replication.tasks import Task, find
+from cnf.replication.tasks.task import Task, find
 from cnf.replication.training import optimizers, processes
 from cnf.replication.training.batches import check_batch, order
 

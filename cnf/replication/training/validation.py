@@ -8,7 +8,7 @@ import torch
 
 from cnf import noise
 from cnf.replication import distributed, run_folder
-from cnf.replication.tasks import find
+from cnf.replication.tasks.task import find
 from cnf.replication.training import guards, optimizers
 from cnf.replication.training.batches import whole_batch
 from cnf.replication.training.run import Run
