@@ -6,6 +6,7 @@ import re
 import pytest
 
 from cnf import testing
+from cnf.replication.run_folder import REPOSITORY
 
 LINES = re.findall(
     r"^    (check_bijection\(lambda: (\w+)((?:\.[a-z]+)*)\..*)$", testing.__doc__, re.MULTILINE
@@ -19,3 +20,9 @@ def test_layers_of_other_libraries_are_understood_as_they_are(line, library, mod
     found = pytest.importorskip(library, reason=f"no {library}: its layers were not checked")
     importlib.import_module(library + module)
     eval(line, vars(testing) | {library: found}).assert_ok()
+
+
+def test_package_imports_no_library_of_the_bench():
+    for path in (REPOSITORY / "cnf").rglob("*.py"):
+        found = re.search(r"(?:import|from) (FrEIA|nflows|normflows|zuko)", path.read_text("utf-8"))
+        assert not found, f"{path.name}: {found[0]}"

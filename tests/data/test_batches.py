@@ -205,3 +205,8 @@ def test_noise_has_0_to_64_grey_levels():
     assert level.mean() == pytest.approx(32, rel=0.2) and 58 < level.max() < 66
     loud = noise[level > 10]
     assert torch.corrcoef(loud)[0, 1:].abs().max() < 0.12  # each has its own: 5 of 1 / sqrt(1728)
+
+
+def test_vessel_crop_defaults_to_96(eyes):
+    y, x = VESSELS.batch(eyes, [0], replace(EYES, crop=None), rngs(1))
+    assert y.shape == (1, 1, 96, 96) and x.shape == (1, 3, 96, 96)

@@ -533,3 +533,44 @@ def test_sets_can_be_joined_by_name(tmp_path, write, picture):
     assert torch.equal(both[0].y, once[0].y) and both[len(once)].y.shape == (3, 64, 64)
     with pytest.raises(DataError, match="of labelled and of pictures"):
         load("embedded-sr+embedded-vessels", "valid")
+
+
+def test_embedded_splits_are_cut_from_different_photographs():
+    photographs = [
+        {e.name.split("-")[0] for e in load("embedded-sr", s)} for s in ("train", "valid", "test")
+    ]
+    assert sum(map(len, photographs)) == len(set.union(*photographs))
+
+
+def test_embedded_vessels_are_split_by_seed():
+    sets = [load("embedded-vessels", s) for s in ("train", "valid", "test")]
+    assert [len(s) for s in sets] == [24, 4, 8]
+    names = [e.name for s in sets for e in s]
+    assert len(set(names)) == len(names)
+    assert all(s.kind == "labelled" and s[0].x is not None for s in sets)
+
+
+def test_drive_has_the_second_observer_in_the_test_half_only(drive):
+    test, train = load("drive", "test", drive)[0], load("drive", "train", drive)[0]
+    assert test.second.shape == test.y.shape == (1, 20, 18)
+    assert train.second is None
+    assert not torch.equal(test.second, test.y)
+
+
+@pytest.mark.parametrize("name", ["stare", "chasedb1-all"])
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_eyes_of_another_camera_are_never_trained_on(tmp_path, name, split):
+    message = message_of(load, name, split, tmp_path)
+    assert f"{name} has no {split} split" in message and "use drive" in message
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("name", [*BENCHMARKS, *BOXES])
+def test_benchmarks_are_test_sets_and_never_trained_on(tmp_path, name, split):
+    message = message_of(load, name, split, tmp_path)
+    assert f"{name} has no {split} split" in message and "never trained" in message
+
+
+def test_sets_of_two_experiments_are_not_joined():
+    with pytest.raises(DataError, match="of labelled and of pictures"):
+        load("embedded-sr+embedded-vessels", "valid")

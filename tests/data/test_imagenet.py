@@ -199,3 +199,11 @@ def test_what_is_not_there_or_not_prepared_is_said_with_the_next_step(own, tmp_p
     own("npz", 64)
     how = f"{name}: not prepared in {tmp_path / 'imagenet64'}: `python -m cnf data prepare {name}`"
     assert any(line.startswith(how) for line in inventory.prepare(None, tmp_path))
+
+
+def test_pickled_objects_inside_an_npz_file_are_refused(own):
+    root, *_ = own("npz", 32)
+    path = root / "imagenet32/val_data.npz"
+    np.savez(path, data=np.array([{}], object))
+    message = message_of(inventory.prepare, NAME, root)
+    assert "val_data.npz" in message and left_behind(root) == []

@@ -3,7 +3,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from scipy.stats import entropy, multivariate_normal
+from scipy.stats import entropy, multivariate_normal, norm
 
 from cnf.replication.data.known import FineField, GaussianField, RowField, ThresholdedField, _boxes
 from cnf.resample import imresize_half
@@ -25,6 +25,12 @@ def test_probabilities_sum_to_one_for_every_input(field):
     assert field.table.min() > 0
 
 
+def test_four_entries_sum_to_one():
+    field = GaussianField((1, 2, 2), levels=3, num_inputs=1)
+    np.testing.assert_allclose(field.table.sum(1), 1, atol=1e-11)
+    assert field.table.shape == (1, 81)
+
+
 @every_field
 def test_boxes_agree_with_scipy(field):
     lower, upper = field.cuts[field.values], field.cuts[field.values + 1]
@@ -44,6 +50,28 @@ def test_orthants_of_two_equal_normals_have_the_textbook_probability():
     expected = 0.25 + np.arcsin(0.6) / (2 * np.pi)
     assert field.table[0, 3] == pytest.approx(expected, abs=1e-11)
     assert field.marginals[0, 0] == pytest.approx([0.5, 0.5], abs=1e-11)
+
+
+def test_without_correlation_nothing_is_lost_by_factorising():
+    field = GaussianField((1, 1, 2), correlation=0.0)
+    assert field.best_factorised_bits() == pytest.approx(field.entropy_bits(), abs=1e-10)
+
+
+@every_field
+def test_factorised_models_miss_bits_when_entries_are_correlated(field):
+    assert field.best_factorised_bits() > field.entropy_bits() + 0.05
+
+
+@every_field
+def test_no_factorised_model_beats_the_true_marginals(field):
+    size = field.values.shape[1]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        other = field.marginals * np.exp(rng.normal(0, 0.2, field.marginals.shape))
+        other /= other.sum(2, keepdims=True)
+        log_q = np.log(other[:, np.arange(size), field.values]).sum(2)
+        bits = -(field.table * log_q).sum(1).mean() / (size * log(2))
+        assert bits >= field.best_factorised_bits()
 
 
 @pytest.mark.equation("eq-known-excess", "eq-known-information")
@@ -86,6 +114,27 @@ def test_log_prob_looks_up_the_right_pair(field):
         np.testing.assert_allclose(log_prob.numpy(), expected, rtol=2 * np.finfo(float).eps)
 
 
+def test_sampling_is_repeatable_under_a_generator():
+    first, again = (SMALL[0].sample(50, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+
+
+def test_an_unknown_input_is_refused():
+    with pytest.raises(ValueError, match="not one of this field's inputs"):
+        SMALL[0].log_prob(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (2, 2)])
+def test_too_many_entries_are_refused(shape):
+    with pytest.raises(ValueError, match="one to four entries"):
+        ThresholdedField(shape)
+
+
+def test_impossible_correlation_is_refused():
+    with pytest.raises(ValueError, match=r"correlation = 1\.0"):
+        GaussianField(correlation=1.0)
+
+
 # -- fields of realistic size ----------------------------------------------------------------------
 
 
@@ -97,6 +146,16 @@ def fine():
 @pytest.fixture(scope="module")
 def pairs(fine):
     return fine.sample(4000, torch.Generator().manual_seed(0))
+
+
+def test_a_seed_draws_the_same_pictures_on_every_machine(fine):
+    y, _ = fine.sample(4, torch.Generator().manual_seed(0))
+    assert y[:, :, 3, 5].tolist() == [
+        [116, 122, 116],
+        [177, 166, 181],
+        [113, 119, 121],
+        [103, 101, 93],
+    ]
 
 
 def cell_error(deviation):
@@ -122,6 +181,13 @@ def test_a_wider_gaussian_gives_the_probability_of_cells():
     # The next cumulants are smaller by another factor Q ~ 0.4 with a small coefficient.
     assert spread == pytest.approx(predicted, rel=0.25)
     assert abs(average) < 0.2 * spread
+
+
+@pytest.mark.equation("eq-known-error")
+def test_the_error_of_cells_falls_with_the_fourth_power_of_the_grain():
+    coarse, fine = cell_error(2.0)[1], cell_error(4.0)[1]
+    # precision^2: 16 at the limit, and 1/12 still counts beside a variance of 4
+    assert 12 < coarse / fine < 18
 
 
 @pytest.mark.equation("eq-known-cell", "eq-known-sheppard")
@@ -183,6 +249,27 @@ def test_entropies_are_what_samples_score(fine, pairs):
         assert abs(bits.mean() - expected) < 5 * bits.std() / len(bits) ** 0.5
 
 
+@pytest.mark.parametrize(("deviation", "hidden"), [(1.0, 0.0322), (0.5, 0.0751), (0.35, 0.0956)])
+def test_what_the_bound_of_the_best_gaussian_hides_agrees_with_quadrature(deviation, hidden):
+    """One entry: the density N(m, S + 1/6) of y + u, its mass in a cell, and its expected log."""
+    S, q = deviation**2, norm(0, (deviation**2 + 1 / 6) ** 0.5)
+    found = []
+    for mean in np.linspace(0, 1, 41)[:-1] + 0.0125:  # where in its cell the mean lies
+        k = np.arange(-12, 13)
+        p = np.diff(norm(mean, deviation).cdf(np.append(k, 13)))
+        k = k[p > 1e-9]  # farther out a mass is rounded to 0
+        p = p[p > 1e-9]
+        # y + u has the mean of v: rounding down takes 1/2, and u gives it back
+        mass = q.cdf(k + 1 - mean) - q.cdf(k - mean)
+        u = (np.arange(200) + 0.5) / 200
+        score = q.logpdf(k[:, None] + u - mean).mean(1)
+        found.append(p @ (np.log(mass) - score))
+    assert np.mean(found) == pytest.approx(hidden, abs=2e-4)
+    formula = (log((S + 1 / 6) / (S + 1 / 4)) + 1 / 6 / (S + 1 / 4)) / 2
+    # the mass of a cell is replaced by a Gaussian: good to 2 % where the grain is a third of a cell
+    assert formula == pytest.approx(hidden, rel=0.02)
+
+
 @pytest.mark.equation("eq-known-gaussian-information")
 def test_what_independence_costs_is_a_log_determinant(fine):
     """Of the covariance of one whole picture, 192 x 192, by a general determinant."""
@@ -202,6 +289,37 @@ def test_draws_given_x_score_the_entropy(fine, pairs):
     assert abs(bits.mean() - fine.entropy_bits()) < 5 * bits.std() / len(bits) ** 0.5
 
 
+def test_per_pixel_models_miss_most_of_a_bit(fine):
+    assert fine.best_factorised_bits() > fine.entropy_bits() + 0.8
+
+
+def test_independent_colours_and_places_miss_nothing():
+    field = FineField(4, deviation=3.0, correlation=0.0, channel_correlation=0.0, noise=1e3)
+    assert field.best_factorised_bits() == pytest.approx(field.entropy_bits(), abs=1e-5)
+
+
+def test_pictures_stay_within_grey_levels(pairs):
+    y, x = pairs
+    assert y.dtype == torch.uint8 and x.dtype == torch.float32
+    assert y.shape == (4000, 3, 8, 8) and x.shape == (4000, 3, 4, 4)
+    assert 0 < y.min() and y.max() < 255
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 7}, "even sides >= 4"),
+        ({"noise": 0.0}, "noise >= 1"),
+        ({"grain": 0.5}, "grain = 0.5"),
+        ({"deviation": 30.0}, "deviation = 30.0"),
+        ({"correlation": 1.0}, "correlation = 1.0"),
+    ],
+)
+def test_fine_fields_that_cannot_be_scored_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        FineField(**({"size": 4} | changes))
+
+
 @pytest.mark.equation("eq-known-forward")
 def test_orthants_of_a_row_are_those_of_the_quadrature_and_of_scipy():
     """A row of four is a `ThresholdedField`, whose covariance is correlation^distance, too."""
@@ -218,6 +336,12 @@ def test_orthants_of_a_row_are_those_of_the_quadrature_and_of_scipy():
     assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-10)
     scipy = multivariate_normal.cdf(thresholds, np.zeros(4), field.covariance, abseps=1e-8, rng=0)
     assert table[0] == pytest.approx(scipy, abs=1e-7)
+
+
+def test_rows_without_correlation_are_factorised():
+    field = RowField(8, correlation=0.0)
+    y, x = field.sample(4, torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(field.log_prob(y, x), field.factorised_log_prob(y, x), rtol=1e-9)
 
 
 def test_long_rows_are_summed_to_ten_digits():
@@ -260,18 +384,7 @@ def test_samples_of_large_fields_follow_log_prob(kind):
     assert abs(surprise.mean()) < 5 * surprise.std() / 2000**0.5  # five standard errors
 
 
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (lambda: ThresholdedField((1, 2, 3)), "one to four entries"),
-        (lambda: GaussianField(correlation=1.0), r"correlation = 1\.0"),
-        (lambda: SMALL[0].log_prob(*torch.zeros(2, 1, 2, 1, 1)), "not one of this field's inputs"),
-        (lambda: FineField(7), "even sides >= 4"),
-        (lambda: FineField(4, noise=0.0), "noise >= 1"),
-        (lambda: FineField(4, deviation=30.0), "deviation = 30.0"),
-        (lambda: RowField(correlation=1.0), "correlation = "),
-    ],
-)
-def test_what_cannot_be_scored_is_refused(make, said):
-    with pytest.raises(ValueError, match=said):
-        make()
+@pytest.mark.parametrize("changes", [{"correlation": 1.0}, {"contrast": 0.0}])
+def test_impossible_rows_are_refused(changes):
+    with pytest.raises(ValueError, match="correlation = "):
+        RowField(**changes)

@@ -349,3 +349,11 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
     Image.fromarray(transparent).save(tmp_path / "eye.png")
     with pytest.raises(DataError, match="eye.png: has transparent pixels"):
         sampling.sample(str(make_run("vessels-flow")), [tmp_path / "eye.png"], out=tmp_path)
+
+
+def test_temperature_zero_leaves_no_choice(make_run, picture, tmp_path):
+    paths = sampling.sample(
+        str(make_run("sr-flow")), [picture], num=2, temperature=0, out=tmp_path / "out"
+    )
+    found = opened(paths)
+    assert np.array_equal(found["sample1"], found["sample2"])

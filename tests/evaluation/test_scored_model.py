@@ -212,3 +212,8 @@ def test_picture_with_non_finite_likelihood_is_named(scored):
         next(m.model.parameters()).fill_(math.nan)
     with pytest.raises(ResultsError, match="log P of picture 'chelsea-0-0' is nan"):
         m.log_probs()
+
+
+def test_samples_of_padded_pictures_are_cropped_back(scored):
+    m = scored("vessels-flow", eyes(size=(17, 21)))
+    assert m.single_samples(1.0)[0].shape == m.means(2)[0].shape == (1, 17, 21)

@@ -63,3 +63,9 @@ def test_every_folder_of_results_is_named():
 )
 def test_runs_of_an_experiment_build_a_model(path):
     assert config.build(config.load_config(str(path))).config.preset == str(path)
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/plug.py")), ids=lambda p: p.parent.name)
+def test_a_plug_is_short(path):
+    lines = path.read_text().splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 150

@@ -67,3 +67,9 @@ def test_no_model_scores_below_the_truth(kind):
     assert found["best factorised"].mean() < found["factorised"].mean()
     tightest = min(b.mean() for name, b in found.items() if name.startswith("flow"))
     assert tightest < found["best factorised"].mean()
+
+
+@every_kind
+def test_more_importance_samples_never_lose(kind):
+    curve = list(KNOWN[kind]["curve"].values())
+    assert all(a > b for a, b in zip(curve, curve[1:], strict=False))

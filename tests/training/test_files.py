@@ -213,3 +213,24 @@ def test_a_run_that_could_not_begin_leaves_no_folder(configure, tmp_path):
     with pytest.raises(ConfigError, match="seed = -1"):
         training.train(configure(), tmp_path / "run", seed=-1)
     assert not (tmp_path / "run").exists()
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path, configure):
+    with run_folder.locked(tmp_path):
+        with pytest.raises(TrainingError, match=f"another run is writing to {tmp_path}"):
+            training.train(configure(), tmp_path)
+    training.train(configure(), tmp_path)  # free again
+
+
+def test_resume_with_another_configuration_names_every_key(started, configure):
+    refuse(
+        started,
+        r"training\.lr was 0\.001 and is now 0\.1; training\.schedule was 'cosine' and is now 'ha",
+        configure(lr=0.1, schedule="halving"),
+    )
+
+
+def test_resume_with_another_seed_or_budget_is_refused(started):
+    refuse(started, "seed was 0 and is now 1", seed=1)
+    refuse(started, "training.steps was 10 and is now 11", steps=11)
+    refuse(started, "training.minutes was None and is now 3", minutes=3.0)

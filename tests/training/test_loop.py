@@ -679,3 +679,48 @@ def test_the_optimizer_is_adam_with_the_released_moments(configure):
             optimizer.step()
     # float32 rounding over five steps of 1e-2
     torch.testing.assert_close(net.weight, plain.weight, atol=1e-5, rtol=0)
+
+
+def test_another_seed_gives_another_run(tmp_path, configure, state, same):
+    for seed in (0, 1):
+        training.train(configure(steps=2), tmp_path / str(seed), seed=seed)
+    assert not same(state(tmp_path / "0")["model"], state(tmp_path / "1")["model"])
+
+
+def test_only_the_first_validation_pictures_are_scored(tmp_path, configure, history):
+    training.train(configure(validate_images=3), tmp_path)
+    assert {line["valid_images"] for line in history(tmp_path)} == {3}
+
+
+def test_a_non_finite_gradient_is_traced_to_its_layer():
+    y = torch.ones(1, 1, 2, 2)
+    found = first_non_finite(Chain(), y, y)
+    assert found == "the gradient through layer 'second' (Root)"
+
+
+@pytest.mark.parametrize("budget", [{"minutes": None}, {"minutes": 1.0, "steps": 3}])
+def test_a_preset_needs_exactly_one_budget(tmp_path, configure, budget):
+    with pytest.raises(ConfigError, match="set exactly one"):
+        training.train(configure(**({"steps": None} | budget)), tmp_path)
+
+
+def test_resume_without_a_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        training.train(None, tmp_path, resume=True)
+
+
+def test_a_start_that_has_seen_the_validation_pictures_is_refused(tmp_path, configure):
+    config = configure(steps=2)
+    seen = replace(config, data=replace(config.data, use_valid=True))
+    first = training.train(seen, tmp_path / "first")
+    with pytest.raises(ConfigError, match="trained on the validation pictures of embedded-sr"):
+        training.train(config, tmp_path / "again", start=first)
+    assert training.train(seen, tmp_path / "on", start=first)
+
+
+def test_a_start_of_another_model_is_refused_and_named(tmp_path, configure):
+    config = configure(steps=2)
+    first = training.train(config, tmp_path / "first")
+    wider = replace(config, model=config.model | {"width": 8})
+    with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
+        training.train(wider, tmp_path / "wider", start=first)

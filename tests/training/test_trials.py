@@ -33,3 +33,11 @@ def test_trial_reaches_what_training_the_same_reaches(line, tmp_path):
     # as printed, with four digits: the same weights and the same noise
     assert found["bits_float"] == round(history["valid_bits_per_dim"], 4)
     assert found["bits_rounded"] != found["bits_float"]
+
+
+def test_minutes_become_steps_and_leave_the_run_as_it_was(line):
+    found = line("--minutes", "0.01")
+    assert found["steps"] == found["config"]["training"]["steps"] >= 1
+    assert found["pictures"] == 4 * found["steps"]
+    again = line("--steps", str(found["steps"]))
+    assert again["bits_float"] == found["bits_float"]  # the probe was a copy

@@ -9,7 +9,7 @@ from cnf.layers import Dequantization, Prior
 from cnf.replication.data import load
 from cnf.replication.tasks.task import find
 
-SIDE = 64  # pixels of y a side, of the middle of two pictures of the embedded set
+SIDE = 64  # pixels of y a side, at the top left of two pictures of the embedded set
 
 
 @torch.no_grad()
