@@ -1,4 +1,4 @@
-"""Execute the book's pages: each NN-name.md (what people edit) has a twin NN-name.ipynb.
+"""Execute the book's pages: each name.md (what people edit) has a twin name.ipynb.
 
     python tools/notebooks.py run [PAGE ...]   execute these pages (default: all, stale ones first)
     python tools/notebooks.py run --times      the same, and keep how long each took

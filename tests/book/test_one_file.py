@@ -22,7 +22,7 @@ from cnf.layers import (
 from cnf.nets import CouplingNet
 from tools.notebooks import ROOT
 
-FILE, PAGE = ROOT / "book/one_file.py", ROOT / "book/09-one-file.md"
+FILE, PAGE = ROOT / "book/one_file.py", ROOT / "book/one-file.md"
 LINES = FILE.read_text("utf-8").splitlines()
 SHOWN = re.compile(r"^```\{literalinclude\} one_file\.py\n((?::[^\n]*\n)*)```$", re.M)
 

@@ -2,7 +2,7 @@
 
 from cnf.replication import results
 
-PAGE = "29-reproduce-a-number.html"
+PAGE = "reproduce-a-number.html"
 
 
 def test_a_reader_finds_a_number_by_address_by_value_and_by_keyboard(browser, url):

@@ -119,7 +119,7 @@ def test_firefox_draws_and_scores_as_the_package(firefox, model, address, check)
 
 
 def test_a_widget_of_a_lesson_answers_in_firefox(firefox):
-    firefox.goto(f"file://{SITE}/02-change-of-variables.html")
+    firefox.goto(f"file://{SITE}/change-of-variables.html")
     said = """() => {
         const widget = document.querySelector('[data-widget="line"]');
         const [slider, says] = ['input', '.widget-says'].map((name) => widget.querySelector(name));

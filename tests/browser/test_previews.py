@@ -4,7 +4,7 @@ import pytest
 
 from tests.browser.conftest import SITE
 
-PAGE = (SITE / "06-dequantization.html").as_uri()  # from the disk, without a server
+PAGE = (SITE / "dequantization.html").as_uri()  # from the disk, without a server
 TERM = ".bd-article a.first-use >> nth=0"
 EQUATION = ".bd-article a.reference[href*='#equation-'] >> nth=0"
 

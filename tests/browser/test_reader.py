@@ -51,11 +51,11 @@ def test_search_finds_log_det_where_it_is_derived(desktop):
     tab = desktop("search.html?q=log-det")
     tab.wait_for_selector("#search-results li")
     found = tab.evaluate(LINKS, "#search-results li > a")
-    assert {"02-change-of-variables.html", "03-coupling-layers.html"} & set(found), found
+    assert {"change-of-variables.html", "coupling-layers.html"} & set(found), found
 
 
 def test_folded_solutions_and_cells_open_by_click_and_by_keys(desktop):
-    tab = desktop("03-coupling-layers.html")
+    tab = desktop("coupling-layers.html")
     solutions, cells = tab.locator(".solution.dropdown"), tab.locator("details.hide")
     assert solutions.count() == 3
 
@@ -80,7 +80,7 @@ def test_folded_solutions_and_cells_open_by_click_and_by_keys(desktop):
 
 
 def test_the_keyboard_reaches_everything_in_order_and_one_sees_where_it_is(desktop):
-    tab = desktop("02-change-of-variables.html")
+    tab = desktop("change-of-variables.html")
     tab.evaluate("() => MathJax.startup.promise")
     expected = tab.evaluate(REACHABLE)
     tab.evaluate("() => document.activeElement.blur()")
@@ -96,7 +96,7 @@ def test_the_keyboard_reaches_everything_in_order_and_one_sees_where_it_is(deskt
 
 
 def test_the_first_stop_of_the_keyboard_leads_past_the_menu(desktop):
-    tab = desktop("02-change-of-variables.html")
+    tab = desktop("change-of-variables.html")
     tab.keyboard.press("Tab")
     link = tab.locator(":focus")
     assert link.inner_text() == "Skip to main content"
@@ -108,17 +108,17 @@ def test_the_first_stop_of_the_keyboard_leads_past_the_menu(desktop):
 
 
 def test_every_page_can_be_taken_along_executed_and_as_it_is_edited(desktop, url):
-    tab = desktop("03-coupling-layers.html")
+    tab = desktop("coupling-layers.html")
     links = tab.evaluate(LINKS, ".dropdown-download-buttons a")
-    assert {"03-coupling-layers.ipynb", "03-coupling-layers.md"} <= set(links)
+    assert {"coupling-layers.ipynb", "coupling-layers.md"} <= set(links)
     for end in ("ipynb", "md"):
-        name = f"03-coupling-layers.{end}"
+        name = f"coupling-layers.{end}"
         got = tab.request.get(f"{url}/_sources/{name}").text()
         assert got == (ROOT / "book" / name).read_text("utf-8")
 
 
 def test_a_reader_sets_the_temperature_by_keyboard_and_by_pointer(desktop):
-    tab = desktop("15-samples-and-temperature.html")
+    tab = desktop("samples-and-temperature.html")
     box = tab.locator('[data-widget="temperature"]')
     slider, says = box.locator("input"), box.locator(".widget-says")
     tile = box.locator(".temperature-tile").first
@@ -149,7 +149,7 @@ def test_a_reader_sets_the_temperature_by_keyboard_and_by_pointer(desktop):
 
 def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})
-    tab.goto(f"{url}/02-change-of-variables.html")
+    tab.goto(f"{url}/change-of-variables.html")
     line = tab.locator('[data-widget="line"]')
     says = line.locator(".widget-says")
     assert "s = 2.00, t = 0.00." in says.inner_text()
@@ -175,7 +175,7 @@ def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     assert re.search(r"s = −(1\.9|2\.0)\d, t = .?0\.0\d\.", says.inner_text())
     assert "Shaded mass: 0.34 in z, 0.34 in y." in says.inner_text()
 
-    tab.goto(f"{url}/03-coupling-layers.html")
+    tab.goto(f"{url}/coupling-layers.html")
     plane = tab.locator('[data-widget="plane"]')
     plane.locator("button", has_text="identity").click()
     assert "Area 0.25 of z, 0.25 of y;" in plane.locator(".widget-says").inner_text()
@@ -185,12 +185,12 @@ def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
 def test_a_reader_without_scripts_sees_still_pictures(browser, url):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
-    for page, name in (("02-change-of-variables", "line"), ("04-multi-scale", "scales")):
+    for page, name in (("change-of-variables", "line"), ("multi-scale", "scales")):
         tab.goto(f"{url}/{page}.html")
         picture = tab.locator(f'[data-widget="{name}"] img')
         assert picture.bounding_box()["height"] > 100
         assert tab.request.get(f"{url}/_static/stills/{name}.svg").ok
-    tab.goto(f"{url}/15-samples-and-temperature.html")
+    tab.goto(f"{url}/samples-and-temperature.html")
     assert tab.locator('[data-widget="temperature"] img').bounding_box()["height"] > 200
     assert tab.request.get(f"{url}/_static/temperature.png").ok
     context.close()

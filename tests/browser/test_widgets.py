@@ -145,7 +145,7 @@ def test_the_noise_in_a_cell_and_its_gap(ask):
         w = torch.logit(torch.from_numpy(u)).tolist()
         close(ask("given[0].map((w) => LESSONS.cell.logQ(w, given[1]))", w, s), log_q)
     # what lesson 6 prints: level 2, uniform and fitted noise
-    twin = json.loads((ROOT / "book/06-dequantization.ipynb").read_text("utf-8"))
+    twin = json.loads((ROOT / "book/dequantization.ipynb").read_text("utf-8"))
     printed = " ".join(str(cell.get("outputs", "")) for cell in twin["cells"])
     said = re.search(r"fitted noise.*?    2  [\d.]+ +([\d.]+) +([\d.]+)", printed)
     widths = np.arange(0.2, 2.6, 0.02).tolist()
