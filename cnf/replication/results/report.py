@@ -1,5 +1,5 @@
-"""The tables of the README and the card of every model, both made of rows. `tables.yml` says which
-rows they show."""
+"""The tables of the README and of the replication report, and the card of every model, all made of
+rows. `tables.yml` says which rows they show."""
 
 import csv
 import statistics
@@ -39,7 +39,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HERE = Path(__file__).parent
 TABLES = yaml.safe_load((HERE / "tables.yml").read_text("utf-8"))
 
-# -- the tables of the README ----------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------
 
 
 class Grid(NamedTuple):
@@ -68,7 +68,7 @@ class Grid(NamedTuple):
                 line[STEPS] = " or ".join(f"{n:,}" if n > 1 else "–" for n in sorted(steps))
             lines.append(line)
         text = _table(lines, {"", STEPS})
-        return text and f"**{self.title}**\n\n{text}"
+        return f"**{self.title}**\n\n{text}" if self.title and text else text
 
 
 def _cell(row: Row, rows: Sequence[Row]) -> str:
@@ -91,11 +91,12 @@ def _table(lines: Sequence[dict[str, str]], label_columns: Collection[str]) -> s
     return markdown(columns, [[line[column] for column in columns] for line in lines])
 
 
-GRIDS = tuple(Grid(**grid) for grid in TABLES["readme"])
+README = Grid(**TABLES["readme"])
+REPORT = tuple(Grid(**grid) for grid in TABLES["report"])
 
 
 def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> str:
-    """Rewrite the tables of numbers between the two markers of README.md; returns the new text.
+    """Rewrite the table of numbers between the two markers of README.md; returns the new text.
 
     Raises ResultsError if the markers are not there.
     """
@@ -103,8 +104,7 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ResultsError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
     rows = read(results)
-    tables = [table for grid in GRIDS if (table := grid.write(rows))]
-    body = "\n\n".join(tables) or "No run has been evaluated yet."
+    body = README.write(rows) or "No run has been evaluated yet."
     if (results / "claims.yml").exists():
         judged = [claim.verdict for claim in claims.read(results)]
         counts = ", ".join(f"{judged.count(v)} {v}" for v in get_args(claims.Verdict))
