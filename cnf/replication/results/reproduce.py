@@ -44,8 +44,8 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
     commands = training(row, results)
     lines += [("trained by", line) for line in commands]
     if commands and "experiment" in record.get("config", {}):
-        commit = (record.get("commit") or "")[:8]
-        lines.append(("at", f"version 0.2, commit {commit}, whose options had other names"))
+        commit = f", commit {record['commit'][:8]}" if record.get("commit") else ""
+        lines.append(("at", f"version 0.2{commit}, whose options had other names"))
     if commands and row.wall_s:
         lines += [
             ("that took", f"{row.steps:,} steps, {duration_text(row.wall_s)} on {row.hardware}")
