@@ -6,12 +6,17 @@ import re
 import pytest
 
 from cnf.replication.run_folder import REPOSITORY
-from tools import architecture, front
+from tools import architecture, eyes, front
 
 
 def test_the_pictures_of_the_front_page_are_of_the_released_models():
     drawn_by = json.loads((front.OUT / front.DRAWN_BY).read_text("utf-8"))
     assert drawn_by == front.weights(), "run: python -m tools.front"
+
+
+def test_the_samples_of_one_eye_are_of_the_flow_of_the_lesson():
+    drawn_by = json.loads(eyes.DRAWN_BY.read_text("utf-8"))
+    assert drawn_by == eyes.weights(), "run: python -m tools.eyes"
 
 
 @pytest.mark.parametrize("name, channels", [("sr", 3), ("vessels", 1)])
