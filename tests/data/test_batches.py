@@ -140,6 +140,18 @@ def test_one_gamma_and_a_gain_and_an_offset_a_channel():
     assert black.max() == pytest.approx(10, rel=0.05) and (black[:, 0] != black[:, 1]).all()
 
 
+def test_colours_vary_in_proportion_to_jitter():
+    grey = torch.full((3, 8, 8), 100, dtype=torch.uint8)
+    examples = [Example("e", torch.zeros((1, 8, 8), dtype=torch.uint8), grey)] * 200
+    none, one, two = (
+        VESSELS.batch(examples, range(200), replace(EYES, crop=8, jitter=jitter), rngs(200))[1]
+        for jitter in (0, 1, 2)
+    )
+    torch.testing.assert_close(none, torch.full_like(none, 100.0))
+    spread = two[:, :, 0, 0].std(0) / one[:, :, 0, 0].std(0)
+    assert (spread - 2).abs().max() < 0.3  # a power is not linear
+
+
 def test_without_augmentation_a_vessel_batch_is_a_crop(eyes):
     options = replace(EYES, augment=False, crop=192)
     y, x = VESSELS.batch(eyes, [2], options, rngs(1))

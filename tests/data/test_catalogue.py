@@ -111,6 +111,9 @@ def test_embedded_splits_share_no_photograph(no_sets, name, sizes):
     last = -2 if name == "embedded-sr" else None
     found = [{"-".join(e.name.split("-")[:last]) for e in images} for images in sets]
     assert sum(map(len, found)) == len(set.union(*found))
+    assert {(s.kind, s[0].x is None) for s in sets} == {
+        ("pictures", True) if name == "embedded-sr" else ("labelled", False)
+    }
 
 
 # Benchmark sets
@@ -143,6 +146,11 @@ def test_drive_example_has_binary_labels_and_a_field_of_view(drive):
     # a second observer drew the test half alone
     assert example.second is None and test.second.shape == (1, 20, 18)
     assert not torch.equal(test.second, test.y)
+    # whose first labels the distributor keeps back
+    for path in (drive / "drive/test/1st_manual").iterdir():
+        path.unlink()
+    message = message_of(load, "drive", "test", drive)
+    assert "1st_manual" in message and "01_" in message and "README" in message
 
 
 def test_stare_is_twenty_test_pictures_of_the_first_observer(stare):
@@ -170,7 +178,8 @@ def test_an_eye_of_stare_beside_its_label_is_left_out(stare, write):
 def test_what_is_for_tests_is_never_trained_on(tmp_path, split):
     for name in ("stare", "chasedb1-all", *BENCHMARKS, *BOXES):
         message = message_of(load, name, split, tmp_path)
-        assert f"{name} has no {split} split" in message
+        assert f"{name} has no {split} split" in message and "never trained" in message
+        assert ("use drive" in message) == (name in ("stare", "chasedb1-all"))
 
 
 def test_the_field_of_view_is_found_where_the_set_has_none(stare, write):
@@ -535,42 +544,17 @@ def test_sets_can_be_joined_by_name(tmp_path, write, picture):
         load("embedded-sr+embedded-vessels", "valid")
 
 
-def test_embedded_splits_are_cut_from_different_photographs():
-    photographs = [
-        {e.name.split("-")[0] for e in load("embedded-sr", s)} for s in ("train", "valid", "test")
-    ]
-    assert sum(map(len, photographs)) == len(set.union(*photographs))
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({}, "missing .* required"), ({"colour": 1}, "unexpected keyword argument 'colour'")],
+)
+def test_a_fact_that_is_missing_or_unknown_names_the_set(facts, said):
+    with pytest.raises(DataError, match=f"catalogue.yml, toyset: .*{said}"):
+        catalogue._entry("toyset", facts)
 
 
-def test_embedded_vessels_are_split_by_seed():
-    sets = [load("embedded-vessels", s) for s in ("train", "valid", "test")]
-    assert [len(s) for s in sets] == [24, 4, 8]
-    names = [e.name for s in sets for e in s]
-    assert len(set(names)) == len(names)
-    assert all(s.kind == "labelled" and s[0].x is not None for s in sets)
-
-
-def test_drive_has_the_second_observer_in_the_test_half_only(drive):
-    test, train = load("drive", "test", drive)[0], load("drive", "train", drive)[0]
-    assert test.second.shape == test.y.shape == (1, 20, 18)
-    assert train.second is None
-    assert not torch.equal(test.second, test.y)
-
-
-@pytest.mark.parametrize("name", ["stare", "chasedb1-all"])
-@pytest.mark.parametrize("split", ["train", "valid"])
-def test_eyes_of_another_camera_are_never_trained_on(tmp_path, name, split):
-    message = message_of(load, name, split, tmp_path)
-    assert f"{name} has no {split} split" in message and "use drive" in message
-
-
-@pytest.mark.parametrize("split", ["train", "valid"])
-@pytest.mark.parametrize("name", [*BENCHMARKS, *BOXES])
-def test_benchmarks_are_test_sets_and_never_trained_on(tmp_path, name, split):
-    message = message_of(load, name, split, tmp_path)
-    assert f"{name} has no {split} split" in message and "never trained" in message
-
-
-def test_sets_of_two_experiments_are_not_joined():
-    with pytest.raises(DataError, match="of labelled and of pictures"):
-        load("embedded-sr+embedded-vessels", "valid")
+def test_what_can_be_trained_on_has_terms_and_what_is_shown_a_credit():
+    for name, entry in CATALOGUE.items():
+        assert entry.terms or "train" not in entry.splits, name
+        assert entry.of is None or entry.of in CATALOGUE, name
+        assert entry.kind == "pictures" or entry.shown != "pictures" or entry.credit, name

@@ -53,6 +53,12 @@ def test_closed_forms_are_those_of_linear_algebra(size):
     torch.testing.assert_close(half_inverse(size // 2), torch.linalg.pinv(halve), **near)
 
 
+@pytest.mark.parametrize("resize", [imresize_half, imresize_double])
+def test_constants_are_kept_exactly_up_to_the_edges(resize):
+    y = torch.full((1, 1, 8, 12), 77.0, dtype=torch.float64)
+    assert (resize(y) == 77).all()
+
+
 def test_edges_are_mirrored_with_the_edge_pixel_repeated():
     y = torch.rand(1, 3, 12, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     padded = np.pad(y.numpy(), ((0, 0), (0, 0), (4, 4), (4, 4)), mode="symmetric")
@@ -97,6 +103,8 @@ def test_odd_or_too_small_pictures_are_refused_with_their_size(height, width):
     with pytest.raises(ValueError, match=f"{height}x{width}") as error:
         imresize_half(torch.zeros(1, 3, height, width))
     assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="1x4"):
+        imresize_double(torch.zeros(1, 3, 1, 4))
 
 
 @pytest.mark.equation("eq-halves-double")

@@ -6,7 +6,7 @@ import skimage.data
 from skimage.draw import disk
 
 from cnf.errors import DataError
-from cnf.replication.data import load
+from cnf.replication.data import fundus, load
 from cnf.replication.data.field_of_view import field_of_view
 from cnf.replication.data.folders import find
 from cnf.replication.data.images import read_image, read_mask
@@ -43,6 +43,18 @@ def test_the_largest_bright_region_is_found_with_its_holes_filled():
 def test_it_agrees_with_the_exact_field_of_the_embedded_eyes():
     for eye in load("embedded-vessels", "test"):
         assert overlap(field_of_view(pixels_of(eye)), eye.fov.numpy()) > 0.98, eye.name
+
+
+@pytest.mark.parametrize("size, light", [(64, 1.0), (320, 1.0), (192, 0.3)])
+def test_neither_size_nor_brightness_moves_it(size, light):
+    eye = fundus.generate(7, size)
+    dim = (pixels_of(eye) * light).astype(np.uint8)
+    # at 64 pixels the blurred rim, a pixel wide, is 4 % of the field
+    assert overlap(field_of_view(dim), eye.fov.numpy()) > 0.95
+
+
+def test_one_colour_is_all_in_view():
+    assert field_of_view(np.full((20, 30, 3), 80, np.uint8)).all()
 
 
 def test_the_photograph_of_another_camera_has_a_round_field():

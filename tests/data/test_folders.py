@@ -32,6 +32,16 @@ def test_of_two_grey_levels_the_brighter_is_marked(folder, write, levels):
         assert np.array_equal(example.y[0].numpy(), HALF)
 
 
+def test_more_marked_than_not_is_told(folder, write):
+    """Labels black on white would be learned the wrong way round."""
+    assert "; 50 % of the pixels are marked" in load(f"folder:{folder}", "train").source
+    inverted = np.arange(48, dtype=np.uint8).reshape(6, 8) > 0
+    for n in range(9):
+        write(folder / "labels" / f"{n}.png", inverted)
+    source = load(f"folder:{folder}", "train").source
+    assert "98 % of the pixels are marked, more than is not: are labels black on white?" in source
+
+
 def test_every_picture_is_in_one_split_with_its_own_label(folder, write):
     for n in range(9):
         label = np.zeros((6, 8), np.uint8)
@@ -43,6 +53,15 @@ def test_every_picture_is_in_one_split_with_its_own_label(folder, write):
             names.append(example.name)
             assert example.y.flatten().argmax() == int(example.name)
     assert sorted(names) == [str(n) for n in range(9)]
+
+
+def test_names_with_points_and_brackets_find_their_labels(tmp_path, write, picture):
+    names = ["1", "1.5", "road[1]", "road(2)"]
+    for n, name in enumerate(names):
+        write(tmp_path / "test" / "images" / f"{name}.jpg", picture(6, 8))
+        write(tmp_path / "test" / "labels" / f"{name}.png", np.eye(6, 8, n, np.uint8))
+    found = {e.name: int(e.y[0, 0].argmax()) for e in load(f"folder:{tmp_path}", "test")}
+    assert found == {name: n for n, name in enumerate(names)}
 
 
 def test_an_umlaut_finds_its_label_in_either_encoding(tmp_path, write, picture):
@@ -64,6 +83,8 @@ def test_a_label_that_is_missing_is_named_with_what_is_there(folder):
         (folder / "labels" / f"{n}.png").rename(folder / "labels" / f"{n}_mask.png")
     message = refusal(folder)
     assert ".png: has none in" in message and "there: 0_mask.png, 1_mask.png, ...)" in message
+    (folder / "labels").rename(folder / "annotations")
+    assert f"has none in {folder / 'labels'}: add" in refusal(folder)
 
 
 def test_two_labels_of_one_picture_are_named(folder, write):

@@ -92,6 +92,16 @@ def test_pictures_are_mapped_not_read_and_make_batches(own, monkeypatch):
     assert np.array_equal(y, first[[4, 0]].astype(np.float32)) and x.shape == (2, 3, 16, 16)
 
 
+def test_two_releases_in_one_folder_are_told_apart(own):
+    root, *_ = own("npz", 32)
+    own("png", 32)
+    for release in RELEASE.values():
+        inventory.prepare(f"imagenet32-{release}", root)
+        assert load(f"imagenet32-{release}", "test", root).name == f"imagenet32-{release}"
+    message = message_of(load, "imagenet32", "test", root)
+    assert all(f"imagenet32-{release}" in message for release in RELEASE.values())
+
+
 def test_held_out_pictures_are_ten_thousand_and_depend_on_the_number_alone():
     held = imagenet.held_out(1_281_167)
     assert held.sum() == 10_000 and np.array_equal(held, imagenet.held_out(1_281_167))
@@ -111,6 +121,15 @@ def test_prepared_pictures_verify_until_they_change(own):
     content[-1] ^= 1
     path.write_bytes(content)
     assert "the valid pictures" in message_of(inventory.verify, NAME, root)
+
+
+def test_preparing_twice_does_nothing(own):
+    root, *_ = own("npz", 32)
+    inventory.prepare(NAME, root)
+    record = root / "imagenet32/prepared/chrabaszcz/sha256.json"
+    before = record.stat().st_mtime_ns
+    assert "already prepared" in inventory.prepare(NAME, root)[0]
+    assert record.stat().st_mtime_ns == before
 
 
 def test_a_killed_preparation_leaves_nothing_that_loads_and_can_be_done_again(own):
@@ -150,6 +169,17 @@ def test_pictures_of_another_shape_are_refused_with_their_shape(own, data, shown
     np.savez(root / "imagenet32/val_data.npz", **content)
     message = message_of(inventory.prepare, NAME, root)
     assert "val_data" in message and shown in message and left_behind(root) == []
+
+
+def test_a_png_of_another_size_and_a_batch_that_is_there_twice_are_refused(own, write):
+    root, *_ = own("png", 32)
+    write(root / "imagenet32/valid_32x32/00002.png", np.zeros((30, 32, 3), np.uint8))
+    assert "30x32 (HxW), not 32x32" in message_of(inventory.prepare, "imagenet32-vandenoord", root)
+    own("npz", 32)
+    own("npz", 64)
+    (root / "imagenet64/part1").rename(root / "imagenet32/part1")
+    assert "found 2: keep one" in message_of(inventory.prepare, NAME, root)
+    assert left_behind(root) == []
 
 
 @pytest.mark.parametrize("count, shown", [(1, "48 pictures"), (30, "77 pictures")])

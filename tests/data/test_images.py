@@ -100,6 +100,12 @@ def test_16_bit_rgb_png_is_refused_although_pillow_would_cut_it_to_8(tmp_path):
     assert "more than 8 bits" in message_of(read_image, path)
 
 
+def test_a_picture_of_too_many_pixels_is_refused(tmp_path, write, picture, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    message = message_of(read_image, write(tmp_path / "a.png", picture(8, 8)))
+    assert "more than 20 pixels: cut it" in message
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
 def test_truncated_file_is_refused(tmp_path, write, picture, suffix):
     path = write(tmp_path / f"a.{suffix}", picture(64, 64))

@@ -51,6 +51,27 @@ def test_one_wrong_pixel_is_refused_naming_picture_and_hashes(set5, write, pictu
     assert pixel_hash(pixels)[:12] in message
 
 
+def test_what_is_missing_or_unknown_never_verifies(set5, no_sets):
+    hashes = inventory.registry()
+    hashes["set5"]["zebra"] = "0" * 64  # which no copy holds
+    inventory.REGISTRY.write_text(json.dumps(hashes))
+    message = message_of(inventory.verify, "set5", set5)
+    assert "1 of 6" in message and "zebra (pixel hash nothing, registry 000000000000)" in message
+    (set5 / "set5" / "head.png").unlink()
+    assert "head." in message_of(inventory.verify, "set5", set5)
+    message = message_of(inventory.verify, "drive", no_sets)
+    assert str(no_sets / "drive") in message and "prepare drive" in message
+    for command in (inventory.verify, inventory.prepare):
+        assert "no image set 'mnist'" in message_of(command, "mnist")
+
+
+def test_list_says_what_is_there_and_where_it_was_looked_for(set5):
+    lines = {line.split()[0]: line for line in inventory.list_sets(set5)}
+    assert "found" in lines["set5"] and str(set5 / "set5") in lines["set5"]
+    assert "missing" in lines["drive"] and str(set5 / "drive") in lines["drive"]
+    assert "ready" in lines["embedded-sr"]
+
+
 def test_prepare_says_how_to_get_what_may_not_be_downloaded(no_sets, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("nothing may be downloaded here")
@@ -148,6 +169,21 @@ def test_hashes_are_registered_from_a_copy(set5):
     assert inventory.registry() == before
 
 
+def test_two_pictures_of_one_name_are_not_registered_as_one(set5, monkeypatch):
+    twice = [("a", np.zeros((2, 2, 3))), ("a", np.ones((2, 2, 3)))]
+    monkeypatch.setattr(inventory, "arrays", lambda entry, root: iter(twice))
+    before = inventory.registry()
+    assert "set5 has two pictures 'a'" in message_of(inventory.register, ["set5"], set5)
+    assert inventory.registry() == before
+
+
+@pytest.mark.parametrize("name, kinds", [("stare", 3), ("chasedb1", 4)])
+def test_the_registry_has_every_part_of_every_eye(name, kinds):
+    parts = [key.partition("/")[2] for key in inventory.registry()[name]]
+    expected = ["image", "1st_manual", "mask", "2nd_manual"][:kinds]
+    assert sorted(parts) == sorted(20 * expected)
+
+
 def test_every_set_is_in_the_committed_registry_but_those_we_never_had():
     ours = [e for e in CATALOGUE.values() if e.of is None and e.read != "imagenet.read"]
     assert inventory.registry().keys() == {entry.registry or entry.name for entry in ours}
@@ -181,3 +217,42 @@ REAL += ["imagenetbox64", "imagenetbox32", "drive", "stare", "chasedb1"]
 @pytest.mark.parametrize("name", REAL)
 def test_real_sets_agree_with_the_committed_registry(benchmark_root, name):
     assert "agree" in inventory.verify(name, benchmark_root)[0]
+
+
+def test_both_observers_of_chase_are_verified_by_each_of_its_names(tmp_path, write, monkeypatch):
+    rng, places = np.random.default_rng(0), [(n, side) for n in range(1, 11) for side in "LR"]
+    for n, side in places:
+        path = tmp_path / "chase_db1" / f"Image_{n:02d}{side}.png"
+        write(path, np.full((20, 20, 3), 90, np.uint8))
+        for observer in ("1st", "2nd"):
+            label = (rng.random((20, 20)) < 0.1).astype(np.uint8) * 255
+            write(path.with_name(f"{path.stem}_{observer}HO.png"), label)
+    monkeypatch.setattr(inventory, "REGISTRY", tmp_path / "registry.json")
+    inventory.REGISTRY.write_text("{}")
+    inventory.register(["chasedb1"], tmp_path)
+    names = ("chasedb1", "chasedb1-all", "chasedb1-all@drive")
+    assert all("80 parts" in inventory.verify(name, tmp_path)[0] for name in names)
+    label[0, 0] ^= 255
+    write(tmp_path / "chase_db1" / "Image_10R_2ndHO.png", label)
+    for name in names:
+        message = message_of(inventory.verify, name, tmp_path)
+        assert message.startswith(f"{name}: 1 of 80") and "10R/2nd_manual" in message
+
+
+def test_each_size_of_imagenet_box_is_verified_alone(tmp_path, monkeypatch):
+    folder, hashes = tmp_path / "imagenet_box", {}
+    folder.mkdir()
+    for size in (32, 64):
+        x = np.full((600, size, size, 3), size, np.uint8)
+        np.savez(folder / f"test{size}.npz", x=x, name=np.full(600, b"n0"))
+        hashes[f"imagenetbox{size}"] = {"x": pixel_hash(x)}
+    hashes["imagenetbox32"]["x"] = "0" * 64
+    (tmp_path / "registry.json").write_text(json.dumps(hashes))
+    monkeypatch.setattr(inventory, "REGISTRY", tmp_path / "registry.json")
+    assert "agree" in inventory.verify("imagenetbox64", tmp_path)[0]
+    assert "imagenetbox32: 1 of 1" in message_of(inventory.verify, "imagenetbox32", tmp_path)
+
+
+def test_the_committed_names_of_imagenet_box_are_one_a_class():
+    names = (inventory.DATA / "imagenetbox.txt").read_text().split()
+    assert len(names) == len({name.split("_")[0] for name in names}) == 600

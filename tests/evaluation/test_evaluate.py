@@ -281,6 +281,23 @@ def test_without_time_nothing_is_checked_unless_it_is_named(everything):
     assert f"same  {made[0].id}: " in reproduce.report([check], named=True)
 
 
+def test_the_audit_computes_embedded_pictures_first_and_then_what_needs_few_samples(everything):
+    made, _, _ = everything
+    far = [dataclasses.replace(row, data="set5") for row in made if row.data == "embedded-sr"]
+    order = [rows for _, rows in reproduce._passes([*far, *made])]
+    assert {row.id for rows in order for row in rows} == {row.id for row in [*far, *made]}
+    assert all(len({(row.run, row.file, row.samples) for row in rows}) == 1 for rows in order)
+    firsts = [rows[0] for rows in order]
+    is_embedded = [row.data.startswith("embedded") for row in firsts]
+    assert is_embedded == sorted(is_embedded, reverse=True) and len(set(is_embedded)) == 2
+    cost = [
+        (row.samples or 1) * row.num_images
+        for row in firsts
+        if row.data == "embedded-vessels" and METRICS[row.metric].tag != "stress"
+    ]
+    assert cost == sorted(cost) and len(set(cost)) > 2
+
+
 # -- rows and files --------------------------------------------------------------------------------
 
 

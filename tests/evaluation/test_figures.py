@@ -72,6 +72,27 @@ def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, model,
     assert torch.equal(of_crops.panels_of(own, crop)["mean"], more["mean of the baseline"])
 
 
+def test_crops_lie_where_the_detail_is(model, photographs, monkeypatch):
+    monkeypatch.setattr(of_crops, "CROP", 40)
+    crops = of_crops.choose(ScoredModel(model("sr-flow"), photographs()))
+    # of each third, 0 1 | 2 | 3, the picture with the stronger noise; inside the noise
+    assert [crop.index for crop in crops] == [1, 2, 3]
+    for crop in crops:
+        assert [side.stop - side.start for side in crop.box] == [40, 40]
+        assert crop.box[0].start >= 24 and crop.box[1].start in (8, 16)
+    assert len(of_crops.choose(ScoredModel(model("sr-flow"), photographs(2)))) == 2
+
+
+def test_temperatures_share_their_noise(model, photographs):
+    m = ScoredModel(model("sr-flow"), photographs())
+    crop = of_crops.choose(m)[0]
+    panels = of_crops.sweep(m, crop)
+    assert list(panels) == ["τ = 0", "τ = 0.5", "τ = 0.7", "τ = 0.8", "τ = 1", "truth"]
+    assert torch.equal(panels["τ = 0.8"], of_crops.panels_of(m, crop)["sample 1, τ = 0.8"])
+    away = [(panels[f"τ = {tau}"] - panels["τ = 0"]).abs().mean() for tau in (0.5, 0.7, 0.8, 1)]
+    assert away == sorted(away) and away[0] > 0
+
+
 def test_panels_are_of_one_place(model, photographs):
     """A crop at the corner of a picture, and one inside it: input and bicubic follow the truth."""
     m = ScoredModel(model("sr-flow"), photographs())
@@ -159,6 +180,22 @@ def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model
         assert torch.equal(shown[f"draw {n}"], own[f"sample {n}"])
     deviation = of_eyes.whole(shown, VESSELS)["deviation"]
     assert torch.equal(deviation.values, shown["deviation"][0]) and deviation.task is VESSELS
+
+
+def test_all_panels_of_the_joint_figure_are_where_the_flow_is_least_sure():
+    p = torch.zeros(1, 300, 260)
+    p[:, 100:228, 64:192] = 0.5  # unsure here alone; at 0 and 1 it is sure
+    p[:, :90] = 1
+    numbers = torch.arange(300.0 * 260).view(1, 300, 260)
+    names = ("photograph", "truth", "second observer", "sample 1", "sample 2")
+    images = dict.fromkeys((*names, "factorised, probability", "draw 1", "draw 2"), numbers)
+    rows = [panels for _, panels in of_eyes.joint("eye", images | {"marginal": 255 * p})]
+    panels = {title: panel for row in rows for title, panel in row.items()}
+    assert list(map(len, rows)) == [3, 3, 3]
+    top = int(panels["truth"][0, 0, 0]) // 260
+    at = (slice(None), slice(top, top + 128), slice(64, 192))
+    assert top in (96, 104) and torch.equal(panels.pop("marginal"), 255 * p[at])
+    assert all(torch.equal(panel, numbers[at]) for panel in panels.values())
 
 
 def test_a_picture_made_small_keeps_its_vessels():

@@ -8,6 +8,7 @@ from cnf.replication.panels import (
     CHECKERS,
     DETAIL,
     GAP,
+    SHEET_COLUMNS,
     SHEET_SIDE,
     Deviation,
     busiest,
@@ -38,6 +39,14 @@ def test_a_small_picture_is_shown_whole_every_pixel_enlarged(panels):
     for panel in panels.values():
         assert contains(sheet, panel.repeat(zoom, 0).repeat(zoom, 1))
     assert sheet.shape[1] == 2 * (SHEET_SIDE + GAP) + GAP
+
+
+def test_many_panels_of_a_small_picture_go_on_in_the_next_line(panels):
+    many = {f"{n}": np.roll(panels["input"], n, 0) for n in range(6)}
+    sheet = contact_sheet(panels["input"], many, torch.zeros(38, 46), "where", [])
+    zoom = SHEET_SIDE // 46
+    assert sheet.shape[1] == SHEET_COLUMNS * (SHEET_SIDE + GAP) + GAP
+    assert all(contains(sheet, panel.repeat(zoom, 0).repeat(zoom, 1)) for panel in many.values())
 
 
 def test_a_large_picture_is_shown_by_its_most_interesting_parts():

@@ -1,6 +1,7 @@
 """`python -m cnf sample`: a reader's own pictures, of any size."""
 
 import csv
+import json
 import re
 import time
 
@@ -15,6 +16,7 @@ import cnf
 from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, DataError
 from cnf.replication import releases
+from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import fundus
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.plotting import to_uint8
@@ -111,6 +113,24 @@ def test_samples_at_another_temperature_do_not_enter_marginal_and_table(
     assert (found[0]["sample1"] != found[1]["sample1"]).any()
 
 
+@pytest.fixture
+def smallest(tmp_path):
+    path = tmp_path / "cat.png"
+    Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(("num", "many", "drawn"), [(2, None, 16), (18, None, 18), (0, 20, 20)])
+def test_more_samples_than_are_written_can_be_asked_for(
+    make_run, smallest, tmp_path, num, many, drawn
+):
+    run, out = str(make_run("vessels-flow")), tmp_path / "out"
+    paths = sampling.sample(run, [smallest], num=num, many=many, out=out)
+    assert sum("sample" in path.name for path in paths) == num
+    (_, components) = csv.DictReader((out / "cat-table.csv").open())
+    assert components["samples"] == str(drawn)
+
+
 def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
     make_run, pixels, picture, tmp_path
 ):
@@ -169,6 +189,15 @@ def test_the_first_sample_is_that_of_an_evaluation():
     y = model.sample(F.pad(x, (0, 2, 0, 3)), 1, 0.8, noise.keyed(4, [2], SAMPLES_DRAW))[0, 0]
     found = [next(sampling.draw_samples(model, x, 1, 0.8, 4, index)) for index in (2, 0)]
     assert torch.equal(found[0], y[:, :61, :58]) and not torch.equal(*found)
+
+
+def test_the_precision_that_is_asked_for_is_taken(make_run, smallest, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sampling, "set_precision", lambda model, how: asked.append(how))
+    run = str(make_run("sr-flow"))
+    for how in ("bf16", "fp32"):
+        sampling.sample(run, [smallest], num=1, precision=how, out=tmp_path / how)
+    assert asked == ["bf16", "fp32"]
 
 
 def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():
@@ -292,6 +321,18 @@ def test_tiles_are_announced_and_change_no_sample(make_run, picture, tmp_path, c
         assert (image != whole[name]).mean() < (0.01 if name == "sample1" else 0.1)
 
 
+@pytest.mark.parametrize("round_x, is_told", [(False, True), (True, False), ("mixed", False)])
+def test_a_model_of_unrounded_inputs_says_that_files_are_rounded(
+    smallest, tmp_path, capsys, round_x, is_told
+):
+    config = load_config("sr-flow-smoke", [f"data.round_x={str(round_x).lower()}"])
+    metadata = {"config": json.dumps(to_dict(config))}
+    build(config).save(tmp_path / "weights.safetensors", metadata)
+    found = opened(sampling.sample(str(tmp_path), [smallest], num=1, out=tmp_path / "out"))
+    assert found["sample1"].shape == (8, 10, 3)
+    assert ("less to be trusted" in capsys.readouterr().out) == is_told
+
+
 # -- what goes wrong, before anything is drawn -----------------------------------------------------
 
 
@@ -349,11 +390,3 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
     Image.fromarray(transparent).save(tmp_path / "eye.png")
     with pytest.raises(DataError, match="eye.png: has transparent pixels"):
         sampling.sample(str(make_run("vessels-flow")), [tmp_path / "eye.png"], out=tmp_path)
-
-
-def test_temperature_zero_leaves_no_choice(make_run, picture, tmp_path):
-    paths = sampling.sample(
-        str(make_run("sr-flow")), [picture], num=2, temperature=0, out=tmp_path / "out"
-    )
-    found = opened(paths)
-    assert np.array_equal(found["sample1"], found["sample2"])

@@ -172,6 +172,21 @@ def test_samples_come_a_few_at_a_time_and_stay_the_same(scored, monkeypatch):
     torch.testing.assert_close(together, apart)
 
 
+def test_few_whole_pictures_are_in_memory_at_once(scored, vessels, monkeypatch):
+    """Also where all pictures have one size, as those of DRIVE."""
+    m = scored("vessels-flow", vessels(16, 20, 5))
+    for chunk, sizes in ((2 * 16 * 20, [2, 2, 1]), (10, [1] * 5)):
+        monkeypatch.setattr(scored_model, "CHUNK", chunk)
+        assert [len(indices) for indices, *_ in m.batches("")] == sizes
+
+
+def test_temperature_reaches_the_single_sample(scored):
+    m = scored("sr-flow", PATCHES, limit=1)
+    base = m.single_samples(0.0)[0]
+    spread = [(m.single_samples(t)[0] - base).abs().mean() for t in (0.0, 0.5, 1.0)]
+    assert spread[0] == 0 < spread[1] < spread[2]
+
+
 # -- what is refused -------------------------------------------------------------------------------
 
 

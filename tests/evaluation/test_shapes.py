@@ -90,6 +90,10 @@ def test_errors_name_what_does_not_fit():
         shapes.shape(FULL, ~FULL)
     with pytest.raises(DataError, match="in view"):
         shapes.circle_around((500.0, 500.0), FULL)
+    with pytest.raises(DataError, match=r"photograph \(40, 50\)"):
+        shapes.disc(np.zeros((40, 50)), FULL)
+    with pytest.raises(DataError, match="empty"):
+        shapes.disc(np.zeros((40, 50, 3)), ~FULL)
 
 
 # --- clDice ---------------------------------------------------------------------------------------

@@ -122,6 +122,10 @@ def test_what_is_like_the_truth_scores_like_the_truth(m, monkeypatch):
         assert value(bicubic, name).value == 0
 
 
+def test_bicubic_interpolation_lacks_what_halving_took(m):
+    assert value(m.reference_of("bicubic"), "power_high").value < -1  # decibels
+
+
 def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):
     with torch.no_grad():
         spreads = m.statistics(Pictures).samples(0.8, 3).spreads

@@ -38,6 +38,17 @@ def test_contrast_a_moves_every_band_by_20_log10_a():
         )
 
 
+def test_a_flat_picture_has_the_power_of_rounding():
+    y = np.full((32, 32), 128.0)
+    assert all(textures.band(*textures.spectrum(y), b) == -20.0 for b in textures.BANDS)
+
+
+def test_annuli_hold_every_frequency_up_to_one_half_once():
+    _, number = textures.spectrum(np.zeros((64, 48)))
+    f = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.fftfreq(48))
+    assert number.sum() == (f <= 0.5).sum() - 1  # without the mean
+
+
 def test_gradients_of_a_ramp_are_its_slopes():
     y = 3.0 * np.arange(20)[:, None] + 1.5 * np.arange(10)
     counts = textures.gradients(y)

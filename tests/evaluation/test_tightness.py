@@ -106,6 +106,35 @@ def test_agrees_with_the_model_s_own_bound():
     assert found.bits[0] == pytest.approx(-expected.mean().item() / (4 * math.log(2)), rel=1e-9)
 
 
+def test_parts_of_a_pass_change_nothing(monkeypatch):
+    model, y = probit(), every_y()
+    x = X.expand(len(y), -1, -1, -1)
+    whole = tightness.log_weights(model, y, x, 7, noise.keyed(0, range(16)))
+    monkeypatch.setattr(tightness, "ENTRIES", 3 * y.numel())
+    parts = tightness.log_weights(model, y, x, 7, noise.keyed(0, range(16)))
+    np.testing.assert_allclose(parts, whole, rtol=1e-12)
+
+
+def test_gaussian_noise_leaves_heavier_weights():
+    """At the threshold p > 0 while normal q vanishes faster than any power: see the tail."""
+    y = every_y()
+    x, largest, effective = X.expand(len(y), -1, -1, -1), {}, {}
+    for kind in ("logistic", "gaussian"):
+        log_w = tightness.log_weights(probit(kind), y, x, 4096, seeded())
+        largest[kind] = np.max(log_w - exact()[:, None])
+        effective[kind] = tightness.effective(log_w).mean()
+    assert largest["gaussian"] > largest["logistic"] + 1  # nats
+    assert effective["gaussian"] < effective["logistic"]
+
+
+def test_sizes_must_fit_the_draws():
+    for sizes in ((0,), (65,), (1.5,)):
+        with pytest.raises(ValueError, match=r"M = \["):
+            tightness.curve(np.zeros((2, 64)), 4, sizes)
+    with pytest.raises(ValueError, match="num = 0"):
+        tightness.log_weights(probit(), every_y()[:1], X, 0)
+
+
 def test_draws_of_keyed_noise_go_on_in_one_stream_a_picture():
     model, y = probit(), every_y()[:3]
     x = X.expand(3, -1, -1, -1)
@@ -159,6 +188,12 @@ def test_crops_lie_in_view_and_are_cut_from_both():
         assert (example.y[:, top : top + 8, left : left + 8] == one_y).all()
     again = tightness.crops(images, 10, 8, seed=1)
     assert torch.equal(y, again[0]) and not torch.equal(y, tightness.crops(images, 10, 8, 2)[0])
+
+
+def test_every_place_in_view_is_as_likely():
+    fov = np.zeros((6, 7), bool)
+    fov[1:5, 1:6] = True
+    assert tightness.corners(fov, 3).tolist() == [[r, c] for r in (1, 2) for c in (1, 2, 3)]
 
 
 def test_a_view_without_room_is_named():

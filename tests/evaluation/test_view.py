@@ -76,6 +76,13 @@ def test_a_mask_is_taken_from_a_file_or_by_name_from_a_folder(tmp_path):
         fundus_view.view(eye(256), CONFIG, tmp_path / "dog.png", mask=tmp_path)
 
 
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_picture_of_one_colour_is_refused_by_name(tmp_path, level):
+    pixels = np.full((64, 64, 3), level, np.uint8)
+    with pytest.raises(DataError, match="flat.png: .*there is nothing to see"):
+        fundus_view.view(photograph(pixels), CONFIG, tmp_path / "flat.png")
+
+
 def test_a_photograph_too_dark_to_see_is_refused_by_name(tmp_path):
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[20:40, 20:40] = 3
@@ -99,6 +106,24 @@ def test_masks_come_back_by_the_nearest_pixel(size):
     rows = [int((r + 0.5) * size[0] / 20) for r in range(20)]
     columns = [int((c + 0.5) * size[1] / 24) for c in range(24)]
     assert torch.equal(back[0], y[0][rows][:, columns])
+
+
+def test_an_enlarged_mask_has_the_components_and_the_area_of_the_small_one():
+    y = (torch.rand(1, 30, 30, generator=torch.manual_seed(0)) < 0.2).float()
+    small, large = (
+        fundus_view.View(np.ones((side, side), bool), (30, 30), ()) for side in (30, 90)
+    )
+    assert large.count(large.back(y)) == small.count(y)
+    assert small.count(y)[1] > 10
+
+
+def test_the_overlay_is_blue_where_vessels_are_certain_and_orange_where_possible():
+    marginal = np.zeros((96, 96))
+    marginal[10:20], marginal[30:40], marginal[50:60] = 1, 0.5, 0.05
+    red, _, blue = np.moveaxis(fundus_view.overlay(eye(96), marginal).astype(int), -1, 0)
+    assert (blue[10:20] > red[10:20] + 60).all() and (red[30:40] > blue[30:40] + 100).all()
+    rest = np.r_[:10, 20:30, 40:96]
+    assert np.array_equal(red[rest], blue[rest])
 
 
 def test_a_table_gives_quantiles_of_area_and_components():

@@ -4,7 +4,7 @@ import pytest
 
 from cnf.replication.results import report
 from cnf.replication.tasks import SR, VESSELS
-from tests.results.rows import PICTURE, row
+from tests.results.rows import EYE, PICTURE, row
 
 
 def test_a_set_is_a_line_and_empty_columns_fall_away():
@@ -28,6 +28,15 @@ def test_a_set_is_a_line_and_empty_columns_fall_away():
         "| set5 test | 5 |  |  | 36.10 ± 0.01 | 33.00 ± 0.01 |",
     ]
     assert report._scores([], SR) == ""
+
+
+def test_a_number_of_fewer_pictures_says_so_and_the_most_samples_count():
+    coverage = PICTURE | {"metric": "coverage_90", "temperature": 1.0, "num_images": 10}
+    rows = [row(), row(**coverage, value=0.8, limit=10)]
+    assert "0.800 ± 0.012 (of 10)" in report._scores(rows, SR)
+    rows = [row(**EYE, value=0.8), row(**EYE | {"samples": 32}, value=0.7)]
+    text = report._scores(rows, VESSELS)
+    assert "0.800 ± 0.012" in text and "0.700" not in text
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,15 @@ def test_open_is_only_what_a_holder_of_the_pdf_can_close(judged):
             assert claim.ours and claim.holds and "confirm" in claim.cause, claim.id
 
 
+def test_what_a_cause_points_to_is_there(judged):
+    pages = [page.read_text("utf-8") for page in (REPOSITORY / "book").glob("*.md")]
+    titles = {title for page in pages for title in re.findall(r"^# (.+)$", page, re.MULTILINE)}
+    for claim in judged:
+        assert set(re.findall(r'chapter "([^"]+)"', claim.cause)) <= titles, claim.id
+        for path in re.findall(r"\b(?:tests|results|book|experiments)/[\w./-]*\w", claim.cause):
+            assert (REPOSITORY / path).exists(), claim.id
+
+
 def test_unconfirmed_claims_are_never_shown_as_facts(judged):
     text, found = claims.text(), judged
     lines = re.findall(r"^- \*\*.+$", text, re.MULTILINE)

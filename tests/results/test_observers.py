@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, mutual_info_score, precision_score, recall_score
 
+from cnf.errors import DataError
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import observers
 
@@ -81,6 +82,14 @@ def test_a_tolerance_forgives_a_line_beside_the_line_up_to_its_pixels():
     assert observers.f_score(drawn, truth, 2) == pytest.approx((2 / 3, 1, 1 / 2))
 
 
+def test_empty_masks_have_a_score():
+    nothing, first = np.zeros((9, 9), bool), masks(1, (9, 9))[0]
+    for tolerance in (0, 1):
+        assert observers.f_score(nothing, nothing, tolerance)[0] == 1
+        for pair in ((nothing, first), (first, nothing)):
+            assert observers.f_score(*pair, tolerance)[0] == 0
+
+
 def test_distance_to_a_contour_by_brute_force():
     mask = np.zeros((12, 13), bool)
     mask[3:9, 2:7] = True
@@ -117,6 +126,17 @@ def test_knowing_more_of_the_other_drawing_never_costs_bits(rows):
         if "second" in row:
             second = row["second"]
             assert second["bits_near"] <= second["bits"] <= row["bits"]
+
+
+def test_photographs_of_other_sets_are_not_drawn():
+    with pytest.raises(DataError, match="made-up are not ours to show"):
+        observers.draw_observers(images())
+
+
+def test_every_set_has_its_committed_numbers(rows):
+    assert set(rows) == set(observers.SETS)
+    second = {("drive", "test"), ("chasedb1-all", "test")}
+    assert {key for key, row in rows.items() if "second" in row} == second
 
 
 def same(found, expected, where=""):

@@ -77,6 +77,9 @@ def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_
         else:
             assert found.startswith("$CNF_DATA/") and "{" not in found
     assert reproduce.needs(row(data="odd-drive-blur")).startswith("$CNF_DATA/drive: register")
+    joined = reproduce.needs(row(data="embedded-sr+set5+folder:mine"))
+    assert joined.startswith("$CNF_DATA/set5: ")
+    assert joined.endswith("; the pictures of folder:mine")
 
 
 def test_a_row_is_found_by_its_id_and_by_its_value():

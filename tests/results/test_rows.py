@@ -1,5 +1,6 @@
 """Rows: how they are named, kept in files, looked up and printed."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,7 +11,8 @@ import pytest
 from cnf.errors import ResultsError
 from cnf.replication import results
 from cnf.replication.results import report
-from tests.results.rows import EYE, GOOD, PICTURE, row
+from cnf.replication.results.rows import FEW, Row
+from tests.results.rows import EYE, GOOD, PICTURE, reference, row
 
 WEIGHTED = {"bound": "uniform dequantization, importance-weighted", "draws": 8}
 
@@ -128,6 +130,17 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_refused(value):
+    with pytest.raises(ResultsError, match=f"bits_per_dim of sr-flow-cpu on .* is {value}"):
+        row(value=value)
+
+
+def test_every_field_of_a_row_but_those_of_a_value_is_required():
+    needed = {f.name for f in dataclasses.fields(Row) if f.default is dataclasses.MISSING}
+    assert needed == set(GOOD) - {"standard_error", "bound", "divided_by", "draws"}
+
+
 def test_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     (path,) = results.write([row()], tmp_path)
     before = path.read_bytes()
@@ -182,6 +195,29 @@ def test_table_says_how_the_number_was_made():
     inside = row(metric="bits_per_pixel", divided_by="field of view")
     assert metric(inside) == "bits/pixel inside the field of view"
     assert metric(standard) == "PSNR of the point estimate"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ["bound: uniform dequantization, x not rounded; sr-flow-cpu after 6,000 steps; "]),
+        ({}, ["2000 test pictures of tinyimagenet32, a stand-in"]),
+        ({"steps": FEW - 1}, ["sr-flow-cpu after only 1,999 steps; "]),
+        ({"steps": 1}, ["sr-flow-cpu fitted in one pass; "]),
+        (
+            {"metric": "bits_per_pixel", "divided_by": "field of view"},
+            ["inside the field of view, bound: "],
+        ),
+    ],
+)
+def test_words_say_what_a_value_is_of_and_mark_stand_ins_and_short_trainings(changes, words):
+    text = results.describe(row(**changes))
+    assert all(part in text for part in words)
+    assert "stand-in" not in results.describe(row(**changes, stand_in=False))
+    assert "; bicubic; " in results.describe(reference("bicubic", **PICTURE))
+    assert results.value_with_unit(row()) == "≤ 2.505 ± 0.012 bits/dim"
+    ssim = row(**PICTURE | {"metric": "ssim"}, value=0.5)
+    assert results.value_with_unit(ssim) == "0.5000 ± 0.0123"
 
 
 # -- looking rows up -------------------------------------------------------------------------------

@@ -65,6 +65,28 @@ def test_panels_stand_one_below_the_other_on_a_phone_each_with_its_numbers():
         assert ax.yaxis.get_tick_params()["labelleft"]
 
 
+def test_a_panel_with_an_axis_of_its_own_takes_no_name_of_another():
+    fig = lines(sharey=False)
+    svg.to_svg(fig)
+    assert [ax.get_ylabel() for ax in fig.axes].count("bits") == 1
+
+
+def test_panels_of_a_grid_keep_their_order_and_take_its_names_along():
+    fig, axes = plt.subplots(2, 3, figsize=(6.5, 4), layout="constrained")
+    for n, ax in enumerate(axes.flat):
+        ax.imshow(np.eye(3))
+        ax.set(xticks=[], yticks=[], title=f"column {n}" if n < 3 else "")
+    axes[0, 0].set_ylabel("truth")
+    axes[1, 0].set_ylabel("flow")
+    svg.to_svg(fig)
+    fig.draw_without_rendering()
+    names = [f"{row}, column {n}" for row in ("truth", "flow") for n in range(3)]
+    assert [ax.get_title().replace("\n", " ") for ax in fig.axes] == names
+    above, below = ([ax.get_window_extent() for ax in row] for row in axes)
+    for a, b in zip(above, below, strict=True):  # of a column, side by side
+        assert a.x1 < b.x0 and abs(a.y0 - b.y0) < 1
+
+
 def test_no_letter_is_smaller_than_12_pixels_on_a_phone():
     text = svg.to_svg(lines())
     phone = text[text.index('class="phone"') :]

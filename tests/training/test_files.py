@@ -102,7 +102,10 @@ def refuse(out, message, config=None, **options):
 
 def test_resume_with_another_configuration_seed_or_budget_is_refused(started, configure):
     other = configure(lr=0.1, schedule="halving")
-    refuse(started, r"training\.lr was 0\.001 and is now 0\.1; training\.schedule was", other)
+    every_key = (
+        r"training\.lr was 0\.001 and is now 0\.1; training\.schedule was 'cosine' and is now"
+    )
+    refuse(started, every_key, other)
     refuse(started, "seed was 0 and is now 1", seed=1)
     refuse(started, "training.steps was 10 and is now 11", steps=11)
     refuse(started, "training.minutes was None and is now 3", minutes=3.0)
@@ -220,17 +223,3 @@ def test_two_runs_in_one_folder_are_refused(tmp_path, configure):
         with pytest.raises(TrainingError, match=f"another run is writing to {tmp_path}"):
             training.train(configure(), tmp_path)
     training.train(configure(), tmp_path)  # free again
-
-
-def test_resume_with_another_configuration_names_every_key(started, configure):
-    refuse(
-        started,
-        r"training\.lr was 0\.001 and is now 0\.1; training\.schedule was 'cosine' and is now 'ha",
-        configure(lr=0.1, schedule="halving"),
-    )
-
-
-def test_resume_with_another_seed_or_budget_is_refused(started):
-    refuse(started, "seed was 0 and is now 1", seed=1)
-    refuse(started, "training.steps was 10 and is now 11", steps=11)
-    refuse(started, "training.minutes was None and is now 3", minutes=3.0)

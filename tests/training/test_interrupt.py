@@ -320,6 +320,16 @@ def test_a_disk_that_fills_up_costs_only_time(runner, whole, same, tmp_path):
         assert same(content(out), content(whole))
 
 
+def test_a_disk_that_is_full_from_the_start_says_to_start_again(runner, tmp_path):
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        out = disk / "run"
+        out.mkdir()
+        (out / ".lock").touch()
+        fill(disk / "ballast")
+        code, _, errors = runner.run(*WORDS, "--out", out)
+        assert code == 2 and f"make room, then start again with --out {out}" in errors
+
+
 def test_a_folder_that_cannot_be_written_is_refused(runner, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o500)

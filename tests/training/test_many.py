@@ -404,6 +404,12 @@ def test_the_main_process_alone_says_what_was_wrong(tmp_path):
     assert found == [(2, f"{line}another --out\n"), (2, "")]
 
 
+def test_a_folder_in_use_ends_all_processes(tmp_path):
+    with run_folder.locked(tmp_path):
+        for text in start(2, trained, configure(), tmp_path):
+            assert text.startswith(f"TrainingError: another run is writing to {tmp_path}")
+
+
 # -- the launchers ---------------------------------------------------------------------------------
 
 
