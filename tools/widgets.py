@@ -35,7 +35,7 @@ COUNT = 8  # draws of each model
 CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4  # of the sheet of temperatures
-PICTURES = ["pair", "line", "plane", "scales", "given", "noise", "throws", "weighted"]
+PICTURES = ["pair", "line", "plane", "scales", "given", "noise", "throws", "weighted", "file"]
 
 
 def to_hex(mask: np.ndarray) -> str:

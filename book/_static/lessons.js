@@ -462,7 +462,62 @@
     });
   }
 
-  window.LESSONS = { pairCost, coupling, crescent, squeeze, split, stages, cell, half, weights };
-  const WIDGETS = { pair, line, plane, scales, given, noise, throws, weighted, samples, temperature };
+  // -- a file for six pixels: each divides the interval that the ones before it left -----------------
+
+  const coder = {
+    PIXELS: [2, 2, 3, 1, 0, 0], // of the levels 0 to 3
+    parts: (level, sure) => range(0, 3, 3).map((k) => (k === level ? sure : (1 - sure) / 3)),
+    below: (level, sure) => sum(coder.parts(level, sure).slice(0, level)),
+    interval: (sure) => coder.PIXELS.reduce(([low, width], level) =>
+      [low + width * coder.below(level, sure), width * sure], [0, 1]),
+    file(sure) { // the first number in the interval that can be followed by any digits
+      const [low, width] = coder.interval(sure);
+      const length = Math.ceil(-Math.log2(width)) + 1;
+      return Math.ceil(low * 2 ** length).toString(2).padStart(length, "0");
+    },
+  };
+
+  function file(ui) {
+    const [LEFT, WIDTH, HIGH, STEP] = [44, 292, 22, 48];
+    const svg = ui.picture(340, 284, "Six bars, one for each pixel, divided by the probabilities of its four levels. " +
+      "The part of the level that occurs widens into the next bar.");
+    const grey = (level) => `rgb(${Array(3).fill(85 * level).join()})`;
+    const bars = coder.PIXELS.map((level, j) => {
+      const top = 10 + STEP * j;
+      draw(svg, "rect", { x: 6, y: top, width: HIGH, height: HIGH, class: "pixel" }).style.fill = grey(level);
+      const parts = range(0, 3, 3).map((k) => {
+        const part = draw(svg, "rect", { y: top, height: HIGH, class: "pixel" });
+        part.style.fill = grey(k);
+        return part;
+      });
+      const way = j < coder.PIXELS.length - 1 && draw(svg, "path", { class: "way" });
+      return { level, top, parts, way, mark: draw(svg, "rect", { y: top - 2, height: HIGH + 4, class: "marked" }) };
+    });
+    for (const { mark } of bars) mark.style.fill = "none";
+    const sure = ui.slider({ label: "probability of the level that occurs", min: 0.05, max: 0.95, step: 0.01, value: 0.7, says: plain });
+    ui.shows(() => {
+      const p = sure.value;
+      for (const { level, top, parts, way, mark } of bars) {
+        let at = LEFT;
+        coder.parts(level, p).forEach((share, k) => {
+          parts[k].setAttribute("x", at.toFixed(2));
+          parts[k].setAttribute("width", (WIDTH * share).toFixed(2));
+          at += WIDTH * share;
+        });
+        const from = LEFT + WIDTH * coder.below(level, p);
+        mark.setAttribute("x", from.toFixed(2));
+        mark.setAttribute("width", (WIDTH * p).toFixed(2));
+        const [foot, head] = [top + HIGH + 2, top + STEP];
+        if (way) trace(way, [[from, foot], [from + WIDTH * p, foot], [LEFT + WIDTH, head], [LEFT, head]], true);
+      }
+      const digits = coder.file(p);
+      const bits = -Math.log2(coder.interval(p)[1]);
+      ui.say(`P(y|x) = ${plain(p)}\u2076, and \u2212log\u2082 P(y|x) = ${plain(bits, 1)} bits.`,
+        `The file: ${digits}, ${digits.length} bits. The raw picture: 12 bits.`);
+    });
+  }
+
+  window.LESSONS = { pairCost, coupling, crescent, squeeze, split, stages, cell, half, weights, coder };
+  const WIDGETS = { pair, line, plane, scales, given, noise, throws, weighted, samples, temperature, file };
   start("[data-widget]", (root) => WIDGETS[root.dataset.widget](frame(root), root.dataset));
 })();

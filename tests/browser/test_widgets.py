@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -106,6 +107,22 @@ def test_the_crescent_is_that_of_the_lesson(ask):
         close(log_p, crescent.true_log_prob(y, x))
         # ENTROPY is that at x = 0, the mean over x
         close(ask("LESSONS.crescent.entropy(given[0])", at), crescent.ENTROPY + 0.6 * at)
+
+
+def test_a_file_lies_in_the_interval_of_its_picture(ask):
+    pixels = ask("LESSONS.coder.PIXELS")
+    for sure in (0.05, 0.25, 0.7, 0.95):
+        low, width = Fraction(0), Fraction(1)
+        for level in pixels:
+            parts = [(1 - Fraction(sure)) / 3] * 4
+            parts[level] = Fraction(sure)
+            low, width = low + width * sum(parts[:level]), width * parts[level]
+        close(ask("LESSONS.coder.interval(given[0])", sure), [float(low), float(width)])
+        digits = ask("LESSONS.coder.file(given[0])", sure)
+        start, step = Fraction(int(digits, 2), 2 ** len(digits)), Fraction(1, 2 ** len(digits))
+        # whatever follows the digits, the number stays in the interval
+        assert low - EXACT * width <= start and start + step <= low + width * (1 + EXACT)
+        assert len(digits) < -math.log2(width) + 2
 
 
 def test_numbers_are_squeezed_and_split_as_by_the_layers(ask):
