@@ -267,7 +267,7 @@ def test_first_cell_fetches_and_installs_and_then_the_page_runs(tmp_path):
         "from pathlib import Path\n"
         "from cnf.replication import results\n"
         "print(Path(results.__file__).parents[2].name, len(results.read(Path('../results'))) > 0)\n"
-        "print(Path('first-results.ipynb').exists(), Path('flows').exists())\n"
+        "print(Path('why-likelihoods.ipynb').exists(), Path('flows').exists())\n"
     )
     # libraries through PYTHONPATH: there an editable install, as ours may be, does not count
     libraries = [path for path in sys.path if path.endswith("site-packages")]
