@@ -2,7 +2,7 @@
 
     python -m tools.widgets strokes        # book/_static/draws/strokes.mjs; trains for a minute
     python -m tools.widgets vessels        # .../draws/vessels.mjs, with the models of results/
-    python -m tools.widgets temperature    # .../temperature.png and temperature-numbers.js
+    python -m tools.widgets temperature    # .../stills/temperature.png, .../temperature-numbers.js
     python -m tools.widgets stills         # .../stills/: needs Chromium
 
 Pages 9 and 15 and tests/book/test_widgets.py compare the draws with the models,
@@ -138,7 +138,7 @@ def temperature() -> None:
         rows.append({"tau": tau, "psnr": round(psnr, 1), "power": round(power, 1)})
     tiles = [*map(to_uint8, samples), to_uint8(y[0])]
     lines = [np.concatenate(tiles[k : k + COLUMNS], 1) for k in range(0, len(tiles), COLUMNS)]
-    save_image(np.concatenate(lines), STATIC / "temperature.png")
+    save_image(np.concatenate(lines), STATIC / "stills/temperature.png")
     write("temperature-numbers.js", f"window.TEMPERATURES = {json.dumps(rows)};\n")
 
 

@@ -434,7 +434,7 @@
     });
   }
 
-  // -- one sample at eleven temperatures: temperature.png and temperature-numbers.js --------------
+  // -- one sample at eleven temperatures: stills/temperature.png and temperature-numbers.js --------------
 
   function temperature(ui) {
     const [COLUMNS, ROWS] = [4, 3];

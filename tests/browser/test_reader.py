@@ -118,7 +118,7 @@ def test_every_page_can_be_taken_along_executed_and_as_it_is_edited(desktop, url
 
 
 def test_a_reader_sets_the_temperature_by_keyboard_and_by_pointer(desktop):
-    tab = desktop("samples-and-temperature.html")
+    tab = desktop("samples-means-and-psnr.html")
     box = tab.locator('[data-widget="temperature"]')
     slider, says = box.locator("input"), box.locator(".widget-says")
     tile = box.locator(".temperature-tile").first
@@ -190,7 +190,7 @@ def test_a_reader_without_scripts_sees_still_pictures(browser, url):
         picture = tab.locator(f'[data-widget="{name}"] img')
         assert picture.bounding_box()["height"] > 100
         assert tab.request.get(f"{url}/_static/stills/{name}.svg").ok
-    tab.goto(f"{url}/samples-and-temperature.html")
+    tab.goto(f"{url}/samples-means-and-psnr.html")
     assert tab.locator('[data-widget="temperature"] img').bounding_box()["height"] > 200
-    assert tab.request.get(f"{url}/_static/temperature.png").ok
+    assert tab.request.get(f"{url}/_static/stills/temperature.png").ok
     context.close()
