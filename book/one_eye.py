@@ -1,7 +1,7 @@
 """A square of one eye, for two lessons: the photograph, what two observers drew, samples of a flow.
 
 The eye is of CHASE_DB1 (08R, Fraz et al. 2012, CC BY 4.0), at the scale of DRIVE. The samples are
-of the released flow of couplings, which learned from DRIVE and was given this square alone.
+of the trained flow of couplings, which learned from DRIVE and was given this square alone.
 `python -m tools.eyes` made the files.
 """
 
@@ -39,7 +39,7 @@ def load() -> Eye:
 def show(pictures: dict[str, Tensor], columns: int = 3) -> Figure:
     """Pictures (1,3,H,W) in grey levels or masks (H,W) by their titles."""
     rows = -(-len(pictures) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(6.5, 2.35 * rows), squeeze=False)
+    fig, axes = plt.subplots(rows, columns, figsize=(2.17 * columns, 2.35 * rows), squeeze=False)
     for ax, (title, t) in zip(axes.flat, pictures.items(), strict=True):
         ax.imshow(t[0].permute(1, 2, 0) / 255 if t.ndim == 4 else t, vmin=0, vmax=1)
         ax.set_title(title, fontsize=10)
