@@ -5,7 +5,7 @@
     python -m tools.widgets temperature    # .../stills/temperature.png, .../temperature-numbers.js
     python -m tools.widgets stills         # .../stills/: needs Chromium
 
-Pages 9 and 15 and tests/book/test_widgets.py compare the draws with the models,
+Lessons 9 and 13 and tests/book/test_widgets.py compare the draws with the models,
 tests/browser/test_widgets.py the stills with the widgets.
 """
 
