@@ -263,7 +263,7 @@ def test_a_reader_uses_keys_and_pictures_of_their_own(from_disk, tmp_path):
     alert.filter(has_text="4000 by 60 pixels is too narrow for its length").wait_for()
     give.set_input_files(tmp_path / "wide.png")
     tab.wait_for_function("location.hash.startsWith('#left=320&top=192&side=128')")  # its middle
-    give.set_input_files(ROOT / "book/_static/front/cat-x.png")
+    give.set_input_files(ROOT / "book/_static/front/cat-given.png")
     tab.locator(".live-note").filter(has_text="Your picture.").wait_for()
     assert not alert.is_visible()
     tab.get_by_role("radio", name="as it is").check(force=True)
@@ -383,7 +383,7 @@ def test_a_reader_does_not_wait_for_the_model(browser):
     tab.goto(f"file://{SITE}/live-super-resolution.html", wait_until="domcontentloaded")
     tab.get_by_role("button", name="Copy a link").click()
     assert tab.get_by_role("button", name="Stop").is_disabled()
-    tab.locator(".file input").first.set_input_files(ROOT / "book/_static/front/cat-x.png")
+    tab.locator(".file input").first.set_input_files(ROOT / "book/_static/front/cat-given.png")
     tab.locator(".live-note").filter(has_text="Your picture.").wait_for()
     held[0].continue_()
     tab.wait_for_function(DOTS, arg=1)
