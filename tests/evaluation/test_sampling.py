@@ -72,7 +72,7 @@ def test_vessels_are_masks_whose_mean_and_spread_are_marginal_and_deviation(
     make_run, picture, tmp_path
 ):
     run = str(make_run("vessels-flow"))
-    found = opened(sampling.sample(run, [picture], out=tmp_path / "out"))
+    found = opened(sampling.sample(run, [picture], whole=True, out=tmp_path / "out"))
     masks = np.stack([found[f"sample{n}"] for n in range(1, 17)]) / 255
     assert "sample17" not in found and set(np.unique(masks)) == {0, 1}
     assert masks.shape == (16, 19, 23)
@@ -84,7 +84,7 @@ def test_vessels_are_masks_whose_mean_and_spread_are_marginal_and_deviation(
 
 def test_the_table_counts_the_masks_that_are_written(make_run, picture, tmp_path, capsys):
     run, out = str(make_run("vessels-flow")), tmp_path / "out"
-    found = opened(sampling.sample(run, [picture], num=5, many=5, out=out))
+    found = opened(sampling.sample(run, [picture], num=5, many=5, whole=True, out=out))
     masks = [found[f"sample{n}"] > 0 for n in range(1, 6)]
     lines = list(csv.DictReader((out / "cat-table.csv").open()))
     for line, values in zip(
@@ -96,8 +96,9 @@ def test_the_table_counts_the_masks_that_are_written(make_run, picture, tmp_path
         assert line["samples"] == "5" and line["field_of_view"] == str(19 * 23)
     assert [line["quantity"] for line in lines] == ["vessel_area", "components"]
     said = capsys.readouterr().out
-    assert "cat.png: no field of view found (no dark border)" in said
-    assert "median and 90 % interval over 5 samples at temperature 1" in said
+    assert "cat.png: all of the picture counts as field of view (--whole)" in said
+    assert "median and spread (5 to 95 %) of 5 samples at temperature 1" in said
+    assert "nobody measured how often the truth, the area of vessels, lies in the spread" in said
 
 
 def test_samples_at_another_temperature_do_not_enter_marginal_and_table(
@@ -106,7 +107,9 @@ def test_samples_at_another_temperature_do_not_enter_marginal_and_table(
     run, found, tables = str(make_run("vessels-flow")), [], []
     for temperature in (1.0, 0.3):
         out = tmp_path / str(temperature)
-        paths = sampling.sample(run, [picture], num=2, temperature=temperature, many=6, out=out)
+        paths = sampling.sample(
+            run, [picture], num=2, temperature=temperature, many=6, whole=True, out=out
+        )
         found.append(opened(paths))
         tables.append((out / "cat-table.csv").read_text())
     assert tables[0] == tables[1] and np.array_equal(found[0]["marginal"], found[1]["marginal"])
@@ -125,7 +128,7 @@ def test_more_samples_than_are_written_can_be_asked_for(
     make_run, smallest, tmp_path, num, many, drawn
 ):
     run, out = str(make_run("vessels-flow")), tmp_path / "out"
-    paths = sampling.sample(run, [smallest], num=num, many=many, out=out)
+    paths = sampling.sample(run, [smallest], num=num, many=many, whole=True, out=out)
     assert sum("sample" in path.name for path in paths) == num
     (_, components) = csv.DictReader((out / "cat-table.csv").open())
     assert components["samples"] == str(drawn)
@@ -140,7 +143,9 @@ def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
         model.head.weight.normal_(0, 5, generator=torch.manual_seed(0))  # it starts at zero
     (tmp_path / "run").mkdir()
     model.save(tmp_path / "run" / "weights.safetensors")
-    found = opened(sampling.sample(str(tmp_path / "run"), [picture], out=tmp_path / "out"))
+    found = opened(
+        sampling.sample(str(tmp_path / "run"), [picture], whole=True, out=tmp_path / "out")
+    )
     x = tiling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
         expected = to_uint8(255 * model.mean(x)[0])[:19, :23]
@@ -156,9 +161,9 @@ def test_nothing_is_marked_outside_a_field_of_view_that_is_given(
     Image.fromarray(mask).save(tmp_path / "fov.png")
     run, out = str(make_run("vessels-flow")), tmp_path / "out"
     options = {"num": 4, "many": 4, "fov": tmp_path / "fov.png"}
-    found = opened(sampling.sample(run, [picture], fit=False, out=out, **options))
+    found = opened(sampling.sample(run, [picture], fit=False, whole=True, out=out, **options))
     everything = opened(
-        sampling.sample(run, [picture], num=4, many=4, fit=False, out=tmp_path / "all")
+        sampling.sample(run, [picture], num=4, many=4, fit=False, whole=True, out=tmp_path / "all")
     )
     for name in ("sample1", "marginal", "deviation-levels"):
         assert found[name][mask == 0].max() == 0
@@ -226,7 +231,7 @@ def test_sixteen_samples_of_a_fundus_photograph_take_less_than_20_seconds_of_one
 def test_what_is_said_of_eyes_is_refused_for_super_resolution(make_run, picture, tmp_path):
     run = str(make_run("sr-flow"))
     for option in ({"fov": picture}, {"fit": True}, {"fit": False}):
-        with pytest.raises(ConfigError, match="--fov and --fit are for photographs of eyes"):
+        with pytest.raises(ConfigError, match="--fov, --fit and --whole are for"):
             sampling.sample(run, [picture], out=tmp_path, **option)
 
 
@@ -310,9 +315,9 @@ def test_a_phone_photograph_comes_out_upright_with_its_colour_profile(
 
 def test_tiles_are_announced_and_change_no_sample(make_run, picture, tmp_path, capsys):
     run = str(make_run("vessels-flow"))
-    whole = opened(sampling.sample(run, [picture], num=1, out=tmp_path / "whole"))
+    whole = opened(sampling.sample(run, [picture], num=1, whole=True, out=tmp_path / "whole"))
     assert "tiles" not in capsys.readouterr().out
-    tiled = sampling.sample(run, [picture], num=1, out=tmp_path / "tiles", tile=11)
+    tiled = sampling.sample(run, [picture], num=1, whole=True, out=tmp_path / "tiles", tile=11)
     # 19x23 is extended to 20x24, and 11 to 12
     line = r"cat.png: 20x24 in 2x2 tiles of 12 pixels a side, margin \d+ \(--tile\)\n"
     assert re.search(line, capsys.readouterr().out)

@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 
 from cnf.errors import ConfigError, DataError
+from cnf.replication import results
 from cnf.replication.config import load_config
 from cnf.replication.data import fundus
+from cnf.replication.data.field_of_view import is_eye_shaped
 from cnf.replication.data.images import Photograph
 from cnf.replication.tasks.vessels import view as fundus_view
 
@@ -45,11 +47,55 @@ def test_an_eye_of_nearly_that_size_is_left_alone_unless_asked_for(tmp_path, fit
     assert not any("do not trust" in note for note in found.notes)
 
 
-def test_a_picture_that_is_no_eye_counts_as_a_whole_and_says_so(tmp_path):
+def test_a_picture_without_a_dark_border_is_refused_unless_all_of_it_is_said_to_count(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (900, 60, 3), dtype=np.uint8)
-    found = fundus_view.view(photograph(pixels, is_grey=True), CONFIG, tmp_path / "cat.png")
+    cat = photograph(pixels, is_grey=True)
+    with pytest.raises(DataError, match=r"cat.png: does not look .*\(no dark.*--whole"):
+        fundus_view.view(cat, CONFIG, tmp_path / "cat.png")
+    found = fundus_view.view(cat, CONFIG, tmp_path / "cat.png", whole=True)
     assert found.fov.all() and found.size == (900, 60)
-    assert "no field of view found" in found.notes[1] and "grey" in found.notes[0]
+    assert "all of the picture counts" in found.notes[1] and "grey" in found.notes[0]
+
+
+@pytest.mark.parametrize("height", [300, 220, 420])
+def test_a_bright_rectangle_in_a_dark_border_is_no_eye(tmp_path, height):
+    pixels = np.zeros((480, 480, 3), dtype=np.uint8)
+    pixels[20 : 20 + height, 40:440] = 120
+    pixels[20 : 20 + height : 3, 40:440] = 90
+    with pytest.raises(DataError, match="what is bright is no disc"):
+        fundus_view.view(photograph(pixels), CONFIG, tmp_path / "page.png")
+
+
+@pytest.mark.parametrize("cut", [0, 40, 90])
+def test_an_eye_may_be_cut_off_at_its_top_and_bottom(cut):
+    side = 400
+    y, x = np.mgrid[:side, :side] + 0.5 - side / 2
+    disc = y**2 + x**2 <= (side / 2 - 10) ** 2
+    disc[: cut // 2], disc[side - cut // 2 :] = False, False
+    assert is_eye_shaped(disc)
+    assert not is_eye_shaped(disc[:, : side // 2])  # half an eye
+
+
+def test_an_eye_of_another_width_comes_from_another_camera_and_the_model_for_these_is_named(
+    tmp_path,
+):
+    config = load_config("vessels-flow-cpu")
+    found = fundus_view.view(eye(384), config, tmp_path / "eye.png")
+    assert fundus_view.FOR_OTHER_CAMERAS in found.notes[-1]
+    jittered = load_config("vessels-flow-cpu", ["data.jitter=3"])
+    notes = fundus_view.view(eye(384), jittered, tmp_path / "eye.png").notes
+    assert not any(fundus_view.FOR_OTHER_CAMERAS in note for note in notes)
+
+
+def test_the_model_for_other_cameras_has_the_best_f_there():
+    rows = results.read()
+    for data in ("chasedb1-all@drive", "stare@drive"):
+        f = {
+            row.run: row.value
+            for row in results.select(rows, metric="f_half", data=data, split="test", variant=None)
+            if row.weights  # not the second observer
+        }
+        assert len(f) >= 3 and max(f, key=f.get) == fundus_view.FOR_OTHER_CAMERAS
 
 
 def test_in_a_picture_for_a_model_of_ones_own_no_eye_is_looked_for(tmp_path):
@@ -134,4 +180,4 @@ def test_a_table_gives_quantiles_of_area_and_components():
     assert area == "eye.png,vessel_area,0.05000,0.00410,0.09590,101,20"
     assert components == "eye.png,components,50.0,4.1,95.9,101,20"
     assert "5.00 (0.41 to 9.59) % of the field of view" in text and "50 (4 to 96)" in text
-    assert text.endswith("median and 90 % interval over 101 samples at temperature 1")
+    assert text.endswith("median and spread (5 to 95 %) of 101 samples at temperature 1")

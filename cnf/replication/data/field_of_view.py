@@ -11,6 +11,9 @@ LEAST_SHARE = 0.05  # of the frame: a smaller bright region is no eye
 CORNER = 0.04  # side of the squares in the corners that show the border, of the frame's side
 DARK = 0.5  # largest median luma of a corner, of that of the bright pixels
 FAINT = 8  # grey levels: a frame whose 99th percentile is lower shows nothing
+# Of the disc of its width: 80 photographs of DRIVE, STARE and CHASE_DB1 fill 0.968 or more, and a
+# rectangle that is not narrower than NARROW fills at most 0.92.
+ROUND, NARROW = 0.955, 0.7
 
 
 def field_of_view(pixels: np.ndarray) -> np.ndarray:
@@ -50,3 +53,15 @@ def field_of_view(pixels: np.ndarray) -> np.ndarray:
             f"less than {100 * LEAST_SHARE:.0f} %: give a mask, or crop the photograph to the eye"
         )
     return convex_hull_image(regions == sizes.argmax() + 1)
+
+
+def is_eye_shaped(fov: np.ndarray) -> bool:
+    """Whether a field of view, bool (H,W), is a disc, perhaps cut off at the top and bottom, or at
+    the sides."""
+    rows, columns = np.flatnonzero(fov.any(axis=1)), np.flatnonzero(fov.any(axis=0))
+    box = fov[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    sides = np.array(box.shape)
+    y, x = (np.arange(side) + 0.5 - side / 2 for side in sides)
+    disc = y[:, None] ** 2 + x**2 <= (sides.max() / 2) ** 2
+    overlap = (box & disc).sum() / (box | disc).sum()
+    return bool(overlap >= ROUND and sides.min() >= NARROW * sides.max())

@@ -26,6 +26,7 @@ from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
 from cnf.replication.run_folder import REPOSITORY, replaced
 from cnf.replication.tasks.task import TASKS
+from cnf.replication.tasks.task import find as find_task
 
 RESULTS = REPOSITORY / "results"
 DIGITS = 2e-6  # values of pictures are written to 1e-6; a mean of them may be twice as far off
@@ -203,6 +204,7 @@ def read_file(path: Path) -> list[Row]:
             f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
         ) from None
     for row in rows:
+        find_task(row.task)  # the task of an experiment brings its metrics with it
         if row.metric not in METRICS:
             raise ResultsError(f"{path}: no metric '{row.metric}': one of {', '.join(METRICS)}")
         bounded = row.bound is not None and row.divided_by is not None

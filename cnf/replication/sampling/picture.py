@@ -57,9 +57,9 @@ class Picture:
     @classmethod
     def check(cls, options: Options, task: str) -> None:
         """Raise ConfigError for options that mean nothing here."""
-        if options.fov is not None or options.fit is not None:
+        if options.fov is not None or options.fit is not None or options.whole:
             raise ConfigError(
-                f"--fov and --fit are for photographs of eyes: leave them out for {task}"
+                f"--fov, --fit and --whole are for photographs of eyes: leave them out for {task}"
             )
 
     def input(self, options: Options) -> Tensor:

@@ -26,11 +26,11 @@ from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
-from cnf.replication.results.rows import RESULTS
+from cnf.replication.results.rows import RESULTS, read, select
 from cnf.replication.run_folder import replaced, trained
 from cnf.replication.sampling.picture import Picture
 from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import Task, find
 
 SHOWN = 4  # samples on a contact sheet
 
@@ -56,6 +56,8 @@ class Options:
         fit: vessels: resize the picture for the model so that the field of view is as wide as in
             the training data, and the answers back; --no-fit: never. By default if it differs by
             more than a quarter.
+        whole: vessels: all of the picture counts; without it, and without a mask, a picture that
+            does not show an eye in a dark border is refused.
         out: folder for the files; samples by default.
         seed: of the noise, keyed by it and the place of the picture; 0 by default.
         tile: draw in tiles of SIDE x SIDE pixels, which changes no sample and takes less memory; 0:
@@ -74,6 +76,7 @@ class Options:
     uncertainty: Flag = False
     fov: Annotated[Path | None, option("MASK")] = None
     fit: Maybe = None
+    whole: Flag = False
     out: Annotated[Path, option("DIR")] = Path("samples")
     seed: Count = 0
     tile: Annotated[int | None, option("SIDE")] = None
@@ -133,6 +136,8 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
             "this model learned from x that is not rounded to whole grey levels, as files are: "
             "its samples are less to be trusted than its scores say"
         )
+    if request.uncertainty and request.task.spread:
+        print(trust(releases.find(run, results).parent, request.task))
     for index, path in enumerate(pictures):
         picture = request.picture(path, model, choices)
         for note in picture.notes:
@@ -140,6 +145,24 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         for name, content in request.answer(picture, index):
             save(content, Path(choices.out, f"{path.stem}-{name}"))
     return files
+
+
+def trust(run: Path, task: Task) -> str:
+    """How often the spread of this model's samples (5 to 95 %) holds the truth, by its rows of test
+    pictures: of each set the row of the most samples."""
+    rows = select(read(run.parent, run.name), split="test", **task.spread)
+    rows.sort(key=lambda row: (row.num_images, row.samples or 0))
+    by_set = {row.data: f"{100 * row.value:.0f} % on {row.data}" for row in rows}
+    if not by_set:
+        return (
+            f"nobody measured how often the truth, {task.spread_of}, lies in the spread of these "
+            f"samples: `python -m cnf evaluate {run} --on SET --full` does"
+        )
+    shares = ", ".join(by_set.values())
+    return (
+        f"the spread (5 to 95 %) of this model's samples holds the truth, {task.spread_of}, in "
+        f"{shares} (test pictures): only where this is near 90 % is it an interval of confidence"
+    )
 
 
 def save(content: Image.Image | np.ndarray | str, path: Path) -> None:

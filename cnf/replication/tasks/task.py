@@ -71,6 +71,8 @@ class Task:
     many = 32  # samples at temperature 1 for means and deviations
     mean = "mean"  # what the mean of samples is called, in titles and names of files
     white, unit = 32.0, " grey levels"  # the deviation that is shown white, in units of y
+    spread: Mapping[str, Any] = {}  # rows that say how often the spread of samples holds the truth
+    spread_of = ""  # what truth
     has_field_of_view = False  # x is seen in a circle; outside of it y does not count
 
     # -- how models are presented

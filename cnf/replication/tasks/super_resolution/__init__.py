@@ -63,6 +63,8 @@ class SuperResolution(Task):
         "a sample halved, against x": {"metric": "consistency_sample", "temperature": 0.8},
         "90 % intervals hold": {"metric": "coverage_90", "temperature": 1.0},
     }
+    spread = {"metric": "coverage_90", "temperature": 1.0}
+    spread_of = "values of pixels"
     # "sr" is a flow of couplings: those with an autoregressive prior draw better, but one number
     # after the other
     releases = {"sr": "sr-flow-cpu-s0", "sr-baseline": "sr-baseline-muon-photos-s0"}

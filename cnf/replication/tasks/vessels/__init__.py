@@ -68,6 +68,8 @@ class Vessels(Task):
         "pieces of a sample over the truth's": {"metric": "components_ratio_sample"},
         "90 % intervals of area hold": {"metric": "area_coverage"},
     }
+    spread = {"metric": "area_coverage"}
+    spread_of = "the area of vessels"
     pipeline = "image-segmentation"
     releases = {"vessels": "vessels-flow-cpu-s0", "vessels-baseline": "vessels-baseline-cpu-s0"}
 

@@ -27,7 +27,7 @@ class EyePicture(Picture):
         if self.photo.alpha is not None:
             raise DataError(f"{self.path}: has transparent pixels: give the photograph as taken")
         fov = options.fov and Path(options.fov)
-        self.view = view(self.photo, self.model.config, self.path, fov, options.fit)
+        self.view = view(self.photo, self.model.config, self.path, fov, options.fit, options.whole)
         self.counts: list[tuple[float, int]] = []
         self.notes = self.notes + self.view.notes
         return as_batch(self.view.resized(self.photo.pixels))
