@@ -29,7 +29,7 @@ from cnf.replication.run_folder import REPOSITORY
 from cnf.resample import low_resolution
 
 STATIC = REPOSITORY / "book/_static"
-RUNS = {"flow": "vessels-flow-cpu-s0", "per-pixel": "vessels-baseline-cpu-s0"}
+RUNS = {"flow": "vessels-flow-lambda0-s1", "per-pixel": "vessels-baseline-cpu-s0"}
 PHOTOGRAPH, PART = 1, np.s_[56:136, 24:104]  # of the synthetic eyes, and its window
 COUNT = 8  # draws of each model
 CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur

@@ -1,4 +1,4 @@
-"""Laboratory notes: the READMEs of `experiments/`, one folded box a question, in the order of its index.
+"""Laboratory notes: the READMEs of `experiments/`, a folded box for each question of its index.
 
 ```{notes}
 ```

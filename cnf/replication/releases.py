@@ -22,7 +22,7 @@ SHA256 = {
     "sr-flow-cpu-s0": "e6f1cf43bc2bb98be655d6a9f68f5a8cc267b5fb1245cbebe308c99742dddcc7",
     "vessels-baseline-cpu-s0": "976b2d84c3b3fa50050a8d961de7d2e9533108faf60e0eb92395ae9cdbef4961",
     "vessels-flow-ar-cpu-s0": "f53caeda867286e03193465df6186b7f5832d7a41bebc48d4343f516f2189fbd",
-    "vessels-flow-cpu-s0": "07a3bb95a47f1c17cc806a5a3a80bf7aef852377b16335fe1b2cf02e8c2893bc",
+    "vessels-flow-lambda0-s1": "9ef7993891461ebe01e624d5bfedaf9bd7ea7f4f7460f869d5081c1e66043f1d",
 }
 WEIGHTS = "weights.safetensors"
 RESULTS = Path(__file__).resolve().parents[2] / "results"

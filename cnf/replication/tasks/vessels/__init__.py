@@ -71,7 +71,7 @@ class Vessels(Task):
     spread = {"metric": "area_coverage"}
     spread_of = "the area of vessels"
     pipeline = "image-segmentation"
-    releases = {"vessels": "vessels-flow-cpu-s0", "vessels-baseline": "vessels-baseline-cpu-s0"}
+    releases = {"vessels": "vessels-flow-lambda0-s1", "vessels-baseline": "vessels-baseline-cpu-s0"}
 
     def pair(
         self, y: Tensor, x: Tensor, options: DataConfig, rngs: Generators | None
