@@ -241,6 +241,7 @@ def results_(
     words: Annotated[tuple[str, ...], tyro.conf.Positional, option("[WORD ...]")] = (),
     minutes: Minutes = None,
     everything: Annotated[bool, tyro.conf.FlagCreatePairsOff, option(name="all")] = False,
+    csv: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> int:
     """The numbers in results/.
 
@@ -250,11 +251,13 @@ def results_(
             numbers beside ours; audit computes rows again and exits with 1 if one differs; readme
             rewrites the tables of README.md, and the model cards.
         words: table: show rows that have them all in run, set, metric or id, such as sr-flow set5
-            psnr. show, audit: ids of rows; all rows by default. how: ids, or numbers as they are
-            printed, such as 0.0551.
+            psnr; or the name of a table of the replication report, such as vessel-bits. show,
+            audit: ids of rows; all rows by default. how: ids, or numbers as they are printed, such
+            as 0.0551.
         minutes: audit: about how long it may take, cheapest rows first; 10 by default. Rows that
             are named are computed however long they take.
         everything: audit: every row, however long it takes.
+        csv: table: as comma-separated values.
     """
     from cnf.replication import results
     from cnf.replication.results import claims, report, reproduce
@@ -265,13 +268,15 @@ def results_(
         raise ConfigError("results how needs the id of a row, or a number as it is printed")
     if action != "audit" and (minutes is not None or everything):
         raise ConfigError(f"--minutes and --all are for results audit, not for {action}")
+    if csv and action != "table":
+        raise ConfigError(f"--csv is for results table, not for {action}")
     if everything and minutes is not None:
         raise ConfigError("--all and --minutes contradict each other: give one")
     if minutes is not None and not minutes >= 0:
         raise ConfigError(f"--minutes {minutes}: give 0 or more")
     match action:
         case "table":
-            print(results.table(results.find_by_words(results.read(), words)))
+            print(report.table(words, csv))
         case "show":
             rows = results.read()
             rows_to_show = [row for word in words for row in results.find(word, rows)] or rows

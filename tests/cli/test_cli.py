@@ -229,6 +229,7 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
         (["results", "table", "sr", "row9"], ["'sr'", "'row9'"]),
         (["results", "claims", "row9"], ["'row9'"]),
         (["results", "table", "--all"], ["--all", "audit"]),
+        (["results", "claims", "--csv"], ["--csv", "claims"]),
         (["results", "audit", "--minutes", "-1"], ["--minutes -1"]),
         (["results", "audit", "--minutes", "1", "--all"], ["--minutes", "--all"]),
     ],

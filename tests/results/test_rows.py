@@ -1,5 +1,6 @@
 """Rows: how they are named, kept in files, looked up and printed."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -317,9 +318,9 @@ def test_the_report_tells_vessels_by_model_and_camera():
         row(**EYE | flow | {"data": "stare@drive"}, value=0.7007),
     ]
     text = "\n".join(grid.write(rows) for grid in report.REPORT)
-    assert "0.830 ± 0.012 | 1.54 ± 0.01 | 6,000 |" in text  # 64 samples, not 32
-    assert "0.820 ± 0.012 |  | 6,000 |" in text
-    assert "STARE, at the scale of DRIVE | 0.701 ± 0.012 |" in text
+    assert "per-pixel loss added | 0.830 ± 0.012 | 1.54 ± 0.01 |" in text  # 64 samples, not 32
+    assert "AdamW | 0.820 ± 0.012 |  |" in text
+    assert "|  | STARE, F |" in text and "per-pixel loss added | 0.701 ± 0.012 |" in text
     assert "weighted" not in text and "CHASE" not in text  # another seed; no row
 
 
@@ -341,6 +342,20 @@ def test_readme_refuses_to_choose_between_rows(readme):
     ours = {"run": "sr-flow-cpu-s0"}
     with pytest.raises(ResultsError, match="2 rows .* choose by draws"):
         readme(row(**ours), row(**ours, draws=8))
+
+
+def test_a_table_of_the_report_is_csv_too(tmp_path):
+    """By its name; any other words choose rows. By hand: 2, 3 and 4 have the deviation 1."""
+    ours = {"rounded_x": True, "bound": "uniform dequantization"}
+    rows = [row(**ours, run=f"sr-flow-cpu-s{n}", value=2.0 + n) for n in range(3)]
+    results.write(rows, tmp_path)
+    text = report.table(["super-resolution-bits"], as_csv=True, results=tmp_path)
+    (line,) = csv.DictReader(text.splitlines())
+    assert (line["model"], line["value"], line["seeds"]) == ("coupling flow", "2.0", "3")
+    assert line["deviation_over_seeds"] == "1.0" and line["row"] == rows[0].id
+    text = report.table(["sr-flow-cpu-s1"], as_csv=True, results=tmp_path)
+    (line,) = csv.DictReader(text.splitlines())
+    assert line["id"] == rows[1].id and line["run"] == "sr-flow-cpu-s1"
 
 
 def test_a_grid_says_how_long_a_model_was_trained():

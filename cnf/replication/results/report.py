@@ -2,6 +2,7 @@
 rows. `tables.yml` says which rows they show."""
 
 import csv
+import io
 import statistics
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from cnf.replication.results import claims
 from cnf.replication.results.rows import (
     RESULTS,
     Row,
+    find_by_words,
     markdown,
     one,
     read,
@@ -31,6 +33,7 @@ from cnf.replication.results.rows import (
     value,
     write_text,
 )
+from cnf.replication.results.rows import table as table_of
 from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.tasks.task import Task, find
 
@@ -52,23 +55,67 @@ class Grid(NamedTuple):
     lines: dict[str, dict[str, Any]]
     columns: dict[str, dict[str, Any]]
     steps: bool = False
+    name: str = ""
+
+    def cells(self, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
+        """The row of each cell by its line and column, without cells that no row fits. Raises
+        ResultsError if several rows fit a cell."""
+        found = {}
+        for line, line_fields in self.lines.items():
+            only = {k: v for k, v in line_fields.items() if not isinstance(v, list)}
+            of_line = select(rows, **only)
+            for column, column_fields in self.columns.items():
+                wanted = self.of | line_fields | column_fields
+                if select(of_line, **wanted):
+                    found[line, column] = one(of_line, **wanted)
+        return found
 
     def write(self, rows: Sequence[Row]) -> str:
-        """The table as markdown; "" without rows. Raises ResultsError if several rows fit a
-        cell."""
-        lines = []
+        """The table as markdown; "" without rows."""
+        cells, lines = self.cells(rows), []
         for name, fields in self.lines.items():
-            line_fields = self.of | fields
-            line = {"": name}
-            for column, column_fields in self.columns.items():
-                wanted = line_fields | column_fields
-                line[column] = _cell(one(rows, **wanted), rows) if select(rows, **wanted) else ""
+            shown = {c: cells[name, c] for c in self.columns if (name, c) in cells}
+            line = {"": name} | {
+                c: _cell(shown[c], rows) if c in shown else "" for c in self.columns
+            }
             if self.steps:
-                steps = {row.steps for row in select(rows, **line_fields)} - {None}
+                steps = {row.steps for row in select(rows, **(self.of | fields))} - {None}
                 line[STEPS] = " or ".join(f"{n:,}" if n > 1 else "–" for n in sorted(steps))
             lines.append(line)
         text = _table(lines, {"", STEPS})
         return f"**{self.title}**\n\n{text}" if self.title and text else text
+
+    def csv(self, rows: Sequence[Row]) -> str:
+        """The table as CSV, a line for each cell."""
+        lines = []
+        for (line, column), row in self.cells(rows).items():
+            values = [each.value for each in seeds_of(row, rows)]
+            deviation = statistics.stdev(values) if len(values) > 1 else ""
+            lines.append(
+                {
+                    "model": line,
+                    "column": column,
+                    "value": row.value,
+                    "standard_error": row.standard_error,
+                    "seeds": len(values),
+                    "deviation_over_seeds": deviation,
+                    "is_upper_bound": row.is_bound,
+                    "steps": row.steps,
+                    "row": row.id,
+                }
+            )
+        return _csv(lines)
+
+
+def _csv(lines: Sequence[dict[str, Any]]) -> str:
+    """The lines as comma-separated values, with a header; "" without lines."""
+    if not lines:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, lines[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue().rstrip("\n")
 
 
 def _cell(row: Row, rows: Sequence[Row]) -> str:
@@ -93,6 +140,17 @@ def _table(lines: Sequence[dict[str, str]], label_columns: Collection[str]) -> s
 
 README = Grid(**TABLES["readme"])
 REPORT = tuple(Grid(**grid) for grid in TABLES["report"])
+
+
+def table(words: Sequence[str] = (), as_csv: bool = False, results: Path = RESULTS) -> str:
+    """A table of the report by its name, or every row that has all these words, as markdown or CSV.
+    Raises ResultsError if no row has them."""
+    rows = read(results)
+    for grid in REPORT:
+        if list(words) == [grid.name]:
+            return grid.csv(rows) if as_csv else grid.write(rows)
+    rows = find_by_words(rows, words)
+    return _csv([{"id": row.id} | vars(row) for row in rows]) if as_csv else table_of(rows)
 
 
 def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> str:
