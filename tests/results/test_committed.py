@@ -15,6 +15,7 @@ from cnf.replication.metrics import METRICS
 from cnf.replication.results import claims, report
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
 from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.tasks.task import find
 
 RUNS = sorted(p.parent for p in RESULTS.glob("*/weights.safetensors"))
 ROWS = results.read()
@@ -35,7 +36,7 @@ def test_evaluations_are_well_formed():
         if row.protocol is not None:  # the standard one rounds x
             assert row.metric.startswith(("psnr", "ssim")), row.id
             assert (row.protocol == "standard") == row.rounded_x, row.id
-        assert (row.rounded_x is None) == (row.task == "vessels"), row.id
+        assert (row.rounded_x is None) != find(row.task).has_low_resolution, row.id
         if row.model in REFERENCES:
             assert row.model in METRICS[row.metric].references, row.id
     assert len({row.id for row in ROWS}) == len(ROWS)
