@@ -48,8 +48,7 @@ def test_training_evaluating_sampling_and_auditing_leave_git_clean(tmp_path):
     git(REPOSITORY, "clone", "-q", "--shared", str(REPOSITORY), str(clone))
     for part in ("cnf", "results"):  # as they are now, committed or not
         shutil.rmtree(clone / part)
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / part, clone / part, ignore=ignored)
+        shutil.copytree(REPOSITORY / part, clone / part)
     git(clone, "add", "-A")
     name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
     git(clone, *name, "commit", "-q", "--allow-empty", "-m", "as it is now")

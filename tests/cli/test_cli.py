@@ -324,7 +324,8 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, enviro
 
 def test_ctrl_c_leaves_with_130_and_a_run_that_goes_on(tmp_path, environment):
     out = tmp_path / "out"
-    words = "train sr --out out --steps 100000 --set training.validate_every=5".split()
+    words = "train sr --out out --steps 100000 --set training.validate_every=5"
+    words = f"{words} --set training.validate_images=2".split()
     process = subprocess.Popen(
         command(*words),
         env=environment,

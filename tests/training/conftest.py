@@ -10,11 +10,12 @@ from cnf.replication.data import ImageSet
 from cnf.replication.data.examples import Stack
 from cnf.replication.training import curves
 
-# Starts processes that have what is slow to import. The package itself is not among it: each
-# process imports what is tested here.
+# Starts processes as forks of one that has imported all that they need, the package included; what
+# a test patches is patched in its own process, so none of it is seen there.
 context = multiprocessing.get_context("forkserver")
-SLOW = ["torch._dynamo", "torchvision.models.vgg", "pydantic", "pytest", "seaborn", "skimage"]
-context.set_forkserver_preload([*SLOW, "skimage.transform", "tyro"])
+SLOW = ["torch._dynamo", "torchvision.models.vgg", "seaborn", "skimage.data", "skimage.transform"]
+SLOW += ["tyro", "tests.training.test_many", "tests.training.test_interrupt"]
+context.set_forkserver_preload(SLOW)
 
 
 def pictures(split: str, count: int, side: int = 8) -> ImageSet:
