@@ -141,3 +141,12 @@ def test_file_has_at_most_150_lines_and_imports_nothing_but_torch():
             for name in names:
                 root = name.split(".")[0]
                 assert root == "torch" or root in sys.stdlib_module_names, name
+
+
+def test_first_batch_starts_the_norms_and_no_other():
+    layer, y = one_file.ActNorm(2), 3 + 2 * torch.randn(64, 2, 4, 4)
+    z = layer(y, None)[0]
+    # float32
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(2), atol=1e-5, rtol=0)
+    assert layer(5 * y, None)[0].std() > 4

@@ -150,3 +150,10 @@ def test_a_number_is_what_its_expression_gives(question):
         assert abs(value(answer["is"]) - float(number[0])) <= half_a_digit + 1e-9, answer
         said.append(float(number[0]))
     assert len({*said}) == len(said)  # no slip leads to the right answer
+
+
+def test_markdown_tells_right_from_wrong_and_says_where_to_read():
+    answers = [{"say": "2", "right": "Indeed."}, {"say": "3", "wrong": "One less."}]
+    text = questions.markdown(7, {"ask": "1 + 1?\n", "read": "ch-why", "answers": answers})
+    assert ":class-body: right-answer\n\n**Right.** Indeed.\n" in text
+    assert ":class-body: wrong-answer\n\n**No.** One less. See {ref}`ch-why`.\n" in text
