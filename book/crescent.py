@@ -16,7 +16,7 @@ from cnf.flow import ConditionalFlow
 from cnf.layers import AffineCoupling, Conv1x1, GaussianPrior
 
 TURN, WIDTH = math.pi / 2, 0.8
-ENTROPY = math.log(2 * math.pi * math.e) + math.log(WIDTH * 0.2)  # h(y|x), nats
+ENTROPY = math.log(2 * math.pi * math.e) + math.log(WIDTH * 0.2)  # H(y|x), nats
 
 
 def thickness(x):

@@ -107,7 +107,7 @@ def codes(y):
 
 
 def importance_bound(log_W, M):
-    """L_M of every label vector: mean over groups of M draws, (8,)."""
+    """B_M of every label vector: mean over groups of M draws, (8,)."""
     groups = log_W.reshape(-1, M, 8)
     return (groups.logsumexp(1) - math.log(M)).mean(0)
 

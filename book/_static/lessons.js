@@ -222,7 +222,7 @@
       put(marks[1], ...sides[1].at(y));
       ui.say(`x = ${plain(x.value)}. The marked z, (${Z.join(", ")}), goes to y = (${y.map((v) => plain(v)).join(", ")}),`,
         `where log p(y|x) = ${plain(crescent.logP(Z, x.value))} nats. log |det \u2202z/\u2202y| = ${signed(logDet)} nats;`,
-        `entropy h(y|x) = ${plain(crescent.entropy(x.value))} nats.`);
+        `entropy H(y|x) = ${plain(crescent.entropy(x.value))} nats.`);
     });
   }
 
