@@ -16,7 +16,7 @@ def strokes(n):  # n random curves y (n, 1, 16, 16), and the means x of their qu
     return y, F.interpolate(F.avg_pool2d(y, 8), scale_factor=2)
 
 
-def network(channels_in, channels_out, width=64):
+def network(channels_in, channels_out, width=32):
     last = nn.Conv2d(width, channels_out, 3, padding=1)
     nn.init.zeros_(last.weight)  # at first, scales and shifts depend on nothing
     first, middle = nn.Conv2d(channels_in, width, 3, padding=1), nn.Conv2d(width, width, 1)
@@ -102,7 +102,7 @@ class Prior(Coupling):  # the same network; scores y_b under N(mu, sigma^2), and
 
 
 class Flow(nn.Module):
-    def __init__(self, steps=4, num_h=32):
+    def __init__(self, steps=6, num_h=8):
         super().__init__()
         self.at_4, self.at_8 = (nn.Conv2d(n, num_h, 3, padding=1) for n in (1, num_h))
         self.layers = nn.ModuleList([BinaryDequantization()])

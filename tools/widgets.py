@@ -1,11 +1,11 @@
 """Make the data of the small widgets of the book: samples of trained models, and still pictures.
 
-    python -m tools.widgets strokes        # book/_static/draws/strokes.mjs; trains for a minute
+    python -m tools.widgets strokes        # book/_static/draws/strokes.mjs: the models of lesson 9
     python -m tools.widgets vessels        # .../draws/vessels.mjs, with the models of results/
     python -m tools.widgets temperature    # .../stills/temperature.png, .../temperature-numbers.js
     python -m tools.widgets stills         # .../stills/: needs Chromium
 
-Lessons 9 and 13 and tests/book/test_widgets.py compare the draws with the models,
+Lesson 13 and tests/book/test_widgets.py compare the draws with the models,
 tests/browser/test_widgets.py the stills with the widgets.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from book import one_file
+from book import one_file, one_file_full
 from cnf.noise import keyed
 from cnf.replication import releases
 from cnf.replication.data import load
@@ -90,28 +90,15 @@ def vessels(which: Iterable[int] = range(COUNT)) -> dict:
 
 
 def strokes() -> dict:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    flow = one_file.Flow()
-    for _ in one_file.train(flow):
-        pass
-    torch.manual_seed(0)
-    net = one_file.network(1, 16)
-    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
-    for _ in range(600):
-        y, x = one_file.strokes(64)
-        loss = F.binary_cross_entropy_with_logits(F.pixel_shuffle(net(x), 4), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    models, _ = one_file_full.load()
+    # in float64: which side of 1/2 a draw falls on is then the same on every machine
+    flow, per_pixel = models["flow"].double(), models["per_pixel"].double()
     torch.manual_seed(7)
-    y, x = one_file.strokes(6)
+    y, x = (t.double() for t in one_file.strokes(6))
     longest = y.sum((1, 2, 3)).argmax()
     y, x = y[longest, None], x[longest, None]
     repeated_x = x.expand(COUNT, -1, -1, -1)
-    with torch.no_grad():
-        independent_draws = torch.bernoulli(F.pixel_shuffle(net(repeated_x), 4).sigmoid())
-    draws = {"flow": flow.sample(repeated_x), "per-pixel": independent_draws}
+    draws = {"flow": flow.sample(repeated_x, tau=0.8), "per-pixel": per_pixel.sample(repeated_x)}
     grey = (255 * F.interpolate(x, scale_factor=4)[0].expand(3, -1, -1)).round().byte()
     masks = {name: t[:, 0].numpy() > 0 for name, t in draws.items()}
     x = grey.permute(1, 2, 0).contiguous().numpy()

@@ -12,6 +12,10 @@ def test_the_vessels_are_those_that_the_models_of_results_draw():
     assert kept == made, "run python -m tools.widgets vessels"
 
 
+def test_the_strokes_are_those_that_the_models_of_lesson_9_draw():
+    assert widgets.read("strokes") == widgets.strokes(), "run python -m tools.widgets strokes"
+
+
 def test_pieces_are_counted_from_the_draws():
     for name in ("strokes", "vessels"):
         kept = widgets.read(name)
