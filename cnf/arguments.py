@@ -1,14 +1,14 @@
 """The arguments of a function, checked: what configurations and files of weights hold."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from cnf.errors import ConfigError
+from cnf.errors import ConfigError, nearest
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -30,14 +30,14 @@ def complete(
     try:
         return _model_of(function, but)(**arguments).model_dump(mode="json")
     except ValidationError as error:
-        known = ", ".join(_model_of(function, but).model_fields)
+        known = _model_of(function, but).model_fields
         raise ConfigError("; ".join(_phrase(e, known) for e in error.errors())) from None
 
 
-def _phrase(error: Any, known: str) -> str:
+def _phrase(error: Any, known: Iterable[str]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown option '{key}': one of {known}"
+        return f"unknown option '{key}': the nearest are {nearest(key, known)}"
     if error["type"] == "missing":
         return f"'{key}' is missing: give it"
     if error["type"] == "value_error":  # of a check of ours, which says all

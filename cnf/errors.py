@@ -1,5 +1,8 @@
 """The errors a user can cause. Each says what was wrong, which value, and what to do."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class CnfError(ValueError):
     """Base of all expected errors; the command line prints it as one line and exits with 2."""
@@ -23,3 +26,12 @@ class TrainingError(CnfError):
 
 class ResultsError(CnfError):
     """A number, or a claim, that does not fit the others in `results/`."""
+
+
+class UnwritableError(CnfError, OSError):
+    """A file that cannot be written."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The three of many names that are most like a name that is none of them, in words."""
+    return ", ".join(difflib.get_close_matches(name, list(names), 3, 0))

@@ -62,7 +62,7 @@ class Factorised(Entrywise):
 def target(model: ConditionalModel, y: Tensor, levels: int, like: Tensor) -> Tensor:
     """y in the type of `like`. Raises DataError if it is of another shape, which would broadcast,
     or holds anything but 0 .. levels - 1 (in training mode: on the CPU only)."""
-    y = y.to(like.dtype)
+    y = model.tensor(y, "y").to(like.dtype)
     check_levels(model, y, levels)
     check_pairs(y, like)
     if y.shape[1:] != like.shape[1:]:

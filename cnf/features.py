@@ -16,10 +16,12 @@ from cnf.resample import consistent_double
 
 class Features(Network):
     """h = g(x), a list. `channels[l]` counts the channels of h[l]; sizes of y must divide by
-    `multiple`; `factor` is the size of y over the size of x; x must have `reads` channels."""
+    `multiple`; `factor` is the size of y over the size of x; x must have `reads` channels, of
+    values 0 to 255 if it is of `grey_levels`."""
 
     channels: list[int]
     reads: int | None = None
+    grey_levels = False
     multiple = 1
     factor = 1
 
@@ -100,7 +102,7 @@ class ResidualFeatures(Features):
     Shapes: x (B, 3, H, W) grey levels -> h[0] (B, 3 + full, 2H, 2W), h[l] (B, channels, ...).
     """
 
-    reads, factor = 3, 2
+    reads, factor, grey_levels = 3, 2, True
 
     def __init__(
         self,
@@ -176,7 +178,7 @@ class RRDBFeatures(Features):
     Shapes: x (B, 3, H, W) grey levels -> h[l] (B, channels, 2H / 2^l, 2W / 2^l).
     """
 
-    reads, factor = 3, 2
+    reads, factor, grey_levels = 3, 2, True
 
     def __init__(
         self,
@@ -216,7 +218,7 @@ class UNetFeatures(Features):
     Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels 2^l, H / 2^l, W / 2^l).
     """
 
-    reads = 3
+    reads, grey_levels = 3, True
 
     def __init__(self, levels: int, channels: Positive = 16, scales: Positive = 3):
         super().__init__()
@@ -260,7 +262,7 @@ class VGGFeatures(Features):
     Shapes: x (B, 3, H, W) grey levels 0..255 -> h[l] (B, channels, H / 2^l, W / 2^l).
     """
 
-    reads = 3
+    reads, grey_levels = 3, True
 
     def __init__(self, levels: int, channels: Positive = 32, scales: Positive = 4):
         super().__init__()

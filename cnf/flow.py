@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from cnf import noise
-from cnf.errors import CnfError, DataError
+from cnf.errors import CnfError, DataError, UnwritableError
 from cnf.features import channels_of
 from cnf.fused import FusedSteps, fuse
 from cnf.layers.actnorm import ActNorm
@@ -20,11 +21,13 @@ from cnf.layers.base import (
     Bijection,
     Dequantization,
     Prior,
+    check_all,
     check_finite,
     check_pairs,
     constant,
 )
 from cnf.layers.checkerboard import CheckerboardCoupling
+from cnf.layers.residual import Residual
 from cnf.layers.squeeze import Squeeze
 from cnf.nets import Network, repeated
 from cnf.noise import Generator
@@ -48,7 +51,7 @@ class ConditionalModel(nn.Module):
         config: what whoever trained it keeps with it; nothing here reads it.
 
     Shapes: y (B, C, H, W), x (B, C_x, H / factor, W / factor), or vectors y (B, D), x (B, D_x);
-        terms (B,) in nats.
+        terms (B,) in nats. Both may be NumPy arrays; what comes back are tensors.
     """
 
     exact: bool
@@ -92,6 +95,7 @@ class ConditionalModel(nn.Module):
     def log_prob(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
         """log p(y|x), (B,), nats. Raises DataError if x is not finite, y not in its range, or the
         sizes do not fit."""
+        y, x = self.tensor(y, "y"), self.tensor(x, "x")
         return self.log_prob_given(y, self.condition(x), generator)
 
     @torch.no_grad()
@@ -102,7 +106,8 @@ class ConditionalModel(nn.Module):
 
         temperature: of the noise, >= 0; 1 samples the model. Raises DataError if it is not, if
         n < 1, if x is not finite, or if its channels or size do not fit."""
-        return self.labels(self.sample_given(self.condition(x), n, temperature, generator))
+        h = self.condition(self.tensor(x, "x"))
+        return self.labels(self.sample_given(h, n, temperature, generator))
 
     @torch.no_grad()
     def samples(
@@ -110,7 +115,7 @@ class ConditionalModel(nn.Module):
     ) -> Iterator[Tensor]:
         """The samples one after the other, each (B, C, ...): few in memory at once."""
         check_draws(temperature, n)
-        h, batch, start, size = self.condition(x), len(x), 0, 1
+        h, batch, start, size = self.condition(self.tensor(x, "x")), len(x), 0, 1
         generator = noise.repeated(generator, n, batch)
         while start < n:
             size = min(size, n - start)
@@ -133,7 +138,7 @@ class ConditionalModel(nn.Module):
         num_samples < 1."""
         if num_samples < 1:
             raise DataError(f"num_samples = {num_samples}: draw 1 or more")
-        h = self.condition(x)
+        y, h = self.tensor(y, "y"), self.condition(self.tensor(x, "x"))
         if self.exact:
             return self.log_prob_given(y, h, generator)
         terms = torch.stack([self.log_prob_given(y, h, generator) for _ in range(num_samples)])
@@ -142,6 +147,7 @@ class ConditionalModel(nn.Module):
     def bits_per_dim(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
         """-log p(y|x) / (D log 2), (B,), D the number of entries of one y, :eq:`eq-why-bpd`.
         Unless `exact`, an upper bound in the mean over the noise."""
+        y = self.tensor(y, "y")
         return -self.log_prob(y, x, generator) / (y[0].numel() * math.log(2))
 
     def loss(
@@ -149,6 +155,7 @@ class ConditionalModel(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What training minimises: mean -log p(y|x) / D in nats, :eq:`eq-given-loss`, and values to
         log."""
+        y = self.tensor(y, "y")
         return -self.log_prob(y, x, generator).mean() / y[0].numel(), {}
 
     def forward(
@@ -171,10 +178,26 @@ class ConditionalModel(nn.Module):
     def maps(self, x: Tensor) -> list[Tensor]:
         """The feature maps of x: in the type of the weights, but for those of the package's own
         networks, which may compute in bfloat16."""
+        x = self.tensor(x, "x")
         self.check_input(x)
         h = self.features(x.to(self.dtype))
         h = [h] if isinstance(h, Tensor) else list(h)
         return h if isinstance(self.features, Network) else [t.to(self.dtype) for t in h]
+
+    def tensor(self, t: Tensor | np.ndarray, name: str) -> Tensor:
+        """A NumPy array as a tensor beside the weights; a tensor as it is. Raises DataError, with
+        `name`, if it is neither, or not where the weights are."""
+        device = next((p.device for p in self.parameters()), None)
+        if isinstance(t, np.ndarray):
+            return torch.as_tensor(np.ascontiguousarray(t), device=device)
+        if not isinstance(t, Tensor):
+            raise DataError(f"{name} is a {type(t).__name__}: give a tensor, or a NumPy array")
+        if device is not None and t.device != device:
+            remedy = f"give {name}.to('{device}')"
+            if "meta" in (t.device.type, device.type):
+                remedy = "make it anew, meta tensors hold no values"
+            raise DataError(f"{name} is on {t.device}, but the model is on {device}: {remedy}")
+        return t
 
     @property
     def dtype(self) -> torch.dtype:
@@ -191,6 +214,8 @@ class ConditionalModel(nn.Module):
             metadata: what the file says beside; by default what `self.metadata` holds.
             half: store floating-point weights as float16; what is loaded then is those rounded
                 weights.
+
+        Raises UnwritableError if there is no such folder, no permission or no room.
         """
         # copies: safetensors refuses a weight that has two names
         tensors = {
@@ -209,19 +234,25 @@ class ConditionalModel(nn.Module):
             inside["arguments"] = json.dumps(self.arguments)
         path = Path(path)
         partial = path.with_name(path.name + ".tmp")
-        # not save_file, which writes with mode 600
-        partial.write_bytes(safetensors.torch.save(tensors, metadata=inside or None))
-        os.replace(partial, path)
+        try:  # not save_file, which writes with mode 600
+            partial.write_bytes(safetensors.torch.save(tensors, metadata=inside or None))
+            os.replace(partial, path)
+        except OSError as error:
+            raise UnwritableError(
+                f"{path} cannot be written ({error.strerror or error}): give another path"
+            ) from None
 
     def check_input(self, x: Tensor) -> None:
-        """Raise DataError if x is no batch or not finite (in training mode: on the CPU only), or
-        its channels or its size do not fit."""
+        """Raise DataError if x is no batch or not finite (in training mode: on the CPU only), if it
+        holds 0 to 1 where the features read grey levels (not in training mode), if its channels or
+        its size do not fit, or if the weights are of 16 bits."""
         if x.dim() not in (2, 4):
             raise DataError(
                 f"x is {tuple(x.shape)}: give a batch (B, C, H, W) of pictures or (B, D) of "
                 "vectors, of one by x[None]"
             )
-        reads = getattr(getattr(self, "features", None), "reads", None) or x.shape[1]
+        features = getattr(self, "features", None)
+        reads = getattr(features, "reads", None) or x.shape[1]
         if x.shape[0] == 0:
             raise DataError("x holds no picture or vector: give one or more")
         if x.shape[1] != reads:
@@ -238,17 +269,30 @@ class ConditionalModel(nn.Module):
                 "autocast is on, which would round z, too: leave it, and run the networks alone in "
                 "16 bits by cnf.nets.set_precision(model, 'bf16')"
             )
+        if self.dtype in (torch.float16, torch.bfloat16):
+            raise DataError(
+                f"the weights are {str(self.dtype).removeprefix('torch.')}, too coarse for "
+                "log-determinants: call model.float(), and run the networks alone in 16 bits by "
+                "cnf.nets.set_precision(model, 'bf16')"
+            )
+        if x.device.type == "meta" and not self.training:
+            raise DataError("x is on meta, and meta tensors hold no values: make it anew")
         check_finite(self, x, "x")
+        if not self.training and getattr(features, "grey_levels", False):
+            is_scaled = (x >= 0).all() & (x <= 1).all() & (x != x.floor()).any()
+            check_all(~is_scaled, lambda: "x lies in 0..1, but levels are 0 to 255: give 255 * x")
         if x.dim() == 2 and self.multiple > 1:
             raise DataError(
                 f"x is {tuple(x.shape)}, vectors, but this model works on pictures (B, C, H, W) "
                 f"whose sizes are multiples of {self.multiple}: build one without squeezes"
             )
-        if any(self.factor * size % self.multiple for size in x.shape[2:]):
-            height, width = (self.factor * size for size in x.shape[2:])
+        step = self.multiple // math.gcd(self.multiple, self.factor)
+        if any(size % step for size in x.shape[2:]):
+            height, width = x.shape[2:]
+            larger = "x".join(str(-(-size // step) * step) for size in (height, width))
             raise DataError(
-                f"y of {height}x{width} does not fit: both sizes must be multiples of "
-                f"{self.multiple}; crop or pad the picture, or build a model of fewer levels"
+                f"x is {height}x{width}, but its sizes must be multiples of {step}: crop it, or "
+                f"pad it to {larger} and crop y"
             )
 
 
@@ -301,6 +345,7 @@ class ConditionalFlow(ConditionalModel):
         colours = 2 if any(isinstance(layer, CheckerboardCoupling) for layer in layers) else 1
         self.multiple = math.lcm(2**self.num_squeezes, getattr(features, "multiple", 1), colours)
         self.factor = getattr(features, "factor", 1)
+        self.channels = channels_of_y(layers)
 
     def labels(self, v: Tensor) -> Tensor:
         """y of v: the cell of the dequantization in which it lies."""
@@ -326,10 +371,16 @@ class ConditionalFlow(ConditionalModel):
         return v.unflatten(0, (n, -1))
 
     def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
+        y = self.tensor(y, "y")
         if y.dim() != h[0].dim() or y.shape[2:] != h[0].shape[2:]:
             size = f"(H, W) = {tuple(h[0].shape[2:])}: give (B, C, H, W) of it"
             wanted = size if h[0].dim() == 4 else "vectors: give (B, D)"
             raise DataError(f"y is {tuple(y.shape)}, but x asks for {wanted}")
+        if self.channels not in (None, y.shape[1]):
+            raise DataError(
+                f"y is {tuple(y.shape)}, of {y.shape[1]} channels, but the model is of y of "
+                f"{self.channels}: give {(len(y), self.channels, *y.shape[2:])}"
+            )
         check_pairs(y, h[0])
         return self.encode(y, h, generator)[1]
 
@@ -367,7 +418,8 @@ class ConditionalFlow(ConditionalModel):
     ) -> list[tuple[Layer, Tensor]]:
         """Every layer with its term, (B,), nats; they sum to `log_prob` under the same noise,
         :eq:`eq-first-terms`."""
-        walk = self._forward(with_levels(self.layers), y, self.condition(x), generator)
+        y, h = self.tensor(y, "y"), self.condition(x)
+        walk = self._forward(with_levels(self.layers), y, h, generator)
         return [(layer, term) for layer, _, term in walk]
 
     def _forward(
@@ -430,6 +482,20 @@ def with_levels(parts: Iterable[nn.Module | FusedSteps]) -> list[tuple[Any, int]
         pairs.append((part, level))
         level += isinstance(part, Squeeze)
     return pairs
+
+
+def channels_of_y(layers: Iterable[Layer]) -> int | None:
+    """The number of channels that y must have, as the first layer says that is of one number; None
+    if there is none, or if a layer before it may change the number."""
+    folded = 1
+    for layer in layers:
+        if isinstance(layer, Dequantization | Residual):
+            continue
+        if isinstance(layer, Squeeze):
+            folded *= 4
+        else:
+            return None if layer.channels is None else layer.channels // folded
+    return None
 
 
 def check_order(layers: Sequence[nn.Module]) -> None:

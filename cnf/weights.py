@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cnf.arguments import call, complete
-from cnf.errors import CheckpointError, ConfigError
+from cnf.errors import CheckpointError, ConfigError, nearest
 from cnf.flow import ConditionalModel
 
 KINDS: dict[str, Callable[..., ConditionalModel]] = {}
@@ -40,9 +40,9 @@ def kind(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def maker(name: str) -> Callable[..., ConditionalModel]:
-    """The function of a kind. Raises ConfigError, naming the kinds that are known."""
+    """The function of a kind. Raises ConfigError, naming the nearest kinds that are known."""
     if name not in KINDS:
-        raise ConfigError(f"no kind of model '{name}': one of {', '.join(sorted(KINDS))}")
+        raise ConfigError(f"no kind of model '{name}': the nearest are {nearest(name, KINDS)}")
     return KINDS[name]
 
 

@@ -34,6 +34,7 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int):
         super().__init__()
+        self.channels = channels
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
         self.register_buffer("initialised", torch.tensor(False))

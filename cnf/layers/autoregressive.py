@@ -37,6 +37,7 @@ class AutoregressivePrior(Prior):
     def __init__(self, net: CausalNet, num_kept: int = 0):
         super().__init__()
         self.net, self.num_kept, self.keeps = net, num_kept, num_kept > 0
+        self.channels = num_kept + net.channels
         self.mixture = net.outputs // 3
         with torch.no_grad():  # components that start alike would stay alike
             mu = cast(Tensor, net.last.bias).view(net.channels, 3, self.mixture)[:, 1]

@@ -32,9 +32,11 @@ Scale = Literal["bounded", "softplus", "additive"]
 class Bijection(nn.Module):
     """An invertible map z = f(y; h) for every fixed h; log|det dz/dy| is added to log p(z),
     :eq:`eq-change-nd`. Laws: inverse undoes forward; log_det is autograd's, and that of the inverse
-    is the same number negated, :eq:`eq-change-sign`."""
+    is the same number negated, :eq:`eq-change-sign`. `channels`: of y; None if it is not of one
+    number of channels."""
 
     exact = True
+    channels: int | None = None
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -50,6 +52,7 @@ class Prior(nn.Module):
 
     exact = True
     keeps = False
+    channels: int | None = None  # of y, as of a bijection
     num_kept = 0  # the first so many channels
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor | None, Tensor]:

@@ -28,7 +28,7 @@ class Conv1x1(Bijection):
 
     def __init__(self, channels: int, lu: bool = False):
         super().__init__()
-        self.lu = lu
+        self.channels, self.lu = channels, lu
         rotation = torch.linalg.qr(torch.randn(channels, channels))[0]
         if not lu:
             self.matrix = nn.Parameter(rotation)

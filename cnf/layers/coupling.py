@@ -23,7 +23,7 @@ class Coupling(Bijection):
             raise ValueError(
                 f"a coupling needs at least 2 channels, not {channels}: squeeze pictures first"
             )
-        self.flip, self.num_b = flip, channels // 2
+        self.channels, self.flip, self.num_b = channels, flip, channels // 2
         self.num_a = channels - self.num_b
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,7 @@ class Split(Prior):
         self.num_kept = channels - channels // 2 if num_kept is None else num_kept
         if not 0 < self.num_kept < channels:
             raise ValueError(f"num_kept = {num_kept}: keep 1 to {channels - 1} of {channels}")
-        self.num_left = channels - self.num_kept
+        self.channels, self.num_left = channels, channels - self.num_kept
         self.net, self.scale = net, scale
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:

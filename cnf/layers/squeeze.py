@@ -48,6 +48,9 @@ class Squeezed(Bijection):
     def __init__(self, layers: Iterable[Bijection]):
         super().__init__()
         self.squeeze, self.layers = Squeeze(), nn.ModuleList(layers)
+        inner = cast(list[Bijection], [*self.layers])
+        folded = next((layer.channels for layer in inner if layer.channels is not None), None)
+        self.channels = None if folded is None else folded // 4
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_det = run(self.layers, self.squeeze(y)[0], self.fold(h))

@@ -4,12 +4,11 @@ A run is described by one frozen `Config`. Presets are YAML files in `presets/`,
 <task>-<model>-<preset>.yml; `--set a.b=c` overrides one value of a preset.
 """
 
-import difflib
 import hashlib
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -19,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from cnf import weights
 from cnf.arguments import Count, Positive, complete
-from cnf.errors import ConfigError
+from cnf.errors import ConfigError, nearest
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import plugs, upgrade
 from cnf.replication.data.config import DataConfig
@@ -80,6 +79,10 @@ class Config:
 
 
 _adapter = TypeAdapter(Config)
+_parts = {"data.": DataConfig, "training.": TrainingConfig}
+KEYS = [field.name for field in fields(Config)] + [
+    prefix + field.name for prefix, part in _parts.items() for field in fields(part)
+]
 
 
 def from_dict(values: dict[str, Any]) -> Config:
@@ -171,7 +174,7 @@ def config_of(model: ConditionalModel) -> Config | None:
 def _sentence(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "unexpected_keyword_argument":
-        return f"unknown configuration key '{key}': see `python -m cnf train --help`"
+        return f"unknown configuration key '{key}': the nearest are {nearest(key, KEYS)}"
     return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
 
 
@@ -199,8 +202,7 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> Config:
     path = Path(preset) if preset.endswith(".yml") else PRESETS / f"{preset}.yml"
     if not path.exists():
         names = sorted(p.stem for p in PRESETS.glob("*.yml"))
-        nearest = difflib.get_close_matches(preset, names, 3, 0) or names
-        raise ConfigError(f"no preset '{preset}': choose one of {', '.join(nearest)}")
+        raise ConfigError(f"no preset '{preset}': the nearest are {nearest(preset, names)}")
     values = yaml.safe_load(path.read_text("utf-8"))
     values.setdefault("task", preset.split("-")[0])
     values["preset"] = preset

@@ -6,7 +6,7 @@ from importlib.metadata import metadata as package_metadata
 from pathlib import Path
 
 from cnf import __version__, weights
-from cnf.errors import CheckpointError, ConfigError
+from cnf.errors import CheckpointError, ConfigError, nearest
 from cnf.flow import ConditionalModel
 from cnf.replication import plugs, upgrade
 from cnf.replication.config import config_of, from_dict, to_dict
@@ -58,7 +58,7 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     >>> model.mean(x, n=4).shape
     torch.Size([1, 1, 64, 96])
 
-    Raises CheckpointError, naming what is there, for another name, or for a file that is missing,
+    Raises CheckpointError, with the nearest names, for another name, or for a file that is missing,
     cut short, or of another model.
     """
     is_file = Path(name).suffix == ".safetensors" or Path(name).is_file()
@@ -91,7 +91,7 @@ def find(name: Path | str, results: Path = RESULTS) -> Path:
     """The weights of a model: of a name of RELEASES, of a run of `results/`, or of a run folder.
 
     Without `results/`, which only the repository has, released weights are downloaded. Raises
-    CheckpointError, naming what is there, if there are no weights.
+    CheckpointError, with the nearest names, if there are no weights.
     """
     run = RELEASES.get(str(name), str(name))
     for path in (results / run / WEIGHTS, Path(run) / WEIGHTS):
@@ -100,8 +100,10 @@ def find(name: Path | str, results: Path = RESULTS) -> Path:
     if run in SHA256 and not results.exists():
         return _download(run)
     run_names = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
-    names = ", ".join([*RELEASES, *run_names])
-    raise CheckpointError(f"{name} holds no {WEIGHTS}: give a run folder, or one of {names}")
+    names = nearest(str(name), [*RELEASES, *run_names])
+    raise CheckpointError(
+        f"{name} holds no {WEIGHTS}: give a run folder, or a name; the nearest are {names}"
+    )
 
 
 def repository() -> str:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from cnf.errors import ConfigError, DataError
+from cnf.errors import CnfError, ConfigError, DataError
 from cnf.factorised import WeightedBernoulli
 from cnf.features import NoFeatures, RawFeatures, UNetFeatures, VGGFeatures
-from cnf.flow import ConditionalFlow
+from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.layers import (
     ActNorm,
     AffineCoupling,
@@ -161,9 +161,11 @@ def test_sizes_that_do_not_fit_are_named(case):
     if model.multiple == model.factor:
         return  # any size fits: test_any_multiple_of_the_stated_sizes_fits
     x = x[..., : x.shape[-1] - model.multiple // model.factor // 2]
-    height, width = (model.factor * size for size in x.shape[-2:])
-    sentence = f"y of {height}x{width} does not fit: .* multiples of {model.multiple}"
-    for use in (lambda: model.log_prob(y[..., :width], x), lambda: model.sample(x)):
+    height, width = x.shape[-2:]
+    step = model.multiple // model.factor
+    sentence = f"x is {height}x{width}, but its sizes must be multiples of {step}: crop it, or pad"
+    wide = model.factor * width
+    for use in (lambda: model.log_prob(y[..., :wide], x), lambda: model.sample(x)):
         with pytest.raises(DataError, match=sentence):
             use()
 
@@ -207,7 +209,7 @@ def test_networks_name_what_does_not_fit():
         ("sr-flow-smoke", "model.features.channels=0", "channels = 0"),
         ("vessels-flow-smoke", "model.residual=8.0", "residual"),
         ("vessels-flow-smoke", "model.levels=-1", "levels = -1"),
-        ("vessels-flow-smoke", "model.kind=glw", "no kind of model 'glw': one of"),
+        ("vessels-flow-smoke", "model.kind=glw", "no kind of model 'glw': the nearest are glow"),
         ("vessels-flow-smoke", "model.kind=../glow", "no experiments/../plug.py"),
         ("vessels-baseline-smoke", "model.beta=0.7", "beta"),
         ("sr-flow-smoke", "model.dequantization=binary", "binary for sr"),
@@ -343,3 +345,116 @@ def test_models_answer_by_the_same_names(case):
     if not model.has_mean:
         torch.testing.assert_close(mean, together.mean(0), rtol=1e-12, atol=1e-12)
     assert torch.equal(model.log_prob_given(y, h, noise_of(y)), model.log_prob(y, x, noise_of(y)))
+
+
+# -- x and y as they were given --------------------------------------------------------------------
+
+
+@every_model
+def test_numpy_arrays_are_taken_as_tensors_are(case):
+    model, y, x = case.make()
+    given = y.numpy(), x.numpy()[::-1][::-1]  # strides that PyTorch does not take
+    for score in (model.log_prob, model.bits_per_dim):
+        assert torch.equal(score(*given, noise_of(y)), score(y, x, noise_of(y)))
+    if type(model).loss is ConditionalModel.loss:  # those of experiments are for training
+        assert torch.equal(model.loss(*given, noise_of(y))[0], model.loss(y, x, noise_of(y))[0])
+    scores = [model.importance_log_prob(*pair, 2, noise_of(y)) for pair in (given, (y, x))]
+    assert torch.equal(*scores)
+    draws = [model.sample(t, 2, 1.0, noise_of(y)) for t in (given[1], x)]
+    assert torch.equal(*draws)
+    assert torch.equal(*(model.mean(t, 2, noise_of(y)) for t in (given[1], x)))
+
+
+KINDS = ("flow", "baseline")
+PRESETS = [load_config(f"{task}-{kind}-smoke") for task in ("sr", "vessels") for kind in KINDS]
+
+
+@pytest.mark.parametrize("config", PRESETS, ids=lambda config: config.preset)
+def test_grey_levels_from_0_to_1_are_refused_and_black_is_not(config):
+    model = build(config).eval()
+    x = torch.zeros(1, 3, 16, 16)
+    x[..., 3] = 1.0
+    model.sample(x)  # nearly black
+    x[..., 5] = 0.5
+    with pytest.raises(DataError, match=r"x lies in 0\.\.1, but levels .*: give 255 \* x"):
+        model.sample(x)
+    x[..., 6] = -0.01  # unrounded x overshoots
+    model.sample(x)
+
+
+@every_model
+def test_weights_of_16_bits_are_refused(case):
+    model, y, x = case.make()
+    for dtype in (torch.float16, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        for use in (lambda: model.log_prob(y, x), lambda: model.sample(x)):
+            model.to(dtype)
+            with pytest.raises(DataError, match=f"the weights are {name}, .*: call model.float()"):
+                use()
+
+
+@pytest.mark.parametrize("case", ALL_FLOWS, ids=str)
+@pytest.mark.parametrize("change", [-1, 1, 3])
+def test_a_target_of_other_channels_is_told_those_of_the_model(case, change):
+    model, y, x = case.make()
+    channels = y.shape[1] + change
+    if not channels:
+        return
+    wrong = y[:, :1].expand(-1, channels, *y.shape[2:])
+    said = f"of {channels} channels, but the model is of y of {y.shape[1]}: give .{len(y)}, "
+    with pytest.raises(DataError, match=said):
+        model.log_prob(wrong, x)
+
+
+def test_a_layer_that_may_change_channels_leaves_them_open():
+    assert ConditionalFlow([Squeeze(), ActNorm(4), END], RawFeatures(1, levels=1)).channels == 1
+    strange = AffineCoupling(4, net(2, 0, 2))
+    strange.channels = None
+    assert ConditionalFlow([strange, END], RawFeatures(1)).channels is None
+
+
+def test_what_is_no_tensor_or_lies_elsewhere_is_named():
+    model, y, x = ALL_FLOWS[0].make()
+    for wrong, said in (
+        (x.tolist(), "x is a list: give a tensor, or a NumPy array"),
+        (x.to("meta"), "x is on meta, but the model is on cpu: .* meta tensors hold no values"),
+    ):
+        for use in (lambda x: model.log_prob(y, x), model.sample, model.mean, model.condition):
+            with pytest.raises(DataError, match=said):
+                use(wrong)
+    with pytest.raises(DataError, match="y is on meta, but the model is on cpu"):
+        model.log_prob(y.to("meta"), x)
+    with pytest.raises(DataError, match="x is on meta, and meta tensors hold no values"):
+        model.to("meta").eval().sample(x.to("meta"))
+
+
+@pytest.mark.gpu
+def test_a_tensor_on_another_device_is_told_where_the_model_is():
+    model, y, x = ALL_FLOWS[0].make()
+    with pytest.raises(DataError, match="x is on cuda:0, but the model is on cpu: give x.to"):
+        model.sample(x.cuda())
+    model.cuda()
+    assert model.log_prob(y.numpy(), x.numpy()).device.type == "cuda"
+    with pytest.raises(DataError, match="y is on cpu, but the model is on cuda:0"):
+        model.log_prob(y, x.cuda())
+
+
+def test_weights_that_cannot_be_written_are_said_in_one_line(tmp_path):
+    model, _, _ = ALL_FLOWS[0].make()
+    for path in (tmp_path / "nowhere" / "mine.safetensors", tmp_path):
+        with pytest.raises(CnfError, match=f"{path} cannot be written .*: give another path"):
+            model.save(path)
+
+
+def test_unknown_keys_are_answered_by_the_nearest_three():
+    said = {
+        "training.lrr=1": r"'training.lrr': the nearest are training.lr, [\w.]+, [\w.]+$",
+        "dta.train=x": r"'dta': the nearest are data, [\w.]+, [\w.]+$",
+        "model.widht=3": r"'widht': the nearest are width, \w+, \w+$",
+        "model.features.chanels=3": r"'chanels': the nearest are channels, ",
+    }
+    for override, message in said.items():
+        with pytest.raises(ConfigError, match=message):
+            load_config("sr-flow-smoke", [override])
+    with pytest.raises(ConfigError, match="no preset 'sr-flw-cpu': the nearest are sr-flow-cpu, "):
+        load_config("sr-flw-cpu")
