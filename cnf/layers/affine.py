@@ -29,6 +29,8 @@ class ConditionalAffine(Bijection):
         resolution.
     """
 
+    channels: int
+
     def __init__(self, channels: int, net: nn.Module, max_log_scale: float = 5.0):
         super().__init__()
         self.channels, self.net, self.max_log_scale = channels, net, max_log_scale

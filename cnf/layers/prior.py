@@ -36,6 +36,8 @@ class GaussianPrior(Prior):
         is missing when sampling (it gives the shape).
     """
 
+    channels: int
+
     def __init__(
         self,
         channels: int,
