@@ -33,5 +33,7 @@ from .layers.variational import VariationalDequantization as VariationalDequanti
 from .nets import CouplingNet as CouplingNet
 from .nets import VectorNet as VectorNet
 from .replication.releases import load as load
+from .replication.sampling.answer import segment as segment
+from .replication.sampling.answer import upscale as upscale
 
 __version__: str

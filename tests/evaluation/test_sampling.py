@@ -150,7 +150,7 @@ def test_vessels_of_a_factorised_model_come_with_its_own_marginal(
     with torch.no_grad():
         expected = to_uint8(255 * model.mean(x)[0])[:19, :23]
     assert np.array_equal(found["marginal"], expected) and len(np.unique(expected)) > 17
-    assert found["sample16"].shape == (19, 23)
+    assert "sample1" not in found  # the mean is the answer, unless samples are asked for
 
 
 def test_nothing_is_marked_outside_a_field_of_view_that_is_given(

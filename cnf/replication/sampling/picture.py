@@ -32,7 +32,8 @@ def as_batch(pixels: np.ndarray) -> Tensor:
 
 class Picture:
     """A picture as input of a model: x, float32 (1,3,H,W), grey levels. `notes` say how the file
-    was read and changed. Raises DataError for a file that cannot be used.
+    was read and changed, `said` are lines about the answers, and `mean` is their mean, an `output`,
+    where one was asked for. Raises DataError for a file that cannot be used.
 
     `sample` calls, in this order: `check` of the options; `input` for x; for every answer `output`,
     the part that is written, and `image`; `observe` for each answer at temperature 1; at the end
@@ -45,6 +46,8 @@ class Picture:
 
     def __init__(self, path: Path, model: ConditionalModel, options: Options):
         self.path, self.photo = path, read_photograph(path)
+        self.mean: Tensor | None = None
+        self.said: list[str] = []
         self.model, self.task = model, find(model.config.task)
         check_size(path, *self.photo.pixels.shape[:2])
         self.notes = self.photo.notes
@@ -61,6 +64,8 @@ class Picture:
             raise ConfigError(
                 f"--fov, --fit and --whole are for photographs of eyes: leave them out for {task}"
             )
+        if options.threshold is not None:
+            raise ConfigError(f"--threshold is for probabilities: leave it out for {task}")
 
     def input(self, options: Options) -> Tensor:
         """x, (1,3,h,w): what the task makes of the picture; for a task on photographs, the picture

@@ -5,8 +5,8 @@ the same. `picture` and the task define how a file becomes x, and what is writte
 """
 
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
 from cnf.replication import releases
+from cnf.replication.data.folders import pictures as pictures_of
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
@@ -40,7 +41,8 @@ class Options:
     """What to draw for every picture.
 
     Args:
-        num: samples a picture; 4 by default, 16 for vessels.
+        num: samples a picture; by default 4, 16 for vessels, and none of a model that has a mean
+            of its own, which is written instead.
         temperature: of the samples, 0 or more; 1 samples the model. 0.8 by default, 1 for vessels.
         many: samples at temperature 1 for mean, probability, deviation and table; 32 by default,
             for vessels 16 or those of num if they are more. What is written at temperature 1 are
@@ -58,6 +60,8 @@ class Options:
             more than a quarter.
         whole: vessels: all of the picture counts; without it, and without a mask, a picture that
             does not show an eye in a dark border is refused.
+        threshold: vessels: the mask is where the probability is this or more; by default the one
+            that was chosen for the model on validation pictures, and 0.5 for a model without one.
         out: folder for the files; samples by default.
         seed: of the noise, keyed by it and the place of the picture; 0 by default.
         tile: draw in tiles of SIDE x SIDE pixels, which changes no sample and takes less memory; 0:
@@ -77,6 +81,7 @@ class Options:
     fov: Annotated[Path | None, option("MASK")] = None
     fit: Maybe = None
     whole: Flag = False
+    threshold: Real = None
     out: Annotated[Path, option("DIR")] = Path("samples")
     seed: Count = 0
     tile: Annotated[int | None, option("SIDE")] = None
@@ -90,17 +95,20 @@ class Options:
             number = getattr(self, name)
             if number is not None and number < least:
                 raise ConfigError(f"--{name} {number}: give {least} or more")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ConfigError(f"--threshold {self.threshold}: give a probability between 0 and 1")
 
 
 def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
     """Write samples of each picture as PNG files, and a contact sheet; returns their paths:
     NAME-sample1.png, ..., NAME-mean.png, NAME-deviation.png and .npy, NAME-sheet.png. Vessels:
     masks of 0 and 255, black outside the field of view; NAME-marginal.png in the place of the mean,
-    the deviation, NAME-overlay.png and NAME-table.csv, always.
+    the deviation, NAME-mask.png, NAME-overlay.png and NAME-table.csv, always.
 
     Args:
         run: a run folder, or a name of `releases.RELEASES`: "sr", "vessels".
-        pictures: files of any size. Super-resolution: the picture is x, and doubles in size.
+        pictures: files of any size, or folders of them. Super-resolution: the picture is x, and
+            doubles in size.
         options: see `Options`.
 
     Raises, before anything is drawn, DataError (a picture that cannot be read or is below 4 pixels
@@ -108,43 +116,65 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     cannot draw in tiles).
     """
     choices = Options(**options)
-    if not pictures:
-        raise ConfigError("no picture given: name one or more files")
-    pictures = [Path(path) for path in pictures]
+    pictures = files(map(Path, pictures))
     stems = [path.stem for path in pictures]
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
-    model = trained(releases.find(run, results)).to(choose_device(choices.device))
-    set_precision(model, choices.precision)
-    request = Request(model, choices)
+    request = ready(run, choices, results)
     if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
         raise ConfigError(
             f"--fov {choices.fov} for {len(pictures)} pictures: give a folder of masks"
         )
-    files = [Path(choices.out, f"{stem}-{name}") for stem in stems for name in request.names()]
-    existing = [file for file in files if file.exists() and not choices.overwrite]
-    if existing:
-        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise ConfigError(
-            f"{existing[0]}{others} would be replaced: give another --out, or --overwrite"
-        )
+    paths = [Path(choices.out, f"{stem}-{name}") for stem in stems for name in request.names()]
+    if not choices.overwrite:
+        refuse_existing(paths, "give another --out, or --overwrite")
     for path in pictures:
-        request.picture(path, model, choices)  # raises before anything is drawn
-    if request.task.has_low_resolution and model.config.data.round_x is False:
-        print(
-            "this model learned from x that is not rounded to whole grey levels, as files are: "
-            "its samples are less to be trusted than its scores say"
-        )
-    if request.uncertainty and request.task.spread:
-        print(trust(releases.find(run, results).parent, request.task))
+        request.picture(path)  # raises before anything is drawn
+    for note in request.notes:
+        print(note)
     for index, path in enumerate(pictures):
-        picture = request.picture(path, model, choices)
+        picture = request.picture(path)
         for note in picture.notes:
             print(f"{path.name}: {note}")
         for name, content in request.answer(picture, index):
             save(content, Path(choices.out, f"{path.stem}-{name}"))
-    return files
+        for line in picture.said:
+            print(line)
+    return paths
+
+
+def files(paths: Iterable[Path]) -> list[Path]:
+    """The picture files that are given, and those in folders that are. Raises ConfigError if there
+    are none."""
+    found: list[Path] = []
+    for path in paths:
+        inside = pictures_of(path) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(f"{path}: no picture in this folder: name another, or files")
+        found += inside
+    if not found:
+        raise ConfigError("no picture given: name one or more files")
+    return found
+
+
+def refuse_existing(paths: Sequence[Path], remedy: str) -> None:
+    """Raise ConfigError if a file is there already."""
+    existing = [path for path in paths if path.exists()]
+    if existing:
+        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise ConfigError(f"{existing[0]}{others} would be replaced: {remedy}")
+
+
+def own_threshold(run: Path, task: Task) -> tuple[float, str]:
+    """The threshold of this model's probabilities, and where it is from: of its rows of test
+    pictures, that of the most pictures, where it was chosen on others."""
+    rows = select(read(run.parent, run.name), split="test", variant=None, **task.threshold)
+    rows = [row for row in rows if row.threshold is not None]
+    if not rows:
+        return 0.5, "nobody chose one for this model"
+    row = max(rows, key=lambda row: row.num_images)
+    return row.threshold, f"chosen for this model, not on the test pictures of {row.data}"
 
 
 def trust(run: Path, task: Task) -> str:
@@ -180,18 +210,29 @@ def save(content: Image.Image | np.ndarray | str, path: Path) -> None:
         raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
 
 
+def ready(run: str, options: Options, results: Path = RESULTS) -> "Request":
+    """The request of these options to a model, which is loaded."""
+    path = releases.find(run, results)
+    model = trained(path).to(choose_device(options.device))
+    set_precision(model, options.precision)
+    return Request(model, options, path.parent)
+
+
 class Request:
     """What is drawn for every picture: `num` samples that are written, and `many` samples at
-    temperature 1 for mean and deviation; `many` is 0 where these are not needed."""
+    temperature 1 for mean and deviation; `many` is 0 where these are not needed. `notes` say how
+    far the model is to be trusted."""
 
-    def __init__(self, model: ConditionalModel, options: Options):
-        self.model, self.options, self.task = model, options, find(model.config.task)
+    def __init__(self, model: ConditionalModel, options: Options, run: Path):
+        self.model, self.task, self.notes = model, find(model.config.task), []
         task = self.task
-        self.picture = task.picture or Picture
-        self.picture.check(options, task.name)
-        self.uncertainty = options.uncertainty or self.picture.shows_uncertainty
-        self.mean = options.mean or self.uncertainty
-        self.num = task.num if options.num is None else options.num
+        self.kind = task.picture or Picture
+        self.kind.check(options, task.name)
+        self.uncertainty = options.uncertainty or self.kind.shows_uncertainty
+        one_answer = model.has_mean and options.num is None and options.temperature is None
+        self.mean = options.mean or self.uncertainty or one_answer
+        default = 0 if one_answer else task.num
+        self.num = default if options.num is None else options.num
         self.temperature = task.temperature if options.temperature is None else options.temperature
         self.many = task.many if options.many is None else options.many
         if self.num == 0 and not self.mean:
@@ -202,6 +243,23 @@ class Request:
             self.many = max(self.num, self.many)
         # whether the samples that are written are the first of the many
         self.is_shared = self.temperature == 1 and self.many > 0
+        if task.has_low_resolution and model.config.data.round_x is False:
+            self.notes.append(
+                "this model learned from x that is not rounded to whole grey levels, as files are: "
+                "its samples are less to be trusted than its scores say"
+            )
+        if self.uncertainty and task.spread:
+            self.notes.append(trust(run, task))
+        if task.threshold:
+            threshold, self.origin = options.threshold, "given"
+            if threshold is None:
+                threshold, self.origin = own_threshold(run, task)
+            options = replace(options, threshold=threshold)
+        self.options = options
+
+    def picture(self, path: Path) -> Picture:
+        """A reader's picture as input of this model."""
+        return self.kind(path, self.model, self.options)
 
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `answer`."""
@@ -210,7 +268,7 @@ class Request:
             names.append(f"{self.task.mean}.png")
         if self.uncertainty:
             names += ["deviation.png", "deviation.npy"]
-        return [*names, *self.picture.files, "sheet.png"]
+        return [*names, *self.kind.files, "sheet.png"]
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""
@@ -243,7 +301,7 @@ class Request:
         elif self.mean:
             mean, title = moments.mean, f"{task.mean} of {self.many}, τ = 1"
         if mean is not None:
-            image = picture.image(mean)
+            picture.mean, image = mean, picture.image(mean)
             panels[title] = np.asarray(image)
             yield f"{task.mean}.png", image
         if moments.count > 1:
@@ -253,7 +311,10 @@ class Request:
             yield "deviation.png", Image.fromarray(to_uint8(deviation * (255 / task.white)))
             yield "deviation.npy", deviation.numpy().astype(np.float16)
             scale = f"black 0, white {task.white:g}{task.unit} or more; the .npy has them"
-            print(f"{picture.path.stem}-deviation.png: {scale}")
+            picture.said.append(f"{picture.path.stem}-deviation.png: {scale}")
+        if task.threshold:
+            begins = f"where the probability is {self.options.threshold:.3g} or more"
+            picture.said.append(f"{picture.path.stem}-mask.png: {begins} ({self.origin})")
         yield from picture.extras(mean)
         interest, reason = deviation, "where samples differ most"
         if deviation is None:

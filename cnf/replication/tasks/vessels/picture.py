@@ -1,5 +1,5 @@
-"""A reader's photograph of the eye: masks of 0 and 255, black outside the field of view; an
-overlay, and a table of area and components."""
+"""A reader's photograph of the eye: masks of 0 and 255, black outside the field of view; one of the
+probability, an overlay, and a table of area and components."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,11 @@ from torch import Tensor
 from cnf.errors import DataError
 from cnf.replication.panels import Panel
 from cnf.replication.sampling.picture import Picture, as_batch
-from cnf.replication.tasks.vessels.view import LEGEND, overlay, summary, view
+from cnf.replication.tasks.vessels.view import LEGEND, overlay, spread, summary, view
 
 
 class EyePicture(Picture):
-    files = ("overlay.png", "table.csv")
+    files = ("mask.png", "overlay.png", "table.csv")
     shows_uncertainty = True
 
     @classmethod
@@ -29,6 +29,7 @@ class EyePicture(Picture):
         fov = options.fov and Path(options.fov)
         self.view = view(self.photo, self.model.config, self.path, fov, options.fit, options.whole)
         self.counts: list[tuple[float, int]] = []
+        self.threshold = options.threshold
         self.notes = self.notes + self.view.notes
         return as_batch(self.view.resized(self.photo.pixels))
 
@@ -43,12 +44,23 @@ class EyePicture(Picture):
     def observe(self, y: Tensor) -> None:
         self.counts.append(self.view.count(y))
 
+    @property
+    def mask(self) -> np.ndarray:
+        """Where the probability is the threshold or more, bool (H,W)."""
+        return self.mean[0].numpy() >= self.threshold
+
+    @property
+    def area(self) -> np.ndarray:
+        """Median, 5 % and 95 % quantile over samples, shares of the field of view."""
+        return spread(self.counts)[0]
+
     def extras(self, mean: Tensor) -> Iterator[tuple[str, Any]]:
+        yield "mask.png", Image.fromarray(np.uint8(255) * self.mask)
         self.overlay = overlay(self.photo, mean[0].numpy())
         yield "overlay.png", Image.fromarray(self.overlay)
         table, self.sentence = summary(self.path.name, self.counts, self.view.fov)
         yield "table.csv", table
-        print(f"{self.path.name}: {self.sentence}")
+        self.said.append(f"{self.path.name}: {self.sentence}")
 
     def overview(self) -> np.ndarray:
         return self.overlay

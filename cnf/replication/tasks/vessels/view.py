@@ -166,12 +166,18 @@ def diameter(fov: np.ndarray) -> int:
     return max(right - left, bottom - top)
 
 
+def spread(counts: Sequence[tuple[float, int]]) -> np.ndarray:
+    """Median, 5 % and 95 % quantile of the numbers of `View.count` over samples, (2,3): of area, of
+    components."""
+    # "weibull": a further sample lies inside with probability 0.9, however few samples there are
+    return np.quantile(counts, (0.5, 0.05, 0.95), axis=0, method="weibull").T
+
+
 def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> tuple[str, str]:
     """Median and spread over samples of the numbers of `View.count`, from their 5 % to their 95 %
     quantile: as a CSV file, with areas as shares of the field of view, and as a sentence, with
     areas in per cent."""
-    # "weibull": a further sample lies inside with probability 0.9, however few samples there are
-    area, components = np.quantile(counts, (0.5, 0.05, 0.95), axis=0, method="weibull").T
+    area, components = spread(counts)
     rows = [
         (name, quantity, *(f"{q:.{digits}f}" for q in quantiles), len(counts), fov.sum())
         for quantity, digits, quantiles in (("vessel_area", 5, area), ("components", 1, components))

@@ -1,0 +1,133 @@
+"""One call that answers: `cnf.upscale("photo.jpg")`, `cnf.segment("eye.png")`. They draw what
+`python -m cnf sample` draws, by the same objects, and keep it in memory."""
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cnf.errors import ConfigError, nearest
+from cnf.replication.sampling.picture import Picture
+from cnf.replication.sampling.sample import Options, Request, ready, refuse_existing, save
+
+OPTIONS = [field.name for field in dataclasses.fields(Options)]
+OPTIONS = [name for name in OPTIONS if name not in ("out", "overwrite")]  # `save` has these
+
+
+class Spread(NamedTuple):
+    """The median of a number over samples, and their 5 % and 95 % quantiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Answer:
+    """What a model makes of one picture.
+
+    Attributes:
+        files: {end of a name: what `save` writes}, as `python -m cnf sample` does.
+        notes: how the picture was read, how far the model is to be trusted, a sentence each.
+    """
+
+    def __init__(self, request: Request, picture: Picture):
+        self.picture = picture
+        self.files: dict[str, Any] = dict(request.answer(picture, 0))
+        self.notes = (*request.notes, *picture.notes, *picture.said)
+
+    @property
+    def samples(self) -> list[Image.Image]:
+        """The samples that were asked for; none by default of a model that has a mean."""
+        return [content for name, content in self.files.items() if name.startswith("sample")]
+
+    @property
+    def image(self) -> Image.Image:
+        """The answer as one picture: the mean, or where there is none the first sample."""
+        return self.files.get(f"{self.picture.task.mean}.png") or self.samples[0]
+
+    def save(self, folder: Path | str = "samples", overwrite: bool = False) -> list[Path]:
+        """Write everything into a folder, and return the paths. Raises ConfigError if a file is
+        there already, unless it may be replaced, or if none can be written."""
+        paths = {name: Path(folder, f"{self.picture.path.stem}-{name}") for name in self.files}
+        if not overwrite:
+            refuse_existing(list(paths.values()), "give another folder, or overwrite=True")
+        for name, path in paths.items():
+            save(self.files[name], path)
+        return list(paths.values())
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        file = io.BytesIO()
+        self.image.save(file, "png")
+        return file.getvalue()
+
+
+class Segmentation(Answer):
+    """Vessels, or what else a model of masks was trained to mark, in one photograph (H,W)."""
+
+    picture: Any
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Of every pixel, float32 (H,W); 0 outside the field of view."""
+        return self.picture.mean[0].numpy()
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Where the probability is the model's threshold or more, bool (H,W)."""
+        return self.picture.mask
+
+    @property
+    def area(self) -> Spread:
+        """Of samples, as a share of the field of view; `notes` say how often such a spread held the
+        truth."""
+        return Spread(*self.picture.area.tolist())
+
+    @property
+    def image(self) -> Image.Image:
+        """The overlay."""
+        return self.files["overlay.png"]
+
+
+def upscale(picture: Path | str, model: str = "sr-baseline", **options: Any) -> Answer:
+    """A photograph at twice its size.
+
+    Args:
+        picture: a file.
+        model: "sr-baseline", whose mean is the one best answer; "sr", whose samples are possible
+            ones; a run of super-resolution, as for `sample`.
+        options: those of `sampling.Options`, such as num=4 samples, uncertainty=True.
+
+    Raises ConfigError, DataError, CheckpointError as `sample` does.
+    """
+    return Answer(*asked(picture, model, "sr", options))
+
+
+def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any) -> Segmentation:
+    """The vessels in a photograph of an eye.
+
+    Args:
+        picture: a file.
+        model: "vessels-baseline", the best probability of each pixel; "vessels", whose samples are
+            possible masks; a run of vessels, as for `sample`.
+        options: those of `sampling.Options`, such as num=4 samples, fov="mask.png".
+
+    Raises ConfigError, DataError, CheckpointError as `sample` does.
+    """
+    return Segmentation(*asked(picture, model, "vessels", options))
+
+
+def asked(
+    picture: Path | str, model: str, task: str, options: dict[str, Any]
+) -> tuple[Request, Picture]:
+    """A request to a model of this task, and the picture that it is about."""
+    for name in options:
+        if name not in OPTIONS:
+            raise ConfigError(f"unknown option '{name}': the nearest are {nearest(name, OPTIONS)}")
+    request = ready(model, Options(**options))
+    if request.task.name != task:
+        raise ConfigError(f"model '{model}' is of the task {request.task.name}: give one of {task}")
+    return request, request.picture(Path(picture))

@@ -1,0 +1,118 @@
+"""`cnf.upscale` and `cnf.segment`: what `python -m cnf sample` writes, in one call."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cnf
+from cnf.errors import ConfigError, DataError
+from cnf.replication.releases import RESULTS
+from cnf.replication.sampling import sample as sampling
+from cnf.replication.tasks.vessels import VESSELS
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (19, 23, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "cat.png")
+    return tmp_path / "cat.png"
+
+
+def same(first, second):
+    """Whether two folders hold the same files."""
+    names = [sorted(path.name for path in folder.iterdir()) for folder in (first, second)]
+    assert names[0] == names[1]
+    return all((first / name).read_bytes() == (second / name).read_bytes() for name in names[0])
+
+
+def test_a_model_that_has_a_mean_gives_it_and_nothing_else(make_run, picture, tmp_path):
+    run = str(make_run("sr-baseline"))
+    answer = cnf.upscale(picture, run)
+    assert list(answer.files) == ["mean.png", "sheet.png"] and answer.samples == []
+    assert answer.image.size == (46, 38)
+    paths = answer.save(tmp_path / "one")
+    assert [path.name for path in paths] == ["cat-mean.png", "cat-sheet.png"]
+    sampling.sample(run, [picture], out=tmp_path / "other")
+    assert same(tmp_path / "one", tmp_path / "other")
+    assert len(cnf.upscale(picture, run, num=3).samples) == 3
+    assert len(cnf.upscale(picture, run, temperature=0.5).samples) == 4  # else it would be ignored
+
+
+def test_a_flow_gives_samples_and_a_notebook_shows_the_first(make_run, picture):
+    answer = cnf.upscale(str(picture), str(make_run("sr-flow")), num=2)
+    assert len(answer.samples) == 2 and "mean.png" not in answer.files
+    shown = Image.open(io.BytesIO(answer._repr_png_()))
+    assert np.array_equal(np.asarray(shown), np.asarray(answer.samples[0]))
+
+
+@pytest.mark.parametrize("kind", ["flow", "baseline"])
+def test_a_segmentation_is_what_is_written(make_run, picture, tmp_path, capsys, kind):
+    run, options = str(make_run(f"vessels-{kind}")), {"many": 6, "whole": True}
+    found = cnf.segment(picture, run, **options)
+    assert capsys.readouterr().out == ""  # what is said is in `notes`
+    sampling.sample(run, [picture], out=tmp_path / "other", **options)
+    found.save(tmp_path / "one")
+    assert same(tmp_path / "one", tmp_path / "other")
+    assert capsys.readouterr().out.splitlines() == [
+        note if note in (*found.picture.said, found.notes[0]) else f"cat.png: {note}"
+        for note in found.notes
+    ]
+    assert found.probability.shape == (19, 23) and found.probability.dtype == np.float32
+    assert np.array_equal(found.mask, found.probability >= 0.5)
+    assert np.array_equal(np.asarray(found.files["mask.png"]), 255 * found.mask)
+    assert found.area.low <= found.area.median <= found.area.high
+    assert f"vessels: {100 * found.area.median:.2f} (" in found.notes[-1]
+    assert len(found.samples) == (16 if kind == "flow" else 0)
+    assert found.image.size == (23, 19) and found._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_threshold_is_the_one_that_was_chosen_for_the_model_unless_another_is_given(
+    make_run, picture
+):
+    value, origin = sampling.own_threshold(RESULTS / "vessels-flow-cpu-s0", VESSELS)
+    assert value == 0.515625  # as `results show` says of its row
+    assert origin == "chosen for this model, not on the test pictures of drive"
+    assert sampling.own_threshold(make_run("vessels-flow"), VESSELS)[0] == 0.5
+    found = cnf.segment(picture, str(make_run("vessels-flow")), whole=True, threshold=0.2)
+    assert np.array_equal(found.mask, found.probability >= 0.2)
+    assert "cat-mask.png: where the probability is 0.2 or more (given)" in found.notes
+    with pytest.raises(ConfigError, match="--threshold 1.5: give a probability between 0 and 1"):
+        cnf.segment(picture, threshold=1.5)
+    with pytest.raises(ConfigError, match="--threshold is for probabilities: leave it out for sr"):
+        cnf.upscale(picture, str(make_run("sr-flow")), threshold=0.5)
+
+
+def test_what_is_there_is_replaced_only_if_asked_to(make_run, picture, tmp_path):
+    answer = cnf.upscale(picture, str(make_run("sr-baseline")))
+    answer.save(tmp_path / "out")
+    with pytest.raises(ConfigError, match="cat-mean.png and 1 more .* or overwrite=True"):
+        answer.save(tmp_path / "out")
+    answer.save(tmp_path / "out", overwrite=True)
+
+
+def test_misuse_is_said_in_one_line(make_run, picture, tmp_path):
+    with pytest.raises(ConfigError, match="is of the task sr: give one of vessels"):
+        cnf.segment(picture, str(make_run("sr-flow")))
+    with pytest.raises(ConfigError, match="unknown option 'nun': the nearest are num, "):
+        cnf.upscale(picture, nun=3)
+    with pytest.raises(DataError, match="dog.png: no such file"):
+        cnf.upscale(tmp_path / "dog.png", str(make_run("sr-flow")))
+
+
+def test_all_pictures_of_a_folder_are_sampled(make_run, picture, tmp_path):
+    run, out = str(make_run("sr-baseline")), tmp_path / "out"
+    folder = tmp_path / "album"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match="album: no picture in this folder"):
+        sampling.sample(run, [folder], out=out)
+    for name in ("b.png", "a.png"):
+        (folder / name).write_bytes(picture.read_bytes())
+    (folder / "notes.txt").touch()
+    paths = sampling.sample(run, [folder, picture], out=out)
+    assert [path.name for path in paths if "mean" in path.name] == [
+        "a-mean.png",
+        "b-mean.png",
+        "cat-mean.png",
+    ]
