@@ -181,8 +181,9 @@ def sample(
     Args:
         run: sr or vessels, for the trained flow of the repository (see
             cnf/replication/releases.py); the name of another run of results/; or a run folder.
-        pictures: 8-bit files of any size (PNG, JPEG, WebP, ...); super-resolution doubles them.
-            Transparency, grey and colour profile are kept, EXIF orientation is respected.
+        pictures: 8-bit files of any size (PNG, JPEG, WebP, ...), or folders of them;
+            super-resolution doubles them. Transparency, grey and colour profile are kept, EXIF
+            orientation is respected.
     """
     _start(threads, options.device, "sample")
     from cnf.replication.sampling import sample as sampling
