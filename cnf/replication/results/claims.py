@@ -242,7 +242,7 @@ def text(results: Path = RESULTS) -> str:
             f"  - ours: {value_with_unit(row)}; {describe(row)} (row `{row.id}`)"
             for row in rows_of(claim, rows)
         ]
-        lines += [f"  - apart: {words}" for words in differences(claim, rows, results)]
+        lines += [f"  - difference: {words}" for words in differences(claim, rows, results)]
         lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]
         parts.setdefault(claim.place, []).append("\n".join(lines))
     return "\n\n".join(f"## {part}\n\n" + "\n".join(entries) for part, entries in parts.items())
