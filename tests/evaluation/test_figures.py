@@ -1,6 +1,7 @@
 """`evaluate --figures`: what is shown, where, and of whom."""
 
 import dataclasses
+import importlib
 import shutil
 
 import numpy as np
@@ -218,12 +219,32 @@ def test_sets_whose_pictures_are_not_ours_get_no_figures(model, vessels, photogr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_set_that_may_not_be_shown_is_refused_before_it_is_scored(make_run, tmp_path):
+def test_a_set_that_may_not_be_shown_is_refused_before_it_is_scored(
+    make_run, photographs, tmp_path, monkeypatch
+):
     folder = shutil.copytree(make_run("sr-flow"), tmp_path / "runs" / "sr-flow")
-    for n in range(3):
-        pixels = np.full((16, 16, 3), n, np.uint8)
-        (tmp_path / "mine").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / "mine" / f"{n}.png")
-    with pytest.raises(DataError, match="no figures of 'folder:mine'"):
-        score(folder, f"folder:{tmp_path / 'mine'}", figures=True, results=tmp_path / "results")
+    module = importlib.import_module("cnf.replication.evaluation.evaluate")
+    monkeypatch.setattr(module, "load", lambda *_: photographs(name="tinyimagenet64"))
+    with pytest.raises(DataError, match="no figures of 'tinyimagenet64'"):
+        score(folder, "tinyimagenet64", figures=True, results=tmp_path / "results")
     assert not (folder / "evaluations").exists()
+
+
+def test_a_readers_own_pictures_are_shown(make_run, model, vessels, tmp_path):
+    folder = shutil.copytree(make_run("sr-flow"), tmp_path / "runs" / "sr-flow")
+    (tmp_path / "mine" / "test").mkdir(parents=True)
+    for n in range(3):
+        pixels = np.random.default_rng(n).integers(0, 256, (48, 48, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "mine" / "test" / f"{n}.png")
+    score(
+        folder,
+        f"folder:{tmp_path / 'mine'}",
+        figures=True,
+        samples=0,
+        results=tmp_path / "results",
+    )
+    assert (folder / "figures" / "folder-mine-test.png").exists()
+    title, shown = of_eyes.draw_eye(
+        ScoredModel(model("vessels-flow"), eyes(vessels, "folder:mine")), 0
+    )
+    assert title == "picture-0" and {"photograph", "truth"} < set(shown)

@@ -36,7 +36,7 @@ def draw_eye(
 ) -> tuple[str, dict[str, Tensor]]:
     """Title and {title: grey levels (C,H,W)} of a whole picture; the deviation is in probability.
     Samples of the baseline have the same noise, keyed."""
-    example, entry = m.images[index], CATALOGUE[m.images.name]
+    example, entry = m.images[index], CATALOGUE.get(m.images.name)  # None: a reader's own folder
     y, x = m.pair(index)
     samples = samples_of_picture(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
     marginal, deviation = samples.mean(0), samples.std(0, correction=0)
@@ -44,8 +44,10 @@ def draw_eye(
         marginal = expectation(m.model, x)
         deviation = (marginal * (1 - marginal)).sqrt()
     title, images = example.name, {}
-    if entry.shown == "pictures":
-        title, images = f"{title} ({entry.credit})", {"photograph": x[0], "truth": 255 * y[0]}
+    if entry is not None and entry.shown == "pictures":
+        title = f"{title} ({entry.credit})"
+    if entry is None or entry.shown == "pictures":
+        images = {"photograph": x[0], "truth": 255 * y[0]}
         if example.second is not None:
             images["second observer"] = 255.0 * example.second
     images |= {f"sample {n + 1}": 255 * samples[n] for n in range(3)}
