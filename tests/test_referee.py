@@ -49,8 +49,8 @@ def pictures(model):
         )
         return y, x
     rng = np.random.default_rng(0)
-    size = 24 - 24 % multiple
-    y = torch.from_numpy(rng.random((2, 1, size, size + multiple)) < 0.3).float()
+    size, channels = 24 - 24 % multiple, getattr(model, "channels", None) or 1
+    y = torch.from_numpy(rng.random((2, channels, size, size + multiple)) < 0.3).float()
     return y, torch.from_numpy(rng.integers(0, 256, (2, 3, *y.shape[-2:]))).float()
 
 

@@ -106,7 +106,7 @@ def test_what_is_no_mask_is_refused():
     model = model_of()
     with pytest.raises(DataError, match="y holds 0.5"):
         model.log_prob(torch.full((1, 1, SIDE, SIDE), 0.5), an_x())
-    with pytest.raises(DataError, match="5x4 does not fit"):
+    with pytest.raises(DataError, match="x is 5x4, but its sizes must be multiples of"):
         model.condition(an_x(5, 4))
 
 
