@@ -429,6 +429,7 @@ def test_what_is_no_tensor_or_lies_elsewhere_is_named():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: messages not seen")
 def test_a_tensor_on_another_device_is_told_where_the_model_is():
     model, y, x = ALL_FLOWS[0].make()
     with pytest.raises(DataError, match="x is on cuda:0, but the model is on cpu: give x.to"):
