@@ -34,11 +34,11 @@ def test_menu_opens_and_the_theme_switches_on_a_phone(browser, url):
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="light")
     tab = context.new_page()
     tab.goto(f"{url}/index.html")
-    bibliography = tab.locator("dialog[open] a", has_text="Bibliography")
-    assert bibliography.count() == 0
+    reference = tab.locator("dialog[open] a", has_text="Reference")
+    assert reference.count() == 0
     tab.locator("button.primary-toggle").click()
-    bibliography.click()
-    tab.wait_for_url("**/bibliography.html")
+    reference.click()
+    tab.wait_for_url("**/reference.html")
     seen = set()
     for _ in range(3):  # auto, light, dark
         tab.locator(".theme-switch-button").click()

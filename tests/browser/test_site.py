@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 
 import axe_playwright_python
+import yaml
+
+from tests.browser.conftest import ROOT, SITE
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "_build" / "screenshots"
 TAKEN = os.environ.get("SCREENSHOTS") != "0"
@@ -124,3 +127,11 @@ def test_page_opens_without_network_and_shows_everything(visit, page):
             look(view)
         assert tab.evaluate(VIOLATIONS, True) == [], f"{view}: letters that do not stand out"
     assert wrong == []
+
+
+def test_old_addresses_lead_to_pages():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    for old, new in config["sphinx"]["config"]["redirects"].items():
+        assert f'"{new}"' in (SITE / f"{old}.html").read_text("utf-8")
+        page = (SITE / new).read_text("utf-8")
+        assert 'http-equiv="refresh"' not in page, f"{old} leads to another old address"

@@ -93,7 +93,7 @@ def test_what_is_there_is_replaced_only_if_asked_to(make_run, picture, tmp_path)
 
 
 def test_misuse_is_said_in_one_line(make_run, picture, tmp_path):
-    with pytest.raises(ConfigError, match="is of the task sr: give one of vessels"):
+    with pytest.raises(ConfigError, match=r"\(sr\) draws no masks"):
         cnf.segment(picture, str(make_run("sr-flow")))
     with pytest.raises(ConfigError, match="unknown option 'nun': the nearest are num, "):
         cnf.upscale(picture, nun=3)

@@ -103,7 +103,10 @@ def upscale(picture: Path | str, model: str = "sr-baseline", **options: Any) -> 
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """
-    return Answer(*asked(picture, model, "sr", options))
+    request, given = asked(picture, model, options)
+    if request.task.factor == 1:
+        raise ConfigError(f"model '{model}' ({request.task.name}) does not enlarge a picture")
+    return Answer(request, given)
 
 
 def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any) -> Segmentation:
@@ -117,17 +120,16 @@ def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """
-    return Segmentation(*asked(picture, model, "vessels", options))
+    request, given = asked(picture, model, options)
+    if not request.task.is_binary:
+        raise ConfigError(f"model '{model}' ({request.task.name}) draws no masks")
+    return Segmentation(request, given)
 
 
-def asked(
-    picture: Path | str, model: str, task: str, options: dict[str, Any]
-) -> tuple[Request, Picture]:
-    """A request to a model of this task, and the picture that it is about."""
+def asked(picture: Path | str, model: str, options: dict[str, Any]) -> tuple[Request, Picture]:
+    """A request to a model, and the picture that it is about."""
     for name in options:
         if name not in OPTIONS:
             raise ConfigError(f"unknown option '{name}': the nearest are {nearest(name, OPTIONS)}")
     request = ready(model, Options(**options))
-    if request.task.name != task:
-        raise ConfigError(f"model '{model}' is of the task {request.task.name}: give one of {task}")
     return request, request.picture(Path(picture))
