@@ -107,12 +107,13 @@ GRAPHS = {
 }
 
 
-LARGE = pytest.mark.slow("the graphs of a flow of pictures, which take a minute to make")
+LARGE = pytest.mark.slow("graphs whose operations the other models have, which take long to make")
+QUICK = ("vessels-flow", "sr-baseline")
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=LARGE if name == "sr-flow" else []) for name in GRAPHS],
+    params=[pytest.param(name, marks=[] if name in QUICK else LARGE) for name in GRAPHS],
 )
 def exported(request, tmp_path_factory):
     """A model, and the files of its graphs."""
