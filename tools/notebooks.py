@@ -20,6 +20,7 @@ page: it is not shown, not executed and not in the digest, so a new address make
 
 import argparse
 import base64
+import functools
 import hashlib
 import io
 import json
@@ -164,6 +165,7 @@ def digest(marks: Iterable[str]) -> str:
     return hashlib.sha256("".join(marks).encode()).hexdigest()
 
 
+@functools.cache
 def without_comments(source: str) -> str:
     """A Python source without comments and blank lines, the same in every version of Python. Text
     that is not Python is returned as it is."""
