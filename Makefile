@@ -66,7 +66,7 @@ pages: $(STAMP)
 	$(PY) tools/notebooks.py check
 	env -u CNF_DATA $(PY) -m pytest -p tools.warm_kernels --nbval --nbval-current-env \
 	    --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg \
-	    -n $(JOBS) --dist loadfile book
+	    -n $(JOBS) --dist loadfile --no-loadscope-reorder book
 
 # Where another processor differs: products, inverses and convolutions by other kernels (MKL, oneDNN,
 # OpenBLAS), elementwise functions and float32 noise without vectors, sums over two threads, which
