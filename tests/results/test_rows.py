@@ -122,6 +122,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
         json.dumps(content | {"values": [first, first]}): "bits_per_dim' is there twice",
         json.dumps(content | {"values": [first | {"metric": "bpd"}]}): "no metric 'bpd'",
         json.dumps(content | {"values": [first | {"bound": None}]}): "are a bound",
+        json.dumps(content | {"task": "faces"}): "'faces': choose one of sr, vessels",
     }
     for text, message in bad.items():
         path.write_text(text)

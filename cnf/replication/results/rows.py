@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from cnf.errors import ResultsError
+from cnf.errors import ConfigError, ResultsError
 from cnf.replication import upgrade
 from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
@@ -204,7 +204,12 @@ def read_file(path: Path) -> list[Row]:
             f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
         ) from None
     for row in rows:
-        find_task(row.task)  # the task of an experiment brings its metrics with it
+        try:
+            find_task(row.task)  # the task of an experiment brings its metrics with it
+        except ConfigError as error:
+            raise ResultsError(
+                f"{path}: {error}; or get the experiment of that name from the clone that evaluated"
+            ) from None
         if row.metric not in METRICS:
             raise ResultsError(f"{path}: no metric '{row.metric}': one of {', '.join(METRICS)}")
         bounded = row.bound is not None and row.divided_by is not None
