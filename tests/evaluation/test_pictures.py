@@ -12,10 +12,12 @@ from cnf.replication.metrics.pictures import (
     MAX_PSNR,
     fidelity,
     inside,
+    limit,
     luma,
     protocol,
     psnr,
     ssim,
+    variance,
 )
 from cnf.resample import imresize_double, imresize_half
 from tests.evaluation.toys import photographs, value
@@ -39,6 +41,20 @@ def test_psnr_is_that_of_the_rounded_y_channel_without_border():
     # Y weighs equal channels with (65.481 + 128.553 + 24.966) / 255 = 219 / 255
     expected = 20 * np.log10(255 / (10 * 219 / 255))
     assert fidelity(y, shifted, "standard")["psnr"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_few_samples_give_the_psnr_of_the_mean_of_infinitely_many():
+    """Samples scatter by 20 grey levels around a mean that is 6 off."""
+    rng = np.random.default_rng(0)
+    y = torch.full((3, 132, 132), 100, dtype=torch.uint8)
+    noise = torch.from_numpy(rng.normal(106, 20, (8, 3, 132, 132))).round()
+    samples = noise.clamp(0, 255).to(torch.uint8)
+    exact = fidelity(y, y.float() + 6, "standard")["psnr"]
+    for n in (2, 8):
+        of_mean = fidelity(y, samples[:n].float().mean(0), "standard")["psnr"]
+        assert of_mean < exact - 1
+        assert limit(of_mean, variance(samples[:n]), n) == pytest.approx(exact, abs=0.25)
+    assert limit(20.0, 2 * 255**2 / 10**2, 2) is None  # noise alone
 
 
 def test_equal_pictures_have_finite_psnr_and_ssim_one(pair):

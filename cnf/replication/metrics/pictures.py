@@ -81,6 +81,22 @@ def psnr(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
     return float(min(decibels, MAX_PSNR))
 
 
+def variance(samples: Tensor) -> float:
+    """The unbiased variance over samples (n,3,H,W), n >= 2, of Y in the standard protocol, the mean
+    over pixels, in grey levels squared."""
+    levels = [inside(luma(sample)) for sample in samples]
+    mean = sum(levels) / len(levels)
+    return float(sum(((y - mean) ** 2).mean() for y in levels) / (len(levels) - 1))
+
+
+def limit(decibels: float, variance: float, n: int) -> float | None:
+    """The PSNR in dB of the mean of infinitely many samples, from that of n of them and their
+    `variance`: E |mean of n - y|^2 = |mean - y|^2 + variance / n. An estimate from few samples may
+    have a squared error of 0 or less: None."""
+    squared_error = 255.0**2 * 10 ** (-decibels / 10) - variance / n
+    return None if squared_error <= 0 else float(10 * np.log10(255.0**2 / squared_error))
+
+
 def ssim(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
     """Structural similarity of (H,W), or of (H,W,3) averaged over channels."""
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

@@ -42,10 +42,11 @@ class PictureScores(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Scores of two or more samples of every picture at one temperature: of their mean (for a flow
-    at temperature 1; else empty), and how they spread."""
+    """Scores of two or more samples of every picture at one temperature: of their mean and
+    `pictures.variance` (for a flow at temperature 1; else empty), and how they spread."""
 
     means: list[PictureScores]
+    variances: list[float]
     spreads: list[uncertainty.Spread]
 
 
@@ -71,10 +72,12 @@ class Pictures:
     @computed_once
     def samples(self, temperature: float, n: int) -> Samples:
         """One pass over n samples of every picture."""
-        m, samples_scores = self.scored, Samples([], [])
+        m, samples_scores = self.scored, Samples([], [], [])
         for index, x, samples in m.draw_samples(temperature, n):
             if temperature == 1 and not m.has_mean:
                 samples_scores.means.append(self.score_picture(index, samples.float().mean(0), x))
+                if has_fidelity(m):
+                    samples_scores.variances.append(pictures.variance(samples))
             generators = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
             samples_scores.spreads.append(
                 uncertainty.spread(m.images[index].y, samples, generators)
@@ -144,6 +147,28 @@ def mean_fidelity(m: ScoredModel, s: Setting, name: str) -> Value | None:
 )
 def psnr(m: ScoredModel, s: Setting) -> Value | None:
     return mean_fidelity(m, s, "psnr")
+
+
+@metric(
+    title="PSNR of the mean of infinitely many samples",
+    unit="dB",
+    digits=2,
+    tolerance=0.02,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    each_x=True,
+)
+def psnr_limit(m: ScoredModel, s: Setting) -> Value | None:
+    """An estimate from n samples, under the standard protocol, see `pictures.limit`."""
+    if m.has_mean or not has_fidelity(m) or s.protocol == "released":
+        return None
+    samples = m.statistics(Pictures).samples(s.temperature, s.samples)
+    values = [
+        pictures.limit(picture.fidelity["standard"]["psnr"], variance, s.samples)
+        for picture, variance in zip(samples.means, samples.variances, strict=True)
+    ]
+    return None if None in values else mean_se(values)
 
 
 @metric(
