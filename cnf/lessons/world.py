@@ -1,0 +1,25 @@
+"""Drawings of strokes given the means of their quarters, and a small network: as in one_file.py."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def strokes(n: int) -> tuple[Tensor, Tensor]:
+    """n random curves y (n, 1, 16, 16), labels 0 and 1, and the means x of their quarters
+    (n, 1, 4, 4): four values, each at four positions."""
+    a, b, c = (15 * torch.rand(3, n, 1, 2)).unbind()  # a curve from a to c, drawn towards b
+    t = torch.linspace(0, 1, 24)[:, None]
+    curve = a * (1 - t) ** 2 + b * 2 * t * (1 - t) + c * t**2
+    pixels = torch.cartesian_prod(torch.arange(16.0), torch.arange(16.0))
+    y = (torch.cdist(pixels, curve).amin(2) < 1.1).float().view(n, 1, 16, 16)
+    return y, F.interpolate(F.avg_pool2d(y, 8), scale_factor=2)
+
+
+def network(channels_in: int, channels_out: int, width: int = 32) -> nn.Sequential:
+    """(B, channels_in, H, W) -> (B, channels_out, H, W). At first its output does not depend on its
+    input."""
+    last = nn.Conv2d(width, channels_out, 3, padding=1)
+    nn.init.zeros_(last.weight)
+    first, middle = nn.Conv2d(channels_in, width, 3, padding=1), nn.Conv2d(width, width, 1)
+    return nn.Sequential(first, nn.ReLU(), middle, nn.ReLU(), last)
