@@ -6,6 +6,7 @@ PAGES ?=
 JOBS ?= 2
 BENCH ?=
 AUDIT ?=
+GPU ?=
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -15,7 +16,7 @@ export PYTHONHASHSEED := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test quick lint unit slow pages portable notebooks times audit mutants bench known live browser address clean
+.PHONY: help install book pdf test quick lint unit slow pages portable notebooks times audit mutants bench known gpu live browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -100,6 +101,9 @@ bench: $(STAMP)-bench ## our flow against FrEIA, nflows and normflows; eight min
 
 known: $(STAMP) ## train on data whose likelihood is known, two minutes of one core -> results/known
 	$(PY) -m tools.known
+
+gpu: $(STAMP) ## train, score and publish the runs that need a GPU, in slices: GPU='--minutes 9'; GPU=--plan only says what is left
+	$(PY) -m tools.gpu $(GPU)
 
 live: $(STAMP) ## compile tools/live.c (by Zig) and write what the live pages run -> book/_static/live
 	$(PY) -m pip install --quiet ziglang==0.13.0

@@ -348,10 +348,7 @@ def publish(run: Path, folder: Path) -> Path:
     if run.resolve() == folder.resolve():
         return folder
     model, weights = trained(run / "weights.safetensors"), folder / "weights.safetensors"
-    record = without_absolute_paths(read_record(run, needed=False))
-    history = read_history(run)
-    old_config = model.config
-    model.config = from_dict(without_absolute_paths(to_dict(old_config)))
+    model.config = from_dict(without_absolute_paths(to_dict(model.config)))
     model.metadata |= {"config": json.dumps(to_dict(model.config))}
     with tempfile.TemporaryDirectory() as folder_name:
         half_file = Path(folder_name) / weights.name
@@ -362,21 +359,29 @@ def publish(run: Path, folder: Path) -> Path:
                 f"the weights of {run.name} take {size / 1e6:.1f} MB, more than "
                 f"{MAX_BYTES / 1e6:.0f}: evaluate without --publish: the rows keep their hash"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        if weights.exists() and not _same_weights(weights, half_file):
+            raise ResultsError(f"results/{folder.name} holds other weights: give another --name")
+        publish_record(run, folder)
         if not weights.exists():
             write_atomically(weights, half_file.read_bytes())
-        elif not _same_weights(weights, half_file):
-            raise ResultsError(f"results/{folder.name} holds other weights: give another --name")
+    return folder
+
+
+def publish_record(run: Path, folder: Path) -> None:
+    """Copy what a run folder says of its training, without its weights, into `folder`: its record
+    and its history."""
+    record, history = read_record(run, needed=False), read_history(run)
+    folder.mkdir(parents=True, exist_ok=True)
     if record:
-        if model.config != old_config:
-            record["config_sha256"] = config_sha256(model.config)
-        write_atomically(folder / "config.json", f"{json.dumps(record, indent=1)}\n".encode())
+        clean = without_absolute_paths(record)
+        if clean.get("config") != record.get("config"):
+            clean["config_sha256"] = config_sha256(from_dict(clean["config"]))
+        write_atomically(folder / "config.json", f"{json.dumps(clean, indent=1)}\n".encode())
     if history:
         places = np.linspace(0, len(history) - 1, min(len(history), MAX_LINES)).round().astype(int)
-        write_history(folder, [history[folder_name] for folder_name in places])
+        write_history(folder, [history[place] for place in places])
     if (run / "history.png").exists():
         shutil.copyfile(run / "history.png", folder / "history.png")
-    return folder
 
 
 def without_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
