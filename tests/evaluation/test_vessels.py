@@ -68,7 +68,8 @@ def test_an_evaluation_tells_what_its_pictures_and_samples_allow(m, name):
     few = {"bits_per_pixel"} | {"f_sample"} | (MARGINALS if name != "flow" else set())
     assert told(m(name, samples=0, full=False), "basic") == few
     alone = told(m(name, eyes(seconds=False)), *both)
-    assert alone == full - {"second_bits", "disagreement_auc"}
+    of_two = {"energy_distance", "energy_distance_mask", "matched_iou"}
+    assert alone == full - of_two - {"second_bits", "disagreement_auc"}
 
 
 @pytest.mark.parametrize("name", ["flow", "baseline"])
@@ -122,9 +123,11 @@ def test_nothing_is_told_of_doubtful_pixels_where_there_is_none(m, monkeypatch):
 def test_references_are_the_second_observer_and_the_truth(m):
     one, both = m(), ("basic", "full")
     forms = {"area", "components", "euler", "largest_share", "cldice"}
+    people = forms | {"f_half", "f_half_image", "energy_distance_first", "sample_diversity"}
+    people |= {"components_error", "holes_error", "sensitivity", "specificity", "accuracy"}
     plain = m(full=False).reference_of("second observer")
     assert told(plain, "basic") == {"f_half", "f_half_image"}
-    assert told(one.reference_of("second observer"), *both) == forms | {"f_half", "f_half_image"}
+    assert told(one.reference_of("second observer"), *both) == people
     assert told(one.reference_of("truth"), *both) == forms - {"cldice"}
     assert told(one.reference_of("bicubic"), *both) == set()
     assert told(m(images=eyes(seconds=False)).reference_of("second observer"), *both) == set()

@@ -214,7 +214,8 @@ def score(
         row for row in rows if publish or scored.reference or row.model not in REFERENCES
     ]
     store.write(rows_to_write, target)
-    if scored.reference != "truth" and "stress" not in tags and scored.options.limit is None:
+    has_all = scored.options.limit is None and scored.options.metrics is None
+    if scored.reference != "truth" and "stress" not in tags and has_all:
         stem = target / rows[0].run / "evaluations" / rows[0].file
         scoring.write_values_of_images(stem, scored, other_scored, rows[0].weights_sha256)
     return rows

@@ -55,6 +55,9 @@ class Options:
     five temperatures; power spectra, gradients, consistency, and how far samples can be
     trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
     and crossings, the second observer. In minutes a set, with what curves are drawn from."""
+    metrics: Annotated[str | None, option("NAME[,NAME...]")] = None
+    """only these metrics, such as energy_distance,matched_iou; rows of others stay as
+    they are, and no values of single pictures are written."""
     variant: Annotated[str | None, option("NAME[=VALUE]")] = None
     """score a variant of the model that an experiment makes of its weights, such as
     orientations/oriented, its mean over eight turns and mirrorings of the picture, or

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cnf.errors import ConfigError
 from cnf.replication.config import model_name
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Metric, Setting, Value, pictures
@@ -72,7 +73,13 @@ def values(
 ) -> Iterator[tuple[Metric, Setting, Value]]:
     """Every metric with one of the tags, at every setting, with its value where it has one; with
     `each_x` only the metrics that are computed for both kinds of x."""
+    only = None if m.options.metrics is None else m.options.metrics.split(",")
+    for name in only or ():
+        if name not in METRICS:
+            raise ConfigError(f"--metrics {name}: no such metric; one of {', '.join(METRICS)}")
     for metric in METRICS.values():
+        if only is not None and metric.name not in only:
+            continue
         if metric.tag not in tags or metric.task not in (None, m.task.name):
             continue
         if each_x and not metric.each_x:
@@ -145,7 +152,8 @@ def shared_fields(m: ScoredModel, provenance: dict[str, Any]) -> dict[str, Any]:
     if m.reference is not None:
         provenance = provenance | dict.fromkeys(OF_A_RUN) | {"run": m.reference.replace(" ", "-")}
         folder = m.reference.replace(" ", "-")
-        o = Options(limit=m.options.limit, round_x=m.options.round_x, full=m.options.full)
+        kept = ("limit", "round_x", "full", "metrics")
+        o = Options(**{name: getattr(m.options, name) for name in kept})
         command = command_of(folder, m.images.name, m.images.split, o)
         provenance |= {"variant": None, "command": command}
     return provenance | {

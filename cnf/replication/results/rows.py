@@ -23,7 +23,15 @@ import pandas as pd
 from cnf.errors import ConfigError, ResultsError
 from cnf.replication import upgrade
 from cnf.replication.evaluation.variants import ending
-from cnf.replication.metrics import METRICS, Setting, likelihood, stress, superresolution, vessels  # noqa: F401
+from cnf.replication.metrics import (  # noqa: F401
+    METRICS,
+    Setting,
+    agreement,
+    likelihood,
+    stress,
+    superresolution,
+    vessels,
+)
 from cnf.replication.run_folder import REPOSITORY, replaced
 from cnf.replication.tasks.task import TASKS
 from cnf.replication.tasks.task import find as find_task

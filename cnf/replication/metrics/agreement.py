@@ -1,0 +1,274 @@
+"""What the literature of segmentation reports: samples beside the drawings of two observers, errors
+of Betti numbers, sensitivity, specificity and accuracy. Everything inside the field of view.
+
+The second observer is a yardstick: a drawing of a person, scored against the first observer's."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.metrics import Setting, Value, jackknife, mask_sets, mean_se, metric
+from cnf.replication.metrics.vessels import TASK, Masks, outcomes_at_half
+
+TP, FP, FN, TN = range(4)  # the columns of `pixel_counts`
+
+# -- sets of masks ---------------------------------------------------------------------------------
+
+
+def in_view(m: ScoredModel, maps: Sequence[Tensor]) -> list[np.ndarray]:
+    """The pixels in view of one mask a picture: bool (1,P) each. Maps are vessel from 1/2 on."""
+    pairs = zip(m.indices, maps, strict=True)
+    return [(mask[0].numpy() >= 0.5)[m.fov(index)][None] for index, mask in pairs]
+
+
+def drawn_by_model(m: ScoredModel, s: Setting) -> list[np.ndarray]:
+    """The samples of each picture, bool (n,P)."""
+    samples = m.statistics(Masks).samples(s.samples)
+    return [masks[:, m.fov(i)] for i, masks in zip(m.indices, samples, strict=True)]
+
+
+def drawn_by_first(m: ScoredModel) -> list[np.ndarray]:
+    """The first observer's drawing of each picture, bool (1,P)."""
+    return [m.mask(i)[m.fov(i)][None] for i in m.indices]
+
+
+def drawn_by_both(m: ScoredModel) -> list[np.ndarray] | None:
+    """The drawings of both observers of each picture, bool (2,P); None without a second one."""
+    if m.second_masks is None:
+        return None
+    pairs = zip(drawn_by_first(m), in_view(m, m.second_masks), strict=True)
+    return [np.concatenate(pair) for pair in pairs]
+
+
+def mean_over_pictures(
+    function: Callable[..., float], *sets: Sequence[np.ndarray] | None
+) -> Value | None:
+    """The mean over pictures of a function of sets of masks; None where a set is missing."""
+    if any(of_pictures is None for of_pictures in sets):
+        return None
+    return mean_se([function(*of_picture) for of_picture in zip(*sets, strict=True)])
+
+
+@metric(
+    title="generalised energy distance of samples to both observers",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+)
+def energy_distance(m: ScoredModel, s: Setting) -> Value | None:
+    if m.second_masks is None:
+        return None
+    return mean_over_pictures(mask_sets.energy_distance, drawn_by_model(m, s), drawn_by_both(m))
+
+
+@metric(
+    title="generalised energy distance of the point estimate to both observers",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+)
+def energy_distance_mask(m: ScoredModel, s: Setting) -> Value | None:
+    """Of a model that always answers with the mask where the marginals are at least 1/2."""
+    if m.second_masks is None:
+        return None
+    masks = in_view(m, m.statistics(Masks).answers(s))
+    return mean_over_pictures(mask_sets.energy_distance, masks, drawn_by_both(m))
+
+
+@metric(
+    title="generalised energy distance of samples to the first observer",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+    references=["second observer"],
+)
+def energy_distance_first(m: ScoredModel, s: Setting) -> Value | None:
+    """2 E d(s,y) - E d(s,s'). Of the second observer, who drew once: 2 d(s,y)."""
+    if m.reference is None:
+        samples = drawn_by_model(m, s)
+    elif m.second_masks is not None:
+        samples = in_view(m, m.second_masks)
+    else:
+        return None
+    return mean_over_pictures(mask_sets.energy_distance, samples, drawn_by_first(m))
+
+
+@metric(
+    title="Hungarian-matched IoU of samples and both observers",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+)
+def matched_iou(m: ScoredModel, s: Setting) -> Value | None:
+    if m.second_masks is None:
+        return None
+    return mean_over_pictures(mask_sets.matched_iou, drawn_by_model(m, s), drawn_by_both(m))
+
+
+@metric(
+    title="diversity: mean 1 - IoU of two samples",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+    references=["second observer"],
+)
+def sample_diversity(m: ScoredModel, s: Setting) -> Value | None:
+    """Of the second observer: 1 - IoU of the drawings of both observers."""
+    drawings = drawn_by_both(m) if m.reference is not None else drawn_by_model(m, s)
+    return mean_over_pictures(mask_sets.diversity, drawings)
+
+
+# -- Betti numbers ---------------------------------------------------------------------------------
+
+
+def pieces(measures: dict[str, float]) -> float:
+    """Betti number 0 of a mask: its 8-connected pieces."""
+    return measures["components"]
+
+
+def holes(measures: dict[str, float]) -> float:
+    """Betti number 1 of a mask: the 4-connected regions of background that its pieces enclose."""
+    return measures["components"] - measures["euler"]
+
+
+def betti_error(
+    m: ScoredModel, s: Setting, number: Callable[[dict[str, float]], float]
+) -> Value | None:
+    """The mean over pictures of |Betti number of the answer - that of the truth|. A picture is
+    counted as a whole, not by patches."""
+    masks = m.statistics(Masks)
+    answers, truth = masks.shapes_of_answers(s), masks.true_shapes()
+    if answers is None:
+        return None
+    return mean_se([abs(number(a) - number(b)) for a, b in zip(answers, truth, strict=True)])
+
+
+@metric(
+    title="error of Betti number 0 (pieces) of the point estimate",
+    unit="pieces",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="mean",
+    factor=1.02,
+    references=["second observer"],
+)
+def components_error(m: ScoredModel, s: Setting) -> Value | None:
+    return betti_error(m, s, pieces)
+
+
+@metric(
+    title="error of Betti number 0 (pieces) of one sample",
+    unit="pieces",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def components_error_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return betti_error(m, s, pieces)
+
+
+@metric(
+    title="error of Betti number 1 (holes) of the point estimate",
+    unit="holes",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="mean",
+    factor=1.02,
+    references=["second observer"],
+)
+def holes_error(m: ScoredModel, s: Setting) -> Value | None:
+    return betti_error(m, s, holes)
+
+
+@metric(
+    title="error of Betti number 1 (holes) of one sample",
+    unit="holes",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def holes_error_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return betti_error(m, s, holes)
+
+
+# -- pixels ----------------------------------------------------------------------------------------
+
+
+def pixel_counts(m: ScoredModel, s: Setting) -> np.ndarray | None:
+    """(N, 4): true positives, false positives, false negatives and true negatives in view, at a
+    threshold of 1/2. None without a vessel or without an answer."""
+    outcomes = outcomes_at_half(m, s)
+    if outcomes is None:
+        return None
+    return np.column_stack([outcomes, m.sizes(fov=True) - outcomes.sum(1)])
+
+
+def pooled_rate(
+    m: ScoredModel, s: Setting, right: Sequence[int], total: Sequence[int]
+) -> Value | None:
+    """Some columns of `pixel_counts` over others, the pixels of all pictures together."""
+    outcomes = pixel_counts(m, s)
+    if outcomes is None:
+        return None
+
+    def rate(sums: np.ndarray) -> np.ndarray:
+        return sums[..., right].sum(-1) / sums[..., total].sum(-1)
+
+    return jackknife(outcomes, rate, threshold=0.5)
+
+
+@metric(
+    title="sensitivity at 0.5 in view, pooled",
+    unit="1",
+    digits=4,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    references=["second observer"],
+)
+def sensitivity(m: ScoredModel, s: Setting) -> Value | None:
+    return pooled_rate(m, s, [TP], [TP, FN])
+
+
+@metric(
+    title="specificity at 0.5 in view, pooled",
+    unit="1",
+    digits=4,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    references=["second observer"],
+)
+def specificity(m: ScoredModel, s: Setting) -> Value | None:
+    return pooled_rate(m, s, [TN], [TN, FP])
+
+
+@metric(
+    title="accuracy at 0.5 in view, pooled",
+    unit="1",
+    digits=4,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    references=["second observer"],
+)
+def accuracy(m: ScoredModel, s: Setting) -> Value | None:
+    return pooled_rate(m, s, [TP, TN], [TP, FP, FN, TN])
