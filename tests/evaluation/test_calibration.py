@@ -94,6 +94,17 @@ def test_images_add_up_and_leave_one_out_gives_an_error_bar():
     assert total_p.sum() == pytest.approx(p[kept].sum()) and total_y.sum() == y[kept].sum()
 
 
+def test_images_drawn_again_hold_the_error_of_a_shift():
+    """Shifts that differ between images: leaving one out shows less of it."""
+    rng = np.random.default_rng(0)
+    p = draws().reshape(20, -1)
+    shifted = np.clip(p + rng.normal(0, 0.05, (20, 1)), 0, 1)
+    sums = calibration.table(list(p), list(labels(shifted)))
+    low, high = np.quantile(calibration.bootstrap(sums), [0.025, 0.975])
+    assert low < calibration.error_of(sums.sum(0)) < high < 0.08
+    assert (calibration.bootstrap(sums) == calibration.bootstrap(sums)).all()
+
+
 def test_brier_agrees_with_scikit_learn():
     p = draws()[:5000]
     y = labels(p)

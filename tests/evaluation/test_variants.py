@@ -20,6 +20,8 @@ from cnf.replication.config import build, load_config
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel, log_prob_inside
 from cnf.replication.evaluation.variants import VARIANTS, variant, variant_of
+from cnf.replication.metrics import Setting
+from cnf.replication.metrics.vessels import Masks
 from cnf.replication.results.rows import read
 from tests.evaluation.toys import eyes
 from tools import intercepts
@@ -252,6 +254,17 @@ def test_the_best_intercept_gives_the_area_that_was_drawn():
 def test_a_wrong_variant_is_told_what_there_is(text, said):
     with pytest.raises(ConfigError, match=said):
         variant_of(made(Bernoulli), text)
+
+
+def test_a_factorised_model_is_seen_through_samples(loaded, scored):
+    one = scored("vessels-baseline", eyes(), samples=4, full=True, variant="equal_shares/sampled")
+    shares = torch.cat([p.flatten() for p in one.statistics(Masks).marginals(4)])
+    assert set((4 * shares).tolist()) <= {0, 1, 2, 3, 4}
+    assert one.mean_setting == Setting(1.0, 4) and one.trained.has_mean
+    own = scored("vessels-baseline", eyes(), samples=4, full=True)
+    assert (own.log_probs(1) == one.log_probs(1)).all() and own.mean_setting.samples == 0
+    with pytest.raises(ConfigError, match="leave --variant out"):
+        variant_of(loaded("vessels-flow")[0], "equal_shares/sampled")
 
 
 def test_a_variant_has_its_name_alone():

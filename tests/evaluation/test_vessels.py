@@ -14,7 +14,7 @@ from cnf.factorised import weighted_logit
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.evaluation import scored_model, thresholds
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.metrics import METRICS, Setting, shapes, vessels
+from cnf.replication.metrics import METRICS, Setting, calibration, shapes, vessels
 from cnf.replication.metrics.overlap import best_threshold, f_score
 from cnf.replication.metrics.vessels import Masks, counts, pooled
 from tests.evaluation.toys import eyes, told, value
@@ -62,7 +62,7 @@ def test_an_evaluation_tells_what_its_pictures_and_samples_allow(m, name):
     assert told(m(name, full=False), "basic") == basic
     assert told(m(name), *both) == full
     assert len(coverage) == 3 and told(m(name, samples=19), *both) == full | coverage
-    assert told(m(name, samples=15), *both) == full - {"f_likeliest"}
+    assert told(m(name, samples=15), *both) == full - {"f_likeliest", "own_bits_ratio"}
     assert told(m(name, samples=0), *both) == BITS
     # what one sample, and a model's own marginals, allow
     few = {"bits_per_pixel"} | {"f_sample"} | (MARGINALS if name != "flow" else set())
@@ -277,6 +277,25 @@ def test_joint_scores_are_of_every_sample(m, name):
     }
     for metric, expected in found.items():
         assert value(ours, metric).value == pytest.approx(expected), metric
+
+
+@pytest.mark.parametrize("name", ["flow", "baseline"])
+def test_a_sample_in_the_place_of_the_truth_by_hand(m, name):
+    ours = m(name)
+    samples = [masks[:, 0].numpy() > 0 for _, _, masks in ours.draw_samples(1.0, 16)]
+    errors, fov = [], ours.fov(0)
+    for j in range(vessels.HELD_OUT):
+        others = [np.delete(masks, j, 0).mean(0) for masks in samples]
+        if name == "baseline":  # its own marginals
+            others = [p[0].numpy() for p in ours.means(0)]
+        pairs = [(p[fov], masks[j][fov]) for p, masks in zip(others, samples, strict=True)]
+        errors.append(calibration.calibration_error(*map(np.concatenate, zip(*pairs, strict=True))))
+    assert value(ours, "calibration_floor").value == pytest.approx(np.mean(errors))
+    low, found, high = (value(ours, f"calibration_{end}").value for end in ("low", "error", "high"))
+    assert low < found < high
+    own = np.mean([-scores.log_probs.mean() for scores in ours.statistics(Masks).scores(16)])
+    expected = own / -ours.log_probs(1).mean()  # all pictures have one size
+    assert value(ours, "own_bits_ratio").value == pytest.approx(expected)
 
 
 def test_values_of_each_image_are_those_of_the_rows(m):

@@ -101,6 +101,13 @@ def error_of(sums: np.ndarray) -> np.ndarray:
     return np.abs(p - y).sum(-1) / count.sum(-1)
 
 
+def bootstrap(sums: np.ndarray, seed: int = 0, draws: int = 2_000) -> np.ndarray:
+    """`error_of` of images drawn with replacement, as many as rows of `table`, (draws,). A sum of
+    absolute values is no smooth function, so leaving one image out misleads about its spread."""
+    chosen = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
+    return error_of(sums[chosen].sum(1))
+
+
 def is_doubtful(p: np.ndarray) -> bool:
     """Whether any p is one that `calibration_error` looks at."""
     return bool(((p >= LOW) & (p <= HIGH)).any())

@@ -43,6 +43,7 @@ JOINT = (
     "crossings",
 )  # fields of `shapes.Shape` that are kept for all samples
 CROPS, CROPS_DRAW = 64, -3001  # 8x8 crops on which the tightness of the bound is studied
+HELD_OUT = 8  # samples that take the place of the truth, one after the other
 
 
 class Scores(NamedTuple):
@@ -127,6 +128,18 @@ class Masks:
             return self.scored.means(0)
         sums = (masks.sum(0, dtype=np.float32) for masks in self.samples(n))
         return [torch.from_numpy(total / n)[None] for total in sums]
+
+    def held_out(self, n: int, j: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Sample j of n as labels, and the marginals of the others (or the model's own), inside the
+        field of view: two lists of an array a picture."""
+        m, labels, probabilities = self.scored, [], []
+        for index, samples, p in zip(m.indices, self.samples(n), self.marginals(n), strict=True):
+            fov, p = m.fov(index), p[0].numpy().astype(float)
+            if not m.has_mean:
+                p = (n * p - samples[j]) / (n - 1)
+            labels.append(samples[j][fov])
+            probabilities.append(p[fov].clip(0, 1))
+        return labels, probabilities
 
     def answers(self, s: Setting) -> list[Tensor] | None:
         """What a setting asks for, (1,H,W) for each picture: a reference's answer, one sample, or
@@ -379,6 +392,61 @@ def calibration_error(m: ScoredModel, s: Setting) -> Value | None:
     return None if sums is None else jackknife(sums, calibration.error_of)
 
 
+def resampled(m: ScoredModel, s: Setting, quantile: float) -> Value | None:
+    """A quantile of `calibration_error` over photographs drawn with replacement."""
+    sums = m.statistics(Masks).reliability(s)
+    if sums is None or len(sums) < 2:
+        return None
+    return Value(float(np.quantile(calibration.bootstrap(sums, m.options.seed), quantile)))
+
+
+@metric(
+    title="calibration error, 2.5 % of resampled photographs",
+    unit="1",
+    digits=4,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_low(m: ScoredModel, s: Setting) -> Value | None:
+    return resampled(m, s, 0.025)
+
+
+@metric(
+    title="calibration error, 97.5 % of resampled photographs",
+    unit="1",
+    digits=4,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_high(m: ScoredModel, s: Setting) -> Value | None:
+    return resampled(m, s, 0.975)
+
+
+@metric(
+    title="calibration error if y were a sample",
+    unit="1",
+    digits=4,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
+    """What a perfectly calibrated model would have: a sample takes the place of y, and the
+    marginals are those of the other samples, or the model's own. The mean over HELD_OUT samples."""
+    n = s.samples or max(m.num_samples, HELD_OUT)
+    if m.reference is not None or n < 2:
+        return None
+    masks, errors = m.statistics(Masks), []
+    for j in range(min(n, HELD_OUT)):
+        y, p = masks.held_out(n, j)
+        if not any(map(calibration.is_doubtful, p)):
+            return None
+        errors.append(float(calibration.error_of(calibration.table(p, y).sum(0))))
+    return Value(float(np.mean(errors)))
+
+
 @metric(
     title="Brier score of marginals",
     unit="1",
@@ -471,6 +539,24 @@ def components_coverage(m: ScoredModel, s: Setting) -> Value | None:
 )
 def crossings_coverage(m: ScoredModel, s: Setting) -> Value | None:
     return coverage_of(m, s, "crossings")
+
+
+@metric(
+    title="bits of own samples over bits of the truth",
+    unit="1",
+    digits=3,
+    tolerance=0.01,
+    task=TASK,
+    of="samples",
+)
+def own_bits_ratio(m: ScoredModel, s: Setting) -> Value | None:
+    """Below 1, samples vary less than the truth does, as where modes are lost; above 1, more. Both
+    are the model's own bits (a bound where bits are), the means over LIKELIEST samples."""
+    if s.samples < LIKELIEST or not m.has_vessels:
+        return None
+    own = [scores.log_probs.mean() for scores in m.statistics(Masks).scores(s.samples)]
+    bits = [m.in_bits(log_probs) for log_probs in (np.array(own), m.log_probs(1))]
+    return jackknife(np.stack(bits, 1), calibration.ratio_of)
 
 
 # -- connectedness ---------------------------------------------------------------------------------
