@@ -35,7 +35,8 @@ COUNT = 8  # draws of each model
 CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4  # of the sheet of temperatures
-PICTURES = ["pair", "line", "plane", "scales", "given", "noise", "throws", "weighted", "file"]
+PICTURES = ["pair", "line", "plane", "scales", "noise", "throws", "weighted", "file"]
+SCRIPTS = {"train": ["train/flow.mjs", "train/page.mjs"]}  # that only the page of a widget loads
 
 
 def to_hex(mask: np.ndarray) -> str:
@@ -144,9 +145,9 @@ def blank(tab, name: str, draws: str = "") -> None:
     widget = f'<div class="widget" data-widget="{name}" data-draws="{draws}"></div>'
     tab.set_content(f'<html data-theme="light"><body style="width: 44rem">{widget}</body></html>')
     tab.add_style_tag(path=STATIC / "widgets.css")
-    scripts = [STATIC / "widgets.js", STATIC / "lessons.js"]
-    for script in [STATIC / f"draws/{draws}.mjs", *scripts] if draws else scripts:
-        tab.add_script_tag(path=script)
+    own = [f"draws/{draws}.mjs"] if draws else SCRIPTS.get(name, [])
+    for script in ["widgets.js", *own, "lessons.js"]:
+        tab.add_script_tag(path=STATIC / script)
 
 
 def still(tab, name: str) -> str:
@@ -181,6 +182,10 @@ def stills() -> None:
         for name in ("strokes", "vessels"):
             blank(tab, "samples", name)
             tab.locator(".widget-pictures").screenshot(path=STATIC / f"stills/{name}.png")
+        blank(tab, "train")
+        tab.get_by_role("button", name="Train", exact=True).click()
+        tab.get_by_text("Step 1600 of 1600").wait_for(timeout=300_000)
+        tab.locator(".widget-pictures").screenshot(path=STATIC / "stills/train.png")
         browser.close()
 
 

@@ -127,7 +127,7 @@
   let meshes = 0;
 
   // f(z) -> y and log |det dz/dy| at z, for both pictures; `top` is the highest density shown
-  function mesh(ui, labels, titles, scale, middle = [0, 0]) {
+  function mesh(ui, labels, titles) {
     const EDGES = range(-2.5, 2.5, 10);
     const id = `mesh-${meshes++}`;
     const sides = labels.map((name, k) => {
@@ -136,9 +136,7 @@
       draw(draw(svg, "clipPath", { id: `${id}-${k}` }), "rect", { x: 2, y: 24, width: 296, height: 296 });
       draw(svg, "rect", { x: 2, y: 24, width: 296, height: 296, class: "frame" });
       const inside = draw(svg, "g", { "clip-path": `url(#${id}-${k})` });
-      const [a0, b0] = k ? middle : [0, 0];
-      const size = k ? scale : 41;
-      const at = ([a, b]) => [150 + (a - a0) * size, 172 - (b - b0) * size];
+      const at = ([a, b]) => [150 + a * 41, 172 - b * 41];
       return { svg, inside, at, cells: EDGES.slice(1).map(() => EDGES.slice(1).map(() => draw(inside, "path", { class: "cell" }))) };
     });
     const outline = (a, b, f) => {
@@ -166,7 +164,7 @@
   function plane(ui) {
     const labels = ["The latent plane with a square grid and a round density. One cell is marked.",
       "The same grid and density, carried to y by the inverse of a coupling, with the same cell marked."];
-    const { sides, EDGES, outline, show } = mesh(ui, labels, ["z: round, square grid", "y: bent with its grid"], 41);
+    const { sides, EDGES, outline, show } = mesh(ui, labels, ["z: round, square grid", "y: bent with its grid"]);
     const marks = sides.map(({ inside }) => draw(inside, "path", { class: "marked" }));
     const scale = ui.slider({ label: "scale follows y\u2090", min: -1, max: 1, step: 0.01, value: 0.6, says: signed });
     const shift = ui.slider({ label: "shift follows y\u2090\u00b2", min: -1, max: 1, step: 0.01, value: 0.35, says: signed });
@@ -193,38 +191,7 @@
     });
   }
 
-  // the crescent of book/crescent.py: for every x a bijection between z and y
-  const crescent = {
-    rho: (x) => 0.2 * Math.exp(0.6 * x),
-    y([a, b], x) {
-      const [w2, angle] = [0.8 * a, (Math.PI / 2) * x];
-      const w1 = 1.5 - (w2 * w2) / 2 + crescent.rho(x) * b;
-      return [Math.cos(angle) * w1 - Math.sin(angle) * w2, Math.sin(angle) * w1 + Math.cos(angle) * w2];
-    },
-    logDet: (x) => -Math.log(0.8 * crescent.rho(x)),
-    logP: ([a, b], x) => -(a * a + b * b) / 2 - 2 * LOG_ROOT + crescent.logDet(x), // log p(y|x) at the y of z
-    entropy: (x) => 2 * LOG_ROOT + 1 - crescent.logDet(x),
-  };
-
-  function given(ui) {
-    const Z = [1.25, 0.75];
-    const labels = ["The latent plane, a square grid and a round density. One point is marked.",
-      "The same grid carried to y: a crescent that turns and thickens with x, with the same point marked."];
-    const { sides, show } = mesh(ui, labels, ["z: the same for every x", "y: a crescent"], 50, [-0.3, 0]);
-    const marks = sides.map(({ inside }) => draw(inside, "circle", { r: 8, class: "dot" }));
-    const x = ui.slider({ label: "input x", min: -1, max: 1, step: 0.05, value: -0.8, says: signed });
-    ui.shows(() => {
-      const carry = (z) => crescent.y(z, x.value);
-      const logDet = crescent.logDet(x.value);
-      show(carry, () => logDet, Math.exp(crescent.logDet(-1)) / (2 * Math.PI));
-      const y = carry(Z);
-      put(marks[0], ...sides[0].at(Z));
-      put(marks[1], ...sides[1].at(y));
-      ui.say(`x = ${plain(x.value)}. The marked z, (${Z.join(", ")}), goes to y = (${y.map((v) => plain(v)).join(", ")}),`,
-        `where log p(y|x) = ${plain(crescent.logP(Z, x.value))} nats. log |det \u2202z/\u2202y| = ${signed(logDet)} nats;`,
-        `entropy H(y|x) = ${plain(crescent.entropy(x.value))} nats.`);
-    });
-  }
+  const train = (ui) => window.TRAIN.widget(ui); // train/page.mjs, which only its lesson loads
 
   // -- squeeze and split, number by number -------------------------------------------------------
 
@@ -517,7 +484,7 @@
     });
   }
 
-  window.LESSONS = { pairCost, coupling, crescent, squeeze, split, stages, cell, half, weights, coder };
-  const WIDGETS = { pair, line, plane, scales, given, noise, throws, weighted, samples, temperature, file };
+  window.LESSONS = { pairCost, coupling, squeeze, split, stages, cell, half, weights, coder };
+  const WIDGETS = { pair, line, plane, scales, train, noise, throws, weighted, samples, temperature, file };
   start("[data-widget]", (root) => WIDGETS[root.dataset.widget](frame(root), root.dataset));
 })();

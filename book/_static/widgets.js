@@ -185,6 +185,7 @@
       slider: (options) => slider(controls, { ...options, onInput: changed }),
       choice: (options) => choice(controls, { ...options, onChange: changed }),
       button: (text, onClick) => button(controls, text, () => { onClick(); changed(); }),
+      live: (may) => says.setAttribute("aria-live", may ? "polite" : "off"), // off while something moves
       say: (...phrases) => { says.textContent = phrases.join(" "); },
       shows(draws) { update = draws; changed(); },
     };

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from book import crescent, two_pixels
+from book import two_pixels
 from cnf.factorised import weighted_logit
 from cnf.features import RawFeatures
 from cnf.layers import (
@@ -30,7 +30,8 @@ from tools import widgets
 ClassWeighted = plugs.plug("weighted_likelihood").ClassWeighted
 
 EXACT = 1e-9  # both sides compute in float64
-EVERY = [(name, "") for name in widgets.PICTURES] + [("samples", "strokes"), ("samples", "vessels")]
+EVERY = [(name, "") for name in [*widgets.PICTURES, *widgets.SCRIPTS]]
+EVERY += [("samples", "strokes"), ("samples", "vessels")]
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +96,6 @@ def test_the_plane_is_bent_by_the_inverse_of_a_coupling(ask):
     close(ask(carried, z.tolist(), scale, shift), y[..., 0, 0])
     log_s = "given[0].map(([a]) => LESSONS.coupling.logS(a, given[1]))"
     close(ask(log_s, z.tolist(), scale), -log_det)
-
-
-def test_the_crescent_is_that_of_the_lesson(ask):
-    z = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
-    for at in (-0.8, 0.0, 0.55):
-        x = torch.full((20,), at)
-        carried = ask("given[0].map((z) => LESSONS.crescent.y(z, given[1]))", z.tolist(), at)
-        y = torch.tensor(carried)
-        log_p = ask("given[0].map((z) => LESSONS.crescent.logP(z, given[1]))", z.tolist(), at)
-        close(log_p, crescent.true_log_prob(y, x))
-        # ENTROPY is that at x = 0, the mean over x
-        close(ask("LESSONS.crescent.entropy(given[0])", at), crescent.ENTROPY + 0.6 * at)
 
 
 def test_a_file_lies_in_the_interval_of_its_picture(ask):
