@@ -16,7 +16,7 @@ export PYTHONHASHSEED := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test quick lint unit slow pages portable notebooks times audit mutants bench known gpu live browser address clean
+.PHONY: help install book pdf paper records test quick lint unit slow pages portable notebooks times audit mutants bench known gpu live browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -44,6 +44,13 @@ pdf: $(STAMP) ## the whole book as one PDF, _build/cnf.pdf; needs Chromium or Ch
 	@$(PY) -m tools.pdf --find
 	$(MAKE) book
 	$(PY) -m tools.pdf
+
+$(STAMP)-%: $(STAMP)
+	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[$*]'
+	touch $@
+
+paper: $(STAMP)-paper ## the replication in eight pages, _build/paper.pdf (by Typst, no LaTeX); a site built after it links it
+	$(PY) -m tools.paper
 
 test: lint unit pages ## lint, unit tests, and every page executed and compared
 
@@ -91,10 +98,6 @@ audit: $(STAMP) ## compute the rows of results/ again from weights and data (CNF
 
 mutants: $(STAMP) ## plant mistakes in the package one at a time; the tests must see each
 	$(PY) -m tools.mutants
-
-$(STAMP)-bench: $(STAMP)
-	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[bench]'
-	touch $@
 
 bench: $(STAMP)-bench ## our flow against FrEIA, nflows and normflows; eight minutes on an idle core
 	$(PY) -m tools.bench $(BENCH)
