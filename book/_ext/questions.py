@@ -1,6 +1,8 @@
-"""Questions with answers to choose from: the directive `{questions}` and `questions.yml`.
+"""Questions with answers to choose from, of `questions.yml`.
 
-Each answer is a box that unfolds its feedback, by mouse, touch or keyboard, without scripts.
+`{questions}` asks all of a part. `{recall}`, at the start of a lesson, asks some about earlier
+ones, each named by the label of its section and its number among the questions about that. Each
+answer is a box that unfolds its feedback, by mouse, touch or keyboard, without scripts.
 """
 
 from pathlib import Path
@@ -47,5 +49,32 @@ class Questions(SphinxDirective):
         return box.children
 
 
+class Recall(SphinxDirective):
+    has_content = True  # lines such as `ch-why 2`: the second question that sends readers to ch-why
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(FILE))
+        try:
+            asked = [recalled(line) for line in self.content]
+        except LookupError as error:
+            raise self.error(str(error)) from error
+        lines = ["::::::{dropdown} Three questions about earlier lessons", ":icon: history", ""]
+        lines += "\n".join(markdown(n, q) for n, q in enumerate(asked, 1)).splitlines()
+        box = nodes.container(classes=["no-first-use"])
+        self.state.nested_parse(StringList([*lines, "::::::"], str(FILE)), 0, box)
+        return box.children
+
+
+def recalled(line: str) -> dict[str, Any]:
+    """The question of a line `label number`. Raises LookupError."""
+    label, number = line.split()
+    parts = yaml.safe_load(FILE.read_text("utf-8"))
+    about = [q for questions in parts.values() for q in questions if q["read"] == label]
+    if not 0 < int(number) <= len(about):
+        raise LookupError(f"{line}: {FILE.name} has {len(about)} questions about {label}")
+    return about[int(number) - 1]
+
+
 def setup(app: Sphinx) -> None:
+    app.add_directive("recall", Recall)
     app.add_directive("questions", Questions)

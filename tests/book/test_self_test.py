@@ -157,3 +157,10 @@ def test_markdown_tells_right_from_wrong_and_says_where_to_read():
     text = questions.markdown(7, {"ask": "1 + 1?\n", "read": "ch-why", "answers": answers})
     assert ":class-body: right-answer\n\n**Right.** Indeed.\n" in text
     assert ":class-body: wrong-answer\n\n**No.** One less. See {ref}`ch-why`.\n" in text
+
+
+def test_a_recalled_question_is_the_named_one_and_a_wrong_number_says_how_many_there_are():
+    asked = [q for part in PARTS.values() for q in part if q["read"] == "ch-why"]
+    assert questions.recalled("ch-why 2") == asked[1] != asked[0]
+    with pytest.raises(LookupError, match=f"ch-why 9: questions.yml has {len(asked)} questions"):
+        questions.recalled("ch-why 9")

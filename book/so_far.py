@@ -1,0 +1,117 @@
+"""Where your flow stands after each lesson: what its model draws, and its bits on kept drawings.
+
+`python so_far.py` trains the models of my_flow_solution.py, a quarter of an hour of one core, and
+writes so_far.json; `show` draws it. `show(3, vars(my_flow))` trains the model of your classes, too.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from cnf.lessons import bits, flow_so_far, kept_strokes, train
+
+FILE = Path(__file__).with_name("so_far.json")
+NAMES = {
+    1: "every pixel by itself",
+    2: "a scale and a shift",
+    3: "couplings",
+    4: "two scales",
+    5: "priors and couplings see x",
+    6: "uniform noise",
+    7: "half-infinite noise",
+    8: "weighted likelihood",
+    9: "all of it, trained longer",
+}
+STEPS, DRAWN = 1_500, 6
+
+
+def written(drawings):
+    """Each drawing as 256 characters 0 and 1."""
+    return ["".join(str(int(label)) for label in y.flatten()) for y in drawings]
+
+
+def found(model):
+    """Its bits per pixel, and one sample for each of the first kept drawings."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        samples = model.sample(kept_strokes(DRAWN)[1])
+    return {"bits": round(bits(model, 1024), 4), "draws": written(samples)}
+
+
+def pictures(rows):
+    """Rows of 0 and 1 side by side, (16, 17 n - 1), with a gap between them."""
+    gap = np.full((16, 1), np.nan)
+    parts = [np.array([int(c) for c in row], float).reshape(16, 16) for row in rows]
+    return np.hstack([part for p in parts for part in (p, gap)][:-1])
+
+
+def show(lesson, names=None, steps=300):
+    """The drawings of this lesson's model below the true ones, and the bits of all models so far.
+
+    Args:
+        names: vars(my_flow), or globals() of a notebook: your model is trained for `steps` steps,
+            and stands beside ours.
+    """
+    kept = json.loads(FILE.read_text())
+    shown = {"true": kept["truth"], "drawn": kept[str(lesson)]["draws"]}
+    points = {f"{k}  {NAMES[k]}": kept[str(k)]["bits"] for k in range(1, lesson + 1)}
+    if names is not None:
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)  # whatever the page computes in
+        try:
+            yours = found(trained(lesson, names, steps))
+        finally:
+            torch.set_default_dtype(default)
+        shown["drawn by yours"] = yours["draws"]
+        points[f"yours, after {steps} steps"] = yours["bits"]
+    height = max(0.9 * len(shown), 0.8 + 0.24 * len(points))
+    _, (left, right) = plt.subplots(1, 2, figsize=(7.2, height), width_ratios=[2, 1])
+    bands = [pictures(rows) for rows in shown.values()]
+    gap = np.full((5, bands[0].shape[1]), np.nan)
+    left.imshow(np.vstack([part for b in bands for part in (gap, b)]), cmap="Greys", vmin=-0.2)
+    for row, label in enumerate(shown):
+        left.text(0, 21 * row + 3, label, fontsize=9)
+    left.axis("off")
+    values = list(points.values())
+    right.hlines(range(len(values)), 0, values, color="#bbbbbb", linewidth=1)
+    right.plot(values, range(len(values)), "o", color="#999999")
+    right.plot(values[lesson - 1 :], range(lesson - 1, len(values)), "o")  # this lesson, and yours
+    for row, value in enumerate(values):
+        right.text(value + 0.05, row, f"{value:.2f}", va="center", fontsize=9)
+    right.set_yticks(range(len(points)), list(points), fontsize=9)
+    right.set(xlim=(0, 1), xlabel="bits per pixel, at most", ylim=(len(points), -1))
+    plt.show()
+
+
+def trained(lesson, names, steps):
+    """The model of these classes after `steps` steps. Raises FloatingPointError if it diverges."""
+    model = flow_so_far(lesson, names)
+    for loss in train(model, steps):
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss}: ask `python -m cnf check my_flow.py`")
+    return model
+
+
+def long_flow():
+    """The flow of one_file.py, trained for 6,000 steps."""
+    import one_file_full
+
+    return one_file_full.load()[0]["flow"]
+
+
+if __name__ == "__main__":
+    import my_flow_solution
+
+    torch.set_num_threads(1)
+    kept = {"truth": written(kept_strokes(DRAWN)[0])}
+    for lesson in NAMES:
+        torch.manual_seed(0)
+        names = vars(my_flow_solution)
+        model = long_flow() if lesson == 9 else trained(lesson, names, STEPS)
+        kept[lesson] = found(model)
+        print(f"lesson {lesson}: {kept[lesson]['bits']:.3f} bits per pixel", flush=True)
+        FILE.write_text(json.dumps(kept, indent=1) + "\n")
