@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ from cnf.errors import DataError
 from cnf.replication.data import inventory, load, packed, pixel_hash
 from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.data.eyes import STARE_IDS
+from cnf.replication.data.images import read_mask
 from tests.data.errors import message_of
 
 FILES = CATALOGUE["tinyimagenet64-72k"].pictures
@@ -187,6 +189,50 @@ def test_the_registry_has_every_part_of_every_eye(name, kinds):
 def test_every_set_is_in_the_committed_registry_but_those_we_never_had():
     ours = [e for e in CATALOGUE.values() if e.of is None and e.read != "imagenet.read"]
     assert inventory.registry().keys() == {entry.registry or entry.name for entry in ours}
+
+
+SIZES = {"drive": (584, 565), "stare": (605, 700), "chasedb1": (960, 999)}
+
+
+@pytest.mark.parametrize("name, labels", [("drive", 60), ("stare", 40), ("chasedb1", 56)])
+def test_published_label_counts_fit_their_photographs(name, labels):
+    """A label has fewer pixels in view than in the frame, and 4 to 20 % of the frame are vessel."""
+    counts, pixels = inventory.label_counts(name), np.prod(SIZES[name])
+    whole = {kind: of for kind, of in counts.items() if not kind.endswith("in view")}
+    assert sum(map(len, whole.values())) == labels
+    assert all(0.04 < n / pixels < 0.2 for of in whole.values() for n in of.values())
+    for kind, of in counts.items():
+        if kind.endswith(" in view"):
+            frame, view = counts[kind.removesuffix(" in view")], counts["in view"]
+            assert of.keys() == frame.keys()
+            assert all(n <= frame[i] and n < view[i] < pixels for i, n in of.items())
+
+
+LABELS = {  # the file of a label: its picture and its observer
+    "drive": r"(\d\d)_manual([12])\.",
+    "stare": r"im(\d{4})\.(ah)\.",
+    "chasedb1": r"Image_(\d\d[LR])_([12])",
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_our_labels_have_the_published_counts(benchmark_root, name):
+    """Also the labels of STARE whose photographs are left out."""
+    counts = inventory.label_counts(name)
+    kinds = {"1": "1st_manual", "2": "2nd_manual", "ah": "labels_ah"}
+    checked = 0
+    for path in sorted(CATALOGUE[name].where(benchmark_root).rglob("*")):
+        if found := re.match(LABELS[name], path.name):
+            picture, kind = found[1], kinds[found[2]]
+            label = read_mask(path, SIZES[name])
+            assert counts[kind][picture] == label.sum(), path.name
+            if name == "drive":
+                (mask,) = (path.parents[1] / "mask").glob(f"{picture}_*")
+                fov = read_mask(mask, SIZES[name])
+                assert counts[f"{kind} in view"][picture] == (label & fov).sum(), path.name
+                assert counts["in view"][picture] == fov.sum(), path.name
+            checked += 1
+    assert checked == {"drive": 60, "stare": 20, "chasedb1": 40}[name]
 
 
 def test_photographs_of_stare_that_are_left_out_are_verified_too(tmp_path, write, monkeypatch):

@@ -3,6 +3,7 @@
 `data/registry.json` holds a pixel hash for every decoded array of every set. A copy from anywhere,
 in any lossless format, either agrees with it or is not the same set. `python -m
 cnf.replication.data.inventory NAME` writes the hashes of a set, from the copy behind our numbers.
+The registry also holds the numbers of vessel pixels that others have published.
 """
 
 import json
@@ -19,6 +20,7 @@ from cnf.replication.data.catalogue import CATALOGUE, DATA, Entry, default_root,
 from cnf.replication.data.examples import Stack, pixel_hash
 
 REGISTRY = DATA / "registry.json"
+LABEL_COUNTS = "label counts"  # the key of the registry that holds no hashes
 DRAW = DATA / "tinyimagenet-draw.npz"
 
 TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -121,6 +123,19 @@ def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def registry() -> dict[str, dict[str, str]]:
     """The committed pixel hashes: set -> key -> sha256."""
+    return {name: value for name, value in _registry().items() if name != LABEL_COUNTS}
+
+
+def label_counts(name: str) -> dict[str, dict[str, int]]:
+    """The published pixel counts of drive, stare or chasedb1: label -> picture -> pixels of vessel.
+
+    Of DRIVE, a label that ends with "in view" counts the pixels inside the field of view, and "in
+    view" itself all of these. Their source is in the registry.
+    """
+    return _registry()[LABEL_COUNTS][name]
+
+
+def _registry() -> dict[str, dict]:
     return json.loads(REGISTRY.read_text("utf-8"))
 
 
@@ -175,7 +190,7 @@ def _is_imagenet(entry: Entry) -> bool:
 def register(names: list[str], root: Path | None = None) -> None:
     """Write the hashes of the local copies of these sets into the registry. Raises DataError for an
     unknown or missing set, and for a set in which two pictures have the same name."""
-    hashes_by_set = registry()
+    hashes_by_set = _registry()
     for entry in map(find, names):
         hashes: dict[str, str] = {}
         for key, pixels in arrays(entry, Path(root or default_root())):
@@ -183,7 +198,8 @@ def register(names: list[str], root: Path | None = None) -> None:
                 raise DataError(f"{entry.name} has two pictures '{key}': rename one of them")
             hashes[key] = pixel_hash(pixels)
         hashes_by_set[entry.registry or entry.name] = hashes
-    REGISTRY.write_text(json.dumps(hashes_by_set, indent=1) + "\n", "utf-8")
+    text = json.dumps(hashes_by_set, indent=1, ensure_ascii=False)
+    REGISTRY.write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":
