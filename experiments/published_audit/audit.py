@@ -1,9 +1,11 @@
-"""Which protocol can have given a published row of DRIVE: python experiments/published_audit/audit.py
+"""Which protocol can have given a published row of DRIVE.
 
-Writes `verdicts.json` with mlscorecheck (see requirements.txt), which knows the numbers of vessel and
-other pixels of every test photograph and asks whether any predictions have these three scores. A row
-fits a protocol if they are possible for scores that were averaged over the photographs (mean) or
-computed from all pixels together (pooled)."""
+    python experiments/published_audit/audit.py
+
+writes `verdicts.json` with mlscorecheck (see requirements.txt), which knows the numbers of vessel
+and other pixels of every test photograph and asks whether any predictions have these three scores.
+A row fits a protocol if they are possible for scores that were averaged over the photographs (mean)
+or computed from all pixels together (pooled)."""
 
 import json
 import logging

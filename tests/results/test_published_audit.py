@@ -1,4 +1,4 @@
-"""The audit of published figures of DRIVE: every verdict again, without the package that made it."""
+"""The audit of published figures of DRIVE: every verdict again, without mlscorecheck."""
 
 import json
 
@@ -40,9 +40,9 @@ def fits_mean(row, positive, negative):
     linear programme."""
     n, share = len(positive), positive / (positive + negative)
     none = np.zeros(n)
-    means = np.array(
-        [np.r_[np.ones(n), none], np.r_[none, np.ones(n)], np.r_[share, 1 - share]]
-    ) / n
+    means = (
+        np.array([np.r_[np.ones(n), none], np.r_[none, np.ones(n)], np.r_[share, 1 - share]]) / n
+    )
     scores = np.array([row["sens"], row["spec"], row["acc"]])
     limits = np.r_[scores + ROUNDING, ROUNDING - scores]
     return linprog(np.zeros(2 * n), np.r_[means, -means], limits, bounds=(0, 1)).success
