@@ -107,12 +107,13 @@ class SoFar(nn.Module):
     @torch.no_grad()
     def sample(self, x: Tensor, tau: float = 1.0) -> Tensor:
         h, y = self.features(x), x.new_zeros(len(x), 0, self.size, self.size)
-        for layer in reversed(self.layers):
+        layers: Any = reversed(self.layers)
+        for layer in layers:
             y = layer.back(y, h[y.shape[-1]], tau)
         return y
 
 
-def flow_so_far(lesson: int, names: Mapping[str, Any], steps: int = 2, num_h: int = 8) -> nn.Module:
+def flow_so_far(lesson: int, names: Mapping[str, Any], steps: int = 2, num_h: int = 8) -> Any:
     """The model of the classes of lessons 1 to `lesson`: log_prob(y, x) and sample(x).
 
     Args:
@@ -130,9 +131,7 @@ def flow_so_far(lesson: int, names: Mapping[str, Any], steps: int = 2, num_h: in
     return names["Flow"]() if lesson == 9 else SoFar(lesson, names, steps, num_h)
 
 
-def train(
-    model: nn.Module, steps: int = 300, batch: int = 64, rate: float = 3e-3
-) -> Iterator[float]:
+def train(model: Any, steps: int = 300, batch: int = 64, rate: float = 3e-3) -> Iterator[float]:
     """Minimise -log p(y|x) of new strokes at every step; yields bits per pixel."""
     optimizer = torch.optim.Adam(model.parameters())
     for step in range(steps):
@@ -153,7 +152,7 @@ def kept_strokes(n: int = 256) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def bits(model: nn.Module, n: int = 256) -> float:
+def bits(model: Any, n: int = 256) -> float:
     """Bits per pixel of n test drawings; of a flow an upper bound, by one draw of noise each."""
     y, x = kept_strokes(n)
     return -model.log_prob(y, x).mean().item() / (256 * math.log(2))

@@ -1,7 +1,8 @@
 """Conditional normalizing flows: train, evaluate, sample, and the data and numbers behind them.
 
 Every command works on a fresh machine: without a named image set it uses pictures that come with
-the package. Other sets are looked for in $CNF_DATA, else in data/.
+the package. Other sets are looked for in $CNF_DATA, else in data/. Two more commands, start and
+check, are for the flow that you write in the lessons: python -m cnf check --help.
 """
 
 import os

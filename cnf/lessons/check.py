@@ -1,0 +1,104 @@
+"""Which classes of my_flow.py are right, what is wrong and why, and what is next."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnf.lessons.pieces import PIECES, Piece
+from cnf.testing import Fault, Skip, placed, seeded, tried
+
+
+@dataclass
+class Verdict:
+    """Of one class: right, wrong, or to write."""
+
+    piece: Piece
+    status: str
+    law: str = ""
+    message: str = ""
+    likely: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.piece.name} (lesson {self.piece.lesson})"
+        if self.status == "right":
+            return f"✓ {name}"
+        if self.status == "to write":
+            return f"· {name}: {self.message}"
+        lines = [f"✗ {name}: {self.message}"]
+        lines += [f"    likely: {self.likely}"] if self.likely else []
+        return "\n".join([*lines, f"    law: {self.law}. Read {self.piece.where}"])
+
+
+def verdict(piece: Piece, names: Mapping[str, Any]) -> Verdict:
+    """The laws of one class, up to the first failure whose cause has a name."""
+    made = names.get(piece.name)
+    if made is None:
+        return Verdict(piece, "to write", message="there is no such class yet")
+    if not (isinstance(made, type) and issubclass(made, nn.Module)):
+        return Verdict(piece, "wrong", "a class", f"{made!r} is no class of nn.Module")
+    case, laws = piece.laws(made)
+    failure = None
+    for name, law in laws.items():
+        with seeded(0, torch.float64):
+            outcome = tried(law, case)
+            why = getattr(outcome, "why", "")
+            words = why() if callable(why) else why
+        for error in (outcome, getattr(outcome, "__cause__", None)):
+            if isinstance(error, NotImplementedError):
+                return Verdict(piece, "to write", message=f"to write: {words_of(error)}")
+        if outcome is None or isinstance(outcome, Skip):
+            continue
+        meaning = (law.__doc__ or name).strip().splitlines()[0].rstrip(".")
+        said = str(outcome) if isinstance(outcome, Fault) else placed(outcome)
+        failure = failure or Verdict(piece, "wrong", meaning, said, words)
+        if words:
+            return Verdict(piece, "wrong", meaning, said, words)
+        if not isinstance(outcome, Fault):
+            break
+    return failure or Verdict(piece, "right")
+
+
+def words_of(error: NotImplementedError) -> str:
+    """Coupling.back, of `lesson 3: Coupling.back`."""
+    return str(error).split(": ")[-1]
+
+
+def verdicts(names: Mapping[str, Any], lesson: int | None = None) -> list[Verdict]:
+    """Of all classes, or those of one lesson, in the order of the lessons."""
+    if lesson is not None and lesson not in range(1, 10):
+        raise ValueError(f"lesson {lesson}: choose from 1 to 9")
+    return [verdict(p, names) for p in PIECES if lesson in (None, p.lesson)]
+
+
+def text(found: list[Verdict]) -> str:
+    """A line for each class, and what to do next."""
+    todo = [v for v in found if v.status != "right"]
+    wrong = [v for v in todo if v.status == "wrong"]
+    if wrong:
+        end = f"next: mend {wrong[0].piece.name}, {wrong[0].piece.where}"
+    elif todo:
+        end = f"next: write {todo[0].piece.name}, {todo[0].piece.where}"
+    else:
+        end = "all is right" if len(found) < len(PIECES) else "all is right: train your Flow"
+    return "\n".join([*map(str, found), end])
+
+
+def check_lesson(lesson: int, names: Mapping[str, Any]) -> None:
+    """Of the classes of a lesson, in a notebook: `check_lesson(5, globals())`. Prints."""
+    print(text(verdicts(names, lesson)))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The names of a file, which is run. Raises FileNotFoundError, and whatever the file raises."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: python -m cnf start {path} writes it")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)

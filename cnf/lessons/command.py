@@ -1,0 +1,52 @@
+"""`python -m cnf start` and `python -m cnf check`: nothing but PyTorch is needed."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cnf.lessons import check
+from cnf.testing import placed
+
+STUBS = Path(__file__).with_name("my_flow.py")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m cnf")
+    commands = top.add_subparsers(dest="command", required=True)
+    words = "Write the file of the lessons: a class to write in each of them, with its example."
+    one = commands.add_parser("start", help=words, description=words)
+    one.add_argument("file", type=Path, nargs="?", default=Path("my_flow.py"), metavar="FILE.py")
+    words = "Say which classes of the file are right, what is wrong and why, and what is next."
+    two = commands.add_parser("check", help=words, description=words)
+    two.add_argument("file", type=Path, nargs="?", default=Path("my_flow.py"), metavar="FILE.py")
+    two.add_argument("--lesson", type=int, choices=range(1, 10), metavar="N", help="1 to 9")
+    return top
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0; of check, 1 if something that is written is wrong; 2 for files missing or in the way."""
+    options = parser().parse_args(arguments)
+    if options.command == "start":
+        return start(options.file)
+    try:
+        names = check.load(options.file)
+    except Exception as error:
+        said = error if isinstance(error, FileNotFoundError) else placed(error)
+        print(f"error: {said}", file=sys.stderr)
+        return 2
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✓
+    found = check.verdicts(names, options.lesson)
+    print(check.text(found))
+    return int(any(verdict.status == "wrong" for verdict in found))
+
+
+def start(file: Path) -> int:
+    if file.exists():
+        words = "give another name, or move it: nothing is overwritten"
+        print(f"error: {file} exists: {words}", file=sys.stderr)
+        return 2
+    file.write_text(STUBS.read_text("utf-8"), "utf-8")
+    print(f"{file}: write a class, then: python -m cnf check {file}")
+    return 0

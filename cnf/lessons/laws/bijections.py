@@ -1,0 +1,181 @@
+"""Laws of ActNorm, Coupling, Conv1x1 and Squeeze."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnf.lessons.laws.common import (
+    BIJECTION,
+    STATE,
+    case_of,
+    given,
+    named_by,
+    right_term,
+    saturate,
+)
+from cnf.testing import Case, Fault, Law, agree, apart, likely, named
+
+
+def actnorm(made: type) -> tuple[Case, dict[str, Law]]:
+    return case_of(lambda: made(3), (3, 2, 4)), BIJECTION | named(first_batch, parameters) | STATE
+
+
+def first_batch(case: Case) -> None:
+    """The first batch leaves with mean 0 and variance 1 in every channel."""
+    layer = case.new().layer
+    y = 3 + torch.tensor([0.5, 2.0, 4.0]).view(3, 1, 1) * torch.randn(64, 3, 2, 4)
+    z = layer(y, None)[0].detach()
+    std, mean = torch.std_mean(y, (0, 2, 3))
+    found = torch.stack([z.mean((0, 2, 3)), z.std((0, 2, 3))])
+    table = {
+        "the first batch sets nothing": torch.stack([mean, std]),
+        "b is the mean, not its negative": torch.stack([2 * mean / std, 1 + 0 * std]),
+        "b is not set": torch.stack([mean / std, 1 + 0 * std]),
+        "l is not set": torch.stack([0 * mean, std]),
+        "l is the logarithm of the deviation, not its negative": torch.stack([0 * mean, std**2]),
+        "l is minus the deviation: its logarithm is missing": torch.stack(
+            [0 * mean, std * (-std).exp()]
+        ),
+        "l is minus the logarithm of the variance": torch.stack([0 * mean, 1 / std]),
+        "b is the mean over the deviation: z = exp(l) (y + b) divides once more": torch.stack(
+            [(mean - mean / std) / std, 1 + 0 * std]
+        ),
+    }
+    right = torch.stack([0 * mean, 1 + 0 * std])
+    words = likely(found, right, table, 0.01)
+    for name, row, target in zip(("mean", "deviation"), found, right, strict=True):
+        agree(f"the {name} of a channel of the first batch", row, target, 0.01, words)
+
+
+def parameters(case: Case) -> None:
+    """l and b are parameters: training changes them."""
+    layer = case.new().layer
+    count = sum(p.numel() for p in layer.parameters())
+    if count != 6:
+        words = "l and b have one number a channel each, as nn.Parameter"
+        raise Fault(f"of 3 channels it has {count} parameters, not 6", words)
+
+
+def coupling(made: type) -> tuple[Case, dict[str, Law]]:
+    case = case_of(lambda: made(1, 2, 2), (3, 2, 2), (2, 2, 2))
+    log_det = named_by(BIJECTION["log_det"], of_a_coupling)
+    return case, BIJECTION | {"log_det": log_det} | OF_A_COUPLING | STATE
+
+
+def of_a_coupling(case: Case) -> dict[str, Tensor]:
+    layer, y, h = given(case)
+    log_s = case.map.jacobian(y, h).diagonal(dim1=1, dim2=2).abs().log()
+    return {
+        "it is the sum of what the network gives, before m tanh(. / m)": 1.5
+        * (log_s / 1.5).atanh().sum(1)
+    }
+
+
+def passing(layer: Any, y: Tensor, h: Tensor) -> list[int]:
+    """The channels of y that are channels of z, too."""
+    z = layer(y, h)[0]
+    channels = range(y.shape[1])
+    return [k for k in channels if any(apart(z[:, i], y[:, k]) < 1e-12 for i in channels)]
+
+
+def passes(case: Case) -> None:
+    """num_a channels pass, num_b are changed."""
+    found = len(passing(*given(case)))
+    if found != 1:
+        words = {
+            3: "nothing is changed",
+            2: "num_a are to pass, num_b to be changed",
+            0: "z_a is to be y_a, as it is",
+        }
+        raise Fault(f"of num_a + num_b = 1 + 2 channels {found} pass, not 1", words[found])
+
+
+def sees(case: Case) -> None:
+    """What is changed depends on what passes."""
+    layer, y, h = given(case)
+    (a,) = passing(layer, y, h)
+    other = y.clone()
+    other[:, a] += 1
+    kept = [k for k in range(3) if k != a]
+    before, after = (layer(t, h)[0] for t in (y, other))
+    same = [i for i in range(3) if apart(after[:, i], before[:, i]) < 1e-12]
+    if len(same) >= len(kept):
+        raise Fault("z_b does not depend on y_a", "the network does not see y_a")
+
+
+def without_h(case: Case) -> None:
+    """num_h = 0: h has no channels."""
+    layer = type(given(case)[0])(1, 2, 0).double()
+    layer(torch.randn(5, 3, 2, 2), torch.randn(5, 0, 2, 2))
+
+
+def bounded(case: Case) -> None:
+    """A network that gives 100 makes nothing infinite in float32."""
+    layer, (y, h) = case.new(torch.float32).layer, (t.float() for t in case.given)
+    saturate(layer, 100.0)
+    if not layer(y, h)[0].isfinite().all():
+        words = "log s is not bounded: exp of 89 is too large. m tanh(raw / m) is"
+        raise Fault("z is not finite where the network gives 100", words)
+
+
+OF_A_COUPLING = named(passes, sees, without_h, bounded)
+
+
+def conv1x1(made: type) -> tuple[Case, dict[str, Law]]:
+    case = case_of(lambda: made(3), (3, 2, 4))
+    log_det = named_by(BIJECTION["log_det"], of_a_matrix)
+    return case, BIJECTION | {"log_det": log_det} | named(mixes, orthogonal) | STATE
+
+
+def of_a_matrix(case: Case) -> dict[str, Tensor]:
+    true = right_term(case)
+    det = (true / 8).exp()
+    return {
+        "it is the sign that slogdet returns first": 8 * torch.ones_like(true),
+        "it is the sign that slogdet returns first: of a negative one": -8 * torch.ones_like(true),
+        "it is |det W|, its logarithm is missing": 8 * det,
+        "it is det W, and neither its logarithm nor its sign is right": -8 * det,
+    }
+
+
+def mixes(case: Case) -> None:
+    """Every channel at a position is a sum over all channels there, and of no other position."""
+    layer, y, h = given(case)
+    slopes = case.map.jacobian(y, h)[0].view(3, 8, 3, 8)
+    own = slopes.diagonal(dim1=1, dim2=3)
+    if apart(own[..., :1].expand_as(own), own) > 1e-10:
+        raise Fault("the matrix differs from position to position", "one matrix for all positions")
+    if (own.abs() < 1e-12).any():
+        raise Fault("a channel does not enter another", "W is diagonal, or a permutation")
+    if slopes.abs().sum() - own.abs().sum() > 1e-10:
+        raise Fault("z depends on other positions", "W is to see the channels of one position")
+
+
+def orthogonal(case: Case) -> None:
+    """At the start the squared length of the channels at a position is kept."""
+    y = case.given[0]
+    z = case.new().layer(y, None)[0]
+    words = "W starts as Q of torch.linalg.qr of random numbers"
+    agree("|z|^2 of a new layer", z.square().sum(1), y.square().sum(1), 1e-5, words)
+
+
+def squeeze(made: type) -> tuple[Case, dict[str, Law]]:
+    return case_of(made, (2, 4, 6)), named(divided, blocks) | BIJECTION
+
+
+def divided(case: Case) -> None:
+    """(C, H, W) becomes (4 C, H/2, W/2)."""
+    layer, y, h = given(case)
+    shape = tuple(layer(y, h)[0].shape[1:])
+    if shape != (8, 2, 3):
+        raise Fault(f"of (2, 4, 6) it makes {shape}, not (8, 2, 3)", "(C, H, W): (4 C, H/2, W/2)")
+
+
+def blocks(case: Case) -> None:
+    """The channels at a position of z are those of a 2x2 block of y."""
+    layer, y, h = given(case)
+    right = y.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(3)
+    found = layer(y, h)[0].permute(0, 2, 3, 1)
+    words = "numbers that are not neighbours: view and reshape alone do not fold blocks"
+    agree("a position of z", found.sort(3).values, right.sort(3).values, why=words)

@@ -1,0 +1,81 @@
+"""How the laws of `cnf.testing` see a class of my_flow.py, and laws of several classes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnf.testing import COMMON, PART, Case, Fault, Law, Skip, agree, likely, named, randomise, tried
+
+FIRST = named(COMMON["shapes"], COMMON["inputs"], COMMON["rows"])
+STATE = named(COMMON["context"], COMMON["start"], COMMON["state"])
+
+
+def case_of(
+    make: Callable[[], nn.Module], shape: tuple[int, ...], context: tuple[int, ...] | None = None
+) -> Case:
+    """layer(y, h) and layer.back(z, h, 1.0), h None without a context."""
+
+    def forward(layer: Any, y: Tensor, h: Any) -> tuple[Tensor, Tensor]:
+        return layer(y, h)
+
+    def back(layer: Any, z: Tensor, h: Any) -> Tensor:
+        return layer.back(z, h, 1.0)
+
+    return Case(make, shape, context, "real", None, forward, back, default=torch.float64)
+
+
+def given(case: Case) -> tuple[Any, Tensor, Any]:
+    """(layer, y, h) of a case."""
+    y, *h = case.given
+    return case.map.layer, y, h[0] if h else None
+
+
+def moved(make: Callable[[], Any]) -> Any:
+    """A new module in float64, with weights moved at random."""
+    module = make().double()
+    randomise(module)
+    return module
+
+
+def saturate(module: nn.Module, value: float) -> None:
+    """The last bias of a module: what its network then gives is about this value."""
+    biases = [p for name, p in module.named_parameters() if name.endswith("bias")]
+    if not biases:
+        raise Skip("no bias")
+    biases[-1].data.fill_(value)
+
+
+def named_by(law: Law, table: Callable[[Case], dict[str, Tensor]]) -> Law:
+    """A law of the term, where more mistakes than those of cnf.testing are compared."""
+
+    def more(case: Case) -> None:
+        fault = tried(law, case)
+        if isinstance(fault, Fault) and not (fault.why() if callable(fault.why) else fault.why):
+            layer, y, h = given(case)
+            found = layer(y, h)[1].expand(len(y))
+            words = "the logarithm is of a negative number" if found.isnan().any() else ""
+            fault.why = words or likely(found, torch.full_like(found, torch.nan), table(case))
+        if fault is not None:
+            raise fault
+
+    more.__name__ = law.__name__
+    return more
+
+
+def right_term(case: Case) -> Tensor:
+    """log|det dz/dy| by autograd, (B,)."""
+    y, *h = case.given
+    return case.map.slogdet(y, *h)
+
+
+def temperature(case: Case) -> None:
+    """Only a prior looks at tau."""
+    layer, y, h = given(case)
+    z = layer(y, h)[0].detach()
+    words = "tau is for priors alone"
+    agree("back with tau = 0.5", layer.back(z, h, 0.5), layer.back(z, h, 1.0), why=words)
+
+
+BIJECTION = FIRST | named(PART["inverse"], PART["log_det"], temperature)

@@ -1,0 +1,273 @@
+"""Laws of Flow: what its layers are given and what becomes of their terms."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnf.lessons.laws.common import moved
+from cnf.lessons.world import strokes
+from cnf.testing import Case, Fault, Law, agree, apart, likely, named, tried
+
+
+@dataclass
+class Call:
+    """One call of a layer: forward(y, h) gives (out, term), back(z, h, tau) gives (out,)."""
+
+    layer: nn.Module
+    arguments: tuple
+    found: tuple
+
+    @property
+    def name(self) -> str:
+        return type(self.layer).__name__
+
+    @property
+    def left(self) -> int:
+        """How many numbers of a drawing leave in this forward call."""
+        return self.arguments[0][0].numel() - self.found[0][0].numel()
+
+
+@contextmanager
+def listening(
+    flow: nn.Module, method: str, instead: Callable[[nn.Module], Any] = lambda layer: None
+) -> Iterator[list[Call]]:
+    """The calls of `method` of all layers inside, but for those that another one makes. What
+    `instead` gives for a layer, if not None, is returned in place of what the layer returns."""
+    calls: list[Call] = []
+    layers = [m for m in flow.modules() if m is not flow and hasattr(m, "back")]
+    inside = False
+
+    def listen(layer: nn.Module) -> None:
+        original = getattr(layer, method)
+
+        def heard(*arguments: Any, **others: Any) -> Any:
+            nonlocal inside
+            if inside:
+                return original(*arguments, **others)
+            inside = True
+            try:
+                out = original(*arguments, **others)
+            finally:
+                inside = False
+            out = out if instead(layer) is None else instead(layer)
+            found = out if isinstance(out, tuple) else (out,)
+            calls.append(Call(layer, (*arguments, *others.values()), found))
+            return out
+
+        vars(layer)[method] = heard
+
+    for layer in layers:
+        listen(layer)
+    try:
+        yield calls
+    finally:
+        for layer in layers:
+            vars(layer).pop(method, None)
+
+
+def flow(made: type) -> tuple[Case, dict[str, Law]]:
+    return Case(lambda: made(steps=2, num_h=2), (1, 16, 16), default=torch.float64), FLOW
+
+
+def drawing(case: Case) -> tuple[Any, Tensor, Tensor]:
+    """(flow, y, x): four drawings, in float64; its norms have started."""
+    if "drawing" not in vars(case):
+        flow, (y, x) = moved(case.make), (t.double() for t in strokes(8))
+        flow.log_prob(y, x)
+        vars(case)["drawing"] = flow, y[:4], x[:4]
+    return vars(case)["drawing"]
+
+
+def scored(case: Case) -> tuple[Tensor, list[Call]]:
+    """(log_prob of the drawings, the calls of the layers)."""
+    flow, y, x = drawing(case)
+    with listening(flow, "forward") as calls:
+        log_p = flow.log_prob(y, x)
+    return log_p, calls
+
+
+def log_prob(case: Case) -> None:
+    """log_prob is one number for every drawing."""
+    shape = tuple(scored(case)[0].shape)
+    if shape != (4,):
+        raise Fault(f"log_prob of 4 drawings has shape {shape}, not (4,)")
+
+
+def layers(case: Case) -> None:
+    """Every layer is a part of the flow, is called once, and is a layer of its own."""
+    flow, _, _ = drawing(case)
+    calls = scored(case)[1]
+    if not calls:
+        words = "they are in a list: nn.ModuleList makes their weights those of the flow"
+        raise Fault("no layer is a module of the flow", words)
+    for name in ("ActNorm", "Conv1x1", "Coupling"):
+        of_kind = [call.layer for call in calls if call.name == name]
+        if len(of_kind) != len({id(layer) for layer in of_kind}):
+            words = "steps share weights: make a new layer for every step"
+            raise Fault(f"one {name} is called several times", words)
+        if len(of_kind) < 4:
+            raise Fault(f"with steps = 2 it has {len(of_kind)} {name}, not 2 at each level")
+    if calls[0].name != "BinaryDequantization":
+        raise Fault(f"the first layer is {calls[0].name}, not BinaryDequantization")
+    unused = {id(m) for m in flow.modules() if hasattr(m, "back")} - {id(c.layer) for c in calls}
+    if unused - {id(flow)}:
+        raise Fault(f"{len(unused - {id(flow)})} of its layers are never called by log_prob")
+
+
+def leaves(case: Case) -> None:
+    """All 256 numbers leave, each once."""
+    calls = scored(case)[1]
+    total = sum(call.left for call in calls)
+    if total != 256:
+        words = "the last prior is to keep none: num_a = 0" if 0 < total < 256 else ""
+        words = words or ("there is no prior" if total == 0 else "")
+        raise Fault(f"{total} numbers are scored by priors, not 256", words)
+
+
+def follows(case: Case) -> None:
+    """Every layer is given what the one before passes on, the first one y."""
+    _, y, _ = drawing(case)
+    at = y
+    for call in scored(case)[1]:
+        if call.arguments[0].shape != at.shape or apart(call.arguments[0], at) > 1e-12:
+            raise Fault(f"{call.name} is not given what the layer before it passes on")
+        at = call.found[0]
+
+
+def terms(case: Case) -> None:
+    """log_prob is the sum of the terms of all layers."""
+    log_p, calls = scored(case)
+    parts = [(call.name, call.found[1].expand(4)) for call in calls]
+    right = sum((term for _, term in parts), torch.zeros(4))
+    table = {}
+    for name in {name for name, _ in parts}:
+        own = sum(term for other, term in parts if other == name)
+        table[f"the terms of {name} are left out"] = right - own
+        table[f"the terms of {name} are subtracted"] = right - 2 * own
+        table[f"the terms of {name} are counted twice"] = right + own
+    priors = [call.found[1] for call in calls if call.left]
+    bijections = right - sum(priors) - parts[0][1]
+    table |= {
+        "only the last term is returned": parts[-1][1],
+        "the last term is left out": right - parts[-1][1],
+        "the first prior's term is left out": right - priors[0],
+        "the log-determinants are left out": right - bijections,
+        "the log-determinants are subtracted": right - 2 * bijections,
+        "its sign is wrong: log p, not the loss": -right,
+        "it is averaged over the pixels, not summed": right / 256,
+        "it is averaged over the layers": right / len(parts),
+    }
+    agree("log_prob", log_p, right, 1e-9, lambda: likely(log_p, right, table, 1e-9))
+
+
+def reads_x(case: Case) -> None:
+    """Every coupling and prior is given features of x, of its own drawing."""
+    flow, y, x = drawing(case)
+    with listening(flow, "forward") as calls:
+        flow.log_prob(y, x)
+        flow.log_prob(y, torch.cat([1 - x[:1], x[1:]]))
+    half = len(calls) // 2
+    for one, other in zip(calls[:half], calls[half:], strict=True):
+        if one.name in ("Coupling", "Prior"):
+            h, changed = one.arguments[1], other.arguments[1]
+            if h is None or apart(h[:1], changed[:1]) < 1e-12:
+                raise Fault(f"the h of a {one.name} is the same for every x", "x is ignored")
+            if apart(h[1:], changed[1:]) > 1e-9:
+                raise Fault(f"the x of one drawing moves the h of another, of a {one.name}")
+
+
+def gradients(case: Case) -> None:
+    """Every weight gets a gradient."""
+    flow, y, x = drawing(case)
+    log_p = flow.log_prob(y, x)
+    if not log_p.requires_grad:
+        raise Fault("log_prob has no gradient", "no_grad is for sample alone")
+    flow.zero_grad()
+    log_p.sum().backward()
+    lost = [name for name, p in flow.named_parameters() if p.grad is None]
+    if lost:
+        raise Fault(
+            f"no gradient reaches {lost[0]} ({len(lost)} weights in all)", "they are unused"
+        )
+
+
+def order(case: Case) -> None:
+    """sample calls `back` of every layer, the last one first."""
+    flow, _, x = drawing(case)
+    forth = [call.layer for call in scored(case)[1]]
+    with listening(flow, "back") as calls:
+        error = tried(lambda case: flow.sample(x), case)
+    back = [call.layer for call in calls]
+    if back[:1] == forth[:1]:
+        raise Fault(
+            "sample begins with the first layer, not with the last", "reversed() is missing"
+        )
+    if error is not None:
+        raise error
+    for layer in forth:
+        if layer not in back:
+            raise Fault(f"sample does not call back of {type(layer).__name__}", "it is left out")
+    if back != forth[::-1]:
+        raise Fault("sample calls the layers in another order than the reverse of log_prob's")
+
+
+def labels(case: Case) -> None:
+    """A sample is labels, (B, 1, 16, 16)."""
+    flow, _, x = drawing(case)
+    drawn = flow.sample(x)
+    if drawn.shape != (4, 1, 16, 16):
+        raise Fault(f"samples of 4 x have shape {tuple(drawn.shape)}, not (4, 1, 16, 16)")
+    if not ((drawn == 0) | (drawn == 1)).all():
+        raise Fault("a sample holds other numbers than 0 and 1", "v is returned, not the labels")
+
+
+def same_features(case: Case) -> None:
+    """On the way back every layer is given the h that it had."""
+    flow, _, x = drawing(case)
+    forth = {id(call.layer): call.arguments[1] for call in scored(case)[1]}
+    with listening(flow, "back") as calls:
+        flow.sample(x)
+    for call in calls:
+        if call.name not in ("Coupling", "Prior"):
+            continue
+        if apart(call.arguments[1], forth[id(call.layer)]) > 1e-9:
+            raise Fault(f"back of a {call.name} is given another h than its forward")
+
+
+def temperature(case: Case) -> None:
+    """tau reaches every prior, and is 1 unless it is given."""
+    flow, _, x = drawing(case)
+    for words, tau, right in (("tau = 0.3", (0.3,), 0.3), ("no tau", (), 1.0)):
+        with listening(flow, "back") as calls:
+            flow.sample(x, *tau)
+        for call in calls:
+            if call.name == "Prior" and call.arguments[2] != right:
+                found = f"with {words} back of a prior is given tau = {call.arguments[2]}"
+                raise Fault(found, "tau is not handed on" if right == 0.3 else "")
+
+
+def returns(case: Case) -> None:
+    """Where priors give back what they scored, the sample is the drawing."""
+    flow, y, x = drawing(case)
+    with listening(flow, "forward") as calls:
+        flow.log_prob(y, x)
+    kept = {id(call.layer): call.arguments[0] for call in calls if call.left}
+    with listening(flow, "back", lambda layer: kept.get(id(layer))):
+        found = flow.sample(x)
+    agree("a drawing that is encoded and decoded", found, y, 0)
+
+
+def differ(case: Case) -> None:
+    """Two samples of one x differ."""
+    flow, _, x = drawing(case)
+    if apart(flow.sample(x, 3.0), flow.sample(x, 3.0)) == 0:
+        raise Fault("two samples of one x are the same", "a seed is set inside")
+
+
+FLOW = named(log_prob, layers, leaves, follows, terms, reads_x, gradients, order, labels) | named(
+    same_features, temperature, returns, differ
+)

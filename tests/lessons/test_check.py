@@ -1,0 +1,166 @@
+"""`python -m cnf check` on right files, on files with one mistake, and on none."""
+
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from book import my_flow_solution
+from cnf import lessons
+from cnf.__main__ import main
+from cnf.lessons.check import PIECES, text, verdict, verdicts
+from tests.lessons.my_flow_mistakes import PLANTED
+
+SOLUTION = Path(my_flow_solution.__file__).read_text("utf-8")
+MANY = [(name, *row) for name, rows in PLANTED.items() for row in rows]
+
+
+def with_change(name: str, old: str, new: str) -> dict:
+    """The names of the solution with another text in one class."""
+    start = SOLUTION.index(f"class {name}(")
+    end = SOLUTION.find("\nclass ", start) % (len(SOLUTION) + 1)
+    own = SOLUTION[start:end]
+    assert old in own, f"{name} has no {old!r}"
+    changed = SOLUTION[:start] + own.replace(old, new, 1) + SOLUTION[end:]
+    module = types.ModuleType("my_flow")
+    exec(compile(changed, "my_flow.py", "exec"), vars(module))
+    return vars(module)
+
+
+def of(name: str):
+    return next(piece for piece in PIECES if piece.name == name)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_every_mistake_is_found_and_named(name):
+    for words, old, new in PLANTED[name]:
+        found = verdict(of(name), with_change(name, old, new))
+        assert found.status == "wrong", f"{name} is said to be right with {new!r}"
+        assert words in found.likely, f"{name} with {new!r}: {found}"
+
+
+def test_enough_mistakes_are_planted_and_named():
+    assert len(MANY) >= 60 and sum(bool(words) for _, words, _, _ in MANY) >= 40
+
+
+def test_the_solution_is_right():
+    found = verdicts(vars(my_flow_solution))
+    assert text(found).endswith("\nall is right: train your Flow")
+    assert len(found) == 10 and {v.status for v in found} == {"right"}
+
+
+VARIANTS = {
+    "the other half passes": (
+        "Coupling",
+        [
+            ("y_a, y_b = y[:, : self.num_a], y[:, self.num_a :]",
+             "y_b, y_a = y[:, : -self.num_a], y[:, -self.num_a :]"),
+            ("torch.cat([y_a, y_b * log_s.exp() + t], 1)",
+             "torch.cat([y_b * log_s.exp() + t, y_a], 1)"),
+            ("torch.cat([z_a, (z_b - t) * (-log_s).exp()], 1)",
+             "torch.cat([(z_b - t) * (-log_s).exp(), z_a], 1)"),
+        ],
+    ),
+    "additive": ("Coupling", [("self.m * torch.tanh(raw / self.m)", "0 * raw")]),
+    "softplus": (
+        "Coupling",
+        [("self.m * torch.tanh(raw / self.m)", "(F.softplus(raw) + 1e-3).log()")],
+    ),
+    "the scale is a sigmoid": (
+        "Coupling",
+        [("self.m * torch.tanh(raw / self.m)", "F.logsigmoid(raw + 2)")],
+    ),
+    "shifted first": (
+        "Coupling",
+        [("y_b * log_s.exp() + t", "(y_b + t) * log_s.exp()"),
+         ("(z_b - t) * (-log_s).exp()", "z_b * (-log_s).exp() - t")],
+    ),
+    "biased variance": (
+        "ActNorm",
+        [("torch.std_mean(y.detach(), (0, 2, 3), keepdim=True)",
+          "torch.std_mean(y.detach(), (0, 2, 3), correction=0, keepdim=True)")],
+    ),
+    "channels in another order": (
+        "Squeeze",
+        [("F.pixel_unshuffle(y, 2)", "F.pixel_unshuffle(y, 2).flip(1)"),
+         ("F.pixel_shuffle(z, 2)", "F.pixel_shuffle(z.flip(1), 2)")],
+    ),
+    "Gaussian noise": (
+        "BinaryDequantization",
+        [("eps = torch.rand_like(y).logit(eps=1e-6)", "eps = torch.randn_like(y)"),
+         ("F.logsigmoid(eps) + F.logsigmoid(-eps)", "-eps.square() / 2 - 0.9189385332046727")],
+    ),
+    "the last channels are kept": (
+        "Prior",
+        [("y_a, y_b, log_sigma, mu = self.parts(y, h)",
+          "y_a, y_b, log_sigma, mu = self.parts(y.flip(1), h)"),
+         ("return torch.cat([y_a, mu", "return torch.cat([y_a, mu"),
+         ("torch.randn_like(mu)], 1)", "torch.randn_like(mu)], 1).flip(1)")],
+    ),
+    "without a logsigmoid": (
+        "PerPixel",
+        [("F.logsigmoid((2 * y - 1) * self.logits(x))",
+          "-F.binary_cross_entropy_with_logits(self.logits(x), y, reduction='none')")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_right_variants_are_right(kind):
+    name, changes = VARIANTS[kind]
+    source = SOLUTION
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    module = types.ModuleType("my_flow")
+    exec(compile(source, "my_flow.py", "exec"), vars(module))
+    assert str(verdict(of(name), vars(module))).startswith("✓")
+
+
+def test_the_verdict_does_not_depend_on_the_default_type():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert {v.status for v in verdicts(vars(my_flow_solution), 5)} == {"right"}
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_class_says_what_is_missing_of_it():
+    source = SOLUTION.replace("def back(self, z, h, tau):", "def nothing(self):")
+    module = types.ModuleType("my_flow")
+    exec(compile(source, "my_flow.py", "exec"), vars(module))
+    assert verdict(of("ActNorm"), vars(module)).status == "wrong"
+
+
+def test_start_and_check_as_a_student(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["start"]) == 0
+    assert main(["start"]) == 2 and "nothing is overwritten" in capsys.readouterr().err
+    assert main(["check"]) == 0
+    assert 'next: write PerPixel, lesson 1, "A loss' in capsys.readouterr().out
+    Path("right.py").write_text(SOLUTION, "utf-8")
+    assert main(["check", "right.py", "--lesson", "4"]) == 0
+    assert capsys.readouterr().out == "✓ Conv1x1 (lesson 4)\n✓ Squeeze (lesson 4)\nall is right\n"
+    Path("wrong.py").write_text(SOLUTION.replace("-log_q.expand", "log_q.expand"), "utf-8")
+    assert main(["check", "wrong.py", "--lesson", "6"]) == 1
+    said = capsys.readouterr().out
+    assert "likely: its sign is wrong" in said and "next: mend UniformDequantization" in said
+    assert main(["check", "none.py"]) == 2
+    assert "python -m cnf start none.py" in capsys.readouterr().err
+    Path("broken.py").write_text("import torch\nx = torch.nothing\n", "utf-8")
+    assert main(["check", "broken.py"]) == 2
+    assert "broken.py:2" in capsys.readouterr().err
+
+
+def test_a_lesson_is_checked_in_a_notebook(capsys):
+    lessons.check_lesson(2, {"ActNorm": my_flow_solution.ActNorm})
+    assert capsys.readouterr().out == "✓ ActNorm (lesson 2)\nall is right\n"
+    lessons.check_lesson(3, {})
+    assert "there is no such class yet" in capsys.readouterr().out
+
+
+def test_sections_that_are_named_are_in_the_pages():
+    for piece in PIECES:
+        page = Path(my_flow_solution.__file__).with_name(f"{piece.page}.md").read_text("utf-8")
+        assert f"\n## {piece.section}\n" in page
