@@ -1,4 +1,4 @@
-"""The laws of normalizing flows, for anyone's layers, densities and dequantizations.
+"""The laws of normalizing flows, for anyone's layers, densities and bits per dimension.
 
 A log-determinant that is wrong raises no error: training goes on, and every likelihood is wrong.
 Here every law is measured on the layer itself, and a failure is compared with what well-known
@@ -176,29 +176,30 @@ def check_flow(
     return report
 
 
-def check_dequantization(
-    make: Callable[[], Any],
+def check_bits(
+    bits: Callable,
+    prepare: Callable,
     shape: Sequence[int],
-    levels: int,
-    context: Sequence[int] | None = None,
+    levels: int = 256,
     *,
-    forward: Callable | None = None,
-    inverse: Callable | None = None,
-    draws: int = 2**20,
-    scale: float = 0.5,
     known: Sequence[str] = (),
 ) -> "Report":
-    """Noise that makes whole numbers y of 0 to levels - 1 continuous: (v, -log q(v|y)), which the
-    inverse undoes for every draw. Keep the shape small: the volume of a box of all entries is
-    measured. `draws`: how many numbers are read back in float32."""
+    """Bits per dimension of whole numbers y of 0 to levels - 1 are -log2 p(y) / D: what a program
+    divided, added and averaged.
+
+    Args:
+        bits: of (log_p, v), where log_p (B,) is in nats what any density gives to v; (B,) or their
+            mean.
+        prepare: of y (B, *shape), in floats: v, what the density is given, noise included.
+        levels: how many values an entry of y can have.
+    """
 
     def whole(rows: int, generator: torch.Generator) -> Tensor:
-        return torch.randint(levels, (rows, *shape), generator=generator)
+        return torch.randint(levels - 1, (rows, *shape), generator=generator)
 
-    ways = forward or given, inverse or (lambda layer, v, c: layer.inverse(v))
-    case = Case(make, shape, context, whole, None, *ways, scale=scale)
-    case.levels, case.draws = levels, draws
-    return judge(case, DEQUANTIZATION, known)
+    case = Case(lambda: prepare, shape, None, whole, forward=lambda f, y, c: (f(y), None))
+    case.bits, case.levels = bits, levels
+    return judge(case, BITS, known)
 
 
 # -- reports ---------------------------------------------------------------------------------------
@@ -532,8 +533,8 @@ class Case:
     default: torch.dtype | None = None  # type of new tensors within a law; None: the caller's
     sample: Callable | None = None  # of (n, c), for a density
     both: Callable | None = None  # of (n, c): samples and their log_prob
-    levels: int = 2  # of a dequantization
-    draws: int = 2**20
+    bits: Callable | None = None  # of (log_p, v)
+    levels: int = 256
     held: bool = False  # are the inputs that are given the only ones?
 
     def __post_init__(self) -> None:
@@ -1316,57 +1317,72 @@ def bijections_inside(case: Case) -> Iterator[tuple[str, str, Case, dict[str, La
             yield path, type(module).__name__, part(layer, inputs), laws
 
 
-# -- laws of dequantizations -----------------------------------------------------------------------
+# -- laws of bits per dimension --------------------------------------------------------------------
 
 
-def _levels(case: Case) -> None:
-    """The inverse gives y for every draw, in float32 for very many."""
-    many = max(case.draws // math.prod(case.shape), 1)
-    for dtype, n in ((torch.float64, 1000), (torch.float32, many)):
-        layer = case.map if dtype == torch.float64 else case.build(dtype)
-        y, *c = [t.to(dtype) for t in case.inputs(7, rows=n)]
-        with torch.no_grad():
-            back = layer.inverse(layer.forward(y, *c)[0], *c)[0]
-        up = (back - y)[back != y].eq(1).all() and (y[back != y] > 0).any()
-        words = "y + u is rounded to y + 1: v has to stay below the next level" if up else ""
-        agree(f"y that is read back, in {dtype},", back, y, 0, words)
+def bits_of(case: Case, log_p: Tensor) -> tuple[Tensor, Tensor]:
+    """(what is said, what is right), each (B,) or a mean, if a density gives log_p to v."""
+    y = case.given[0]
+    with seeded(0, torch.float64):
+        v = case.map.forward(y)[0].detach()
+    with seeded(0, torch.float64):  # the same noise
+        log_p_of_y = log_p + case.map.slogdet(y)
+    found = torch.as_tensor(case.bits(log_p, v)).double()
+    right = 0 - log_p_of_y / (y[0].numel() * math.log(2))
+    return found, right if found.dim() else right.mean()
 
 
-def noisy(case: Case, n: int, times: float = 1) -> tuple[Tensor, Tensor]:
-    """(v (n, D), -log q (n,)) of n draws for one y, times a number."""
-    y, *c = repeated([t[:1] for t in case.given], n)
-    with torch.no_grad():
-        v, term = case.map.forward(times * y, *c)
-    return flat(v), y.new_zeros(n) if term is None else term
+def _divided(case: Case) -> None:
+    """A nat less adds 1 / (D log 2) bits, D the number of entries of y."""
+    nats = -torch.arange(1.0, ROWS + 1, dtype=torch.float64)
+    found, right = (a - b for a, b in zip(bits_of(case, nats), bits_of(case, 0 * nats), strict=True))
+    size, channels = math.prod(case.shape), case.shape[0] if len(case.shape) == 3 else 1
+    factors = {
+        f"not by D = {size}": size,
+        f"by the {size // channels} pixels, not by D = {size}": channels,
+        "by D for each row and then by the rows": 1 / ROWS,
+        "by D, but the rows are summed, not averaged": ROWS,
+    }
+    table = {"its sign is wrong": -right, "it is in nats, not in bits": right * math.log(2)}
+    for words, factor in factors.items():
+        table[f"it is divided {words}"] = right * factor
+        table[f"it is in nats and divided {words}"] = right * factor * math.log(2)
+    agree("what 1 to 5 nats less add", found, right, 1e-6, likely(found, right, table))
+
+
+def _added(case: Case) -> None:
+    """To the bits of v the logarithm of how `prepare` stretches y is added, for each entry."""
+    nats = torch.zeros(ROWS, dtype=torch.float64)
+    found, right = bits_of(case, nats)
+    levels, D = math.log2(case.levels), math.prod(case.shape)
+    table = {
+        "nothing is added for `prepare`": 0 * right,
+        f"log2 {case.levels} = {levels:.4g} is missing": right - levels,
+        f"log2 {case.levels} is added, though v is not divided by {case.levels}": right + levels,
+        f"log2 {case.levels} is added in nats": right + levels * (math.log(2) - 1),
+        f"log2 {case.levels} is added once, not for each entry": right + levels * (1 / D - 1),
+        f"v has levels of 1 / {case.levels - 1}, not 1 / {case.levels}": right
+        + math.log2(case.levels / (case.levels - 1)),
+        "v fills an interval of length 2, not 1: one bit less is to be added": right + 1,
+        f"log2 {case.levels} is added, and `prepare` does more than divide": 0 * right + levels,
+    }
+    agree("bits of a density of 1", found, right, 1e-6, likely(found, right, table))
 
 
 def _noise(case: Case) -> None:
-    """No two entries of one level share their noise, in a row or between rows."""
-    v = noisy(case, 8, times=0)[0]
-    if len(v.unique()) < v.numel():
-        shared = "rows of a batch" if len(v.unique(dim=0)) < len(v) else "entries of a row"
-        found = f"{v.numel()} entries have {len(v.unique())} different v"
-        raise Fault(found, f"{shared} share noise")
-
-
-def _volume(case: Case) -> None:
-    """The mean of 1[v in a box] / q(v) is the volume of the box: what every bound rests on."""
-    first, (v, term) = noisy(case, 20_000)[0], noisy(case, 20_000)
-    low, high = first.quantile(0.1, 0), first.quantile(0.9, 0)
-    inside = ((v >= low) & (v <= high)).all(1)
-    weight = torch.where(inside, (term - (high - low).log().sum()).exp(), 0.0)
-    found, error = weight.mean(), weight.std().item() / len(weight) ** 0.5
-    if error > 0.1 * found or found == 0:
-        raise Skip("too few draws fall into a box")
-    levels = found.new_tensor(case.levels).log() * v.shape[1]
+    """The noise of a level fills its cell: v of y ends where v of y + 1 begins."""
+    y = case.given[0][:1].expand(4000, *case.shape)
+    with torch.no_grad():
+        v, above = (flat(case.map.forward(t)[0]) for t in (y, y + 1))
+    low, high, end = v.min(0).values, v.max(0).values, above.min(0).values
+    found, whole = (high - low) / (end - low), torch.ones_like(low)
     table = {
-        f"D log {case.levels} is missing or has the wrong sign": levels,
-        f"D log {case.levels} is counted though v is not divided by it": -levels,
-        f"D log {case.levels} has the wrong sign": 2 * levels,
+        "there is no noise, and without it no limit to the likelihood": 0 * whole,
+        f"the noise is divided by {case.levels} once too often": whole / case.levels,
+        "noise of half a level": whole / 2,
     }
-    words = likely(found.log(), 0 * found, table, 5 * error / found.item() + 1e-6)
-    limit = found.new_tensor(5 * error + 1e-6)
-    agree("mean of 1/q, in volumes of the box,", found, torch.ones_like(found), limit, words)
+    words = likely(found, whole, table, 3e-3)
+    agree("of the cell of a level, the share that its noise fills", found, whole, whole / 50, words)
 
 
 # -- which laws hold of what -----------------------------------------------------------------------
@@ -1380,4 +1396,4 @@ COMMON = named(_shapes, _types, _inputs, _rows, _context, _start, _state, _loade
 PART = named(_inverse, _log_det, _inverse_log_det, _context)
 BIJECTION = COMMON | named(_inverse, _forward, _log_det, _inverse_log_det, _sizes, _tails)
 DENSITY = named(_shapes, _inputs, _rows, _context, _integral, _samples, _own_log_prob, _pairing)
-DEQUANTIZATION = named(_shapes, _inputs, _levels, _noise, _volume)
+BITS = named(_divided, _added, _noise)

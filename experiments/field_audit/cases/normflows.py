@@ -1,7 +1,12 @@
+from functools import partial
+from types import SimpleNamespace
+
 import normflows as nf
 import torch
 from normflows import distributions, flows, nets
+from normflows.utils import preprocessing as transform
 
+from cnf.testing import check_bits
 from tools.field_audit import Cases, bijection, density, flow
 
 LIBRARY = "normflows"
@@ -125,3 +130,16 @@ CASES |= {
         (2,),
     ),
 }
+
+
+def to_logits(y):
+    """As normflows prepares pictures for `bitsPerDim`: noise, then the logit."""
+    noisy = transform.Jitter()(transform.Scale()(y / 255))
+    return transform.Logit(0.05)(noisy)
+
+
+def bits(log_p, v):
+    return nf.utils.bitsPerDim(SimpleNamespace(log_prob=lambda v: log_p), v, trans_param=[0.05])
+
+
+CASES |= {"bitsPerDim": partial(check_bits, bits, to_logits, (3, 2, 4))}
