@@ -533,7 +533,7 @@ class Case:
     default: torch.dtype | None = None  # type of new tensors within a law; None: the caller's
     sample: Callable | None = None  # of (n, c), for a density
     both: Callable | None = None  # of (n, c): samples and their log_prob
-    bits: Callable | None = None  # of (log_p, v)
+    bits: Any = None  # of (log_p, v)
     levels: int = 256
     held: bool = False  # are the inputs that are given the only ones?
 
@@ -1335,7 +1335,8 @@ def bits_of(case: Case, log_p: Tensor) -> tuple[Tensor, Tensor]:
 def _divided(case: Case) -> None:
     """A nat less adds 1 / (D log 2) bits, D the number of entries of y."""
     nats = -torch.arange(1.0, ROWS + 1, dtype=torch.float64)
-    found, right = (a - b for a, b in zip(bits_of(case, nats), bits_of(case, 0 * nats), strict=True))
+    (some, right), (none, right_of_none) = bits_of(case, nats), bits_of(case, 0 * nats)
+    found, right = some - none, right - right_of_none
     size, channels = math.prod(case.shape), case.shape[0] if len(case.shape) == 3 else 1
     factors = {
         f"not by D = {size}": size,
