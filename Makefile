@@ -16,7 +16,7 @@ export PYTHONHASHSEED := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf paper records test quick lint unit slow pages portable notebooks times audit mutants bench known gpu live browser address clean
+.PHONY: help install book pdf paper records test quick lint unit slow pages portable notebooks times audit mutants bench known gpu live dist browser address clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -28,7 +28,7 @@ help: ## say what each target does
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[replication,export,book,test]'
 	rm -f $(VENV)/.installed-*
 	touch $@
@@ -111,6 +111,9 @@ gpu: $(STAMP) ## train, score and publish the runs that need a GPU, in slices: G
 live: $(STAMP) ## compile tools/live.c (by Zig) and write what the live pages run -> book/_static/live
 	$(PY) -m pip install --quiet ziglang==0.13.0
 	$(PY) -m tools.live --kernel
+
+dist: $(STAMP) ## build two wheels in _build/dist: the package, and the weights of the released models
+	$(PY) -m tools.dist
 
 browser: $(STAMP) ## open every page of the built site in Chromium, some in Firefox too; screenshots in _build/screenshots
 	$(PY) -m pytest -q -rs -n $(JOBS) tests/browser

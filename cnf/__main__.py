@@ -1,12 +1,16 @@
-"""`python -m cnf`: the door to the lessons' file, `cnf.lessons.command`, and the one door from the
-library to the laboratory, `cnf.replication.cli`."""
+"""`python -m cnf`, or `cnf`: the door to the lessons' file, `cnf.lessons.command`, and the one door
+from the library to the laboratory, `cnf.replication.cli`."""
 
 import sys
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, see `cnf.replication.cli.main`; or say which version this is."""
     words = sys.argv[1:] if arguments is None else arguments
+    if words == ["--version"]:
+        print(version())
+        return 0
     if words and words[0] in ("start", "check"):
         from cnf.lessons import command
 
@@ -14,8 +18,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from cnf.replication import cli
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {error.name} is not installed: pip install 'cnf[replication]'")
+        need = "pip install 'conditional-normalizing-flows[replication]'"
+        print(f"error: {error.name} is not installed: {need}", file=sys.stderr)
+        return 2
     return cli.main(words)
+
+
+def version() -> str:
+    """The version of the package, and of which commit it is, where that is known."""
+    from cnf import __version__
+    from cnf.replication.places import git_state
+
+    commit, is_changed = git_state()
+    if commit is None:
+        return f"cnf {__version__}, commit not known"
+    return f"cnf {__version__}, commit {commit[:8]}{' with changes' if is_changed else ''}"
 
 
 if __name__ == "__main__":

@@ -291,9 +291,13 @@ def test_away_from_the_repository_released_weights_are_downloaded(tmp_path, monk
         return str(RESULTS / "sr-flow-cpu-s0" / WEIGHTS)
 
     monkeypatch.setattr(pooch, "retrieve", retrieve)
-    with pytest.raises(CheckpointError, match="does not know its address: clone it") as found:
-        releases.find("sr", tmp_path / "nowhere")
-    assert "\n" not in str(found.value)
+    monkeypatch.setattr(releases, "IS_CHECKOUT", False)
+    monkeypatch.setattr(releases, "repository", lambda: "")
+    package = "install conditional-normalizing-flows-weights, or "
+    for name, remedy in (("sr", f"{package}clone it"), ("sr-flow-ar-photos-s0", "clone it")):
+        with pytest.raises(CheckpointError, match=f"not know the address of .*: {remedy}") as found:
+            releases.find(name, tmp_path / "nowhere")
+        assert "\n" not in str(found.value)
     monkeypatch.setattr(releases, "repository", lambda: "https://example.org/me/it")
     assert releases.find("sr", tmp_path / "nowhere") == RESULTS / "sr-flow-cpu-s0" / WEIGHTS
     url = f"https://example.org/me/it/raw/v{cnf.__version__}/results/sr-flow-cpu-s0/{WEIGHTS}"

@@ -1,8 +1,10 @@
 """Conditional normalizing flows: train, evaluate, sample, and the data and numbers behind them.
 
 Every command works on a fresh machine: without a named image set it uses pictures that come with
-the package. Other sets are looked for in $CNF_DATA, else in data/. Two more commands, start and
-check, are for the flow that you write in the lessons: python -m cnf check --help.
+the package. Other sets are looked for in $CNF_DATA, else in data/ of the repository, or of an
+installed package in a folder that `data list` names. `--version` names version and commit. Two more
+commands, start and check, are for the flow that you write in the lessons: python -m cnf check
+--help.
 """
 
 import os
@@ -16,6 +18,7 @@ import tyro
 
 from cnf.errors import CnfError, ConfigError
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, Text, Threads, option
+from cnf.replication.places import require_checkout
 from cnf.replication.tasks.task import TASKS
 
 
@@ -42,6 +45,7 @@ def train(
     out: Folder = None,
     device: Device = "auto",
     threads: Threads = None,
+    log: Annotated[Literal["csv", "tensorboard"] | None, option("FORMAT")] = None,
     dry_run: Flag = False,
 ) -> None:
     """Train a model. With no option: the smallest preset on embedded data, in seconds.
@@ -63,6 +67,8 @@ def train(
             for `model.clip` and `model.ar_clip`.
         seed: of weights, order, augmentation and noise; 0 by default, or a checkpoint's own.
         out: the run folder; runs/TASK-MODEL-PRESET-sSEED by default.
+        log: write every validation, beside history.jsonl, as history.csv, or as event files for
+            TensorBoard, into tensorboard/ of the run folder (pip install tensorboard).
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
     from cnf.replication import run_folder, training
@@ -120,6 +126,7 @@ def train(
         seed=seed,
         start=start,
         device=device,
+        log=log,
     )
 
 
@@ -289,6 +296,7 @@ def results_(
         case "claims":
             print(claims.text())
         case "readme":
+            require_checkout("results readme")
             report.readme()
             report.write_cards()
         case "audit":
@@ -327,12 +335,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for an expected error, 130 if interrupted.
     If several processes run it, one of them prints the error."""
     words, text, exception = sys.argv[1:] if arguments is None else arguments, "", None
+    prog = "cnf" if Path(sys.argv[0]).stem == "cnf" else "python -m cnf"
     try:
         for word in words:
             if word.startswith("--no-") and (on := word.replace("no-", "", 1)) in words:
                 raise ConfigError(f"{on} and {word} contradict each other: give one")
         code = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="python -m cnf", description=__doc__, args=words
+            COMMANDS, prog=prog, description=__doc__, args=words
         )
         sys.stdout.flush()
     except CnfError as error:

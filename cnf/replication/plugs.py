@@ -8,38 +8,24 @@ the kind is first asked for; so is a variant. A task is registered by the experi
 import importlib.util
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 
 from cnf.errors import ConfigError
+from cnf.replication.places import EXPERIMENTS
 from cnf.weights import KINDS
-
-HERE = Path(__file__).resolve()
-IN_THE_REPOSITORY = HERE.parents[2] / "experiments"
-
-
-def experiments() -> Path:
-    """The folder of the experiments: of the repository, or what the installed package brings."""
-    if IN_THE_REPOSITORY.exists():
-        return IN_THE_REPOSITORY
-    spec = importlib.util.find_spec("cnf_experiments")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    if not places:
-        raise ConfigError("this installation has no experiments: install cnf again, or clone it")
-    return Path(places[0])
 
 
 def has_plug(owner: str) -> bool:
     """Whether there is an experiments/`owner`/plug.py."""
     is_name = re.fullmatch(r"[a-z0-9_]+", owner) is not None
-    return is_name and (experiments() / owner / "plug.py").exists()
+    return is_name and (EXPERIMENTS / owner / "plug.py").exists()
 
 
 def plug(owner: str) -> ModuleType:
     """The module experiments/`owner`/plug.py. Raises ConfigError if there is none."""
     if not has_plug(owner):
         raise ConfigError(f"there is no experiments/{owner}/plug.py")
-    path = experiments() / owner / "plug.py"
+    path = EXPERIMENTS / owner / "plug.py"
     name = f"cnf_experiments.{owner}.plug"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import metadata as package_metadata
 from pathlib import Path
 
@@ -10,11 +11,15 @@ from cnf.errors import CheckpointError, ConfigError, nearest
 from cnf.flow import ConditionalModel
 from cnf.replication import plugs, upgrade
 from cnf.replication.config import config_of, from_dict, to_dict
+from cnf.replication.places import IS_CHECKOUT, RESULTS
 from cnf.replication.tasks.task import TASKS
 
 # the models that tasks release, by their names
 RELEASES = {name: run for task in TASKS.values() for name, run in task.releases.items()}
-# of their weights, for those who installed the package without the repository
+# what `make dist` puts into the package of the weights: these, and the run that commands recommend
+# for the eyes of other cameras
+SHIPPED = (*dict.fromkeys(RELEASES.values()), "vessels-baseline-jitter-s0")
+# of weights that an installed package downloads
 SHA256 = {
     "sr-baseline-cpu-s0": "6e579f430e4604232bafa9f0a16125c34faa213ef981827fda2fcf09e5217859",
     "sr-baseline-muon-photos-s0": "c62d2e674317f445da47edf35cfad0b355995674cad0c8ef55f2ba8db9c42dd1",  # noqa: E501
@@ -25,7 +30,6 @@ SHA256 = {
     "vessels-flow-lambda0-s1": "9ef7993891461ebe01e624d5bfedaf9bd7ea7f4f7460f869d5081c1e66043f1d",
 }
 WEIGHTS = "weights.safetensors"
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalModel:
@@ -35,8 +39,8 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     Args:
         name: a file that `save` wrote; a run folder; a folder of `results/`, such as
             "sr-flow-cpu-s0"; or "sr" (whole photographs, x2), "vessels", "sr-baseline",
-            "vessels-baseline". Away from the repository these four, and the runs of `SHA256`, are
-            downloaded once.
+            "vessels-baseline". Away from the repository these four are those of the package
+            `conditional-normalizing-flows-weights`, or downloaded once, as the runs of `SHA256`.
         into: a model to load the weights into, if the file cannot say how to build it, because it
             has layers or a feature network of your own. It is returned.
 
@@ -90,14 +94,14 @@ def described_by_its_run(metadata: Mapping[str, str]) -> dict[str, str]:
 def find(name: Path | str, results: Path = RESULTS) -> Path:
     """The weights of a model: of a name of RELEASES, of a run of `results/`, or of a run folder.
 
-    Without `results/`, which only the repository has, released weights are downloaded. Raises
-    CheckpointError, with the nearest names, if there are no weights.
+    An installed package has the results/ of the package of weights, and downloads what that does
+    not hold. Raises CheckpointError, with the nearest names, if there are no weights.
     """
     run = RELEASES.get(str(name), str(name))
     for path in (results / run / WEIGHTS, Path(run) / WEIGHTS):
         if path.exists():
             return path
-    if run in SHA256 and not results.exists():
+    if run in SHA256 and not IS_CHECKOUT:
         return _download(run)
     run_names = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
     names = nearest(str(name), [*RELEASES, *run_names])
@@ -108,7 +112,10 @@ def find(name: Path | str, results: Path = RESULTS) -> Path:
 
 def repository() -> str:
     """The address of the repository, from the package's metadata; "" if it is not known."""
-    urls = package_metadata("cnf").get_all("Project-URL") or []
+    try:
+        urls = package_metadata("conditional-normalizing-flows").get_all("Project-URL") or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        return ""
     return next((u.split(",")[1].strip() for u in urls if u.startswith("Repository,")), "")
 
 
@@ -119,9 +126,10 @@ def _download(run: str) -> Path:
 
     address = repository()
     if not address:
+        package = "install conditional-normalizing-flows-weights, or " if run in SHIPPED else ""
         raise CheckpointError(
-            f"the weights of {run} are in the results/ of the repository, and this installation "
-            "does not know its address: clone it, and give cnf.load the folder of the run"
+            f"the weights of {run} are not here, and this installation does not know the address "
+            f"of the repository: {package}clone it, and give cnf.load the folder of the run"
         )
     url = f"{address}/raw/v{__version__}/results/{run}/{WEIGHTS}"
     try:

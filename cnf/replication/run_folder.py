@@ -15,7 +15,6 @@ import platform
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +38,8 @@ from cnf.replication.config import (
     load_config,
     to_dict,
 )
+from cnf.replication.places import REPOSITORY, git_state
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
 MAX_LINES = 300  # of a published history
 # temporary names: ours, and those of safetensors
@@ -413,22 +412,6 @@ def training_record(run: Path, config: Config) -> dict[str, Any]:
 
 
 # -- where and with what ---------------------------------------------------------------------------
-
-
-def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
-    """(commit, whether `cnf/` differs from it); (None, True) where `cnf` is not in a checkout."""
-
-    def git(*arguments: str) -> str:
-        words = ["git", "-C", repository, *arguments]
-        return subprocess.run(words, capture_output=True, check=True).stdout.decode()
-
-    if not (repository / ".git").exists():  # it may lie inside another repository
-        return None, True
-    try:
-        commit = git("rev-parse", "HEAD").strip()
-        return commit, bool(git("status", "--porcelain", "--", "cnf"))
-    except (OSError, subprocess.CalledProcessError):  # no git, or no commit
-        return None, True
 
 
 def provenance(repository: Path = REPOSITORY) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_a_task_of_its_own_trains_scores_samples_and_has_a_card(tmp_path, monkey
     small += ["features={kind: unet, channels: 4, scales: 2}"]
     overrides = [f"model.{option}" for option in small]
     overrides += ["data.train=embedded-sr", "training.batch_size=4", "training.validate_images=4"]
-    config = load_config(str(plugs.experiments() / "colourisation/runs/flow.yml"), overrides)
+    config = load_config(str(plugs.EXPERIMENTS / "colourisation/runs/flow.yml"), overrides)
     run = training.train(config, tmp_path / "run", steps=2)
     options = {"full": True, "figures": True, "limit": 2, "samples": 2}
     rows = evaluate(run, results=tmp_path / "results", **options)
@@ -110,6 +110,6 @@ def test_a_task_of_its_own_trains_scores_samples_and_has_a_card(tmp_path, monkey
 @pytest.mark.slow("the exporter's graphs are tested with the two tasks of the replication")
 def test_a_task_of_its_own_is_exported(tmp_path):
     overrides = ["data.train=embedded-sr", "training.batch_size=4", "training.validate_images=4"]
-    config = load_config(str(plugs.experiments() / "colourisation/runs/flow.yml"), overrides)
+    config = load_config(str(plugs.EXPERIMENTS / "colourisation/runs/flow.yml"), overrides)
     run = training.train(config, tmp_path / "run", steps=1)
     assert len(export(str(run), tmp_path / "model.onnx")) == 2

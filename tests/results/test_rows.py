@@ -11,7 +11,7 @@ import pytest
 
 from cnf.errors import ResultsError
 from cnf.replication import results
-from cnf.replication.results import report
+from cnf.replication.results import report, rows
 from cnf.replication.results.rows import FEW, Row
 from tests.results.rows import EYE, GOOD, PICTURE, reference, row
 
@@ -104,6 +104,12 @@ def test_rows_of_version_0_2_are_read_in_todays_words(tmp_path, old, flags, vari
     (found,) = results.read_file(path)
     new = f"--variant {variant} {flags.split()[-1]}" if variant else flags
     assert (found.variant, found.command) == (variant, f"{command} {new}")
+
+
+def test_where_there_are_no_results_it_says_who_has_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "RESULTS", tmp_path / "none")
+    with pytest.raises(ResultsError, match="no results here: the repository has all, clone it; "):
+        results.read(tmp_path / "none")
 
 
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path):

@@ -4,7 +4,6 @@ To add a set, add its facts (and a reader if its layout is new), then its pixel 
 `python -m cnf.replication.data.inventory NAME`.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,8 +16,8 @@ import yaml
 
 from cnf.errors import DataError
 from cnf.replication.data.examples import Example, ImageSet, Kind, Split, Stack
+from cnf.replication.places import data_sets
 
-DATA = Path(__file__).resolve().parents[3] / "data"
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
@@ -124,13 +123,13 @@ OWN = (
 def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
     """Read the set `name`, one of CATALOGUE or `folder:PATH`; several, joined, as NAME+NAME.
 
-    `root` is the folder that holds the sets, by default $CNF_DATA, else `data/`.
+    `root` is the folder that holds the sets, by default that of `data_sets`.
     Raises DataError for an unknown name or split, a missing set (naming where it was looked for and
     how to get it), or a file that cannot be used.
     """
     if split not in SPLITS:
         raise DataError(f"no split '{split}': choose one of {', '.join(SPLITS)}")
-    root = default_root() if root is None else Path(root)
+    root = data_sets() if root is None else Path(root)
     if name.startswith("folder:"):
         from cnf.replication.data.folders import read_folder
 
@@ -179,11 +178,6 @@ def find(name: str) -> Entry:
             "cnf data list` shows all"
         )
     return CATALOGUE[name]
-
-
-def default_root() -> Path:
-    """Where image sets are looked for: $CNF_DATA, else the repository's `data/`."""
-    return Path(os.environ.get("CNF_DATA") or DATA)
 
 
 def terms(*trains: str) -> list[str]:

@@ -16,8 +16,9 @@ import pooch
 
 from cnf.errors import DataError
 from cnf.replication.data import eyes, imagenet, packed
-from cnf.replication.data.catalogue import CATALOGUE, DATA, Entry, default_root, find, load
+from cnf.replication.data.catalogue import CATALOGUE, Entry, find, load
 from cnf.replication.data.examples import Stack, pixel_hash
+from cnf.replication.places import DATA, IS_CHECKOUT, data_sets
 
 REGISTRY = DATA / "registry.json"
 LABEL_COUNTS = "label counts"  # the key of the registry that holds no hashes
@@ -30,14 +31,17 @@ TINY_MD5 = "md5:90528d7ca1a48142e341f4ef8d21d0de"
 def list_sets(root: Path | None = None) -> list[str]:
     """A line a set: its name, whether it is available, and where it was looked for, or what it
     is."""
-    root, lines = Path(root or default_root()), []
+    root, lines = Path(root or data_sets()), []
     for entry in CATALOGUE.values():
         if entry.folder is None:
             status = "ready"
         else:
             status = "found" if entry.is_there(root) else "missing"
         lines.append(f"{entry.name:<22} {status:<8} {entry.where(root) or entry.source}")
-    return [*lines, f"{'folder:PATH':<22} yours    pictures, or images/ with labels/"]
+    lines.append(f"{'folder:PATH':<22} yours    pictures, or images/ with labels/")
+    if not IS_CHECKOUT:
+        lines.append(f"data/README.md, with the terms and layouts of all, is {DATA / 'README.md'}")
+    return lines
 
 
 def verify(name: str | None = None, root: Path | None = None) -> list[str]:
@@ -47,7 +51,7 @@ def verify(name: str | None = None, root: Path | None = None) -> list[str]:
     Returns a line a set. Raises DataError naming the first picture that differs or is missing, and
     how many do.
     """
-    root = Path(root or default_root())
+    root = Path(root or data_sets())
     if name is not None:
         return _verify(find(name), root)
     entries = [e for e in CATALOGUE.values() if e.of is None and e.is_there(root)]
@@ -146,7 +150,7 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     print.
     Raises DataError if a download fails or its pixels differ.
     """
-    root = Path(root or default_root())
+    root = Path(root or data_sets())
     if name is None:
         return [_status_text(entry, root) for entry in CATALOGUE.values() if entry.of is None]
     entry = find(name)
@@ -193,7 +197,7 @@ def register(names: list[str], root: Path | None = None) -> None:
     hashes_by_set = _registry()
     for entry in map(find, names):
         hashes: dict[str, str] = {}
-        for key, pixels in arrays(entry, Path(root or default_root())):
+        for key, pixels in arrays(entry, Path(root or data_sets())):
             if key in hashes:
                 raise DataError(f"{entry.name} has two pictures '{key}': rename one of them")
             hashes[key] = pixel_hash(pixels)

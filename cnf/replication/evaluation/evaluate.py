@@ -17,6 +17,7 @@ from cnf.replication.evaluation import scoring
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.evaluation.variants import ending
+from cnf.replication.places import require_checkout
 from cnf.replication.results import report
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
@@ -64,6 +65,8 @@ def evaluate(
         raise ConfigError(f"--batch-size {batch_size}: give 1 or more")
     scoring_options = options_of(options, stress, figures)
     tags = ("stress",) if stress else ("basic", "full") if scoring_options.full else ("basic",)
+    if publish:
+        require_checkout("--publish")
     reference = str(run).replace("-", " ")
     if reference in REFERENCES:
         if figures:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cnf.errors import ResultsError
 from cnf.replication.metrics import METRICS
+from cnf.replication.places import IS_CHECKOUT
 from cnf.replication.results.rows import (
     COMPARABLE,
     RESULTS,
@@ -161,7 +162,8 @@ def _read_yaml(path: Path, form: type[_Strict]) -> Any:
     try:
         return form.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except FileNotFoundError:
-        raise ResultsError(f"{path.name} is missing from {path.parent.name}/") from None
+        remedy = "" if IS_CHECKOUT else ": only the repository has it, clone it"
+        raise ResultsError(f"{path.name} is missing from {path.parent.name}/{remedy}") from None
     except (ValidationError, yaml.YAMLError) as error:
         raise ResultsError(f"{path.name} does not fit: {error}") from None
 

@@ -32,11 +32,15 @@ from cnf.replication.metrics import (  # noqa: F401
     superresolution,
     vessels,
 )
-from cnf.replication.run_folder import REPOSITORY, replaced
+from cnf.replication.places import IS_CHECKOUT, RESULTS
+from cnf.replication.run_folder import replaced
 from cnf.replication.tasks.task import TASKS
 from cnf.replication.tasks.task import find as find_task
 
-RESULTS = REPOSITORY / "results"
+WHERE = (
+    "the repository has all, clone it; the package conditional-normalizing-flows-weights has those "
+    "of released models"
+)
 DIGITS = 2e-6  # values of pictures are written to 1e-6; a mean of them may be twice as far off
 FEW = 2_000  # steps of training: a model of fewer has not converged
 # What answers without weights and without training: its rows name data alone.
@@ -191,7 +195,9 @@ HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 
 def read(results: Path = RESULTS, run: str = "*") -> list[Row]:
     """Every row of every run, or of one run, in the order of files. Raises ResultsError naming a
-    damaged file."""
+    damaged file, and in an installed package that has no results."""
+    if results == RESULTS and not results.exists():
+        raise ResultsError(f"no results here: {WHERE}")
     rows = []
     for path in sorted(results.glob(f"{run}/evaluations/*.json")):
         if not path.stem.endswith(".curves"):
@@ -378,9 +384,10 @@ def find(text: str, rows: Iterable[Row]) -> list[Row]:
         return matches
     nearest = difflib.get_close_matches(text, by_id, 3, 0.5)
     hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
+    elsewhere = "" if IS_CHECKOUT else f"; {WHERE}"
     raise ResultsError(
         f"no row has the id, or is printed as, '{text}'{hint}: "
-        "`python -m cnf results table WORD` lists rows by words"
+        f"`python -m cnf results table WORD` lists rows by words{elsewhere}"
     )
 
 

@@ -23,6 +23,7 @@ guards.py       stops a run with numbers that are not finite; diagnose.py finds 
 processes.py    one model in several processes
 signals.py      ends a slice of a run when its time is over or a signal comes
 curves.py       the plot of a history
+logs.py         a history as CSV, or for TensorBoard
 """
 
 from cnf.replication.training.batches import check_batch, whole_batch

@@ -29,7 +29,10 @@ def keep(run: Run, out: Path, line: dict[str, Any] | None) -> None:
     history and the best weights."""
     with distributed.raise_together():
         if distributed.is_main() and line:
-            run_folder.write_history(out, [*run_folder.read_history(out), line])
+            history = [*run_folder.read_history(out), line]
+            run_folder.write_history(out, history)
+            if run.write_log:
+                run.write_log(history)
             if line["best"]:
                 save_weights(run, out / "weights.safetensors")
             save(run, out / "last.pt")

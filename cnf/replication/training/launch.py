@@ -10,7 +10,7 @@ from cnf import weights
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.replication import distributed, releases, run_folder
 from cnf.replication.config import Config, config_sha256, is_fitted, to_dict
-from cnf.replication.training import checkpoints, fit, loop, processes
+from cnf.replication.training import checkpoints, fit, logs, loop, processes
 from cnf.replication.training.budget import budget_in_steps, with_budget
 from cnf.replication.training.run import Run
 from cnf.replication.training.signals import stopping
@@ -27,6 +27,7 @@ def train(
     seed: int | None = None,
     start: Path | None = None,
     device: str = "auto",
+    log: logs.Format | None = None,
 ) -> Path:
     """Train `config` into the folder `out` and return the folder.
 
@@ -41,11 +42,13 @@ def train(
         start: a run folder, to start from its averaged weights; or a checkpoint in one, to branch
             off with its average, optimizer and number of steps, which count in the budget.
         device: "auto" (CUDA if there is one), "cpu" or "cuda".
+        log: also write the history for other programs, see `logs`.
 
     Raises TrainingError, CheckpointError (what is in `out` or `start` does not fit), ConfigError,
     DataError. On SIGINT and SIGTERM writes a checkpoint, then raises KeyboardInterrupt.
     """
     out = Path(out)
+    logs.check(log)
     distributed.start(device)  # from here on, several processes act as one
     with ExitStack() as stack:
         with distributed.raise_together():
@@ -74,6 +77,8 @@ def train(
                 (out / "history.jsonl").unlink(missing_ok=True)
                 run_folder.write_record(out, record)
                 checkpoints.save(run, out / "last.pt")
+        if log and distributed.is_main():
+            run.write_log = logs.start(log, out)
         train_slice(run, out, max_minutes)
     return out
 

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,7 @@ from cnf.replication import distributed
 from cnf.replication.config import Config, build
 from cnf.replication.data import ImageSet, load
 from cnf.replication.tasks.task import Task, find
-from cnf.replication.training import optimizers, processes
+from cnf.replication.training import logs, optimizers, processes
 from cnf.replication.training.batches import check_batch, order
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
@@ -44,6 +44,7 @@ class Run:
     seconds: float = 0.0  # spent on updates and validations, over all slices, by the clock
     cpu_seconds: float = 0.0  # the same by the processor: other work on the machine does not count
     sums: dict[str, float] = field(default_factory=dict)  # of logs since the last validation
+    write_log: Callable[[logs.History], None] | None = None  # called with a history that has grown
 
     @classmethod
     def build(cls, config: Config, seed: int, device: str = "auto") -> "Run":
