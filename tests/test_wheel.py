@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cnf.replication import places
 from cnf.replication.releases import RELEASES, SHIPPED
 from tools import dist
 
@@ -25,6 +27,7 @@ assert cnf.load("run").sample(torch.full((1, 3, 8, 8), 128.0)).shape == (1, 1, 3
 assert main("evaluate run --limit 1".split()) == 0
 assert main("sample sr a.png --num 1".split()) == 0
 assert main("data list".split()) == 0
+assert main(["start"]) == main(["check"]) == 0
 assert main("results how sr-flow-cpu-s0/set5-test/psnr-s16".split()) == 0
 for words in ("results how 0.00001", "results claims", "results readme",
               "evaluate run --publish", "data verify drive"):
@@ -102,3 +105,10 @@ def test_the_weights_say_their_terms(tmp_path):
 
 def test_the_description_on_an_index_has_no_link_into_the_repository(tmp_path):
     assert "](" not in (dist.package(tmp_path) / "README.md").read_text()
+
+
+def test_the_wheel_has_every_folder_of_the_package():
+    project = tomllib.loads((places.REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    folders = {path.parent for path in (places.REPOSITORY / "cnf").rglob("*.py")}
+    names = {".".join(folder.relative_to(places.REPOSITORY).parts) for folder in folders}
+    assert {*project["tool"]["setuptools"]["packages"]} == names | {"cnf_data", "cnf_experiments"}
