@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnf.lessons import check
+from cnf.lessons import verdicts
 from cnf.testing import placed
 
 STUBS = Path(__file__).with_name("my_flow.py")
@@ -30,15 +30,15 @@ def main(arguments: Sequence[str]) -> int:
     if options.command == "start":
         return start(options.file)
     try:
-        names = check.load(options.file)
+        names = verdicts.load(options.file)
     except Exception as error:
         said = error if isinstance(error, FileNotFoundError) else placed(error)
         print(f"error: {said}", file=sys.stderr)
         return 2
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✓
-    found = check.verdicts(names, options.lesson)
-    print(check.text(found))
+    found = verdicts.verdicts(names, options.lesson)
+    print(verdicts.text(found))
     return int(any(verdict.status == "wrong" for verdict in found))
 
 

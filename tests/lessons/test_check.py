@@ -9,7 +9,7 @@ import torch
 from book import my_flow_solution
 from cnf import lessons
 from cnf.__main__ import main
-from cnf.lessons.check import PIECES, text, verdict, verdicts
+from cnf.lessons.verdicts import PIECES, text, verdict, verdicts
 from tests.lessons.my_flow_mistakes import PLANTED
 
 SOLUTION = Path(my_flow_solution.__file__).read_text("utf-8")

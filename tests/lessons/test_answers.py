@@ -1,0 +1,79 @@
+"""Numbers of exercises: those of answers.json are those of the solutions; what `check` says."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from cnf import lessons
+from cnf.lessons.answers import decoded, read, said_of
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+PAGES = {
+    label: page
+    for page in sorted(BOOK.glob("*.md"))
+    for label in re.findall(r"^:label: (ex-\S+)$", page.read_text("utf-8"), re.M)
+}
+IN_WORDS = {0.125: "eighth", 3.0: "three", 1 / 6: "a sixth"}  # and formulas, below
+FORMULAS = {
+    "ex-why-edge": "$(j/8)$",
+    "ex-change-lognormal": r"\frac{1}{y \sqrt{2\pi}} e^{-(\log y)^2 / 2}",
+    "ex-given-hand": r"\mu(x) = 0.8\, x",
+    "ex-binary-orthant": r"\frac14 + \arcsin(\rho) / 2\pi",
+    "ex-fact-threshold": r"\beta = \tfrac12 \big( 1 + \log_2 (1/t - 1) \big)",
+}
+
+
+def solution(label: str) -> str:
+    """The text of a solution, and all that its page printed."""
+    text = PAGES[label].read_text("utf-8")
+    own = text.split(f"{{solution-start}} {label}\n")[1].split("{solution-end}")[0]
+    twin = json.loads(PAGES[label].with_suffix(".ipynb").read_text("utf-8"))
+    for cell in twin["cells"]:
+        for output in cell.get("outputs", []):
+            own += "".join(output.get("text", []))
+    return own
+
+
+@pytest.mark.parametrize("label", read())
+def test_the_numbers_are_those_of_the_solution(label):
+    text = solution(label)
+    for part in read()[label]["parts"]:
+        values = decoded(part["values"])
+        if "at" in part:
+            assert FORMULAS[label] in text
+            continue
+        (v,) = values
+        ways = {f"{v:.3f}", f"{v:.2f}", f"{v:.1f}", f"{v:g}", f"{v:.0e}", f"{v:.1%}"}
+        ways |= {words for number, words in IN_WORDS.items() if abs(number - v) < 0.01}
+        if not any(re.search(rf"(?<![\d.]){re.escape(way)}(?!\d)", text) for way in ways):
+            assert v == pytest.approx(-256 * math.log(4)) and "-256 * math.log(4)" in text, part
+
+
+@pytest.mark.parametrize("label", read())
+def test_the_right_answer_is_right_and_no_other(label):
+    for part in read()[label]["parts"]:
+        values = decoded(part["values"])
+        answer = dict(zip(part["at"], values, strict=True)).get if "at" in part else values[0]
+        assert f"right: {part['asks']}." in said_of(label, answer)
+        away = (lambda t: 1e6) if "at" in part else 1e6
+        assert said_of(label, away).startswith("not yet. Hint: ")
+
+
+def test_units_and_signs_are_told_apart(capsys):
+    lessons.check("ex-why-edge", 0.43)
+    assert capsys.readouterr().out.startswith("right: the bits per pixel of the truth. Also asked")
+    for answer, words in ((3.0, "all 7 dimensions"), (0.297, "in nats"), (-0.43, "other sign")):
+        assert words in said_of("ex-why-edge", answer)
+    assert "in bits, not nats" in said_of("ex-norms-hand", 16 * math.log2(6))
+    assert said_of("ex-binary-orthant", lambda r: 0.25 + math.asin(r) / (2 * math.pi)).startswith(
+        "right: P(11)"
+    )
+    assert "its logarithm" in said_of(
+        "ex-change-lognormal",
+        lambda y: -(math.log(y) ** 2) / 2 - math.log(y * (2 * math.pi) ** 0.5),
+    )
+    with pytest.raises(ValueError, match="'ex-none': choose from ex-why-edge"):
+        lessons.check("ex-none", 1.0)
