@@ -1,4 +1,4 @@
-"""The laws of normalizing flows, for anyone's layers, densities and bits per dimension.
+"""The laws of flows, for anyone's layers, densities, dequantizations and bits per dimension.
 
 A log-determinant that is wrong raises no error: training goes on, and every likelihood is wrong.
 Here every law is measured on the layer itself, and a failure is compared with what well-known
@@ -174,6 +174,31 @@ def check_flow(
             if r.status != "skipped" and not any(f.law.endswith(f": {r.law}") for f in below):
                 report.results.append(replace(r, law=f"{path} {kind}: {r.law}"))
     return report
+
+
+def check_dequantization(
+    make: Callable[[], Any],
+    shape: Sequence[int],
+    levels: int,
+    context: Sequence[int] | None = None,
+    *,
+    forward: Callable | None = None,
+    inverse: Callable | None = None,
+    draws: int = 2**20,
+    scale: float = 0.5,
+    known: Sequence[str] = (),
+) -> "Report":
+    """Noise that makes whole numbers y of 0 to levels - 1 continuous: (v, -log q(v|y)), which the
+    inverse undoes for every draw. Keep the shape small: the volume of a box of all entries is
+    measured. `draws`: how many numbers are read back in float32."""
+
+    def whole(rows: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(levels, (rows, *shape), generator=generator)
+
+    ways = forward or given, inverse or (lambda layer, v, c: layer.inverse(v))
+    case = Case(make, shape, context, whole, None, *ways, scale=scale)
+    case.levels, case.draws = levels, draws
+    return judge(case, DEQUANTIZATION, known)
 
 
 def check_bits(
@@ -535,6 +560,7 @@ class Case:
     both: Callable | None = None  # of (n, c): samples and their log_prob
     bits: Any = None  # of (log_p, v)
     levels: int = 256
+    draws: int = 2**20  # read back, of a dequantization
     held: bool = False  # are the inputs that are given the only ones?
 
     def __post_init__(self) -> None:
@@ -1317,6 +1343,59 @@ def bijections_inside(case: Case) -> Iterator[tuple[str, str, Case, dict[str, La
             yield path, type(module).__name__, part(layer, inputs), laws
 
 
+# -- laws of dequantizations -----------------------------------------------------------------------
+
+
+def _levels(case: Case) -> None:
+    """The inverse gives y for every draw, in float32 for very many."""
+    many = max(case.draws // math.prod(case.shape), 1)
+    for dtype, n in ((torch.float64, 1000), (torch.float32, many)):
+        layer = case.map if dtype == torch.float64 else case.build(dtype)
+        y, *c = [t.to(dtype) for t in case.inputs(7, rows=n)]
+        with torch.no_grad():
+            back = layer.inverse(layer.forward(y, *c)[0], *c)[0]
+        up = (back - y)[back != y].eq(1).all() and (y[back != y] > 0).any()
+        words = "y + u is rounded to y + 1: v has to stay below the next level" if up else ""
+        agree(f"y that is read back, in {dtype},", back, y, 0, words)
+
+
+def noisy(case: Case, n: int, times: float = 1) -> tuple[Tensor, Tensor]:
+    """(v (n, D), -log q (n,)) of n draws for one y, times a number."""
+    y, *c = repeated([t[:1] for t in case.given], n)
+    with torch.no_grad():
+        v, term = case.map.forward(times * y, *c)
+    return flat(v), y.new_zeros(n) if term is None else term
+
+
+def _noise(case: Case) -> None:
+    """No two entries of one level share their noise, in a row or between rows."""
+    v = noisy(case, 8, times=0)[0]
+    if len(v.unique()) < v.numel():
+        shared = "rows of a batch" if len(v.unique(dim=0)) < len(v) else "entries of a row"
+        found = f"{v.numel()} entries have {len(v.unique())} different v"
+        raise Fault(found, f"{shared} share noise")
+
+
+def _volume(case: Case) -> None:
+    """The mean of 1[v in a box] / q(v) is the volume of the box: what every bound rests on."""
+    first, (v, term) = noisy(case, 20_000)[0], noisy(case, 20_000)
+    low, high = first.quantile(0.1, 0), first.quantile(0.9, 0)
+    inside = ((v >= low) & (v <= high)).all(1)
+    weight = torch.where(inside, (term - (high - low).log().sum()).exp(), 0.0)
+    found, error = weight.mean(), weight.std().item() / len(weight) ** 0.5
+    if error > 0.1 * found or found == 0:
+        raise Skip("too few draws fall into a box")
+    levels = found.new_tensor(case.levels).log() * v.shape[1]
+    table = {
+        f"D log {case.levels} is missing or has the wrong sign": levels,
+        f"D log {case.levels} is counted though v is not divided by it": -levels,
+        f"D log {case.levels} has the wrong sign": 2 * levels,
+    }
+    words = likely(found.log(), 0 * found, table, 5 * error / found.item() + 1e-6)
+    limit = found.new_tensor(5 * error + 1e-6)
+    agree("mean of 1/q, in volumes of the box,", found, torch.ones_like(found), limit, words)
+
+
 # -- laws of bits per dimension --------------------------------------------------------------------
 
 
@@ -1370,7 +1449,7 @@ def _added(case: Case) -> None:
     agree("bits of a density of 1", found, right, 1e-6, likely(found, right, table))
 
 
-def _noise(case: Case) -> None:
+def _cells(case: Case) -> None:
     """The noise of a level fills its cell: v of y ends where v of y + 1 begins."""
     y = case.given[0][:1].expand(4000, *case.shape)
     with torch.no_grad():
@@ -1397,4 +1476,5 @@ COMMON = named(_shapes, _types, _inputs, _rows, _context, _start, _state, _loade
 PART = named(_inverse, _log_det, _inverse_log_det, _context)
 BIJECTION = COMMON | named(_inverse, _forward, _log_det, _inverse_log_det, _sizes, _tails)
 DENSITY = named(_shapes, _inputs, _rows, _context, _integral, _samples, _own_log_prob, _pairing)
-BITS = named(_divided, _added, _noise)
+DEQUANTIZATION = named(_shapes, _inputs, _levels, _noise, _volume)
+BITS = named(_divided, _added, _cells)

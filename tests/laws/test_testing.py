@@ -14,6 +14,7 @@ from cnf.testing import (
     check_bijection,
     check_bits,
     check_density,
+    check_dequantization,
     check_flow,
     check_layer,
 )
@@ -579,6 +580,57 @@ def test_a_right_flow_passes_with_each_of_its_layers():
     assert {f"layers.{i} Scaling: log_det" for i in (0, 1)} <= inside
 
 
+# -- dequantizations -------------------------------------------------------------------------------
+
+
+class Uniform(nn.Module):
+    def noise(self, y):
+        return torch.rand_like(y) * (1 - 2.0**-10)
+
+    def forward(self, y, c=None):
+        scale = 1 / (1 - 2.0**-10)
+        return (y + self.noise(y)) / 256, -y.new_full(
+            (len(y),), y[0].numel() * math.log(256 * scale)
+        )
+
+    def inverse(self, v, c=None):
+        return (256 * v).floor()
+
+
+class RoundsUp(Uniform):
+    def forward(self, y, c=None):
+        v = y + torch.rand_like(y)
+        return v / 256, -y.new_full((len(y),), y[0].numel() * math.log(256))
+
+
+class SharesNoise(Uniform):
+    def noise(self, y):
+        return super().noise(y)[:1].expand_as(y) if len(y) < 10 else super().noise(y)
+
+
+class ForgetsLevels(Uniform):
+    def forward(self, y, c=None):
+        v, term = super().forward(y)
+        return v, term + y[0].numel() * math.log(256)
+
+
+@pytest.mark.parametrize(
+    "make, law, words",
+    [
+        (RoundsUp, "levels", "rounded to y + 1"),
+        (SharesNoise, "noise", "rows of a batch share noise"),
+        (ForgetsLevels, "volume", "D log 256"),
+    ],
+)
+def test_a_wrong_dequantization_is_found_by_its_law_and_named(make, law, words, monkeypatch):
+    check_dequantization(Uniform, (2,), 256).assert_ok()
+    report = check_dequantization(make, (2,), 256, draws=2**21)
+    assert [r.law for r in report.failures] == [law], report
+    assert words in report[law].likely
+    monkeypatch.setattr(testing, "DEQUANTIZATION", without(testing.DEQUANTIZATION, law))
+    check_dequantization(make, (2,), 256).assert_ok()
+
+
 # -- bits per dimension ----------------------------------------------------------------------------
 
 
@@ -617,8 +669,8 @@ def test_wrong_bits_are_found_by_their_law_and_named(wrong, law, words, monkeypa
         (lambda y: prepared(y) * 256 / 255, "added", "levels of 1 / 255"),
         (lambda y: y + torch.rand_like(y), "added", "v is not divided by 256"),
         (lambda y: torch.logit(0.05 + 0.9 * prepared(y)), "added", "does more than divide"),
-        (lambda y: y / 256, "noise", "there is no noise"),
-        (lambda y: (y + torch.rand_like(y) / 256) / 256, "noise", "divided by 256 once too often"),
+        (lambda y: y / 256, "cells", "there is no noise"),
+        (lambda y: (y + torch.rand_like(y) / 256) / 256, "cells", "divided by 256 once too often"),
     ],
 )
 def test_bits_of_what_is_prepared_otherwise_are_found_and_named(wrong, law, words):
