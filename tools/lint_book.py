@@ -303,6 +303,9 @@ def slide_links(texts: dict[str, str]) -> Faults:
     links = re.findall(r'href="slides/([\w-]+)\.html"[^>]*>([^<]+)<', texts["teaching"])
     if [name for name, _ in links] != slides.lessons():
         yield "teaching: does not link the slides of every lesson"
+    sheets = re.findall(r'href="worksheets/([\w-]+)\.ipynb" download>([^<]+)<', texts["teaching"])
+    if sheets != links:
+        yield "teaching: does not link the worksheet of every lesson"
     for name, title in links:
         if f"\n# {title}\n" not in texts.get(name, ""):
             yield f"teaching: {name} has another title than {title}"

@@ -1,0 +1,110 @@
+"""Worksheets of the first nine lessons: notebooks without solutions, with a cell for each answer.
+
+The site makes them when it is built: worksheets/NAME.ipynb. Cells that a program can mark call
+`check` (a number) or `check_lesson` (a class of my_flow.py). All are marked as nbgrader reads them.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from sphinx.application import Sphinx
+
+from cnf.lessons.answers import read
+from tools import notebooks
+from tools.slides import ROOT, lessons
+
+SOLUTION = re.compile(r"^(`{3,})\{solution\} .*?^\1$\n?", re.M | re.S)
+BEGIN = re.compile(r"^```\{solution-start\} .*", re.M | re.S)
+END = re.compile(r"\A.*^```\{solution-end\}\n```$\n?", re.M | re.S)
+SITE_ONLY = re.compile(r"^```\{(?:raw|recall)\}.*?^```$\n?", re.M | re.S)
+EXERCISE = re.compile(
+    r"^(`{3,})\{exercise\}[^\n]*\n:label: (?P<label>ex-[\w-]+)\n.*?^\1$\n"
+    r"(?:\n```\{dropdown\} Hint\n.*?^```$\n?)?",
+    re.M | re.S,
+)
+YOURS = re.compile(r"so_far\.show\((\d)\)")
+
+
+def worksheet(page: Path) -> NotebookNode:
+    """The notebook of a lesson, its solutions replaced by cells to fill in."""
+    book = notebooks.read(page)
+    book.cells = [cell for kept in without_solutions(book.cells) for cell in with_answers(kept)]
+    return book
+
+
+def without_solutions(cells: list[NotebookNode]) -> Iterator[NotebookNode]:
+    inside = False
+    for cell in cells:
+        if cell.cell_type != "markdown":
+            if not inside:
+                yield cell
+            continue
+        text = END.sub("", cell.source) if "{solution-end}" in cell.source else cell.source
+        inside = inside and text == cell.source
+        text = SITE_ONLY.sub("", SOLUTION.sub("", text))
+        if inside or not text.strip():
+            continue
+        inside = bool(BEGIN.search(text))
+        cell.source = BEGIN.sub("", text).strip()
+        yield cell
+
+
+def with_answers(cell: NotebookNode) -> Iterator[NotebookNode]:
+    if found := YOURS.search(cell.source):
+        yield cell
+        code = f"%run my_flow.py\ncheck_lesson({found[1]}, globals())\n"
+        code += f"# in a minute: so_far.show({found[1]}, globals())"
+        code = "from cnf.lessons import check_lesson\n\n" + code
+        yield graded(new_code_cell(code), f"your-flow-{found[1]}", points=3)
+        return
+    if cell.cell_type != "markdown":
+        yield cell
+        return
+    place = 0
+    for exercise in EXERCISE.finditer(cell.source):
+        yield new_markdown_cell(cell.source[place : exercise.end()].strip())
+        yield answer(exercise["label"])
+        place = exercise.end()
+    if rest := cell.source[place:].strip():
+        yield new_markdown_cell(rest)
+
+
+def answer(label: str) -> NotebookNode:
+    """The cell under an exercise: a line for each number or formula, or room for other answers."""
+    if exercise := read().get(label):
+        asked = [f'# check("{label}", ...)  # {part["asks"]}' for part in exercise["parts"]]
+        code = "\n".join(["from cnf.lessons import check", "", *asked])
+        return graded(new_code_cell(code), label, points=len(asked))
+    return graded(new_code_cell(f"# {label}: your code, and a sentence"), label)
+
+
+def graded(cell: NotebookNode, label: str, points: int = 1) -> NotebookNode:
+    """The cell with what nbgrader reads: an answer, to be marked by a person unless it passes."""
+    cell.metadata["nbgrader"] = {
+        "grade": True,
+        "grade_id": label,
+        "locked": False,
+        "points": points,
+        "schema_version": 3,
+        "solution": True,
+        "task": False,
+    }
+    return cell
+
+
+def write(app: Sphinx, error: Exception | None) -> None:
+    """Write the worksheets, once the pages of the site are built."""
+    if error or app.builder.name != "html":
+        return
+    folder = Path(app.outdir) / "worksheets"
+    folder.mkdir(exist_ok=True)
+    for name in lessons():
+        nbformat.write(worksheet(ROOT / "book" / f"{name}.md"), folder / f"{name}.ipynb")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("build-finished", write)
