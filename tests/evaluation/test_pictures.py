@@ -10,6 +10,7 @@ import torch
 from cnf.replication.data import load
 from cnf.replication.metrics.pictures import (
     MAX_PSNR,
+    diversity,
     fidelity,
     inside,
     limit,
@@ -55,6 +56,18 @@ def test_few_samples_give_the_psnr_of_the_mean_of_infinitely_many():
         assert of_mean < exact - 1
         assert limit(of_mean, variance(samples[:n]), n) == pytest.approx(exact, abs=0.25)
     assert limit(20.0, 2 * 255**2 / 10**2, 2) is None  # noise alone
+
+
+def test_diversity_by_hand():
+    """Two samples of two pixels: squared errors 1 and 9, 4 and 4. The second has the global best;
+    the best at each pixel are 1 and 4."""
+    truth = torch.full((3, 1, 2), 100, dtype=torch.uint8)
+    first, second = truth.clone(), truth.clone()
+    first[:, 0, 0], first[:, 0, 1] = 99, 103
+    second[:, 0, :] = 98
+    assert diversity(truth, torch.stack([first, second])) == pytest.approx(1 - 2.5 / 4)
+    assert diversity(truth, torch.stack([first, first])) == 0
+    assert diversity(truth, torch.stack([truth, truth])) == 0
 
 
 def test_equal_pictures_have_finite_psnr_and_ssim_one(pair):

@@ -19,7 +19,7 @@ from tests.evaluation.toys import patches, photographs, told, value
 
 OF = {name: metric.of for name, metric in METRICS.items() if metric.task == "sr"}
 UNCERTAINTY = {name for name, of in OF.items() if of == "samples"}
-OF_TWO = UNCERTAINTY - {"coverage_90"}
+OF_TWO = UNCERTAINTY - {"coverage_90", "squared_error_diversity"}
 # the limit has only the standard protocol, which goes with x that is rounded
 OF_PICTURES = {name for name, of in OF.items() if of in ("mean", "sample")} - {"psnr_limit"}
 
@@ -66,6 +66,15 @@ def test_the_reference_is_bicubic_interpolation(m):
     assert told(m.reference_of("bicubic"), *both) == ours
     for other in ("truth", "second observer"):
         assert told(m.reference_of(other), *both) == set()
+
+
+def test_diversity_is_of_ten_samples(scored):
+    few, many = (scored("sr-flow", patches(), samples=n, full=True) for n in (9, 12))
+    assert value(few, "squared_error_diversity", temperature=1.0) is None
+    samples = next(many.draw_samples(1.0, 12))[2][: superresolution.DIVERSE]
+    expected = pictures.diversity(many.images[0].y, samples)
+    found = value(many, "squared_error_diversity", temperature=1.0)
+    assert 0 < found.value < 1 and found.value == pytest.approx(expected)
 
 
 @torch.no_grad()

@@ -56,8 +56,8 @@ class Options:
     trusted. Vessels: F of the likeliest sample, calibration, connectedness, area, pieces
     and crossings, the second observer. In minutes a set, with what curves are drawn from."""
     metrics: Annotated[str | None, option("NAME[,NAME...]")] = None
-    """only these metrics, such as energy_distance,matched_iou; rows of others stay as
-    they are, and no values of single pictures are written."""
+    """only these metrics, such as energy_distance,matched_iou, also those that --full
+    computes; rows of others stay as they are, and values of single pictures, too."""
     variant: Annotated[str | None, option("NAME[=VALUE]")] = None
     """score a variant of the model that an experiment makes of its weights, such as
     orientations/oriented, its mean over eight turns and mirrorings of the picture, or
@@ -85,6 +85,11 @@ class Options:
             check_draws(self.temperature)
             if self.full:
                 raise ConfigError("--full has temperatures of its own: leave --temperature out")
+
+    @property
+    def names_of_metrics(self) -> list[str] | None:
+        """The names in `metrics`; None: all metrics."""
+        return None if self.metrics is None else self.metrics.split(",")
 
 
 @dataclasses.dataclass(frozen=True)

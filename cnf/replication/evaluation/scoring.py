@@ -71,16 +71,14 @@ def settings_of(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
 def values(
     m: ScoredModel, tags: Sequence[str], each_x: bool = False
 ) -> Iterator[tuple[Metric, Setting, Value]]:
-    """Every metric with one of the tags, at every setting, with its value where it has one; with
-    `each_x` only the metrics that are computed for both kinds of x."""
-    only = None if m.options.metrics is None else m.options.metrics.split(",")
-    for name in only or ():
+    """Every metric that `is_asked_for`, at every setting, with its value where it has one; with
+    `each_x` only the metrics that are computed for both kinds of x. Raises ConfigError for a
+    metric of the options that does not exist."""
+    for name in m.options.names_of_metrics or ():
         if name not in METRICS:
             raise ConfigError(f"--metrics {name}: no such metric; one of {', '.join(METRICS)}")
     for metric in METRICS.values():
-        if only is not None and metric.name not in only:
-            continue
-        if metric.tag not in tags or metric.task not in (None, m.task.name):
+        if not is_asked_for(metric, m, tags):
             continue
         if each_x and not metric.each_x:
             continue
@@ -88,6 +86,17 @@ def values(
             value = metric.function(m, s)
             if value is not None:
                 yield metric, s, value
+
+
+def is_asked_for(metric: Metric, m: ScoredModel, tags: Sequence[str]) -> bool:
+    """Whether an evaluation of these tags computes a metric: those that its options name, which
+    may be of other tags, or else all with one of the tags."""
+    if metric.task not in (None, m.task.name):
+        return False
+    names = m.options.names_of_metrics
+    if names is None:
+        return metric.tag in tags
+    return metric.name in names and (metric.tag == "stress") == ("stress" in tags)
 
 
 def rows_of(

@@ -29,6 +29,7 @@ from cnf.replication.metrics import (
 from cnf.replication.metrics.pictures import SCALE, WINDOW, luma
 
 TASK = "sr"
+DIVERSE = 10  # samples of which the diversity is taken, as in the challenge
 
 
 class PictureScores(NamedTuple):
@@ -43,10 +44,12 @@ class PictureScores(NamedTuple):
 
 class Samples(NamedTuple):
     """Scores of two or more samples of every picture at one temperature: of their mean and
-    `pictures.variance` (for a flow at temperature 1; else empty), and how they spread."""
+    `pictures.variance` (for a flow at temperature 1; else empty), the `pictures.diversity` of the
+    first DIVERSE, and how they spread."""
 
     means: list[PictureScores]
     variances: list[float]
+    diversities: list[float]
     spreads: list[uncertainty.Spread]
 
 
@@ -72,16 +75,16 @@ class Pictures:
     @computed_once
     def samples(self, temperature: float, n: int) -> Samples:
         """One pass over n samples of every picture."""
-        m, samples_scores = self.scored, Samples([], [], [])
+        m, samples_scores = self.scored, Samples([], [], [], [])
         for index, x, samples in m.draw_samples(temperature, n):
             if temperature == 1 and not m.has_mean:
                 samples_scores.means.append(self.score_picture(index, samples.float().mean(0), x))
                 if has_fidelity(m):
                     samples_scores.variances.append(pictures.variance(samples))
+            y = m.images[index].y
+            samples_scores.diversities.append(pictures.diversity(y, samples[:DIVERSE]))
             generators = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
-            samples_scores.spreads.append(
-                uncertainty.spread(m.images[index].y, samples, generators)
-            )
+            samples_scores.spreads.append(uncertainty.spread(y, samples, generators))
         return samples_scores
 
     @computed_once
@@ -392,6 +395,21 @@ def spread_skill(m: ScoredModel, s: Setting) -> Value:
     spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
     moments = np.array([spread.moments for spread in spreads])
     return jackknife(moments, partial(uncertainty.spread_skill, n=s.samples))
+
+
+@metric(
+    title=f"diversity of {DIVERSE} samples, by squared error",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+)
+def squared_error_diversity(m: ScoredModel, s: Setting) -> Value | None:
+    """See `pictures.diversity`: not the score of the challenge, which uses LPIPS."""
+    if s.samples < DIVERSE:
+        return None
+    return mean_se(m.statistics(Pictures).samples(s.temperature, s.samples).diversities)
 
 
 @metric(
