@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnf.lessons.laws.common import FIRST, case_of, given, temperature
-from cnf.testing import DEQUANTIZATION, Case, Fault, Law, agree, apart, likely, named, tried
+from cnf.testing import Case, Fault, Law, agree, apart, flat, likely, named, tried
 
 D = 6  # entries of a picture of 2x1x3
 
@@ -15,13 +15,46 @@ D = 6  # entries of a picture of 2x1x3
 def dequantized(made: type, levels: int, *arguments: int) -> Case:
     case = case_of(lambda: made(*arguments), (2, 1, 3))
     case.domain = lambda rows, g: torch.randint(levels, (rows, 2, 1, 3), generator=g).double()
-    case.levels, case.draws = levels, 2**12
     return case
+
+
+def comes_back(case: Case) -> None:
+    """back gives y for every draw, in float64 and in float32."""
+    for dtype in (torch.float64, torch.float32):
+        layer = case.map.layer if dtype == torch.float64 else case.build(dtype).layer
+        y = case.inputs(7, rows=700)[0].to(dtype)
+        found = layer.back(layer(y, None)[0], None, 1.0)
+        up = (found - y)[found != y].eq(1).all() and (found != y).any()
+        words = "y + u, rounded, is y + 1: noise is below 1, and back rounds down" if up else ""
+        agree(f"y that comes back, in {dtype},", found, y, 0, words)
+
+
+def own_noise(case: Case) -> None:
+    """No two entries of one level share their noise, in a row or between rows."""
+    layer, y, h = given(case)
+    v = layer(torch.zeros(8, *y.shape[1:]), h)[0]
+    if len(v.unique()) < v.numel():
+        shared = "rows of a batch" if len(v.unique(dim=0)) < len(v) else "entries of a row"
+        found = f"{v.numel()} entries have {len(v.unique())} different v"
+        raise Fault(found, f"{shared} share noise")
+
+
+def volume(case: Case) -> None:
+    """The mean of 1[v in a box] / q(v) is the volume of the box: what every bound rests on."""
+    layer, y, h = given(case)
+    with torch.no_grad():
+        first, (v, term) = (layer(y[:1].expand(20_000, -1, -1, -1), h) for _ in range(2))
+    low, high = (flat(first[0]).quantile(q, 0) for q in (0.1, 0.9))
+    inside = ((flat(v) >= low) & (flat(v) <= high)).all(1)
+    weight = torch.where(inside, (term - (high - low).log().sum()).exp(), 0.0)
+    error = weight.std() / len(weight) ** 0.5
+    right = torch.ones(())
+    agree("mean of 1/q, in volumes of the box,", weight.mean(), right, 5 * error + 1e-6)
 
 
 def uniform(made: type) -> tuple[Case, dict[str, Law]]:
     laws = {name: FIRST[name] for name in ("shapes", "inputs")}
-    parts = named(within, uniform_term, fills, DEQUANTIZATION["levels"], DEQUANTIZATION["noise"])
+    parts = named(within, uniform_term, fills, comes_back, own_noise)
     return dequantized(made, 4, 4), laws | parts | named(other_levels, temperature)
 
 
@@ -84,8 +117,8 @@ def other_levels(case: Case) -> None:
 
 def binary(made: type) -> tuple[Case, dict[str, Law]]:
     laws = {name: FIRST[name] for name in ("shapes", "inputs")}
-    parts = named(sides, binary_term, DEQUANTIZATION["levels"], DEQUANTIZATION["noise"])
-    return dequantized(made, 2), laws | parts | named(threshold, spread, temperature)
+    parts = named(sides, binary_term, threshold, own_noise)
+    return dequantized(made, 2), laws | parts | named(comes_back, spread, temperature)
 
 
 def sides(case: Case) -> None:
@@ -139,7 +172,7 @@ def binary_term(case: Case) -> None:
         "it is in bits, not nats": right / math.log(2),
         "it is left out: 0 is returned": 0 * right,
     }
-    if tried(DEQUANTIZATION["volume"], case) is not None:
+    if tried(volume, case) is not None:
         agree("the term", term, right, 1e-5, likely(term, right, table, 1e-5))
 
 
