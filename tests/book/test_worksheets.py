@@ -23,15 +23,40 @@ def test_a_worksheet_has_each_exercise_and_a_cell_for_its_answer_and_no_solution
     assert len({cell.id for cell in sheet.cells}) == len(sheet.cells)
 
 
+PAGE = """# A
+
+```{exercise} E · easy, 5 minutes
+:label: ex-a
+
+Ask.
+```
+
+```{dropdown} Hint
+Look.
+```
+
+```{solution-start} ex-a
+:class: dropdown
+```
+
+secret
+
+```{code-cell} ipython3
+secret()
+```
+
+secret
+
+```{solution-end}
+```
+
+## After
+"""
+
+
 def test_a_solution_across_cells_goes_and_what_follows_it_stays(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(
-        "# A\n\n```{exercise} E · easy, 5 minutes\n:label: ex-a\n\nAsk.\n```\n\n"
-        "```{dropdown} Hint\nLook.\n```\n\n```{solution-start} ex-a\n:class: dropdown\n```\n\nsecret"
-        "\n\n```{code-cell} ipython3\nsecret()\n```\n\nsecret\n\n```{solution-end}\n```\n\n## After\n"
-    )
-    text = [cell.source for cell in worksheets.worksheet(page).cells]
-    assert "secret" not in "".join(text)
-    assert (
-        text[-3].endswith("Look.\n```") and text[-2].startswith("# ex-a") and text[-1] == "## After"
-    )
+    page.write_text(PAGE, "utf-8")
+    *before, exercise, answer, after = [c.source for c in worksheets.worksheet(page).cells]
+    assert "secret" not in "".join([*before, exercise, answer, after])
+    assert exercise.endswith("Look.\n```") and answer.startswith("# ex-a") and after == "## After"
