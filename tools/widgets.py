@@ -1,6 +1,7 @@
 """Make the data of the small widgets of the book: samples of trained models, and still pictures.
 
     python -m tools.widgets strokes        # book/_static/draws/strokes.mjs: the models of lesson 9
+    python -m tools.widgets layers         # .../layers/strokes.mjs: the weights of lesson 9
     python -m tools.widgets vessels        # .../draws/vessels.mjs, with the models of results/
     python -m tools.widgets temperature    # .../stills/temperature.png, .../temperature-numbers.js
     python -m tools.widgets stills         # .../stills/: needs Chromium
@@ -9,6 +10,7 @@ Lesson 13 and tests/book/test_widgets.py compare the draws with the models,
 tests/browser/test_widgets.py the stills with the widgets.
 """
 
+import base64
 import json
 import re
 import sys
@@ -36,7 +38,10 @@ CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4  # of the sheet of temperatures
 PICTURES = ["pair", "line", "plane", "scales", "noise", "throws", "weighted", "file"]
-SCRIPTS = {"train": ["train/flow.mjs", "train/page.mjs"]}  # that only the page of a widget loads
+SCRIPTS = {  # that only the page of a widget loads
+    "train": ["train/flow.mjs", "train/page.mjs"],
+    "layers": ["layers/strokes.mjs", "layers/engine.mjs", "layers/page.mjs"],
+}
 
 
 def to_hex(mask: np.ndarray) -> str:
@@ -104,6 +109,47 @@ def strokes() -> dict:
     masks = {name: t[:, 0].numpy() > 0 for name, t in draws.items()}
     x = grey.permute(1, 2, 0).contiguous().numpy()
     return widget_data(x, "input x", y[0, 0].numpy() > 0, masks)
+
+
+KINDS = {
+    one_file.BinaryDequantization: "noise",
+    one_file.Squeeze: "squeeze",
+    one_file.ActNorm: "actnorm",
+    one_file.Conv1x1: "conv1x1",
+    one_file.Coupling: "coupling",
+    one_file.Prior: "prior",
+}
+
+
+def layers() -> str:
+    """The flow of lesson 9: its layers, where each tensor lies among the float16 weights, and
+    drawings to step through."""
+    flow = one_file_full.load()[0]["flow"]
+    described, channels = [], 1
+    for layer in flow.layers:
+        if isinstance(layer, one_file.Squeeze):
+            channels *= 4
+        facts = {"kind": KINDS[type(layer)], "channels": channels}
+        if isinstance(layer, one_file.Coupling):  # a prior is one
+            facts |= {"passed": layer.num_a, "bound": layer.m}
+        described.append(facts)
+        if isinstance(layer, one_file.Prior):
+            channels = layer.num_a
+    tensors, parts, start = {}, [], 0
+    for name, tensor in flow.state_dict().items():
+        if tensor.is_floating_point():
+            tensors[name] = [start, tensor.numel()]
+            start += tensor.numel()
+            parts.append(tensor.half().numpy().astype("<f2").tobytes())
+    torch.manual_seed(7)
+    y, x = one_file.strokes(6)
+    examples = [
+        {"y": to_hex(a.numpy()), "x": b.flatten().tolist()} for a, b in zip(y, x, strict=True)
+    ]
+    weights = base64.b64encode(b"".join(parts)).decode()
+    model = {"layers": described, "tensors": tensors}
+    content = {"model": model, "weights": weights, "examples": examples}
+    return f"window.STROKES = {json.dumps(content)};\n"
 
 
 def high_power(picture: torch.Tensor) -> float:
@@ -176,12 +222,17 @@ def stills() -> None:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 800, "height": 900})
+        size = {"width": 800, "height": 900}
+        tab = browser.new_page(viewport=size, reduced_motion="reduce")
         for name in PICTURES:
             (STATIC / f"stills/{name}.svg").write_text(still(tab, name), "utf-8", newline="\n")
         for name in ("strokes", "vessels"):
             blank(tab, "samples", name)
             tab.locator(".widget-pictures").screenshot(path=STATIC / f"stills/{name}.png")
+        blank(tab, "layers")
+        tab.get_by_label("layers done").fill("22")
+        tab.locator(".step-laws", has_text="38 of 38").wait_for()
+        tab.locator(".widget-pictures").screenshot(path=STATIC / "stills/layers.png")
         blank(tab, "train")
         tab.get_by_role("button", name="Train", exact=True).click()
         tab.get_by_text("Step 1600 of 1600").wait_for(timeout=300_000)
@@ -195,9 +246,11 @@ def write(file: str, text: str) -> None:
 
 
 def main() -> None:
-    for name in sys.argv[1:] or ["strokes", "vessels", "temperature", "stills"]:
-        content = {f.__name__: f for f in (strokes, vessels, temperature, stills)}[name]()
-        if content:
+    for name in sys.argv[1:] or ["strokes", "layers", "vessels", "temperature", "stills"]:
+        content = {f.__name__: f for f in (strokes, layers, vessels, temperature, stills)}[name]()
+        if name == "layers":
+            write("layers/strokes.mjs", content)
+        elif content:
             write(f"draws/{name}.mjs", f"(window.DRAWS ??= {{}}).{name} = {json.dumps(content)};\n")
 
 

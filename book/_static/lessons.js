@@ -97,6 +97,10 @@
       mirror.checked = false;
       [logS.value, shift.value] = [1, 0];
     });
+    ui.loop(5, (phase) => {
+      mirror.checked = false;
+      [logS.value, shift.value] = [Math.cos(2 * Math.PI * phase), 1.5 * Math.sin(2 * Math.PI * phase)];
+    });
 
     ui.shows(() => {
       const [s, t] = [slope(), shift.value];
@@ -170,6 +174,9 @@
     const shift = ui.slider({ label: "shift follows y\u2090\u00b2", min: -1, max: 1, step: 0.01, value: 0.35, says: signed });
     const column = ui.slider({ label: "marked column", min: 0, max: 9, step: 1, value: 7, says: (v) => `${v + 1}` });
     ui.button("identity", () => { scale.value = shift.value = 0; });
+    ui.loop(5, (phase) => {
+      [scale.value, shift.value] = [0.6 * Math.cos(2 * Math.PI * phase), 0.35 + 0.6 * Math.sin(2 * Math.PI * phase)];
+    });
     for (const { svg } of sides) svg.addEventListener("pointerdown", (event) => {
       const box = svg.getBoundingClientRect();
       column.value = clamp(Math.floor((((event.clientX - box.x) / box.width) * 300 - 150) / 20.5 + 5), 0, 9);
@@ -192,6 +199,7 @@
   }
 
   const train = (ui) => window.TRAIN.widget(ui); // train/page.mjs, which only its lesson loads
+  const layers = (ui) => window.STEP.widget(ui); // layers/page.mjs, of the page "Live: layer by layer"
 
   // -- squeeze and split, number by number -------------------------------------------------------
 
@@ -485,6 +493,6 @@
   }
 
   window.LESSONS = { pairCost, coupling, squeeze, split, stages, cell, half, weights, coder };
-  const WIDGETS = { pair, line, plane, scales, train, noise, throws, weighted, samples, temperature, file };
+  const WIDGETS = { pair, line, plane, scales, train, layers, noise, throws, weighted, samples, temperature, file };
   start("[data-widget]", (root) => WIDGETS[root.dataset.widget](frame(root), root.dataset));
 })();

@@ -174,6 +174,7 @@
     const says = make(root, "p", { className: "widget-says" }, { "aria-live": "polite" });
     let update = () => {};
     const changed = () => update();
+    const live = (may) => says.setAttribute("aria-live", may ? "polite" : "off"); // off while something moves
     return {
       pictures,
       controls,
@@ -185,9 +186,46 @@
       slider: (options) => slider(controls, { ...options, onInput: changed }),
       choice: (options) => choice(controls, { ...options, onChange: changed }),
       button: (text, onClick) => button(controls, text, () => { onClick(); changed(); }),
-      live: (may) => says.setAttribute("aria-live", may ? "polite" : "off"), // off while something moves
+      live,
       say: (...phrases) => { says.textContent = phrases.join(" "); },
       shows(draws) { update = draws; changed(); },
+      // One loop of some seconds: moved(phase), from 0 to 1, which is 0 again. It runs at a press of `Play`, and once
+      // when the widget is first seen, but for readers who want no motion; whatever the reader does stops it.
+      loop(seconds, moved) {
+        let [frame, touched] = [0, false];
+        const stop = (back) => {
+          touched = true;
+          if (!frame) return;
+          cancelAnimationFrame(frame);
+          frame = 0;
+          live(true);
+          if (back) moved(0);
+          changed();
+        };
+        const play = () => {
+          let begin;
+          const move = (now) => {
+            begin ??= now;
+            const phase = (now - begin) / (1000 * seconds);
+            if (phase >= 1) return stop(true);
+            moved(phase);
+            changed();
+            frame = requestAnimationFrame(move);
+          };
+          live(false);
+          frame = requestAnimationFrame(move);
+        };
+        for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => stop(true), true);
+        root.addEventListener("input", () => stop(false), true);
+        button(controls, "Play", play);
+        if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+        const seen = new IntersectionObserver(([{ isIntersecting }]) => {
+          if (!isIntersecting) return;
+          seen.disconnect();
+          setTimeout(() => touched || play(), 1000);
+        }, { threshold: 0.6 });
+        seen.observe(pictures);
+      },
     };
   }
 

@@ -148,7 +148,8 @@ def test_a_reader_sets_the_temperature_by_keyboard_and_by_pointer(desktop):
 
 
 def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
-    tab = browser.new_page(viewport={"width": 1280, "height": 1000})
+    size = {"width": 1280, "height": 1000}
+    tab = browser.new_page(viewport=size, reduced_motion="reduce")
     tab.goto(f"{url}/change-of-variables.html")
     line = tab.locator('[data-widget="line"]')
     says = line.locator(".widget-says")

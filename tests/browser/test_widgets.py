@@ -229,6 +229,25 @@ def test_a_reader_moves_it_by_keyboard_and_touch_on_a_phone(tab, name, draws):
     assert all(text.evaluate(size) >= 12 for text in tab.locator("svg text").all())
 
 
+@pytest.mark.parametrize("name", ["line", "plane"])
+def test_a_loop_runs_once_by_itself_unless_motion_is_unwanted_and_a_key_ends_it(browser, name):
+    said = {}
+    for wish in ("reduce", "no-preference"):
+        tab = browser.new_page(viewport={"width": 800, "height": 900}, reduced_motion=wish)
+        widgets.blank(tab, name)
+        says = tab.locator(".widget-says")
+        begins = says.inner_text()
+        tab.wait_for_timeout(1500)
+        said[wish] = says.inner_text()
+        tab.locator("input").first.focus()
+        tab.keyboard.press("Shift")
+        assert says.inner_text() == begins and says.get_attribute("aria-live") == "polite"
+        tab.get_by_role("button", name="Play").click()
+        says.filter(has_not_text=begins).wait_for()
+        tab.close()
+    assert said["reduce"] == begins != said["no-preference"]
+
+
 def test_the_draws_are_shown_and_averaged(tab):
     widgets.blank(tab, "samples", "vessels")
     given = widgets.read("vessels")
