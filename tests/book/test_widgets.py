@@ -16,6 +16,11 @@ def test_the_strokes_are_those_that_the_models_of_lesson_9_draw():
     assert widgets.read("strokes") == widgets.strokes(), "run python -m tools.widgets strokes"
 
 
+def test_the_flow_to_step_through_has_the_weights_of_lesson_9():
+    kept = (widgets.STATIC / "layers/strokes.mjs").read_text("utf-8")
+    assert kept.split("\n", 1)[1] == widgets.layers(), "run python -m tools.widgets layers"
+
+
 def test_pieces_are_counted_from_the_draws():
     for name in ("strokes", "vessels"):
         kept = widgets.read(name)

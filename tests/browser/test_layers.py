@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 
 from book import one_file_full
-from tests.browser.conftest import ROOT
 from tools import widgets
 
 ERROR = 1e-9  # float64 on both sides, from the same weights in float16
@@ -97,11 +96,6 @@ def test_squeeze_is_pixel_unshuffle(tab):
         y.flatten().tolist(),
     )
     assert made == F.pixel_unshuffle(y, 2).flatten().tolist()
-
-
-def test_the_page_has_the_weights_of_the_lesson():
-    kept = (ROOT / "book/_static/layers/strokes.mjs").read_text("utf-8")
-    assert kept.split("\n", 1)[1] == widgets.layers(), "run python -m tools.widgets layers"
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@
 
     // of the last batch: |z| of the farthest point, the largest |log s| there, and the share of all log s at the bound
     function extremes() {
-      const far = kept[0].logS.map((_, i) => Math.hypot(kept.z[2 * i], kept.z[2 * i + 1]));
+      const far = kept[0].logS.map((_, i) => Math.hypot(kept.z[2 * i], kept.z[2 * i + 1])).map((v) => (v >= 0 ? v : Infinity));
       const z = far.reduce((most, v) => (v > most ? v : most));
       const logS = Math.max(...kept.map((one) => Math.abs(one.logS[far.indexOf(z)])));
       const all = kept.flatMap((one) => [...one.logS]);

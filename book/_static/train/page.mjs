@@ -21,6 +21,7 @@
     },
     entropy: (x) => Math.log(2 * Math.PI) + 1 + Math.log(0.8 * crescent.rho(x)), // H(y|x), nats; linear in x
   };
+  const TRUTH = crescent.entropy(0) / Math.LN2; // the mean over x, bits
   // two round pieces that turn as x does
   function pieces([a, b], x) {
     const [side, angle] = [a < 0 ? -1.3 : 1.3, (Math.PI / 2) * x];
@@ -49,7 +50,7 @@
 
   // why the loss is so large, from what was measured in this step and in the one before
   function cause({ step, bits, before, after, rate, free }) {
-    const big = (v) => (v < 1e4 ? plain(v, 0) : `10^${Math.floor(Math.log10(v))}`);
+    const big = (v) => (v === Infinity ? "\u221e" : v < 1e4 ? plain(v, 0) : `10^${Math.floor(Math.log10(v))}`);
     const [was, is] = [before ? before.logS : 0, after.logS];
     return [
       `Stopped at step ${step}: ${bits < Infinity ? big(bits) : "infinitely many"} bits a point.`,
@@ -81,7 +82,7 @@
       name: "step", title: "bits a point" });
     for (const v of [0, 2, 4, 6]) draw(chart, "text", { x: 24, y: at.Y(v) + 5, "text-anchor": "end" }, String(v));
     const least = draw(chart, "path", { class: "dashed" });
-    const leastName = draw(chart, "text", { x: 290, y: at.Y(1.45) + 18, "text-anchor": "end" }, "truth: 1.45");
+    const leastName = draw(chart, "text", { x: 290, y: at.Y(TRUTH) + 18, "text-anchor": "end" }, `truth: ${plain(TRUTH)}`);
     const losses = draw(chart, "path", { class: "curve" });
     make(ui.pictures, "p", { className: "train-key", innerHTML:
       "<span>\u25cf</span> data at this x<br><span>\u25cb</span> samples of the flow<br>shade: its density p(y|x)<br>" +
@@ -304,7 +305,7 @@
       if (smooth.length) trace(losses, smooth);
       else losses.removeAttribute("d");
       const known = kind.value === "crescent";
-      least.setAttribute("d", known ? path([0, STEPS].map((v) => [at.X(v), at.Y(crescent.entropy(0) / Math.LN2)])) : "");
+      least.setAttribute("d", known ? path([0, STEPS].map((v) => [at.X(v), at.Y(TRUTH)])) : "");
       leastName.style.display = known ? "" : "none";
 
       const recent = curve.slice(-50);
@@ -313,7 +314,7 @@
       else if (drawing() && drawn.length < 30)
         ui.say(`x = ${plain(x.value)}. Draw in the right picture, with a finger, a mouse, or arrow keys and Space; then move x and draw something else.`);
       else if (!step) ui.say(`x = ${plain(x.value)}. Untrained: every coupling is the identity, and the density is round for every x.`);
-      else ui.say(`x = ${plain(x.value)}. Step ${step} of ${STEPS}: ${bits} bits a point`, known ? "(the truth needs 1.45)." : "of this data.");
+      else ui.say(`x = ${plain(x.value)}. Step ${step} of ${STEPS}: ${bits} bits a point`, known ? `(the truth needs ${plain(TRUTH)}).` : "of this data.");
     }
 
     new MutationObserver(() => ui.changed()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
