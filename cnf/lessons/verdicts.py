@@ -12,6 +12,25 @@ from torch import nn
 from cnf.lessons.pieces import PIECES, Piece
 from cnf.testing import Fault, Skip, placed, seeded, tried
 
+LAWS = {  # of cnf.testing, in the words of the lessons
+    "shapes": "z has the rows of y, and the term is one number a row",
+    "inputs": "what a layer is given is as it was",
+    "rows": "a picture is treated alike whatever the others of the batch are",
+    "inverse": "back undoes the layer",
+    "log_det": "the term is log|det dz/dy|, here compared with autograd's Jacobian",
+    "context": "h changes what its own picture gives",
+    "start": "the first batch sets weights, no other",
+    "state": "a new layer that loads the weights gives the same numbers",
+}
+WORDS = {"inverse(forward(x))": "back(layer(y))", "log_det": "the term", "the context": "h"}
+
+
+def plain(text: str) -> str:
+    """In the words of the lessons, and not longer than two lines."""
+    for old, new in WORDS.items():
+        text = text.replace(old, new)
+    return text if len(text) < 180 else f"{text[:170]} ..."
+
 
 @dataclass
 class Verdict:
@@ -53,8 +72,9 @@ def verdict(piece: Piece, names: Mapping[str, Any]) -> Verdict:
                 return Verdict(piece, "to write", message=f"to write: {words_of(error)}")
         if outcome is None or isinstance(outcome, Skip):
             continue
-        meaning = (law.__doc__ or name).strip().splitlines()[0].rstrip(".")
-        said = str(outcome) if isinstance(outcome, Fault) else placed(outcome)
+        meaning = LAWS.get(name) or (law.__doc__ or name).strip().splitlines()[0].rstrip(".")
+        said = plain(str(outcome) if isinstance(outcome, Fault) else placed(outcome))
+        words = plain(words)
         failure = failure or Verdict(piece, "wrong", meaning, said, words)
         if words:
             return Verdict(piece, "wrong", meaning, said, words)

@@ -10,9 +10,10 @@ from cnf.lessons.laws.common import (
     STATE,
     case_of,
     given,
-    named_by,
     right_term,
     saturate,
+    term,
+    with_names,
 )
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named
 
@@ -59,7 +60,7 @@ def parameters(case: Case) -> None:
 
 def coupling(made: type) -> tuple[Case, dict[str, Law]]:
     case = case_of(lambda: made(1, 2, 2), (3, 2, 2), (2, 2, 2))
-    log_det = named_by(BIJECTION["log_det"], of_a_coupling)
+    log_det = with_names(BIJECTION["log_det"], term, of_a_coupling)
     return case, BIJECTION | {"log_det": log_det} | OF_A_COUPLING | STATE
 
 
@@ -124,7 +125,7 @@ OF_A_COUPLING = named(passes, sees, without_h, bounded)
 
 def conv1x1(made: type) -> tuple[Case, dict[str, Law]]:
     case = case_of(lambda: made(3), (3, 2, 4))
-    log_det = named_by(BIJECTION["log_det"], of_a_matrix)
+    log_det = with_names(BIJECTION["log_det"], term, of_a_matrix)
     return case, BIJECTION | {"log_det": log_det} | named(mixes, orthogonal) | STATE
 
 

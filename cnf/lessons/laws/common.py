@@ -47,21 +47,52 @@ def saturate(module: nn.Module, value: float) -> None:
     biases[-1].data.fill_(value)
 
 
-def named_by(law: Law, table: Callable[[Case], dict[str, Tensor]]) -> Law:
-    """A law of the term, where more mistakes than those of cnf.testing are compared."""
+def with_names(law: Law, found: Callable[[Case], Tensor], table: Callable[[Case], dict]) -> Law:
+    """A law that compares what was `found` with more mistakes than those of cnf.testing."""
 
     def more(case: Case) -> None:
         fault = tried(law, case)
         if isinstance(fault, Fault) and not (fault.why() if callable(fault.why) else fault.why):
-            layer, y, h = given(case)
-            found = layer(y, h)[1].expand(len(y))
-            words = "the logarithm is of a negative number" if found.isnan().any() else ""
-            fault.why = words or likely(found, torch.full_like(found, torch.nan), table(case))
+            numbers = found(case)
+            fault.why = likely(numbers, torch.full_like(numbers, torch.nan), table(case))
         if fault is not None:
             raise fault
 
     more.__name__ = law.__name__
     return more
+
+
+def term(case: Case) -> Tensor:
+    layer, y, h = given(case)
+    return layer(y, h)[1].expand(len(y))
+
+
+def returned(case: Case) -> Tensor:
+    """What back makes of z, (B, D)."""
+    layer, y, h = given(case)
+    return layer.back(layer(y, h)[0], h, 1.0).flatten(1)
+
+
+def of_an_inverse(case: Case) -> dict[str, Tensor]:
+    """What wrong inverses of z = J y + t give, J the Jacobian: it is diagonal, or s is its diagonal."""
+    layer, y, h = given(case)
+    z, slopes = layer(y, h)[0].flatten(1), case.map.jacobian(y, h)
+    s = slopes.diagonal(dim1=1, dim2=2)
+    t = z - s * y.flatten(1)
+    turned = slopes.transpose(1, 2)
+    return {
+        "it multiplies by the scale again: (z - t) s": (z - t) * s,
+        "it divides first: z / s - t": z / s - t,
+        "it adds the shift: (z + t) / s": (z + t) / s,
+        "the scale is not undone": z - t,
+        "the shift is not undone": z / s,
+        "it subtracts b first: (z - b) exp(-l)": (z - t / s) / s,
+        "W is transposed, not inverted": (turned @ z[..., None])[..., 0],
+        "W is inverted and transposed": torch.linalg.solve(turned, z),
+    }
+
+
+INVERSE = with_names(PART["inverse"], returned, of_an_inverse)
 
 
 def right_term(case: Case) -> Tensor:
@@ -78,4 +109,4 @@ def temperature(case: Case) -> None:
     agree("back with tau = 0.5", layer.back(z, h, 0.5), layer.back(z, h, 1.0), why=words)
 
 
-BIJECTION = FIRST | named(PART["inverse"], PART["log_det"], temperature)
+BIJECTION = FIRST | named(INVERSE, PART["log_det"], temperature)

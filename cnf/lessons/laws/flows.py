@@ -112,7 +112,8 @@ def layers(case: Case) -> None:
         if len(of_kind) < 4:
             raise Fault(f"with steps = 2 it has {len(of_kind)} {name}, not 2 at each level")
     if calls[0].name != "BinaryDequantization":
-        raise Fault(f"the first layer is {calls[0].name}, not BinaryDequantization")
+        words = "labels have no density: noise comes first"
+        raise Fault(f"the first layer is {calls[0].name}, not BinaryDequantization", words)
     unused = {id(m) for m in flow.modules() if hasattr(m, "back")} - {id(c.layer) for c in calls}
     if unused - {id(flow)}:
         raise Fault(f"{len(unused - {id(flow)})} of its layers are never called by log_prob")
@@ -157,6 +158,7 @@ def terms(case: Case) -> None:
         "the first prior's term is left out": right - priors[0],
         "the log-determinants are left out": right - bijections,
         "the log-determinants are subtracted": right - 2 * bijections,
+        "all terms but the first are subtracted": 2 * parts[0][1] - right,
         "its sign is wrong: log p, not the loss": -right,
         "it is averaged over the pixels, not summed": right / 256,
         "it is averaged over the layers": right / len(parts),

@@ -117,7 +117,7 @@ def other_levels(case: Case) -> None:
 
 def binary(made: type) -> tuple[Case, dict[str, Law]]:
     laws = {name: FIRST[name] for name in ("shapes", "inputs")}
-    parts = named(sides, binary_term, threshold, own_noise)
+    parts = named(sides, threshold, own_noise, binary_term)
     return dequantized(made, 2), laws | parts | named(comes_back, spread, temperature)
 
 
@@ -138,8 +138,10 @@ def sides(case: Case) -> None:
 
 
 def binary_term(case: Case) -> None:
-    """The term is -log q: the density of the logistic noise over the slope of softplus. Of other
-    noise, the mean of 1/q over a box is the volume of the box."""
+    """The term is -log q, the density of the noise over the slope of softplus.
+
+    Of any noise, the mean of 1/q over a box is the volume of the box; mistakes have names if the
+    noise is logistic."""
     layer, y, h = given(case)
     v, term = layer(y, h)
     distance = (v - 0.5).abs()
@@ -151,8 +153,6 @@ def binary_term(case: Case) -> None:
 
     up, down, slope = (total(F.logsigmoid(t)) for t in (eps, -eps, w))
     right = slope - up - down
-    if apart(term, right) < 1e-5:
-        return
     table = {
         "its sign is wrong: the term is -log q": -right,
         "the slope of softplus, sigmoid(w), is missing": -up - down,
@@ -172,8 +172,10 @@ def binary_term(case: Case) -> None:
         "it is in bits, not nats": right / math.log(2),
         "it is left out: 0 is returned": 0 * right,
     }
-    if tried(volume, case) is not None:
+    fault = tried(volume, case)
+    if fault is not None:
         agree("the term", term, right, 1e-5, likely(term, right, table, 1e-5))
+        raise Fault(str(fault), "the noise is not logistic, and the term is that of logistic noise")
 
 
 def threshold(case: Case) -> None:
