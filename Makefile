@@ -52,6 +52,9 @@ $(STAMP)-%: $(STAMP)
 paper: $(STAMP)-paper ## the replication in eight pages, _build/paper.pdf (by Typst, no LaTeX); a site built after it links it
 	$(PY) -m tools.paper
 
+records: $(STAMP)-records ## rows, weights and runs in the standards of others (Croissant, RO-Crate, ...), _build/records
+	$(PY) -m tools.records
+
 test: lint unit pages ## lint, unit tests, and every page executed and compared
 
 quick: lint ## lint, and the laws of layers and densities: two minutes
