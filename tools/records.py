@@ -24,7 +24,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from cnf.replication import releases, results, run_folder
+from cnf.replication import results, run_folder
 from cnf.replication.data import catalogue
 from cnf.replication.results import METRICS, Row
 from cnf.replication.run_folder import REPOSITORY
@@ -108,7 +108,7 @@ def croissant(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         files.append(file(path, "application/octet-stream", " ".join(terms(path.parent))))
     metadata = mlc.Metadata(
         name=NAME, description=ABOUT, license=[LICENCE], version=CITATION["version"],
-        creators=[mlc.Organization(name=AUTHORS)], url=releases.repository() or None,
+        creators=[mlc.Organization(name=AUTHORS)], url=PROJECT.get("urls", {}).get("Repository"),
         date_published=datetime.fromisoformat(newest(rows)), cite_as=bibtex(),
         distribution=files,
         record_sets=[
@@ -319,7 +319,7 @@ def codemeta() -> dict[str, Any]:
         "name": PROJECT["name"],
         "description": PROJECT["description"],
         "version": PROJECT["version"],
-        "license": LICENCE,
+        "license": [f"https://spdx.org/licenses/{name}" for name in CITATION["license"]],
         "author": [{"@type": "Organization", "name": AUTHORS}],
         "programmingLanguage": f"Python {PROJECT['requires-python']}",
         "softwareRequirements": PROJECT["dependencies"],
