@@ -1,5 +1,7 @@
 """Claims stand on rows: a rule that does not hold voids a verdict."""
 
+import re
+
 import pytest
 import yaml
 
@@ -17,6 +19,7 @@ BASE = {"run": "base", "metric": "bits_per_dim"}
 
 
 NO_ROWS = {"ours": [], "holds": []}
+TIMES = [["times.json", "sample"], ["times.json", "score"]]
 
 
 @pytest.fixture
@@ -24,6 +27,7 @@ def judged(tmp_path):
     """A claim with changes, beside rows in which flow has 2.5 and base 4 bits."""
     rows = [("flow", 2.5, "test"), ("base", 4.0, "test"), ("flow", 9.0, "valid")]
     results.write([row(run=r, value=v, split=s) for r, v, s in rows], tmp_path)
+    (tmp_path / "times.json").write_text('{"sample": [0.5, 1.5], "score": 2}')
 
     def read(**changes):
         (tmp_path / "claims.yml").write_text(yaml.safe_dump({"claims": [CLAIM | changes]}))
@@ -42,20 +46,36 @@ def judged(tmp_path):
         ("#1 - #0 < 1.4", False),
         ("2.4 < #0", True),
         ("#0 < 2.5", False),
+        ("1.5 * #0 < #1", True),
+        ("#1 < 1.5 * #0", False),
+        ("2 * @0 < #0", True),
+        ("@1 - @0 < 0.9", False),
     ],
 )
 def test_a_rule_holds_for_the_rows_or_voids_the_verdict(judged, rule, holds):
+    ours = {"ours": [FLOW, BASE], "measured": TIMES, "holds": [rule]}
     for verdict in ("same", "could not"):
         if holds:
-            assert judged(ours=[FLOW, BASE], holds=[rule], verdict=verdict).holds == (rule,)
+            assert judged(verdict=verdict, **ours).holds == (rule,)
             continue
         with pytest.raises(ResultsError, match="'bits': .* does not hold: judge the claim again"):
-            judged(ours=[FLOW, BASE], holds=[rule], verdict=verdict)
+            judged(verdict=verdict, **ours)
 
 
-@pytest.mark.parametrize("rule", ["#0 < #2", "1 < 2", "#0 > #1", "#0 < #1 < 5", "flow < base"])
+def test_a_number_that_is_no_row_is_found_in_its_file(judged, tmp_path):
+    judged(ours=[], measured=TIMES, holds=["@0 < @1"])
+    text = claims.text(tmp_path)
+    assert "measured: 1 (times.json: sample)" in text and "measured: 2 (times.json: score)" in text
+    for name in ("times.json", "times.toml"):
+        with pytest.raises(ResultsError, match=f"'bits': {name} has no .'train'"):
+            judged(measured=[[name, "train"]])
+
+
+@pytest.mark.parametrize(
+    "rule", ["#0 < #2", "1 < 2", "#0 > #1", "#0 < #1 < 5", "flow < base", "#0 < @0", "2 * 3 < #0"]
+)
 def test_what_is_no_rule_is_refused(judged, rule):
-    with pytest.raises(ResultsError, match=f"'{rule}' (is no rule|needs rows)"):
+    with pytest.raises(ResultsError, match=f"'{re.escape(rule)}' (is no rule|needs rows)"):
         judged(ours=[FLOW, BASE], holds=[rule])
 
 
@@ -88,6 +108,8 @@ def test_a_row_that_is_made_again_is_judged_again(judged, tmp_path):
         ({"ours": [{"colour": "red"}]}, "rows have no field 'colour'"),
         ({"ours": [{"run": ["flow", "base"], "metric": "*", "split": "*"}]}, "2 rows have"),
         ({"cause": ""}, "cause"),
+        ({"cause": 61 * "so "}, "at most 60 words"),
+        ({"verdict": "different", "holds": []}, "'different' needs a rule that could have failed"),
         ({"would_change": None}, "would_change"),
         ({"certainty": 1}, "certainty"),
     ],

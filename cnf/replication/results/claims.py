@@ -1,6 +1,7 @@
 """The claims of the paper beside our rows (`results/claims.yml`), and numbers that others have
 published (`results/published.yml`)."""
 
+import json
 import math
 import re
 import statistics
@@ -31,8 +32,10 @@ from cnf.replication.tasks.task import TASKS
 Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
 Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
-_SUM = re.compile(r"\s*(#\d+|\d+(?:\.\d+)?)(?:\s*([+-])\s*(#\d+|\d+(?:\.\d+)?))?\s*")
+_TERM = r"((?:\d+(?:\.\d+)?\s*\*\s*)?[#@]\d+|\d+(?:\.\d+)?)"
+_SUM = re.compile(rf"\s*{_TERM}(?:\s*([+-])\s*{_TERM})?\s*")
 _EQUAL = re.compile(r"\s*#(\d+)\s*=\s*#(\d+)\s*")
+MOST_WORDS = 60  # of a cause; the story is in the README of an experiment
 MARGINS = {  # two values closer than this count as equal; registered in experiments/seeds
     "bits_per_dim": 0.01,
     "bits_per_pixel": 0.001,
@@ -57,12 +60,15 @@ class Claim(_Strict):
         says: the claim in our words. `value`, `unit`: its number, where it is one that we recall.
         tag: "confirmed" if a readable copy says so, else "unconfirmed". `source`: which copy.
         verdict: how our result compares; "same" needs a rule that could have failed.
-        cause: the reason for the verdict, a sentence.
+        cause: the reason for the verdict, in at most MOST_WORDS words.
         would_change: the data, the run or the sentence of the paper that would change it.
         ours: our rows, each by its fields as for `one`; the split is "test" unless given.
+        measured: numbers of ours that are no rows, as times are: a JSON file of `results/` and the
+            keys inside; of a list the mean is meant.
         holds: rules that these rows must satisfy for the verdict to stand. "#0 + 1 < #1": the
-            second row is more than 1 above the first. "#0 = #1": |mean| + 2 standard errors of
-            their paired differences is below the margin in `MARGINS`.
+            second row is more than 1 above the first; "2 * @0 < @1": the second measured number is
+            more than twice the first. "#0 = #1": |mean| + 2 standard errors of the paired
+            differences of two rows is below the margin in `MARGINS`.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -76,14 +82,18 @@ class Claim(_Strict):
     value: float | None = None
     unit: str | None = None
     ours: tuple[Wanted, ...] = ()
+    measured: tuple[tuple[Text, ...], ...] = ()
     holds: tuple[Text, ...] = ()
 
     @model_validator(mode="after")
     def _is_consistent(self):
-        if self.verdict in ("same", "different") and not self.ours:
+        is_judged = self.verdict in ("same", "different")
+        if is_judged and not (self.ours or self.measured):
             raise ValueError(f"a claim judged '{self.verdict}' needs a row of ours")
-        if self.verdict == "same" and not self.holds:
-            raise ValueError("'same' needs a rule that could have failed: `holds`, over rows")
+        if is_judged and not self.holds:
+            raise ValueError(f"'{self.verdict}' needs a rule that could have failed: `holds`")
+        if len(self.cause.split()) > MOST_WORDS:
+            raise ValueError(f"a cause has at most {MOST_WORDS} words: put the rest into a README")
         if self.verdict == "same" and self.value is not None and self.tag == "unconfirmed":
             raise ValueError("a recalled number cannot be judged 'same': confirm it first")
         if (self.value is None) != (self.unit is None):
@@ -92,9 +102,11 @@ class Claim(_Strict):
             sides = [_SUM.fullmatch(side) for side in rule.split("<")]
             if not _EQUAL.fullmatch(rule) and (len(sides) != 2 or not all(sides)):
                 raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1' or '#0 = #1'")
-            indices = [int(i) for i in re.findall(r"#(\d+)", rule)]
-            if not indices or max(indices) >= len(self.ours):
-                raise ValueError(f"'{rule}' needs rows of `ours`, which has {len(self.ours)}")
+            if not re.search("[#@]", rule):
+                raise ValueError(f"'{rule}' needs rows of `ours` or numbers of `measured`")
+            for sign, there in (("#", self.ours), ("@", self.measured)):
+                if any(int(i) >= len(there) for i in re.findall(rf"{sign}(\d+)", rule)):
+                    raise ValueError(f"'{rule}' needs rows or numbers: there are {len(there)}")
         return self
 
 
@@ -121,11 +133,12 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
                     f"{path.name}: claim '{claim.id}' is judged but there is no row {missing}"
                 )
             continue
+        numbers = measured_numbers(claim, results)
         for rule in claim.holds:
             if equal := _EQUAL.fullmatch(rule):
                 left, right = _equality_sides(*(ours[int(i)] for i in equal.groups()), results)
             else:
-                left, right = (_sum(side, ours) for side in rule.split("<"))
+                left, right = (_sum(side, ours, numbers) for side in rule.split("<"))
             if not left < right:
                 raise ResultsError(
                     f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
@@ -177,13 +190,40 @@ def _row(wanted: Wanted, rows: Sequence[Row], claim: Claim) -> Row | None:
         raise ResultsError(f"claims.yml: claim '{claim.id}': {error}") from None
 
 
-def _sum(text: str, rows: Sequence[Row]) -> float:
+def _sum(text: str, rows: Sequence[Row], numbers: Sequence[float]) -> float:
+    """One side of a rule, of rows and measured numbers."""
+
+    def term(text: str | None) -> float:
+        factor, star, name = (text or "0").rpartition("*")
+        if name.strip()[0] not in "#@":
+            return float(name)
+        index = int(name.strip()[1:])
+        value = rows[index].value if name.strip()[0] == "#" else numbers[index]
+        return float(factor) * value if star else value
+
     first, sign, second = _SUM.fullmatch(text).groups()
-    a, b = (
-        0.0 if term is None else rows[int(term[1:])].value if term[0] == "#" else float(term)
-        for term in (first, second)
-    )
-    return a - b if sign == "-" else a + b
+    return term(first) - term(second) if sign == "-" else term(first) + term(second)
+
+
+def measured_numbers(claim: Claim, results: Path = RESULTS) -> list[float]:
+    """The numbers of a claim that are no rows, in its order. Raises ResultsError."""
+    numbers = []
+    for name, *keys in claim.measured:
+        try:
+            found = json.loads((results / name).read_text("utf-8"))
+            for key in keys:
+                found = found[key]
+            numbers.append(statistics.mean(found if isinstance(found, list) else [found]))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            message = f"claims.yml: claim '{claim.id}': {name} has no {keys}: {error!r}"
+            raise ResultsError(message) from None
+    return numbers
+
+
+def measured_sentences(claim: Claim, results: Path = RESULTS) -> list[str]:
+    """The numbers of a claim that are no rows, each with where it is."""
+    pairs = zip(claim.measured, measured_numbers(claim, results), strict=True)
+    return [f"{number:.4g} ({name}: {', '.join(keys)})" for (name, *keys), number in pairs]
 
 
 def rows_of(claim: Claim, rows: Sequence[Row]) -> list[Row]:
@@ -244,6 +284,7 @@ def text(results: Path = RESULTS) -> str:
             f"  - ours: {value_with_unit(row)}; {describe(row)} (row `{row.id}`)"
             for row in rows_of(claim, rows)
         ]
+        lines += [f"  - measured: {words}" for words in measured_sentences(claim, results)]
         lines += [f"  - difference: {words}" for words in differences(claim, rows, results)]
         lines += [f"  - cause: {claim.cause}", f"  - would change it: {claim.would_change}"]
         parts.setdefault(claim.place, []).append("\n".join(lines))
