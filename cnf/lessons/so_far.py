@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf.lessons.world import strokes
+from cnf.testing import seeded
 
 
 class LentNoise(nn.Module):
@@ -145,9 +146,8 @@ def train(model: Any, steps: int = 300, batch: int = 64, rate: float = 3e-3) -> 
 
 
 def kept_strokes(n: int = 256) -> tuple[Tensor, Tensor]:
-    """The same n drawings y and their x at every call: what models are compared on."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2018)
+    """The same n drawings y and their x at every call, in float32: models are compared on them."""
+    with seeded(2018, torch.float32):
         return strokes(n)
 
 

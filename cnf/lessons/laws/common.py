@@ -74,7 +74,8 @@ def returned(case: Case) -> Tensor:
 
 
 def of_an_inverse(case: Case) -> dict[str, Tensor]:
-    """What wrong inverses of z = J y + t give, J the Jacobian: it is diagonal, or s is its diagonal."""
+    """What wrong inverses of z = J y + t give. Of scales s, J has the diagonal s; of a matrix, t is
+    0."""
     layer, y, h = given(case)
     z, slopes = layer(y, h)[0].flatten(1), case.map.jacobian(y, h)
     s = slopes.diagonal(dim1=1, dim2=2)
