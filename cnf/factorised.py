@@ -113,10 +113,14 @@ class DiscretisedLogistic(Factorised):
     def mean(self, x: Tensor, n: int = 1, generator: Generator = None) -> Tensor:
         """E[y|x], (B, 3, H, W), exactly; n and generator are not used."""
         mu, log_s = self.condition(x)
-        inverse = (-log_s).exp()  # E[y] = sum_k P(y > k)
-        thresholds = ((k + 0.5) / LEVELS for k in range(LEVELS - 1))
-        above = (torch.sigmoid((mu - t) * inverse) for t in thresholds)
-        return sum(above, torch.zeros_like(mu))
+        thresholds = (torch.arange(LEVELS - 1, device=mu.device).to(mu.dtype) + 0.5) / LEVELS
+        at_once = 1024 if mu.device.type == "cpu" else 2**18  # what the cache of a core holds
+        parts = zip(mu.flatten().split(at_once), log_s.flatten().split(at_once), strict=True)
+        means = []
+        for part, log_scales in parts:  # E[y] = sum_k P(y > k)
+            distances = part - thresholds[:, None]
+            means.append(distances.mul_((-log_scales).exp()).sigmoid_().sum(0))
+        return torch.cat(means).view(mu.shape)
 
     def sample_given(
         self, h: list[Tensor], n: int = 1, temperature: float = 1.0, generator: Generator = None

@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import cnf
 from cnf.errors import CheckpointError
 from cnf.noise import keyed
 from cnf.replication import releases
-from cnf.replication.config import build, load_config, model_name
+from cnf.replication.config import build, load_config, model_name, to_dict
 from cnf.replication.releases import RESULTS, WEIGHTS
 from tests.laws.cases import randomise
 
@@ -281,6 +282,20 @@ def test_the_hashes_of_released_weights_are_those_of_the_repository():
     for run, sha256 in releases.SHA256.items():
         content = (RESULTS / run / WEIGHTS).read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256, run
+
+
+def test_the_terms_of_the_training_data_are_said_once(caplog, monkeypatch, tmp_path):
+    monkeypatch.setattr(releases, "_said", set())
+    monkeypatch.setattr(releases.LOG, "level", 0)
+    for name in ("vessels-baseline", "vessels-baseline", "sr"):
+        cnf.load(name)
+    drive, imagenet = (record.getMessage() for record in caplog.records)
+    assert drive.startswith("vessels-baseline-cpu-s0: Trained on DRIVE, which is free for research")
+    assert "ImageNet, whose terms allow non-commercial research" in imagenet
+    config = {"config": json.dumps(to_dict(load_config("sr-flow-smoke")))}
+    build(load_config("sr-flow-smoke")).save(tmp_path / "own.safetensors", config)
+    assert releases.terms(cnf.load(tmp_path / "own.safetensors")) == []
+    assert len(caplog.records) == 2
 
 
 def test_away_from_the_repository_released_weights_are_downloaded(tmp_path, monkeypatch):

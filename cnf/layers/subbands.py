@@ -25,8 +25,8 @@ class Subbands(Squeeze):
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_size(y)
         rows, columns = (bands(size, y.device).to(y.dtype) for size in y.shape[-2:])
-        low, detail = (rows @ y @ columns.T).chunk(2, dim=-2)
-        (low, detail_w), (detail_h, both) = low.chunk(2, dim=-1), detail.chunk(2, dim=-1)
+        parts = (rows @ y @ columns.T).unflatten(-2, (2, -1)).unflatten(-1, (2, -1))
+        low, detail_w, detail_h, both = (parts[..., a, :, b, :] for a in (0, 1) for b in (0, 1))
         return torch.cat([detail_w, detail_h, both, low], dim=1), constant(y, 0.0)
 
     def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:

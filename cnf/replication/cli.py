@@ -183,21 +183,22 @@ def sample(
     options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling.sample")],
     threads: Threads = None,
 ) -> None:
-    """Let a trained flow draw its answers for your own pictures: PNG files and a contact sheet;
+    """Let a trained flow draw its answers for your own pictures: files and a contact sheet;
     for vessels also their probability, deviation, an overlay, and a table of area and components.
 
     Args:
         run: sr or vessels, for the trained flow of the repository (see
             cnf/replication/releases.py); the name of another run of results/; or a run folder.
-        pictures: 8-bit files of any size (PNG, JPEG, WebP, ...), or folders of them;
+        pictures: files of any size (PNG, JPEG, WebP, TIFF, ...), or folders of them;
             super-resolution doubles them. Transparency, grey and colour profile are kept, EXIF
-            orientation is respected.
+            orientation is respected; of 16 bits a channel, the mean is given with 16.
     """
     _start(threads, options.device, "sample")
     from cnf.replication.sampling import sample as sampling
 
-    for path in sampling.sample(run, pictures, **vars(options)):
-        print(path)
+    paths = sampling.sample(run, pictures, **vars(options))
+    if str(options.json) != "-":
+        print("\n".join(map(str, paths)))
 
 
 def export(

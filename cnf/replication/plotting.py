@@ -7,6 +7,7 @@ stays clean.
 
 import inspect
 import io
+import logging
 import os
 import re
 import sys
@@ -63,7 +64,8 @@ STYLE = {
 
 def use_style() -> None:
     """Set the style for every figure that follows; notebooks show them as SVG. Call once at the top
-    of a page."""
+    of a page. The terms of weights, which `cnf.load` warns of, are on the page."""
+    logging.getLogger("cnf").setLevel(logging.ERROR)
     plt.rcParams.update(STYLE)
     if shell := "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
         plt.switch_backend(plt.get_backend())  # that of notebooks chooses PNG once it is loaded

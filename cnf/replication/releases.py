@@ -1,6 +1,7 @@
 """The models of this replication by their names: `cnf.load("sr")`."""
 
 import json
+import logging
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import metadata as package_metadata
@@ -11,6 +12,7 @@ from cnf.errors import CheckpointError, ConfigError, nearest
 from cnf.flow import ConditionalModel
 from cnf.replication import plugs, upgrade
 from cnf.replication.config import config_of, from_dict, to_dict
+from cnf.replication.data import catalogue
 from cnf.replication.places import IS_CHECKOUT, RESULTS
 from cnf.replication.tasks.task import TASKS
 
@@ -30,11 +32,14 @@ SHA256 = {
     "vessels-flow-lambda0-s1": "9ef7993891461ebe01e624d5bfedaf9bd7ea7f4f7460f869d5081c1e66043f1d",
 }
 WEIGHTS = "weights.safetensors"
+LOG = logging.getLogger("cnf")
+_said: set[str] = set()  # the terms that this process was told
 
 
 def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalModel:
     """A trained model in evaluation mode, on the CPU; its `metadata` says what it is, and
-    `config`, if it is of a run, how it was trained.
+    `config`, if it is of a run, how it was trained. The logger "cnf" warns, once in a process, of
+    the terms of the data that it learned from, if they have any.
 
     Args:
         name: a file that `save` wrote; a run folder; a folder of `results/`, such as
@@ -79,7 +84,20 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     model = weights.described(file_metadata, path) if into is None else into
     weights.fill(model, tensors, file_metadata, path)
     model.config = config_of(model)
+    for text in terms(model):
+        if text not in _said:
+            _said.add(text)
+            LOG.warning("%s: %s", path.parent.name, text)
     return model
+
+
+def terms(model: ConditionalModel) -> list[str]:
+    """What the data of a model's run ask of those who use it; none if they are free, or a reader's
+    own. The model's card has those of the runs before it, too."""
+    names = [] if model.config is None else catalogue.parts(model.config.data.train)
+    entries = [catalogue.CATALOGUE[name] for name in names if name in catalogue.CATALOGUE]
+    texts = dict.fromkeys(entry.terms for entry in entries)
+    return [text for text in texts if text and text != catalogue.FREE]
 
 
 def described_by_its_run(metadata: Mapping[str, str]) -> dict[str, str]:

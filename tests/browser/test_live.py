@@ -1,6 +1,7 @@
 """The live pages: their engine against the package with the same noise, and what a reader does."""
 
 import base64
+import io
 import math
 import re
 
@@ -214,6 +215,11 @@ def test_a_reader_draws_from_disk_and_a_link_gives_the_same_picture(from_disk):
     tab.wait_for_function("document.querySelector('.live-status').innerText.includes('Seed 8, ')")
     second = tab.evaluate(PICTURE)
     assert second != first
+    with tab.expect_download() as saved:
+        tab.get_by_role("button", name="Save as PNG").click()
+    assert saved.value.suggested_filename == "sr-sample-seed8.png"
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(second.partition(",")[2]))))
+    assert np.array_equal(np.asarray(Image.open(saved.value.path())), drawn)
     again = from_disk(tab.evaluate("location.hash"))
     assert again.locator(".live-status").inner_text().startswith("Seed 8, ")
     assert again.evaluate(PICTURE) == second

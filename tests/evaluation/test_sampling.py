@@ -18,13 +18,21 @@ from cnf.errors import CheckpointError, ConfigError, DataError
 from cnf.replication import releases
 from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import fundus
+from cnf.replication.data.images import read_photograph
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.plotting import to_uint8
+from cnf.replication.sampling import progress, tiling
 from cnf.replication.sampling import sample as sampling
-from cnf.replication.sampling import tiling
+from cnf.replication.sampling.formats import Deep, save
 from cnf.resample import imresize_double
 
 EIGHT = np.ones((3, 3))  # diagonal neighbours are connected
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Answers in float32, whatever this processor has."""
+    monkeypatch.setattr(sampling, "has_bf16", lambda device: False)
 
 
 @pytest.fixture
@@ -200,9 +208,11 @@ def test_the_precision_that_is_asked_for_is_taken(make_run, smallest, tmp_path, 
     asked = []
     monkeypatch.setattr(sampling, "set_precision", lambda model, how: asked.append(how))
     run = str(make_run("sr-flow"))
-    for how in ("bf16", "fp32"):
-        sampling.sample(run, [smallest], num=1, precision=how, out=tmp_path / how)
-    assert asked == ["bf16", "fp32"]
+    for how in ("bf16", "fp32", None):
+        sampling.sample(run, [smallest], num=1, precision=how, out=tmp_path / str(how))
+    monkeypatch.setattr(sampling, "has_bf16", lambda device: True)
+    sampling.sample(run, [smallest], num=1, out=tmp_path / "fast")
+    assert asked == ["bf16", "fp32", "fp32", "bf16"]
 
 
 def test_bfloat16_draws_the_same_masks_but_for_pixels_at_the_threshold():
@@ -310,6 +320,70 @@ def test_a_phone_photograph_comes_out_upright_with_its_colour_profile(
     assert "cat.jpg: turned upright (EXIF orientation 6)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_file_of_16_bits_is_read_and_its_mean_written_with_all_of_them(
+    make_run, tmp_path, capsys, kind, channels
+):
+    shape = (10, 12) if channels == 1 else (10, 12, channels)
+    levels = np.random.default_rng(0).integers(0, 2**16, shape, dtype=np.uint16)
+    if channels == 4:
+        levels[..., 3] |= 1 << 15  # no pixel is hidden
+    path, run = tmp_path / f"cat.{kind}", make_run("sr-baseline")
+    shown = Image.fromarray(np.zeros((10, 12), np.uint8))
+    shown.info["icc_profile"] = b"colours"
+    save(Deep(levels, shown), path)
+    options = {"format": kind, "suffix": "_x2", "num": 1, "mean": True, "out": tmp_path / "out"}
+    paths = sampling.sample(str(run), [path], **options)
+    ends = [f"sample1.{kind}", f"mean.{kind}", f"sheet.{kind}"]
+    assert [file.name for file in paths] == [f"cat_x2-{end}" for end in ends]
+    assert "16 bits a channel: the mean has 16, too; samples are" in capsys.readouterr().out
+    model, mean = releases.load(run / "weights.safetensors"), read_photograph(paths[1])
+    colours = levels[..., None].repeat(3, 2) if channels == 1 else levels[..., :3]
+    x = torch.from_numpy(colours / 257).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        expected = 257 * model.mean(tiling.fitted(model, x))[0].permute(1, 2, 0)[:20, :24].numpy()
+    if channels == 1:
+        expected = (expected @ np.array([0.299, 0.587, 0.114]))[..., None]
+    assert np.abs(mean.deep - expected).max() <= 1 and mean.profile == b"colours"
+    assert (mean.alpha is not None) == (channels == 4)
+    assert read_photograph(paths[0]).deep is None
+
+
+def test_no_format_changes_a_grey_level(make_run, smallest, tmp_path):
+    run, found = str(make_run("sr-flow")), []
+    for kind in ("png", "tiff", "webp"):
+        answer = cnf.upscale(smallest, run, num=1)
+        path = answer.save(tmp_path, format=kind)[0]
+        assert path.name == f"cat-sample1.{kind}"
+        found.append(np.asarray(Image.open(path)))
+    assert all(np.array_equal(found[0], other) for other in found)
+
+
+def test_all_that_is_printed_is_in_a_table(make_run, picture, tmp_path, capsys):
+    run, out = str(make_run("vessels-flow")), tmp_path / "out"
+    options = {"num": 2, "many": 2, "whole": True, "out": out, "json": tmp_path / "table.json"}
+    paths = sampling.sample(run, [picture], **options)
+    lines, table = capsys.readouterr().out.splitlines(), json.loads(options["json"].read_text())
+    [cat] = table["pictures"]
+    said = [f"cat.png: {note}" for note in cat["notes"]]
+    assert lines == [*table["notes"], *said, *cat["answers"]]
+    assert cat["files"] == list(map(str, paths))
+    area = cat["vessel_area"]
+    assert f"vessels: {100 * area['median']:.2f} ({100 * area['low']:.2f} to" in lines[-1]
+    assert cat["samples"] == 2 and cat["field_of_view"] == 19 * 23 and cat["threshold"] == 0.5
+    assert table["spread_held_the_truth"] == {} and table["model"] == "vessels-flow"
+    sampling.sample(run, [picture], **options | {"overwrite": True, "json": "-"})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == table and captured.err.splitlines() == lines
+
+
+def test_lines_say_how_far_it_is_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0)
+    assert list(progress.watched("ab", "cat.png", 2)) == ["a", "b"]
+    assert capsys.readouterr().err == "cat.png: 1 of 2, 0 s\ncat.png: 2 of 2, 0 s\n"
+
+
 # -- what is announced -----------------------------------------------------------------------------
 
 
@@ -356,13 +430,14 @@ def test_files_that_are_there_are_replaced_only_if_asked_to(make_run, picture, t
 def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp_path):
     run, out = str(make_run("sr-flow")), tmp_path / "out"
     deep, cut, small = (tmp_path / name for name in ("deep.png", "cut.jpg", "small.png"))
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save(deep)
+    deep = deep.with_suffix(".tif")
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(deep)
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(cut)
     cut.write_bytes(cut.read_bytes()[:300])
     Image.fromarray(np.zeros((3, 8, 3), np.uint8)).save(small)
     says = {
         tmp_path / "dog.png": "no such file",
-        deep: "more than 8 bits",
+        deep: "more than 8 bits a channel .F., and is none of grey",
         cut: "truncated",
         small: "3x8 .HxW.: sides must be at least 4 pixels",
     }
@@ -386,6 +461,14 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
         sampling.sample(run, [picture], many=1, out=tmp_path)
     with pytest.raises(ConfigError, match="--num 0 alone draws nothing"):
         sampling.sample(run, [picture], num=0, out=tmp_path)
+    with pytest.raises(ConfigError, match="format 'jpg': choose png, tiff, webp"):
+        sampling.sample(run, [picture], format="jpg", out=tmp_path)
+    with pytest.raises(ConfigError, match="suffix 'a/b': give a part of a file's name"):
+        sampling.sample(run, [picture], suffix="a/b", out=tmp_path)
+    mean = picture.rename(tmp_path / "cat-sample1.png")
+    (tmp_path / "cat.png").write_bytes(mean.read_bytes())
+    with pytest.raises(ConfigError, match="cat-sample1.png is a picture that is given"):
+        sampling.sample(run, [picture, mean], num=1, out=tmp_path, overwrite=True)
     with pytest.raises(ConfigError, match="two pictures are called 'cat'"):
         sampling.sample(run, [picture, tmp_path / "other" / "cat.jpg"], out=tmp_path)
     with pytest.raises(CheckpointError, match="vessels holds no weights.safetensors"):

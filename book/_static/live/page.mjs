@@ -120,6 +120,7 @@
     const seedOf = (text) => Math.min(Math.max(Math.round(Number(text)) || 0, 0), 999999);
     seed.value = seedOf(number("seed", 1));
     const copy = button(seedLine, "Copy a link", () => copyLink());
+    button(seedLine, "Save as PNG", () => savePicture());
     const named = Object.fromEntries(its.sides.map((side) => [side, side]));
     const sizes = choice(settings, { label: "Pixels a side", options: named,
       value: given.side in named ? given.side : String(its.side), onChange: () => place() });
@@ -335,6 +336,16 @@
       const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
       copy.textContent = (copied ? "Copied" : "See the address bar") + (page.source?.name === "" ? ", without your picture" : "");
       setTimeout(() => (copy.textContent = "Copy a link"), 2000);
+    }
+    // what is shown, pixel by pixel
+    function savePicture() {
+      if (!page.job) return;
+      const name = `${its.model}-${views.value}-seed${page.sample?.seed ?? seed.value}.png`;
+      canvas.toBlob((blob) => {
+        const href = URL.createObjectURL(blob);
+        make(null, "a", { href, download: name }).click();
+        setTimeout(() => URL.revokeObjectURL(href), 60000);
+      });
     }
 
     // -- where pictures come from

@@ -1,16 +1,18 @@
 """Read one picture or label from a file, or say in one line why not."""
 
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from scipy import ndimage
 
 from cnf.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".webp")
+PER_LEVEL = 257  # steps of 16 bits in a grey level of 8
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B; ITU-R BT.601
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
@@ -21,10 +23,11 @@ _UPRIGHT = {n: Image.Transpose[name] for n, name in enumerate(_UPRIGHT.split(), 
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """One decoded 8-bit picture, upright.
+    """One decoded picture, upright.
 
     `alpha` is None if every pixel is opaque. `notes` say how the file's content was changed when it
-    was read, a phrase each.
+    was read, a phrase each. `deep` are the colours of a file of 16 bits a channel, which `pixels`
+    round to 8 bits.
     """
 
     pixels: np.ndarray  # RGB, uint8 (H,W,3)
@@ -32,19 +35,38 @@ class Photograph:
     is_grey: bool  # one channel of colour
     profile: bytes | None  # ICC
     notes: tuple[str, ...]
+    deep: np.ndarray | None = None  # RGB, uint16 (H,W,3)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """RGB in grey levels, 0 to 255 (H,W,3): whole ones, or float32 if the file has 16 bits."""
+        return self.pixels if self.deep is None else self.deep.astype(np.float32) / PER_LEVEL
 
 
-def read_photograph(path: Path) -> Photograph:
-    """Decode an 8-bit picture and keep its transparency and colour profile.
+def read_photograph(path: Path, bits: int = 16) -> Photograph:
+    """Decode a picture of at most `bits` a channel, 8 or 16, and keep its transparency and colour
+    profile.
 
     It is turned as its EXIF orientation says. Greyscale and palette pictures become RGB, CMYK is
     converted without its colour profile; of several frames the first is read. The colour of fully
     transparent pixels, which nobody sees, is replaced by that of the nearest visible pixel, so that
-    it cannot leak into its neighbours when the picture is resampled.
-    Raises DataError for a file that is missing, truncated, no picture, deeper than 8 bits, or
+    it cannot leak into its neighbours when the picture is resampled. Transparency has 8 bits.
+    Raises DataError for a file that is missing, truncated, no picture, deeper than that, or
     transparent everywhere.
     """
-    image, notes = _open(Path(path))
+    deep, (image, notes) = None, _open(Path(path), bits)
+    if image.mode == "I;16":
+        deep = np.asarray(image)
+    elif image.info.get("is_deep"):
+        high, low = (
+            np.asarray(part, np.uint16) for part in (image, _open(Path(path), bits, low=True)[0])
+        )
+        deep = 256 * high + low
+    if deep is not None:
+        rounded = ((deep + np.uint32(PER_LEVEL // 2)) // PER_LEVEL).astype(np.uint8)
+        info, image = image.info, Image.fromarray(rounded)
+        image.info = info
+        deep = deep[..., :3] if deep.ndim == 3 else np.repeat(deep[..., None], 3, axis=2)
     is_grey = image.mode in ("1", "L", "LA")
     profile = image.info.get("icc_profile")
     alpha = None
@@ -65,15 +87,16 @@ def read_photograph(path: Path) -> Photograph:
             hidden, return_distances=False, return_indices=True
         )
         pixels = pixels[tuple(nearest)]
+        deep = None if deep is None else deep[tuple(nearest)]
         share = f"{100 * hidden.mean():.2g} %"
         notes.append(f"{share} fully transparent, coloured like the nearest visible pixel")
-    return Photograph(pixels, alpha, is_grey, profile, tuple(notes))
+    return Photograph(pixels, alpha, is_grey, profile, tuple(notes), deep)
 
 
 def read_image(path: Path) -> np.ndarray:
     """RGB of an opaque 8-bit picture, uint8 (H,W,3), upright: see `read_photograph`. Raises
     DataError for transparent pixels."""
-    photograph = read_photograph(path)
+    photograph = read_photograph(path, bits=8)
     if photograph.alpha is not None:
         raise DataError(
             f"{path}: has transparent pixels (RGBA): flatten it on a background of your choice"
@@ -117,16 +140,21 @@ def check_size(name: object, height: int, width: int, least: int = 4) -> None:
         raise DataError(f"{name} is {height}x{width} (HxW): sides must be at least {least} pixels")
 
 
-def _open(path: Path) -> tuple[Image.Image, list[str]]:
-    """A picture, decoded and turned upright, with notes. Files that Pillow would silently reduce to
-    8 bits are refused."""
+def _open(path: Path, bits: int = 8, low: bool = False) -> tuple[Image.Image, list[str]]:
+    """A picture, decoded and turned upright, with notes. Files of more than `bits` a channel, which
+    Pillow would silently reduce, are refused. Of 16-bit colours it gives the high bytes, with
+    `is_deep` in `info`, or the `low` ones."""
     if not path.is_file():
         raise DataError(f"{path}: no such file: give the path of a picture")
     try:
         with Image.open(path) as image:
             raw = " ".join(str(part) for tile in image.tile for part in tile[3:])
             deep = image.mode.startswith(("I", "F")) or ";16" in raw or "16B" in raw
-            if not deep:
+            is_colour = image.mode in ("RGB", "RGBA") and image.mode + ";16" in raw
+            if not deep or bits == 16 and (is_colour or image.mode == "I;16"):
+                image.info["is_deep"] = deep
+                if low:
+                    image.tile = [_swapped(tile) for tile in image.tile]
                 frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
                 image.load()
                 notes = [f"the first of {frames} frames"] if frames > 1 else []
@@ -145,7 +173,21 @@ def _open(path: Path) -> tuple[Image.Image, list[str]]:
             f"{path}: cannot be decoded ({path.stat().st_size} bytes, {error}): truncated or not a "
             "picture; get it again"
         ) from None
+    if bits == 16:
+        raise DataError(
+            f"{path}: has more than 8 bits a channel ({image.mode}), and is none of grey, RGB and "
+            "RGBA of 16: convert it to one of these"
+        )
     raise DataError(f"{path}: has more than 8 bits a channel ({image.mode}): convert it to 8 bits")
+
+
+def _swapped(tile: ImageFile._Tile) -> ImageFile._Tile:
+    """A part of a file of 16-bit colours as if the two bytes were in the other order: Pillow, which
+    keeps the high one, then keeps the low one."""
+    kind, *others = [tile.args] if isinstance(tile.args, str) else tile.args
+    is_big = kind[-1] == "B" or kind[-1] == "N" and sys.byteorder == "big"
+    kind = kind[:-1] + ("L" if is_big else "B")
+    return tile._replace(args=(kind, *others) if others else kind)
 
 
 def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, list[str]]:

@@ -10,11 +10,19 @@ import numpy as np
 from PIL import Image
 
 from cnf.errors import ConfigError, nearest
+from cnf.replication.sampling.formats import (
+    Deep,
+    check_format,
+    check_suffix,
+    named,
+    refuse_existing,
+    save,
+)
 from cnf.replication.sampling.picture import Picture
-from cnf.replication.sampling.sample import Options, Request, ready, refuse_existing, save
+from cnf.replication.sampling.sample import Options, Request, ready
 
-OPTIONS = [field.name for field in dataclasses.fields(Options)]
-OPTIONS = [name for name in OPTIONS if name not in ("out", "overwrite")]  # `save` has these
+SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
+OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
 
 
 class Spread(NamedTuple):
@@ -29,12 +37,13 @@ class Answer:
     """What a model makes of one picture.
 
     Attributes:
-        files: {end of a name: what `save` writes}, as `python -m cnf sample` does.
+        files: {end of a name: what `save` writes}, as `python -m cnf sample` does: pictures (of 16
+            bits a channel as `Deep`), arrays, text.
         notes: how the picture was read, how far the model is to be trusted, a sentence each.
     """
 
     def __init__(self, request: Request, picture: Picture):
-        self.picture = picture
+        self.request, self.picture = request, picture
         self.files: dict[str, Any] = dict(request.answer(picture, 0))
         self.notes = (*request.notes, *picture.notes, *picture.said)
 
@@ -46,16 +55,32 @@ class Answer:
     @property
     def image(self) -> Image.Image:
         """The answer as one picture: the mean, or where there is none the first sample."""
-        return self.files.get(f"{self.picture.task.mean}.png") or self.samples[0]
+        answer = self.files.get(f"{self.picture.task.mean}.png") or self.samples[0]
+        return answer.image if isinstance(answer, Deep) else answer
 
-    def save(self, folder: Path | str = "samples", overwrite: bool = False) -> list[Path]:
-        """Write everything into a folder, and return the paths. Raises ConfigError if a file is
-        there already, unless it may be replaced, or if none can be written."""
-        paths = {name: Path(folder, f"{self.picture.path.stem}-{name}") for name in self.files}
+    def save(
+        self,
+        folder: Path | str = "samples",
+        overwrite: bool = False,
+        format: str = "png",
+        suffix: str = "",
+        json: Path | str | None = None,
+    ) -> list[Path]:
+        """Write everything into a folder, and return the paths; `format`, `suffix` and `json`, a
+        file, are those of `sampling.Options`. Raises ConfigError if a file is there already, unless
+        it may be replaced, or if one cannot be written or cannot hold a picture."""
+        check_suffix(suffix)
+        check_format(format, max(self.image.size), self.picture.is_deep)
+        stem = self.picture.path.stem
+        paths = {name: named(Path(folder), stem, name, suffix, format) for name in self.files}
+        table = [] if json is None else [Path(json)]
         if not overwrite:
-            refuse_existing(list(paths.values()), "give another folder, or overwrite=True")
+            remedy = "give another folder, or overwrite=True"
+            refuse_existing([*paths.values(), *table], remedy)
         for name, path in paths.items():
             save(self.files[name], path)
+        for path in table:
+            save(self.request.table([self.picture.record(list(paths.values()))]), path)
         return list(paths.values())
 
     def _repr_png_(self) -> bytes:

@@ -1,10 +1,10 @@
 """A reader's picture as input of a model, and how the model's answers become files.
 
 Answers have the transparency (the alpha channel) and the colour profile of the picture. Files hold
-whole grey levels.
+whole grey levels; the mean of a picture of 16 bits a channel has 16.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel
-from cnf.replication.data.images import check_size, read_photograph
+from cnf.replication.data.images import PER_LEVEL, check_size, read_photograph
 from cnf.replication.panels import Panel
 from cnf.replication.plotting import to_uint8
+from cnf.replication.sampling.formats import Deep, check_format
 from cnf.replication.sampling.tiling import fitted, plan
 from cnf.replication.tasks.task import find
 from cnf.resample import imresize_double
@@ -43,6 +44,7 @@ class Picture:
 
     files: tuple[str, ...] = ()  # ends of the names of the files that `extras` gives
     shows_uncertainty = False  # whether mean and deviation are always written
+    keeps_16_bits = False  # whether a file of 16 bits a channel is read and answered as such
 
     def __init__(self, path: Path, model: ConditionalModel, options: Options):
         self.path, self.photo = path, read_photograph(path)
@@ -51,11 +53,21 @@ class Picture:
         self.model, self.task = model, find(model.config.task)
         check_size(path, *self.photo.pixels.shape[:2])
         self.notes = self.photo.notes
+        if self.photo.deep is not None:
+            said = "the mean has 16, too; samples are whole grey levels of 8"
+            said = said if self.keeps_16_bits else "rounded to 8, which the model reads and writes"
+            self.notes += (f"16 bits a channel: {said}",)
         self.x = self.input(options)
         height, width = (model.factor * side for side in fitted(model, self.x).shape[-2:])
+        check_format(options.format, max(height, width), self.is_deep)
         self.tiles = plan(model, (height, width), options.tile)
         if self.tiles is not None:
             self.notes += (f"{height}x{width} in {self.tiles} (--tile)",)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the mean is written with 16 bits a channel."""
+        return self.keeps_16_bits and self.photo.deep is not None
 
     @classmethod
     def check(cls, options: Options, task: str) -> None:
@@ -94,6 +106,31 @@ class Picture:
         image = Image.fromarray(pixels)
         image.info["icc_profile"] = self.photo.profile
         return image
+
+    def deep(self, y: Tensor) -> Deep:
+        """An `output` (C,H,W), grey levels that need not be whole, as a picture of 16 bits."""
+        image = self.image(y)
+        steps = (PER_LEVEL * y.double()).round().clamp(0, 65535).permute(1, 2, 0).numpy()
+        levels = steps.astype(np.uint16)
+        if self.photo.alpha is not None:
+            levels = np.dstack([levels, PER_LEVEL * np.asarray(image)[..., -1].astype(np.uint16)])
+        return Deep(levels.squeeze(2) if levels.shape[2] == 1 else levels, image)
+
+    def numbers(self) -> dict[str, Any]:
+        """What is said in numbers about the answers, for JSON."""
+        return {}
+
+    def record(self, files: Sequence[Path]) -> dict[str, Any]:
+        """Everything that is said about this picture, and its files, for JSON."""
+        height, width = self.photo.pixels.shape[:2]
+        said = {"notes": self.notes, "answers": self.said, **self.numbers()}
+        return {
+            "picture": str(self.path),
+            "width": width,
+            "height": height,
+            "files": list(map(str, files)),
+            **said,
+        }
 
     def observe(self, y: Tensor) -> None:
         """Called with the `output` of each of the many samples at temperature 1."""

@@ -5,6 +5,9 @@ the same. `picture` and the task define how a file becomes x, and what is writte
 """
 
 import functools
+import itertools
+import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +17,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from cnf import noise
 from cnf.errors import ConfigError
@@ -28,8 +30,17 @@ from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, op
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results.rows import RESULTS, read, select
-from cnf.replication.run_folder import replaced, trained
+from cnf.replication.run_folder import trained
+from cnf.replication.sampling.formats import (
+    check_format,
+    check_suffix,
+    named,
+    refuse_existing,
+    refuse_unwritable,
+    save,
+)
 from cnf.replication.sampling.picture import Picture
+from cnf.replication.sampling.progress import watched
 from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles
 from cnf.replication.tasks.task import Task, find
 
@@ -63,14 +74,22 @@ class Options:
         threshold: vessels: the mask is where the probability is this or more; by default the one
             that was chosen for the model on validation pictures, and 0.5 for a model without one.
         out: folder for the files; samples by default.
+        format: of pictures: png (the default), tiff or webp; none of them changes a grey level. The
+            mean of a file of 16 bits a channel has 16 (png, tiff); samples are of 8.
+        suffix: comes after a picture's name: with _x2 PHOTO_x2-mean.png; none by default.
+        json: a file for everything that is printed, as JSON; -: to the standard output, which then
+            holds nothing else.
         seed: of the noise, keyed by it and the place of the picture; 0 by default.
         tile: draw in tiles of SIDE x SIDE pixels, which changes no sample and takes less memory; 0:
             in one pass. By default, results of more than 4 million pixels are drawn in tiles
             of 1536, and a line says so.
-        precision: fp32 (the default, as the scores are), or bf16: up to twice as fast on processors
-            that have it. Of a mask one pixel in thousands then differs, of a photograph up to one
-            in five, by a grey level, or by a few if the priors are autoregressive.
+        precision: fp32, as the scores are, or bf16: up to twice as fast on processors that have it,
+            and the default there. Of a mask one pixel in thousands then differs, of a photograph up
+            to one in five, by a grey level, or by a few if the priors are autoregressive. Pictures
+            of 16 bits a channel are answered in fp32.
         overwrite: replace files of an earlier call; else they stop this one before it draws.
+
+    Raises ConfigError.
     """
 
     num: Number = None
@@ -83,9 +102,12 @@ class Options:
     whole: Flag = False
     threshold: Real = None
     out: Annotated[Path, option("DIR")] = Path("samples")
+    format: Annotated[str, option("{png,tiff,webp}")] = "png"
+    suffix: Annotated[str, option("TEXT")] = ""
+    json: Annotated[Path | None, option("FILE")] = None
     seed: Count = 0
     tile: Annotated[int | None, option("SIDE")] = None
-    precision: Annotated[Literal["fp32", "bf16"], option()] = "fp32"
+    precision: Annotated[Literal["fp32", "bf16"] | None, option("{fp32,bf16}")] = None
     overwrite: Flag = False
     device: Device = "auto"
 
@@ -97,6 +119,8 @@ class Options:
                 raise ConfigError(f"--{name} {number}: give {least} or more")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability between 0 and 1")
+        check_format(self.format)
+        check_suffix(self.suffix)
 
 
 def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
@@ -126,21 +150,34 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         raise ConfigError(
             f"--fov {choices.fov} for {len(pictures)} pictures: give a folder of masks"
         )
-    paths = [Path(choices.out, f"{stem}-{name}") for stem in stems for name in request.names()]
+    is_piped = choices.json is not None and str(choices.json) == "-"
+    paths = [request.path(path.stem, name) for path in pictures for name in request.names()]
+    if given := set(map(Path.resolve, pictures)) & set(map(Path.resolve, paths)):
+        raise ConfigError(f"{given.pop()} is a picture that is given: give another --out")
+    table = [] if choices.json is None or is_piped else [Path(choices.json)]
     if not choices.overwrite:
-        refuse_existing(paths, "give another --out, or --overwrite")
-    for path in pictures:
+        refuse_existing([*paths, *table], "give another name or --out, or --overwrite")
+    first = request.picture(pictures[0])
+    for path in pictures[1:]:
         request.picture(path)  # raises before anything is drawn
+    for path in (paths[0], *table):
+        refuse_unwritable(path)
+    out, records = sys.stderr if is_piped else sys.stdout, []
     for note in request.notes:
-        print(note)
+        print(note, file=out)
     for index, path in enumerate(pictures):
-        picture = request.picture(path)
+        picture = request.picture(path) if index else first
         for note in picture.notes:
-            print(f"{path.name}: {note}")
+            print(f"{path.name}: {note}", file=out)
         for name, content in request.answer(picture, index):
-            save(content, Path(choices.out, f"{path.stem}-{name}"))
+            save(content, request.path(path.stem, name))
         for line in picture.said:
-            print(line)
+            print(line, file=out)
+        records.append(picture.record([request.path(path.stem, name) for name in request.names()]))
+    if is_piped:
+        print(request.table(records), end="")
+    for path in table:
+        save(request.table(records), path)
     return paths
 
 
@@ -158,14 +195,6 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def refuse_existing(paths: Sequence[Path], remedy: str) -> None:
-    """Raise ConfigError if a file is there already."""
-    existing = [path for path in paths if path.exists()]
-    if existing:
-        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise ConfigError(f"{existing[0]}{others} would be replaced: {remedy}")
-
-
 def own_threshold(run: Path, task: Task) -> tuple[float, str]:
     """The threshold of this model's probabilities, and where it is from: of its rows of test
     pictures, that of the most pictures, where it was chosen on others."""
@@ -177,45 +206,42 @@ def own_threshold(run: Path, task: Task) -> tuple[float, str]:
     return row.threshold, f"chosen for this model, not on the test pictures of {row.data}"
 
 
-def trust(run: Path, task: Task) -> str:
-    """How often the spread of this model's samples (5 to 95 %) holds the truth, by its rows of test
+def coverage(run: Path, task: Task) -> dict[str, float]:
+    """How often the spread of this model's samples (5 to 95 %) held the truth, by its rows of test
     pictures: of each set the row of the most samples."""
-    rows = select(read(run.parent, run.name), split="test", **task.spread)
+    rows = select(read(run.parent, run.name), split="test", **task.spread) if task.spread else []
     rows.sort(key=lambda row: (row.num_images, row.samples or 0))
-    by_set = {row.data: f"{100 * row.value:.0f} % on {row.data}" for row in rows}
-    if not by_set:
+    return {row.data: row.value for row in rows}
+
+
+def trust(run: Path, task: Task) -> str:
+    """The same in a sentence."""
+    shares_by_set = coverage(run, task)
+    if not shares_by_set:
         return (
             f"nobody measured how often the truth, {task.spread_of}, lies in the spread of these "
             f"samples: `python -m cnf evaluate {run} --on SET --full` does"
         )
-    shares = ", ".join(by_set.values())
+    shares = ", ".join(f"{100 * share:.0f} % on {name}" for name, share in shares_by_set.items())
     return (
         f"the spread (5 to 95 %) of this model's samples holds the truth, {task.spread_of}, in "
         f"{shares} (test pictures): only where this is near 90 % is it an interval of confidence"
     )
 
 
-def save(content: Image.Image | np.ndarray | str, path: Path) -> None:
-    """Write a file in one move: text, a picture as PNG, or an array as NumPy's."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(path) as part, part.open("wb") as file:
-            if isinstance(content, str):
-                file.write(content.encode())
-            elif isinstance(content, Image.Image):
-                content.save(file, "png")
-            else:
-                np.save(file, content)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error}): give another --out") from None
-
-
 def ready(run: str, options: Options, results: Path = RESULTS) -> "Request":
     """The request of these options to a model, which is loaded."""
     path = releases.find(run, results)
     model = trained(path).to(choose_device(options.device))
-    set_precision(model, options.precision)
     return Request(model, options, path.parent)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether it is a processor that multiplies in bfloat16; others emulate that, slowly."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and any(
+        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")
+    )
 
 
 class Request:
@@ -224,7 +250,8 @@ class Request:
     far the model is to be trusted."""
 
     def __init__(self, model: ConditionalModel, options: Options, run: Path):
-        self.model, self.task, self.notes = model, find(model.config.task), []
+        self.model, self.run = model, run
+        self.task, self.notes = find(model.config.task), []
         task = self.task
         self.kind = task.picture or Picture
         self.kind.check(options, task.name)
@@ -270,6 +297,23 @@ class Request:
             names += ["deviation.png", "deviation.npy"]
         return [*names, *self.kind.files, "sheet.png"]
 
+    def path(self, stem: str, name: str) -> Path:
+        """The file that holds one of `names`, of the picture of that stem."""
+        return named(self.options.out, stem, name, self.options.suffix, self.options.format)
+
+    def table(self, pictures: Sequence[dict[str, Any]]) -> str:
+        """What was done and said, with `Picture.record` of every picture, as JSON."""
+        asked = {"samples": self.num, "temperature": self.temperature, "many": self.many}
+        said = {"notes": self.notes, "spread_held_the_truth": coverage(self.run, self.task)}
+        content = {"model": self.run.name, "task": self.task.name, "seed": self.options.seed}
+        said["terms"] = releases.terms(self.model)
+        return json.dumps(content | asked | said | {"pictures": list(pictures)}, indent=1) + "\n"
+
+    def precision(self, picture: Picture) -> str:
+        """That of the networks: the one that is asked for, or the faster one, but for 16 bits."""
+        is_fast = has_bf16(next(self.model.parameters()).device) and not picture.is_deep
+        return self.options.precision or ("bf16" if is_fast else "fp32")
+
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
         """The samples that are written, then the many; see `is_shared`."""
         groups = [(self.many, 1.0)]
@@ -277,15 +321,18 @@ class Request:
             groups.insert(0, (self.num, self.temperature))
         total = sum(count for count, _ in groups)
         seed, tiles = self.options.seed, picture.tiles
-        with tqdm(desc=picture.path.name, total=total, leave=False, disable=None) as bar:
-            for count, tau in groups:
-                for y in draw_samples(self.model, picture.x, count, tau, seed, index, tiles):
-                    bar.update()
-                    yield picture.output(y)
+        samples = itertools.chain.from_iterable(
+            draw_samples(self.model, picture.x, count, tau, seed, index, tiles)
+            for count, tau in groups
+        )
+        for y in watched(samples, picture.path.name, total):
+            yield picture.output(y)
 
     def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
         task, panels, mean, deviation, moments = self.task, {}, None, None, Moments()
+        stem = picture.path.stem
+        set_precision(self.model, self.precision(picture))
         for n, y in enumerate(self.draw(picture, index)):
             if self.is_shared or n >= self.num or not self.many:
                 moments.add(y)
@@ -303,7 +350,7 @@ class Request:
         if mean is not None:
             picture.mean, image = mean, picture.image(mean)
             panels[title] = np.asarray(image)
-            yield f"{task.mean}.png", image
+            yield f"{task.mean}.png", picture.deep(mean) if picture.is_deep else image
         if moments.count > 1:
             deviation, tau = moments.deviation, 1 if self.many else self.temperature
             panels[f"deviation of {moments.count}, τ = {tau:g}"] = Deviation(deviation, task)
@@ -311,10 +358,10 @@ class Request:
             yield "deviation.png", Image.fromarray(to_uint8(deviation * (255 / task.white)))
             yield "deviation.npy", deviation.numpy().astype(np.float16)
             scale = f"black 0, white {task.white:g}{task.unit} or more; the .npy has them"
-            picture.said.append(f"{picture.path.stem}-deviation.png: {scale}")
+            picture.said.append(f"{self.path(stem, 'deviation.png').name}: {scale}")
         if task.threshold:
             begins = f"where the probability is {self.options.threshold:.3g} or more"
-            picture.said.append(f"{picture.path.stem}-mask.png: {begins} ({self.origin})")
+            picture.said.append(f"{self.path(stem, 'mask.png').name}: {begins} ({self.origin})")
         yield from picture.extras(mean)
         interest, reason = deviation, "where samples differ most"
         if deviation is None:

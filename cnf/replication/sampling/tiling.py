@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from cnf import noise
 from cnf.errors import ConfigError
@@ -19,6 +18,7 @@ from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
 from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.evaluation.scored_model import extend
+from cnf.replication.sampling.progress import watched
 from cnf.replication.tasks.task import find
 
 # An answer of more than WHOLE pixels is drawn in tiles of TILE pixels a side. The released models
@@ -205,7 +205,8 @@ def in_tiles(
     if tiles is None:
         return apply(x.to(device), make_noise())[0, :, :height, :width].cpu()
     output = None
-    for tile, core in tqdm(list(tiles), "tiles", disable=None, leave=False):
+    cut = list(tiles)
+    for tile, core in watched(cut, "tiles", len(cut)):
         tile_x = x[..., *(slice(s.start // factor, s.stop // factor) for s in tile)]
         shape = tuple(s.stop - s.start for s in tile)
         window = noise.Window(make_noise(), tiles.size, shape, *(s.start for s in tile))

@@ -1,6 +1,7 @@
 """A reader's picture that is doubled. If it is grey, the model gets three equal channels, and the
 luma of its samples is written."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from cnf.resample import imresize_double
 
 
 class HalfPicture(Picture):
+    keeps_16_bits = True
+
     def input(self, options: Any) -> Tensor:
         """The picture itself: what is to be doubled."""
-        return as_batch(self.photo.pixels)
+        return as_batch(self.photo.levels)
 
     def output(self, y: Tensor) -> Tensor:
         """y, or its luma (1,H,W) if the picture is grey."""
@@ -24,12 +27,13 @@ class HalfPicture(Picture):
             return y
         return (torch.tensor(LUMA)[:, None, None] * y).sum(0, keepdim=True)
 
+    @functools.cached_property
     def bicubic(self) -> Tensor:
         return self.output(imresize_double(self.x)[0])
 
     def panels(self) -> dict[str, Panel]:
         doubled = self.overview().repeat(2, 0).repeat(2, 1)
-        return {"input": doubled, "bicubic": np.asarray(self.image(self.bicubic()))}
+        return {"input": doubled, "bicubic": np.asarray(self.image(self.bicubic))}
 
     def lines(self) -> list[str]:
         height, width = self.photo.pixels.shape[:2]
@@ -39,5 +43,5 @@ class HalfPicture(Picture):
         ]
 
     def interest(self, answer: Tensor) -> tuple[Tensor, str]:
-        difference = (answer - self.bicubic()).abs().mean(0)
+        difference = (answer - self.bicubic).abs().mean(0)
         return difference, "where it differs most from bicubic"

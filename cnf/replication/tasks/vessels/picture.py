@@ -54,6 +54,16 @@ class EyePicture(Picture):
         """Median, 5 % and 95 % quantile over samples, shares of the field of view."""
         return spread(self.counts)[0]
 
+    def numbers(self) -> dict[str, Any]:
+        area, components = spread(self.counts).tolist()
+        return {
+            "threshold": self.threshold,
+            "field_of_view": int(self.view.fov.sum()),
+            "samples": len(self.counts),
+            "vessel_area": dict(zip(("median", "low", "high"), area, strict=True)),
+            "components": dict(zip(("median", "low", "high"), components, strict=True)),
+        }
+
     def extras(self, mean: Tensor) -> Iterator[tuple[str, Any]]:
         yield "mask.png", Image.fromarray(np.uint8(255) * self.mask)
         self.overlay = overlay(self.photo, mean[0].numpy())
