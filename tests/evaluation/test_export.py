@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from cnf.errors import ConfigError
+from cnf.layers import Subbands
 from cnf.noise import Given
 from cnf.replication import cli, export, releases, run_folder
 from cnf.replication.config import build, load_config
@@ -51,6 +52,22 @@ def test_graphs_hold_no_operation_that_onnx_would_translate_with_fewer_digits():
         for program in (traced, traced.run_decompositions(export.DECOMPOSED))
     ]
     assert targets == [set(export.DECOMPOSED), set()]
+
+
+class Doubled(torch.nn.Module):
+    """Subbands of a y that is twice as large as x, as in super-resolution with one level."""
+
+    def forward(self, x, y):
+        return Subbands()(y)[0] + x.sum()
+
+
+def test_subbands_are_traced_at_any_size():
+    height, width = (torch.export.Dim(name) for name in ("h", "w"))
+    sizes = {2: height, 3: width}, {2: 2 * height, 3: 2 * width}
+    pair = torch.zeros(2, 1, 4, 6), torch.randn(2, 3, 8, 12, generator=torch.manual_seed(0))
+    traced = torch.export.export(Doubled(), pair, dynamic_shapes=sizes, strict=False).module()
+    other = torch.zeros(2, 1, 8, 5), torch.randn(2, 3, 16, 10, generator=torch.manual_seed(1))
+    assert torch.equal(traced(*other), Doubled()(*other))
 
 
 @pytest.mark.parametrize(
