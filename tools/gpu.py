@@ -24,7 +24,7 @@ import tyro
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnf import weights
-from cnf.errors import CnfError, TrainingError
+from cnf.errors import CheckpointError, CnfError, TrainingError
 from cnf.flow import ConditionalModel
 from cnf.replication import releases, results, run_folder, training
 from cnf.replication.config import Config, build, load_config
@@ -135,6 +135,11 @@ class Job:
         """Its rows on an image set, written into results/; the weights go there if they are small,
         else the rows keep their hash."""
         target, here = self.options.results, self.folder
+        if not (here / releases.WEIGHTS).exists():
+            raise CheckpointError(
+                f"the weights of {self.name} are on the machine that trained it: copy its "
+                f"runs/{self.name} here to score it on {name}"
+            )
         size = (here / releases.WEIGHTS).stat().st_size / 2  # published as float16
         is_small = here.parent == target or size < run_folder.MAX_BYTES
         if not is_small:
@@ -216,8 +221,8 @@ def estimate(config: Config, peak: float) -> str:
 
 def plan(left: Sequence[Job], peak: float) -> str:
     """What is left, with the estimate of each preset, and what it assumes."""
-    texts = {job.preset: "" for job in left if not job.is_trained()}
-    texts = {preset: estimate(load_config(preset), peak) for preset in texts}
+    configs = {job.preset: job.config for job in left if not job.is_trained()}
+    texts = {preset: estimate(config, peak) for preset, config in configs.items()}
     lines = [f"{job.name:<26} {job.state()}" for job in left]
     lines += [""] + [f"{preset:<26} {text}" for preset, text in texts.items()]
     lines += [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cnf.errors import CheckpointError
 from cnf.replication import results, run_folder
 from tools import gpu
 
@@ -64,3 +65,6 @@ def test_large_weights_stay_where_they_are(tmp_path, monkeypatch):
     job.score("embedded-vessels")
     assert not asked["publish"] and asked["out"] == tmp_path / "results"
     assert (tmp_path / "results" / job.name / "config.json").exists()
+    (run / "weights.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="copy its runs/vessels-flow-smoke-s0 here"):
+        job.score("embedded-vessels")
