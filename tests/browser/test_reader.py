@@ -164,7 +164,7 @@ def test_a_reader_bends_a_density_by_keyboard_and_by_pointer(browser, url):
     tab.keyboard.press("Space")  # mirrored
     assert "s = −0.33, t = 0.01." in says.inner_text()
 
-    line.locator("button").click()
+    line.get_by_role("button", name="reset").click()
     line.evaluate("node => node.scrollIntoView({block: 'center', behavior: 'instant'})")
     outer, inner = (line.locator(name).bounding_box() for name in (".dot:not(.inner)", ".inner"))
     middle = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in (outer, inner)]
