@@ -34,20 +34,14 @@ def drawn_by_first(m: ScoredModel) -> list[np.ndarray]:
     return [m.mask(i)[m.fov(i)][None] for i in m.indices]
 
 
-def drawn_by_both(m: ScoredModel) -> list[np.ndarray] | None:
-    """The drawings of both observers of each picture, bool (2,P); None without a second one."""
-    if m.second_masks is None:
-        return None
+def drawn_by_both(m: ScoredModel) -> list[np.ndarray]:
+    """The drawings of both observers of each picture, bool (2,P); there must be a second one."""
     pairs = zip(drawn_by_first(m), in_view(m, m.second_masks), strict=True)
     return [np.concatenate(pair) for pair in pairs]
 
 
-def mean_over_pictures(
-    function: Callable[..., float], *sets: Sequence[np.ndarray] | None
-) -> Value | None:
-    """The mean over pictures of a function of sets of masks; None where a set is missing."""
-    if any(of_pictures is None for of_pictures in sets):
-        return None
+def mean_over_pictures(function: Callable[..., float], *sets: Sequence[np.ndarray]) -> Value:
+    """The mean over pictures of a function of sets of masks."""
     return mean_se([function(*of_picture) for of_picture in zip(*sets, strict=True)])
 
 
@@ -126,7 +120,12 @@ def matched_iou(m: ScoredModel, s: Setting) -> Value | None:
 )
 def sample_diversity(m: ScoredModel, s: Setting) -> Value | None:
     """Of the second observer: 1 - IoU of the drawings of both observers."""
-    drawings = drawn_by_both(m) if m.reference is not None else drawn_by_model(m, s)
+    if m.reference is None:
+        drawings = drawn_by_model(m, s)
+    elif m.second_masks is not None:
+        drawings = drawn_by_both(m)
+    else:
+        return None
     return mean_over_pictures(mask_sets.diversity, drawings)
 
 
