@@ -40,7 +40,7 @@ book: $(STAMP) ## build the site from the executed pages, into _build/html; exec
 	rm -rf _build/html
 	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going
 
-pdf: $(STAMP) ## the whole book as one PDF, _build/cnf.pdf; needs Chromium or Chrome, no LaTeX
+pdf: $(STAMP) ## the lessons as one PDF, _build/cnf.pdf; needs Chromium or Chrome, no LaTeX
 	@$(PY) -m tools.pdf --find
 	$(MAKE) book
 	$(PY) -m tools.pdf

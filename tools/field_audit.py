@@ -2,7 +2,7 @@
 
     python -m tools.field_audit run nflows     measure its cases; where the library is installed
     python -m tools.field_audit table          a row a library, of what was measured
-    python -m tools.field_audit findings       run every finding: the wrong number beside the right
+    python -m tools.field_audit findings [NAME]  run its findings: the wrong number beside the right
 
 Cases are in `experiments/field_audit/cases/NAME.py`, as is what explains each flag: a finding (a
 file of `findings/` that anyone can run), a documented limit of the library, or a mistake of ours.
@@ -150,10 +150,10 @@ def listed() -> str:
     return markdown(["library", "finding", "cause", "matters"], rows)
 
 
-def findings() -> int:
-    """Run every finding in a process of its own; returns how many do not run."""
+def findings(name: str | None) -> int:
+    """Run the findings of a library, or all, each in its own process; returns how many fail."""
     bad = 0
-    for path in sorted((FOLDER / "findings").glob("*.py")):
+    for path in sorted((FOLDER / "findings").glob(f"{name}_*.py" if name else "*.py")):
         command = [sys.executable, "-W", "ignore", str(path)]
         done = subprocess.run(command, capture_output=True, text=True)
         bad += done.returncode != 0
@@ -176,7 +176,7 @@ def main() -> int:
             for flag, what in flags:
                 print(f"{kind:12s}{flag}  {what}")
     else:
-        return findings()
+        return findings(given.name)
     return 0
 
 

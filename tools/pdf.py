@@ -1,13 +1,14 @@
-"""The whole book as one PDF, from the built site, by Chromium's print: no LaTeX.
+"""The lessons and what uses them as one PDF, from the built site, by Chromium's print: no LaTeX.
 
     python -m tools.pdf          _build/html -> _build/cnf.pdf
     python -m tools.pdf --find   only look for Chromium, and say what to do without one
 
-A few pages at a time are printed (Chromium fails on all at once) and joined, in the order of the
-table of contents. Links inside the book lead to its own pages: to the exact place if that was
-printed together with the link, else to the beginning of the chapter. Folded code is left out, hints
-are open, and solutions stand at the end of their chapter. Moving figures are replaced by still
-ones."""
+Pages that stand below another in the table of contents, and the lists of them, are on the site
+only; the bibliography is printed. One part at a time is printed (Chromium fails on all at once),
+and they are joined in the order of the table of contents. Links inside the PDF lead to its own
+pages: to the exact place if that was printed together with the link, else to the beginning of the
+chapter. Folded code is left out, hints are open, and solutions stand at the end of their chapter.
+Moving figures are replaced by still ones."""
 
 import argparse
 import os
@@ -18,12 +19,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser, Error, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject
 
-from tools.slides import ROOT, parts, read_page
+from tools.slides import ROOT, read_page
 
 SITE = ROOT / "_build" / "html"
 OUT = ROOT / "_build" / "cnf.pdf"
@@ -36,8 +38,10 @@ REMEDY = """\
 no Chromium here to print with: install it (apt-get install chromium, brew install --cask chromium),
 or set CHROMIUM to the path of Chromium, Chrome or Edge, or run
     {python} -m playwright install chromium"""
-TOGETHER = 5  # chapters that are printed together
 AWAY = "https://chapter.invalid/"  # target of links to other prints, until these are joined
+# long lists, and lists of what is below them
+ON_SITE = {"claims", "reproduce-a-number", "deeper", "laboratory-notes", "reference"}
+AT_END = ["bibliography"]
 LEFT_OUT = ".cell details.hide, .copybtn, .equation-ties, .reading-time, .prev-next-area, canvas"
 
 
@@ -45,6 +49,17 @@ def chromium() -> str | None:
     """The path of Chromium: $CHROMIUM, else the first of the usual names."""
     names = [os.environ.get("CHROMIUM"), *NAMES, MAC]
     return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+def parts() -> list[tuple[str, list[str]]]:
+    """(caption, names of its pages) of what is printed."""
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
+    listed = [
+        (part["caption"], [Path(page["file"]).stem for page in part["chapters"]])
+        for part in toc["parts"]
+    ]
+    kept = [(caption, [n for n in names if n not in ON_SITE]) for caption, names in listed]
+    return [*kept[:-1], (kept[-1][0], kept[-1][1] + AT_END)]
 
 
 def resolved_link(target: str, page: str, printed_together: list[str], pages: set[str]) -> str:
@@ -112,12 +127,8 @@ def prints() -> Iterator[tuple[str, list[str], str]]:
                 f'<div><a href="{AWAY}{name}">{re.sub("</?a.*?>", "", title)}</a></div>'
             )
     front_matter = front_matter.replace("[[contents]]", "\n".join(contents))
-    groups = [("", ["index"])]
-    for caption, names in book_parts:
-        chunks = [names[n : n + TOGETHER] for n in range(0, len(names), TOGETHER)]
-        groups += [(caption if n == 0 else "", group) for n, group in enumerate(chunks)]
-    for n, (caption, names) in enumerate(groups):
-        body = f'<h1 class="part">{caption}</h1>' if caption else front_matter if n == 0 else ""
+    for caption, names in [("", ["index"]), *book_parts]:
+        body = f'<h1 class="part">{caption}</h1>' if caption else front_matter
         body += "\n".join(str(chapter(SITE / f"{name}.html", names, pages)) for name in names)
         yield caption, names, before + body + after
 
@@ -146,7 +157,7 @@ def join(printed: list[tuple[str, list[str], Path]], out: Path) -> None:
 
 
 def write_pdf(browser: Browser, out: Path) -> None:
-    """The PDF of the whole book."""
+    """The PDF of the pages that `parts` names."""
     source = SITE / "_print.html"  # beside the pages, whose pictures it shows
     with tempfile.TemporaryDirectory() as folder:
         printed = []
