@@ -1,6 +1,7 @@
 """`python -m cnf start` and `python -m cnf check`: nothing but PyTorch is needed."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ def parser() -> argparse.ArgumentParser:
     words = "Write the file of the lessons: a class to write in each of them, with its example."
     one = commands.add_parser("start", help=words, description=words)
     one.add_argument("file", type=Path, nargs="?", default=Path("my_flow.py"), metavar="FILE.py")
+    words = "write experiments/NAME instead, a task with two methods to write (the capstone)"
+    one.add_argument("--task", metavar="NAME", help=words)
     words = "Say which classes of the file are right, what is wrong and why, and what is next."
     two = commands.add_parser("check", help=words, description=words)
     two.add_argument("file", type=Path, nargs="?", default=Path("my_flow.py"), metavar="FILE.py")
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     """0; of check, 1 if something that is written is wrong; 2 for files missing or in the way."""
     options = parser().parse_args(arguments)
     if options.command == "start":
-        return start(options.file)
+        return start_task(options.task) if options.task else start(options.file)
     try:
         names = verdicts.load(options.file)
     except Exception as error:
@@ -42,11 +45,31 @@ def main(arguments: Sequence[str]) -> int:
     return int(any(verdict.status == "wrong" for verdict in found))
 
 
+def refuse(words: str) -> int:
+    print(f"error: {words}", file=sys.stderr)
+    return 2
+
+
 def start(file: Path) -> int:
     if file.exists():
-        words = "give another name, or move it: nothing is overwritten"
-        print(f"error: {file} exists: {words}", file=sys.stderr)
-        return 2
+        return refuse(f"{file} exists: give another name, or move it: nothing is overwritten")
     file.write_text(STUBS.read_text("utf-8"), "utf-8")
     print(f"{file}: write a class, then: python -m cnf check {file}")
+    return 0
+
+
+def start_task(name: str) -> int:
+    """Write experiments/NAME/plug.py and its run, in the folder of the repository."""
+    folder = Path("experiments", name)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        return refuse(f"--task {name}: give small letters, digits and _, beginning with a letter")
+    if not folder.parent.is_dir():
+        return refuse(f"there is no folder experiments in {Path.cwd()}: go to the repository")
+    if folder.exists():
+        return refuse(f"{folder} exists: give another name, nothing is overwritten")
+    (folder / "runs").mkdir(parents=True)
+    for source, target in (("my_task.txt", "plug.py"), ("my_task.yml", "runs/flow.yml")):
+        text = STUBS.with_name(source).read_text("utf-8").replace("NAME", name)
+        (folder / target).write_text(text, "utf-8")
+    print(f"{folder / 'plug.py'}: write pair and image; its first lines say how to go on")
     return 0
