@@ -319,6 +319,12 @@ def test_away_from_the_repository_released_weights_are_downloaded(tmp_path, monk
     assert asked == [(url, f"sha256:{releases.SHA256['sr-flow-cpu-s0']}")]
 
 
+def test_runs_of_experiments_are_found_away_from_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "experiments/controls/runs/counts.yml"
+    assert load_config(name).preset == name
+
+
 def test_importing_the_package_imports_nothing_else():
     code = "import sys, cnf; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,6 +22,7 @@ from cnf.errors import ConfigError, nearest
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication import plugs, upgrade
 from cnf.replication.data.config import DataConfig
+from cnf.replication.places import EXPERIMENTS
 from cnf.replication.tasks.task import Task, find
 
 PRESETS = Path(__file__).resolve().parent / "presets"
@@ -200,6 +201,8 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> Config:
     Raises ConfigError for a preset that does not exist, an unknown key, a value of the wrong type.
     """
     path = Path(preset) if preset.endswith(".yml") else PRESETS / f"{preset}.yml"
+    if preset.startswith("experiments/") and not path.exists():  # away from the repository
+        path = EXPERIMENTS / preset.removeprefix("experiments/")
     if not path.exists():
         names = sorted(p.stem for p in PRESETS.glob("*.yml"))
         raise ConfigError(f"no preset '{preset}': the nearest are {nearest(preset, names)}")
