@@ -143,7 +143,7 @@ def settings(run: str, row: Row, folder: Path) -> dict[str, str]:
 
 def claim_of(claim: claims.Claim, rows: Sequence[Row]) -> dict[str, Any]:
     """What the template prints of a claim."""
-    fields = {name: getattr(claim, name) for name in ("id", "place", "verdict", "tag", "says")}
+    fields = {name: getattr(claim, name) for name in ("place", "verdict", "tag", "value")}
     texts = {name: getattr(claim, name).replace("`", "") for name in ("cause", "would_change")}
     return fields | texts | {"statement": claims.statement(claim).replace("(unconfirmed) ", "")}
 
