@@ -141,4 +141,4 @@ def test_a_reader_draws_the_data_by_pointer_and_by_keys(tab):
         tab.keyboard.press(key)
     assert "Untrained" in says.inner_text()
     press(tab, "Train")
-    says.filter(has_text="bits a point of this data").wait_for()
+    says.filter(has_text="bits a point.").wait_for()

@@ -214,22 +214,19 @@
       return { states, left: put };
     }
 
-    // log |det| of the Jacobian of a layer at y: every input is moved a little, both ways
-    function jacobian(k, y, h) {
+    // one row of the transposed Jacobian of a layer at y: input j is moved a little, both ways
+    function slope(k, y, h, j) {
       const step = 1e-4;
-      const rows = Array.from(y.data, (_, j) => {
-        const [up, down] = [step, -step].map((d) => {
-          const data = y.data.slice();
-          data[j] += d;
-          return layers[k].forward(tensor(y.channels, y.side, data), h[y.side]).out.data;
-        });
-        return up.map((v, i) => (v - down[i]) / (2 * step));
+      const [up, down] = [step, -step].map((d) => {
+        const data = y.data.slice();
+        data[j] += d;
+        return layers[k].forward(tensor(y.channels, y.side, data), h[y.side]).out.data;
       });
-      return logDet(rows); // of the transpose, which has the same determinant
+      return up.map((v, i) => (v - down[i]) / (2 * step));
     }
 
-    return { layers, state, BREAKS, features, forth, back, jacobian };
+    return { layers, state, BREAKS, features, forth, back, slope };
   }
 
-  window.STEP = { build, tensor, squeeze };
+  window.STEP = { build, tensor, squeeze, logDet };
 })();

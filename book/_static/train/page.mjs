@@ -88,7 +88,7 @@
       "<span>\u25cf</span> data at this x<br><span>\u25cb</span> samples of the flow<br>shade: its density p(y|x)<br>" +
       "lines: the square grid of z, carried to y" });
 
-    const buttons = make(ui.controls, "div", { className: "train-buttons" });
+    const buttons = make(ui.controls, "div", { className: "widget-buttons" });
     const train = button(buttons, "Train", () => (running ? pause() : start()));
     train.className = "main";
     const play = button(buttons, "Move the points", () => (frame ? halt() : travel()));
@@ -212,7 +212,7 @@
     for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => ui.changed());
 
     // -- drawing ---------------------------------------------------------------------------------
-    const place2 = (v) => ((v + REACH) / (2 * REACH)) * SIDE;
+    const pixel = (v) => ((v + REACH) / (2 * REACH)) * SIDE;
     const colours = () => {
       const style = getComputedStyle(ui.pictures);
       const [accent, second] = ["--accent", "--second"].map((name) => style.getPropertyValue(name).trim());
@@ -222,7 +222,7 @@
       [pen.strokeStyle, pen.fillStyle, pen.lineWidth] = [colour, colour, 2.5];
       for (let i = 0; i < points.length; i += 2) {
         pen.beginPath();
-        pen.arc(place2(points[i]), SIDE - place2(points[i + 1]), hollow ? 6 : 5, 0, 2 * Math.PI);
+        pen.arc(pixel(points[i]), SIDE - pixel(points[i + 1]), hollow ? 6 : 5, 0, 2 * Math.PI);
         if (hollow) pen.stroke();
         else pen.fill();
       }
@@ -261,7 +261,7 @@
         const line = Float64Array.from(along.flatMap((u) => (turned ? [v, u] : [u, v])));
         const y = flow.decode(line, same(line));
         pen.beginPath();
-        for (let i = 0; i < y.length; i += 2) pen.lineTo(place2(y[i]), SIDE - place2(y[i + 1]));
+        for (let i = 0; i < y.length; i += 2) pen.lineTo(pixel(y[i]), SIDE - pixel(y[i + 1]));
         pen.stroke();
       }
       pen.globalAlpha = 1;
@@ -280,7 +280,7 @@
       grid(plane, paints);
       dots(plane.pen, drawing() ? points : points.slice(0, 160), paints.second);
       if (drawing() && document.activeElement === canvas) {
-        const [a, b] = [place2(cross.at[0]), SIDE - place2(cross.at[1])];
+        const [a, b] = [pixel(cross.at[0]), SIDE - pixel(cross.at[1])];
         [plane.pen.strokeStyle, plane.pen.lineWidth] = [paints.text, cross.down ? 6 : 3];
         plane.pen.stroke(new Path2D(`M${a - 20} ${b}h40M${a} ${b - 20}v40`));
       }
@@ -314,7 +314,11 @@
       else if (drawing() && drawn.length < 30)
         ui.say(`x = ${plain(x.value)}. Draw in the right picture, with a finger, a mouse, or arrow keys and Space; then move x and draw something else.`);
       else if (!step) ui.say(`x = ${plain(x.value)}. Untrained: every coupling is the identity, and the density is round for every x.`);
-      else ui.say(`x = ${plain(x.value)}. Step ${step} of ${STEPS}: ${bits} bits a point`, known ? `(the truth needs ${plain(TRUTH)}).` : "of this data.");
+      else {
+        const hint = { crescent: `The truth needs ${plain(TRUTH)}.`, pieces: "A bijection cannot tear the plane: a thread joins the pieces.",
+          drawing: points.length ? "" : "Nothing was drawn near this x: the flow interpolates." }[kind.value];
+        ui.say(`x = ${plain(x.value)}. Step ${step} of ${STEPS}: ${bits} bits a point.`, hint);
+      }
     }
 
     new MutationObserver(() => ui.changed()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
