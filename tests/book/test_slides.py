@@ -74,6 +74,12 @@ def test_links_between_pages_are_links_inside_the_pdf(target, there):
     assert pdf.resolved_link(target, "a", ["a", "b"], {"a", "b", "c"}) == there
 
 
+def test_the_pdf_has_the_lessons_and_no_page_that_stands_below_another():
+    printed = [name for _, names in pdf.parts() for name in names]
+    assert {*slides.lessons(), "what-the-flow-adds", "bibliography"} <= set(printed)
+    assert not any(name.startswith(("deeper", "api")) for name in printed)
+
+
 def test_a_chapter_of_the_pdf_hides_code_that_is_folded_and_ends_with_its_solutions(page):
     chapter = pdf.chapter(page, ["a", "b"], {"a", "b"})
     text = chapter.get_text()
