@@ -13,6 +13,8 @@ A layer is called in two ways:
 Any other network will do, too.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -61,15 +61,16 @@ def verdict(piece: Piece, names: Mapping[str, Any]) -> Verdict:
     if not (isinstance(made, type) and issubclass(made, nn.Module)):
         return Verdict(piece, "wrong", "a class", f"{made!r} is no class of nn.Module")
     case, laws = piece.laws(made)
-    failure = None
+    failure, missing = None, ""
     for name, law in laws.items():
         with seeded(0, torch.float64):
             outcome = tried(law, case)
             why = getattr(outcome, "why", "")
             words = why() if callable(why) else why
-        for error in (outcome, getattr(outcome, "__cause__", None)):
-            if isinstance(error, NotImplementedError):
-                return Verdict(piece, "to write", message=f"to write: {words_of(error)}")
+        unwritten = (outcome, getattr(outcome, "__cause__", None))
+        if any(isinstance(error, NotImplementedError) for error in unwritten):
+            missing = missing or words_of(next(filter(None, reversed(unwritten))))
+            continue
         if outcome is None or isinstance(outcome, Skip):
             continue
         meaning = LAWS.get(name) or (law.__doc__ or name).strip().splitlines()[0].rstrip(".")
@@ -80,12 +81,15 @@ def verdict(piece: Piece, names: Mapping[str, Any]) -> Verdict:
             return Verdict(piece, "wrong", meaning, said, words)
         if not isinstance(outcome, Fault):
             break
+    if missing and failure is None:
+        return Verdict(piece, "to write", message=missing)
     return failure or Verdict(piece, "right")
 
 
-def words_of(error: NotImplementedError) -> str:
-    """Coupling.back, of `lesson 3: Coupling.back`."""
-    return str(error).split(": ")[-1]
+def words_of(error: BaseException) -> str:
+    """`to write: back`, of `lesson 3: Coupling.back`."""
+    method = str(error).partition(".")[2]
+    return f"to write: {method}" if method else "to write"
 
 
 def verdicts(names: Mapping[str, Any], lesson: int | None = None) -> list[Verdict]:

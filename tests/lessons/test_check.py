@@ -127,10 +127,14 @@ def test_the_verdict_does_not_depend_on_the_default_type():
 
 
 def test_a_class_says_what_is_missing_of_it():
-    source = SOLUTION.replace("def back(self, z, h, tau):", "def nothing(self):")
+    line = "return z * (-self.l).exp() - self.b"
+    change = line, 'raise NotImplementedError("lesson 2: ActNorm.back")'
+    names = with_change("ActNorm", *change)
+    assert str(verdict(of("ActNorm"), names)) == "· ActNorm (lesson 2): to write: back"
+    half = SOLUTION.replace(*change).replace("(y[0, 0].numel() * self.l.sum())", "self.l.sum()")
     module = types.ModuleType("my_flow")
-    exec(compile(source, "my_flow.py", "exec"), vars(module))
-    assert verdict(of("ActNorm"), vars(module)).status == "wrong"
+    exec(compile(half, "my_flow.py", "exec"), vars(module))
+    assert "H W = 8 is missing" in verdict(of("ActNorm"), vars(module)).likely
 
 
 def test_start_and_check_as_a_student(tmp_path, monkeypatch, capsys):
