@@ -293,7 +293,9 @@ def results_(
             print("\n\n".join(map(results.show, rows_to_show)))
         case "how":
             rows = results.read()
-            print("\n\n".join(reproduce.text(results.find(word, rows)) for word in words))
+            shown = {row.id for row in report.README.cells(rows).values()}
+            texts = (reproduce.text(results.find(word, rows), first=shown) for word in words)
+            print("\n\n".join(texts))
         case "claims":
             print(claims.text())
         case "readme":

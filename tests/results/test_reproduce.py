@@ -114,6 +114,18 @@ def test_every_run_with_whose_weights_a_run_began_is_told():
     assert " --start runs/sr-flow-ar-bsd-s0 " in photos[4]
 
 
+def test_of_rows_printed_alike_the_one_that_is_shown_elsewhere_comes_first(tmp_path):
+    rows = [row(run=f"run-{n}") for n in range(3)]
+    first, second, third = (r.id for r in rows)
+    told = reproduce.text(rows, tmp_path, first={second, "another"})
+    assert told.startswith(f"{second}\n") and "2 more rows are printed so" in told
+    assert told.index(first) < told.index(third) and "scored by" in told
+    for shown in ((), {second, third}):  # none, or no single one
+        told = reproduce.text(rows, tmp_path, first=shown).splitlines()
+        assert told[0] == "3 rows are printed so; ask for one by its id:" and len(told) == 4
+        assert told[1].startswith(second if shown else first)
+
+
 def test_the_command_line_tells_it(capsys):
     (ours,) = results.find("bicubic/set5-test-x8/psnr-standard", ROWS)
     assert main(["results", "how", ours.id]) == 0

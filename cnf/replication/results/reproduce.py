@@ -3,7 +3,7 @@ weights and pictures that their rows name (`results audit`)."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -75,14 +75,23 @@ def training(row: Row, results: Path = RESULTS) -> list[str]:
     return run_folder.read_record(results / row.trained, needed=False).get("commands", [])
 
 
-def text(rows: Sequence[Row], results: Path = RESULTS) -> str:
-    """How to reproduce one row, a line a fact. Of several rows: a line each, to choose from."""
-    if len(rows) > 1:
-        lines = [f"{row.id}: {value_with_unit(row)}; {describe(row)}" for row in rows]
-        return "\n".join([f"{len(rows)} rows are printed so; ask for one by its id:", *lines])
-    (row,) = rows
-    lines = [row.id, f"{value_with_unit(row)}; {describe(row)}", ""]
-    return "\n".join([*lines, *(f"{name:>10}  {line}" for name, line in facts(row, results))])
+def text(rows: Sequence[Row], results: Path = RESULTS, first: Collection[str] = ()) -> str:
+    """How to reproduce one row, a line a fact. Of several rows, the only one whose id is among
+    `first`; the others have a line each, to choose from."""
+    preferred = [row for row in rows if row.id in first]
+    others = [row for row in rows if row not in preferred]
+    if len(rows) == 1 or len(preferred) == 1:
+        row = (preferred or rows)[0]
+        lines = [row.id, f"{value_with_unit(row)}; {describe(row)}", ""]
+        lines += [f"{name:>10}  {line}" for name, line in facts(row, results)]
+        if len(rows) == 1:
+            return "\n".join(lines)
+        lines += ["", f"{len(others)} more rows are printed so; ask for one by its id:"]
+    else:
+        others = [*preferred, *others]
+        lines = [f"{len(rows)} rows are printed so; ask for one by its id:"]
+    lines += [f"{row.id}: {value_with_unit(row)}; {describe(row)}" for row in others]
+    return "\n".join(lines)
 
 
 # -- audit -----------------------------------------------------------------------------------------
