@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from cnf.lessons import bits, flow_so_far, kept_strokes, train
+from cnf.lessons import TRUTH, bits, flow_so_far, kept_strokes, train
 
 FILE = Path(__file__).with_name("so_far.json")
 NAMES = {
@@ -78,6 +78,7 @@ def show(lesson, names=None, steps=300):
     left.axis("off")
     values = list(points.values())
     right.hlines(range(len(values)), 0, values, color="#bbbbbb", linewidth=1)
+    right.axvline(TRUTH, color="#222222", lw=1, ls=":")  # no model needs fewer
     right.plot(values, range(len(values)), "o", color="#999999")
     right.plot(values[lesson - 1 :], range(lesson - 1, len(values)), "o")  # this lesson, and yours
     for row, value in enumerate(values):

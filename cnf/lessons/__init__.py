@@ -4,9 +4,10 @@ so far, and the checks of `my_flow.py`."""
 from cnf.lessons.answers import check
 from cnf.lessons.so_far import bits, flow_so_far, kept_strokes, train
 from cnf.lessons.verdicts import check_lesson
-from cnf.lessons.world import network, strokes
+from cnf.lessons.world import TRUTH, network, strokes
 
 __all__ = [
+    "TRUTH",
     "bits",
     "check",
     "check_lesson",

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+TRUTH = 0.056  # bits per pixel: the entropy of y given x, or a little less (tools/strokes_truth.py)
+
 
 def strokes(n: int) -> tuple[Tensor, Tensor]:
     """n random curves y (n, 1, 16, 16), labels 0 and 1, and the means x of their quarters
