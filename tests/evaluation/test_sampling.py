@@ -381,7 +381,7 @@ def test_all_that_is_printed_is_in_a_table(make_run, picture, tmp_path, capsys):
 def test_lines_say_how_far_it_is_where_there_is_no_terminal(capsys, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS", 0)
     assert list(progress.watched("ab", "cat.png", 2)) == ["a", "b"]
-    assert capsys.readouterr().err == "cat.png: 1 of 2, 0 s\ncat.png: 2 of 2, 0 s\n"
+    assert capsys.readouterr().err == "cat.png: 1 of 2, 0 s\n"
 
 
 # -- what is announced -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ def watched(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
     start = last = time.monotonic()
     for n, item in enumerate(tqdm(items, what, total, disable=None, leave=False), start=1):
         now = time.monotonic()
-        if now - last >= SECONDS and not sys.stderr.isatty():
+        if n < total and now - last >= SECONDS and not sys.stderr.isatty():
             print(f"{what}: {n} of {total}, {now - start:.0f} s", file=sys.stderr, flush=True)
             last = now
         yield item
