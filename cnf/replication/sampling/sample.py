@@ -324,6 +324,7 @@ class Request:
         samples = itertools.chain.from_iterable(
             draw_samples(self.model, picture.x, count, tau, seed, index, tiles)
             for count, tau in groups
+            if count  # else its features would be computed for nothing
         )
         for y in watched(samples, picture.path.name, total):
             yield picture.output(y)
