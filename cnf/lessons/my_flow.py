@@ -132,7 +132,8 @@ class Squeeze(nn.Module):
 class Prior(nn.Module):
     """Lesson 5. Passes num_a channels on and scores num_b channels under a Gaussian whose mean and
     log-deviation, between -m and m, a network finds from those that pass and from h. The last prior
-    of a flow passes none on: num_a = 0. back puts channels that it draws where the others were.
+    of a flow passes none on: num_a = 0, kept is (B, 0, H, W). back puts channels that it draws
+    where the others were.
 
     >>> layer = Prior(num_a=2, num_b=2, num_h=3)
     >>> h = torch.randn(5, 3, 8, 8)
@@ -178,6 +179,7 @@ class BinaryDequantization(nn.Module):
     """Lesson 7. Labels y become v above 1/2 where y is 1, below 1/2 where y is 0: 1/2 plus or minus
     softplus(w), with w = 3 + logistic noise. The term is -log q(v|y). back gives y again. It does
     not look at h.
+    Logistic noise is torch.rand_like(y).logit(eps=1e-6): rand may return 0, its logit is infinite.
 
     >>> layer = BinaryDequantization()
     >>> y = strokes(5)[0]

@@ -28,7 +28,7 @@ PIECES = [
     Piece("Coupling", 3, "coupling-layers", "The code of a coupling", bijections.coupling),
     Piece("Conv1x1", 4, "multi-scale", "The rest of a step", bijections.conv1x1),
     Piece("Squeeze", 4, "multi-scale", "The rest of a step", bijections.squeeze),
-    Piece("Prior", 5, "conditioning", "What exactly is optimised", priors.prior),
+    Piece("Prior", 5, "conditioning", "Three places for x", priors.prior),
     Piece(
         "UniformDequantization",
         6,

@@ -19,7 +19,8 @@ from cnf.testing import Case, Fault, Law, agree, apart, likely, named
 
 
 def actnorm(made: type) -> tuple[Case, dict[str, Law]]:
-    return case_of(lambda: made(3), (3, 2, 4)), BIJECTION | named(first_batch, parameters) | STATE
+    own = named(first_batch, once, parameters)
+    return case_of(lambda: made(3), (3, 2, 4)), BIJECTION | own | STATE
 
 
 def first_batch(case: Case) -> None:
@@ -47,6 +48,16 @@ def first_batch(case: Case) -> None:
     words = likely(found, right, table, 0.01)
     for name, row, target in zip(("mean", "deviation"), found, right, strict=True):
         agree(f"the {name} of a channel of the first batch", row, target, 0.01, words)
+
+
+def once(case: Case) -> None:
+    """The first batch sets l and b, no other."""
+    layer = case.new().layer
+    y = torch.randn(64, 3, 2, 4)
+    layer(y, None)
+    if layer(y + 3, None)[0].mean().abs() < 0.1:
+        words = "every batch sets l and b: the buffer does not say that one has been seen"
+        raise Fault("a second batch leaves with mean 0, too", words)
 
 
 def parameters(case: Case) -> None:
@@ -126,7 +137,7 @@ OF_A_COUPLING = named(passes, sees, without_h, bounded)
 def conv1x1(made: type) -> tuple[Case, dict[str, Law]]:
     case = case_of(lambda: made(3), (3, 2, 4))
     log_det = with_names(BIJECTION["log_det"], term, of_a_matrix)
-    return case, BIJECTION | {"log_det": log_det} | named(mixes, orthogonal) | STATE
+    return case, BIJECTION | {"log_det": log_det} | named(mixes, orthogonal, both_signs) | STATE
 
 
 def of_a_matrix(case: Case) -> dict[str, Tensor]:
@@ -159,6 +170,16 @@ def orthogonal(case: Case) -> None:
     z = case.new().layer(y, None)[0]
     words = "W starts as Q of torch.linalg.qr of random numbers"
     agree("|z|^2 of a new layer", z.square().sum(1), y.square().sum(1), 1e-5, words)
+
+
+def both_signs(case: Case) -> None:
+    """The term is finite whatever the sign of det W."""
+    made = type(given(case)[0])
+    for channels in (2, 3, 2, 3, 2, 3):  # Q of a QR has the same sign for one number of channels
+        found = made(channels)(torch.randn(5, channels, 2, 4), None)[1]
+        if not torch.as_tensor(found).isfinite().all():
+            words = "det W is negative there, and has no logarithm: use torch.linalg.slogdet"
+            raise Fault("the term of a new layer is not finite", words)
 
 
 def squeeze(made: type) -> tuple[Case, dict[str, Law]]:

@@ -1,12 +1,26 @@
 """How the laws of `cnf.testing` see a class of my_flow.py, and laws of several classes."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cnf.testing import COMMON, PART, Case, Fault, Law, Skip, agree, likely, named, randomise, tried
+from cnf.testing import (
+    COMMON,
+    PART,
+    Case,
+    Fault,
+    Law,
+    Skip,
+    agree,
+    apart,
+    likely,
+    named,
+    randomise,
+    tried,
+)
 
 FIRST = named(COMMON["shapes"], COMMON["inputs"], COMMON["rows"])
 STATE = named(COMMON["context"], COMMON["start"], COMMON["state"])
@@ -18,10 +32,17 @@ def case_of(
     """layer(y, h) and layer.back(z, h, 1.0), h None without a context."""
 
     def forward(layer: Any, y: Tensor, h: Any) -> tuple[Tensor, Tensor]:
-        return layer(y, h)
+        found = layer(y, h)
+        if torch.is_tensor(found):
+            raise Fault("layer(y, h) gives one tensor, not two", "it ends with: return z, term")
+        return found
 
     def back(layer: Any, z: Tensor, h: Any) -> Tensor:
-        return layer.back(z, h, 1.0)
+        found = layer.back(z, h, 1.0)
+        if not torch.is_tensor(found):
+            words = "back returns y alone, without a term"
+            raise Fault(f"back gives a {type(found).__name__}, not a tensor", words)
+        return found
 
     return Case(make, shape, context, "real", None, forward, back, default=torch.float64)
 
@@ -106,8 +127,21 @@ def temperature(case: Case) -> None:
     """Only a prior looks at tau."""
     layer, y, h = given(case)
     z = layer(y, h)[0].detach()
-    words = "tau is for priors alone"
-    agree("back with tau = 0.5", layer.back(z, h, 0.5), layer.back(z, h, 1.0), why=words)
+    first, again = (layer.back(z, h, 1.0) for _ in range(2))
+    agree("back, called again,", again, first, why="each call makes a new network, or new noise")
+    agree("back with tau = 0.5", layer.back(z, h, 0.5), first, why="tau is for priors alone")
 
 
-BIJECTION = FIRST | named(INVERSE, PART["log_det"], temperature)
+def trains(case: Case) -> None:
+    """The term has a gradient in the weights that change it."""
+    layer, y, h = given(case)
+    found = layer(y, h)[1]
+    if torch.is_tensor(found) and found.requires_grad:
+        return
+    other = copy.deepcopy(layer)
+    randomise(other, 1)
+    if apart(other(y, h)[1], found) > 0:
+        raise Fault("the term has no gradient", ".item(), .detach(), .data or no_grad cut it off")
+
+
+BIJECTION = FIRST | named(INVERSE, PART["log_det"], temperature, trains)

@@ -126,6 +126,8 @@ def sides(case: Case) -> None:
     layer, y, h = given(case)
     for _ in range(20):
         v = layer(y, h)[0]
+        if (v == 0.5)[y == 0].all():
+            raise Fault("v is 1/2 wherever y is 0", "y stands for the sign: 2 y - 1 is -1 there")
         wrong = (v > 0.5) != (y > 0.5)
         if wrong.any():
             words = "the sides are exchanged: 2 y - 1 is the sign" if wrong.all() else ""
@@ -183,7 +185,10 @@ def threshold(case: Case) -> None:
     layer = given(case)[0]
     v = torch.tensor([-3.0, 0.1, 0.49, 0.51, 0.9, 3.0]).view(1, 2, 1, 3)
     right = torch.tensor([0.0, 0, 0, 1, 1, 1]).view(1, 2, 1, 3)
-    found = layer.back(v, None, 1.0).double()
+    found = layer.back(v, None, 1.0)
+    if found.dtype == torch.bool:
+        raise Fault("back gives True and False", "labels are numbers, 0. and 1.: (v > 0.5).to(v)")
+    found = found.double()
     table = {
         "the threshold is 0": (v > 0).double(),
         "the threshold is 1": (v > 1).double(),

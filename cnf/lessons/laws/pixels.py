@@ -88,7 +88,7 @@ def sums(case: Case) -> None:
         "it is q, not log q": (1 - (odds + 1) / 2).sum(),
         "the denominator, p^beta + (1 - p)^(1 - beta), is missing": unnormalised(odds),
     }
-    agree("log P of no label 1", found, right, 1e-6, lambda: likely(found, right, table))
+    agree("log P of the empty drawing", found, right, 1e-6, lambda: likely(found, right, table))
 
 
 def unnormalised(odds: Tensor) -> Tensor:
@@ -144,6 +144,10 @@ def samples(case: Case) -> None:
         "a coin is tossed: q is not used": 0.5 + 0 * q,
         "p is drawn, not q": solved(odds).sigmoid(),
     }
+    if 0 <= odds.min() and odds.max() <= 1:
+        table["log_prob takes the sigmoid twice: ..._with_logits takes logits"] = odds
+    else:
+        table["rand is compared with the logit, not with q"] = odds.clamp(0, 1)
 
     def misfit(p: Tensor) -> float:
         return ((found - p).square().sum() / (p * (1 - p) / n + 1e-4).sum()).item()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from cnf.lessons.laws.common import FIRST, STATE, case_of, given
+from cnf.lessons.laws.common import FIRST, STATE, case_of, given, saturate, trains
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named
 
 D = 4  # numbers that are scored: 2 channels of 1x2
@@ -17,8 +17,9 @@ LOG_2_PI = math.log(2 * math.pi)
 def prior(made: type) -> tuple[Case, dict[str, Law]]:
     case = case_of(lambda: made(1, 2, 2), (3, 1, 2), (2, 1, 2))
     case.scale = 1.0
-    own = named(keeps, quadratic, gaussian, sees, restores, samples, temperature, noise, last)
-    return case, FIRST | own | {"context": STATE["context"]}
+    own = named(keeps, quadratic, gaussian, sees, restores, samples, temperature, noise)
+    more = named(last, bounded, trains)
+    return case, FIRST | own | more | {"context": STATE["context"]}
 
 
 def kept_channels(case: Case) -> tuple[list[int], list[int]]:
@@ -201,3 +202,15 @@ def last(case: Case) -> None:
     out = layer.back(kept, h, 1.0)
     if out.shape != y.shape:
         raise Fault(f"with num_a = 0 back gives {tuple(out.shape)}, not {tuple(y.shape)}")
+
+
+def bounded(case: Case) -> None:
+    """A network that gives 100 or -100 makes nothing infinite in float32."""
+    kept, _ = kept_channels(case)
+    layer, (y, h) = case.new(torch.float32).layer, (t.float() for t in case.given)
+    for value in (100.0, -100.0):
+        saturate(layer, value)
+        for name, found in (("term", layer(y, h)[1]), ("draw", layer.back(y[:, kept], h, 1.0))):
+            if not found.isfinite().all():
+                words = "log sigma is not bounded: exp of 89 is too large. m tanh(raw / m) is"
+                raise Fault(f"the {name} is not finite where the network gives {value:.0f}", words)
