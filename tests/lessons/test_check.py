@@ -86,6 +86,7 @@ VARIANTS = {
         [("F.pixel_unshuffle(y, 2)", "F.pixel_unshuffle(y, 2).flip(1)"),
          ("F.pixel_shuffle(z, 2)", "F.pixel_shuffle(z.flip(1), 2)")],
     ),
+    "a term of one number": ("Squeeze", [("y.new_zeros(len(y))", "0")]),
     "Gaussian noise": (
         "BinaryDequantization",
         [("eps = torch.rand_like(y).logit(eps=1e-6)", "eps = torch.randn_like(y)"),

@@ -135,12 +135,12 @@ def temperature(case: Case) -> None:
 def trains(case: Case) -> None:
     """The term has a gradient in the weights that change it."""
     layer, y, h = given(case)
-    found = layer(y, h)[1]
-    if torch.is_tensor(found) and found.requires_grad:
+    found = torch.as_tensor(layer(y, h)[1])
+    if found.requires_grad:
         return
     other = copy.deepcopy(layer)
     randomise(other, 1)
-    if apart(other(y, h)[1], found) > 0:
+    if apart(torch.as_tensor(other(y, h)[1]), found) > 0:
         raise Fault("the term has no gradient", ".item(), .detach(), .data or no_grad cut it off")
 
 
