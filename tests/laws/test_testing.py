@@ -485,6 +485,32 @@ def test_a_wrong_density_is_found_by_its_law_and_named(wrong, law, words, monkey
     check_density(shape=(2,), **(right | wrong)).assert_ok()
 
 
+def changes_its_input(x, c=None):
+    log_p = log_normal(x)
+    x += 1
+    return log_p
+
+
+@pytest.mark.parametrize(
+    "log_prob, context, law",
+    [
+        (
+            lambda x, c=None: log_normal(x)[:, None] if len(x) == 5 else log_normal(x),
+            None,
+            "shapes",
+        ),
+        (changes_its_input, None, "inputs"),
+        (lambda x, c=None: log_normal(x) + 1e-3 * (len(x) == 1), None, "rows"),
+        (lambda x, c: log_normal(x), (2,), "context"),
+    ],
+)
+def test_a_density_that_is_no_function_of_its_row_is_found(log_prob, context, law, monkeypatch):
+    report = check_density(log_prob, (2,), context)
+    assert [r.law for r in report.failures] == [law], report
+    monkeypatch.setattr(testing, "DENSITY", without(testing.DENSITY, law))
+    check_density(log_prob, (2,), context).assert_ok()
+
+
 @pytest.mark.parametrize(
     "change", [lambda p: -p, lambda p: p.flip(0), lambda p: p + 1, lambda p: p * p]
 )
@@ -573,6 +599,36 @@ def test_a_wrong_flow_is_found_by_its_law_and_named(make, law, words, monkeypatc
     check_flow(make, (2,), (3,)).assert_ok()
 
 
+class Off(Scaling):
+    """Off by given numbers, of which those of another layer can be the opposite."""
+
+    def __init__(self, z=0, x=0, log_det=0, inverse_log_det=0):
+        super().__init__(2, 3)
+        self.off = z, x, log_det, inverse_log_det
+
+    def forward(self, x, c=None):
+        z, log_det = super().forward(x, c)
+        return z, log_det + self.off[2]
+
+    def inverse(self, z, c=None):
+        x, log_det = super().inverse(z + self.off[0], c)
+        return x + self.off[1], log_det + self.off[3]
+
+
+@pytest.mark.parametrize(
+    "law, one, other",
+    [
+        ("inverse", {"z": 1}, {"x": -1}),
+        ("log_det", {"log_det": 1}, {"log_det": -1}),
+        ("inverse_log_det", {"inverse_log_det": 1}, {"inverse_log_det": -1}),
+    ],
+)
+def test_mistakes_of_layers_that_cancel_in_the_flow_are_found(law, one, other):
+    report = check_flow(lambda: Flow([Off(**one), Off(**other)]), (2,), (3,))
+    found = [f"layers.{i} Off: {law}" for i in (0, 1)]
+    assert [r.law for r in report.failures] == found, report
+
+
 def test_a_right_flow_passes_with_each_of_its_layers():
     report = check_flow(lambda: Flow(two()), (2,), (3,))
     report.assert_ok()
@@ -614,9 +670,24 @@ class ForgetsLevels(Uniform):
         return v, term + y[0].numel() * math.log(256)
 
 
+class Unshaped(Uniform):
+    def forward(self, y, c=None):
+        v, term = super().forward(y)
+        return v, term[:, None] if len(y) == 5 else term
+
+
+class ChangesItsInput(Uniform):
+    def forward(self, y, c=None):
+        out = super().forward(y)
+        y += 1
+        return out
+
+
 @pytest.mark.parametrize(
     "make, law, words",
     [
+        (Unshaped, "shapes", ""),
+        (ChangesItsInput, "inputs", "in place"),
         (RoundsUp, "levels", "rounded to y + 1"),
         (SharesNoise, "noise", "rows of a batch share noise"),
         (ForgetsLevels, "volume", "D log 256"),
@@ -673,7 +744,37 @@ def test_wrong_bits_are_found_by_their_law_and_named(wrong, law, words, monkeypa
         (lambda y: (y + torch.rand_like(y) / 256) / 256, "cells", "divided by 256 once too often"),
     ],
 )
-def test_bits_of_what_is_prepared_otherwise_are_found_and_named(wrong, law, words):
+def test_bits_of_what_is_prepared_otherwise_are_found_and_named(wrong, law, words, monkeypatch):
     report = check_bits(bits, wrong, (3, 2, 4))
     assert [r.law for r in report.failures] == [law], report
     assert words in report[law].likely
+    monkeypatch.setattr(testing, "BITS", without(testing.BITS, law))
+    check_bits(bits, wrong, (3, 2, 4)).assert_ok()
+
+
+def planted(*tests):
+    """The laws that the mistakes of some tests break."""
+    laws = set()
+    for test in tests:
+        (mark,) = test.pytestmark
+        at = mark.args[0].split(", ").index("law")
+        laws |= {row[at].rpartition(": ")[2] for row in mark.args[1]}
+    return laws
+
+
+def test_every_other_law_has_a_planted_mistake():
+    of_density = planted(
+        test_a_density_that_is_no_function_of_its_row_is_found,
+        test_a_wrong_density_is_found_by_its_law_and_named,
+        test_a_wrong_flow_is_found_by_its_law_and_named,
+    )
+    assert of_density == set(testing.DENSITY)  # own_log_prob and pairing: of a flow
+    of_layers = planted(test_mistakes_of_layers_that_cancel_in_the_flow_are_found)
+    assert of_layers | {"context"} == set(testing.PART)  # context: Blind
+    of_noise = planted(test_a_wrong_dequantization_is_found_by_its_law_and_named)
+    assert of_noise == set(testing.DEQUANTIZATION)
+    of_bits = planted(
+        test_wrong_bits_are_found_by_their_law_and_named,
+        test_bits_of_what_is_prepared_otherwise_are_found_and_named,
+    )
+    assert of_bits == set(testing.BITS)

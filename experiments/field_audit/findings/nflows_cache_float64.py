@@ -1,5 +1,5 @@
 """nflows 0.14: a cached inverse fails in float64 while the default type is float32.
-Cause: transforms/lu.py:110 (and qr.py:104) makes an identity of the default type. Matters: raises."""
+Cause: transforms/lu.py:109 (and qr.py:103) makes an identity of the default type. Matters: raises."""
 import torch
 from nflows.transforms import LULinear
 

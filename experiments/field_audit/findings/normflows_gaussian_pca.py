@@ -1,5 +1,5 @@
 """normflows 1.7.3: log_prob of GaussianPCA has + d/2 log 2 pi and det for log det.
-Cause: distributions/base.py:701. Matters: wrong likelihood and gradient of sigma and W."""
+Cause: distributions/base.py:714-715. Matters: wrong likelihood and gradient of sigma and W."""
 import torch
 from normflows.distributions import GaussianPCA
 

@@ -1,5 +1,5 @@
 """zuko 1.6.0: SignedPowerTransform of 0 is nan for alpha < 0.
-Cause: transforms.py:372, x * abs(x) ** expm1(alpha) is 0 * inf. Matters: one exact 0 makes a batch nan."""
+Cause: transforms.py:372, x * abs(x) ** expm1(alpha) is 0 * inf. Matters: only at an exact 0, where log|det| is infinite by right."""
 import torch
 from zuko.transforms import SignedPowerTransform
 
