@@ -1,5 +1,5 @@
 """torchflows 1.2.1: log|det| of Radial is not that of its map.
-Cause: residual/radial.py:56-68, the radius is taken entry by entry. Matters: wrong likelihood and gradient."""
+Cause: residual/radial.py:57-68, the radius is taken entry by entry. Matters: wrong likelihood and gradient."""
 import torch
 from torchflows.bijections.finite.residual.radial import Radial
 
