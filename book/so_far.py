@@ -66,16 +66,19 @@ def show(lesson, names=None, steps=300):
             yours = found(trained(lesson, names, steps))
         finally:
             torch.set_default_dtype(default)
-        shown["drawn by yours"] = yours["draws"]
+        shown["yours"] = yours["draws"]
         points[f"yours, after {steps} steps"] = yours["bits"]
     height = max(0.9 * len(shown), 0.8 + 0.24 * len(points))
     _, (left, right) = plt.subplots(1, 2, figsize=(7.2, height), width_ratios=[2, 1])
     bands = [pictures(rows) for rows in shown.values()]
-    gap = np.full((5, bands[0].shape[1]), np.nan)
-    left.imshow(np.vstack([part for b in bands for part in (gap, b)]), cmap="Greys", vmin=-0.2)
-    for row, label in enumerate(shown):
-        left.text(0, 21 * row + 3, label, fontsize=9)
-    left.axis("off")
+    gap = np.full((1, bands[0].shape[1]), np.nan)
+    stacked = np.vstack([part for band in bands for part in (band, gap)][:-1])
+    left.imshow(stacked, cmap="Greys", vmin=-0.2)
+    left.set_yticks([17 * row + 7.5 for row in range(len(shown))], list(shown), fontsize=9)
+    left.set_xticks([])
+    left.tick_params(length=0)
+    left.spines[:].set_visible(False)
+    left.grid(visible=False)
     values = list(points.values())
     right.hlines(range(len(values)), 0, values, color="#bbbbbb", linewidth=1)
     right.axvline(TRUTH, color="#222222", lw=1, ls=":")  # no model needs fewer
