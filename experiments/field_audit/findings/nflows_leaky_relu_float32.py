@@ -1,5 +1,5 @@
 """nflows 0.14: log|det| of LeakyReLU is computed in float32, whatever the type of the input.
-Cause: transforms/nonlinearities.py:109, type(torch.Tensor) of the mask. Matters: 1e-8 in float64; GPU input."""
+Cause: transforms/nonlinearities.py:109, type(torch.Tensor) of the mask. Matters: 1e-8 in float64."""
 import math
 
 import torch
