@@ -246,6 +246,14 @@ def numbers(texts: dict[str, str]) -> Faults:
             yield f"{name}: names a chapter by its number: {match[0]}"
 
 
+def formulas(text: str) -> Faults:
+    """A plus or a dash at the start of a line begins a list, and ends a formula there."""
+    for paragraph in re.split(r"\n\s*\n|^[`:]{3,}[^\n]*$", CELL.sub("", text), flags=re.M):
+        for formula in re.findall(r"(?<!\$)\$([^$]+)\$", paragraph):
+            if re.search(r"\n *[-+*] ", formula):
+                yield f"a formula is cut by what reads as a list: {formula!r}"
+
+
 def citations(texts: dict[str, str]) -> Faults:
     entries = re.findall(r"^@\w+\{([^,\s]+),", (BOOK / "refs.bib").read_text("utf-8"), re.M)
     keys = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "".join(texts.values()))
@@ -339,6 +347,7 @@ def faults() -> Faults:
     yield from times(pages)
     for name, text in texts.items():
         yield from (f"{name}: {fault}" for fault in exercises(text))
+        yield from (f"{name}: {fault}" for fault in formulas(text))
     for n, (_, names) in enumerate(part for part in slides.parts() if part[0][0] in "IV"):
         for name in names:
             yield from (f"{name}: {fault}" for fault in lesson(texts[name], n < SPINE))
