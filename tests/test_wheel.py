@@ -40,7 +40,7 @@ def run(folder, *command):
     """A command in `folder`, which knows nothing of the checkout and has no network to ask."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "CNF_DATA")}
     environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    environment |= {"XDG_DATA_HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home")}
+    environment |= {"XDG_DATA_HOME": str(folder / "user"), "XDG_CACHE_HOME": str(folder / "user")}
     done = subprocess.run(
         [str(word) for word in command], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -69,7 +69,7 @@ def test_installed_wheels_train_evaluate_load_and_sample_in_an_empty_folder(inst
     assert str(installed.parent) in done.stdout.splitlines()[-1]
     for part in (
         "samples/a-sample1.png",
-        f"drive                  missing  {tmp_path}/home/cnf/data/drive",
+        f"drive                  missing  {tmp_path}/user/cnf/data/drive",
         "cnf_data/README.md",
         "python -m cnf results audit sr-flow-cpu-s0/set5-test/psnr-s16",
     ):
@@ -79,7 +79,7 @@ def test_installed_wheels_train_evaluate_load_and_sample_in_an_empty_folder(inst
     assert "claims.yml is missing" in claims and "only the repository has it" in claims
     assert readme == "error: results readme writes into the repository: run it in a clone"
     assert publish == "error: --publish writes into the repository: run it in a clone"
-    assert f"nothing at {tmp_path}/home/cnf/data/drive" in verify
+    assert f"nothing at {tmp_path}/user/cnf/data/drive" in verify
 
 
 def test_the_command_names_version_and_commit(installed, tmp_path):
