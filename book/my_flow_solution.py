@@ -34,7 +34,7 @@ class ActNorm(nn.Module):
         self.register_buffer("started", torch.tensor(False))
 
     def forward(self, y, h):
-        if not self.started:
+        if self.training and not self.started:
             std, mean = torch.std_mean(y.detach(), (0, 2, 3), keepdim=True)
             self.l.data, self.b.data = -std[0].log(), -mean[0]
             self.started.fill_(True)

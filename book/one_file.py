@@ -49,7 +49,7 @@ class ActNorm(nn.Module):  # z = exp(l) (y + b); the first batch leaves with mea
         self.register_buffer("started", torch.tensor(False))
 
     def forward(self, y, h):
-        if not self.started:
+        if self.training and not self.started:
             std, mean = torch.std_mean(y.detach(), (0, 2, 3), keepdim=True)
             self.l.data, self.b.data, self.started = -std[0].log(), -mean[0], torch.tensor(True)
         return self.l.exp() * (y + self.b), (y[0, 0].numel() * self.l.sum()).expand(len(y))

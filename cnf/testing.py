@@ -537,7 +537,7 @@ def randomise(module: nn.Module, seed: int = 0, scale: float = 0.5) -> None:
     with torch.no_grad():
         for p in module.parameters():
             if p.requires_grad and p.is_floating_point():
-                fan_in = p[0].numel() if p.dim() > 1 else 1
+                fan_in = p[0].numel() if p.dim() > 1 and p.numel() else 1
                 noise = torch.randn(p.shape, generator=generator, dtype=torch.float64)
                 p.add_(scale * fan_in**-0.5 * noise.to(p.dtype))
 

@@ -27,36 +27,48 @@ def read() -> dict[str, dict[str, Any]]:
     return json.loads(FILE.read_text("utf-8"))
 
 
-def check(label: str, answer: float | Callable[[float], float]) -> None:
+def check(label: str, answer: float | Callable[[float], float] | None = None) -> None:
     """Print whether an answer is right, right but for its unit or sign, or else a hint.
 
     Args:
         label: of the exercise, which the page shows: ex-why-edge.
-        answer: a number, or a function of one number where a formula is asked for.
+        answer: a number, or a function of one number where a formula is asked for. None: print
+            what is asked.
     """
     print(said_of(label, answer))
 
 
-def said_of(label: str, answer: float | Callable[[float], float]) -> str:
+def said_of(label: str, answer: float | Callable[[float], float] | None) -> str:
     exercises = read()
     if label not in exercises:
         raise ValueError(f"no number is asked for in {label!r}: choose from {', '.join(exercises)}")
     parts = exercises[label]["parts"]
+    if answer is None:
+        return f"asked: {'; '.join(part['asks'] for part in parts)}"
     kind = [part for part in parts if ("at" in part) == callable(answer)]
     for part in kind:
-        found = [float(answer(t)) for t in part["at"]] if callable(answer) else [float(answer)]
+        try:
+            found = numbers(answer, part)
+        except (TypeError, ValueError, RuntimeError):
+            given = "a function that fails" if callable(answer) else repr(answer)
+            return f"not yet: {given:.40} is no number: give one, or a function of one"
         if agrees(found, part, lambda v: v):
             others = [p["asks"] for p in parts if p is not part]
             more = f" Also asked: {'; '.join(others)}." if others else ""
             return f"right: {part['asks']}.{more}"
     for part in kind:
-        found = [float(answer(t)) for t in part["at"]] if callable(answer) else [float(answer)]
+        found = numbers(answer, part)
         for words, change in changes(part):
             if agrees(found, part, change):
                 return f"nearly: this would be {part['asks']}, but {words}"
     if callable(answer) and not kind:
         return "not yet: give a number"
     return f"not yet. Hint: {exercises[label]['hint']}"
+
+
+def numbers(answer: float | Callable[[float], float], part: dict[str, Any]) -> list[float]:
+    """The answer, or what a formula gives at the points of this part."""
+    return [float(answer(t)) for t in part["at"]] if callable(answer) else [float(answer)]
 
 
 def agrees(found: list[float], part: dict[str, Any], change: Callable[[float], float]) -> bool:

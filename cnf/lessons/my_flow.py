@@ -50,8 +50,9 @@ class ActNorm(nn.Module):
     """Lesson 2. Scales and shifts every channel: z = exp(l) (y + b), with parameters l and b of
     one number a channel. It does not look at h.
 
-    The first batch that it ever sees sets l and b, so that every channel leaves with mean 0 and
-    variance 1; later batches, and batches after loading, do not (a buffer remembers).
+    The first batch in training mode (self.training) sets l and b, so that every channel leaves with
+    mean 0 and variance 1. Later batches, and batches after loading, set nothing (a buffer
+    remembers); a batch in evaluation mode, which is only scored, never does.
 
     >>> layer = ActNorm(channels=4)
     >>> z, term = layer(torch.randn(5, 4, 8, 8), None)

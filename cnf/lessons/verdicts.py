@@ -1,6 +1,8 @@
 """Which classes of my_flow.py are right, what is wrong and why, and what is next."""
 
 import importlib.util
+import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,13 +62,16 @@ def verdict(piece: Piece, names: Mapping[str, Any]) -> Verdict:
         return Verdict(piece, "to write", message="there is no such class yet")
     if not (isinstance(made, type) and issubclass(made, nn.Module)):
         return Verdict(piece, "wrong", "a class", f"{made!r} is no class of nn.Module")
+    if found := misfit(piece.name, made):
+        meaning = "methods take what they are given, in this order"
+        return Verdict(piece, "wrong", meaning, *map(plain, found))
     case, laws = piece.laws(made)
     failure, missing = None, ""
     for name, law in laws.items():
         with seeded(0, torch.float64):
             outcome = tried(law, case)
             why = getattr(outcome, "why", "")
-            words = why() if callable(why) else why
+            words = (why() if callable(why) else why) or hint(outcome)
         unwritten = (outcome, getattr(outcome, "__cause__", None))
         if any(isinstance(error, NotImplementedError) for error in unwritten):
             missing = missing or words_of(next(filter(None, reversed(unwritten))))
@@ -86,6 +91,46 @@ def verdict(piece: Piece, names: Mapping[str, Any]) -> Verdict:
     return failure or Verdict(piece, "right")
 
 
+def misfit(name: str, made: type) -> tuple[str, str] | None:
+    """(what is wrong, the line that is right) of a method that cannot be called as the stub's."""
+    from cnf.lessons import my_flow  # which imports this package
+
+    for method, stub in vars(vars(my_flow)[name]).items():
+        own = getattr(made, method, None)
+        if not inspect.isfunction(stub) or not inspect.isfunction(own):
+            continue
+        right, signature = inspect.signature(stub).parameters.values(), inspect.signature(own)
+        needed = [p.name for p in right if p.default is p.empty]
+        named = {p.name: p.default for p in right if p.default is not p.empty}
+        named.pop("m" if name == "Coupling" else "", None)  # which nobody gives
+        order = [p for p in signature.parameters if p in needed]
+        try:
+            signature.bind(*needed, **named)
+        except TypeError:
+            lost = [p for p in [*needed, *named] if p not in signature.parameters]
+            words = "asks for more than it is given"
+            words = f"does not take {' and '.join(lost)}" if lost else words
+        else:
+            if order == needed or len(order) < len(needed):
+                continue
+            words = "has another order"
+        return f"{method}{signature} {words}", f"def {method}({', '.join(map(str, right))}):"
+    return None
+
+
+def hint(error: Exception | None) -> str:
+    """What usually leads to an error of torch."""
+    said = str(error)
+    if found := re.search(r"expected input.* to have (\d+) channels, but got (\d+)", said):
+        made, given = found.groups()
+        return f"a network made for {made} channels is given {given}: are those of h among them?"
+    if "Sizes of tensors must match except in dimension 1" in said:
+        return "tensors of different height or width are joined: h is to have those of y"
+    if "argument 0, but got NoneType" in said:
+        return "h is None there: a coupling and a prior need the features of x"
+    return ""
+
+
 def words_of(error: BaseException) -> str:
     """`to write: back`, of `lesson 3: Coupling.back`."""
     method = str(error).partition(".")[2]
@@ -94,8 +139,11 @@ def words_of(error: BaseException) -> str:
 
 def verdicts(names: Mapping[str, Any], lesson: int | None = None) -> list[Verdict]:
     """Of all classes, or those of one lesson, in the order of the lessons."""
+    if not isinstance(names, Mapping):
+        kind = type(names).__name__
+        raise TypeError(f"the names are a {kind}: give vars(my_flow), or globals() in a notebook")
     if lesson is not None and lesson not in range(1, 10):
-        raise ValueError(f"lesson {lesson}: choose from 1 to 9")
+        raise ValueError(f"lesson = {lesson!r}: choose from 1 to 9")
     return [verdict(p, names) for p in PIECES if lesson in (None, p.lesson)]
 
 

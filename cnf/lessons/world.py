@@ -20,7 +20,9 @@ def strokes(n: int) -> tuple[Tensor, Tensor]:
 
 def network(channels_in: int, channels_out: int, width: int = 32) -> nn.Sequential:
     """(B, channels_in, H, W) -> (B, channels_out, H, W). At first its output does not depend on its
-    input."""
+    input. Raises ValueError for 0 channels_in: num_a + num_h is 1 at least."""
+    if channels_in == 0:
+        raise ValueError("a network of 0 channels sees nothing: num_a + num_h is to be 1 at least")
     last = nn.Conv2d(width, channels_out, 3, padding=1)
     nn.init.zeros_(last.weight)
     first, middle = nn.Conv2d(channels_in, width, 3, padding=1), nn.Conv2d(width, width, 1)

@@ -75,5 +75,8 @@ def test_units_and_signs_are_told_apart(capsys):
         "ex-change-lognormal",
         lambda y: -(math.log(y) ** 2) / 2 - math.log(y * (2 * math.pi) ** 0.5),
     )
+    assert said_of("ex-why-edge", None).startswith("asked: the bits per pixel of the truth; ")
+    for answer in ("a bit", [0.43], lambda: 0.43, lambda j: None):
+        assert "is no number: give one" in said_of("ex-why-edge", answer)
     with pytest.raises(ValueError, match="'ex-none': choose from ex-why-edge"):
         lessons.check("ex-none", 1.0)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from book import my_flow_solution
 from cnf import lessons
 from cnf.__main__ import main
 from cnf.lessons.verdicts import PIECES, text, verdict, verdicts
+from cnf.testing import randomise
 from tests.lessons.my_flow_mistakes import PLANTED
 
 SOLUTION = Path(my_flow_solution.__file__).read_text("utf-8")
@@ -104,6 +106,26 @@ VARIANTS = {
         [("F.logsigmoid((2 * y - 1) * self.logits(x))",
           "-F.binary_cross_entropy_with_logits(self.logits(x), y, reduction='none')")],
     ),
+    "no convolutions": (
+        "PerPixel",
+        [("network(1, 16)",
+          "nn.Sequential(nn.Flatten(), nn.Linear(16, 40), nn.ReLU(), nn.Linear(40, 256))"),
+         ("F.pixel_shuffle(self.net(x), 4)", "self.net(x).view(-1, 1, 16, 16)")],
+    ),
+    "squeezed without a layer": (
+        "Flow",
+        [("self.layers.append(Squeeze())", "self.layers.append(nn.PixelUnshuffle(2))"),
+         ("y, term = layer(y, h[y.shape[-1]])",
+          "is_squeeze = isinstance(layer, nn.PixelUnshuffle)\n            "
+          "y, term = (layer(y), 0) if is_squeeze else layer(y, h[y.shape[-1]])"),
+         ("y = layer.back(y, h[y.shape[-1]], tau)",
+          "is_squeeze = isinstance(layer, nn.PixelUnshuffle)\n            "
+          "y = F.pixel_shuffle(y, 2) if is_squeeze else layer.back(y, h[y.shape[-1]], tau)")],
+    ),
+    "the bound has another name": (
+        "Coupling",
+        [("num_h, m=1.5):", "num_h, bound=1.5):\n        m = bound")],
+    ),
 }  # fmt: skip
 
 
@@ -138,6 +160,15 @@ def test_a_class_says_what_is_missing_of_it():
     assert "H W = 8 is missing" in verdict(of("ActNorm"), vars(module)).likely
 
 
+def test_weights_of_no_channels_are_moved():
+    """A fan-in of 0 divides nothing."""
+    module = nn.Linear(0, 3)
+    randomise(module)
+    assert module.bias.abs().min() > 0
+    with pytest.raises(ValueError, match="of 0 channels sees nothing: num_a"):
+        my_flow_solution.Prior(0, 2, 0)
+
+
 def test_start_and_check_as_a_student(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["start"]) == 0
@@ -163,6 +194,10 @@ def test_a_lesson_is_checked_in_a_notebook(capsys):
     assert capsys.readouterr().out == "✓ ActNorm (lesson 2)\nall is right\n"
     lessons.check_lesson(3, {})
     assert "there is no such class yet" in capsys.readouterr().out
+    with pytest.raises(TypeError, match="a module: give vars"):
+        lessons.check_lesson(3, my_flow_solution)
+    with pytest.raises(ValueError, match="lesson = '3': choose from 1 to 9"):
+        lessons.check_lesson("3", {})
 
 
 def test_sections_that_are_named_are_in_the_pages():

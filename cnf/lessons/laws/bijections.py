@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cnf.lessons.laws.common import (
@@ -15,11 +16,11 @@ from cnf.lessons.laws.common import (
     term,
     with_names,
 )
-from cnf.testing import Case, Fault, Law, agree, apart, likely, named
+from cnf.testing import Case, Fault, Law, agree, apart, likely, named, placed, tried
 
 
 def actnorm(made: type) -> tuple[Case, dict[str, Law]]:
-    own = named(first_batch, once, parameters)
+    own = named(first_batch, once, scoring, parameters)
     return case_of(lambda: made(3), (3, 2, 4)), BIJECTION | own | STATE
 
 
@@ -58,6 +59,19 @@ def once(case: Case) -> None:
     if layer(y + 3, None)[0].mean().abs() < 0.1:
         words = "every batch sets l and b: the buffer does not say that one has been seen"
         raise Fault("a second batch leaves with mean 0, too", words)
+
+
+def scoring(case: Case) -> None:
+    """A batch in evaluation mode sets nothing, and is not the first batch."""
+    layer, y = case.new().layer.eval(), 3 + 2 * torch.randn(64, 3, 2, 4)
+    before = [p.detach().clone() for p in layer.parameters()]
+    layer(y, None)
+    if any((p != old).any() for p, old in zip(layer.parameters(), before, strict=True)):
+        words = "a batch that is only scored sets nothing: if self.training and ..."
+        raise Fault("a first batch in evaluation mode sets l and b", words)
+    if layer.train()(y, None)[0].mean().abs() > 0.1:
+        words = "the buffer is set in evaluation mode, too"
+        raise Fault("after a batch in evaluation mode the first of training sets nothing", words)
 
 
 def parameters(case: Case) -> None:
@@ -118,8 +132,12 @@ def sees(case: Case) -> None:
 
 def without_h(case: Case) -> None:
     """num_h = 0: h has no channels."""
-    layer = type(given(case)[0])(1, 2, 0).double()
-    layer(torch.randn(5, 3, 2, 2), torch.randn(5, 0, 2, 2))
+    made = type(given(case)[0])
+    y, h = torch.randn(5, 3, 2, 2), torch.randn(5, 0, 2, 2)
+    error = tried(lambda case: made(1, 2, 0).double()(y, h), case)
+    if error is not None:
+        words = "h may have no channels: torch.cat([y_a, h], 1) is y_a then"
+        raise Fault(f"with num_h = 0: {placed(error)}", words)
 
 
 def bounded(case: Case) -> None:
@@ -197,7 +215,14 @@ def divided(case: Case) -> None:
 def blocks(case: Case) -> None:
     """The channels at a position of z are those of a 2x2 block of y."""
     layer, y, h = given(case)
-    right = y.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(3)
-    found = layer(y, h)[0].permute(0, 2, 3, 1)
+    z = layer(y, h)[0]
     words = "numbers that are not neighbours: view and reshape alone do not fold blocks"
-    agree("a position of z", found.sort(3).values, right.sort(3).values, why=words)
+    agree("a position of z", positions(z), positions(F.pixel_unshuffle(y, 2)), why=words)
+    if apart(layer.back(z, h, 1.0), z.reshape(y.shape)) == 0:
+        words = "view and reshape alone do not unfold blocks: F.pixel_shuffle does"
+        raise Fault("back leaves the numbers of z in their order", words)
+
+
+def positions(z: Tensor) -> Tensor:
+    """The channels at each position, in order of their size: (B, H, W, C)."""
+    return z.permute(0, 2, 3, 1).sort(3).values

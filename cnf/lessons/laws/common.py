@@ -114,7 +114,16 @@ def of_an_inverse(case: Case) -> dict[str, Tensor]:
     }
 
 
-INVERSE = with_names(PART["inverse"], returned, of_an_inverse)
+def inverse(case: Case) -> None:
+    """Back undoes the layer, with the same h."""
+    layer, y, h = given(case)
+    fault = tried(with_names(PART["inverse"], returned, of_an_inverse), case)
+    if isinstance(fault, Fault) and not fault.why and h is not None:
+        z = layer(y, h)[0]
+        if apart(layer.back(z, h + 1, 1.0), layer.back(z, h, 1.0)) == 0:
+            raise Fault(str(fault), "back ignores h")
+    if fault is not None:
+        raise fault
 
 
 def right_term(case: Case) -> Tensor:
@@ -144,4 +153,4 @@ def trains(case: Case) -> None:
         raise Fault("the term has no gradient", ".item(), .detach(), .data or no_grad cut it off")
 
 
-BIJECTION = FIRST | named(INVERSE, PART["log_det"], temperature, trains)
+BIJECTION = FIRST | named(inverse, PART["log_det"], temperature, trains)

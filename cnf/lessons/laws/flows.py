@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnf.lessons.laws.bijections import positions
 from cnf.lessons.laws.common import moved
 from cnf.lessons.world import strokes
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named, tried
@@ -134,9 +136,38 @@ def follows(case: Case) -> None:
     _, y, _ = drawing(case)
     at = y
     for call in scored(case)[1]:
-        if call.arguments[0].shape != at.shape or apart(call.arguments[0], at) > 1e-12:
-            raise Fault(f"{call.name} is not given what the layer before it passes on")
+        found = call.arguments[0]
+        if apart(found, at) > 1e-12 and not folds(at, found):
+            words = "view and reshape alone do not fold blocks: a Squeeze does"
+            same = found.numel() == at.numel() and apart(found.flatten(), at.flatten()) == 0
+            message = f"{call.name} is not given what the layer before it passes on"
+            raise Fault(message, words if same else "")
         at = call.found[0]
+
+
+def folds(y: Tensor, z: Tensor) -> bool:
+    """Is z a squeeze of y, which a flow may do without a layer?"""
+    if y.shape[2] % 2 or y.shape[3] % 2:
+        return False
+    return apart(positions(z), positions(F.pixel_unshuffle(y, 2))) < 1e-12
+
+
+def arguments(case: Case) -> None:
+    """steps and num_h are what the constructor is given."""
+    found = []
+    for k in (1, 3):
+        flow, (y, x) = type(drawing(case)[0])(steps=k, num_h=k).double(), drawing(case)[1:]
+        with listening(flow, "forward") as calls:
+            flow.log_prob(y, x)
+        h = [call.arguments[1] for call in calls if call.name == "Coupling"]
+        if not h or h[0] is None:
+            return  # other laws say so
+        found.append((len(h), h[0].shape[1]))
+    for name, one, other in zip(("steps", "num_h"), *found, strict=True):
+        if one == other:
+            what = f"{one} Coupling" if name == "steps" else f"an h of {one} channels"
+            words = f"a number is written into the class in place of {name}"
+            raise Fault(f"with {name} = 1 and with {name} = 3 it has {what}", words)
 
 
 def terms(case: Case) -> None:
@@ -270,6 +301,5 @@ def differ(case: Case) -> None:
         raise Fault("two samples of one x are the same", "a seed is set inside")
 
 
-FLOW = named(log_prob, layers, leaves, follows, terms, reads_x, gradients, order, labels) | named(
-    same_features, temperature, returns, differ
-)
+FORTH = named(log_prob, layers, arguments, leaves, follows, terms, reads_x, gradients)
+FLOW = FORTH | named(order, labels, same_features, temperature, returns, differ)

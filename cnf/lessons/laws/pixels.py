@@ -116,6 +116,19 @@ def reads_x(case: Case) -> None:
     agree("log_prob of a drawing whose x is as before", after[1:], before[1:], 1e-6)
 
 
+def blocks(case: Case) -> None:
+    """A position of x is above a block of 4x4 pixels."""
+    model, _, x = drawing(case)
+    other = x.clone()
+    other[:, :, 0, 0] += 0.5
+    moved = ((log_odds(model, other)[1] - odds_of(case)[1]).abs() > 1e-12).double()
+    in_order = moved.view(16, 4, 4)  # what a reshape makes of 16 channels
+    in_blocks = F.pixel_unshuffle(moved.view(1, 1, 16, 16), 4)[0]
+    if (in_order == in_order[0]).all() and not (in_blocks == in_blocks[0]).all():
+        words = "view and reshape alone make rows of the 16 channels: F.pixel_shuffle(., 4)"
+        raise Fault("a corner of x moves pixels that are not below it", words)
+
+
 def rows(case: Case) -> None:
     """A drawing is scored alike whatever the others are."""
     model, y, x = drawing(case)
@@ -189,4 +202,4 @@ def beta(case: Case) -> None:
     agree("logit q", found, right, 1e-6, lambda: likely(found, right, table))
 
 
-PIXELS: dict[str, Law] = named(shapes, independent, sums, reads_x, rows, samples, finite)
+PIXELS: dict[str, Law] = named(shapes, independent, sums, reads_x, blocks, rows, samples, finite)

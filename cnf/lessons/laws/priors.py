@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from cnf.lessons.laws.common import FIRST, STATE, case_of, given, saturate, trains
-from cnf.testing import Case, Fault, Law, agree, apart, likely, named
+from cnf.testing import Case, Fault, Law, agree, apart, likely, named, seeded
 
 D = 4  # numbers that are scored: 2 channels of 1x2
 LOG_2_PI = math.log(2 * math.pi)
@@ -19,7 +19,7 @@ def prior(made: type) -> tuple[Case, dict[str, Law]]:
     case.scale = 1.0
     own = named(keeps, quadratic, gaussian, sees, restores, samples, temperature, noise)
     more = named(last, bounded, trains)
-    return case, FIRST | own | more | {"context": STATE["context"]}
+    return case, FIRST | own | more | {"context": STATE["context"]} | named(hears)
 
 
 def kept_channels(case: Case) -> tuple[list[int], list[int]]:
@@ -157,6 +157,18 @@ def samples(case: Case) -> None:
     why = partial(likely, found.nan_to_num(neginf=math.log(1e-9)), right, rows, 0.1)
     for name, row, target in zip(("mean / sigma", "log deviation"), found, right, strict=True):
         agree(f"{name} of draws", row, target, row.new_full((D,), 0.1), why)
+
+
+def hears(case: Case) -> None:
+    """Draws depend on h."""
+    layer, y, h = given(case)
+    kept, _ = kept_channels(case)
+    found = []
+    for t in (h, h + 1):
+        with seeded(0, torch.float64):
+            found.append(layer.back(y[:, kept], t, 1.0))
+    if apart(*found) == 0:
+        raise Fault("draws do not depend on h", "back ignores h")
 
 
 def temperature(case: Case) -> None:
