@@ -2,6 +2,7 @@
 
     python -m tools.widgets strokes        # book/_static/draws/strokes.mjs: the models of lesson 9
     python -m tools.widgets layers         # .../layers/strokes.mjs: the weights of lesson 9
+    python -m tools.widgets eyes           # .../layers/eyes.mjs: squares to step through
     python -m tools.widgets vessels        # .../draws/vessels.mjs, with the models of results/
     python -m tools.widgets temperature    # .../stills/temperature.png, .../temperature-numbers.js
     python -m tools.widgets stills         # .../stills/: needs Chromium
@@ -11,14 +12,17 @@ tests/browser/test_widgets.py the stills with the widgets.
 """
 
 import base64
+import copy
 import json
 import re
 import sys
 from collections.abc import Iterable
+from io import BytesIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from book import one_file, one_file_full
 from cnf.noise import keyed
@@ -29,18 +33,28 @@ from cnf.replication.metrics import pictures, shapes, textures
 from cnf.replication.plotting import save_image, to_uint8
 from cnf.replication.run_folder import REPOSITORY
 from cnf.resample import low_resolution
+from tools import live
 
 STATIC = REPOSITORY / "book/_static"
 RUNS = {"flow": "vessels-flow-lambda0-s1", "per-pixel": "vessels-baseline-cpu-s0"}
 PHOTOGRAPH, PART = 1, np.s_[56:136, 24:104]  # of the synthetic eyes, and its window
 COUNT = 8  # draws of each model
+PATCHES = [("retina", 446, 286), ("eye-2000", 92, 326), ("retina", 130, 398)]  # to step through
+PATCH = 48  # pixels a side
 CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4  # of the sheet of temperatures
 PICTURES = ["pair", "line", "plane", "scales", "noise", "throws", "weighted", "file"]
+STEPPED = {"layers": "layers/strokes.mjs", "eyes": "layers/eyes.mjs"}
 SCRIPTS = {  # that only the page of a widget loads
     "train": ["train/flow.mjs", "train/page.mjs"],
     "layers": ["layers/strokes.mjs", "layers/engine.mjs", "layers/page.mjs"],
+    "vesselLayers": [
+        "live/vessels-model.mjs",
+        "layers/eyes.mjs",
+        "layers/engine.mjs",
+        "layers/page.mjs",
+    ],
 }
 
 
@@ -111,45 +125,81 @@ def strokes() -> dict:
     return widget_data(x, "input x", y[0, 0].numpy() > 0, masks)
 
 
-KINDS = {
-    one_file.BinaryDequantization: "noise",
-    one_file.Squeeze: "squeeze",
-    one_file.ActNorm: "actnorm",
-    one_file.Conv1x1: "conv1x1",
-    one_file.Coupling: "coupling",
-    one_file.Prior: "prior",
-}
-
-
 def layers() -> str:
-    """The flow of lesson 9: its layers, where each tensor lies among the float16 weights, and
-    drawings to step through."""
-    flow = one_file_full.load()[0]["flow"]
-    described, channels = [], 1
+    """The flow of lesson 9, its layers described as tools/live.py does it, and drawings to step
+    through."""
+    flow, weights, described = one_file_full.load()[0]["flow"], live.Weights(), []
     for layer in flow.layers:
-        if isinstance(layer, one_file.Squeeze):
-            channels *= 4
-        facts = {"kind": KINDS[type(layer)], "channels": channels}
-        if isinstance(layer, one_file.Coupling):  # a prior is one
-            facts |= {"passed": layer.num_a, "bound": layer.m}
-        described.append(facts)
-        if isinstance(layer, one_file.Prior):
-            channels = layer.num_a
-    tensors, parts, start = {}, [], 0
-    for name, tensor in flow.state_dict().items():
-        if tensor.is_floating_point():
-            tensors[name] = [start, tensor.numel()]
-            start += tensor.numel()
-            parts.append(tensor.half().numpy().astype("<f2").tobytes())
+        match layer:
+            case one_file.BinaryDequantization():
+                described.append({"kind": "binary", "noise": "logistic", "shift": 3})
+            case one_file.Squeeze():
+                described.append({"kind": "squeeze"})
+            case one_file.ActNorm():
+                places = {"l": weights.add(layer.l), "b": weights.add(layer.b)}
+                described.append({"kind": "actnorm", "channels": len(layer.l), **places})
+            case one_file.Conv1x1():
+                place = weights.add(layer.W)
+                described.append({"kind": "conv1x1", "channels": len(layer.W), "w": place})
+            case one_file.Coupling():  # a prior is one
+                described.append(half(layer, weights))
+    features = {name: weights.conv(getattr(flow, name)) for name in ("at_4", "at_8")}
+    model = {"layers": described, "features": {"kind": "means", **features}, "halves": 0}
     torch.manual_seed(7)
     y, x = one_file.strokes(6)
     examples = [
         {"y": to_hex(a.numpy()), "x": b.flatten().tolist()} for a, b in zip(y, x, strict=True)
     ]
-    weights = base64.b64encode(b"".join(parts)).decode()
-    model = {"layers": described, "tensors": tensors}
-    content = {"model": model, "weights": weights, "examples": examples}
+    data = base64.b64encode(b"".join(weights.parts["<f2"])).decode()
+    content = {"model": model, "weights": data, "examples": examples}
     return f"window.STROKES = {json.dumps(content)};\n"
+
+
+def half(layer: one_file.Coupling, weights: live.Weights) -> dict:
+    """A coupling or a prior of one_file.py."""
+    first, _, middle, _, last = layer.net
+    num_a, num_out = layer.num_a, len(last.bias) // 2
+    if is_prior := isinstance(layer, one_file.Prior):  # (log sigma, mu) there, (mu, log sigma) here
+        last = copy.deepcopy(last)
+        for p in last.parameters():
+            p.data = p.data.roll(num_out, 0)
+    net = {
+        "activation": "relu",
+        "y": weights.conv(first, slice(0, num_a), bias=False) if num_a else None,
+        "h": weights.conv(first, slice(num_a, None)),
+        "middle": weights.conv(middle),
+        "last": weights.conv(last),
+    }
+    facts = {"kind": "prior", "kept": num_a} if is_prior else {"kind": "coupling", "flip": False}
+    return {**facts, "channels": num_out, "bound": layer.m, "net": net}
+
+
+@torch.no_grad()
+def eyes() -> str:
+    """Squares of the eyes of the live page to step through, and masks of them: of a photograph one
+    that the released flow drew, of a generated eye the truth."""
+    text = (live.OUT / "eyes.mjs").read_text("utf-8")
+    entries = {e["name"]: e for e in json.loads(text.split(" = ", 1)[1].removesuffix(";\n"))}
+    flow = releases.load(live.RUNS["vessels"])
+    live.rounded(flow)
+    flow.double()  # which side of 1/2 a draw falls on is then the same on every machine
+    examples = []
+    for name, top, left in PATCHES:
+        part = np.s_[top : top + PATCH, left : left + PATCH]
+        x, truth = (pixels(entries[name][of]) for of in ("src", "truth"))
+        x = np.ascontiguousarray(x[part].transpose(2, 0, 1))
+        if truth is None:
+            h = flow.condition(torch.from_numpy(x)[None].double())
+            mask = flow.sample_given(h, 1, 0.8, keyed(0, [len(examples)]))[0, 0, 0].numpy() > 0.5
+        else:
+            mask = truth[part] > 0
+        examples.append({"y": to_hex(mask), "x": x.tobytes().hex()})
+    return f"window.EYES = {json.dumps(examples)};\n"
+
+
+def pixels(src: str | None) -> np.ndarray | None:
+    """Of a picture whose address holds its file."""
+    return src and np.asarray(Image.open(BytesIO(base64.b64decode(src.split(",")[1]))))
 
 
 def high_power(picture: torch.Tensor) -> float:
@@ -229,10 +279,11 @@ def stills() -> None:
         for name in ("strokes", "vessels"):
             blank(tab, "samples", name)
             tab.locator(".widget-pictures").screenshot(path=STATIC / f"stills/{name}.png")
-        blank(tab, "layers")
-        tab.get_by_label("layers done").fill("22")
-        tab.locator(".step-laws", has_text="38 of 38").wait_for()
-        tab.locator(".widget-pictures").screenshot(path=STATIC / "stills/layers.png")
+        for name, count in (("layers", 38), ("vesselLayers", 34)):
+            blank(tab, name)
+            tab.get_by_label("layers done").fill("22")
+            tab.locator(".step-laws", has_text=f"{count} of {count}").wait_for()
+            tab.locator(".widget-pictures").screenshot(path=STATIC / f"stills/{name}.png")
         blank(tab, "train")
         tab.get_by_role("button", name="Train", exact=True).click()
         tab.get_by_text("Step 1600 of 1600").wait_for(timeout=300_000)
@@ -246,10 +297,11 @@ def write(file: str, text: str) -> None:
 
 
 def main() -> None:
-    for name in sys.argv[1:] or ["strokes", "layers", "vessels", "temperature", "stills"]:
-        content = {f.__name__: f for f in (strokes, layers, vessels, temperature, stills)}[name]()
-        if name == "layers":
-            write("layers/strokes.mjs", content)
+    makers = {f.__name__: f for f in (strokes, layers, eyes, vessels, temperature, stills)}
+    for name in sys.argv[1:] or makers:
+        content = makers[name]()
+        if name in STEPPED:
+            write(STEPPED[name], content)
         elif content:
             write(f"draws/{name}.mjs", f"(window.DRAWS ??= {{}}).{name} = {json.dumps(content)};\n")
 

@@ -200,6 +200,7 @@
 
   const train = (ui) => window.TRAIN.widget(ui); // train/page.mjs, which only its lesson loads
   const layers = (ui) => window.STEP.widget(ui); // layers/page.mjs, of the page "Live: layer by layer"
+  const vesselLayers = (ui) => ui.seen(0, () => window.STEP.widget(ui, "vessels")); // it takes a second to begin
 
   // -- squeeze and split, number by number -------------------------------------------------------
 
@@ -493,6 +494,6 @@
   }
 
   window.LESSONS = { pairCost, coupling, squeeze, split, stages, cell, half, weights, coder };
-  const WIDGETS = { pair, line, plane, scales, train, layers, noise, throws, weighted, samples, temperature, file };
+  const WIDGETS = { pair, line, plane, scales, train, layers, vesselLayers, noise, throws, weighted, samples, temperature, file };
   start("[data-widget]", (root) => WIDGETS[root.dataset.widget](frame(root), root.dataset));
 })();

@@ -174,6 +174,14 @@
     const says = make(root, "p", { className: "widget-says" }, { "aria-live": "polite" });
     let update = () => {};
     const changed = () => update();
+    const seen = (share, then) => { // once, when so much of the pictures is in sight
+      const watch = new IntersectionObserver(([{ isIntersecting }]) => {
+        if (!isIntersecting) return;
+        watch.disconnect();
+        then();
+      }, { threshold: share });
+      watch.observe(pictures);
+    };
     const live = (may) => says.setAttribute("aria-live", may ? "polite" : "off"); // off while something moves
     return {
       pictures,
@@ -187,6 +195,7 @@
       choice: (options) => choice(controls, { ...options, onChange: changed }),
       button: (text, onClick) => button(controls, text, () => { onClick(); changed(); }),
       live,
+      seen,
       say: (...phrases) => { says.textContent = phrases.join(" "); },
       shows(draws) { update = draws; changed(); },
       // One loop of some seconds: moved(phase), from 0 to 1, which is 0 again. It runs at a press of `Play`, and once
@@ -219,12 +228,7 @@
         root.addEventListener("input", () => stop(false), true);
         button(controls, "Play", play);
         if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-        const seen = new IntersectionObserver(([{ isIntersecting }]) => {
-          if (!isIntersecting) return;
-          seen.disconnect();
-          setTimeout(() => touched || play(), 1000);
-        }, { threshold: 0.6 });
-        seen.observe(pictures);
+        seen(0.6, () => setTimeout(() => touched || play(), 1000));
       },
     };
   }

@@ -21,6 +21,11 @@ def test_the_flow_to_step_through_has_the_weights_of_lesson_9():
     assert kept.split("\n", 1)[1] == widgets.layers(), "run python -m tools.widgets layers"
 
 
+def test_the_squares_to_step_through_are_those_of_the_eyes_of_the_live_page():
+    kept = (widgets.STATIC / "layers/eyes.mjs").read_text("utf-8")
+    assert kept.split("\n", 1)[1] == widgets.eyes(), "run python -m tools.widgets eyes"
+
+
 def test_pieces_are_counted_from_the_draws():
     for name in ("strokes", "vessels"):
         kept = widgets.read(name)

@@ -1,4 +1,5 @@
-"""The flow of lesson 9 in the page, layer by layer, against torch; which law sees a mistake."""
+"""The flow of lesson 9 and the released one in the page, layer by layer, against torch; which law
+sees a mistake."""
 
 import numpy as np
 import pytest
@@ -6,40 +7,69 @@ import torch
 import torch.nn.functional as F
 
 from book import one_file_full
-from tools import widgets
+from cnf.flow import with_levels
+from cnf.layers import Conv1x1
+from cnf.replication import releases
+from tools import live, widgets
 
 ERROR = 1e-9  # float64 on both sides, from the same weights in float16
+FOLDED = 1e-5  # float64, too, but ActNorm and Conv1x1 became one matrix in float32
 START = """
-() => {
-    const { model, weights, examples } = STROKES;
+([{ model, weights }, channels, side, x]) => {
     const bytes = Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0));
     window.flow = STEP.build(model, bytes);
-    window.h = flow.features(STEP.tensor(1, 4, Float64Array.from(examples[1].x)));
+    window.h = flow.features(STEP.tensor(channels, side, Float64Array.from(x)));
     window.plain = (states) => states.map((t) => [...t.data]);
-    return [examples[1], plain([h[4], h[8]])];
+    return plain(Object.values(h));
 }
 """
+FORTH = """
+([side, y, eps]) => {
+    const path = flow.forth(STEP.tensor(1, side, Float64Array.from(y)), h, Float64Array.from(eps));
+    return [plain(path.states), path.terms, plain(flow.back(h, path.left).states)];
+}
+"""
+BACK = "([z, tau]) => plain(flow.back(h, null, tau, () => z.shift()).states)"
+LAYERS = {"layers": 38, "vesselLayers": 34}  # whose Jacobian is measured
+
+
+def opened(browser, name):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    tab = context.new_page()
+    widgets.blank(tab, name)
+    return tab
 
 
 @pytest.fixture(scope="module")
-def tab(browser):
-    context = browser.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
-    tab = context.new_page()
-    widgets.blank(tab, "layers")
-    yield tab
-    context.close()
+def tabs(browser):
+    tabs = {name: opened(browser, name) for name in LAYERS}
+    yield tabs
+    for tab in tabs.values():
+        tab.context.close()
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found, expected.flatten(), rtol=ERROR, atol=ERROR)
+@pytest.fixture
+def tab(tabs):
+    return tabs["layers"]
+
+
+def close(found, expected, error=ERROR):
+    np.testing.assert_allclose(found, expected.flatten(), rtol=error, atol=error)
+
+
+def drawing(tab):
+    """The second drawing of the page and its x; h in the page, by level from 4x4 on."""
+    example = tab.evaluate("STROKES.examples[1]")
+    features = tab.evaluate(f"(x) => ({START})([STROKES, 1, 4, x])", example["x"])
+    x = torch.tensor(example["x"]).double().view(1, 1, 4, 4)
+    y = torch.from_numpy(widgets.from_hex(example["y"], 16, 16)).double()[None, None]
+    return x, y, features
 
 
 @torch.no_grad()
 def test_every_layer_gives_what_it_gives_in_torch(tab, monkeypatch):
     flow = one_file_full.load()[0]["flow"].double()
-    example, features = tab.evaluate(START)
-    x = torch.tensor(example["x"]).double().view(1, 1, 4, 4)
-    y = torch.from_numpy(widgets.from_hex(example["y"], 16, 16)).double()[None, None]
+    x, y, features = drawing(tab)
     h = flow.features(x)
     for ours, side in zip(features, (4, 8), strict=True):
         close(ours, h[side])
@@ -47,14 +77,7 @@ def test_every_layer_gives_what_it_gives_in_torch(tab, monkeypatch):
     noise = torch.rand(y.shape, generator=torch.Generator().manual_seed(0)).double()
     monkeypatch.setattr(torch, "rand_like", lambda t: noise)
     eps = noise.logit(eps=1e-6).flatten().tolist()
-    states, terms, again = tab.evaluate(
-        """([y, eps]) => {
-            const labels = STEP.tensor(1, 16, Float64Array.from(y));
-            const path = flow.forth(labels, h, Float64Array.from(eps));
-            return [plain(path.states), path.terms, plain(flow.back(h, path.left).states)];
-        }""",
-        [y.flatten().tolist(), eps],
-    )
+    states, terms, again = tab.evaluate(FORTH, [16, y.flatten().tolist(), eps])
     assert len(states) == len(flow.layers) + 1
     t = y
     for k, layer in enumerate(flow.layers):
@@ -67,10 +90,7 @@ def test_every_layer_gives_what_it_gives_in_torch(tab, monkeypatch):
     normal = torch.randn(256, generator=torch.Generator().manual_seed(1)).double()
     drawn = list(normal.split(128))
     monkeypatch.setattr(torch, "randn_like", lambda t: drawn.pop(0).view(t.shape))
-    sampled = tab.evaluate(
-        """([z, tau]) => plain(flow.back(h, null, tau, () => z.shift()).states)""",
-        [normal.tolist(), 0.8],
-    )
+    sampled = tab.evaluate(BACK, [normal.tolist(), 0.8])
     z = x[:, :0]
     for k in reversed(range(len(flow.layers))):
         z = flow.layers[k].back(z, h[z.shape[-1]], 0.8)
@@ -78,8 +98,49 @@ def test_every_layer_gives_what_it_gives_in_torch(tab, monkeypatch):
 
 
 @torch.no_grad()
+def test_every_layer_of_the_released_flow_gives_what_it_gives_in_the_package(tabs):
+    flow = releases.load(live.RUNS["vessels"])
+    live.rounded(flow)
+    flow.double()
+    example = tabs["vesselLayers"].evaluate("EYES[0]")
+    x = torch.frombuffer(bytearray.fromhex(example["x"]), dtype=torch.uint8).double()
+    y = torch.from_numpy(widgets.from_hex(example["y"], 48, 48)).double()[None, None]
+    features = tabs["vesselLayers"].evaluate(
+        f"(x) => ({START})([LIVE.vessels, 3, 48, x])", x.tolist()
+    )
+    h = flow.condition(x.view(1, 3, 48, 48))
+    for ours, map_of_level in zip(features, reversed(h), strict=True):
+        close(ours, map_of_level, FOLDED)
+
+    seeded = torch.Generator().manual_seed
+    eps, _ = flow.layers[0].sample_noise(y, seeded(0))
+    states, terms, again = tabs["vesselLayers"].evaluate(
+        FORTH, [48, y.flatten().tolist(), eps.flatten().tolist()]
+    )
+    expected, t = [], y
+    for layer, level in with_levels(flow.layers):
+        t, term = layer(t, h[level], *([] if expected else [seeded(0)]))
+        if isinstance(layer, Conv1x1):  # one layer of the page with the ActNorm before it
+            term = term + expected.pop()[1]
+        expected.append((t, term))
+    for ours, its_term, (state, term) in zip(states[1:], terms, expected, strict=True):
+        close(ours, state if state is not None else torch.zeros(0), FOLDED)
+        close(its_term, term, FOLDED)
+    assert abs(sum(terms) - flow.log_prob_given(y, h, seeded(0)).item()) < 1e-4
+    for ours, back in zip(states, again, strict=True):
+        close(back, torch.tensor(ours, dtype=torch.float64))
+
+    latents, _ = flow.encode(y, h, seeded(0))
+    generator = seeded(1)
+    draws = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in latents[::-1]]
+    z = torch.cat([t.flatten() for t in draws]).tolist()
+    v = flow.sample_given(h, 1, 0.8, seeded(1))
+    close(tabs["vesselLayers"].evaluate(BACK, [z, 0.8])[1], v, FOLDED)
+
+
+@torch.no_grad()
 def test_the_jacobian_that_is_measured_is_that_of_the_layer(tab):
-    tab.evaluate(START)
+    drawing(tab)
     found, term = tab.evaluate(
         """() => {
             const y = STEP.tensor(8, 4, Float64Array.from({ length: 128 }, (_, k) => Math.sin(k)));
@@ -99,19 +160,21 @@ def test_squeeze_is_pixel_unshuffle(tab):
     assert made == F.pixel_unshuffle(y, 2).flatten().tolist()
 
 
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize(
     ("choice", "law"), [("a term's sign", 1), ("the order of channels", 0), ("the threshold", 2)]
 )
-def test_one_law_notices_each_mistake_and_the_others_hold(tab, choice, law):
+def test_one_law_notices_each_mistake_and_the_others_hold(tabs, name, choice, law):
+    tab, count = tabs[name], LAYERS[name]
     tab.get_by_text(choice, exact=True).click()
     lines = tab.locator(".step-laws li")
-    lines.nth(1).filter(has_text="layer 14" if law == 1 else "38 of 38").wait_for()
+    lines.nth(1).filter(has_text="coupling says" if law == 1 else f"{count} of {count}").wait_for()
     assert [line[0] for line in lines.all_inner_texts()] == [
         "✗" if k == law else "✓" for k in range(3)
     ]
     assert "Broken: " in tab.locator(".widget-says").inner_text()
     tab.get_by_text("nothing", exact=True).click()
-    lines.nth(1).filter(has_text="38 of 38").wait_for()
+    lines.nth(1).filter(has_text=f"{count} of {count}").wait_for()
     assert tab.locator(".step-laws .fails").count() == 0
 
 

@@ -1,6 +1,6 @@
-// The flow of book/one_file.py, layer by layer, in float64: what the page "Live: layer by layer" steps through.
-// `STEP.build(model, bytes)` takes the weights that tools/widgets.py wrote to strokes.mjs. A tensor is {channels, side,
-// data}: channel by channel, row by row, as in torch. A layer has `forward(y, h)` -> {out, term, left} and
+// A flow, layer by layer, in float64: what the page "Live: layer by layer" steps through. `STEP.build(model, bytes)`
+// takes a list of layers and their weights, as tools/live.py and tools/widgets.py write them. A tensor is {channels,
+// side, data}: channel by channel, row by row, as in torch. A layer has `forward(y, h)` -> {out, term, left} and
 // `back(z, h, left)`: term in nats, left what it takes out of the flow. tests/browser/test_layers.py compares them.
 (() => {
   "use strict";
@@ -10,6 +10,7 @@
   const join = (a, b) => tensor(a.channels + b.channels, a.side, Float64Array.from([...a.data, ...b.data]));
   const part = ({ side, data }, from, to) => tensor(to - from, side, data.slice(from * side * side, to * side * side));
   const relu = (t) => tensor(t.channels, t.side, t.data.map((v) => Math.max(v, 0)));
+  const logNormal = (e) => -(e * e + Math.log(2 * Math.PI)) / 2;
   const total = (data) => data.reduce((sum, v) => sum + v, 0);
   const inner = (t) => t.channels * t.side * t.side;
 
@@ -23,9 +24,11 @@
         for (let dr = -edge; dr <= edge; dr++)
           for (let dc = -edge; dc <= edge; dc++) {
             const w = weight[((o * channels + i) * k + dr + edge) * k + dc + edge];
-            for (let r = Math.max(0, -dr); r < Math.min(side, side - dr); r++)
-              for (let c = Math.max(0, -dc); c < Math.min(side, side - dc); c++)
-                plane[r * side + c] += w * data[(i * side + r + dr) * side + c + dc];
+            const [first, end] = [Math.max(0, -dc), Math.min(side, side - dc)];
+            for (let r = Math.max(0, -dr); r < Math.min(side, side - dr); r++) {
+              const [to, from] = [r * side, (i * side + r + dr) * side + dc];
+              for (let c = first; c < end; c++) plane[to + c] += w * data[from + c];
+            }
           }
     }
     return out;
@@ -77,10 +80,35 @@
     return out;
   }
 
+  // every position four times
+  function twice({ channels, side, data }) {
+    const out = tensor(channels, 2 * side);
+    for (let j = 0; j < out.data.length; j++) {
+      const [row, column] = [Math.floor(j / out.side), j % out.side]; // of all channels, one below the other
+      out.data[j] = data[(row >> 1) * side + (column >> 1)];
+    }
+    return out;
+  }
+  // the maximum of 2x2 blocks
+  function pooled(t) {
+    const { channels, side, data } = squeeze(t);
+    const of = (k) => 4 * side * side * Math.floor(k / side / side) + (k % (side * side));
+    const largest = (k) => Math.max(...ORDER.map((q) => data[of(k) + q * side * side]));
+    return tensor(channels / 4, side, Float64Array.from({ length: inner(t) / 4 }, (_, k) => largest(k)));
+  }
+  // what f makes of a tensor is computed once
+  function kept(f) {
+    const known = new WeakMap();
+    return (t) => {
+      if (!known.has(t)) known.set(t, f(t));
+      return known.get(t);
+    };
+  }
+
   // numbers in float16, little end first
-  function halves(bytes) {
-    const view = new DataView(bytes.buffer);
-    return Float64Array.from({ length: bytes.length / 2 }, (_, k) => {
+  function halves(bytes, start) {
+    const view = new DataView(bytes.buffer, start);
+    return Float64Array.from({ length: view.byteLength / 2 }, (_, k) => {
       const bits = view.getUint16(2 * k, true);
       const [sign, power, rest] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
       return sign * (power ? 2 ** (power - 25) * (1024 + rest) : 2 ** -24 * rest);
@@ -88,36 +116,73 @@
   }
 
   function build(model, bytes) {
-    const numbers = halves(bytes);
-    const get = (name) => {
-      const [start, length] = model.tensors[name];
-      return numbers.subarray(start, start + length);
-    };
-    const matrix = (name, n) => Array.from({ length: n }, (_, i) => [...get(name).slice(n * i, n * i + n)]);
-    const convolve = (t, name, k) => conv(t, get(`${name}.weight`), get(`${name}.bias`), k);
+    const singles = new Float32Array(bytes.buffer, 0, model.halves / 4);
+    const numbers = halves(bytes, model.halves);
+    const exact = (at, count) => Float64Array.from(singles.subarray(at, at + count));
+    const rounded = (at, count) => numbers.subarray(at, at + count);
+    // a convolution, with the gain and the shift of its outputs that batch norm comes down to
+    function stored([at, biasAt, outputs, inputs, size, gainAt, shiftAt]) {
+      let weight = rounded(at, outputs * inputs * size * size);
+      let bias = biasAt === null ? new Float64Array(outputs) : rounded(biasAt, outputs);
+      if (gainAt !== undefined) {
+        const of = weight.length / outputs;
+        weight = weight.map((w, k) => w * singles[gainAt + Math.floor(k / of)]);
+        bias = exact(shiftAt, outputs);
+      }
+      return (t) => conv(t, weight, bias, size);
+    }
+    // the network of a layer, of some channels of y and of h; the part of h is kept
+    function network({ y, h, middle, last, activation, clip }) {
+      if (activation !== "relu" || clip) throw new Error(`a network with ${activation} and clip ${clip} is not supported`);
+      const [ofY, inside, end] = [y ? stored(y) : null, stored(middle), stored(last)];
+      const ofH = kept(stored(h));
+      return (a, given) => {
+        const first = ofH(given);
+        const more = ofY?.(a).data;
+        return end(relu(inside(relu(more ? tensor(first.channels, first.side, first.data.map((v, k) => v + more[k])) : first))));
+      };
+    }
+    const bounded = (data, bound) => data.map((v) => bound * Math.tanh(v / bound));
+    const half = (t, second) => part(t, second ? t.channels / 2 : 0, second ? t.channels : t.channels / 2).data;
 
     // what the switch breaks: "sign", "order", "threshold" or ""
     const state = { broken: "" };
-    const BREAKS = { sign: 13, order: 21, threshold: 0 }; // the layer that each of them breaks
+    const places = (kind) => [...model.layers.keys()].filter((k) => model.layers[k].kind === kind);
+    const BREAKS = { sign: places("coupling")[3], order: places("squeeze").at(-1), threshold: 0 }; // the layer of each
 
     const kinds = {
-      noise: () => ({
-        forward(y, h, eps) {
-          const v = tensor(1, y.side, y.data.map((label, k) => 0.5 + (2 * label - 1) * softplus(3 + eps[k])));
-          const logQ = eps.map((e) => softplus(-(3 + e)) - softplus(e) - softplus(-e));
-          return { out: v, term: -total(logQ) };
-        },
-        // the noise with which v comes from its labels
-        noiseOf: (v) => v.data.map((t) => Math.log(Math.expm1(Math.abs(t - 0.5))) - 3),
-        labels: (v) => tensor(1, v.side, v.data.map((t) => Number(t > 0.5))),
-        back: (v) => tensor(1, v.side, v.data.map((t) => Number(t > (state.broken === "threshold" ? 0 : 0.5)))),
-      }),
+      binary(k, { noise, shift, bound, net }) { // w = s eps + t, of labels and h; or eps + shift
+        const made = net && network(net);
+        const affine = (labels, h) => {
+          if (!net) return { log: labels.data.map(() => 0), t: labels.data.map(() => shift) };
+          const p = made(tensor(1, labels.side, labels.data.map((label) => 2 * label - 1)), h);
+          return { log: bounded(half(p, false), bound), t: half(p, true) };
+        };
+        const logPi = noise === "gaussian" ? logNormal : (e) => -softplus(e) - softplus(-e);
+        const read = (v, threshold) => tensor(1, v.side, v.data.map((t) => Number(t > threshold)));
+        return {
+          forward(y, h, eps) {
+            const { log, t } = affine(y, h);
+            const w = eps.map((e, j) => e * Math.exp(log[j]) + t[j]);
+            const v = tensor(1, y.side, y.data.map((label, j) => 0.5 + (2 * label - 1) * softplus(w[j])));
+            return { out: v, term: total(w.map((u, j) => log[j] - softplus(-u) - logPi(eps[j]))) };
+          },
+          // the noise with which v comes from its labels
+          noiseOf(v, h) {
+            const { log, t } = affine(read(v, 0.5), h);
+            return v.data.map((u, j) => (Math.log(Math.expm1(Math.abs(u - 0.5))) - t[j]) * Math.exp(-log[j]));
+          },
+          draw: (random) => (noise === "gaussian" ? random.normal() : random.logistic()),
+          labels: (v) => read(v, 0.5),
+          back: (v) => read(v, state.broken === "threshold" ? 0 : 0.5),
+        };
+      },
       squeeze: (k) => ({
         forward: (y) => ({ out: squeeze(y), term: 0 }),
         back: (z) => squeeze(z, true, state.broken === "order" && k === BREAKS.order ? [0, 2, 1, 3] : ORDER),
       }),
-      actnorm(k) {
-        const [l, b] = ["l", "b"].map((name) => get(`layers.${k}.${name}`));
+      actnorm(k, { channels, l: lAt, b: bAt }) {
+        const [l, b] = [lAt, bAt].map((at) => rounded(at, channels));
         const each = (t, f) => {
           const area = t.side * t.side;
           return tensor(t.channels, t.side, t.data.map((v, j) => f(v, Math.floor(j / area))));
@@ -127,70 +192,92 @@
           back: (z) => each(z, (v, c) => v * Math.exp(-l[c]) - b[c]),
         };
       },
-      conv1x1(k, { channels }) {
-        const W = matrix(`layers.${k}.W`, channels);
-        const [back, log] = [inverted(W), logDet(W.map((row) => [...row]))];
-        const zeros = new Float64Array(channels);
-        return {
-          forward: (y) => ({ out: conv(y, W.flat(), zeros, 1), term: y.side * y.side * log }),
-          back: (z) => conv(z, back.flat(), zeros, 1),
+      conv1x1: (k, { channels: n, w }) => mix(rounded(w, n * n), new Float64Array(n)),
+      linear: (k, { channels: n, weight, bias }) => mix(exact(weight, n * n), exact(bias, n)),
+      coupling(k, { channels, flip, bound, net }) {
+        const made = network(net);
+        const halved = (y, h) => {
+          const at = flip ? channels : y.channels - channels;
+          const [first, second] = [part(y, 0, at), part(y, at, y.channels)];
+          const [a, b] = flip ? [second, first] : [first, second];
+          const p = made(a, h);
+          return { a, b, log: bounded(half(p, false), bound), t: half(p, true) };
         };
-      },
-      coupling(k, { passed, bound }) {
-        const net = parts(k, passed, bound);
+        const whole = (a, b, data) => (flip ? join(tensor(b.channels, b.side, data), a) : join(a, tensor(b.channels, b.side, data)));
         return {
           forward(y, h) {
-            const { a, b, log, t } = net(y, h);
-            const out = join(a, tensor(b.channels, b.side, b.data.map((v, j) => v * Math.exp(log[j]) + t[j])));
+            const { a, b, log, t } = halved(y, h);
             const term = total(log);
-            return { out, term: state.broken === "sign" && k === BREAKS.sign ? -term : term };
+            return { out: whole(a, b, b.data.map((v, j) => v * Math.exp(log[j]) + t[j])),
+              term: state.broken === "sign" && k === BREAKS.sign ? -term : term };
           },
           back(z, h) {
-            const { a, b, log, t } = net(z, h);
-            return join(a, tensor(b.channels, b.side, b.data.map((v, j) => (v - t[j]) * Math.exp(-log[j]))));
+            const { a, b, log, t } = halved(z, h);
+            return whole(a, b, b.data.map((v, j) => (v - t[j]) * Math.exp(-log[j])));
           },
         };
       },
-      prior(k, { passed, bound, channels }) {
-        const net = parts(k, passed, bound);
+      prior(k, { kept: passed, channels, bound, net }) {
+        const made = network(net);
+        const moments = (a, h) => {
+          const p = made(a, h);
+          return { mu: half(p, false), log: bounded(half(p, true), bound) };
+        };
         return {
           forward(y, h) {
-            const { a, b, log, t } = net(y, h);
-            const logP = b.data.map((v, j) => -(((v - t[j]) / Math.exp(log[j])) ** 2) / 2 - log[j] - Math.log(2 * Math.PI) / 2);
-            return { out: a, term: total(logP), left: b };
+            const [a, b] = [part(y, 0, passed), part(y, passed, y.channels)];
+            const { mu, log } = moments(a, h);
+            return { out: a, left: b, term: total(b.data.map((v, j) => logNormal((v - mu[j]) * Math.exp(-log[j])) - log[j])) };
           },
           back: (z, h, left) => join(z, left),
           // what to put back in a sample: mu + tau sigma eps
           draw(z, h, tau, normal) {
-            const { log, t } = net(z, h);
-            return tensor(channels - passed, h.side, t.map((mu, j) => mu + tau * Math.exp(log[j]) * normal()));
+            const { mu, log } = moments(z, h);
+            return tensor(channels, h.side, mu.map((m, j) => m + tau * Math.exp(log[j]) * normal()));
           },
         };
       },
     };
-    // of couplings and priors: the two halves, and what the network makes of the first and of h
-    function parts(k, passed, bound) {
-      return (y, h) => {
-        const [a, b] = [part(y, 0, passed), part(y, passed, y.channels)];
-        let t = join(a, h);
-        for (const [name, side] of [[0, 3], [2, 1], [4, 3]])
-          t = (name < 4 ? relu : (u) => u)(convolve(t, `layers.${k}.net.${name}`, side));
-        const [raw, shift] = [0, 1].map((j) => part(t, (j * t.channels) / 2, ((j + 1) * t.channels) / 2).data);
-        return { a, b, log: raw.map((v) => bound * Math.tanh(v / bound)), t: shift };
+    // of every position, W y + b
+    function mix(weight, bias) {
+      const n = bias.length;
+      const W = Array.from({ length: n }, (_, i) => [...weight.subarray(n * i, n * i + n)]);
+      const [back, log] = [inverted(W).flat(), logDet(W.map((row) => [...row]))];
+      const origin = conv(tensor(n, 1, bias), back, new Float64Array(n), 1).data.map((v) => -v);
+      return {
+        forward: (y) => ({ out: conv(y, weight, bias, 1), term: y.side * y.side * log }),
+        back: (z) => conv(z, back, origin, 1),
       };
     }
     const layers = model.layers.map((layer, k) => ({ ...layer, ...kinds[layer.kind](k, layer) }));
 
-    // h by the side of y, from the means x of the quarters, 4x4
-    function features(x) {
-      const at4 = relu(convolve(x, "at_4", 3));
-      const twice = tensor(at4.channels, 8);
-      for (let j = 0; j < inner(twice); j++) {
-        const [c, r, q] = [j >> 6, (j >> 3) & 7, j & 7];
-        twice.data[j] = at4.data[c * 16 + (r >> 1) * 4 + (q >> 1)];
-      }
-      return { 4: at4, 8: relu(convolve(twice, "at_8", 3)) };
-    }
+    // from x to h, by the side of y
+    const features = kept({
+      means({ at_4, at_8 }) { // of one_file.py
+        const [coarse, fine] = [stored(at_4), stored(at_8)];
+        return (x) => {
+          const h = relu(coarse(x));
+          return { 4: h, 8: relu(fine(twice(h))) };
+        };
+      },
+      unet({ down, lift, up }) { // cnf.features.UNetFeatures
+        const double = ([first, second]) => {
+          const [one, two] = [stored(first), stored(second)];
+          return (t) => relu(two(relu(one(t))));
+        };
+        const [downs, lifts, ups] = [down.map(double), lift.map(stored), up.map(double)];
+        return (x) => {
+          let t = tensor(3, x.side, x.data.map((v) => v / 128 - 1));
+          const skips = downs.map((block, l) => (t = block(l ? pooled(t) : t)));
+          const h = { [t.side]: t };
+          for (let l = ups.length - 1; l >= 0; l--) {
+            t = ups[l](join(skips[l], twice(lifts[l](t))));
+            h[t.side] = t;
+          }
+          return h;
+        };
+      },
+    }[model.features.kind](model.features));
 
     // the way of labels y with noise eps: states[k] is what layer k gets, the last one what the last layer passes on
     function forth(y, h, eps) {
@@ -205,7 +292,7 @@
     }
     // the way back, with what had left, or with draws if `left` is null; states in the same order
     function back(h, left, tau, normal) {
-      const [states, put] = [[tensor(0, 4)], []];
+      const [states, put] = [[tensor(0, Math.min(...Object.keys(h)))], []];
       for (let k = layers.length - 1; k >= 0; k--) {
         const [z, layer] = [states[0], layers[k]];
         if (layer.kind === "prior") put[k] = left ? left[k] : layer.draw(z, h[z.side], tau, normal);
