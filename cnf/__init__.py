@@ -19,5 +19,16 @@ import lazy_loader
 __version__ = "0.3.0"
 
 # What `cnf.NAME` stands for is the list in __init__.pyi; each is imported when it is first used.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
+
+
+def __getattr__(name):
+    try:
+        return _attribute(name)
+    except ModuleNotFoundError as error:
+        from cnf.errors import not_installed
+
+        if str(error.name).partition(".")[0] == "cnf":
+            raise
+        raise ModuleNotFoundError(f"cnf.{name}: {not_installed(error)}", name=error.name) from None

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, see `cnf.replication.cli.main`; or say which version this is."""
     words = sys.argv[1:] if arguments is None else arguments
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✓, a file without τ
     if words == ["--version"]:
         print(version())
         return 0
@@ -18,8 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from cnf.replication import cli
     except ModuleNotFoundError as error:
-        need = "pip install 'conditional-normalizing-flows[replication]'"
-        print(f"error: {error.name} is not installed: {need}", file=sys.stderr)
+        from cnf.errors import not_installed
+
+        words = f"{not_installed(error)}. Without it there are start, check and --version"
+        print(f"error: {words}", file=sys.stderr)
         return 2
     return cli.main(words)
 

@@ -32,6 +32,13 @@ class UnwritableError(CnfError, OSError):
     """A file that cannot be written."""
 
 
+def not_installed(error: ModuleNotFoundError) -> str:
+    """What to do where a package is missing that only the laboratory needs."""
+    return (
+        f"{error.name} is not installed: pip install 'conditional-normalizing-flows[replication]'"
+    )
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The three of many names that are most like a name that is none of them, in words."""
     return ", ".join(difflib.get_close_matches(name, list(names), 3, 0))

@@ -1,11 +1,13 @@
 """What `import cnf` offers, and trained models by name."""
 
+import ast
 import doctest
 import hashlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pooch
 import pytest
@@ -329,3 +331,21 @@ def test_importing_the_package_imports_nothing_else():
     code = "import sys, cnf; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+def test_help_comes_without_torch_and_where_no_box_can_be_printed():
+    code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))\n"
+    code += "from cnf.__main__ import main; main(['--help'])"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "subcommands" in done.stdout and done.stdout.endswith("False\n")
+
+
+def test_what_windows_lacks_is_imported_only_where_it_is_used():
+    for path in Path(cnf.__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not {"fcntl", "grp", "pty", "pwd", "resource", "termios"} & {*names}, path

@@ -88,11 +88,17 @@ def test_the_command_names_version_and_commit(installed, tmp_path):
 
 
 def test_without_the_packages_of_the_commands_one_line_says_what_is_missing(installed, tmp_path):
-    code = "import sys; sys.modules['tyro'] = None; from cnf.__main__ import main; assert main([])"
-    error = run(tmp_path, installed / "python", "-c", code).stderr
-    assert error == (
-        "error: tyro is not installed: pip install 'conditional-normalizing-flows[replication]'\n"
+    missing = "import sys; sys.modules |= {'tyro': None, 'PIL': None}\n"
+    main = "from cnf.__main__ import main; assert main(['--help']) == 2\n"
+    call = (
+        "import cnf\ntry: cnf.upscale\nexcept ModuleNotFoundError as e: print(e, file=sys.stderr)"
     )
+    lines = run(tmp_path, installed / "python", "-c", missing + main + call).stderr.splitlines()
+    remedy = "is not installed: pip install 'conditional-normalizing-flows[replication]'"
+    assert lines == [
+        f"error: tyro {remedy}. Without it there are start, check and --version",
+        f"cnf.upscale: PIL {remedy}",
+    ]
 
 
 def test_the_weights_say_their_terms(tmp_path):

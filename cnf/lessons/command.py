@@ -38,8 +38,6 @@ def main(arguments: Sequence[str]) -> int:
         said = error if isinstance(error, FileNotFoundError) else placed(error)
         print(f"error: {said}", file=sys.stderr)
         return 2
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✓
     found = verdicts.verdicts(names, options.lesson)
     print(verdicts.text(found))
     return int(any(verdict.status == "wrong" for verdict in found))

@@ -19,7 +19,6 @@ import tyro
 from cnf.errors import CnfError, ConfigError
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, Text, Threads, option
 from cnf.replication.places import require_checkout
-from cnf.replication.tasks.task import TASKS
 
 
 def _options_of(module: str) -> object:
@@ -73,11 +72,14 @@ def train(
     """
     from cnf.replication import run_folder, training
     from cnf.replication.config import load_config, preset_of
+    from cnf.replication.tasks.task import TASKS
 
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
     _start(threads, device, "train --dry-run" if dry_run else "")
     config, folder = None, resume
+    if target is not None and target.endswith(".yml"):
+        target = Path(target).as_posix()  # runs keep their file's name, also from Windows
     if resume is not None:
         if dry_run or out is not None or start is not None:
             raise ConfigError(
@@ -183,12 +185,13 @@ def sample(
     options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling.sample")],
     threads: Threads = None,
 ) -> None:
-    """Let a trained flow draw its answers for your own pictures: files and a contact sheet;
+    """Let a trained model answer for your own pictures: files and a contact sheet;
     for vessels also their probability, deviation, an overlay, and a table of area and components.
 
     Args:
-        run: sr or vessels, for the trained flow of the repository (see
-            cnf/replication/releases.py); the name of another run of results/; or a run folder.
+        run: sr or vessels, the released flows; sr-baseline or vessels-baseline, the released
+            factorised models, which have the better single answer; the name of another run of
+            results/; or a run folder.
         pictures: files of any size (PNG, JPEG, WebP, TIFF, ...), or folders of them;
             super-resolution doubles them. Transparency, grey and colour profile are kept, EXIF
             orientation is respected; of 16 bits a channel, the mean is given with 16.

@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, requires
 
 import yaml
+from packaging.requirements import Requirement
 
 from tools.notebooks import ROOT
 
@@ -35,3 +37,22 @@ def test_everything_but_torch_is_pinned():
     assert {name(r) for r in REQUIREMENTS} - set(PINS) == {"torch", "torchvision"}
     for line in PINS.values():
         assert re.fullmatch(r"[\w.-]+==[\w.]+", line), line
+
+
+def test_so_is_what_they_require():
+    """Of what is installed here; what PyTorch needs differs by its builds."""
+    waiting, asked = [Requirement(text) for text in REQUIREMENTS], set()
+    while waiting:
+        package = waiting.pop()
+        if (key := (name(package.name), *sorted(package.extras))) in asked | {("torch",)}:
+            continue
+        asked.add(key)
+        try:
+            needed = [Requirement(text) for text in requires(package.name) or ()]
+        except PackageNotFoundError:  # of an extra that is not installed
+            continue
+        for other in needed:
+            extras = package.extras or {""}
+            if other.marker is None or any(other.marker.evaluate({"extra": e}) for e in extras):
+                waiting.append(other)
+    assert {key[0] for key in asked} - set(PINS) <= {"torchvision", "setuptools", "wheel"}

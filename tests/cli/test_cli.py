@@ -272,6 +272,13 @@ def test_dry_run_prints_an_estimate_and_writes_nothing(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_on_windows_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert "--dry-run cannot measure memory on Windows" in error_of(
+        capsys, "train", "sr", "--dry-run"
+    )
+
+
 def test_options_of_evaluate_arrive(run, monkeypatch):
     got = {}
 

@@ -10,6 +10,7 @@ import cnf
 from cnf.errors import ConfigError, DataError
 from cnf.replication.releases import RESULTS
 from cnf.replication.sampling import sample as sampling
+from cnf.replication.sampling.answer import as_arguments
 from cnf.replication.tasks.vessels import VESSELS
 
 
@@ -55,7 +56,7 @@ def test_a_segmentation_is_what_is_written(make_run, picture, tmp_path, capsys, 
     sampling.sample(run, [picture], out=tmp_path / "other", **options)
     found.save(tmp_path / "one")
     assert same(tmp_path / "one", tmp_path / "other")
-    assert capsys.readouterr().out.splitlines() == [
+    assert as_arguments(capsys.readouterr().out).splitlines() == [
         note if note in (*found.picture.said, found.notes[0]) else f"cat.png: {note}"
         for note in found.notes
     ]
@@ -78,9 +79,9 @@ def test_the_threshold_is_the_one_that_was_chosen_for_the_model_unless_another_i
     found = cnf.segment(picture, str(make_run("vessels-flow")), whole=True, threshold=0.2)
     assert np.array_equal(found.mask, found.probability >= 0.2)
     assert "cat-mask.png: where the probability is 0.2 or more (given)" in found.notes
-    with pytest.raises(ConfigError, match="--threshold 1.5: give a probability between 0 and 1"):
+    with pytest.raises(ConfigError, match="^threshold=1.5: give a probability between 0 and 1"):
         cnf.segment(picture, threshold=1.5)
-    with pytest.raises(ConfigError, match="--threshold is for probabilities: leave it out for sr"):
+    with pytest.raises(ConfigError, match="^threshold is for probabilities: leave it out for sr"):
         cnf.upscale(picture, str(make_run("sr-flow")), threshold=0.5)
 
 
@@ -99,6 +100,22 @@ def test_misuse_is_said_in_one_line(make_run, picture, tmp_path):
         cnf.upscale(picture, nun=3)
     with pytest.raises(DataError, match="dog.png: no such file"):
         cnf.upscale(tmp_path / "dog.png", str(make_run("sr-flow")))
+    with pytest.raises(DataError, match="a folder: give the path of a picture"):
+        cnf.upscale(tmp_path, str(make_run("sr-flow")))
+    with pytest.raises(ConfigError, match="picture is a ndarray: give the path of a file"):
+        cnf.upscale(np.zeros((8, 8, 3)), str(make_run("sr-flow")))
+    with pytest.raises(ConfigError, match=r"\(vessels\) does not enlarge a picture"):
+        cnf.upscale(tmp_path / "dog.png", str(make_run("vessels-flow")))
+
+
+def test_what_is_said_of_options_names_arguments():
+    for said, of_arguments in {
+        "--num -1: give 0 or more": "num=-1: give 0 or more",
+        "its field of view by --fov, or --whole": "its field of view by fov, or whole=True",
+        "`evaluate RUN --full`; with --no-fit": "`evaluate RUN --full`; with fit=False",
+        "give another --out": "give another folder",
+    }.items():
+        assert as_arguments(said) == of_arguments
 
 
 def test_all_pictures_of_a_folder_are_sampled(make_run, picture, tmp_path):

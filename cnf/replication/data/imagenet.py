@@ -160,6 +160,7 @@ def prepare(entry: Entry, folder: Path) -> str:
         }
         hashes = {s: ImageSet(name, s, "pictures", stack, "").sha256 for s, stack in stacks.items()}
         (partial / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")
+        del stacks  # Windows renames no folder of open files
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     except OSError as error:

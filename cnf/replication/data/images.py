@@ -104,18 +104,19 @@ def read_image(path: Path) -> np.ndarray:
     return photograph.pixels
 
 
-def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def read_mask(path: Path, shape: tuple[int, int], what: str = "label") -> np.ndarray:
     """A label with two grey levels, bool (H,W); the larger level is True. A label with one level is
     all False if that is 0, and all True if it is 1 or 255. Raises DataError for more than two
-    levels, a label drawn in its transparency, or another size than the picture's `shape` (H,W)."""
+    levels, a label drawn in its transparency, or another size than the picture's `shape` (H,W).
+    `what` is the name of such a label in errors."""
     image, _ = _open(Path(path))
     rgb = np.asarray(image.convert("RGB"))
     grey = rgb[..., 0]
     if (rgb != grey[..., None]).any():
-        raise DataError(f"{path}: label is coloured: save it with two grey levels, 0 and 255")
+        raise DataError(f"{path}: {what} is coloured: save it with two grey levels, 0 and 255")
     if grey.shape != tuple(shape):
         raise DataError(
-            f"{path}: label is {grey.shape[0]}x{grey.shape[1]} but its picture is "
+            f"{path}: {what} is {grey.shape[0]}x{grey.shape[1]} but its picture is "
             f"{shape[0]}x{shape[1]} (HxW): make them the same size"
         )
     levels = np.unique(grey)
@@ -123,12 +124,12 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if alpha.min() != alpha.max():
             raise DataError(
-                f"{path}: label is drawn in its transparency: flatten it, white on black"
+                f"{path}: {what} is drawn in its transparency: flatten it, white on black"
             )
     if len(levels) > 2 or len(levels) == 1 and levels[0] not in (0, 1, 255):
         levels_text = ", ".join(str(v) for v in levels[:4]) + (", ..." if len(levels) > 4 else "")
         raise DataError(
-            f"{path}: label is not binary: it has {len(levels)} grey level(s) ({levels_text}): "
+            f"{path}: {what} is not binary: it has {len(levels)} grey level(s) ({levels_text}): "
             "threshold it to 0 and 255"
         )
     return grey > 0 if len(levels) == 1 else grey == levels[1]
@@ -145,7 +146,8 @@ def _open(path: Path, bits: int = 8, low: bool = False) -> tuple[Image.Image, li
     Pillow would silently reduce, are refused. Of 16-bit colours it gives the high bytes, with
     `is_deep` in `info`, or the `low` ones."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file: give the path of a picture")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}: give the path of a picture")
     try:
         with Image.open(path) as image:
             raw = " ".join(str(part) for tile in image.tile for part in tile[3:])

@@ -3,13 +3,17 @@
 
 import dataclasses
 import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from cnf.errors import ConfigError, nearest
+from cnf.errors import CnfError, ConfigError, nearest
 from cnf.replication.sampling.formats import (
     Deep,
     check_format,
@@ -23,6 +27,7 @@ from cnf.replication.sampling.sample import Options, Request, ready
 
 SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
 OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
+FLAGS = [field.name for field in dataclasses.fields(Options) if field.default is False]
 
 
 class Spread(NamedTuple):
@@ -45,7 +50,11 @@ class Answer:
     def __init__(self, request: Request, picture: Picture):
         self.request, self.picture = request, picture
         self.files: dict[str, Any] = dict(request.answer(picture, 0))
-        self.notes = (*request.notes, *picture.notes, *picture.said)
+        said = (*request.notes, *picture.notes, *picture.said)
+        self.notes = tuple(map(as_arguments, said))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {self.picture.path.name}: {', '.join(self.files)}"
 
     @property
     def samples(self) -> list[Image.Image]:
@@ -77,10 +86,11 @@ class Answer:
         if not overwrite:
             remedy = "give another folder, or overwrite=True"
             refuse_existing([*paths.values(), *table], remedy)
-        for name, path in paths.items():
-            save(self.files[name], path)
-        for path in table:
-            save(self.request.table([self.picture.record(list(paths.values()))]), path)
+        with naming_arguments():
+            for name, path in paths.items():
+                save(self.files[name], path)
+            for path in table:
+                save(self.request.table([self.picture.record(list(paths.values()))]), path)
         return list(paths.values())
 
     def _repr_png_(self) -> bytes:
@@ -128,10 +138,10 @@ def upscale(picture: Path | str, model: str = "sr-baseline", **options: Any) -> 
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """
-    request, given = asked(picture, model, options)
+    request = asked(model, options)
     if request.task.factor == 1:
         raise ConfigError(f"model '{model}' ({request.task.name}) does not enlarge a picture")
-    return Answer(request, given)
+    return Answer(request, read(request, picture))
 
 
 def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any) -> Segmentation:
@@ -145,16 +155,48 @@ def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """
-    request, given = asked(picture, model, options)
+    request = asked(model, options)
     if not request.task.is_binary:
         raise ConfigError(f"model '{model}' ({request.task.name}) draws no masks")
-    return Segmentation(request, given)
+    return Segmentation(request, read(request, picture))
 
 
-def asked(picture: Path | str, model: str, options: dict[str, Any]) -> tuple[Request, Picture]:
-    """A request to a model, and the picture that it is about."""
+def asked(model: str, options: dict[str, Any]) -> Request:
+    """A request to a model."""
     for name in options:
         if name not in OPTIONS:
             raise ConfigError(f"unknown option '{name}': the nearest are {nearest(name, OPTIONS)}")
-    request = ready(model, Options(**options))
-    return request, request.picture(Path(picture))
+    with naming_arguments():
+        return ready(model, Options(**options))
+
+
+def read(request: Request, picture: Path | str) -> Picture:
+    """The picture that a request is about."""
+    if not isinstance(picture, str | os.PathLike):
+        raise ConfigError(
+            f"picture is a {type(picture).__name__}: give the path of a file; the models that "
+            "cnf.load gives take arrays"
+        )
+    with naming_arguments():
+        return request.picture(Path(picture))
+
+
+@contextmanager
+def naming_arguments() -> Iterator[None]:
+    """Errors inside speak `as_arguments`."""
+    try:
+        yield
+    except CnfError as error:
+        raise type(error)(as_arguments(str(error))) from None
+
+
+def as_arguments(text: str) -> str:
+    """What is said of options of the command line, said of arguments: `--num -1` is num=-1,
+    `--whole` whole=True, `--no-fit` fit=False; commands between backticks stay."""
+    parts = text.split("`")
+    for place, part in enumerate(parts[::2]):
+        part = re.sub(r"--no-(\w+)", r"\1=False", part)
+        part = re.sub(rf"--({'|'.join(FLAGS)})\b", r"\1=True", part)
+        part = re.sub(r"--(\w+) (?=-?[\d.])", r"\1=", part).replace("--out", "folder")
+        parts[2 * place] = re.sub(r"--(\w+)", r"\1", part)
+    return "`".join(parts)

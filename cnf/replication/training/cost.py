@@ -6,7 +6,7 @@ batches are measured and extrapolated linearly.
 
 import copy
 import os
-import resource
+import sys
 import tempfile
 import time
 import timeit
@@ -112,6 +112,8 @@ def flops(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[int, int]:
 
 def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     """Build the model, do a few steps and measure their cost. Raises what a run would raise."""
+    if sys.platform == "win32":
+        raise ConfigError("--dry-run cannot measure memory on Windows: run it in WSL, or train")
     if is_fitted(config):
         raise ConfigError("a control is fitted in one pass of seconds to minutes: just train it")
     options = config.training
@@ -165,6 +167,8 @@ def peak_memory(device: torch.device) -> int:
     status = Path("/proc/self/status")
     if status.exists():  # getrusage includes the process that forked this one
         return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
