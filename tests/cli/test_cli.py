@@ -323,9 +323,10 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, enviro
     assert history[-1]["step"] == 200
     assert history[-1]["valid_bits_per_dim"] < history[0]["valid_bits_per_dim"]
     assert releases.load(out / "weights.safetensors").config == load_config("sr-flow-smoke")
-    # off a terminal: what it learns from, a line a validation, how it ended; and no progress bar
-    assert done.stdout.startswith("embedded-sr train: ")
-    assert len(done.stdout.splitlines()) == 1 + len(history) + 1
+    # off a terminal: what it is, what it learns from, a line a validation, how it ended; no bar
+    first, second, *others = done.stdout.splitlines()
+    assert first == "sr-flow-smoke, seed 0: reads embedded-sr"
+    assert second.startswith("embedded-sr train: ") and len(others) == len(history) + 1
     assert done.stderr == ""
 
 

@@ -61,6 +61,8 @@ def train(
                 config = with_budget(config, minutes, steps)
                 check_new_run(out, config, start)
                 seed = run_folder.first_seed(seed, start)
+        if not resume:  # at once: to read a set may take minutes
+            processes.print_once(f"{config.preset}, seed {seed}: reads {config.data.train}")
         run = Run.build(config, seed, device)
         if not resume:
             processes.print_once(run.data.describe())
