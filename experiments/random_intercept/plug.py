@@ -2,8 +2,10 @@
 or less likely. The result is a mixture of models."""
 
 import copy
+import json
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import NormalDist
 
 import torch
@@ -20,6 +22,7 @@ from cnf.replication.evaluation.scored_model import log_prob_inside
 from cnf.replication.evaluation.variants import variant
 
 INTERCEPTS = 9  # possible values of the random intercept
+TABLE = Path(__file__).with_name("intercepts.jsonl")  # of photographs that were held out
 
 
 class Wrapped(ConditionalModel):
@@ -130,6 +133,17 @@ def intercept(model: ConditionalModel, deviation: Bound) -> Mixture:
     for a picture is added to every logit of vessel. It takes INTERCEPTS equally likely values: the
     quantiles of a Gaussian of this deviation at the middles of equal parts, whose own deviation is
     0.93 of it. Raises ConfigError, see `shifted`."""
-    normal = NormalDist(0, deviation)
+    return with_intercepts(model, NormalDist(0, deviation))
+
+
+@variant("random_intercept/folds")
+def folds(model: ConditionalModel) -> Mixture:
+    """The same with the mean and the deviation of the table: nothing is chosen on test photographs.
+    The table is of U-Nets, whose logits it is about."""
+    lines = map(json.loads, TABLE.read_text("utf-8").splitlines())
+    return with_intercepts(model, NormalDist.from_samples([line["intercept"] for line in lines]))
+
+
+def with_intercepts(model: ConditionalModel, normal: NormalDist) -> Mixture:
     values = [normal.inv_cdf((k + 0.5) / INTERCEPTS) for k in range(INTERCEPTS)]
     return Mixture([shifted(model, value) for value in values])

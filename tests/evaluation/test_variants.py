@@ -31,6 +31,7 @@ orientations, random_intercept = plugs.plug("orientations"), plugs.plug("random_
 VIEWS, back, turned = orientations.VIEWS, orientations.back, orientations.turned
 oriented, Mixture = orientations.oriented, random_intercept.Mixture
 intercept, shifted = random_intercept.intercept, random_intercept.shifted
+folds = random_intercept.folds
 ORIENTED, INTERCEPT = "orientations/oriented", "random_intercept/intercept"
 
 
@@ -188,6 +189,10 @@ def test_values_of_an_intercept_are_in_the_middle_of_equal_parts():
     added = [(m.head.bias - model.head.bias).item() for m in intercept(model, 2.0).models]
     middles = [NormalDist(0, 2.0).cdf(value) * len(added) % 1 for value in added]
     assert middles == pytest.approx([0.5] * 9)
+    by_folds = [(m.head.bias - model.head.bias).item() for m in folds(model).models]
+    table = [json.loads(line)["intercept"] for line in random_intercept.TABLE.open()]
+    assert np.mean(by_folds) == pytest.approx(np.mean(table))
+    assert np.std(by_folds) == pytest.approx(0.93 * np.std(table, ddof=1), rel=0.01)
 
 
 @pytest.mark.equation("eq-connected-intercept")
@@ -216,6 +221,25 @@ def test_what_is_outside_a_picture_is_left_out(kind):
         h = [maps.expand(len(inside), -1, -1, -1) for maps in model.condition(x)]
         total = log_prob_inside(model, inside, h, (1, 3), None).exp().sum().item()
         assert total == pytest.approx(1, abs=1e-12)
+
+
+def test_two_laws_of_a_padded_picture_are_as_close_as_the_padding_is_empty():
+    """Scored, the padding is given; drawn, it is not. The same noise gives the same labels until
+    one of the padding is drawn, so that this probability bounds the total variation."""
+    x, inside = pair(Autoregressive, side=2)[1][:1], (1, 3)
+    outside = torch.ones(2, 4, dtype=torch.bool)
+    outside[:1, :3] = False
+    is_empty = (MASKS[:, 0][:, outside] == 0).all(1)
+    for by in (0.0, -3.0):
+        model = shifted(made(Autoregressive), by)
+        h = [maps.expand(len(MASKS), -1, -1, -1) for maps in model.condition(x)]
+        drawn = model.log_prob_given(MASKS, h).exp()
+        given = log_prob_inside(model, MASKS, h, inside, None).exp()
+        apart = 0
+        for y in itertools.product((0.0, 1.0), repeat=3):
+            here = (MASKS[:, 0, 0, :3] == torch.tensor(y)).all(1)
+            apart += (drawn[here].sum() - given[here & is_empty].sum()).abs() / 2
+        assert 0 < apart < 1 - drawn[is_empty].sum()
 
 
 def test_a_model_without_one_logit_has_no_intercept(loaded):

@@ -415,8 +415,11 @@ def log_prob_inside(
 ) -> Tensor:
     """log P(y|x), (B,), nats, of pictures of `size` that were padded to y.
 
-    An exact model leaves the padding out (an autoregressive model takes its labels as given). A
-    flow cannot, so that its value remains a bound. A model made of other models has a method
+    An exact model leaves the padding out. If it is autoregressive, the padding is given: the value
+    is a probability of y whose padding is known to be 0. Its samples draw the padding, too, before
+    it is cut off, so they follow another law; the total variation between the two is at most the
+    probability that anything but 0 is drawn there. A flow cannot leave the padding out, so that its
+    value is a bound on the law of its samples. A model made of other models has a method
     `log_prob_inside`, which asks each of them.
     """
     if model.exact and hasattr(model, "entries"):
