@@ -21,7 +21,8 @@ from tests.evaluation.toys import eyes, told, value
 
 BITS = {"bits_per_pixel", "second_bits"}
 MARGINALS = {"f_half", "f_half_image", "f_best", "auc"}
-OTHERS = {"f_valid", "f_p_half"}  # not of every model
+CONFORMAL = {name for name, metric in METRICS.items() if metric.by_valid} - {"f_valid"}
+OTHERS = {"f_valid", "f_p_half"} | CONFORMAL  # not of every model
 EVERY = BITS | {name for name, metric in METRICS.items() if metric.task == "vessels"} - OTHERS
 
 

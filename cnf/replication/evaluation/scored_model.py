@@ -98,7 +98,8 @@ class Setting:
 
     temperature, samples: of the samples that are scored; 0 samples: the model's own mean.
     draws: noise draws for each image, averaged; with `importance`, the samples of that bound.
-    divided_by: what bits are divided by. threshold: of probabilities. protocol: of PSNR and SSIM.
+    divided_by: what bits are divided by. threshold: of probabilities, or of scores of conformal
+    prediction. protocol: of PSNR and SSIM.
     """
 
     temperature: float | None = None

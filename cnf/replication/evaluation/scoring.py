@@ -116,7 +116,7 @@ def rows_of(
                 row = common | dataclasses.asdict(s) | value.also
                 del row["importance"]
                 row |= {"metric": metric.name, "version": metric.version}
-                if metric.name.startswith("f_valid"):
+                if metric.by_valid:
                     row["threshold_from"] = threshold_from(m)
                 rows.append(Row(**row, value=value.value, standard_error=value.standard_error))
     return rows
@@ -132,7 +132,7 @@ def with_relative_paths(options: Options) -> Options:
 
 
 def threshold_from(m: ScoredModel) -> str:
-    """Where the threshold of f_valid comes from."""
+    """Where the threshold of a metric comes from that `valid` chooses."""
     if m.options.threshold_from:
         return with_relative_paths(m.options).threshold_from
     return "validation" if m.options.threshold is None else "given"

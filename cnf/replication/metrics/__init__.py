@@ -50,6 +50,7 @@ class Metric:
     factor: float
     references: Sequence[str]
     each_x: bool
+    by_valid: bool
     version: int
 
     def agree(self, a: float, b: float) -> bool:
@@ -76,6 +77,7 @@ def metric(
     factor: float = 1.0,
     references: Sequence[str] = (),
     each_x: bool = False,
+    by_valid: bool = False,
     version: int = 1,
 ) -> Callable:
     """Register a function as a metric under its own name.
@@ -91,6 +93,8 @@ def metric(
         references: the references it is computed for, beside models.
         each_x: whether it is computed both for x rounded and for x not rounded; its rows then name
             the protocol of x.
+        by_valid: whether `ScoredModel.valid` chooses its threshold; its rows then say where that
+            came from.
     """
 
     def register(function: Callable) -> Callable:
@@ -110,6 +114,7 @@ def metric(
             factor,
             references,
             each_x,
+            by_valid,
             version,
         )
         return function

@@ -287,6 +287,7 @@ def f_half_image(m: ScoredModel, s: Setting) -> Value | None:
     task=TASK,
     of="mean",
     tag="basic",
+    by_valid=True,
 )
 def f_valid(m: ScoredModel, s: Setting) -> Value | None:
     """F at the threshold of the setting, else of the options, else at the threshold with the

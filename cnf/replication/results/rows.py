@@ -26,6 +26,7 @@ from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import (  # noqa: F401
     METRICS,
     Setting,
+    conformal,
     likelihood,
     segmentation,
     stress,
