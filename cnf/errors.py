@@ -33,9 +33,10 @@ class UnwritableError(CnfError, OSError):
 
 
 def not_installed(error: ModuleNotFoundError) -> str:
-    """What to do where a package is missing that only the laboratory needs."""
+    """What to do where a package is missing that only the laboratory needs. Windows knows double
+    quotes only."""
     return (
-        f"{error.name} is not installed: pip install 'conditional-normalizing-flows[replication]'"
+        f'{error.name} is not installed: pip install "conditional-normalizing-flows[replication]"'
     )
 
 

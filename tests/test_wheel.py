@@ -94,7 +94,7 @@ def test_without_the_packages_of_the_commands_one_line_says_what_is_missing(inst
         "import cnf\ntry: cnf.upscale\nexcept ModuleNotFoundError as e: print(e, file=sys.stderr)"
     )
     lines = run(tmp_path, installed / "python", "-c", missing + main + call).stderr.splitlines()
-    remedy = "is not installed: pip install 'conditional-normalizing-flows[replication]'"
+    remedy = 'is not installed: pip install "conditional-normalizing-flows[replication]"'
     assert lines == [
         f"error: tyro {remedy}. Without it there are start, check and --version",
         f"cnf.upscale: PIL {remedy}",

@@ -47,7 +47,7 @@ TOLERANCE = {
     "v": 1e-3,
     "log_prob": 1e-4,
 }  # units of v, bits per dimension: how far rounding may lead
-REMEDY = "install it with pip install 'conditional-normalizing-flows[export]'"
+REMEDY = 'install it with pip install "conditional-normalizing-flows[export]"'
 
 # -- the same maps, in forms that a graph can hold -------------------------------------------------
 

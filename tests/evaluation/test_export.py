@@ -211,7 +211,7 @@ def test_missing_package_and_two_places_are_one_line(monkeypatch, capsys):
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     assert cli.main(["export", "sr"]) == 2
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 2 and "pip install 'conditional-normalizing-flows[export]'" in told[1]
+    assert len(told) == 2 and 'pip install "conditional-normalizing-flows[export]"' in told[1]
 
 
 @pytest.mark.parametrize("name", ["", "model.pt", "file/model.onnx"])

@@ -44,6 +44,6 @@ def test_the_events_of_tensorboard_are_the_history(tmp_path):
 
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path, configure, monkeypatch):
     monkeypatch.setattr(logs, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install 'conditional-normalizing-flows.tensorbo"):
+    with pytest.raises(ConfigError, match='pip install "conditional-normalizing-flows.tensorbo'):
         training.train(configure(), tmp_path / "run", log="tensorboard")
     assert not (tmp_path / "run").exists()

@@ -23,7 +23,7 @@ def check(log: Format | None) -> None:
     if log == "tensorboard" and find_spec("tensorboard") is None:
         raise ConfigError(
             "--log tensorboard: tensorboard is not installed: pip install "
-            "'conditional-normalizing-flows[tensorboard]', or give --log csv"
+            '"conditional-normalizing-flows[tensorboard]", or give --log csv'
         )
 
 
