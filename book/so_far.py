@@ -26,7 +26,7 @@ NAMES = {
     8: "weighted likelihood",
     9: "all of it, trained longer",
 }
-STEPS, DRAWN = 1_500, 6
+STEPS, DRAWN, COLUMNS = 1_500, 6, 3
 
 
 def written(drawings):
@@ -43,14 +43,16 @@ def found(model):
 
 
 def pictures(rows):
-    """Rows of 0 and 1 side by side, (16, 17 n - 1), with a gap between them."""
-    gap = np.full((16, 1), np.nan)
-    parts = [np.array([int(c) for c in row], float).reshape(16, 16) for row in rows]
-    return np.hstack([part for p in parts for part in (p, gap)][:-1])
+    """Rows of 0 and 1 as drawings, three beside each other, with gaps between them."""
+    canvas = np.full((17 * len(rows) // COLUMNS - 1, 17 * COLUMNS - 1), np.nan)
+    for k, row in enumerate(rows):
+        top, left = 17 * (k // COLUMNS), 17 * (k % COLUMNS)
+        canvas[top : top + 16, left : left + 16] = np.reshape([int(c) for c in row], (16, 16))
+    return canvas
 
 
 def show(lesson, names=None, steps=300):
-    """The drawings of this lesson's model below the true ones, and the bits of all models so far.
+    """The true drawings, those of this lesson's model, and the bits of all models so far.
 
     Args:
         names: vars(my_flow), or globals() of a notebook: your model is trained for `steps` steps,
@@ -58,7 +60,7 @@ def show(lesson, names=None, steps=300):
     """
     kept = json.loads(FILE.read_text())
     shown = {"true": kept["truth"], "drawn": kept[str(lesson)]["draws"]}
-    points = {f"{k}  {NAMES[k]}": kept[str(k)]["bits"] for k in range(1, lesson + 1)}
+    points = {NAMES[k]: kept[str(k)]["bits"] for k in range(1, lesson + 1)}
     if names is not None:
         default = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)  # whatever the page computes in
@@ -68,26 +70,23 @@ def show(lesson, names=None, steps=300):
             torch.set_default_dtype(default)
         shown["yours"] = yours["draws"]
         points[f"yours, after {steps} steps"] = yours["bits"]
-    height = max(0.9 * len(shown), 0.8 + 0.24 * len(points))
-    _, (left, right) = plt.subplots(1, 2, figsize=(7.2, height), width_ratios=[2, 1])
-    bands = [pictures(rows) for rows in shown.values()]
-    gap = np.full((1, bands[0].shape[1]), np.nan)
-    stacked = np.vstack([part for band in bands for part in (band, gap)][:-1])
-    left.imshow(stacked, cmap="Greys", vmin=-0.2)
-    left.set_yticks([17 * row + 7.5 for row in range(len(shown))], list(shown), fontsize=9)
-    left.set_xticks([])
-    left.tick_params(length=0)
-    left.spines[:].set_visible(False)
-    left.grid(visible=False)
+    size = (2.4 * len(shown) + 2.4, max(1.8, 0.8 + 0.24 * len(points)))
+    ratios = [2] * len(shown) + [3]
+    _, (*left, right) = plt.subplots(1, len(ratios), figsize=size, width_ratios=ratios)
+    for panel, (name, rows) in zip(left, shown.items(), strict=True):
+        panel.imshow(pictures(rows), cmap="Greys", vmin=-0.2)
+        panel.set(xticks=[], yticks=[], ylabel=name)
+        panel.spines[:].set_visible(False)
     values = list(points.values())
     right.hlines(range(len(values)), 0, values, color="#bbbbbb", linewidth=1)
     right.axvline(TRUTH, color="#222222", lw=1, ls=":")  # no model needs fewer
     right.plot(values, range(len(values)), "o", color="#999999")
     right.plot(values[lesson - 1 :], range(lesson - 1, len(values)), "o")  # this lesson, and yours
-    for row, value in enumerate(values):
-        right.text(value + 0.05, row, f"{value:.2f}", va="center", fontsize=9)
-    right.set_yticks(range(len(points)), list(points), fontsize=9)
-    right.set(xlim=(0, 1), xlabel="bits per pixel, at most", ylim=(len(points), -1))
+    for row, (name, value) in enumerate(points.items()):
+        right.text(value + 0.06, row, f"{value:.2f}  {name}", va="center", fontsize=9)
+    right.set_yticks(range(lesson), range(1, lesson + 1), fontsize=9)
+    right.set_xticks([0, 0.5, 1])
+    right.set(xlim=(0, 1.9), xlabel="bits per pixel, at most", ylim=(len(points), -1))
     plt.show()
 
 
