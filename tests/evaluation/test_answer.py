@@ -113,7 +113,9 @@ def test_what_is_said_of_options_names_arguments():
         "--num -1: give 0 or more": "num=-1: give 0 or more",
         "its field of view by --fov, or --whole": "its field of view by fov, or whole=True",
         "`evaluate RUN --full`; with --no-fit": "`evaluate RUN --full`; with fit=False",
-        "give another --out": "give another folder",
+        "my--out.png cannot be written: give another --out": (
+            "my--out.png cannot be written: give another folder"
+        ),
     }.items():
         assert as_arguments(said) == of_arguments
 

@@ -28,6 +28,7 @@ from cnf.replication.sampling.sample import Options, Request, ready
 SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
 OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
 FLAGS = [field.name for field in dataclasses.fields(Options) if field.default is False]
+OPTION = re.compile(r"(?<![\w./-])--(no-)?(\w+)( (?=-?[\d.]))?")  # and not a part of a path
 
 
 class Spread(NamedTuple):
@@ -194,9 +195,12 @@ def as_arguments(text: str) -> str:
     """What is said of options of the command line, said of arguments: `--num -1` is num=-1,
     `--whole` whole=True, `--no-fit` fit=False; commands between backticks stay."""
     parts = text.split("`")
-    for place, part in enumerate(parts[::2]):
-        part = re.sub(r"--no-(\w+)", r"\1=False", part)
-        part = re.sub(rf"--({'|'.join(FLAGS)})\b", r"\1=True", part)
-        part = re.sub(r"--(\w+) (?=-?[\d.])", r"\1=", part).replace("--out", "folder")
-        parts[2 * place] = re.sub(r"--(\w+)", r"\1", part)
+    parts[::2] = [OPTION.sub(_argument, part) for part in parts[::2]]
     return "`".join(parts)
+
+
+def _argument(option: re.Match[str]) -> str:
+    negation, name, before_a_number = option.groups()
+    if negation or name in FLAGS:
+        return f"{name}={not negation}{before_a_number or ''}"
+    return f"{name}=" if before_a_number else {"out": "folder"}.get(name, name)
