@@ -31,7 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     """0; of check, 1 if something that is written is wrong; 2 for files missing or in the way."""
     options = parser().parse_args(arguments)
     if options.command == "start":
-        return start_task(options.task) if options.task else start(options.file)
+        try:
+            return start_task(options.task) if options.task else start(options.file)
+        except OSError as error:
+            return refuse(f"{error.filename} cannot be written ({error.strerror}): go elsewhere")
     try:
         names = verdicts.load(options.file)
     except Exception as error:
