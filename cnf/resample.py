@@ -4,6 +4,9 @@ Halving is antialiased: the cubic kernel (a = -1/2) is stretched by 2, so output
 of the eight inputs 2i-3 .. 2i+4; edges are mirrored with the edge pixel repeated ("symmetric").
 All weights are multiples of 1/256 and everything is computed in float64, where the results for
 8-bit pictures are exact: x never depends on the machine, the number of threads or the batch.
+
+Each map is a matrix for each axis. A long axis is multiplied in blocks, `along`: no map reaches
+far, and matrices of its whole length would take as much time as the networks of a flow.
 """
 
 import math
@@ -16,6 +19,9 @@ from cnf.errors import DataError
 
 Device = torch.device | None
 LEAST = 4  # pixels a side, so that mirroring an edge by three pixels stays inside the picture
+# Pixels of x: an axis of more than WHOLE is multiplied in blocks of BLOCK, each with REACH more on
+# either side. What lies further away has weights below 1e-14.
+WHOLE, BLOCK, REACH = 512, 64, 32
 
 
 def imresize_half(y: Tensor) -> Tensor:
@@ -70,8 +76,44 @@ def low_resolution(y: Tensor, round_x: bool) -> Tensor:
 def _resample(image: Tensor, make: Callable[[int, Device], Tensor]) -> Tensor:
     out = image.dtype if image.dtype.is_floating_point else torch.float32
     image = image.to(torch.float64)
-    rows, columns = (make(size, image.device) for size in image.shape[-2:])
-    return (rows @ image @ columns.T).to(out)
+    return along(along(image, -2, make), -1, make).to(out)
+
+
+def along(
+    t: Tensor,
+    dim: int,
+    make: Callable[[int, Device], Tensor],
+    before: int = 1,
+    after: int = 1,
+    step: int = 1,
+) -> Tensor:
+    """make(n) t, (..., M, ...), along one axis of n positions; in blocks if it is long.
+
+    Args:
+        dim: -2 or -1.
+        make: the matrix (M, n) of a map that is the same at every pixel of x, mirrors the edges,
+            and falls by a factor of 3 a pixel of x.
+        before, after: so many bands, each a picture of its own, follow each other in n, and in M.
+        step: positions of a band, in n, to a pixel of x.
+    """
+
+    def product(matrix: Tensor, part: Tensor) -> Tensor:
+        matrix = matrix.to(t.dtype)
+        return matrix @ part if dim == -2 else part @ matrix.T
+
+    size = t.shape[dim] // before
+    if not isinstance(size, int) or size <= step * WHOLE:  # where a graph is traced, a symbol
+        return product(make(t.shape[dim], t.device), t)
+    block, reach, cores = step * BLOCK, step * REACH, list[Tensor]()
+    length = block + 2 * reach
+    matrix = make(before * length, t.device)
+    for start in range(0, size, block):
+        stop, first = min(start + block, size), min(max(0, start - reach), size - length)
+        part = t.unflatten(dim, (before, -1)).narrow(dim, first, length).flatten(dim - 1, dim)
+        out = product(matrix, part).unflatten(dim, (after, -1))
+        begin, end = ((n - first) * out.shape[dim] // length for n in (start, stop))
+        cores.append(out.narrow(dim, begin, end - begin))
+    return torch.cat(cores, dim).flatten(dim - 1, dim)
 
 
 def half_matrix(size: int, device: Device = None) -> Tensor:

@@ -3,7 +3,7 @@ from torch import Tensor
 
 from cnf.layers.base import constant
 from cnf.layers.squeeze import Squeeze
-from cnf.resample import half_matrix, trigonometric
+from cnf.resample import along, half_matrix, trigonometric
 
 
 class Subbands(Squeeze):
@@ -24,8 +24,9 @@ class Subbands(Squeeze):
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_size(y)
-        rows, columns = (bands(size, y.device).to(y.dtype) for size in y.shape[-2:])
-        parts = (rows @ y @ columns.T).unflatten(-2, (2, -1)).unflatten(-1, (2, -1))
+        for dim in (-2, -1):
+            y = along(y, dim, bands, after=2, step=2)
+        parts = y.unflatten(-2, (2, -1)).unflatten(-1, (2, -1))
         low, detail_w, detail_h, both = (parts[..., a, :, b, :] for a in (0, 1) for b in (0, 1))
         return torch.cat([detail_w, detail_h, both, low], dim=1), constant(y, 0.0)
 
@@ -33,8 +34,9 @@ class Subbands(Squeeze):
         detail_w, detail_h, both, low = z.chunk(4, dim=1)
         top, bottom = torch.cat([low, detail_w], dim=-1), torch.cat([detail_h, both], dim=-1)
         y = torch.cat([top, bottom], dim=-2)
-        rows, columns = (bands(size, y.device).to(y.dtype) for size in y.shape[-2:])
-        return rows.T @ y @ columns, constant(z, 0.0)
+        for dim in (-2, -1):
+            y = along(y, dim, lambda size, device: bands(size, device).T, before=2)
+        return y, constant(z, 0.0)
 
 
 def bands(size: int, device: torch.device | None = None) -> Tensor:

@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnf.layers.subbands import bands
+from cnf import resample
+from cnf.layers.subbands import Subbands, bands
 from cnf.resample import (
     consistent_double,
     half_inverse,
@@ -112,6 +113,19 @@ def test_consistent_double_halves_back_to_its_input():
     x = torch.rand(2, 3, 8, 6, dtype=torch.float64) * 255
     # Values up to 255 and a pseudo-inverse whose condition number is near 10: 1e-11 is rounding.
     torch.testing.assert_close(imresize_half(consistent_double(x)), x, rtol=0, atol=1e-11)
+
+
+def test_long_axes_in_blocks_give_what_whole_matrices_give(monkeypatch):
+    """Sides that end inside a block, and, for bands of y, where it is twice as long."""
+    x, y = (torch.rand(1, 1, 150 * n, 263 * n, dtype=torch.float64) for n in (1, 2))
+    maps = [imresize_double, consistent_double, imresize_half]
+    maps += [lambda t: Subbands()(t)[0], lambda t: Subbands().inverse(t)[0]]
+    inputs = x, x, y, y, torch.cat(4 * [x], 1)
+    whole = [apply(t) for apply, t in zip(maps, inputs, strict=True)]
+    monkeypatch.setattr(resample, "WHOLE", 2 * resample.REACH + resample.BLOCK)
+    for apply, t, expected in zip(maps, inputs, whole, strict=True):
+        # rounding of float64 in matrices whose inverses have condition numbers up to 100
+        torch.testing.assert_close(apply(t), expected, rtol=0, atol=1e-11)
 
 
 def test_halves_are_rounded_up():
