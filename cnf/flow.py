@@ -185,11 +185,12 @@ class ConditionalModel(nn.Module):
         return h if isinstance(self.features, Network) else [t.to(self.dtype) for t in h]
 
     def tensor(self, t: Tensor | np.ndarray, name: str) -> Tensor:
-        """A NumPy array as a tensor beside the weights; a tensor as it is. Raises DataError, with
-        `name`, if it is neither, or not where the weights are."""
+        """A NumPy array as a tensor beside the weights; a tensor as it is; whole numbers, and True
+        and False, in the type of the weights. Raises DataError, with `name`, if it is neither, not
+        where the weights are, sparse or complex."""
         device = next((p.device for p in self.parameters()), None)
         if isinstance(t, np.ndarray):
-            return torch.as_tensor(np.ascontiguousarray(t), device=device)
+            t = torch.as_tensor(np.ascontiguousarray(t), device=device)
         if not isinstance(t, Tensor):
             raise DataError(f"{name} is a {type(t).__name__}: give a tensor, or a NumPy array")
         if device is not None and t.device != device:
@@ -197,7 +198,11 @@ class ConditionalModel(nn.Module):
             if "meta" in (t.device.type, device.type):
                 remedy = "make it anew, meta tensors hold no values"
             raise DataError(f"{name} is on {t.device}, but the model is on {device}: {remedy}")
-        return t
+        if t.layout != torch.strided:
+            raise DataError(f"{name} is sparse: give {name}.to_dense()")
+        if t.is_complex():
+            raise DataError(f"{name} is complex: give real numbers")
+        return t if t.is_floating_point() else t.to(self.dtype)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -263,6 +268,8 @@ class ConditionalModel(nn.Module):
                 remedy = f"give a grey picture as x.expand(-1, {reads}, -1, -1)"
             elif (x.shape[1], reads) in ((2, 1), (4, 3)):
                 remedy = f"give x[:, :{reads}], without alpha"
+            elif x.shape[-1] == reads:
+                remedy = "give x.permute(0, 3, 1, 2), its channels first"
             raise DataError(f"x has {x.shape[1]} channels, but the model reads {reads}: {remedy}")
         if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
             raise DataError(
@@ -297,8 +304,8 @@ class ConditionalModel(nn.Module):
 
 
 def check_draws(temperature: float, n: int = 1) -> None:
-    if n < 1:
-        raise DataError(f"n = {n}: draw 1 sample or more")
+    if n < 1 or n != int(n):
+        raise DataError(f"n = {n}: draw 1 sample or more, a whole number")
     if not 0 <= temperature < math.inf:
         raise DataError(
             f"temperature = {temperature}: choose a finite value >= 0 (1 samples the model)"

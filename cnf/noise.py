@@ -146,6 +146,9 @@ def _field(
     if generator is None or isinstance(generator, torch.Generator):
         device = device if generator is None else generator.device
         return sampler(shape, generator=generator, dtype=torch.float64, device=device)
+    if isinstance(generator, int):
+        remedy = f"give torch.Generator().manual_seed({generator})"
+        raise ValueError(f"generator = {generator}, a number: {remedy}")
     if len(generator) != shape[0]:
         raise ValueError(
             f"{len(generator)} generators for a batch of {shape[0]}: keyed noise needs one a sample"

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -426,6 +427,29 @@ def test_what_is_no_tensor_or_lies_elsewhere_is_named():
         model.log_prob(y.to("meta"), x)
     with pytest.raises(DataError, match="x is on meta, and meta tensors hold no values"):
         model.to("meta").eval().sample(x.to("meta"))
+
+
+def test_whole_numbers_and_labels_are_taken_in_the_type_of_the_weights():
+    model = build(load_config("vessels-flow-smoke")).eval()
+    x, y = torch.full((1, 3, 16, 16), 128.0), torch.zeros(1, 1, 16, 16)
+    expected = model.log_prob(y, x, noise_of(y))
+    for kind in (np.uint8, np.uint16):
+        assert torch.equal(model.log_prob(y.bool(), x.numpy().astype(kind), noise_of(y)), expected)
+
+
+def test_numbers_of_another_kind_are_named():
+    model, y, x = ALL_FLOWS[0].make()
+    for use, said in (
+        (lambda: model.sample(x.to_sparse()), r"x is sparse: give x.to_dense\(\)"),
+        (lambda: model.log_prob(y * 1j, x), "y is complex: give real numbers"),
+        (lambda: model.sample(x, 2.5), "n = 2.5: draw 1 sample or more, a whole number"),
+        (lambda: model.sample(x, 1, 1.0, 7), r"generator = 7, a number: give .*_seed\(7\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            use()
+    pictures = build(load_config("sr-flow-smoke")).eval()
+    with pytest.raises(DataError, match=r"x has 16 channels, .*: give x.permute\(0, 3, 1, 2\)"):
+        pictures.sample(torch.full((1, 16, 24, 3), 128.0))
 
 
 @pytest.mark.gpu
