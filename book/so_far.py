@@ -2,6 +2,7 @@
 
 `python so_far.py` trains the models of my_flow_solution.py, a quarter of an hour of one core, and
 writes so_far.json; `show` draws it. `show(3, vars(my_flow))` trains the model of your classes, too.
+`show_tiny` is about a world that is small enough to count.
 """
 
 import json
@@ -12,7 +13,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from cnf.lessons import TRUTH, bits, flow_so_far, kept_strokes, train
+from cnf.lessons import (
+    TRUTH,
+    TinyFlow,
+    all_strokes,
+    bits,
+    flow_so_far,
+    kept_strokes,
+    train,
+    train_tiny,
+)
 
 FILE = Path(__file__).with_name("so_far.json")
 NAMES = {
@@ -27,6 +37,7 @@ NAMES = {
     9: "all of it, trained longer",
 }
 STEPS, DRAWN, COLUMNS = 1_500, 6, 3
+TINY_STEPS = (50, 100, 200, 400, 800, 1_200, 1_600, 2_000)
 
 
 def written(drawings):
@@ -90,6 +101,37 @@ def show(lesson, names=None, steps=300):
     plt.show()
 
 
+def bits_of_all(model, world, draws=16):
+    """Bits per pixel of all drawings of the tiny world, a mean over draws of noise."""
+    with torch.no_grad():
+        found = [model.log_prob(world.y, world.x) for _ in range(draws)]
+    return world.bits(sum(found) / draws)
+
+
+def tiny_curve(names):
+    """{step: bits per pixel} of a tiny flow in training."""
+    world, found = all_strokes(), {}
+    model = TinyFlow(names)
+    for step, _ in enumerate(train_tiny(model, world, max(TINY_STEPS)), 1):
+        if step in TINY_STEPS:
+            found[step] = round(bits_of_all(model, world), 4)
+    return found
+
+
+def show_tiny():
+    """The bits of a tiny flow in training, above those that no model can do without."""
+    world, found = all_strokes(), json.loads(FILE.read_text())["tiny"]
+    _, ax = plt.subplots(figsize=(6.5, 2.6))
+    ax.plot([int(step) for step in found], list(found.values()), "o-", label="flow")
+    lines = {"best per-pixel model": ("--", world.per_pixel), "truth": (":", world.truth)}
+    for name, (style, value) in lines.items():
+        ax.axhline(value, ls=style, color="#777777")
+        ax.text(50, value + 0.02, f"{name}, {value:.3f}", fontsize=10)
+    ax.set(xscale="log", xlabel="step", ylabel="bits per pixel", ylim=(0, 0.65))
+    ax.legend()
+    plt.show()
+
+
 def trained(lesson, names, steps):
     """The model of these classes after `steps` steps. Raises FloatingPointError if it diverges."""
     model = flow_so_far(lesson, names)
@@ -118,3 +160,6 @@ if __name__ == "__main__":
         kept[lesson] = found(model)
         print(f"lesson {lesson}: {kept[lesson]['bits']:.3f} bits per pixel", flush=True)
         FILE.write_text(json.dumps(kept, indent=1) + "\n")
+    torch.manual_seed(0)
+    kept["tiny"] = tiny_curve(vars(my_flow_solution))
+    FILE.write_text(json.dumps(kept, indent=1) + "\n")

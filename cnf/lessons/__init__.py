@@ -3,11 +3,14 @@ so far, and the checks of `my_flow.py`."""
 
 from cnf.lessons.answers import check
 from cnf.lessons.so_far import bits, flow_so_far, kept_strokes, train
+from cnf.lessons.tiny import TinyFlow, all_strokes, train_tiny
 from cnf.lessons.verdicts import check_lesson
 from cnf.lessons.world import TRUTH, network, strokes
 
 __all__ = [
     "TRUTH",
+    "TinyFlow",
+    "all_strokes",
     "bits",
     "check",
     "check_lesson",
@@ -16,4 +19,5 @@ __all__ = [
     "network",
     "strokes",
     "train",
+    "train_tiny",
 ]

@@ -73,7 +73,8 @@ class ActNorm(nn.Module):
 
 class Coupling(nn.Module):
     """Lesson 3. num_a channels pass; num_b channels are scaled and shifted, by numbers that a
-    network finds from those that pass and from h. log s stays between -m and m.
+    network finds from those that pass and from h. log s stays between -m and m: of what the network
+    gives, raw, it is m tanh(raw / m).
 
     >>> layer = Coupling(num_a=2, num_b=2, num_h=3)
     >>> h = torch.randn(5, 3, 8, 8)
@@ -94,8 +95,8 @@ class Coupling(nn.Module):
 
 
 class Conv1x1(nn.Module):
-    """Lesson 4. Multiplies the channels of every position by one matrix, an orthogonal one at the
-    start. It does not look at h.
+    """Lesson 4. Multiplies the channels of every position by one matrix W, a parameter. At
+    the start it is orthogonal: Q of torch.linalg.qr of a random matrix. It does not look at h.
 
     >>> layer = Conv1x1(channels=4)
     >>> z, term = layer(torch.randn(5, 4, 8, 8), None)
@@ -115,7 +116,8 @@ class Conv1x1(nn.Module):
 
 
 class Squeeze(nn.Module):
-    """Lesson 4, too. Each block of 2x2 positions becomes four channels. It does not look at h.
+    """Lesson 4, too. Each block of 2x2 positions becomes four channels: F.pixel_unshuffle, and back
+    F.pixel_shuffle. It does not look at h.
 
     >>> layer = Squeeze()
     >>> z, term = layer(torch.randn(5, 1, 16, 16), None)
@@ -133,8 +135,8 @@ class Squeeze(nn.Module):
 class Prior(nn.Module):
     """Lesson 5. Passes num_a channels on and scores num_b channels under a Gaussian whose mean and
     log-deviation, between -m and m, a network finds from those that pass and from h. The last prior
-    of a flow passes none on: num_a = 0, kept is (B, 0, H, W). back puts channels that it draws
-    where the others were.
+    of a flow passes none on: num_a = 0, kept is (B, 0, H, W). back is given kept, and puts the
+    channels that it draws where those it had scored were.
 
     >>> layer = Prior(num_a=2, num_b=2, num_h=3)
     >>> h = torch.randn(5, 3, 8, 8)
@@ -156,7 +158,8 @@ class Prior(nn.Module):
 
 class UniformDequantization(nn.Module):
     """Lesson 6. Whole numbers y of 0 to levels - 1 become v in [0, 1): uniform noise fills the cell
-    of every y. The term is -log q(v|y). back gives y again. It does not look at h.
+    of every y. The term is -log q(v|y), the same for every y. back gives y again. It does not look
+    at h.
 
     >>> layer = UniformDequantization(levels=4)
     >>> y = torch.randint(4, (5, 1, 16, 16)).float()

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from cnf.lessons.laws.common import (
     BIJECTION,
+    FIRST,
     STATE,
     case_of,
     given,
+    returned,
     right_term,
     saturate,
     term,
@@ -20,8 +22,8 @@ from cnf.testing import Case, Fault, Law, agree, apart, likely, named, placed, t
 
 
 def actnorm(made: type) -> tuple[Case, dict[str, Law]]:
-    own = named(first_batch, once, scoring, parameters)
-    return case_of(lambda: made(3), (3, 2, 4)), BIJECTION | own | STATE
+    own = named(first_batch, once, scoring)
+    return case_of(lambda: made(3), (3, 2, 4)), FIRST | named(parameters) | BIJECTION | own | STATE
 
 
 def first_batch(case: Case) -> None:
@@ -77,16 +79,19 @@ def scoring(case: Case) -> None:
 def parameters(case: Case) -> None:
     """l and b are parameters: training changes them."""
     layer = case.new().layer
-    count = sum(p.numel() for p in layer.parameters())
-    if count != 6:
-        words = "l and b have one number a channel each, as nn.Parameter"
-        raise Fault(f"of 3 channels it has {count} parameters, not 6", words)
+    for _ in range(2):  # before and after the first batch
+        count = sum(p.numel() for p in layer.parameters())
+        if count != 6:
+            words = "l and b have one number a channel each, as nn.Parameter"
+            raise Fault(f"of 3 channels it has {count} parameters, not 6", words)
+        layer(case.given[0], None)
 
 
 def coupling(made: type) -> tuple[Case, dict[str, Law]]:
     case = case_of(lambda: made(1, 2, 2), (3, 2, 2), (2, 2, 2))
     log_det = with_names(BIJECTION["log_det"], term, of_a_coupling)
-    return case, BIJECTION | {"log_det": log_det} | OF_A_COUPLING | STATE
+    undone = with_names(BIJECTION["inverse"], returned, unbounded)
+    return case, BIJECTION | {"log_det": log_det, "inverse": undone} | OF_A_COUPLING | STATE
 
 
 def of_a_coupling(case: Case) -> dict[str, Tensor]:
@@ -96,6 +101,14 @@ def of_a_coupling(case: Case) -> dict[str, Tensor]:
         "it is the sum of what the network gives, before m tanh(. / m)": 1.5
         * (log_s / 1.5).atanh().sum(1)
     }
+
+
+def unbounded(case: Case) -> dict[str, Tensor]:
+    """What back gives if it takes raw for log s = 1.5 tanh(raw / 1.5)."""
+    _, y, h = given(case)
+    s = case.map.jacobian(y, h).diagonal(dim1=1, dim2=2)
+    raw = 1.5 * (s.abs().log() / 1.5).atanh()
+    return {"log s is bounded in forward alone, not in back": s * y.flatten(1) * (-raw).exp()}
 
 
 def passing(layer: Any, y: Tensor, h: Tensor) -> list[int]:
@@ -166,6 +179,8 @@ def of_a_matrix(case: Case) -> dict[str, Tensor]:
         "it is the sign that slogdet returns first: of a negative one": -8 * torch.ones_like(true),
         "it is |det W|, its logarithm is missing": 8 * det,
         "it is det W, and neither its logarithm nor its sign is right": -8 * det,
+        "the factor is C H, not H W": true / 8 * 6,
+        "the factor is C W, not H W": true / 8 * 12,
     }
 
 

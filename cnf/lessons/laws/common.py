@@ -118,10 +118,13 @@ def inverse(case: Case) -> None:
     """Back undoes the layer, with the same h."""
     layer, y, h = given(case)
     fault = tried(with_names(PART["inverse"], returned, of_an_inverse), case)
-    if isinstance(fault, Fault) and not fault.why and h is not None:
+    if isinstance(fault, Fault) and not fault.why:
         z = layer(y, h)[0]
-        if apart(layer.back(z, h + 1, 1.0), layer.back(z, h, 1.0)) == 0:
-            raise Fault(str(fault), "back ignores h")
+        if h is not None and apart(layer.back(z, h + 1, 1.0), layer.back(z, h, 1.0)) == 0:
+            fault.why = "back ignores h"
+        for k in range(1, z.shape[1]):
+            if apart(layer.back(z.roll(k, 1), h, 1.0), y) < 1e-9:
+                fault.why = "forward joins the channels in another order than back cuts them"
     if fault is not None:
         raise fault
 

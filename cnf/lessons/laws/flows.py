@@ -280,7 +280,8 @@ def temperature(case: Case) -> None:
         for call in calls:
             if call.name == "Prior" and call.arguments[2] != right:
                 found = f"with {words} back of a prior is given tau = {call.arguments[2]}"
-                raise Fault(found, "tau is not handed on" if right == 0.3 else "")
+                words = "tau is not handed on" if right == 0.3 else "tau = 1.0 is the default"
+                raise Fault(found, words)
 
 
 def returns(case: Case) -> None:

@@ -1,7 +1,6 @@
 """Laws of Prior: a Gaussian of what leaves, given what is passed on and h."""
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -154,7 +153,15 @@ def samples(case: Case) -> None:
     }
     rows = {words: torch.stack([m / sigma, s.log()]) for words, (m, s) in table.items()}
     right = torch.stack([mu / sigma, sigma.log()])
-    why = partial(likely, found.nan_to_num(neginf=math.log(1e-9)), right, rows, 0.1)
+    seen = found.nan_to_num(neginf=math.log(1e-9))
+    deviations = {words: row[1] for words, row in rows.items()}
+
+    def why() -> str:
+        if words := likely(seen, right, rows, 0.1):
+            return words
+        means = apart(seen[0], right[0]) < 0.1  # then the fault lies in the deviations alone
+        return likely(seen[1], right[1], deviations, 0.05) if means else ""
+
     for name, row, target in zip(("mean / sigma", "log deviation"), found, right, strict=True):
         agree(f"{name} of draws", row, target, row.new_full((D,), 0.1), why)
 
