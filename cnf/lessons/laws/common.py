@@ -108,7 +108,7 @@ def of_an_inverse(case: Case) -> dict[str, Tensor]:
         "it adds the shift: (z + t) / s": (z + t) / s,
         "the scale is not undone": z - t,
         "the shift is not undone": z / s,
-        "it subtracts b first: (z - b) exp(-l)": (z - t / s) / s,
+        "it subtracts the shift first, and forward adds it first": (z - t / s) / s,
         "W is transposed, not inverted": (turned @ z[..., None])[..., 0],
         "W is inverted and transposed": torch.linalg.solve(turned, z),
     }

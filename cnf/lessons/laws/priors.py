@@ -9,12 +9,12 @@ from torch.distributions import Normal
 from cnf.lessons.laws.common import FIRST, STATE, case_of, given, saturate, trains
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named, seeded
 
-D = 4  # numbers that are scored: 2 channels of 1x2
+D = 6  # numbers that are scored: 2 channels of 1x3
 LOG_2_PI = math.log(2 * math.pi)
 
 
 def prior(made: type) -> tuple[Case, dict[str, Law]]:
-    case = case_of(lambda: made(1, 2, 2), (3, 1, 2), (2, 1, 2))
+    case = case_of(lambda: made(1, 2, 2), (3, 1, 3), (2, 1, 3))
     case.scale = 1.0
     own = named(keeps, quadratic, gaussian, sees, restores, samples, temperature, noise)
     more = named(last, bounded, trains)
@@ -95,6 +95,7 @@ def gaussian(case: Case) -> None:
         "the square is divided by 2 sigma, not by 2 sigma^2": right - log_sigma,
         "it is averaged over what is scored, not summed": log_p(sigma * D**-0.5) / D,
         "it is averaged over the channels, not summed": log_p(sigma * 2**-0.5) / 2,
+        "it is averaged over the positions, not summed": log_p(sigma * 3**-0.5) / 3,
         "it is in bits, not nats": log_p(sigma * math.log(2) ** -0.5) / math.log(2),
         "a log-determinant is added: a prior has none": right - log_sigma - log_sigma,
     }
@@ -112,7 +113,7 @@ def sees(case: Case) -> None:
 
 
 def draws(case: Case, tau: float, n: int = 4000) -> Tensor:
-    """n draws for the first row: (n, 3, 1, 2)."""
+    """n draws for the first row: (n, 3, 1, 3)."""
     layer, y, h = given(case)
     kept, _ = kept_channels(case)
     rows = [t[:1].expand(n, *t.shape[1:]) for t in (y[:, kept], h)]
@@ -200,7 +201,7 @@ def temperature(case: Case) -> None:
 
 
 def noise(case: Case) -> None:
-    """Every number that is drawn has noise of its own."""
+    """Every number that is drawn has noise of its own, and it is Gaussian."""
     _, scored = kept_channels(case)
     (mu, sigma), drawn = (t[0] for t in moments(case)), draws(case, 1.0)[:, scored].flatten(1)
     eps = (drawn - mu) / sigma
@@ -209,6 +210,10 @@ def noise(case: Case) -> None:
         raise Fault(f"two numbers of a draw have a correlation of {together:.2f}", "shared noise")
     if len(eps[:, 0].unique()) < len(eps) // 2:
         raise Fault("the rows of a batch have the same draw", "shared noise")
+    near = (eps.abs() < 1).double().mean().item()
+    if abs(near - math.erf(0.5**0.5)) > 0.03:
+        words = "rand stands for randn: noise that is uniform" if near < 0.68 else ""
+        raise Fault(f"{near:.0%} of draws lie within sigma, not 68%", words)
 
 
 def last(case: Case) -> None:
