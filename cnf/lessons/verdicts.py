@@ -167,6 +167,8 @@ def check_lesson(lesson: int, names: Mapping[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """The names of a file, which is run. Raises FileNotFoundError, and whatever the file raises."""
+    if path.suffix != ".py":
+        raise FileNotFoundError(f"{path} is no file of Python: give FILE.py")
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: python -m cnf start {path} writes it")
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -175,6 +175,7 @@ def test_start_and_check_as_a_student(tmp_path, monkeypatch, capsys):
     assert main(["start"]) == 2 and "nothing is overwritten" in capsys.readouterr().err
     assert main(["start", "nowhere/my_flow.py"]) == 2
     assert "nowhere/my_flow.py cannot be written (No such file" in capsys.readouterr().err
+    assert main(["check", "notes.txt"]) == 2 and "give FILE.py" in capsys.readouterr().err
     assert main(["check"]) == 0
     assert 'next: write PerPixel, lesson 1, "A loss' in capsys.readouterr().out
     Path("right.py").write_text(SOLUTION, "utf-8")

@@ -17,7 +17,7 @@ from cnf.replication.evaluation import scoring
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.evaluation.variants import ending
-from cnf.replication.places import require_checkout
+from cnf.replication.places import IS_CHECKOUT, require_checkout
 from cnf.replication.results import report
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
@@ -125,7 +125,8 @@ def evaluate(
         store.write_text(folder / "card.md", report.card(folder, results))
     elif not out and place.target != folder.resolve().parent:
         where = place.target / name
-        print(f"results/ is left as it is: written to {where} (--publish writes there)")
+        remedy = " (--publish writes there)" if IS_CHECKOUT else ""
+        print(f"results/ is left as it is: written to {where}{remedy}")
     return rows
 
 
