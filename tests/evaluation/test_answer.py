@@ -69,6 +69,13 @@ def test_a_segmentation_is_what_is_written(make_run, picture, tmp_path, capsys, 
     assert found.image.size == (23, 19) and found._repr_png_().startswith(b"\x89PNG")
 
 
+def test_how_far_to_trust_an_area_names_the_interval_that_was_calibrated():
+    said = sampling.trust(RESULTS / "vessels-baseline-cpu-s0", VESSELS)
+    assert "; an interval from 1/1.40 to 1.40 times the mean, calibrated on pictures" in said
+    assert "holds it in 100 % on" in said and "75 % on stare@drive" in said
+    assert "calibrated" not in sampling.trust(RESULTS / "vessels-flow-lambda0-s1", VESSELS)
+
+
 def test_the_threshold_is_the_one_that_was_chosen_for_the_model_unless_another_is_given(
     make_run, picture
 ):

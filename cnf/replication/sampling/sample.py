@@ -7,6 +7,7 @@ the same. `picture` and the task define how a file becomes x, and what is writte
 import functools
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -226,6 +227,23 @@ def trust(run: Path, task: Task) -> str:
     return (
         f"the spread (5 to 95 %) of this model's samples holds the truth, {task.spread_of}, in "
         f"{shares} (test pictures): only where this is near 90 % is it an interval of confidence"
+        f"{calibrated(run, task)}"
+    )
+
+
+def calibrated(run: Path, task: Task) -> str:
+    """The end of this sentence: an interval that was calibrated on pictures that were held out, if
+    there is one, and how often it held the truth."""
+    if not task.interval:
+        return ""
+    rows = select(read(run.parent, run.name), split="test", **task.interval)
+    if not rows:
+        return ""
+    factor = f"{math.exp(rows[0].threshold):.2f}"
+    shares = ", ".join(f"{100 * row.value:.0f} % on {row.data}" for row in rows)
+    return (
+        f"; an interval from 1/{factor} to {factor} times the mean, calibrated on pictures that "
+        f"were held out, holds it in {shares}"
     )
 
 

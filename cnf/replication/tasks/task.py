@@ -73,6 +73,7 @@ class Task:
     white, unit = 32.0, " grey levels"  # the deviation that is shown white, in units of y
     spread: Mapping[str, Any] = {}  # rows that say how often the spread of samples holds the truth
     spread_of = ""  # what truth
+    interval: Mapping[str, Any] = {}  # of a calibrated interval; their threshold: log of its factor
     threshold: Mapping[str, Any] = {}  # rows that say at which probability a mask begins
     has_field_of_view = False  # x is seen in a circle; outside of it y does not count
 

@@ -70,6 +70,7 @@ class Vessels(Task):
     }
     spread = {"metric": "area_coverage"}
     spread_of = "the area of vessels"
+    interval = {"metric": "area_interval_coverage"}
     threshold = {"metric": "f_valid"}
     pipeline = "image-segmentation"
     releases = {"vessels": "vessels-flow-lambda0-s1", "vessels-baseline": "vessels-baseline-cpu-s0"}
