@@ -100,7 +100,7 @@ def content(template: str, folder: Path = results.RESULTS) -> dict[str, Any]:
             raise ResultsError(f"{TEMPLATE.name}: no cell '{line}', '{column}' in table '{name}'")
         cells[f"{name}|{line}|{column}"] = number(found[line, column], rows)
     summary = report.README.cells(rows)
-    shown = {row.run: row for row in summary.values()}
+    shown = {row.trained: row for row in summary.values()}
     judged = claims.read(folder)
     trained = {r.weights_sha256: r for r in rows if r.weights_sha256 and r.run == r.trained}
     hours = [core_hours(row) for row in trained.values() if row.wall_s is not None]
