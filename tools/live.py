@@ -2,6 +2,7 @@
 
 - `sr-model.mjs`, `vessels-model.mjs`: flows of `results/` (or any run folders) as lists of layers,
   their weights in float16. Batch norm becomes a gain and a bias of the convolution before it.
+- `sr-baseline-model.mjs`: the factorised model, in the same form: its only layer is its head.
 - `kernel.mjs`: tools/live.c as WebAssembly, three times: with fused multiply-adds, with vectors of
   four, and for browsers without vectors. Made only with --kernel, by the Zig compiler: `make live`.
 - `photographs.mjs`, `eyes.mjs`: the pictures a reader chooses from. Made only with --photographs.
@@ -26,8 +27,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cnf.factorised import LEVELS, DiscretisedLogistic
 from cnf.features import ResidualFeatures, UNetFeatures
-from cnf.flow import ConditionalFlow
+from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.fused import inverse_affine
 from cnf.layers import (
     ActNorm,
@@ -53,7 +55,7 @@ from cnf.replication.tasks.vessels import view as fundus_view
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools/live.c"
 OUT = ROOT / "book/_static/live"
-RUNS = {name: releases.RELEASES[name] for name in ("sr", "vessels")}
+RUNS = {name: releases.RELEASES[name] for name in ("sr", "sr-baseline", "vessels")}
 FLAGS = ["-target", "wasm32-freestanding", "-O3", "-nostdlib", "-Wl,--no-entry"]
 FLAGS += ["-Wl,--strip-all", "-Wl,--import-memory", "-Wl,--export=__heap_base"]
 KERNELS = {"relaxed": ["-msimd128", "-mrelaxed-simd"], "simd": ["-msimd128"], "plain": []}
@@ -100,9 +102,10 @@ class Weights:
 
 def features_of(features: nn.Module, weights: Weights) -> dict[str, Any]:
     match features:
-        case ResidualFeatures(full=None):
+        case ResidualFeatures():
             blocks: list[Any] = [*features.body]
-            return {
+            full = {} if features.full is None else {"full": weights.conv(features.full)}
+            return full | {
                 "kind": "residual",
                 "fractions": features.fractions,
                 "clip": features.clip,
@@ -202,27 +205,33 @@ def net_of(net: nn.Module | None, weights: Weights, labels: int = 0) -> dict[str
 
 
 @torch.no_grad()
-def rounded(flow: ConditionalFlow) -> None:
+def rounded(model: ConditionalModel) -> None:
     """Round the weights to float16, in place."""
-    for p in flow.parameters():
+    for p in model.parameters():
         p.copy_(p.half().float())
 
 
 def exported(run: str) -> tuple[str, str]:
-    """The task of a flow, and its script."""
+    """The name of a model on its page, and its script."""
     folder = Path(run) if Path(run).is_dir() else ROOT / "results" / run
-    flow = releases.load(folder / "weights.safetensors").eval()
-    if not isinstance(flow, ConditionalFlow) or flow.config is None:
-        raise SystemExit(f"{run} is no flow of a run")
-    name, weights = flow.config.task, Weights()
-    rounded(flow)
+    loaded = releases.load(folder / "weights.safetensors").eval()
+    if not isinstance(loaded, ConditionalFlow | DiscretisedLogistic) or loaded.config is None:
+        raise SystemExit(f"{run} is no flow and no discretised logistic of a run")
+    name, weights = loaded.config.task, Weights()
+    rounded(loaded)
+    features = features_of(loaded.features, weights)
+    if isinstance(loaded, ConditionalFlow):
+        layers = layers_of([*loaded.layers], weights)
+    else:
+        name += "-baseline"
+        layers = [{"kind": "logistic", "bins": LEVELS, "net": {"h": weights.conv(loaded.head)}}]
     model = {
         "name": folder.name,
-        "parameters": sum(p.numel() for p in flow.parameters()),
-        "multiple": flow.multiple,
-        "factor": flow.factor,
-        "features": features_of(flow.features, weights),
-        "layers": layers_of([*flow.layers], weights),  # from y to z; weights by where they begin
+        "parameters": sum(p.numel() for p in loaded.parameters()),
+        "multiple": loaded.multiple,
+        "factor": loaded.factor,
+        "features": features,
+        "layers": layers,  # from y to z; weights by where they begin
         "halves": 4 * weights.sizes["<f4"],  # bytes before the float16 ones
     }
     data = base64.b64encode(b"".join(weights.parts["<f4"] + weights.parts["<f2"])).decode()
@@ -231,6 +240,7 @@ def exported(run: str) -> tuple[str, str]:
 
 
 def script(name: str, value: str) -> str:
+    name = name.replace("-", "_")
     return f"// Written by tools/live.py.\n(window.LIVE ??= {{}}).{name} = {value};\n"
 
 

@@ -62,7 +62,7 @@ def unpacked(text: str, *shape: int) -> torch.Tensor:
 def tab(browser):
     """A page with the engine and nothing else."""
     tab = browser.new_page()
-    for name in ("kernel", "sr-model", "vessels-model", "engine"):
+    for name in ("kernel", *(f"{name}-model" for name in live.RUNS), "engine"):
         tab.add_script_tag(path=FOLDER / f"{name}.mjs")
     yield tab
     tab.close()
@@ -144,6 +144,29 @@ def test_the_page_draws_and_scores_as_the_package(tab, size, round_x, temperatur
     tab.evaluate(MAKE, ["sr", list(live.KERNELS), 3e8])
     flow = released("sr")
     compare(tab, flow, *size, round_x, temperature)
+
+
+MEAN = (
+    RUN[: RUN.index("    const { bicubic }")]
+    + """
+    await engine.condition(decode(x), h, w);
+    return encode(engine.mean());
+}
+"""
+)
+
+
+@pytest.mark.parametrize("round_x", [False, True])
+def test_the_page_computes_the_mean_of_the_factorised_model_as_the_package(tab, round_x):
+    tab.evaluate(MAKE, ["sr_baseline", list(live.KERNELS), 3e8])
+    y = torch.from_numpy(photograph("coffee")[100:148, 200:272].copy()).permute(2, 0, 1)[None]
+    y[..., :20], y[..., -20:] = 0, 255  # where P(y > 0) and P(y > 254) count
+    x = low_resolution(y.float(), round_x)
+    expected = released("sr-baseline").mean(x)[0].permute(1, 2, 0).double()
+    its_mean = tab.evaluate(MEAN, [packed(x), 24, 36, "", 1.0, "", ""])
+    found = unpacked(its_mean, 48, 72, 3)
+    # grey levels; float32 on both sides, and the sum of 255 terms in the package
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kernel", ["simd", "plain"])
@@ -230,6 +253,15 @@ def test_a_reader_draws_from_disk_and_a_link_gives_the_same_picture(from_disk):
     rows, columns = live.PHOTOGRAPHS["coffee"][2:]
     y = torch.from_numpy(photograph("coffee")[rows, columns][12:140, 24:152].copy())
     y = y.permute(2, 0, 1)[None].float()
+    assert tab.evaluate("LIVE.sr_baseline === undefined")  # loaded for readers who ask for it
+    tab.get_by_role("radio", name="factorised", exact=True).check(force=True)
+    tab.locator(".live-says").filter(has_text="PSNR (RGB)").wait_for()
+    seen = torch.tensor(tab.evaluate(PIXELS)).reshape(128, 128, 4)[..., :3]
+    mean = released("sr-baseline").mean(low_resolution(y, True))[0].permute(1, 2, 0)
+    assert (seen - mean).abs().max() < 0.501
+    found = float(re.search(r"here ([\d.]+) dB", tab.locator(".live-says").inner_text())[1])
+    error = (mean - y[0].permute(1, 2, 0)).double().square().mean()
+    assert abs(found - 10 * math.log10(255**2 / error)) < 0.006  # two decimals are shown
     flow = released("sr")
     with torch.no_grad():
         bits = flow.bits_per_dim(y, low_resolution(y, True), torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-// A flow in the browser, of super-resolution or of vessels: `tools/live.py` writes the list of its
+// A flow in the browser, of super-resolution or of vessels, or a factorised model: `tools/live.py` writes the list of its
 // layers, its weights and the compiled tools/live.c; the layers are those of the package, and a test
 // holds the two together. This function runs as it is in a worker, and asks for nothing. Of the kernels it takes the
 // first that the browser can run. What networks make of h is kept for the next sample, unless it takes
@@ -250,7 +250,7 @@
       throw new Error(`x of ${height}x${width}: both sides must be multiples of ${step}, from 4 on`);
     top = base;
     at = null;
-    const levels = Array.from({ length: depth + 1 }, (_, l) => {
+    const levels = Array.from({ length: Math.max(depth, finest) + 1 }, (_, l) => {
       const [h, w] = [(model.factor * height) >> l, (model.factor * width) >> l];
       return { height: h, width: w, count: h * w, terms: l < finest ? 0 : allocate(h * w) };
     });
@@ -323,6 +323,14 @@
     if (features.clip)
       kernel.clip(trunk.at, trunk.stride, one.count, width1, features.clip, trunk.at, trunk.stride);
     here.h[1] = trunk;
+    if (features.full) { // h[0]: the doubled picture, then four channels for each of the rest, a 2x2 block
+      const [fine, rest] = [map(levels[0], 3 + features.full.outputs / 4), map(one, features.full.outputs)];
+      convolve(features.full, trunk, rest, { act: ACTIVATIONS.relu });
+      squeeze({ ...fine, at: fine.at + 4 * 3 }, rest, features.full.outputs / 4, 1);
+      const h = numbers(fine);
+      here.doubled.forEach((part, c) => part.forEach((t, p) => (h[p * fine.stride + c] = t)));
+      here.h[0] = fine;
+    }
     features.down.forEach((conv, k) => {
       const squeezed = map(levels[k + 2], conv.inputs);
       squeeze(here.h[k + 1], squeezed, conv.inputs / 4, 0);
@@ -613,6 +621,26 @@
     return { bits: bits.reduce((sum, t) => sum + t, 0) / count, map: bits };
   }
 
+  // E[y|x] of a factorised model, grey levels (positions, 3): the probabilities to lie above a level,
+  // summed; see DiscretisedLogistic in cnf/factorised.py. Terms within e^-16 of 0 or 1 count as 0 or 1.
+  function mean() {
+    const given = parametersOf(layers[0], null, 0);
+    const p = numbers(given);
+    const out = new Float32Array(3 * given.level.count);
+    for (let k = 0; k < given.level.count; k++)
+      for (let c = 0; c < 3; c++) {
+        const middle = bins * (at.doubled[c][k] + p[k * given.stride + c]) - 1; // P(y > middle) = 1/2
+        const size = bins * Math.exp(6 * Math.tanh(p[k * given.stride + 3 + c] / 6) - 4);
+        const first = Math.min(Math.max(Math.ceil(middle - 16 * size), 0), 255);
+        let sum = first;
+        let odds = Math.exp((first - middle) / size); // against y > level
+        const factor = Math.exp(1 / size);
+        for (let level = first; level < 255 && odds < 9e6; level++, odds *= factor) sum += 1 / (1 + odds);
+        out[3 * k + c] = sum;
+      }
+    return out;
+  }
+
   // -- noise from seeds ---------------------------------------------------------------------------
 
   // uniform in (0, 1), 32 bits each: sfc32, begun with the seed and run in
@@ -656,7 +684,7 @@
   }
 
   const engine = {
-    condition, sample, score, halved, normal, spreading,
+    condition, sample, score, mean, halved, normal, spreading,
     progress: () => {},
     stopped: () => false,
   };
@@ -677,6 +705,7 @@ LIVE.serve = function (makeEngine) {
     },
     halved: (y, height, width) => engine.halved(y, height, width),
     condition: (x, height, width) => engine.condition(x, height, width),
+    mean: () => engine.mean(),
     sample: (seed, temperature) => engine.sample(engine.normal(seed), temperature),
     score: (y, seed) => engine.score(y, engine.spreading(seed)(y.length)),
   };

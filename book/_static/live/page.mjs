@@ -147,7 +147,7 @@
         make(legend, "i").style.background = colours;
         make(legend, "span", { textContent: high });
       },
-      place, restart, write, show,
+      place, restart, write, show, script, fail,
     };
     let flow = null;
     let broken = ""; // why no flow runs here
