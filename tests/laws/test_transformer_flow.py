@@ -7,6 +7,7 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.replication import plugs
 from cnf.replication.config import build, load_config
+from cnf.replication.results.report import describe_model
 from cnf.testing import check_bijection
 from tests.laws.cases import randomise
 
@@ -41,7 +42,9 @@ def test_a_token_sees_no_later_token_and_no_other_window(backward):
 def test_the_flow_of_a_run_is_undone_and_uses_x(task):
     sets = ["windows=[2,1]", "width=4", "features.channels=4"]
     file = f"experiments/transformer_flow/runs/{task}.yml"
-    model = randomise(build(load_config(file, [f"model.{s}" for s in sets]))).double()
+    config = load_config(file, [f"model.{s}" for s in sets])
+    assert "experiments/transformer_flow" in describe_model(config)  # in its card
+    model = randomise(build(config)).double()
     x = torch.randint(256, (2, 3, 12 // model.factor, 8 // model.factor)).double()
     y = torch.randint(2, (2, model.channels, 12, 8)).double()
     keyed = noise.keyed(0, [0, 1])

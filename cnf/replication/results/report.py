@@ -259,6 +259,8 @@ def describe_model(config: Config) -> str:
         return f"Masked convolutions over the labels in raster order, no flow; {features}"
     if name != "flow":
         return f"A factorised {name} model, every entry of y independent given x; {features}"
+    if "levels" not in m:
+        return f"A flow of another form, from experiments/{m['kind'].split('/')[0]}; {features}"
     levels = "1 level" if m["levels"] == 1 else f"{m['levels'] or 'no'} levels"
     steps = f"{m['steps']} steps, couplings of width {m['width']}" if m["steps"] else "no couplings"
     prior = ""
