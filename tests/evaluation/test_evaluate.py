@@ -18,7 +18,7 @@ from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.scoring import settings_of, with_other_rounding
 from cnf.replication.evaluation.thresholds import origin
-from cnf.replication.metrics import METRICS, Value, conformal, mean_se, metric, vessels
+from cnf.replication.metrics import METRICS, Value, mean_se, metric, prediction_sets, vessels
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results import report, reproduce
 from cnf.replication.results.rows import REFERENCES
@@ -97,8 +97,8 @@ def test_every_metric_is_evaluated_and_the_audit_gives_it_again(everything):
     made, _, checks = everything
     tasks = {row.task for row in made}
     for name, of in METRICS.items():
-        if of.task not in (None, *tasks) or of.function.__module__ == conformal.__name__:
-            continue  # of an experiment, or of more photographs held out: see test_conformal
+        if of.task not in (None, *tasks) or of.function.__module__ == prediction_sets.__name__:
+            continue  # of an experiment, or of more photographs held out: see test_prediction_sets
         rows = [row for row in made if row.metric == name]
         assert rows and {row.task for row in rows} <= {of.task or row.task for row in rows}, name
         assert {row.model for row in rows} >= set(of.references), name

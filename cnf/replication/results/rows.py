@@ -26,8 +26,8 @@ from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import (  # noqa: F401
     METRICS,
     Setting,
-    conformal,
     likelihood,
+    prediction_sets,
     segmentation,
     stress,
     superresolution,

@@ -6,8 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from cnf.replication.metrics import METRICS, conformal
-from cnf.replication.metrics.conformal import LEVEL, THRESHOLDS, controlled_threshold, quantile
+from cnf.replication.metrics import METRICS, prediction_sets
+from cnf.replication.metrics.prediction_sets import (
+    LEVEL,
+    THRESHOLDS,
+    controlled_threshold,
+    quantile,
+)
 from cnf.replication.metrics.vessels import Masks
 from tests.evaluation.toys import eyes, told, value
 
@@ -86,7 +91,7 @@ def test_metrics_of_vessels_by_hand(calibrated):
     held = [1 / factor.value <= ratio <= factor.value for ratio in ratios]
     coverage = value(m, "area_interval_coverage")
     assert coverage.value == np.mean(held)
-    scores = np.concatenate([conformal.area_scores(valid, 0) for valid in m.valid])
+    scores = np.concatenate([prediction_sets.area_scores(valid, 0) for valid in m.valid])
     assert math.log(factor.value) == pytest.approx(np.sort(scores)[10])  # 0.9 x 12, rounded up
     inside, size = value(m, "vessel_set_coverage"), value(m, "vessel_set_size")
     t = inside.also["threshold"]
@@ -108,6 +113,6 @@ def test_too_few_held_out_photographs_promise_nothing(calibrated):
 
 def test_a_photograph_without_a_vessel_misses_none_and_has_no_area(scored):
     m = scored("vessels-baseline", eyes(bare=True))
-    assert conformal.missed(m, 0, THRESHOLDS).max() == 0
-    assert (conformal.area_scores(m, 0) == math.inf).all()
+    assert prediction_sets.missed(m, 0, THRESHOLDS).max() == 0
+    assert (prediction_sets.area_scores(m, 0) == math.inf).all()
     assert m.statistics(Masks).marginals(0)[0].min() > 0
