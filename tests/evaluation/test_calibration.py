@@ -72,6 +72,31 @@ def test_equal_p_share_a_bin_whatever_the_order_of_pixels():
     np.testing.assert_allclose(fine.p, np.unique(p))
 
 
+def slope(a, b, y):
+    return calibration.slope_of(np.array([calibration.moments(*t) for t in zip(a, b, y)]).sum(0))
+
+
+@pytest.mark.parametrize("samples", [2, 3, 32])
+@pytest.mark.parametrize("true_slope", [1.0, 0.8])
+def test_the_slope_does_not_depend_on_the_number_of_samples(samples, true_slope):
+    p = draws().reshape(4, -1)  # four images
+    y = labels(0.5 + true_slope * (p - 0.5))
+    drawn = np.array([labels(p, seed=seed) for seed in range(2, samples + 2)])
+    a, b = drawn[: samples // 2].mean(0), drawn[samples // 2 :].mean(0)
+    # of single samples, as covariances: (1/4) / sqrt(200,000) / (1/12) is 0.007
+    assert slope(a, b, y) == pytest.approx(true_slope, abs=0.02)
+    exact = slope(p, p, y)
+    assert exact == pytest.approx(true_slope, abs=0.01)
+    assert exact == pytest.approx(np.polyfit(p.ravel(), y.ravel(), 1)[0], rel=1e-9)
+
+
+def test_the_slope_of_one_estimate_twice_would_be_that_of_its_noise():
+    p = draws()
+    counted = np.mean([labels(p, seed=seed) for seed in (2, 3)], 0)
+    # var(p) = 1/12, and E p (1 - p) / 2 = 1/12 more from counting
+    assert slope([counted], [counted], [labels(p)]) == pytest.approx(0.5, abs=0.01)
+
+
 def test_error_is_the_mean_distance_of_the_bins_drawn():
     p = draws() ** 2
     y = labels(p / 2)

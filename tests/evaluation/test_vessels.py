@@ -294,6 +294,13 @@ def test_a_sample_in_the_place_of_the_truth_by_hand(m, name):
     assert value(ours, "calibration_floor").value == pytest.approx(np.mean(errors))
     low, found, high = (value(ours, f"calibration_{end}").value for end in ("low", "error", "high"))
     assert low < found < high
+    halves = [(masks[:8].mean(0), masks[8:].mean(0)) for masks in samples]
+    if name == "baseline":
+        halves = [(p[0].numpy(), p[0].numpy()) for p in ours.means(0)]
+    a, b = (np.concatenate([pair[k][fov] for pair in halves]) for k in (0, 1))
+    y = np.concatenate([ours.mask(i)[fov] for i in range(3)])
+    by_hand = (np.cov(a, y)[0, 1] + np.cov(b, y)[0, 1]) / 2 / np.cov(a, b)[0, 1]
+    assert value(ours, "calibration_slope").value == pytest.approx(by_hand)
     own = np.mean([-scores.log_probs.mean() for scores in ours.statistics(Masks).scores(16)])
     expected = own / -ours.log_probs(1).mean()  # all pictures have one size
     assert value(ours, "own_bits_ratio").value == pytest.approx(expected)

@@ -77,7 +77,8 @@ def values(
     for name in m.options.names_of_metrics or ():
         if name not in METRICS:
             raise ConfigError(f"--metrics {name}: no such metric; one of {', '.join(METRICS)}")
-    for metric in METRICS.values():
+    # by module, so that the order of rows and columns is not that of imports
+    for metric in sorted(METRICS.values(), key=lambda m: m.function.__module__):
         if not is_asked_for(metric, m, tags):
             continue
         if each_x and not metric.each_x:

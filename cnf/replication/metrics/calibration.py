@@ -108,6 +108,29 @@ def bootstrap(sums: np.ndarray, seed: int = 0, draws: int = 2_000) -> np.ndarray
     return error_of(sums[chosen].sum(1))
 
 
+def moments(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What one image adds to `slope_of`: number of pixels, sums of a, b and y, of a b, a y and b y,
+    (7,). Means are taken out by `slope_of`, over all images together.
+
+    Args:
+        a, b: probabilities of vessel from samples that do not overlap; the same array twice for a
+            model's own. `y`: labels, of their shape.
+
+    Raises as `calibration_error` does.
+    """
+    (a, y), b = _checked(a, y), _checked(b, y)[0]
+    return np.array([len(y), a.sum(), b.sum(), y.sum(), a @ b, a @ y, b @ y])
+
+
+def slope_of(sums: np.ndarray) -> np.ndarray:
+    """The slope of labels on probabilities, along the last axis of sums of `moments`: the
+    covariance of p and y over the variance of p. It is 1 for calibrated probabilities, and below 1
+    if they are too extreme. The covariance of two estimates from different samples has no part of
+    their counting noise, so the slope does not depend on the number of samples."""
+    n, a, b, y, ab, ay, by = np.moveaxis(sums, -1, 0)
+    return (ay + by - (a + b) * y / n) / 2 / (ab - a * b / n)
+
+
 def is_doubtful(p: np.ndarray) -> bool:
     """Whether any p is one that `calibration_error` looks at."""
     return bool(((p >= LOW) & (p <= HIGH)).any())

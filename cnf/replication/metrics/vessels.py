@@ -129,6 +129,16 @@ class Masks:
         sums = (masks.sum(0, dtype=np.float32) for masks in self.samples(n))
         return [torch.from_numpy(total / n)[None] for total in sums]
 
+    def halves(self, n: int) -> tuple[list[Tensor], list[Tensor]]:
+        """`marginals` of the first and of the second half of n samples; the model's own twice."""
+        if self.scored.has_mean:
+            return self.marginals(n), self.marginals(n)
+        first, second = [], []
+        for masks in self.samples(n):
+            first.append(torch.from_numpy(masks[: n // 2].mean(0, dtype=np.float32))[None])
+            second.append(torch.from_numpy(masks[n // 2 :].mean(0, dtype=np.float32))[None])
+        return first, second
+
     def held_out(self, n: int, j: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Sample j of n as labels, and the marginals of the others (or the model's own), inside the
         field of view: two lists of an array a picture."""
@@ -446,6 +456,24 @@ def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
             return None
         errors.append(float(calibration.error_of(calibration.table(p, y).sum(0))))
     return Value(float(np.mean(errors)))
+
+
+@metric(
+    title="slope of labels on marginals",
+    unit="1",
+    digits=3,
+    tolerance=5e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_slope(m: ScoredModel, s: Setting) -> Value | None:
+    """`calibration.slope_of` over all pixels in the field of view; the marginals are the model's
+    own, or those of two halves of the samples."""
+    if m.reference is not None or not m.has_vessels or not (m.has_mean or s.samples > 1):
+        return None
+    halves = m.statistics(Masks).halves(s.samples)
+    triples = zip(*(split(m, half)[1] for half in halves), split(m, halves[0])[0], strict=True)
+    return jackknife(np.array([calibration.moments(*t) for t in triples]), calibration.slope_of)
 
 
 @metric(
