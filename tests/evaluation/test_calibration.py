@@ -73,7 +73,8 @@ def test_equal_p_share_a_bin_whatever_the_order_of_pixels():
 
 
 def slope(a, b, y):
-    return calibration.slope_of(np.array([calibration.moments(*t) for t in zip(a, b, y)]).sum(0))
+    sums = [calibration.moments(*image) for image in zip(a, b, y, strict=True)]
+    return calibration.slope_of(np.sum(sums, 0))
 
 
 @pytest.mark.parametrize("samples", [2, 3, 32])

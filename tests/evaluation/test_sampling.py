@@ -452,6 +452,8 @@ def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp
     for bad, message in says.items():
         with pytest.raises(DataError, match=message):
             sampling.sample(run, [picture, bad], out=out)
+    with pytest.raises(DataError, match="no such file"):  # before there is a model
+        sampling.sample("no-such-run", [picture, tmp_path / "dog.png"], out=out)
     assert not out.exists()
 
 

@@ -1,7 +1,9 @@
 """Read one picture or label from a file, or say in one line why not."""
 
+import contextlib
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,26 +143,21 @@ def check_size(name: object, height: int, width: int, least: int = 4) -> None:
         raise DataError(f"{name} is {height}x{width} (HxW): sides must be at least {least} pixels")
 
 
-def _open(path: Path, bits: int = 8, low: bool = False) -> tuple[Image.Image, list[str]]:
-    """A picture, decoded and turned upright, with notes. Files of more than `bits` a channel, which
-    Pillow would silently reduce, are refused. Of 16-bit colours it gives the high bytes, with
-    `is_deep` in `info`, or the `low` ones."""
+def check_is_picture(path: Path) -> None:
+    """Raise DataError for a file that is missing or no picture, as `read_photograph` does, but
+    without decoding it: damage further inside is not found."""
+    with _named_errors(path), Image.open(path):
+        pass
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises for this file into a DataError that names it and the remedy."""
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what}: give the path of a picture")
     try:
-        with Image.open(path) as image:
-            raw = " ".join(str(part) for tile in image.tile for part in tile[3:])
-            deep = image.mode.startswith(("I", "F")) or ";16" in raw or "16B" in raw
-            is_colour = image.mode in ("RGB", "RGBA") and image.mode + ";16" in raw
-            if not deep or bits == 16 and (is_colour or image.mode == "I;16"):
-                image.info["is_deep"] = deep
-                if low:
-                    image.tile = [_swapped(tile) for tile in image.tile]
-                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-                image.load()
-                notes = [f"the first of {frames} frames"] if frames > 1 else []
-                return _upright(image.copy(), notes)
+        yield
     except Image.DecompressionBombError:
         raise DataError(
             f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: cut it into parts"
@@ -175,6 +172,24 @@ def _open(path: Path, bits: int = 8, low: bool = False) -> tuple[Image.Image, li
             f"{path}: cannot be decoded ({path.stat().st_size} bytes, {error}): truncated or not a "
             "picture; get it again"
         ) from None
+
+
+def _open(path: Path, bits: int = 8, low: bool = False) -> tuple[Image.Image, list[str]]:
+    """A picture, decoded and turned upright, with notes. Files of more than `bits` a channel, which
+    Pillow would silently reduce, are refused. Of 16-bit colours it gives the high bytes, with
+    `is_deep` in `info`, or the `low` ones."""
+    with _named_errors(path), Image.open(path) as image:
+        raw = " ".join(str(part) for tile in image.tile for part in tile[3:])
+        deep = image.mode.startswith(("I", "F")) or ";16" in raw or "16B" in raw
+        is_colour = image.mode in ("RGB", "RGBA") and image.mode + ";16" in raw
+        if not deep or bits == 16 and (is_colour or image.mode == "I;16"):
+            image.info["is_deep"] = deep
+            if low:
+                image.tile = [_swapped(tile) for tile in image.tile]
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            image.load()
+            notes = [f"the first of {frames} frames"] if frames > 1 else []
+            return _upright(image.copy(), notes)
     if bits == 16:
         raise DataError(
             f"{path}: has more than 8 bits a channel ({image.mode}), and is none of grey, RGB and "

@@ -6,7 +6,7 @@ view. All values are without unit, in [0, 1] but for the energy distance."""
 import math
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -47,4 +47,4 @@ def matched_iou(samples: np.ndarray, drawings: np.ndarray) -> float:
     pairs = iou(samples, drawings)
     length = math.lcm(*pairs.shape)
     repeated = pairs.repeat(length // len(samples), 0).repeat(length // len(drawings), 1)
-    return float(repeated[linear_sum_assignment(repeated, maximize=True)].mean())
+    return float(repeated[scipy.optimize.linear_sum_assignment(repeated, maximize=True)].mean())

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy
 from matplotlib.figure import Figure
-from scipy.ndimage import distance_transform_edt
-from scipy.stats import entropy
 from skimage.morphology import skeletonize
 
 from cnf.errors import DataError
@@ -40,7 +39,7 @@ BOTH, FIRST, SECOND = (40, 40, 40), (0, 114, 178), (213, 94, 0)  # black, blue a
 
 def bits(rate: float | np.ndarray) -> float | np.ndarray:
     """Entropy of a Bernoulli variable with this rate, bits, :eq:`eq-structures-coin`."""
-    return entropy([rate, 1 - rate], base=2)
+    return scipy.stats.entropy([rate, 1 - rate], base=2)
 
 
 def bits_given(y: np.ndarray, context: np.ndarray) -> float:
@@ -61,7 +60,8 @@ def contour_distance(mask: np.ndarray) -> np.ndarray:
 
 def _far(mask: np.ndarray) -> np.ndarray:
     """Distance in pixels to the nearest pixel of the mask."""
-    return distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
+    distance = scipy.ndimage.distance_transform_edt
+    return distance(~mask) if mask.any() else np.full(mask.shape, np.inf)
 
 
 def f_score(

@@ -25,6 +25,7 @@ from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
 from cnf.replication import releases
 from cnf.replication.data.folders import pictures as pictures_of
+from cnf.replication.data.images import check_is_picture
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
@@ -146,6 +147,8 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
+    for path in pictures:
+        check_is_picture(path)  # before the model is loaded, which takes seconds
     request = ready(run, choices, results)
     if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
         raise ConfigError(
