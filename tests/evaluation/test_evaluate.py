@@ -18,7 +18,7 @@ from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.scoring import settings_of, with_other_rounding
 from cnf.replication.evaluation.thresholds import origin
-from cnf.replication.metrics import METRICS, Value, mean_se, metric, prediction_sets, vessels
+from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric, prediction_sets, vessels
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results import report, reproduce
 from cnf.replication.results.rows import REFERENCES
@@ -480,7 +480,7 @@ def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
     (row,) = f_valid("vessels-flow-all", threshold_from=sister)
     model = releases.load(sister / "weights.safetensors")
     valid = ScoredModel(model, eyes(split="valid"), Options(samples=2))
-    assert row.threshold == best_threshold(*vessels.pooled(valid, valid.means(2)))
+    assert row.threshold == best_threshold(*masks.pooled(valid, valid.means(2)))
     assert row.threshold_from == f"{sister.parent.name}/vessels-flow"
     assert row.command.endswith(f"--threshold-from {row.threshold_from}")
     (both,) = f_valid("vessels-flow-all", threshold_from=f"{sister},{sister}")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from cnf.replication.metrics import METRICS, prediction_sets
+from cnf.replication.metrics.masks import Masks
 from cnf.replication.metrics.prediction_sets import (
     LEVEL,
     THRESHOLDS,
     controlled_threshold,
     quantile,
 )
-from cnf.replication.metrics.vessels import Masks
 from tests.evaluation.toys import eyes, told, value
 
 NAMES = {

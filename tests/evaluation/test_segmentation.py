@@ -8,7 +8,7 @@ import torch
 from cnf.errors import ConfigError
 from cnf.replication.data import Example, ImageSet
 from cnf.replication.metrics import mask_sets, segmentation
-from cnf.replication.metrics.vessels import Masks
+from cnf.replication.metrics.masks import Masks
 from tests.evaluation.toys import eyes, told, value
 
 

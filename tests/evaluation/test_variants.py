@@ -21,7 +21,7 @@ from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel, log_prob_inside
 from cnf.replication.evaluation.variants import VARIANTS, variant, variant_of
 from cnf.replication.metrics import Setting
-from cnf.replication.metrics.vessels import Masks
+from cnf.replication.metrics.masks import Masks
 from cnf.replication.results.rows import read
 from tests.evaluation.toys import eyes
 from tools import intercepts

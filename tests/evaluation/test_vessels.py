@@ -15,8 +15,8 @@ from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.evaluation import scored_model, thresholds
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Setting, calibration, shapes, vessels
+from cnf.replication.metrics.masks import LIKELIEST_DRAW, Masks, counts, pooled, split
 from cnf.replication.metrics.overlap import best_threshold, f_score
-from cnf.replication.metrics.vessels import Masks, counts, pooled
 from tests.evaluation.toys import eyes, told, value
 
 BITS = {"bits_per_pixel", "second_bits"}
@@ -218,7 +218,7 @@ def test_the_likeliest_sample_is_scored(m, name):
     ours = m(name)
     x = ours.images[1].x.float()[None]
     samples = ours.model.sample(x, 16, 1.0, noise.keyed(0, [1], scored_model.SAMPLES_DRAW))
-    keyed = noise.repeated(noise.keyed(0, [1], vessels.LIKELIEST_DRAW), 16)
+    keyed = noise.repeated(noise.keyed(0, [1], LIKELIEST_DRAW), 16)
     log_p = [ours.model.log_prob(samples[i], x, [keyed[i]]).item() for i in range(16)]
     # float32 sums over 320 pixels (some 300 nats, 1e-6 of it a rounding), one by one and together
     masks = ours.statistics(Masks)
@@ -241,7 +241,7 @@ def test_half_of_p_is_where_p_is_half(beta):
 @pytest.mark.parametrize("name", ["flow", "baseline"])
 def test_scores_of_marginals_by_hand(m, name):
     ours = m(name)
-    labels, p = vessels.split(ours, ours.means(16))
+    labels, p = split(ours, ours.means(16))
     every = np.concatenate(labels), np.concatenate(p)
     found = value(ours, "auc")
     assert found.value == pytest.approx(roc_auc_score(*every))

@@ -186,7 +186,7 @@ class ScoredModel:
 
     def statistics(self, kind: type[Statistics]) -> Statistics:
         """The object of class `kind` in which metrics of one family share what they compute, such
-        as `vessels.Masks`. It is made when it is first asked for; its methods are
+        as `masks.Masks`. It is made when it is first asked for; its methods are
         `computed_once`."""
         if kind not in self._statistics:
             self._statistics[kind] = kind(self)

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics import Setting, Value, calibration, jackknife, mean_se, metric
-from cnf.replication.metrics.vessels import TASK, Masks, split
+from cnf.replication.metrics.masks import TASK, Masks, split
 
 LEVEL = 0.9
 THRESHOLDS = np.linspace(0, 1, 1001)  # those among which the threshold of a set is chosen

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics import Setting, Value, jackknife, mask_sets, mean_se, metric
-from cnf.replication.metrics.vessels import TASK, Masks, outcomes_at_half
+from cnf.replication.metrics.masks import TASK, Masks
+from cnf.replication.metrics.vessels import outcomes_at_half
 
 TP, FP, FN, TN = range(4)  # the columns of `pixel_counts`
 
