@@ -30,3 +30,615 @@ from cnf.replication.metrics.masks import LIKELIEST, TASK, Masks, counts, pooled
 
 # fields of `shapes.Shape` that are kept for all samples
 JOINT = "area", "components", "crossings"
+CROPS, CROPS_DRAW = 64, -3001  # 8x8 crops on which the tightness of the bound is studied
+HELD_OUT = 8  # samples that take the place of the truth, one after the other
+
+
+# -- F and areas under curves ----------------------------------------------------------------------
+
+
+def pooled_f(outcomes: np.ndarray, **also: Any) -> Value:
+    """F over the pixels of all images together, of counts (N, 3)."""
+    return jackknife(outcomes, overlap.f_score, **also)
+
+
+def f_at(m: ScoredModel, s: Setting, threshold: float) -> Value:
+    """Pooled F of what a setting asks for, at a threshold."""
+    outcomes = counts(m, m.statistics(Masks).answers(s), threshold)
+    return pooled_f(outcomes, threshold=threshold)
+
+
+def f_of_images(outcomes: np.ndarray, **also: Any) -> Value:
+    """The mean of F over images, of counts (N, 3)."""
+    return mean_se(overlap.f_score(outcomes), **also)
+
+
+def best_threshold(models: Sequence[ScoredModel], samples: int) -> float:
+    """The threshold with the largest F of marginals, over the pixels of all models together."""
+    labels, probabilities = [], []
+    for m in models:
+        y, p = split(m, m.statistics(Masks).marginals(samples))
+        labels += y
+        probabilities += p
+    return overlap.best_threshold(np.concatenate(labels), np.concatenate(probabilities))
+
+
+def half_of_p(beta: float) -> float:
+    """The q that belongs to p = 1/2: q = p^beta / (p^beta + (1-p)^(1-beta))."""
+    return 1 / (1 + 2 ** (2 * beta - 1))
+
+
+def outcomes_at_half(m: ScoredModel, s: Setting) -> np.ndarray | None:
+    """Counts (N, 3) of what a setting asks for, at 1/2; None without a vessel or without an
+    answer."""
+    answers = m.statistics(Masks).answers(s) if m.has_vessels else None
+    return None if answers is None else counts(m, answers, 0.5)
+
+
+@metric(
+    title="F at 0.5, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["second observer"],
+)
+def f_half(m: ScoredModel, s: Setting) -> Value | None:
+    outcomes = outcomes_at_half(m, s)
+    return None if outcomes is None else pooled_f(outcomes, threshold=0.5)
+
+
+@metric(
+    title="F at 0.5, mean over images",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["second observer"],
+)
+def f_half_image(m: ScoredModel, s: Setting) -> Value | None:
+    outcomes = outcomes_at_half(m, s)
+    return None if outcomes is None else f_of_images(outcomes, threshold=0.5)
+
+
+@metric(
+    title="F at the validation threshold, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    by_valid=True,
+)
+def f_valid(m: ScoredModel, s: Setting) -> Value | None:
+    """F at the threshold of the setting, else of the options, else at the threshold with the
+    largest F on the validation splits of `m.valid`."""
+    threshold = m.options.threshold if s.threshold is None else s.threshold
+    if threshold is None and any(scored.has_vessels for scored in m.valid):
+        threshold = best_threshold(m.valid, s.samples)
+    if threshold is None or not m.has_vessels:
+        return None
+    return f_at(m, s, threshold)
+
+
+@metric(
+    title="F of one sample, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="sample",
+    tag="basic",
+)
+def f_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return pooled_f(counts(m, m.single_samples(s.temperature), 0.5)) if m.has_vessels else None
+
+
+@metric(
+    title=f"F of the likeliest of {LIKELIEST} samples, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="samples",
+)
+def f_likeliest(m: ScoredModel, s: Setting) -> Value | None:
+    if s.samples < LIKELIEST or not m.has_vessels:
+        return None
+    return pooled_f(m.statistics(Masks).likeliest(s.samples), samples=LIKELIEST)
+
+
+@metric(
+    title="F where p is at least 0.5, before weighting, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+)
+def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
+    """F where p >= 1/2, which is where q is at least `half_of_p`."""
+    if not isinstance(m.model, WeightedBernoulli) or not m.has_vessels:
+        return None
+    return f_at(m, s, half_of_p(m.model.beta))
+
+
+@metric(
+    title="F at the best test threshold, pooled",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+)
+def f_best(m: ScoredModel, s: Setting) -> Value | None:
+    if not m.has_vessels:
+        return None
+    return f_at(m, s, best_threshold([m], s.samples))
+
+
+@metric(
+    title="area under the ROC curve",
+    unit="1",
+    digits=4,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+    tag="basic",
+)
+def auc(m: ScoredModel, s: Setting) -> Value | None:
+    """The area itself is exact; its standard error is computed from binned probabilities."""
+    import sklearn.metrics  # takes a second or two
+
+    if not m.has_vessels:
+        return None
+    masks = m.statistics(Masks)
+    area = sklearn.metrics.roc_auc_score(*pooled(m, masks.answers(s)))
+    return jackknife(masks.histogram(s), overlap.roc_area)._replace(value=float(area))
+
+
+# -- calibration of the marginals ------------------------------------------------------------------
+
+
+@metric(
+    title="calibration error of marginals in [0.05, 0.95]",
+    unit="1",
+    digits=4,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_error(m: ScoredModel, s: Setting) -> Value | None:
+    sums = m.statistics(Masks).reliability(s)
+    return None if sums is None else jackknife(sums, calibration.error_of)
+
+
+def resampled(m: ScoredModel, s: Setting, quantile: float) -> Value | None:
+    """A quantile of `calibration_error` over photographs drawn with replacement."""
+    sums = m.statistics(Masks).reliability(s)
+    if sums is None or len(sums) < 2:
+        return None
+    return Value(float(np.quantile(calibration.bootstrap(sums, m.options.seed), quantile)))
+
+
+@metric(
+    title="calibration error, 2.5 % of resampled photographs",
+    unit="1",
+    digits=4,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_low(m: ScoredModel, s: Setting) -> Value | None:
+    return resampled(m, s, 0.025)
+
+
+@metric(
+    title="calibration error, 97.5 % of resampled photographs",
+    unit="1",
+    digits=4,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_high(m: ScoredModel, s: Setting) -> Value | None:
+    return resampled(m, s, 0.975)
+
+
+@metric(
+    title="calibration error if y were a sample",
+    unit="1",
+    digits=4,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
+    """What a perfectly calibrated model would have: a sample takes the place of y, and the
+    marginals are those of the other samples, or the model's own. The mean over HELD_OUT samples."""
+    n = s.samples or max(m.num_samples, HELD_OUT)
+    if m.reference is not None or n < 2:
+        return None
+    masks, errors = m.statistics(Masks), []
+    for j in range(min(n, HELD_OUT)):
+        y, p = masks.held_out(n, j)
+        if not any(map(calibration.is_doubtful, p)):
+            return None
+        errors.append(float(calibration.error_of(calibration.table(p, y).sum(0))))
+    return Value(float(np.mean(errors)))
+
+
+@metric(
+    title="slope of labels on marginals",
+    unit="1",
+    digits=3,
+    tolerance=5e-3,
+    task=TASK,
+    of="mean",
+)
+def calibration_slope(m: ScoredModel, s: Setting) -> Value | None:
+    """`calibration.slope_of` over all pixels in the field of view; the marginals are the model's
+    own, or those of two halves of the samples."""
+    if m.reference is not None or not m.has_vessels or not (m.has_mean or s.samples > 1):
+        return None
+    halves = m.statistics(Masks).halves(s.samples)
+    triples = zip(*(split(m, half)[1] for half in halves), split(m, halves[0])[0], strict=True)
+    return jackknife(np.array([calibration.moments(*t) for t in triples]), calibration.slope_of)
+
+
+@metric(
+    title="Brier score of marginals",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="mean",
+)
+def brier(m: ScoredModel, s: Setting) -> Value:
+    parts = zip(*split(m, m.statistics(Masks).answers(s)), strict=True)
+    sums = np.array([(((p.astype(float) - y) ** 2).sum(), p.size) for y, p in parts])
+    return jackknife(sums, calibration.ratio_of)
+
+
+@metric(
+    title="AUC of deviation for where observers differ",
+    unit="1",
+    digits=3,
+    tolerance=1e-3,
+    task=TASK,
+    of="mean",
+)
+def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
+    if m.second_masks is None:
+        return None
+    labels, p = split(m, [p.double() for p in m.statistics(Masks).answers(s)])
+    seconds = split(m, m.second_masks)[1]
+    differ = [(other > 0) != y for other, y in zip(seconds, labels, strict=True)]
+    if not any(d.any() for d in differ):
+        return None
+    return jackknife(overlap.histogram(differ, [np.sqrt(p * (1 - p)) for p in p]), overlap.roc_area)
+
+
+# -- joint statements of samples -------------------------------------------------------------------
+
+
+def coverage_of(m: ScoredModel, s: Setting, name: str) -> Value | None:
+    """How often the 90 % interval of one field of `shapes.Shape` of samples contains that of the
+    truth."""
+    if not uncertainty.are_enough(s.samples, 0.9):
+        return None
+    joint = m.statistics(Masks).joint(s.samples, name)
+    return Value(joint.coverage, joint.coverage_se)
+
+
+@metric(
+    title="mean area of samples over the truth's",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="samples",
+)
+def area_ratio(m: ScoredModel, s: Setting) -> Value | None:
+    joint = m.statistics(Masks).joint(s.samples, "area")
+    return None if joint.ratio is None else Value(joint.ratio, joint.ratio_se)
+
+
+@metric(
+    title="coverage of 90 % intervals of area",
+    unit="1",
+    digits=2,
+    tolerance=0.05,
+    task=TASK,
+    of="samples",
+)
+def area_coverage(m: ScoredModel, s: Setting) -> Value | None:
+    return coverage_of(m, s, "area")
+
+
+@metric(
+    title="coverage of 90 % intervals of pieces",
+    unit="1",
+    digits=2,
+    tolerance=0.05,
+    task=TASK,
+    of="samples",
+)
+def components_coverage(m: ScoredModel, s: Setting) -> Value | None:
+    return coverage_of(m, s, "components")
+
+
+@metric(
+    title="coverage of 90 % intervals of crossings",
+    unit="1",
+    digits=2,
+    tolerance=0.05,
+    task=TASK,
+    of="samples",
+)
+def crossings_coverage(m: ScoredModel, s: Setting) -> Value | None:
+    return coverage_of(m, s, "crossings")
+
+
+@metric(
+    title="bits of own samples over bits of the truth",
+    unit="1",
+    digits=3,
+    tolerance=0.01,
+    task=TASK,
+    of="samples",
+)
+def own_bits_ratio(m: ScoredModel, s: Setting) -> Value | None:
+    """Below 1, samples vary less than the truth does, as where modes are lost; above 1, more. Both
+    are the model's own bits (a bound where bits are), the means over LIKELIEST samples."""
+    if s.samples < LIKELIEST or not m.has_vessels:
+        return None
+    own = [scores.log_probs.mean() for scores in m.statistics(Masks).scores(s.samples)]
+    bits = [m.in_bits(log_probs) for log_probs in (np.array(own), m.log_probs(1))]
+    return jackknife(np.stack(bits, 1), calibration.ratio_of)
+
+
+# -- connectedness ---------------------------------------------------------------------------------
+
+
+def mean_shape_measure(m: ScoredModel, s: Setting, name: str) -> Value | None:
+    """The mean over pictures of one number of `Masks.shapes_of_answers`."""
+    by_picture = m.statistics(Masks).shapes_of_answers(s)
+    if by_picture is None:
+        return None
+    is_thresholded = m.reference is None and s.samples != 1  # marginals become a mask
+    value = mean_se([measures[name] for measures in by_picture])
+    return value._replace(also={"threshold": 0.5}) if is_thresholded else value
+
+
+def mean_area(m: ScoredModel, s: Setting) -> Value | None:
+    """Without --full, only for sets without a vessel, where F is undefined."""
+    if not m.options.full and (m.has_vessels or m.reference is not None):
+        return None
+    return mean_shape_measure(m, s, "area")
+
+
+@metric(
+    title="share of pixels that are vessel, of the point estimate",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="mean",
+    tag="basic",
+    references=["truth", "second observer"],
+)
+def area(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_area(m, s)
+
+
+@metric(
+    title="share of pixels that are vessel, of one sample",
+    unit="1",
+    digits=4,
+    tolerance=1e-4,
+    task=TASK,
+    of="sample",
+    tag="basic",
+)
+def area_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_area(m, s)
+
+
+@metric(
+    title="pieces of the point estimate",
+    unit="pieces",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="mean",
+    factor=1.02,
+    references=["truth", "second observer"],
+)
+def components(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "components")
+
+
+@metric(
+    title="pieces of one sample",
+    unit="pieces",
+    digits=1,
+    tolerance=1.0,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def components_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "components")
+
+
+@metric(
+    title="Euler number of the point estimate",
+    unit="pieces",
+    digits=1,
+    tolerance=2.0,
+    task=TASK,
+    of="mean",
+    factor=1.02,
+    references=["truth", "second observer"],
+)
+def euler(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "euler")
+
+
+@metric(
+    title="Euler number of one sample",
+    unit="pieces",
+    digits=1,
+    tolerance=2.0,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def euler_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "euler")
+
+
+@metric(
+    title="share of the largest piece of the point estimate",
+    unit="1",
+    digits=3,
+    tolerance=0.02,
+    task=TASK,
+    of="mean",
+    references=["truth", "second observer"],
+)
+def largest_share(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "largest_share")
+
+
+@metric(
+    title="share of the largest piece of one sample",
+    unit="1",
+    digits=3,
+    tolerance=0.02,
+    task=TASK,
+    of="sample",
+)
+def largest_share_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "largest_share")
+
+
+@metric(
+    title="clDice of the point estimate",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="mean",
+    references=["second observer"],
+)
+def cldice(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "cldice")
+
+
+@metric(
+    title="clDice of one sample",
+    unit="1",
+    digits=3,
+    tolerance=2e-3,
+    task=TASK,
+    of="sample",
+)
+def cldice_sample(m: ScoredModel, s: Setting) -> Value | None:
+    return mean_shape_measure(m, s, "cldice")
+
+
+@metric(
+    title="pieces of one sample over the truth's",
+    unit="1",
+    digits=2,
+    tolerance=0.02,
+    task=TASK,
+    of="sample",
+    factor=1.02,
+)
+def components_ratio_sample(m: ScoredModel, s: Setting) -> Value | None:
+    if not m.has_vessels:
+        return None
+    masks = m.statistics(Masks)
+    pairs = zip(masks.shapes_of_answers(s), masks.true_shapes(), strict=True)
+    sums = np.array([(ours["components"], true["components"]) for ours, true in pairs])
+    return jackknife(sums, calibration.ratio_of)
+
+
+# -- beside the values -----------------------------------------------------------------------------
+
+
+def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
+    """Values of each image: F of marginals at 1/2, or of a reference; with --full also F of one
+    sample and of the likeliest, and the image's influence on the calibration error. {} without at
+    least two samples."""
+    if not (m.has_mean or m.num_samples > 1) or not m.has_vessels:
+        return {}
+    masks = m.statistics(Masks)
+    values = {"f_half": overlap.f_score(counts(m, masks.answers(m.mean_setting), 0.5))}
+    if m.options.full and len(m.indices) > 1:
+        sums = masks.reliability(m.mean_setting)
+        if sums is not None:
+            values["calibration_error"] = influences(sums, calibration.error_of)
+    if m.options.full and m.num_samples and m.reference is None:
+        values["f_sample"] = overlap.f_score(counts(m, m.single_samples(1.0), 0.5))
+        if m.num_samples >= LIKELIEST:
+            values["f_likeliest"] = overlap.f_score(masks.likeliest(m.num_samples))
+    return values
+
+
+def curves(m: ScoredModel) -> dict[str, Any]:
+    """The data of plots, for JSON; {} without a vessel. Lists over images are in the order of
+    `images`."""
+    if not m.has_vessels:
+        return {}
+    masks = m.statistics(Masks)
+    labels, p = pooled(m, masks.answers(m.mean_setting))
+    reliability = {}
+    if calibration.is_doubtful(p):
+        reliability["middle"] = calibration.reliability(
+            p, labels, calibration.LOW, calibration.HIGH
+        )
+    draws = 1 if m.model.exact else m.options.draws
+    shapes_of_kind = {"truth": masks.true_shapes()}
+    if m.second_masks is not None:
+        shapes_of_kind["second observer"] = masks.shapes_of(m.second_masks)
+    result = {
+        "samples": m.num_samples,
+        "images": [m.images[i].name for i in m.indices],
+        "reliability": {name: numbers(bins._asdict()) for name, bins in reliability.items()},
+        "bits_per_pixel": numbers(m.in_bits(m.log_probs(draws))),
+        "forms": {kind: numbers(columns(rows)) for kind, rows in shapes_of_kind.items()},
+        # of all samples of each picture
+        "drawn": numbers({name: masks.measure_of_samples(m.num_samples, name) for name in JOINT}),
+    }
+    if m.num_samples >= LIKELIEST:  # of the first samples of each picture
+        pairs = zip(masks.scores(m.num_samples), m.sizes() * math.log(2), strict=True)
+        result["sample_bits"] = [numbers(-scores.log_probs / size) for scores, size in pairs]
+    if isinstance(m.model, ConditionalFlow):
+        result["m_curve"] = m_curve(m)
+    return result
+
+
+def columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """{name: its values in the rows, in order}."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def m_curve(m: ScoredModel) -> dict[str, Any]:
+    """Bits per pixel by the number of importance samples, on CROPS crops of 8x8."""
+    side = math.lcm(tightness.SIDE, m.model.multiple)
+    y, x = tightness.crops(m.images, CROPS, side, m.options.seed)
+    generators = noise.keyed(m.options.seed, range(len(y)), CROPS_DRAW)
+    curve = tightness.m_curve(
+        m.model, y.to(m.device), x.to(m.device), generator=generators
+    )._asdict()
+    return {"crops": len(y), "side": side} | numbers(curve)
