@@ -422,8 +422,13 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
         evaluate.evaluate("bicubic", "embedded-sr", figures=True)
     with pytest.raises(ConfigError, match="second-observer answers on any image set: name one"):
         evaluate.evaluate("second-observer")
-    with pytest.raises(ConfigError, match="nothing is told of truth on patches"):
+    with pytest.raises(ConfigError, match="no metric .* has a value for truth on patches"):
         evaluate.evaluate("truth", "patches")
+
+
+def test_a_metric_without_a_value_is_an_error_that_says_what_to_change(make_run):
+    with pytest.raises(ConfigError, match="a value for this model on .* other --metrics or"):
+        evaluate.evaluate(make_run("sr-baseline"), metrics="psnr_limit")  # it has its own mean
 
 
 def test_a_folder_of_pictures_leaves_its_last_part_alone(make_run, tmp_path):

@@ -211,8 +211,10 @@ def score(
     other_scored = scoring.with_other_rounding(scored)
     rows = scoring.rows_of(scored, other_scored, tags, provenance)
     if not rows:
+        who = scored.reference or "this model"
         raise ConfigError(
-            f"nothing is told of {scored.reference} on {scored.images.name}: leave it out"
+            f"no metric that was asked for has a value for {who} on {scored.images.name}: ask for "
+            "other --metrics or --samples, or leave it out"
         )
     rows_to_write = [
         row for row in rows if publish or scored.reference or row.model not in REFERENCES
