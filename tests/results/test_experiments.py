@@ -24,6 +24,8 @@ RUN = re.compile(rf"`((?:{OWNERS})-[a-z0-9*-]+-[a-z0-9*-]+)`")
 CELL = re.compile(r"\| (-?[\d.]+) \| `([^`]+)` \|$", re.MULTILINE)
 LABEL = re.compile(rf"^(.*){CELL.pattern}", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)]+)\)")
+# PSNR of infinitely many samples, computed before the metric `psnr_limit` was there
+WITHOUT_ROWS = {"photographs": {"31.71", "32.79", "37.21"}}
 DECIMAL = re.compile(r"(?<![\w.:])(\d+\.\d+)(?:\s±\s(\d+\.\d+))?(?!\.?\d)")
 
 
@@ -58,9 +60,7 @@ def test_numbers_of_a_readme_are_those_of_rows(path):
 def test_numbers_of_the_prose_are_held(path):
     """See `unheld`. Write the value into a table, name its row or link its file in the paragraph,
     or leave the number out."""
-    if path.parent.name == "photographs":
-        pytest.xfail("the limits of infinitely many samples have no rows yet")
-    assert unheld(path, path.read_text()) == []
+    assert set(unheld(path, path.read_text())) <= WITHOUT_ROWS.get(path.parent.name, set())
 
 
 def test_numbers_of_the_index_are_held():
