@@ -24,8 +24,6 @@ RUN = re.compile(rf"`((?:{OWNERS})-[a-z0-9*-]+-[a-z0-9*-]+)`")
 CELL = re.compile(r"\| (-?[\d.]+) \| `([^`]+)` \|$", re.MULTILINE)
 LABEL = re.compile(rf"^(.*){CELL.pattern}", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)]+)\)")
-# PSNR of infinitely many samples, computed before the metric `psnr_limit` was there
-WITHOUT_ROWS = {"photographs": {"31.71", "32.79", "37.21"}}
 DECIMAL = re.compile(r"(?<![\w.:])(\d+\.\d+)(?:\s±\s(\d+\.\d+))?(?!\.?\d)")
 
 
@@ -60,7 +58,7 @@ def test_numbers_of_a_readme_are_those_of_rows(path):
 def test_numbers_of_the_prose_are_held(path):
     """See `unheld`. Write the value into a table, name its row or link its file in the paragraph,
     or leave the number out."""
-    assert set(unheld(path, path.read_text())) <= WITHOUT_ROWS.get(path.parent.name, set())
+    assert unheld(path, path.read_text()) == []
 
 
 def test_numbers_of_the_index_are_held():
