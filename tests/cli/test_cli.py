@@ -159,6 +159,7 @@ def test_what_is_no_task_and_no_file_is_one_line(capsys, what):
 def test_weights_cut_short_are_one_line(capsys, run):
     path = run / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
+    Image.new("RGB", (8, 8)).save("a.png")
     for arguments in (["evaluate", run], ["sample", run, "a.png"]):
         assert "weights.safetensors" in error_of(capsys, *arguments)
 
@@ -172,6 +173,7 @@ def test_weights_of_another_model_are_one_line(capsys, run):
 
 def test_weights_of_no_run_are_one_line(capsys):
     Path("own").mkdir()
+    Image.new("RGB", (8, 8)).save("a.png")
     cnf.glow(channels=3, context=3, levels=1, steps=1, width=4).save("own/weights.safetensors")
     for words in ("evaluate own", "evaluate own --publish", "sample own a.png"):
         assert "is of no run" in error_of(capsys, *words.split())
@@ -236,6 +238,7 @@ def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
     ids=lambda v: " ".join(v[:2]),
 )
 def test_other_wrong_arguments_are_one_line(capsys, arguments, parts):
+    Image.new("RGB", (8, 8)).save("a.png")
     line = error_of(capsys, *arguments)
     assert all(part in line for part in parts), line
 

@@ -435,7 +435,7 @@ def test_files_that_are_there_are_replaced_only_if_asked_to(make_run, picture, t
     assert all(path.read_bytes() != content for path, content in before.items())
 
 
-def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp_path):
+def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp_path, monkeypatch):
     run, out = str(make_run("sr-flow")), tmp_path / "out"
     deep, cut, small = (tmp_path / name for name in ("deep.png", "cut.jpg", "small.png"))
     deep = deep.with_suffix(".tif")
@@ -452,8 +452,9 @@ def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp
     for bad, message in says.items():
         with pytest.raises(DataError, match=message):
             sampling.sample(run, [picture, bad], out=out)
-    with pytest.raises(DataError, match="no such file"):  # before there is a model
-        sampling.sample("no-such-run", [picture, tmp_path / "dog.png"], out=out)
+    monkeypatch.setattr(sampling, "trained", None)  # no model is loaded
+    with pytest.raises(DataError, match="no such file"):
+        sampling.sample(run, [picture, tmp_path / "dog.png"], out=out)
     assert not out.exists()
 
 

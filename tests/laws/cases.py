@@ -450,6 +450,12 @@ ALL_FLOWS = [
         **SR | {"ar_width": 8, "ar_blocks": 0, "mixture": 3, "ar_clip": 2.0},
     ),
     configured("vessels-binary", "vessels", "glow", **VESSELS),
+    configured(
+        "vessels-last_prior",
+        "vessels",
+        "last_prior/flow",
+        **VESSELS | {"last": "fixed", "alone": 1},
+    ),
     configured("vessels-pixel_loss", "vessels", "likelihood_alone/with_pixel_loss", **VESSELS),
     configured(
         "vessels-gaussian", "vessels", "glow", **VESSELS | {"features": VGG, "noise": "gaussian"}

@@ -9,6 +9,7 @@ import cnf.features
 from cnf.glow import GlowConfig
 from cnf.layers import Bijection, Dequantization, Prior
 from cnf.replication import plugs
+from cnf.replication.places import EXPERIMENTS
 from cnf.weights import KINDS
 from tests.laws.cases import (
     ALL_BIJECTIONS,
@@ -44,6 +45,8 @@ def test_every_kind_of_model_is_in_a_case():
     """Controls, which are fitted, and transformers, which cannot draw in tiles, have tests of their
     own."""
     plugs.load("")
+    for path in EXPERIMENTS.glob("*/plug.py"):
+        plugs.plug(path.parent.name)
     apart = "controls/", "gaussian_mixtures/", "transformer_flow/"
     owned = {kind for kind in KINDS if not kind.startswith(apart)}
     assert {case.config.model["kind"] for case in ALL_MODELS if case.config} >= owned

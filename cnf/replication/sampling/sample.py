@@ -147,8 +147,9 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
+    releases.find(run, results)  # raises, as the next lines do, before the model is loaded
     for path in pictures:
-        check_is_picture(path)  # before the model is loaded, which takes seconds
+        check_is_picture(path)
     request = ready(run, choices, results)
     if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
         raise ConfigError(
