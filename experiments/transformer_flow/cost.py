@@ -1,5 +1,6 @@
-"""Processor seconds of one core, transformers and couplings in turn, with untrained weights:
-`python experiments/transformer_flow/cost.py` writes cost.json in a minute."""
+"""Processor seconds of one core, transformers and couplings in turn, with untrained weights, on a
+machine that does nothing else: `python experiments/transformer_flow/cost.py` writes cost.json in a
+minute."""
 
 import json
 import statistics
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from cnf.replication import config, training
+from cnf.replication import config, run_folder, training
 
 HERE, TURNS = Path(__file__).parent, 3
 SIZES = {"vessels": (584, 568), "sr": (16, 16)}  # of x: a photograph of DRIVE, a small picture
@@ -54,5 +55,6 @@ def measure(task: str) -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    found = {task: measure(task) for task in FLOWS}
+    hardware = {"hardware": f"{run_folder.processor()}, 1 thread"}
+    found = hardware | run_folder.provenance() | {task: measure(task) for task in FLOWS}
     (HERE / "cost.json").write_text(json.dumps(found, indent=1) + "\n")
