@@ -140,7 +140,8 @@ def slides(article: Tag) -> Iterator[tuple[str, str]]:
 def slides_page(page: Path, template: str) -> str:
     """The slides of a built page, as HTML for the folder beside it."""
     soup = read_page(page)
-    head_elements = [str(link) for link in soup.select("head link[rel=stylesheet]")]
+    links = soup.select("head link[rel=stylesheet], head link[rel~=icon]")
+    head_elements = [str(link) for link in links]
     head_elements += [str(s) for s in soup.select("head script") if "mathjax" in str(s).lower()]
     slide_elements = [
         f'<section class="slide"><h{2 - (n == 0)}>{name}</h{2 - (n == 0)}>'

@@ -21,6 +21,9 @@ VIEWS = {
     "light-phone": ("light", 360, 740),
 }
 
+# no other name or address is found
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
 
 def site_pages() -> list[str]:
     """Every page of the built site, relative to its root; of those that show a source file one,
@@ -45,6 +48,8 @@ def pytest_generate_tests(metafunc):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # one connection for many files
+
     def log_message(self, *args):
         pass
 
@@ -65,7 +70,7 @@ def browser():
     if path is None:
         raise pytest.UsageError("no Chromium here: install it, or set CHROMIUM to its path")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, OFFLINE])
         yield browser
         browser.close()
 
@@ -94,28 +99,34 @@ def turn(tab, view):
     tab.set_viewport_size({"width": width, "height": height})
 
 
-@pytest.fixture
-def visit(browser, url):
-    """A function that opens a page in a view. It returns the tab, a list of all that goes wrong in
-    it, and a function that turns it to another view and waits for what that loads."""
+@pytest.fixture(scope="session")
+def reader(browser):
+    """A reader who opens page after page, whose scripts are fetched and compiled once."""
     context = browser.new_context()
-    wrong, pending = [], set()
+    yield context
+    context.close()
 
-    def only_this_site(route):
-        if route.request.url.startswith((url, "data:", "blob:")):
-            route.continue_()
-        else:
-            wrong.append(f"asks the network for {route.request.url}")
-            route.abort()
+
+@pytest.fixture
+def visit(reader, url):
+    """A function that opens a page in a view, in a browser that remembers nothing. It returns the
+    tab, a list of all that goes wrong in it, and a function that turns it to another view and waits
+    for what that loads."""
+    tabs, wrong, pending = [], [], set()
+
+    def asked(request):
+        pending.add(request)
+        if not request.url.startswith((url, "data:", "blob:")):
+            wrong.append(f"asks the network for {request.url}")
 
     def open_page(page, view):
-        context.route("**/*", only_this_site)
-        tab = context.new_page()
+        tab = reader.new_page()
+        tabs.append(tab)
         tab.on("console", lambda m: m.type == "error" and wrong.append(f"console: {m.text}"))
         tab.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
         tab.on("requestfailed", lambda r: wrong.append(f"failed: {r.url} {r.failure}"))
         tab.on("response", lambda r: r.status >= 400 and wrong.append(f"{r.status}: {r.url}"))
-        tab.on("request", lambda r: pending.add(r))
+        tab.on("request", asked)
         for end in ("requestfinished", "requestfailed"):
             tab.on(end, lambda r: pending.discard(r))
         turn(tab, view)
@@ -132,7 +143,9 @@ def visit(browser, url):
         return tab, wrong, turned
 
     yield open_page
-    context.close()
+    for tab in tabs:
+        tab.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        tab.close()
 
 
 @pytest.fixture
