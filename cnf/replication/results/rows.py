@@ -307,18 +307,20 @@ def select(rows: Iterable[Any], **wanted: Any) -> list[Any]:
             raise ResultsError(f"rows have no field '{name}': choose from {fields}")
     choices = [v if isinstance(v, (list, tuple)) else [v] for v in wanted.values()]
     for values in itertools.product(*choices):
-        pairs = list(zip(wanted, values, strict=True))
-        matches = [row for row in rows if all(_fits(getattr(row, k), v) for k, v in pairs)]
+        matches = rows
+        for name, value in zip(wanted, values, strict=True):
+            matches = _with(matches, name, value)
         if matches:
             return matches
     return []
 
 
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether the value of a field equals the wanted one, or matches it where that holds a "*"."""
-    if isinstance(value, str) and isinstance(wanted, str) and "*" in wanted:
-        return fnmatch.fnmatchcase(value, wanted)
-    return value == wanted
+def _with(rows: list[Any], name: str, wanted: Any) -> list[Any]:
+    """The rows of which a field equals the wanted value, or matches it where that holds a "*"."""
+    if not (isinstance(wanted, str) and "*" in wanted):
+        return [row for row in rows if getattr(row, name) == wanted]
+    texts = [row for row in rows if isinstance(getattr(row, name), str)]
+    return [row for row in texts if fnmatch.fnmatchcase(getattr(row, name), wanted)]
 
 
 def one(rows: Iterable[Row], **wanted: Any) -> Row:
