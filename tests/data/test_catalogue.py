@@ -202,6 +202,18 @@ def test_chase_is_split_by_subject_both_eyes_together(chase):
     assert found == {"train": [1, 2, 3, 4, 5, 6], "valid": [7], "test": [8, 9, 10]}
 
 
+def test_five_folds_test_every_eye_of_chase_once_and_train_on_no_eye_of_its_child(chase):
+    def subjects(fold, split):
+        images = load(f"chasedb1-fold{fold}", split, chase)
+        return [e.name.removeprefix("chasedb1-")[:2] for e in images]
+
+    tested = [n for fold in range(1, 6) for n in subjects(fold, "test")]
+    assert tested == [f"{n:02d}" for n in range(1, 11) for _ in "LR"]
+    for fold in range(1, 6):
+        apart = [set(subjects(fold, split)) for split in ("train", "valid", "test")]
+        assert [len(part) for part in apart] == [7, 1, 2] and len(set.union(*apart)) == 10
+
+
 def test_chase_has_two_observers_in_every_split_and_whole_as_a_test_set(chase):
     whole = load("chasedb1-all", "test", chase)
     parts = [e for s in ("train", "valid", "test") for e in load("chasedb1", s, chase)]

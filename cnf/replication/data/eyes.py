@@ -19,7 +19,6 @@ STARE_IDS = (*range(1, 6), 44, 77, 81, 82, 139, 162, 163, 235, 236, 239, 240, 25
 # A label with more pixels than this outside of the field of view belongs to another photograph.
 # STARE's matching labels have 0 to 2 such pixels, the others at least 64.
 BESIDE = 20
-CHASE_SUBJECTS = {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 11)}
 
 
 def read_drive(entry: Entry, split: Split, folder: Path, fold: int = 5) -> ImageSet:
@@ -70,19 +69,31 @@ def all_of_stare(entry: Entry, folder: Path) -> list[Example]:
     return eyes
 
 
-def read_chase(entry: Entry, split: Split, folder: Path) -> ImageSet:
+def read_chase(entry: Entry, split: Split, folder: Path, fold: int | None = None) -> ImageSet:
     """CHASE_DB1: all files in one folder, as distributed, or in one folder for each kind of file.
     chasedb1-all holds the pictures of all splits."""
     images, first, second = (
         _inside(entry, folder, kind, ".") for kind in ("images", "1st_manual", "2nd_manual")
     )
-    splits = [split] if entry.name == "chasedb1" else list(CHASE_SUBJECTS)
+    subjects = chase_subjects(fold)
+    splits = list(subjects) if entry.name == "chasedb1-all" else [split]
     eyes = []
-    for key in (f"{n:02d}{side}" for s in splits for n in CHASE_SUBJECTS[s] for side in "LR"):
+    for key in (f"{n:02d}{side}" for s in splits for n in subjects[s] for side in "LR"):
         image, label = find(images, f"Image_{key}."), find(first, f"Image_{key}_1stHO.")
         other = find(second, f"Image_{key}_2ndHO.")
         eyes.append(_read(entry, key, image, label, second=other))
     return entry.images(split, eyes)
+
+
+def chase_subjects(fold: int | None = None) -> dict[Split, Sequence[int]]:
+    """Numbers of the children of each split. Of the ten, each `fold` (1 to 5) tests two, so that
+    five models see each eye once as a stranger's."""
+    if fold is None:
+        return {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 11)}
+    test = (2 * fold - 1, 2 * fold)
+    valid = 2 * fold % 10 + 1
+    train = [n for n in range(1, 11) if n not in (*test, valid)]
+    return {"train": train, "valid": [valid], "test": test}
 
 
 def _read(
