@@ -1,5 +1,6 @@
 """Variants of one model are densities, and are drawn as they are scored."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -28,6 +29,7 @@ from tools import intercepts
 
 Autoregressive = plugs.plug("exact_yardstick").Autoregressive
 orientations, random_intercept = plugs.plug("orientations"), plugs.plug("random_intercept")
+other_cameras = plugs.plug("other_cameras")
 VIEWS, back, turned = orientations.VIEWS, orientations.back, orientations.turned
 oriented, Mixture = orientations.oriented, random_intercept.Mixture
 intercept, shifted = random_intercept.intercept, random_intercept.shifted
@@ -256,6 +258,62 @@ def test_the_best_intercept_gives_the_area_that_was_drawn():
     assert around[1] > max(around[0], around[2]) and b > 1
     assert torch.sigmoid(a + b).sum().item() == pytest.approx(y.sum().item(), rel=1e-3)  # 4 digits
     assert found["log_area"] == pytest.approx(math.log(torch.sigmoid(a).sum() / y.sum()), abs=1e-4)
+
+
+# -- folds as one model ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folds_of_eyes(loaded, monkeypatch):
+    """Two models, and three eyes of which the first is the first model's test split, the others the
+    second's, unless `tests` says otherwise."""
+
+    def make(tests=((0,), (1, 2))):
+        models, found, images = [], {}, eyes()
+        for fold, places in enumerate(tests):
+            model, config = loaded("vessels-baseline")
+            with torch.no_grad():
+                model.head.bias += fold
+            data = dataclasses.replace(config.data, train=f"fold{fold}")
+            model.config = dataclasses.replace(config, data=data)
+            models.append(model.eval())
+            examples = [images[place] for place in places]
+            found[f"fold{fold}"] = dataclasses.replace(images, examples=examples)
+        monkeypatch.setattr(other_cameras, "load", lambda name, split: found[name])
+        return models, images
+
+    return make
+
+
+def test_each_eye_is_answered_by_the_fold_that_tests_on_it(folds_of_eyes):
+    (first, second), images = folds_of_eyes()
+    # one eye at a time, as it is answered: the same sums in the same order
+    together = ScoredModel(other_cameras.Unseen([first, second]), images, batch_size=1)
+    alone = [ScoredModel(model, images, batch_size=1) for model in (first, second)]
+    expected = [alone[0].log_probs()[0], *alone[1].log_probs()[1:]]
+    assert together.log_probs().tolist() == expected
+    assert np.ptp([m.log_probs()[1] for m in alone]) > 1  # the two differ
+
+
+def test_an_eye_that_no_fold_or_two_folds_test_on_is_refused(folds_of_eyes):
+    models, images = folds_of_eyes([(0,), (1,)])
+    with pytest.raises(ConfigError, match="name the runs of all folds"):
+        ScoredModel(other_cameras.Unseen(models), images).log_probs()
+    models, _ = folds_of_eyes([(0, 1), (1, 2)])
+    with pytest.raises(ConfigError, match="two runs have picture-1"):
+        other_cameras.Unseen(models)
+
+
+def test_folds_are_found_by_a_pattern(make_run, tmp_path):
+    model = made(Bernoulli)
+    with pytest.raises(ConfigError, match=r"/fold\* finds nothing: give a pattern"):
+        variant_of(model, f"other_cameras/unseen={tmp_path}/fold*")
+    flow = make_run("vessels-flow")
+    with pytest.raises(ConfigError, match="vessels-flow: give a pattern of runs of factorised"):
+        variant_of(model, f"other_cameras/unseen={flow}*")
+    folder = make_run("vessels-baseline")
+    (found,) = variant_of(model, f"other_cameras/unseen={folder}*").models
+    assert found.config.data.train == "embedded-vessels"
 
 
 # -- names and rows --------------------------------------------------------------------------------
