@@ -12,6 +12,7 @@ from pydantic import ConfigDict, create_model
 
 from cnf.errors import ResultsError
 from cnf.replication import results, run_folder
+from cnf.replication.data import inventory
 from cnf.replication.metrics import METRICS
 from cnf.replication.results import claims, report
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
@@ -179,6 +180,21 @@ def test_published_scores_of_vessels_are_of_our_photographs(data):
     assert ours.mean() == pytest.approx(theirs.value, abs=1e-3)
     assert ours.std() == pytest.approx(theirs.deviation, abs=1e-3)
     assert theirs.incomparable is None
+
+
+def test_the_published_confusion_matrix_of_laddernet_is_of_our_views():
+    """It has the pixels and the vessels of the twenty test photographs of DRIVE inside the field of
+    view, as they were counted by a third party, and gives the published F."""
+    negative, false_positive, false_negative, positive = 3885433, 75061, 123839, 453810
+    counts, tests = inventory.label_counts("drive"), [f"{n:02d}" for n in range(1, 21)]
+    view, vessel = (
+        sum(counts[kind][n] for n in tests) for kind in ("in view", "1st_manual in view")
+    )
+    assert negative + false_positive == view - vessel
+    assert positive + false_negative == vessel
+    (f,) = claims.published(method="LadderNet")
+    found = 2 * positive / (2 * positive + false_positive + false_negative)
+    assert f"{found:.4f}" == f"{f.value:.4f}" and f.incomparable is None
 
 
 def test_published_figures_are_well_formed():
