@@ -174,12 +174,25 @@ def test_an_eye_of_stare_beside_its_label_is_left_out(stare, write):
         assert "beside the photograph: stare-0003" in of.describe()
 
 
+def test_the_ten_of_stare_are_the_later_half_without_what_is_left_out(stare, write):
+    (path,) = (stare / "stare").rglob("im0240.ah.p*")
+    label = np.roll(eye(15)[1], 12, axis=1)
+    for name in ("stare-ten", "stare-ten@drive"):
+        assert [e.name for e in load(name, "test", stare)] == [
+            n.replace("im", "stare-") for n in STARE[10:]
+        ]
+    write(path, np.stack([label] * 3, -1))
+    images = load("stare-ten", "test", stare)
+    assert len(images) == 9 and "beside the photograph: stare-0240" in images.describe()
+
+
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_what_is_for_tests_is_never_trained_on(tmp_path, split):
-    for name in ("stare", "chasedb1-all", *BENCHMARKS, *BOXES):
+    eyes = ("stare", "stare-ten", "chasedb1-all")
+    for name in (*eyes, *BENCHMARKS, *BOXES):
         message = message_of(load, name, split, tmp_path)
         assert f"{name} has no {split} split" in message and "never trained" in message
-        assert ("use drive" in message) == (name in ("stare", "chasedb1-all"))
+        assert ("use drive" in message) == (name in eyes)
 
 
 def test_the_field_of_view_is_found_where_the_set_has_none(stare, write):
@@ -202,16 +215,21 @@ def test_chase_is_split_by_subject_both_eyes_together(chase):
     assert found == {"train": [1, 2, 3, 4, 5, 6], "valid": [7], "test": [8, 9, 10]}
 
 
-def test_five_folds_test_every_eye_of_chase_once_and_train_on_no_eye_of_its_child(chase):
-    def subjects(fold, split):
-        images = load(f"chasedb1-fold{fold}", split, chase)
+@pytest.mark.parametrize("part, learned, tested", [("fold", 7, 2), ("half", 4, 5)])
+def test_parts_of_chase_test_every_eye_once_and_train_on_no_eye_of_its_child(
+    chase, part, learned, tested
+):
+    def subjects(number, split):
+        images = load(f"chasedb1-{part}{number}", split, chase)
         return [e.name.removeprefix("chasedb1-")[:2] for e in images]
 
-    tested = [n for fold in range(1, 6) for n in subjects(fold, "test")]
-    assert tested == [f"{n:02d}" for n in range(1, 11) for _ in "LR"]
-    for fold in range(1, 6):
-        apart = [set(subjects(fold, split)) for split in ("train", "valid", "test")]
-        assert [len(part) for part in apart] == [7, 1, 2] and len(set.union(*apart)) == 10
+    numbers = range(1, 10 // tested + 1)
+    every = [n for number in numbers for n in subjects(number, "test")]
+    assert every == [f"{n:02d}" for n in range(1, 11) for _ in "LR"]
+    for number in numbers:
+        apart = [set(subjects(number, split)) for split in ("train", "valid", "test")]
+        assert [len(ids) for ids in apart] == [learned, 1, tested]
+        assert len(set.union(*apart)) == 10
 
 
 def test_chase_has_two_observers_in_every_split_and_whole_as_a_test_set(chase):

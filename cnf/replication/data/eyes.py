@@ -47,10 +47,11 @@ def drive_ids(fold: int) -> dict[Split, Sequence[int]]:
     }
 
 
-def read_stare(entry: Entry, split: Split, folder: Path) -> ImageSet:
-    """STARE, with the first observer's labels. In some copies four photographs, im0002 to im0005,
-    are other scans that do not match their labels: these are left out, and `describe` says so."""
-    eyes = all_of_stare(entry, folder)
+def read_stare(entry: Entry, split: Split, folder: Path, first: int = 1) -> ImageSet:
+    """STARE from the photograph of number `first` on, with the first observer's labels. In some
+    copies four photographs, im0002 to im0005, are other scans that do not match their labels: these
+    are left out, and `describe` says so."""
+    eyes = [e for e in all_of_stare(entry, folder) if int(e.name[-4:]) >= first]
     beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.fov).sum()) > BESIDE]
     note = ""
     if beside:
@@ -69,13 +70,21 @@ def all_of_stare(entry: Entry, folder: Path) -> list[Example]:
     return eyes
 
 
-def read_chase(entry: Entry, split: Split, folder: Path, fold: int | None = None) -> ImageSet:
+def read_chase(
+    entry: Entry,
+    split: Split,
+    folder: Path,
+    valid: Sequence[int] = (7,),
+    test: Sequence[int] = (8, 9, 10),
+) -> ImageSet:
     """CHASE_DB1: all files in one folder, as distributed, or in one folder for each kind of file.
-    chasedb1-all holds the pictures of all splits."""
+    Its ten children are split by their numbers: those in `valid`, those in `test`, and the others,
+    for training. chasedb1-all holds the pictures of all splits."""
     images, first, second = (
         _inside(entry, folder, kind, ".") for kind in ("images", "1st_manual", "2nd_manual")
     )
-    subjects = chase_subjects(fold)
+    train = [n for n in range(1, 11) if n not in (*valid, *test)]
+    subjects = {"train": train, "valid": valid, "test": test}
     splits = list(subjects) if entry.name == "chasedb1-all" else [split]
     eyes = []
     for key in (f"{n:02d}{side}" for s in splits for n in subjects[s] for side in "LR"):
@@ -83,17 +92,6 @@ def read_chase(entry: Entry, split: Split, folder: Path, fold: int | None = None
         other = find(second, f"Image_{key}_2ndHO.")
         eyes.append(_read(entry, key, image, label, second=other))
     return entry.images(split, eyes)
-
-
-def chase_subjects(fold: int | None = None) -> dict[Split, Sequence[int]]:
-    """Numbers of the children of each split. Of the ten, each `fold` (1 to 5) tests two, so that
-    five models see each eye once as a stranger's."""
-    if fold is None:
-        return {"train": range(1, 7), "valid": range(7, 8), "test": range(8, 11)}
-    test = (2 * fold - 1, 2 * fold)
-    valid = 2 * fold % 10 + 1
-    train = [n for n in range(1, 11) if n not in (*test, valid)]
-    return {"train": train, "valid": [valid], "test": test}
 
 
 def _read(

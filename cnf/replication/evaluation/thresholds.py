@@ -40,7 +40,8 @@ def validation(m: ScoredModel, on: str) -> list[ScoredModel]:
     train_names = parts(m.config.data.train)
     entries = [CATALOGUE.get(part) for part in train_names]
     trained_on_it = m.config.data.use_valid and origin(on) in map(origin, train_names)
-    if trained_on_it or any(e and e.of == on and "fold" in e.options for e in entries):
+    resplit = any(e and e.of == on and not e.change for e in entries)  # may have learned from it
+    if trained_on_it or resplit:
         return []
     try:
         return [ScoredModel(m.trained, load(on, "valid"), options, m.batch_size)]
