@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cnf.replication import config, results
-from cnf.replication.results.claims import paired_differences
+from cnf.replication.results.claims import paired_differences, published
 from cnf.replication.results.rows import COMPARABLE, RESULTS
 from cnf.replication.run_folder import REPOSITORY
 
@@ -147,7 +147,9 @@ def with_errors(rows):
 
 def numbers_of(path):
     """The numbers of a file; of its lists the means; of the columns of a .jsonl the means and
-    deviations as well; of a page, what its cells print."""
+    deviations as well; of published.yml the values; of a page, what its cells print."""
+    if path.name == "published.yml":
+        return [figure.value for figure in published(path.parent)]
     twin = path.with_suffix(".ipynb")
     if path.suffix == ".md" and twin.exists():
         cells = json.loads(twin.read_text())["cells"]
