@@ -310,7 +310,7 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """{"kind": one of NETWORKS, its sizes} with all sizes. Raises ConfigError."""
     sizes = dict(spec)
     kind = sizes.pop("kind", None)
-    if kind not in NETWORKS:
+    if not isinstance(kind, str) or kind not in NETWORKS:
         raise ConfigError(f"features.kind = {kind!r}: choose one of {', '.join(NETWORKS)}")
     try:
         return {"kind": kind, **complete(NETWORKS[kind], sizes, BY_THE_MODEL)}

@@ -243,6 +243,7 @@ class ConditionalModel(nn.Module):
             partial.write_bytes(safetensors.torch.save(tensors, metadata=inside or None))
             os.replace(partial, path)
         except OSError as error:
+            partial.unlink(missing_ok=True)
             raise UnwritableError(
                 f"{path} cannot be written ({error.strerror or error}): give another path"
             ) from None
@@ -349,7 +350,8 @@ class ConditionalFlow(ConditionalModel):
         if hasattr(features, "channels"):
             self.check_maps(len(channels_of(features)))
         # a part of a picture must keep its colours, so it starts at an even position
-        colours = 2 if any(isinstance(layer, CheckerboardCoupling) for layer in layers) else 1
+        boards = [k for layer, k in with_levels(layers) if isinstance(layer, CheckerboardCoupling)]
+        colours = 2 ** (max(boards) + 1) if boards else 1
         self.multiple = math.lcm(2**self.num_squeezes, getattr(features, "multiple", 1), colours)
         self.factor = getattr(features, "factor", 1)
         self.channels = channels_of_y(layers)

@@ -133,12 +133,15 @@ def fuse(layers: Iterable[nn.Module]) -> list[Any]:
     return parts
 
 
+HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+
+
 def step_of(layers: Sequence[nn.Module]) -> Step | None:
     """Activation normalization, 1x1 convolution, and a coupling whose network shares h. Not a
     class made of these: it may compute something else. Nor one with hooks: they would not run."""
     if [type(layer) for layer in layers] == [ActNorm, Conv1x1, AffineCoupling]:
         step = Step(*cast(Any, layers))
-        hooks = any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+        hooks = any(getattr(layer, name) for layer in layers for name in HOOKS)
         return step if type(step.net) in (CouplingNet, VectorNet) and not hooks else None
     return None
 

@@ -79,6 +79,9 @@ class GlowConfig:
         return "softplus" if self.scale == "softplus" else "bounded"
 
 
+READ_TWICE = "context = {} with features: these say what of x is read, so leave it out"
+
+
 def glow(
     channels: int,
     context: int = 0,
@@ -130,6 +133,8 @@ def glow(
     config = GlowConfig(**{name: full[name] for name in GlowConfig.__dataclass_fields__})
     if not isinstance(features, nn.Module):
         features = network_of(config, full["context"], features)
+    elif full["context"]:
+        raise ConfigError(READ_TWICE.format(full["context"]))
     stack = glow_layers(config, full["channels"], features, full["bins"], coupling=coupling)
     flow = ConditionalFlow(stack, features)
     flow.arguments = full | {"features": type(features).__name__}
@@ -154,7 +159,7 @@ def described_glow(
 def network_of(config: GlowConfig, context: int, spec: Mapping[str, Any] | None) -> nn.Module:
     """The feature network of a specification; x itself without one, or nothing."""
     if spec is not None and context:
-        raise ConfigError(f"context = {context} with features: these say what of x is read")
+        raise ConfigError(READ_TWICE.format(context))
     if spec is not None:
         return features_of(config, spec)
     return RawFeatures(context, config.levels) if context else NoFeatures(config.levels)
@@ -186,6 +191,18 @@ def glow_layers(
             f"noise = {config.noise} with dequantization = {config.dequantization}: it is that of "
             "the binary one, so leave it out"
         )
+    if coupling is not None and config.net == "conv" and not config.levels:
+        raise ConfigError(
+            f"coupling = {coupling.__name__} with levels = 0: without levels the steps couple the "
+            "colours of a checkerboard, so give levels = 1 or more"
+        )
+    if config.net == "vector":
+        for name in ("clip", "norm", "gain", "h_kernel"):
+            if (value := getattr(config, name)) != getattr(GlowConfig, name):
+                raise ConfigError(
+                    f"{name} = {value} with net = vector: its network is none of convolutions, so "
+                    "leave it out"
+                )
     h, c = channels_of(features), channels
     if len(h) <= config.levels:
         raise ValueError(f"levels = {config.levels} needs {config.levels + 1} maps of the features")

@@ -329,15 +329,18 @@ def refuse_unknown(known: Sequence[str], laws: dict[str, Law]) -> None:
 
 
 def tried(law: Law, case: "Case") -> Exception | None:
-    """What a law raises: a Fault, a Skip, an error of the layer, or nothing."""
+    """What a law raises: a Fault, a Skip, an error of the layer, or nothing. A layer that exits
+    does not end the check."""
     try:
         law(case)
+    except SystemExit as raised:
+        return RuntimeError(f"it exits ({raised.code})").with_traceback(raised.__traceback__)
     except Exception as raised:
         return raised
     return None
 
 
-def placed(error: Exception) -> str:
+def placed(error: BaseException) -> str:
     """Kind and first line of an error, and the place outside of torch that raised it."""
     said = str(error).strip().splitlines() or [""]
     frames = traceback.extract_tb(error.__traceback__)

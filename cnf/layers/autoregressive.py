@@ -83,9 +83,10 @@ class AutoregressivePrior(Prior):
         """What the network is given beside z1. Raises ValueError if there is neither."""
         if kept is None and h is None:
             raise ValueError("an autoregressive prior needs features h: they give the shape of z")
-        if kept is not None:
-            check_features(kept, h)
-        return torch.cat([t for t in (h, kept) if t is not None], dim=1)
+        if kept is None or h is None:
+            return cast(Tensor, h if kept is None else kept)
+        check_features(kept, h)
+        return torch.cat([h.expand(len(kept), *h.shape[1:]), kept], dim=1)  # h may be one for all
 
     def params(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(log w, mu, log sigma), each (B, C_1, K, H, W), of what the network returned."""

@@ -63,4 +63,6 @@ def with_target(y: Tensor, h: Tensor | None, bins: int) -> Tensor:
     """The context of q(v|y, x): h and y, (B, C_h + C, ...), y scaled to [-1, 1]."""
     check_features(y, h)
     scaled = 2 * y / (bins - 1) - 1
-    return scaled if h is None else torch.cat([h, scaled], dim=1)
+    if h is None:
+        return scaled
+    return torch.cat([h.expand(len(y), *h.shape[1:]), scaled], dim=1)  # h may be one for all

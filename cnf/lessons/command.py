@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
             return refuse(f"{error.filename} cannot be written ({error.strerror}): go elsewhere")
     try:
         names = verdicts.load(options.file)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = error if isinstance(error, FileNotFoundError) else placed(error)
         print(f"error: {said}", file=sys.stderr)
         return 2

@@ -100,7 +100,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 def _complete(model: dict[str, Any], task: Task) -> dict[str, Any]:
     """The kind and all options of a model; channels and grey levels of y are those of the task."""
-    kind = model.get("kind", "")
+    kind = str(model.get("kind", ""))
     plugs.load(kind)
     function = weights.maker(kind)
     options = {k: v for k, v in model.items() if k != "kind"}
@@ -206,7 +206,14 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> Config:
     if not path.exists():
         names = sorted(p.stem for p in PRESETS.glob("*.yml"))
         raise ConfigError(f"no preset '{preset}': the nearest are {nearest(preset, names)}")
-    values = yaml.safe_load(path.read_text("utf-8"))
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path} is no YAML file ({' '.join(str(error).split())}): mend it"
+        ) from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no options: begin with `task: vessels` or `task: sr`")
     values.setdefault("task", preset.split("-")[0])
     values["preset"] = preset
     for override in overrides:

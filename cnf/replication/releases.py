@@ -79,11 +79,14 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
         file_metadata = upgrade.metadata(file_metadata)
         if into is None:
             plugs.load(file_metadata.get("kind", ""))
-    except (ConfigError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} describes no model of this version ({error})") from None
-    model = weights.described(file_metadata, path) if into is None else into
-    weights.fill(model, tensors, file_metadata, path)
-    model.config = config_of(model)
+        model = weights.described(file_metadata, path) if into is None else into
+        weights.fill(model, tensors, file_metadata, path)
+        model.config = config_of(model)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} describes no model of this version ({error}): use the version that made it, "
+            "or restore the file"
+        ) from None
     for text in terms(model):
         if text not in _said:
             _said.add(text)

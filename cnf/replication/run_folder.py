@@ -70,7 +70,7 @@ def locked(out: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if [path.name for path in out.iterdir()] == [".lock"]:
+            if out.exists() and [path.name for path in out.iterdir()] == [".lock"]:
                 shutil.rmtree(out, ignore_errors=True)
 
 
@@ -149,6 +149,14 @@ def write_history(out: Path, lines: list[dict[str, Any]]) -> None:
     write_atomically(out / "history.jsonl", text.encode())
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Raise ConfigError if a file cannot be written: nobody should wait for minutes before."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        reason = "no permission" if folder.is_dir() else "no folder"
+        raise ConfigError(f"{path} cannot be written ({folder}: {reason}): give another --out")
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Write to the yielded path. `path` changes only when everything is on the disk; after a
@@ -159,7 +167,7 @@ def replaced(path: Path) -> Iterator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError:
+    except BaseException:
         for leftover in path.parent.glob(glob.escape(part.name) + "*"):
             leftover.unlink()
         raise
@@ -334,7 +342,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def check_name(name: str) -> None:
     """Raise ResultsError unless `name` can be a folder of `results/`."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
-        raise ResultsError(f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; give --name")
+        raise ResultsError(
+            f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; rename its folder, or give "
+            "--name with --publish or --out"
+        )
 
 
 def publish(run: Path, folder: Path) -> Path:

@@ -81,21 +81,36 @@ def test_of_several_frames_the_first_is_read_and_told(tmp_path):
     assert (found.pixels == (255, 0, 0)).all() and found.notes == ("the first of 2 frames",)
 
 
-def test_16_bit_rgb_png_is_refused_although_pillow_would_cut_it_to_8(tmp_path):
+def png(path, pixels, clear=()):
+    """A PNG of 16 bits a channel, pixels (H,W,C), of which one colour may be transparent."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    rows = b"".join(b"\0" + bytes(4 * 3 * 2) for _ in range(4))
-    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    height, width, channels = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    if clear:
+        parts.insert(1, chunk(b"tRNS", struct.pack(f">{channels}H", *clear)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+@pytest.mark.parametrize("clear", [(0x1234,), (0x1234, 0x3412, 0)])
+def test_of_16_bits_the_transparent_colour_is_one_of_16(tmp_path, clear):
+    """Not one of those that have its low or its high bytes."""
+    pixels = np.zeros((4, 4, len(clear)), np.uint16)
+    pixels[0], pixels[1], pixels[2] = clear, 0x3434, 0x1200
+    png(tmp_path / "a.png", pixels, clear)
+    alpha = read_photograph(tmp_path / "a.png").alpha
+    assert (alpha[0] == 0).all() and (alpha[1:] == 255).all()
+
+
+def test_16_bit_rgb_png_is_refused_although_pillow_would_cut_it_to_8(tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    png(path, np.zeros((4, 4, 3), np.uint16))
     assert Image.open(path).mode == "RGB"
     assert "more than 8 bits" in message_of(read_image, path)
 

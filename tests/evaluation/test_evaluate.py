@@ -512,6 +512,20 @@ def test_values_an_image_give_the_mean_again_and_curves_lie_beside(published, tm
         assert "it does worst on `" in (tmp_path / "results" / run / "card.md").read_text()
 
 
+def test_another_name_does_not_write_into_another_run(make_run, tmp_path):
+    with pytest.raises(ConfigError, match="--name other is another run's folder: give --publish"):
+        evaluate.evaluate(make_run("sr-flow"), "patches", name="other")
+    (row,) = evaluate.evaluate(make_run("sr-flow"), "patches", name="other", out=tmp_path)
+    assert row.run == "other" and (tmp_path / "other" / "evaluations").is_dir()
+
+
+def test_where_nothing_can_be_written_nothing_is_scored(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "score", None)
+    (tmp_path / "out").write_text("a file of this name")
+    with pytest.raises(ConfigError, match="cannot be written .*no folder"):
+        evaluate.evaluate(make_run("sr-flow"), "patches", out=tmp_path / "out")
+
+
 def test_files_of_one_evaluation_share_their_name(published, tmp_path):
     """Another seed, or another x, takes the place of nothing."""
     for options in ({}, {"seed": 3}, {"round_x": True}, {"limit": 1, "on": "embedded-sr"}):

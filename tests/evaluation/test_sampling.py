@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import time
 
@@ -464,6 +465,41 @@ def test_a_folder_that_cannot_be_written_to_is_named(make_run, picture, tmp_path
         sampling.sample(str(make_run("sr-flow")), [picture], num=1, out=tmp_path / "out")
 
 
+def test_a_mask_that_is_given_is_not_replaced(make_run, picture, tmp_path):
+    run, options = str(make_run("vessels-flow")), {"out": tmp_path, "overwrite": True}
+    mask = tmp_path / "cat-mask.png"
+    Image.fromarray(np.full((19, 23), 255, np.uint8)).save(mask)
+    for fov in (mask, tmp_path):
+        with pytest.raises(ConfigError, match="is a file that is given: give another --out"):
+            sampling.sample(run, [picture], fov=fov, **options)
+
+
+@pytest.mark.parametrize("name", [b"cat\xff.png", b"cat\n.png"])
+def test_a_name_that_is_no_text_is_refused(make_run, picture, tmp_path, name):
+    renamed = picture.rename(tmp_path / os.fsdecode(name))
+    with pytest.raises(DataError, match=r"a name that is not text in UTF-8: rename the file"):
+        sampling.sample(str(make_run("sr-flow")), [renamed], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_a_threshold_may_be_an_end_of_the_range(threshold):
+    assert sampling.Options(threshold=threshold).threshold == threshold
+    with pytest.raises(ConfigError, match=r"--threshold 1.1: give a probability between 0 and 1"):
+        sampling.Options(threshold=1.1)
+
+
+def test_moments_of_many_samples_are_exact():
+    """Of grey levels near white, whose sums of squares float32 cannot hold."""
+    y = torch.randint(200, 203, (600, 3, 4, 4), generator=torch.manual_seed(0)).float()
+    moments = sampling.Moments()
+    for sample in y:
+        moments.add(sample)
+    exact = y.double().var(0).mean(0).sqrt()
+    torch.testing.assert_close(moments.deviation, exact, rtol=1e-12, atol=0)
+    torch.testing.assert_close(moments.mean, y.double().mean(0).float(), rtol=0, atol=0)
+
+
 def test_bad_requests_are_named(make_run, picture, tmp_path):
     run = str(make_run("sr-flow"))
     with pytest.raises(ConfigError, match="--num -1"):
@@ -478,8 +514,13 @@ def test_bad_requests_are_named(make_run, picture, tmp_path):
         sampling.sample(run, [picture], suffix="a/b", out=tmp_path)
     mean = picture.rename(tmp_path / "cat-sample1.png")
     (tmp_path / "cat.png").write_bytes(mean.read_bytes())
-    with pytest.raises(ConfigError, match="cat-sample1.png is a picture that is given"):
+    with pytest.raises(ConfigError, match="cat-sample1.png is a file that is given"):
         sampling.sample(run, [picture, mean], num=1, out=tmp_path, overwrite=True)
+    with pytest.raises(ConfigError, match="cat.png is a file that is given"):
+        sampling.sample(run, [picture], json=picture, out=tmp_path / "out", overwrite=True)
+    json = tmp_path / "out" / "cat-sample1.png"
+    with pytest.raises(ConfigError, match="cat-sample1.png would be written twice"):
+        sampling.sample(run, [picture], num=1, json=json, out=tmp_path / "out")
     with pytest.raises(ConfigError, match="two pictures are called 'cat'"):
         sampling.sample(run, [picture, tmp_path / "other" / "cat.jpg"], out=tmp_path)
     with pytest.raises(CheckpointError, match="vessels holds no weights.safetensors"):

@@ -8,7 +8,13 @@ import torch
 
 from cnf import noise
 from cnf.errors import ConfigError
+from cnf.features import RawFeatures
+from cnf.flow import ConditionalFlow
+from cnf.layers.checkerboard import CheckerboardCoupling
+from cnf.layers.prior import GaussianPrior
+from cnf.layers.squeeze import Squeeze
 from cnf.layers.subbands import bands
+from cnf.nets import CouplingNet
 from cnf.replication import releases
 from cnf.replication.config import build, load_config
 from cnf.replication.results.rows import RESULTS
@@ -97,6 +103,18 @@ def test_the_colours_of_a_tile_are_those_of_the_picture():
     one_scale = ["model.features.kind=vgg", "model.features.scales=1", "model.levels=0"]
     model = build(load_config("vessels-flow-smoke", one_scale)).eval()
     assert model.features.multiple == 1 and grid(model) == 2
+
+
+def test_the_colours_of_a_checkerboard_are_those_of_its_level():
+    torch.manual_seed(0)
+    net = CouplingNet(4, 3, 8, 8)
+    torch.nn.init.normal_(net.last.weight)
+    layers = [Squeeze(), CheckerboardCoupling(net), GaussianPrior(4)]
+    model = ConditionalFlow(layers, RawFeatures(3, 1)).eval()
+    assert model.multiple == 4
+    x = torch.rand(1, 3, 24, 24)
+    tiled = drawn(model, x, Tiles((24, 24), 8, margin(model)))
+    torch.testing.assert_close(tiled, drawn(model, x), rtol=0, atol=1e-5)
 
 
 # -- tiled equals whole ----------------------------------------------------------------------------

@@ -471,6 +471,20 @@ def test_weights_that_cannot_be_written_are_said_in_one_line(tmp_path):
             model.save(path)
 
 
+def test_a_file_that_holds_no_configuration_is_named(tmp_path):
+    path = tmp_path / "own.yml"
+    for content in (b"", b"- a", b"a: [", b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="own.yml (is no YAML file|holds no options)"):
+            load_config(str(path))
+    with pytest.raises(ConfigError, match="is no YAML file .*Is a directory"):
+        (tmp_path / "dir.yml").mkdir()
+        load_config(str(tmp_path / "dir.yml"))
+    for override in ("model.kind=[1]", "model.features.kind=[]"):
+        with pytest.raises(ConfigError, match=r"'\[1\]'|features.kind = \[\]"):
+            load_config("sr-flow-smoke", [override])
+
+
 def test_unknown_keys_are_answered_by_the_nearest_three():
     said = {
         "training.lrr=1": r"'training.lrr': the nearest are training.lr, [\w.]+, [\w.]+$",

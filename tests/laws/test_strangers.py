@@ -198,6 +198,32 @@ class Half(nn.Module):
         return h, nn.functional.avg_pool2d(h, 2)
 
 
+@pytest.mark.parametrize("dequantization", ["uniform", "variational", "binary"])
+def test_one_x_for_many_y(dequantization):
+    torch.manual_seed(0)
+    options = {"levels": 1, "steps": 1, "width": 4, "dequantization": dequantization}
+    flow = cnf.glow(1, 2, bins=2, **options).eval()
+    y, x = torch.randint(0, 2, (3, 1, 4, 4)).float(), torch.rand(1, 2, 4, 4)
+    each = flow.log_prob(y, x.expand(3, -1, -1, -1), generator=noise.keyed(0, range(3)))
+    torch.testing.assert_close(flow.log_prob(y, x, generator=noise.keyed(0, range(3))), each)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"levels": 0, "coupling": cnf.layers.AffineCoupling}, "coupling = AffineCoupling with"),
+        ({"levels": 0, "net": "vector", "clip": 1.0}, "clip = 1.0 with net = vector"),
+        ({"levels": 0, "net": "vector", "norm": "instance"}, "norm = instance with net = vector"),
+        ({"levels": 0, "net": "vector", "gain": True}, "gain = True with net = vector"),
+        ({"levels": 0, "net": "vector", "h_kernel": 3}, "h_kernel = 3 with net = vector"),
+        ({"levels": 1, "context": 2, "features": Half()}, "context = 2 with features"),
+    ],
+)
+def test_an_option_without_a_meaning_is_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        cnf.glow(4, steps=1, width=4, **options)
+
+
 def test_features_of_your_own_may_be_of_any_type_of_float(y, x):
     flow = cnf.glow(channels=1, features=Half(), levels=1, steps=1, width=4)
     assert flow.log_prob(y, x).dtype == torch.float32
@@ -240,6 +266,11 @@ def test_networks_of_your_own_and_hooks_are_not_run_over(y, x):
     seen, watched = [], flow(cnf.CouplingNet(2, 2, 4, 8))
     for layer in watched.layers:
         layer.register_forward_hook(lambda layer, *_: seen.append(type(layer).__name__))
+    y.requires_grad_()
+    back = flow(cnf.CouplingNet(2, 2, 4, 8))
+    back.layers[1].register_full_backward_hook(lambda *_: seen.append("backward"))
+    back.log_prob(y, x).sum().backward()
+    assert seen.pop() == "backward" and not seen
     watched.log_prob(y, x)
     assert seen == ["Squeeze", "ActNorm", "Conv1x1", "AffineCoupling", "GaussianPrior"]
 
@@ -263,6 +294,11 @@ def test_damaged_arguments_of_a_file_are_named(tmp_path):
     for into in (None, flow):
         with pytest.raises(CheckpointError, match="cut.safetensors describes no model of this"):
             cnf.load(path, into=into)
+    newer = cnf.glow(1, 2, levels=1, steps=1, width=4)
+    for config in ('{"task": "sr", "future": 1}', '{"task": ', "[1]"):
+        newer.save(path, metadata={"config": config})
+        with pytest.raises(CheckpointError, match="cut.safetensors .* use the version that made"):
+            cnf.load(path)
 
 
 def test_a_network_that_is_trained_keeps_its_biases():

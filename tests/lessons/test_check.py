@@ -190,6 +190,13 @@ def test_start_and_check_as_a_student(tmp_path, monkeypatch, capsys):
     Path("broken.py").write_text("import torch\nx = torch.nothing\n", "utf-8")
     assert main(["check", "broken.py"]) == 2
     assert "broken.py:2" in capsys.readouterr().err
+    Path("leaves.py").write_text("import sys\nsys.exit()\n", "utf-8")
+    assert main(["check", "leaves.py"]) == 2
+    assert "SystemExit" in capsys.readouterr().err
+    leaves = "class Squeeze(torch.nn.Module):\n    def __init__(self):\n        raise SystemExit"
+    exits = SOLUTION.replace("class Squeeze", f"{leaves}(0)\n\n\nclass Other", 1)
+    Path("exits.py").write_text(exits, "utf-8")
+    assert main(["check", "exits.py", "--lesson", "4"]) == 1
 
 
 def test_a_lesson_is_checked_in_a_notebook(capsys):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cnf.errors import ResultsError
+from cnf.errors import ResultsError, UnwritableError
 from cnf.replication import results
 from cnf.replication.results import report, rows
 from cnf.replication.results.rows import FEW, Row
@@ -128,6 +128,9 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
         json.dumps(content | {"values": [first, first]}): "bits_per_dim' is there twice",
         json.dumps(content | {"values": [first | {"metric": "bpd"}]}): "no metric 'bpd'",
         json.dumps(content | {"values": [first | {"bound": None}]}): "are a bound",
+        json.dumps(content | {"values": [first | {"samples": "16"}]}): "samples Input should be",
+        json.dumps(content | {"values": [first | {"temperature": "0.8"}]}): "temperature Input",
+        json.dumps(content | {"data": 5}): "data Input should be",
         json.dumps(content | {"task": "faces"}): "'faces': choose one of sr, vessels",
     }
     for text, message in bad.items():
@@ -136,6 +139,22 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
             results.read(tmp_path)
         assert str(path) in str(error.value) and message in str(error.value), text
         assert "\n" not in str(error.value)
+
+
+def test_rows_of_a_renamed_folder_take_its_name(tmp_path):
+    old = row(), row(**WEIGHTED)
+    results.write(old, tmp_path)
+    (tmp_path / old[0].run).rename(tmp_path / "new")
+    again = dataclasses.replace(old[0], run="new", value=1.0)
+    results.write([again], tmp_path)
+    found = results.read(tmp_path)
+    assert found == [again, dataclasses.replace(old[1], run="new")]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / row().run).write_text("a file of this name")
+    with pytest.raises(UnwritableError, match="cannot be written .*: make room, give yourself"):
+        results.write([row()], tmp_path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

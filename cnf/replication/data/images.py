@@ -65,9 +65,14 @@ def read_photograph(path: Path, bits: int = 16) -> Photograph:
         )
         deep = 256 * high + low
     if deep is not None:
+        clear = image.info.pop("transparency", None)  # a colour of 16 bits: no pixel of 8 has it
         rounded = ((deep + np.uint32(PER_LEVEL // 2)) // PER_LEVEL).astype(np.uint8)
         info, image = image.info, Image.fromarray(rounded)
         image.info = info
+        if clear is not None:
+            is_clear = deep == np.asarray(clear)
+            is_clear = is_clear.all(axis=-1) if deep.ndim == 3 else is_clear
+            image.putalpha(Image.fromarray(np.where(is_clear, 0, 255).astype(np.uint8)))
         deep = deep[..., :3] if deep.ndim == 3 else np.repeat(deep[..., None], 3, axis=2)
     is_grey = image.mode in ("1", "L", "LA")
     profile = image.info.get("icc_profile")
@@ -156,6 +161,8 @@ def _named_errors(path: Path) -> Iterator[None]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what}: give the path of a picture")
+    if not path.name.isprintable():  # nor could it be printed, or name an answer
+        raise DataError(f"{ascii(str(path))}: a name that is not text in UTF-8: rename the file")
     try:
         yield
     except Image.DecompressionBombError:

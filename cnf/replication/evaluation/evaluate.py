@@ -92,7 +92,11 @@ def evaluate(
     model = model.to(choose_device(device))
     name += ending(scoring_options.variant)
     place = Place.of(folder, results, out, publish)
+    own = folder.resolve()
+    if place.target.resolve() == own.parent and name != own.name + ending(scoring_options.variant):
+        raise ConfigError(f"--name {name} is another run's folder: give --publish or --out, too")
     store.read(place.target, name)  # a damaged file raises before the scoring, not after it
+    run_folder.refuse_unwritable(place.target / name / "evaluations" / "rows.json")
     provenance = run_folder.provenance(results.parent) | run_folder.training_record(
         folder, model.config
     )

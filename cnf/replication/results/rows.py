@@ -14,13 +14,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
+from pydantic import ConfigDict, create_model
 
-from cnf.errors import ConfigError, ResultsError
+from cnf.errors import ConfigError, ResultsError, UnwritableError
 from cnf.replication import upgrade
 from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import (  # noqa: F401
@@ -187,6 +188,11 @@ class Row:
 
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row)}
+FILED = create_model(  # the types of all fields, which a file may have wrong
+    "Filed",
+    __config__=ConfigDict(strict=True),
+    **{name: (hint, None) for name, hint in get_type_hints(Row).items()},
+)
 PROVENANCE = ("git", "dirty", "torch", "date")  # of each value; the same for most of a file
 HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 
@@ -213,10 +219,13 @@ def read_file(path: Path) -> list[Row]:
         provenance = content.pop("made")
         rows = []
         for value in content.pop("values"):
-            rows.append(Row(**upgrade.row(content | provenance[value.pop("made")] | value)))
+            fields = upgrade.row(content | provenance[value.pop("made")] | value)
+            FILED(**fields)
+            rows.append(Row(**fields))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ResultsError) as error:
+        said = " ".join(str(error).split())
         raise ResultsError(
-            f"{path}: not an evaluation ({error}): restore it, or delete it and evaluate again"
+            f"{path}: not an evaluation ({said}): restore it, or delete it and evaluate again"
         ) from None
     for row in rows:
         try:
@@ -247,11 +256,14 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
     def subject(row: Row) -> tuple:
         return row.weights_sha256, row.data_sha256, row.variant
 
+    def renamed(path: Path, run: str) -> list[Row]:  # its folder may have had another name
+        return [replace(row, run=run) for row in read_file(path)] if path.exists() else []
+
     groups: dict[Path, dict[str, Row]] = {}
     for row in rows:
         path = runs / row.run / "evaluations" / f"{row.file}.json"
         if path not in groups:
-            old = read_file(path) if path.exists() else []
+            old = renamed(path, row.run)
             groups[path] = {other.id: other for other in old if subject(other) == subject(row)}
         groups[path][row.id] = row
     for path, rows_by_id in groups.items():
@@ -279,10 +291,16 @@ def _text(rows: Sequence[Row]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as part:
-        part.write_text(text, "utf-8")
+    """Write a text file atomically. Raises UnwritableError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as part:
+            part.write_text(text, "utf-8")
+    except OSError as error:
+        raise UnwritableError(
+            f"{path} cannot be written ({error.strerror or error}): make room, give yourself "
+            "permission, or give another --out"
+        ) from None
 
 
 # -- looking rows up -------------------------------------------------------------------------------

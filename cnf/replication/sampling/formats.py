@@ -4,7 +4,6 @@ Pillow writes 8 bits a channel. For 16 there is a PNG of our own, and tifffile's
 """
 
 import io
-import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -66,14 +65,6 @@ def refuse_existing(paths: Sequence[Path], remedy: str) -> None:
     if existing:
         others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise ConfigError(f"{existing[0]}{others} would be replaced: {remedy}")
-
-
-def refuse_unwritable(path: Path) -> None:
-    """Raise ConfigError if a file cannot be written: nobody should draw for minutes before."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        reason = "no permission" if folder.is_dir() else "no folder"
-        raise ConfigError(f"{path} cannot be written ({folder}: {reason}): give another --out")
 
 
 def save(content: Image.Image | Deep | np.ndarray | str, path: Path) -> None:

@@ -32,13 +32,12 @@ from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, op
 from cnf.replication.panels import Deviation, contact_sheet
 from cnf.replication.plotting import to_uint8
 from cnf.replication.results.rows import RESULTS, read, select
-from cnf.replication.run_folder import trained
+from cnf.replication.run_folder import refuse_unwritable, trained
 from cnf.replication.sampling.formats import (
     check_format,
     check_suffix,
     named,
     refuse_existing,
-    refuse_unwritable,
     save,
 )
 from cnf.replication.sampling.picture import Picture
@@ -119,10 +118,16 @@ class Options:
             number = getattr(self, name)
             if number is not None and number < least:
                 raise ConfigError(f"--{name} {number}: give {least} or more")
-        if self.threshold is not None and not 0 < self.threshold < 1:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability between 0 and 1")
         check_format(self.format)
         check_suffix(self.suffix)
+
+    def masks(self) -> list[Path]:
+        """The files of `fov`."""
+        if self.fov is None:
+            return []
+        return list(Path(self.fov).iterdir()) if Path(self.fov).is_dir() else [Path(self.fov)]
 
 
 def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
@@ -157,9 +162,8 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         )
     is_piped = choices.json is not None and str(choices.json) == "-"
     paths = [request.path(path.stem, name) for path in pictures for name in request.names()]
-    if given := set(map(Path.resolve, pictures)) & set(map(Path.resolve, paths)):
-        raise ConfigError(f"{given.pop()} is a picture that is given: give another --out")
     table = [] if choices.json is None or is_piped else [Path(choices.json)]
+    refuse_given([*pictures, *choices.masks()], [*paths, *table])
     if not choices.overwrite:
         refuse_existing([*paths, *table], "give another name or --out, or --overwrite")
     first = request.picture(pictures[0])
@@ -184,6 +188,15 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     for path in table:
         save(request.table(records), path)
     return paths
+
+
+def refuse_given(given: Iterable[Path], written: Sequence[Path]) -> None:
+    """Raise ConfigError if what is written would replace what is given, or itself."""
+    targets = [path.resolve() for path in written]
+    if lost := {path.resolve() for path in given} & set(targets):
+        raise ConfigError(f"{lost.pop()} is a file that is given: give another --out or --json")
+    if twice := [path for path in targets if targets.count(path) > 1]:
+        raise ConfigError(f"{twice[0]} would be written twice: give another --json")
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
@@ -395,18 +408,22 @@ class Request:
 
 
 class Moments:
-    """Sums over samples y (C,H,W): exact in float32 for whole grey levels up to 250 samples."""
+    """Sums over samples y (C,H,W) of whole grey levels, exact: of float32, which takes half the
+    memory, as long as it holds them (255^2 EXACT < 2^24), then of float64."""
 
-    count, total, squares = 0, 0.0, 0.0
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    EXACT = 250
 
     def add(self, y: Tensor) -> None:
+        if self.count == self.EXACT:
+            self.total, self.squares = self.total.double(), self.squares.double()
         self.count += 1
         self.total, self.squares = self.total + y, self.squares + y**2
 
     @property
     def mean(self) -> Tensor:
         """(C,H,W)."""
-        return self.total / self.count
+        return (self.total / self.count).float()
 
     @property
     def deviation(self) -> Tensor:
