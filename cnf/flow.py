@@ -1,5 +1,6 @@
 """What every model of p(y|x) can do, and `ConditionalFlow`: the fold over layers."""
 
+import contextlib
 import json
 import math
 import os
@@ -243,7 +244,8 @@ class ConditionalModel(nn.Module):
             partial.write_bytes(safetensors.torch.save(tensors, metadata=inside or None))
             os.replace(partial, path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
             raise UnwritableError(
                 f"{path} cannot be written ({error.strerror or error}): give another path"
             ) from None

@@ -82,6 +82,8 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
         model = weights.described(file_metadata, path) if into is None else into
         weights.fill(model, tensors, file_metadata, path)
         model.config = config_of(model)
+    except CheckpointError:
+        raise
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} describes no model of this version ({error}): use the version that made it, "

@@ -513,8 +513,10 @@ def test_values_an_image_give_the_mean_again_and_curves_lie_beside(published, tm
 
 
 def test_another_name_does_not_write_into_another_run(make_run, tmp_path):
-    with pytest.raises(ConfigError, match="--name other is another run's folder: give --publish"):
-        evaluate.evaluate(make_run("sr-flow"), "patches", name="other")
+    other = make_run("sr-flow").with_name("other")
+    shutil.copytree(make_run("sr-baseline"), other)
+    with pytest.raises(ConfigError, match="other holds another run: give another --name or --out"):
+        evaluate.evaluate(other.with_name("sr-flow"), "patches", name="other")
     (row,) = evaluate.evaluate(make_run("sr-flow"), "patches", name="other", out=tmp_path)
     assert row.run == "other" and (tmp_path / "other" / "evaluations").is_dir()
 

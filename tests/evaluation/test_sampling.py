@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import time
 
 import numpy as np
@@ -469,17 +470,26 @@ def test_a_mask_that_is_given_is_not_replaced(make_run, picture, tmp_path):
     run, options = str(make_run("vessels-flow")), {"out": tmp_path, "overwrite": True}
     mask = tmp_path / "cat-mask.png"
     Image.fromarray(np.full((19, 23), 255, np.uint8)).save(mask)
-    for fov in (mask, tmp_path):
-        with pytest.raises(ConfigError, match="is a file that is given: give another --out"):
-            sampling.sample(run, [picture], fov=fov, **options)
+    with pytest.raises(ConfigError, match="is a file that is given: give another --out"):
+        sampling.sample(run, [picture], fov=mask, **options)
+    (tmp_path / "other").mkdir()
+    second = shutil.copy(picture, tmp_path / "other" / "cat-mask.png")
+    with pytest.raises(ConfigError, match="cat-mask.png is a file that is given"):  # the second's
+        sampling.sample(run, [picture, second], fov=tmp_path, **options)
 
 
 @pytest.mark.parametrize("name", [b"cat\xff.png", b"cat\n.png"])
 def test_a_name_that_is_no_text_is_refused(make_run, picture, tmp_path, name):
     renamed = picture.rename(tmp_path / os.fsdecode(name))
-    with pytest.raises(DataError, match=r"a name that is not text in UTF-8: rename the file"):
+    with pytest.raises(DataError, match="a name with control characters, or not in UTF-8: rename"):
         sampling.sample(str(make_run("sr-flow")), [renamed], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_of_any_letters_is_taken(make_run, picture, tmp_path):
+    renamed = picture.rename(tmp_path / "10.00\u202fAM\u3000é😀.png")
+    paths = sampling.sample(str(make_run("sr-flow")), [renamed], num=1, out=tmp_path / "out")
+    assert paths[0].name == f"{renamed.stem}-sample1.png"
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])

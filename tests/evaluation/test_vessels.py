@@ -191,6 +191,10 @@ def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeyp
         model.config = dataclasses.replace(config, data=data)
         assert thresholds.validation(ScoredModel(model, eyes()), "drive") == []
     assert len(thresholds.validation(ScoredModel(model, eyes()), "chasedb1")) == 1
+    # child 7 is for validation in the one and learned from in the other
+    data = dataclasses.replace(config.data, train="chasedb1-half1")
+    model.config = dataclasses.replace(config, data=data)
+    assert thresholds.validation(ScoredModel(model, eyes()), "chasedb1@drive") == []
 
 
 def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):

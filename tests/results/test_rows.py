@@ -145,10 +145,10 @@ def test_rows_of_a_renamed_folder_take_its_name(tmp_path):
     old = row(), row(**WEIGHTED)
     results.write(old, tmp_path)
     (tmp_path / old[0].run).rename(tmp_path / "new")
-    again = dataclasses.replace(old[0], run="new", value=1.0)
+    moved = {"run": "new", "weights": "results/new/weights.safetensors"}
+    again = dataclasses.replace(old[0], value=1.0, **moved)
     results.write([again], tmp_path)
-    found = results.read(tmp_path)
-    assert found == [again, dataclasses.replace(old[1], run="new")]
+    assert results.read(tmp_path) == [again, dataclasses.replace(old[1], **moved)]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

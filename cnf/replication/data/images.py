@@ -3,6 +3,7 @@
 import contextlib
 import struct
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,8 +162,9 @@ def _named_errors(path: Path) -> Iterator[None]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what}: give the path of a picture")
-    if not path.name.isprintable():  # nor could it be printed, or name an answer
-        raise DataError(f"{ascii(str(path))}: a name that is not text in UTF-8: rename the file")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in path.name):  # nor could answers have it
+        said = "a name with control characters, or not in UTF-8"
+        raise DataError(f"{ascii(str(path))}: {said}: rename the file")
     try:
         yield
     except Image.DecompressionBombError:

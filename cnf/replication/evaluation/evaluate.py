@@ -92,9 +92,10 @@ def evaluate(
     model = model.to(choose_device(device))
     name += ending(scoring_options.variant)
     place = Place.of(folder, results, out, publish)
-    own = folder.resolve()
-    if place.target.resolve() == own.parent and name != own.name + ending(scoring_options.variant):
-        raise ConfigError(f"--name {name} is another run's folder: give --publish or --out, too")
+    weights = run_folder.file_sha256(folder / releases.WEIGHTS)
+    there = place.target / name / releases.WEIGHTS
+    if there.exists() and run_folder.file_sha256(there) != weights:
+        raise ConfigError(f"{there.parent} holds another run: give another --name or --out")
     store.read(place.target, name)  # a damaged file raises before the scoring, not after it
     run_folder.refuse_unwritable(place.target / name / "evaluations" / "rows.json")
     provenance = run_folder.provenance(results.parent) | run_folder.training_record(
@@ -105,7 +106,7 @@ def evaluate(
         "preset": model.config.preset,
         "variant": scoring_options.variant,
         "weights": place.weights,
-        "weights_sha256": run_folder.file_sha256(folder / releases.WEIGHTS),
+        "weights_sha256": weights,
     }
     rows = []
     for set_name in sets:

@@ -38,16 +38,22 @@ def validation(m: ScoredModel, on: str) -> list[ScoredModel]:
     if is_given or not m.task.has_threshold or m.images.split != "test":
         return []
     train_names = parts(m.config.data.train)
-    entries = [CATALOGUE.get(part) for part in train_names]
     trained_on_it = m.config.data.use_valid and origin(on) in map(origin, train_names)
-    resplit = any(e and e.of == on and not e.change for e in entries)  # may have learned from it
-    if trained_on_it or resplit:
+    if trained_on_it or any(is_resplit(name, on) for name in train_names):
         return []
     try:
         return [ScoredModel(m.trained, load(on, "valid"), options, m.batch_size)]
     except DataError as error:
         print(f"no threshold from validation: {error}")
         return []
+
+
+def is_resplit(name: str, on: str) -> bool:
+    """Whether `name` splits the pictures of `on` in another way, so that a model of it may have
+    learned from those that are for validation."""
+    entry = CATALOGUE.get(name)
+    is_other = entry is not None and entry.of is not None and not entry.change
+    return is_other and name != on and origin(name) == origin(on)
 
 
 def origin(name: str) -> str:

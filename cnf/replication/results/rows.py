@@ -256,15 +256,14 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
     def subject(row: Row) -> tuple:
         return row.weights_sha256, row.data_sha256, row.variant
 
-    def renamed(path: Path, run: str) -> list[Row]:  # its folder may have had another name
-        return [replace(row, run=run) for row in read_file(path)] if path.exists() else []
-
     groups: dict[Path, dict[str, Row]] = {}
     for row in rows:
         path = runs / row.run / "evaluations" / f"{row.file}.json"
         if path not in groups:
-            old = renamed(path, row.run)
-            groups[path] = {other.id: other for other in old if subject(other) == subject(row)}
+            old = read_file(path) if path.exists() else []
+            named = {"run": row.run, "weights": row.weights}  # as the folder is called now
+            mine = [replace(other, **named) for other in old if subject(other) == subject(row)]
+            groups[path] = {other.id: other for other in mine}
         groups[path][row.id] = row
     for path, rows_by_id in groups.items():
         write_text(path, _text(list(rows_by_id.values())))

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
 from cnf.replication import releases
+from cnf.replication.data.folders import partner
 from cnf.replication.data.folders import pictures as pictures_of
 from cnf.replication.data.images import check_is_picture
 from cnf.replication.distributed import choose_device
@@ -123,11 +125,12 @@ class Options:
         check_format(self.format)
         check_suffix(self.suffix)
 
-    def masks(self) -> list[Path]:
-        """The files of `fov`."""
+    def masks(self, pictures: Sequence[Path]) -> list[Path]:
+        """The masks of `fov` that belong to these pictures."""
         if self.fov is None:
             return []
-        return list(Path(self.fov).iterdir()) if Path(self.fov).is_dir() else [Path(self.fov)]
+        fov = Path(self.fov)
+        return [partner(fov, path) for path in pictures] if fov.is_dir() else [fov]
 
 
 def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
@@ -163,7 +166,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     is_piped = choices.json is not None and str(choices.json) == "-"
     paths = [request.path(path.stem, name) for path in pictures for name in request.names()]
     table = [] if choices.json is None or is_piped else [Path(choices.json)]
-    refuse_given([*pictures, *choices.masks()], [*paths, *table])
+    refuse_given([*pictures, *choices.masks(pictures)], [*paths, *table])
     if not choices.overwrite:
         refuse_existing([*paths, *table], "give another name or --out, or --overwrite")
     first = request.picture(pictures[0])
@@ -195,7 +198,7 @@ def refuse_given(given: Iterable[Path], written: Sequence[Path]) -> None:
     targets = [path.resolve() for path in written]
     if lost := {path.resolve() for path in given} & set(targets):
         raise ConfigError(f"{lost.pop()} is a file that is given: give another --out or --json")
-    if twice := [path for path in targets if targets.count(path) > 1]:
+    if twice := [path for path, count in Counter(targets).items() if count > 1]:
         raise ConfigError(f"{twice[0]} would be written twice: give another --json")
 
 
