@@ -65,4 +65,4 @@ def with_target(y: Tensor, h: Tensor | None, bins: int) -> Tensor:
     scaled = 2 * y / (bins - 1) - 1
     if h is None:
         return scaled
-    return torch.cat([h.expand(len(y), *h.shape[1:]), scaled], dim=1)  # h may be one for all
+    return torch.cat([h.expand(y.shape[0], *h.shape[1:]), scaled], dim=1)  # h may be one for all
