@@ -86,7 +86,7 @@ class AutoregressivePrior(Prior):
         if kept is None or h is None:
             return cast(Tensor, h if kept is None else kept)
         check_features(kept, h)
-        return torch.cat([h.expand(kept.shape[0], *h.shape[1:]), kept], dim=1)  # h may be one for all
+        return torch.cat([h.expand(kept.shape[0], *h.shape[1:]), kept], dim=1)
 
     def params(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(log w, mu, log sigma), each (B, C_1, K, H, W), of what the network returned."""
