@@ -179,9 +179,9 @@ class ConditionalModel(nn.Module):
     def maps(self, x: Tensor) -> list[Tensor]:
         """The feature maps of x: in the type of the weights, but for those of the package's own
         networks, which may compute in bfloat16."""
-        x = self.tensor(x, "x")
+        x = self.tensor(x, "x").to(self.dtype)
         self.check_input(x)
-        h = self.features(x.to(self.dtype))
+        h = self.features(x)
         h = [h] if isinstance(h, Tensor) else list(h)
         return h if isinstance(self.features, Network) else [t.to(self.dtype) for t in h]
 
@@ -429,7 +429,7 @@ class ConditionalFlow(ConditionalModel):
     ) -> list[tuple[Layer, Tensor]]:
         """Every layer with its term, (B,), nats; they sum to `log_prob` under the same noise,
         :eq:`eq-first-terms`."""
-        y, h = self.tensor(y, "y"), self.condition(x)
+        h = self.condition(x)
         walk = self._forward(with_levels(self.layers), y, h, generator)
         return [(layer, term) for layer, _, term in walk]
 
@@ -437,7 +437,7 @@ class ConditionalFlow(ConditionalModel):
         self, parts: Iterable[tuple[Any, int]], y: Tensor, h: list[Tensor], generator: Generator
     ) -> Iterator[tuple[Any, Tensor, Tensor]]:
         """(part, its input, its term) from y to z. Raises DataError if y is not finite."""
-        y = y.to(self.dtype)
+        y = self.tensor(y, "y").to(self.dtype)
         check_finite(self, y, "y")
         for part, level in parts:
             if isinstance(part, FusedSteps):

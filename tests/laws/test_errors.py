@@ -360,6 +360,11 @@ def test_numpy_arrays_are_taken_as_tensors_are(case):
     if type(model).loss is ConditionalModel.loss:  # those of experiments are for training
         assert torch.equal(model.loss(*given, noise_of(y))[0], model.loss(y, x, noise_of(y))[0])
     scores = [model.importance_log_prob(*pair, 2, noise_of(y)) for pair in (given, (y, x))]
+    if isinstance(model, ConditionalFlow):
+        encoded = [model.encode(v, model.condition(u), noise_of(y))[1] for v, u in (given, (y, x))]
+        assert torch.equal(*encoded)
+        errors = [model.reconstruction_error(*pair, noise_of(y)) for pair in (given, (y, x))]
+        assert errors[0] == errors[1]
     assert torch.equal(*scores)
     draws = [model.sample(t, 2, 1.0, noise_of(y)) for t in (given[1], x)]
     assert torch.equal(*draws)
@@ -435,6 +440,15 @@ def test_whole_numbers_and_labels_are_taken_in_the_type_of_the_weights():
     expected = model.log_prob(y, x, noise_of(y))
     for kind in (np.uint8, np.uint16):
         assert torch.equal(model.log_prob(y.bool(), x.numpy().astype(kind), noise_of(y)), expected)
+
+
+def test_numbers_beyond_the_type_of_the_weights_are_named():
+    model = build(load_config("vessels-flow-smoke")).eval()
+    x, y = torch.full((1, 3, 16, 16), 1e300, dtype=torch.float64), torch.zeros(1, 1, 16, 16)
+    with pytest.raises(DataError, match="x holds inf"):
+        model.log_prob(y, x)
+    with pytest.raises(DataError, match="x holds inf"):
+        model.sample(x)
 
 
 def test_numbers_of_another_kind_are_named():

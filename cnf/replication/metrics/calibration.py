@@ -126,7 +126,8 @@ def slope_of(sums: np.ndarray) -> np.ndarray:
     """The slope of labels on probabilities, along the last axis of sums of `moments`: the
     covariance of p and y over the variance of p. It is 1 for calibrated probabilities, and below 1
     if they are too extreme. The covariance of two estimates from different samples has no part of
-    their counting noise, so the slope does not depend on the number of samples."""
+    their counting noise, so the slope does not depend on the number of samples (errors in
+    variables, with a replicate: Fuller, "Measurement Error Models", 1987)."""
     n, a, b, y, ab, ay, by = np.moveaxis(sums, -1, 0)
     return (ay + by - (a + b) * y / n) / 2 / (ab - a * b / n)
 
