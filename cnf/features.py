@@ -126,11 +126,12 @@ class ResidualFeatures(Features):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        seen = x / 256 - 0.5
+        if self.fractions:
+            seen = torch.cat([seen, 2 * (x - x.round()).abs()], dim=1)
+        t = self.cast(self.head(seen))  # read in float32: bfloat16 would round x to 8 bits
         with self.autocast(x.device):
-            seen = x / 256 - 0.5
-            if self.fractions:
-                seen = torch.cat([seen, 2 * (x - x.round()).abs()], dim=1)
-            trunk = self.body(self.head(seen))
+            trunk = self.body(t)
             if self.clip:
                 trunk = trunk.clamp(-self.clip, self.clip)
             h = [trunk]
@@ -199,8 +200,8 @@ class RRDBFeatures(Features):
         self.down = nn.ModuleList(nn.Conv2d(channels, channels, 2, stride=2) for _ in range(levels))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        t = self.cast(self.head(x / 256))  # read in float32: bfloat16 would round x to 8 bits
         with self.autocast(x.device):
-            t = self.head(x / 256)
             t = t + self.trunk(self.body(t))
             h = [F.leaky_relu(self.up(F.interpolate(t, scale_factor=2, mode="nearest")), 0.2)]
             for down in self.down:

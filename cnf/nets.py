@@ -25,8 +25,8 @@ class Network(nn.Module):
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def cast(self, t: Tensor) -> Tensor:
-        """t in the type the body works in: what several networks read is then cast once."""
-        return t.bfloat16() if self.precision == "bf16" else t
+        """t in the type the body works in: what several layers read is then cast once."""
+        return t.bfloat16() if self.precision == "bf16" and t.dtype == torch.float32 else t
 
 
 def set_precision(module: nn.Module, precision: str) -> None:

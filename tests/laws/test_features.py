@@ -14,7 +14,7 @@ from cnf.features import (
     VGGFeatures,
     upsampled,
 )
-from cnf.nets import CausalBlock
+from cnf.nets import CausalBlock, set_precision
 from cnf.resample import consistent_double, imresize_half
 from cnf.weights import count_parameters
 from tests.laws.cases import ALL_MODELS, randomise
@@ -133,3 +133,15 @@ def test_an_untrained_logistic_is_centred_on_the_grey_level_of_the_upsampled_inp
     assert (log_s == -4).all()
     assert (model.sample(torch.full_like(x, 100), 1, 0.0) == 100).all()
     assert model.labels(torch.tensor([-0.1, 1.1])).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("kind", [RRDBFeatures, ResidualFeatures])
+def test_a_picture_that_is_not_rounded_is_read_in_float32(kind):
+    features = kind(1, channels=4, blocks=1, growth=2) if kind is RRDBFeatures else kind(1, 4, 1)
+    set_precision(features, "bf16")
+    x, read = 250 + torch.rand(1, 3, 4, 4), []
+    features.head.register_forward_hook(lambda head, given, out: read.append((*given, out)))
+    features(x)
+    [(given, out)] = read
+    assert given.dtype == out.dtype == torch.float32
+    assert not torch.equal(given, given.bfloat16().float())  # where bfloat16 would have lost digits
