@@ -341,10 +341,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def check_name(name: str) -> None:
     """Raise ResultsError unless `name` can be a folder of `results/`."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise ResultsError(
-            f"'{name}' cannot name a run: use a-z, 0-9, '-' and '.'; rename its folder, or give "
-            "--name with --publish or --out"
+            f"'{name}' cannot name a run: use a-z, 0-9, '-', '_' and '.': rename its folder"
         )
 
 

@@ -131,6 +131,14 @@ def test_images_drawn_again_hold_the_error_of_a_shift():
     assert (calibration.bootstrap(sums) == calibration.bootstrap(sums)).all()
 
 
+def test_a_picture_without_a_doubtful_pixel_leaves_the_others_their_spread():
+    p = draws().reshape(20, -1)
+    sums = calibration.table([p[0], np.zeros(9)], [labels(p[0]), np.zeros(9)])
+    errors = calibration.bootstrap(sums)
+    # both draws are of the second picture in a quarter of the cases
+    assert np.isfinite(errors).all() and 0.7 < len(errors) / 2_000 < 0.8
+
+
 def test_brier_agrees_with_scikit_learn():
     p = draws()[:5000]
     y = labels(p)

@@ -107,7 +107,7 @@ def test_the_table_counts_the_masks_that_are_written(make_run, picture, tmp_path
     assert [line["quantity"] for line in lines] == ["vessel_area", "components"]
     said = capsys.readouterr().out
     assert "cat.png: all of the picture counts as field of view (--whole)" in said
-    assert "median and spread (5 to 95 %) of 5 samples at temperature 1" in said
+    assert "median and spread (smallest to largest) of 5 samples at temperature 1" in said
     assert "nobody measured how often the truth, the area of vessels, lies in the spread" in said
 
 

@@ -151,6 +151,13 @@ def test_rows_of_a_renamed_folder_take_its_name(tmp_path):
     assert results.read(tmp_path) == [again, dataclasses.replace(old[1], **moved)]
 
 
+@pytest.mark.parametrize("changes", [{"bound": None}, {"metric": "psnr"}])
+def test_a_row_that_could_not_be_read_again_is_not_written(tmp_path, changes):
+    with pytest.raises(ResultsError, match="only bits, are a bound: .* give @metric another `of`"):
+        results.write([row(**changes)], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / row().run).write_text("a file of this name")
     with pytest.raises(UnwritableError, match="cannot be written .*: make room, give yourself"):

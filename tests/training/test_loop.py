@@ -715,3 +715,11 @@ def test_a_start_of_another_model_is_refused_and_named(tmp_path, configure):
     wider = replace(config, model=config.model | {"width": 8})
     with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
         training.train(wider, tmp_path / "wider", start=first)
+
+
+def test_a_crop_that_a_picture_or_the_model_cannot_take_is_refused_before_the_first_step(configure):
+    config = configure()
+    for crop, remedy in ((12, "at most 8"), (5, "a multiple of 2")):
+        data = replace(config.data, crop=crop)
+        with pytest.raises(ConfigError, match=f"data.crop = {crop}, but the smallest.*{remedy}"):
+            training.Run.build(replace(config, data=data), 0, "cpu")

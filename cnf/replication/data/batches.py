@@ -30,9 +30,7 @@ def gather(
     sizes = {tuple(example.y.shape[-2:]) for example in chosen}
     if len(sizes) > 1:
         sizes_text = ", ".join(f"{h}x{w}" for h, w in sorted(sizes)[:3])
-        raise DataError(
-            f"pictures of one batch differ in size ({sizes_text}): set data.crop or batch 1"
-        )
+        raise DataError(f"pictures of one batch differ in size ({sizes_text}): set data.crop")
     y = torch.stack([example.y for example in chosen])
     return y, None if chosen[0].x is None else torch.stack([example.x for example in chosen])
 

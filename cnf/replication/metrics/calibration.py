@@ -102,10 +102,12 @@ def error_of(sums: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(sums: np.ndarray, seed: int = 0, draws: int = 2_000) -> np.ndarray:
-    """`error_of` of images drawn with replacement, as many as rows of `table`, (draws,). A sum of
-    absolute values is no smooth function, so leaving one image out misleads about its spread."""
+    """`error_of` of images drawn with replacement, as many as rows of `table`, (at most draws,):
+    a draw of images among which no p counts is left out. A sum of absolute values is no smooth
+    function, so leaving one image out misleads about its spread."""
     chosen = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
-    return error_of(sums[chosen].sum(1))
+    drawn = sums[chosen].sum(1)
+    return error_of(drawn[drawn.any(-1)])
 
 
 def moments(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> np.ndarray:

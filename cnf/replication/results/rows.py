@@ -236,14 +236,22 @@ def read_file(path: Path) -> list[Row]:
             ) from None
         if row.metric not in METRICS:
             raise ResultsError(f"{path}: no metric '{row.metric}': one of {', '.join(METRICS)}")
-        bounded = row.bound is not None and row.divided_by is not None
-        if (METRICS[row.metric].of == "bits") != bounded:
-            raise ResultsError(f"{path}: {row.metric}: bits, and only bits, are a bound")
+        check_bound(row, str(path))
     ids = [row.id for row in rows]
     duplicates = sorted({i for i in ids if ids.count(i) > 1})
     if duplicates:
         raise ResultsError(f"{path}: '{duplicates[0]}' is there twice")
     return rows
+
+
+def check_bound(row: Row, where: str) -> None:
+    """Raise ResultsError unless the row names a bound if, and only if, its metric is of bits."""
+    bounded = row.bound is not None and row.divided_by is not None
+    if (METRICS[row.metric].of == "bits") != bounded:
+        raise ResultsError(
+            f"{where}: {row.metric}: bits, and only bits, are a bound: if it is a metric of yours, "
+            "give @metric another `of`"
+        )
 
 
 def write(rows: Sequence[Row], runs: Path) -> list[Path]:
@@ -258,6 +266,7 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
 
     groups: dict[Path, dict[str, Row]] = {}
     for row in rows:
+        check_bound(row, row.run)
         path = runs / row.run / "evaluations" / f"{row.file}.json"
         if path not in groups:
             old = read_file(path) if path.exists() else []

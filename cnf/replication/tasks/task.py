@@ -70,7 +70,6 @@ class Task:
     num = 4  # samples that are written
     many = 32  # samples at temperature 1 for means and deviations
     mean = "mean"  # what the mean of samples is called, in titles and names of files
-    white, unit = 32.0, " grey levels"  # the deviation that is shown white, in units of y
     spread: Mapping[str, Any] = {}  # rows that say how often the spread of samples holds the truth
     spread_of = ""  # what truth
     interval: Mapping[str, Any] = {}  # of a calibrated interval; their threshold: log of its factor
@@ -81,6 +80,16 @@ class Task:
     scores: Mapping[str, Mapping[str, Any]] = {"bits/dim": {"metric": "bits_per_dim"}}  # of a card
     pipeline = "image-to-image"  # what model hubs call it
     releases: Mapping[str, str] = {}  # by their names, the runs of results/ that are released
+
+    @property
+    def white(self) -> float:
+        """The deviation that is shown white, in units of y."""
+        return max(self.bins / 8, 0.5)
+
+    @property
+    def unit(self) -> str:
+        """How a deviation of y is followed in a sentence."""
+        return "" if self.is_binary else " grey levels"
 
     @property
     def is_binary(self) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cnf import noise
 from cnf.errors import ConfigError
-from cnf.flow import ConditionalFlow
+from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.nets import set_precision
 from cnf.replication import distributed
 from cnf.replication.config import Config, build
@@ -69,6 +69,7 @@ class Run:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = build(config)
+            check_crop(config, data, model)
             set_precision(model, config.training.precision)
             if config.training.precision == "bf16" and not computes_bf16(torch_device):
                 processes.print_once(
@@ -143,6 +144,24 @@ class Run:
             pictures = tuple(t.pin_memory() for t in pictures)
         options = {"memory_format": torch.channels_last, "non_blocking": True}
         return tuple(t.to(self.device, **options) for t in pictures)
+
+
+def check_crop(config: Config, data: ImageSet, model: ConditionalModel) -> None:
+    """Raise ConfigError unless every picture of `data` holds a crop, of a size that the model
+    takes."""
+    crop, grid = config.data.crop or find(config.task).crop, math.lcm(model.multiple, model.factor)
+    if not crop:
+        return
+    smallest = min(min(size) for size in data.sizes)
+    most = smallest // grid * grid
+    if crop > smallest or crop % grid:
+        remedy = f"set data.crop to a multiple of {grid}, at most {most}"
+        if not most:
+            remedy = f"leave out pictures with fewer than {grid} pixels a side"
+        raise ConfigError(
+            f"data.crop = {crop}, but the smallest side of a picture of {data.name} is {smallest}, "
+            f"and the model takes multiples of {grid}: {remedy}"
+        )
 
 
 def computes_bf16(device: torch.device) -> bool:
