@@ -60,10 +60,10 @@ def train(
         steps: budget in steps.
         max_minutes: end this slice with a checkpoint after so many minutes.
         resume: go on with the run in this folder, with its configuration.
-        start: begin with the weights of the run in this folder, to train on with other data or at
-            another rate; or branch off a checkpoint of it, DIR/last.pt or DIR/step-N.pt, with its
-            optimizer and its steps, which count in the budget. The model must be the same, but
-            for `model.clip` and `model.ar_clip`.
+        start: begin with the weights of the run in this folder, or of a name such as sr, to train
+            on with other data or at another rate; or branch off a checkpoint, DIR/last.pt or
+            DIR/step-N.pt, with its optimizer and its steps, which count in the budget. The model
+            must be the same, but for `model.clip` and `model.ar_clip`.
         seed: of weights, order, augmentation and noise; 0 by default, or a checkpoint's own.
         out: the run folder; runs/TASK-MODEL-PRESET-sSEED by default.
         log: write every validation, beside history.jsonl, as history.csv, or as event files for

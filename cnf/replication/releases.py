@@ -126,6 +126,11 @@ def find(name: Path | str, results: Path = RESULTS) -> Path:
             return path
     if run in SHA256 and not IS_CHECKOUT:
         return _download(run)
+    if (Path(run) / "last.pt").exists():
+        raise CheckpointError(
+            f"{name} holds no {WEIGHTS} before its first validation: go on with "
+            f"`python -m cnf train --resume {name}`"
+        )
     run_names = sorted(path.parent.name for path in results.glob(f"*/{WEIGHTS}")) or sorted(SHA256)
     names = nearest(str(name), [*RELEASES, *run_names])
     raise CheckpointError(

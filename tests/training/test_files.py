@@ -6,12 +6,13 @@ import resource
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from cnf.errors import CheckpointError, ConfigError, TrainingError
-from cnf.replication import run_folder, training
+from cnf.replication import releases, run_folder, training
 from cnf.replication.config import build, config_sha256, from_dict
 from cnf.replication.results import report
 
@@ -223,3 +224,14 @@ def test_two_runs_in_one_folder_are_refused(tmp_path, configure):
         with pytest.raises(TrainingError, match=f"another run is writing to {tmp_path}"):
             training.train(configure(), tmp_path)
     training.train(configure(), tmp_path)  # free again
+
+
+def test_a_run_without_weights_yet_says_how_to_go_on(tmp_path):
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(CheckpointError, match=f"its first validation: .*--resume {tmp_path}"):
+        releases.find(tmp_path)
+
+
+def test_a_run_may_start_with_a_name_and_a_wrong_one_is_named(tmp_path, configure):
+    with pytest.raises(CheckpointError, match="nosuch holds no weights.*the nearest are"):
+        training.train(configure(), tmp_path, start=Path("nosuch"))

@@ -47,7 +47,7 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
         paths_by_split = by_hash(paths)
         if not paths_by_split["train"]:
             raise DataError(
-                f"{folder}: {len(paths)} different picture(s), too few to split: training needs 3; "
+                f"{folder}: {len(paths)} picture(s), too few to split: train on 3 that differ; "
                 f"to evaluate on all, move them to {folder.name}/test/"
             )
         parts = ", ".join(f"{len(paths_by_split[s])} {s}" for s in splits)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cnf.errors import CheckpointError, ConfigError
-from cnf.replication import distributed, run_folder
+from cnf.replication import distributed, releases, run_folder
 from cnf.replication.config import to_dict
 from cnf.replication.data.catalogue import parts
 from cnf.replication.training import optimizers, processes
@@ -108,10 +108,10 @@ def save_weights(run: Run, path: Path) -> None:
 
 
 def start_from(run: Run, start: Path) -> dict[str, Any]:
-    """Load the averaged weights of a run folder, or everything from a checkpoint of it. Returns the
-    field `start` of config.json."""
+    """Load the averaged weights of a run folder or of a name, see `releases.find`, or everything
+    from a checkpoint. Returns the field `start` of config.json."""
     is_checkpoint = start.suffix == ".pt"
-    path = start if is_checkpoint else start / "weights.safetensors"
+    path = start if is_checkpoint else releases.find(start)
     data_options = (
         run_folder.read_record(path.parent, needed=False).get("config", {}).get("data", {})
     )
