@@ -67,7 +67,7 @@ def error_of(capsys, *arguments) -> str:
         (["--set", "data.train=*.png"], ["YAML", 'data.train="*.png"']),
         (["--set", "model.width=0"], ["width = 0"]),
         (["--set", "model.features.kind=unet"], ["unet", "'blocks'"]),
-        (["--set", "data.crop=3"], ["3x3"]),
+        (["--set", "data.crop=3"], ["data.crop = 3", "multiple of 4"]),
         (["--set", "model.kind=glwo"], ["'glwo'", "glow"]),
         (["--set", "training.lr"], ["'training.lr'", "key=value"]),
         (["--preset", "huge"], ["sr-flow-huge", "sr-flow-smoke"]),

@@ -165,7 +165,7 @@ def test_a_crop_larger_than_the_picture_is_refused(eyes):
 
 def test_pictures_of_different_sizes_do_not_make_a_batch():
     examples = [Example("a", position(8)), Example("b", position(10))]
-    with pytest.raises(DataError, match="8x8, 10x10.*batch 1"):
+    with pytest.raises(DataError, match="8x8, 10x10.*set data.crop"):
         SR.batch(examples, [0, 1], PICTURES)
     y, _ = SR.batch(examples, [1], PICTURES)
     assert y.shape == (1, 3, 10, 10)

@@ -500,7 +500,7 @@ def test_a_folder_too_small_to_split_says_where_to_put_its_pictures(tmp_path, wr
     write(tmp_path / "b.png", picture(4, 4, 1))
     for split in ("train", "test"):
         message = message_of(load, f"folder:{tmp_path}", split)
-        assert "training needs 3" in message and f"{tmp_path.name}/test/" in message
+        assert "train on 3 that differ" in message and f"{tmp_path.name}/test/" in message
 
 
 def test_a_picture_too_small_to_halve_is_named_with_its_size(tmp_path, write, picture):
