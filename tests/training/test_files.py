@@ -232,6 +232,6 @@ def test_a_run_without_weights_yet_says_how_to_go_on(tmp_path):
         releases.find(tmp_path)
 
 
-def test_a_run_may_start_with_a_name_and_a_wrong_one_is_named(tmp_path, configure):
+def test_a_start_that_is_no_model_is_named_with_the_nearest(tmp_path, configure):
     with pytest.raises(CheckpointError, match="nosuch holds no weights.*the nearest are"):
         training.train(configure(), tmp_path, start=Path("nosuch"))
