@@ -180,7 +180,7 @@
         watch.disconnect();
         then();
       }, { threshold: share });
-      watch.observe(pictures);
+      watch.observe(pictures.firstElementChild ?? pictures); // on a phone the pictures have no box of their own
     };
     const live = (may) => says.setAttribute("aria-live", may ? "polite" : "off"); // off while something moves
     return {

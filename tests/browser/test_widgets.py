@@ -229,6 +229,16 @@ def test_a_reader_moves_it_by_keyboard_and_touch_on_a_phone(tab, name, draws):
     assert all(text.evaluate(size) >= 12 for text in tab.locator("svg text").all())
 
 
+@pytest.mark.parametrize("name", ["pair", "plane", "noise"])
+def test_on_a_phone_the_controls_stand_between_two_pictures(tab, name):
+    widgets.blank(tab, name)
+    places = [
+        tab.locator(f".widget {part}").bounding_box()["y"]
+        for part in ("svg >> nth=0", ".widget-controls", "svg >> nth=1", ".widget-says")
+    ]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize("name", ["line", "plane"])
 def test_a_loop_runs_once_by_itself_unless_motion_is_unwanted_and_a_key_ends_it(browser, name):
     said = {}
