@@ -1,17 +1,22 @@
 """A formula stays on one line with the full stop behind it and the bracket before it, and so does a
-number with its bound and its error.
+number with its bound, its error and its unit.
 
 A browser may break a line on either side of a formula, and would leave "." or "(" alone.
 """
 
 import re
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 
 BEFORE = re.compile(r"[(\[“‘]+\Z")
 BEHIND = re.compile(r"[.,;:!?)\]”’]+\w*")
-INSIDE = re.compile(r"(?<=≤) (?=\d)|(?<=\d) (?=± ?\d)|(?<=±) (?=\d)")  # of "≤ 2.51 ± 0.01"
+UNITS = r"(?:%|×|dB|bits?|nats?|bits/\w+|nats/\w+|ms|s|GB|MB|KB|GiB|MiB|kB|px|F)(?!\w)"
+# of "≤ 2.51 ± 0.01 bits": behind a sign, and before an error or a unit
+INSIDE = re.compile(rf"(?<=[≤≥<>≈=]) (?=[−+]?\d)|(?<=\d) (?=± ?\d|{UNITS})|(?<=±) (?=\d)")
+PRINTED = re.compile(r'<div class="highlight-myst-ansi.*?</pre>', re.S)
+OPTION = re.compile(r"(?<=[\s`(])--[a-z][\w-]*")
 VERBATIM = nodes.FixedTextElement, nodes.literal, nodes.math, nodes.math_block, nodes.raw
 
 
@@ -37,6 +42,18 @@ def keep_numbers(app: Sphinx, doctree: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(INSIDE.sub("\u00a0", text)))
 
 
+def keep_options(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """No line that a cell printed breaks inside of `--option`: a browser may, behind a hyphen."""
+
+    def mend(printed: re.Match[str]) -> str:
+        return OPTION.sub(r'<span class="pre">\g<0></span>', printed[0])
+
+    context["body"] = PRINTED.sub(mend, context.get("body", ""))
+
+
 def setup(app: Sphinx) -> None:
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", keep_numbers)
+    app.connect("html-page-context", keep_options)

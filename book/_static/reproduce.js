@@ -58,7 +58,8 @@
       add(facts, "dt", name);
       const cell = add(facts, "dd");
       const line = name === "command" ? `python -m cnf results audit ${row.id}` : text;
-      add(cell, line.startsWith("python ") || line.startsWith("torchrun ") ? "code" : "span", line);
+      if (!/^(python|torchrun) /.test(line)) add(cell, "span", line);
+      else line.split(" ").reduce((code, word) => { add(code, "span", word, "pre"); code.append(" "); return code; }, add(cell, "code"));
     }
   }
 
