@@ -13,11 +13,15 @@ MENDED = [
     # the same name for every exercise and solution of a page
     (re.compile(r'<section id="(?:exercise|solution)-content">'), "<section>"),
 ]
+ARXIV = re.compile(r"\barXiv:(\d{4}\.\d{4,5})\b(?!</a>)")  # in the bibliography
 
 
 def mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     for wrong, right in MENDED:
         context["body"] = wrong.sub(right, context.get("body", ""))
+    if page == "bibliography":
+        link = r'<a class="reference external" href="https://arxiv.org/abs/\1">\g<0></a>'
+        context["body"] = ARXIV.sub(link, context["body"])
     menu = context["generate_toctree_html"]
 
     def named_menu(*args: Any, **options: Any) -> str:
