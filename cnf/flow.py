@@ -374,7 +374,8 @@ class ConditionalFlow(ConditionalModel):
             if isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])
                 continue
-            many = repeated(h[level], n) if n > 1 else h[level]
+            many = self._readable(part, h[level])
+            many = repeated(many, n) if n > 1 else many
             if isinstance(part, Prior):
                 v = part.sample(v, many, temperature, generator)
             elif isinstance(part, Bijection):
@@ -444,7 +445,7 @@ class ConditionalFlow(ConditionalModel):
                 out, term = part(y, h[level], self.recompute)
             else:
                 drawn = (generator,) if isinstance(part, Dequantization) else ()
-                out, term = part(y, h[level], *drawn)
+                out, term = part(y, self._readable(part, h[level]), *drawn)
             yield part, y, term
             y = out
 
@@ -461,7 +462,7 @@ class ConditionalFlow(ConditionalModel):
             elif isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])
             elif isinstance(part, Bijection):
-                v = part.inverse(v, h[level])[0]
+                v = part.inverse(v, self._readable(part, h[level]))[0]
         return v
 
     @torch.no_grad()
@@ -478,6 +479,13 @@ class ConditionalFlow(ConditionalModel):
                 latents.append(part.latent(given))
         error = (v - self._decode(latents, h)).abs()
         return error.max().item() if error.isfinite().all() else math.inf
+
+    def _readable(self, part: Layer, h: Tensor) -> Tensor:
+        """h, which the features may have made in bfloat16, in the type of the weights if the layer
+        holds no `Network`, which alone would cast it."""
+        if h.dtype == self.dtype or any(isinstance(m, Network) for m in part.modules()):
+            return h
+        return h.to(self.dtype)
 
     def _parts(self) -> list[tuple[Any, int]]:
         """The layers, with the steps fused where those may run together."""

@@ -28,6 +28,9 @@ def kind(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     Its parameters are annotated: they are checked as pydantic checks them, and hold what JSON can
     hold. A parameter whose annotation is a dataclass stands for the fields of that, written out
     one by one.
+
+    A kind that an experiment registers is named "QUESTION/NAME", QUESTION the folder of its
+    `plug.py`, by which it is found.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -64,6 +64,8 @@ def start_task(name: str) -> int:
     folder = Path("experiments", name)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         return refuse(f"--task {name}: give small letters, digits and _, beginning with a letter")
+    if name in ("sr", "vessels"):
+        return refuse(f"--task {name}: there is a task of this name: give another")
     if not folder.parent.is_dir():
         return refuse(f"there is no folder experiments in {Path.cwd()}: go to the repository")
     if folder.exists():

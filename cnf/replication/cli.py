@@ -71,7 +71,7 @@ def train(
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
     from cnf.replication import run_folder, training
-    from cnf.replication.config import load_config, preset_of
+    from cnf.replication.config import changed, load_config, preset_of
     from cnf.replication.tasks.task import TASKS
 
     if max_minutes is not None and not max_minutes > 0:
@@ -94,8 +94,10 @@ def train(
         if model or preset:
             _, its_model, its_preset = source.split("-", 2)
             source = preset_of(stored.task, model or its_model, preset or its_preset)
-        if model or preset or overrides:
+        if model or preset:
             config = load_config(source, overrides)
+        elif overrides:
+            config = changed(stored, overrides)
         if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
             steps, minutes = config.training.steps, config.training.minutes
     elif dry_run and start is not None:

@@ -92,7 +92,7 @@ def from_dict(values: dict[str, Any]) -> Config:
     try:
         config = _adapter.validate_python(upgrade.config(values))
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(e) for e in error.errors())) from None
+        raise ConfigError(_sentences(error.errors())) from None
     config = replace(config, model=_complete(config.model, find(config.task)))
     check_data(config)
     return config
@@ -179,6 +179,18 @@ def _sentence(error: Any) -> str:
     return f"{key} = {error['input']!r} does not fit: {error['msg'].lower()}"
 
 
+def _sentences(errors: Sequence[Any]) -> str:
+    """A line per wrong key or value: of a value that fits none of several types, one for all."""
+    lines: dict[str, str] = {}
+    for error in errors:
+        key = ".".join(str(part) for part in error["loc"][:2])
+        if key in KEYS and isinstance(error["loc"][-1], str):  # it ends with the name of a type
+            error = error | {"loc": (key,)}
+        key, line = ".".join(map(str, error["loc"])), _sentence(error)
+        lines[key] = f"{lines[key]}, or {error['msg'].lower()}" if key in lines else line
+    return "; ".join(lines.values())
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """The nested dictionary that `from_dict` reads back."""
     return _adapter.dump_python(config, mode="json")
@@ -203,6 +215,10 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> Config:
     path = Path(preset) if preset.endswith(".yml") else PRESETS / f"{preset}.yml"
     if preset.startswith("experiments/") and not path.exists():  # away from the repository
         path = EXPERIMENTS / preset.removeprefix("experiments/")
+    if not path.exists() and preset.endswith(".yml"):
+        raise ConfigError(
+            f"{preset}: no such file; those of experiments are experiments/QUESTION/runs/NAME.yml"
+        )
     if not path.exists():
         names = sorted(p.stem for p in PRESETS.glob("*.yml"))
         raise ConfigError(f"no preset '{preset}': the nearest are {nearest(preset, names)}")
@@ -216,6 +232,14 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path} holds no options: begin with `task: vessels` or `task: sr`")
     values.setdefault("task", preset.split("-")[0])
     values["preset"] = preset
+    for override in overrides:
+        _apply(values, override)
+    return from_dict(values)
+
+
+def changed(config: Config, overrides: Sequence[str]) -> Config:
+    """A configuration with these overrides. Raises ConfigError, as `load_config` does."""
+    values = to_dict(config)
     for override in overrides:
         _apply(values, override)
     return from_dict(values)

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from cnf.errors import ConfigError
 from cnf.replication.places import EXPERIMENTS
+from cnf.testing import placed
 from cnf.weights import KINDS
 
 
@@ -22,7 +23,7 @@ def has_plug(owner: str) -> bool:
 
 
 def plug(owner: str) -> ModuleType:
-    """The module experiments/`owner`/plug.py. Raises ConfigError if there is none."""
+    """The module experiments/`owner`/plug.py. Raises ConfigError if it is missing or fails."""
     if not has_plug(owner):
         raise ConfigError(f"there is no experiments/{owner}/plug.py")
     path = EXPERIMENTS / owner / "plug.py"
@@ -31,7 +32,11 @@ def plug(owner: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except Exception as error:
+            del sys.modules[name]
+            raise ConfigError(f"{path} does not load: {placed(error)}: mend it") from error
     return sys.modules[name]
 
 

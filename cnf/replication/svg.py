@@ -17,6 +17,7 @@ import warnings
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.category import StrCategoryLocator
 from matplotlib.collections import QuadMesh
@@ -88,8 +89,8 @@ def svg_of(figure: Figure) -> str:
 def has_picture(axes: Axes) -> bool:
     """Whether there is an image, a surface or a colour bar."""
     return bool(axes.images) or any(
-        isinstance(svg_of, QuadMesh) or (isinstance(svg_of, ContourSet) and svg_of.filled)
-        for svg_of in axes.collections
+        isinstance(artist, QuadMesh) or (isinstance(artist, ContourSet) and artist.filled)
+        for artist in axes.collections
     )
 
 
@@ -98,9 +99,9 @@ def keep_pixels(figure: Figure) -> None:
     for axes in figure.axes:
         for line in axes.lines:
             line.set_rasterized(line.get_marker() != "None" and len(line.get_xdata()) > CLOUD)
-        for svg_of in axes.collections:
-            points = len(svg_of.get_offsets()) + sum(len(p.vertices) for p in svg_of.get_paths())
-            svg_of.set_rasterized(points > CLOUD or isinstance(svg_of, QuadMesh))
+        for artist in axes.collections:
+            points = len(artist.get_offsets()) + sum(len(p.vertices) for p in artist.get_paths())
+            artist.set_rasterized(points > CLOUD or isinstance(artist, QuadMesh))
         for image in axes.images:
             shrink(image, round(axes.bbox.width / figure.dpi * DPI))
         if has_picture(axes):
@@ -162,7 +163,7 @@ def stack(figure: Figure) -> None:
     panels.sort(key=lambda axes: (-corners[axes][1], corners[axes][0]))
     columns, lines = (len(set(edges)) for edges in zip(*corners.values(), strict=True))
     if len(panels) > GRID or columns == 1:
-        figure.set_size_inches(PHONE, height)
+        figure.set_size_inches(PHONE, height + sum(map(height_below, panels)))
     else:
         names = {axes: panel_names(axes, corners) for axes in panels}
         has_no_words = len(panels) > 2 and all(is_bare(axes) and not axes.texts for axes in panels)
@@ -185,6 +186,9 @@ def stack(figure: Figure) -> None:
         legend.remove()
     for text in figure.findobj(Text):
         text.set_fontsize(max(text.get_fontsize(), LETTERS))
+    for axes in panels:
+        fit_numbers(axes)
+    figure.set_size_inches(PHONE, figure.get_figheight() + sum(map(lacking_height, panels)))
     if len(panels) <= GRID:
         room = sum(lay_below(axes.get_legend()) for axes in panels if axes.get_legend())
         figure.set_size_inches(PHONE, figure.get_figheight() + room)
@@ -222,7 +226,26 @@ def panel_height(axes: Axes, width: float) -> float:
     box = axes.get_window_extent().size / axes.figure.dpi
     if axes.get_aspect() != "auto":
         box *= 0.85 * width / box[0]
-    return box[1] + 0.3 if is_bare(axes) else max(box[1], 1.7) + 0.7
+    if is_bare(axes):
+        return box[1] + 0.3
+    return max(box[1], 1.7, height_of_names(axes)) + height_below(axes) + 0.7
+
+
+def height_of_names(axes: Axes) -> float:
+    """The inches that a panel must be high for its names along y, each with its lines."""
+    lines = [name.count("\n") + 1 for name in tick_names(axes.yaxis)]
+    pairs = [(a + b) / 2 for a, b in zip(lines, lines[1:], strict=False)]
+    return 1.4 * LETTERS / 72 * max(pairs, default=0) * len(lines)
+
+
+def lacking_height(axes: Axes) -> float:
+    """The inches that a panel lacks for its names along y."""
+    return max(0, height_of_names(axes) - axes.get_window_extent().height / axes.figure.dpi)
+
+
+def height_below(axes: Axes) -> float:
+    """The inches that tilted names along x need below a panel."""
+    return 0.4 * LETTERS / 72 * max(map(len, tick_names(axes.xaxis))) if is_tilted(axes) else 0
 
 
 def panel_names(axes: Axes, place: dict[Axes, tuple[float, float]]) -> dict[str, str]:
@@ -254,15 +277,48 @@ def letter(axes: Axes, letters: int) -> None:
     axes.tick_params(labelsize=LETTERS)
     if isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
         axes.xaxis.get_major_locator().set_params(nbins=5)
-    room = 40
+    tilted = is_tilted(axes)
     for axis in (axes.yaxis, axes.xaxis):
-        if isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator):
-            names = [wrapped(text.get_text(), 22) for text in axis.get_ticklabels()]
+        if names := tick_names(axis):
             axis.set_ticks(axis.get_ticklocs(), names)
-            lengths = [max(map(len, name.split("\n"))) + 2 for name in names]
-            if axis is axes.yaxis:
-                room -= max(lengths, default=0)
-            elif sum(lengths) > room and "$" not in "".join(names):
-                axis.set_ticks(axis.get_ticklocs(), [name.replace("\n", " ") for name in names])
-                axis.set_tick_params(rotation=40)
-                plt.setp(axis.get_ticklabels(), ha="right", rotation_mode="anchor")
+    if tilted:
+        names = [name.replace("\n", " ") for name in tick_names(axes.xaxis)]
+        axes.xaxis.set_ticks(axes.xaxis.get_ticklocs(), names)
+        axes.xaxis.set_tick_params(rotation=40)
+        plt.setp(axes.xaxis.get_ticklabels(), ha="right", rotation_mode="anchor")
+
+
+def tick_names(axis: Axis) -> list[str]:
+    """The names along an axis, folded; [] if it has numbers."""
+    if not isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator):
+        return []
+    return [wrapped(text.get_text(), 22) for text in axis.get_ticklabels()]
+
+
+def is_tilted(axes: Axes) -> bool:
+    """Whether names along x do not fit beside each other, next to the names along y."""
+    along_y, along_x = (
+        [max(map(len, name.split("\n"))) + 2 for name in tick_names(axis)]
+        for axis in (axes.yaxis, axes.xaxis)
+    )
+    has_formula = "$" in "".join(tick_names(axes.xaxis))
+    return sum(along_x) > 40 - max(along_y, default=0) and not has_formula
+
+
+def fit_numbers(axes: Axes) -> None:
+    """Leave out numbers along x until none touches another, and fold the name of x until it stays
+    inside of the drawing."""
+    figure, locator, label = axes.figure, axes.xaxis.get_major_locator(), axes.xaxis.label
+    for bins in (4, 3, 2):
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in axes.get_xticklabels() if text.get_text()]
+        gaps = [right.x0 - left.x1 for left, right in zip(boxes, boxes[1:], strict=False)]
+        if not isinstance(locator, MaxNLocator) or min(gaps, default=99) > 4:
+            break
+        locator.set_params(nbins=bins)
+    for letters in (24, 18, 14):
+        box = label.get_window_extent()
+        if box.x0 >= 0 and box.x1 <= figure.bbox.x1:
+            break
+        label.set_text(wrapped(label.get_text().replace("\n", " "), letters))
+        figure.draw_without_rendering()

@@ -92,7 +92,7 @@ def test_a_wrong_option_of_train_is_one_line(capsys, arguments, parts):
 @pytest.mark.parametrize(
     "arguments, parts",
     [
-        (["--set", "training.lr=0.5"], ["training.lr", "0.002", "0.5"]),
+        (["--set", "training.lr=0.5"], ["steps): training.lr was 0.002 and is now 0.5: leave"]),
         (["--model", "baseline"], ["model.kind", "subband-flow", "logistic"]),
         (["--steps", "7"], ["training.steps", "200", "7"]),
         (["--dry-run"], ["--dry-run"]),

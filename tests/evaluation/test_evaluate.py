@@ -519,6 +519,17 @@ def test_another_name_does_not_write_into_another_run(make_run, tmp_path):
         evaluate.evaluate(other.with_name("sr-flow"), "patches", name="other")
     (row,) = evaluate.evaluate(make_run("sr-flow"), "patches", name="other", out=tmp_path)
     assert row.run == "other" and (tmp_path / "other" / "evaluations").is_dir()
+    with pytest.raises(ConfigError, match="other holds values of other weights: give another"):
+        evaluate.evaluate(make_run("sr-baseline"), "patches", name="other", out=tmp_path)
+
+
+def test_the_card_of_a_run_that_is_not_published_shows_its_own_values(make_run):
+    folder = make_run("sr-baseline")
+    assert "not been evaluated" in report.card(folder)
+    (row,) = evaluate.evaluate(folder, "patches")
+    text = report.card(folder)
+    assert f"| {results.value(row)}" in text
+    assert f'cnf.load("runs/{folder.name}")' in text and "results table" not in text
 
 
 def test_where_nothing_can_be_written_nothing_is_scored(make_run, tmp_path, monkeypatch):

@@ -494,9 +494,17 @@ def test_a_file_that_holds_no_configuration_is_named(tmp_path):
     with pytest.raises(ConfigError, match="is no YAML file .*Is a directory"):
         (tmp_path / "dir.yml").mkdir()
         load_config(str(tmp_path / "dir.yml"))
+    with pytest.raises(ConfigError, match="none.yml: no such file"):
+        load_config(str(tmp_path / "none.yml"))
     for override in ("model.kind=[1]", "model.features.kind=[]"):
         with pytest.raises(ConfigError, match=r"'\[1\]'|features.kind = \[\]"):
             load_config("sr-flow-smoke", [override])
+
+
+def test_a_value_that_fits_none_of_several_types_is_named_once():
+    said = r"^data.round_x = 'maybe' does not fit: [^;]*boolean[^;]*, or [^;]*'mixed'$"
+    with pytest.raises(ConfigError, match=said):
+        load_config("sr-flow-smoke", ["data.round_x=maybe"])
 
 
 def test_unknown_keys_are_answered_by_the_nearest_three():

@@ -13,6 +13,7 @@ import cnf
 import cnf.fused
 from cnf import noise
 from cnf.errors import CheckpointError, CnfError, ConfigError, DataError
+from cnf.nets import set_precision
 from cnf.replication import plugs
 
 
@@ -99,6 +100,37 @@ def test_processes_do_not_start_norms_each_in_its_own_way(y, x, tmp_path):
 def test_autocast_around_a_model_is_refused_with_what_to_do_instead(y, x):
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(DataError, match="set_precision"):
         small().log_prob(y, x)
+
+
+class OwnShift(cnf.layers.base.Bijection):
+    """z = y + a convolution of h, which is no `Network`."""
+
+    channels = 3
+
+    def __init__(self, h_channels):
+        super().__init__()
+        self.conv = nn.Conv2d(h_channels, 3, 1)
+
+    def forward(self, y, h=None):
+        return y + self.conv(h), torch.zeros(len(y))
+
+    def inverse(self, z, h=None):
+        return z - self.conv(h), torch.zeros(len(z))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_layer_with_a_convolution_of_its_own_works_beside_networks_in_bf16(fast):
+    features = cnf.features.UNetFeatures(levels=0, channels=5, scales=2)
+    flow = cnf.ConditionalFlow([OwnShift(features.channels[0]), cnf.GaussianPrior(3)], features)
+    flow.eval()
+    flow.fast = fast
+    set_precision(flow, "bf16")
+    y, x = torch.rand(2, 3, 8, 8), 255 * torch.rand(2, 3, 8, 8)
+    assert flow.condition(x)[0].dtype == torch.bfloat16
+    latents, term = flow.encode(y, flow.condition(x))
+    assert term.dtype == torch.float32
+    assert flow.sample(x, 2).isfinite().all()
+    torch.testing.assert_close(flow.decode(latents, flow.condition(x)), y)
 
 
 @pytest.mark.parametrize(

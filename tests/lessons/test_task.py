@@ -1,9 +1,12 @@
 """`python -m cnf start --task`: what it writes is a task as soon as two methods are written."""
 
+import sys
+
 import pytest
 import torch
 
 from cnf.__main__ import main
+from cnf.errors import ConfigError
 from cnf.replication import plugs, tasks
 from cnf.replication.config import load_config
 from cnf.replication.training import Run, update
@@ -17,6 +20,7 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.setattr(plugs, "EXPERIMENTS", tmp_path / "experiments")
     yield tmp_path
     tasks.TASKS.pop("colours", None)
+    sys.modules.pop("cnf_experiments.colours.plug", None)
 
 
 def test_the_capstone_with_its_methods_written_trains(repository, capsys):
@@ -42,7 +46,28 @@ def test_the_capstone_with_its_methods_written_trains(repository, capsys):
     assert config.task == "colours"
 
 
-@pytest.mark.parametrize("name, words", [("My-Task", "small letters"), ("colours", "repository")])
+def test_a_plug_that_fails_is_named_with_its_line(repository):
+    assert main(["start", "--task", "colours"]) == 0
+    plug = repository / "experiments/colours/plug.py"
+    config = load_config(str(plug.with_name("runs") / "flow.yml"), ["training.batch_size=2"])
+    with pytest.raises(ConfigError, match="`pair` of the task colours is not written yet"):
+        Run.build(config, seed=0, device="cpu")
+    for text, said in (
+        ("from cnf.replication.tasks import Task, register\n\nregister(Task())", "has no `name`"),
+        ("def pair(:", "SyntaxError"),
+        ("1 / 0", r"ZeroDivisionError: .* \(plug.py:1\)"),
+    ):
+        tasks.TASKS.pop("colours", None)
+        sys.modules.pop("cnf_experiments.colours.plug", None)
+        plug.write_text(text, "utf-8")
+        with pytest.raises(ConfigError, match=f"plug.py does not load: .*{said}.*: mend it"):
+            tasks.find("colours")
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("My-Task", "small letters"), ("vessels", "give another"), ("colours", "repository")],
+)
 def test_a_name_or_a_folder_that_does_not_fit_is_refused(
     tmp_path, monkeypatch, capsys, name, words
 ):

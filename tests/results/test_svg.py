@@ -94,3 +94,41 @@ def test_no_letter_is_smaller_than_12_pixels_on_a_phone():
     sizes = [float(size) * 100 for size in re.findall(r"scale\((\d[\d.]*) -", phone)]
     assert len(sizes) > 20
     assert min(sizes) * 300 / width >= 12  # 300 of 360 pixels: within margins and a box
+
+
+def phone_of(fig):
+    svg.to_svg(fig)
+    fig.draw_without_rendering()
+    return fig.axes[0]
+
+
+def apart(boxes, side):
+    """Whether no two neighbours overlap, on the axis `side`."""
+    spans = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
+    return all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_names_and_numbers_do_not_touch_on_a_phone(panels):
+    names = [f"a model with a long name, number {n}" for n in range(12)]
+    with plt.rc_context(plotting.STYLE):
+        fig, axes = plt.subplots(1, panels, figsize=(6.5, 2.5), squeeze=False)
+        for ax in axes.flat:
+            ax.plot(np.linspace(0.7512, 0.8263, 12), names, "o")
+            ax.set_xlabel("share of what is asked for, in parts of one whole")
+    ax = phone_of(fig)
+    assert len(ax.get_yticklabels()) == 12
+    assert apart([text.get_window_extent() for text in ax.get_yticklabels()], "y")
+    numbers = [text for text in ax.get_xticklabels() if text.get_text()]
+    assert len(numbers) > 1
+    assert apart([text.get_window_extent() for text in numbers], "x")
+    label = ax.xaxis.label.get_window_extent()
+    assert label.x0 >= 0 and label.x1 <= fig.bbox.x1
+
+
+def test_tilted_names_leave_their_panel_its_height():
+    with plt.rc_context(plotting.STYLE):
+        fig, ax = plt.subplots(figsize=(6.5, 2))
+        ax.bar([f"a name of some length {n}" for n in range(4)], [1, 2, 3, 4])
+    height = ax.get_window_extent().height / fig.dpi
+    assert phone_of(fig).get_window_extent().height / fig.dpi > 0.8 * height

@@ -96,7 +96,13 @@ def evaluate(
     there = place.target / name / releases.WEIGHTS
     if there.exists() and run_folder.file_sha256(there) != weights:
         raise ConfigError(f"{there.parent} holds another run: give another --name or --out")
-    store.read(place.target, name)  # a damaged file raises before the scoring, not after it
+    # a damaged file raises before the scoring, not after it
+    scored_before = {row.weights_sha256 for row in store.read(place.target, name)}
+    if place.target.resolve() != folder.resolve().parent and scored_before - {weights, None}:
+        raise ConfigError(
+            f"{place.target / name} holds values of other weights: give another --name, or delete "
+            "those"
+        )
     run_folder.refuse_unwritable(place.target / name / "evaluations" / "rows.json")
     provenance = run_folder.provenance(results.parent) | run_folder.training_record(
         folder, model.config

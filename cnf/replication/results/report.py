@@ -186,12 +186,15 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     ancestors = run_folder.ancestors(record, results)
     ancestor_sets = {run: record["config"]["data"]["train"] for run, record in ancestors.items()}
     training_sets = [config.data.train, *ancestor_sets.values()]
-    test_rows = [r for r in read(results) if r.run == folder.name and r.split == "test"]
+    test_rows = [row for row in read(folder.parent, folder.name) if row.split == "test"]
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
     front_matter = _front_matter(config, test_rows, training_sets) if for_hub else ""
+    is_committed = folder.resolve().parent == results.resolve()
     return front_matter + environment.get_template("card.md.j2").render(
         name=folder.name,
+        run=folder.name if is_committed else f"runs/{folder.name}",
+        is_committed=is_committed,
         task=find(config.task),
         config=config,
         names=[name for name, run in releases.RELEASES.items() if run == folder.name],

@@ -162,13 +162,18 @@ def plan(model: ConditionalModel, size: tuple[int, int], side: int | None = None
         side: of the cores, in pixels of y, rounded up to the grid; 0: never cut. By default a
             picture of more than WHOLE pixels is cut at TILE.
 
-    Raises ConfigError if the model cannot be cut, see `margin`.
+    Raises ConfigError if the model cannot be cut, see `margin`, or `side` is below its margin.
     """
     if side is None:
         side = TILE if math.prod(size) > WHOLE else 0
     if side == 0 or max(size) <= side:
         return None
-    return Tiles(size, -(-side // grid(model)) * grid(model), margin(model))
+    least = margin(model)
+    if side < least:
+        raise ConfigError(
+            f"--tile {side}: each tile needs {least} pixels around it, so give {least} or more"
+        )
+    return Tiles(size, -(-side // grid(model)) * grid(model), least)
 
 
 def fitted(model: ConditionalModel, x: Tensor) -> Tensor:

@@ -114,7 +114,10 @@ class Task:
         size = tuple(y.shape[-2:])
         if rngs and options.augment:
             y, x = symmetries(y, x, rngs, self.all_symmetries)
-        y, x = self.pair(y.float(), None if x is None else x.float(), options, rngs)
+        try:
+            y, x = self.pair(y.float(), None if x is None else x.float(), options, rngs)
+        except NotImplementedError:
+            raise ConfigError(f"`pair` of the task {self.name} is not written yet") from None
         self.check_pair(y, x, size)
         return y, x
 
