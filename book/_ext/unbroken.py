@@ -14,7 +14,9 @@ BEFORE = re.compile(r"[(\[“‘]+\Z")
 BEHIND = re.compile(r"[.,;:!?)\]”’]+\w*")
 UNITS = r"(?:%|×|dB|bits?|nats?|bits/\w+|nats/\w+|ms|s|GB|MB|KB|GiB|MiB|kB|px|F)(?!\w)"
 # of "≤ 2.51 ± 0.01 bits": behind a sign, and before an error or a unit
-INSIDE = re.compile(rf"(?<=[≤≥<>≈=]) (?=[−+]?\d)|(?<=\d) (?=± ?\d|{UNITS})|(?<=±) (?=\d)|(?<=seeds) (?=±)")
+INSIDE = re.compile(
+    rf"(?<=[≤≥<>≈=]) (?=[−+]?\d)|(?<=\d) (?=± ?\d|{UNITS})|(?<=±) (?=\d)|(?<=seeds) (?=±)"
+)
 PRINTED = re.compile(r'<div class="highlight-myst-ansi.*?</pre>', re.S)
 OPTION = re.compile(r"(?<=[\s`(])--[a-z][\w-]*")
 VERBATIM = nodes.FixedTextElement, nodes.literal, nodes.math, nodes.math_block, nodes.raw

@@ -7,9 +7,9 @@
   "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split(" ")
     .forEach((name, k) => { SIGNS[name] = "αβγδεζηθκλμνξπρστφχψω"[k]; });
   SIGNS.varepsilon = SIGNS.epsilon;
-  const SILENT = /\\(?:begin|end|operatorname|math\w+|text\w*|big\w*|left|right|tfrac|frac|qquad|quad|label|boldsymbol)\b\*?/gi;
+  const SILENT = /\\(?:operatorname|math\w+|text\w*|big\w*|left|right|tfrac|frac|qquad|quad|label|boldsymbol)\b\*?/gi;
 
-  const plain = (tex) => tex.replace(/\\[()[\]]/g, "").replace(SILENT, " ").replace(/\\([a-z]+)/gi, (_, name) => SIGNS[name] ?? name)
+  const plain = (tex) => tex.replace(/\\[()[\]]|\\(?:begin|end)\{\w+\*?\}/g, "").replace(SILENT, " ").replace(/\\([a-z]+)/gi, (_, name) => SIGNS[name] ?? name)
     .replace(/\\[,;:! \\]?/g, " ").replace(/[{}$&]/g, "").replace(/\s+/g, " ");
 
   window.PLAIN_TEX = plain;

@@ -6,7 +6,10 @@ import pytest
 
 from book._ext import unbroken
 
-KEPT = "≤·2.51·±·0.01·bits/dim; 3 seeds·±·0.002|80·% of|4·s|28.3·dB|τ =·0.8|≥·−3·nats|3 sets|12 samples|9 flows"
+KEPT = (
+    "≤·2.51·±·0.01·bits/dim; 3 seeds·±·0.002|80·% of|4·s|28.3·dB|"
+    "τ =·0.8|≥·−3·nats|3 sets|12 samples|9 flows"
+)
 
 
 @pytest.mark.parametrize("kept", KEPT.split("|"))

@@ -64,5 +64,6 @@ def test_no_word_of_the_links_to_neighbours_breaks(phone):
 
 def test_a_formula_in_a_search_result_is_plain_text(phone):
     tab = phone("")
-    shown = tab.evaluate(r"PLAIN_TEX('\\(\\log p(y \\mid x) \\ge \\mathbb{E}[\\sigma_k]\\)')")
+    tex = r"\\(\\begin{split}\\log p(y \\mid x) \\ge \\mathbb{E}[\\sigma_k]\\end{split}\\)"
+    shown = tab.evaluate(f"PLAIN_TEX('{tex}')")
     assert "".join(shown.split()) == "logp(y|x)≥E[σ_k]"
