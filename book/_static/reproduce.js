@@ -16,19 +16,21 @@
     return node;
   }
 
-  // the data keep each text once (numbers are places in the list of texts), and what rows share
+  // the data keep each text once (numbers are places in the list of texts, § is the name of the run), and what rows share
   function read(node) {
     const { texts, heads, kinds, groups } = JSON.parse(node.textContent);
-    return groups.flatMap(([before, rest, head, facts, rows]) =>
-      rows.map(([kind, value, number]) => {
+    return groups.flatMap(([before, rest, head, facts, rows]) => {
+      const text = (place) => texts[place].replaceAll("§", before.split("/")[0]);
+      return rows.map(([kind, value, number]) => {
         const [own, first, within] = kinds[kind];
-        const row = { id: `${before}/${texts[own]}`, value, what: [first, ...rest].map((i) => texts[i]).join("; ") };
+        const row = { id: `${before}/${texts[own]}`, value, what: [first, ...rest].map(text).join("; ") };
         const expect = `${number}, ${texts[within]}`;
-        row.facts = heads[head].map((name, i) => [name, facts[i] < 0 ? expect : texts[facts[i]]]);
+        row.facts = heads[head].map((name, i) => [name, facts[i] < 0 ? expect : text(facts[i])]);
         row.number = value.replace(/^≤ /, "");
         row.all = `${row.id} ${value} ${row.what} `.toLowerCase();
         return row;
-      }));
+      });
+    });
   }
 
   const isNumber = (word) => /^\d*\.\d+$|^\d+\.?$/.test(word);
