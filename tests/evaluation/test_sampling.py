@@ -398,12 +398,14 @@ def test_lines_say_how_far_it_is_where_there_is_no_terminal(capsys, monkeypatch)
 
 
 def test_tiles_are_announced_and_change_no_sample(make_run, picture, tmp_path, capsys):
-    run = str(make_run("vessels-flow"))
-    whole = opened(sampling.sample(run, [picture], num=1, whole=True, out=tmp_path / "whole"))
+    run, large = str(make_run("vessels-flow")), tmp_path / "large" / "cat.png"
+    large.parent.mkdir()
+    Image.open(picture).resize((46, 38)).save(large)
+    whole = opened(sampling.sample(run, [large], num=1, whole=True, out=tmp_path / "whole"))
     assert "tiles" not in capsys.readouterr().out
-    tiled = sampling.sample(run, [picture], num=1, whole=True, out=tmp_path / "tiles", tile=11)
-    # 19x23 is extended to 20x24, and 11 to 12
-    line = r"cat.png: 20x24 in 2x2 tiles of 12 pixels a side, margin \d+ \(--tile\)\n"
+    tiled = sampling.sample(run, [large], num=1, whole=True, out=tmp_path / "tiles", tile=21)
+    # 38x46 is extended to 40x48, and 21 to 24
+    line = r"cat.png: 40x48 in 2x2 tiles of 24 pixels a side, margin 20 \(--tile\)\n"
     assert re.search(line, capsys.readouterr().out)
     for name, image in opened(tiled).items():
         # a label may flip where v is within rounding of the threshold, in one of 16 samples

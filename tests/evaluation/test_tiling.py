@@ -193,5 +193,7 @@ def test_only_large_pictures_are_cut_unless_asked_for():
     vessels = committed("vessels-flow-cpu-s0")
     assert plan(vessels, (2000, WHOLE // 2000)) is None
     assert plan(vessels, (2004, WHOLE // 2000)).side == TILE
+    with pytest.raises(ConfigError, match=r"--tile 7: each tile needs (\d+) pixels .* give \1 or"):
+        plan(vessels, (2000, 3000), 7)
     assert plan(vessels, (8000, 8000), 0) is None
     assert plan(vessels, (400, 300), 400) is None and plan(vessels, (400, 300), 396) is not None
