@@ -400,12 +400,12 @@ def test_lines_say_how_far_it_is_where_there_is_no_terminal(capsys, monkeypatch)
 def test_tiles_are_announced_and_change_no_sample(make_run, picture, tmp_path, capsys):
     run, large = str(make_run("vessels-flow")), tmp_path / "large" / "cat.png"
     large.parent.mkdir()
-    Image.open(picture).resize((46, 38)).save(large)
+    Image.open(picture).resize((45, 37)).save(large)
     whole = opened(sampling.sample(run, [large], num=1, whole=True, out=tmp_path / "whole"))
     assert "tiles" not in capsys.readouterr().out
-    tiled = sampling.sample(run, [large], num=1, whole=True, out=tmp_path / "tiles", tile=21)
-    # 38x46 is extended to 40x48, and 21 to 24
-    line = r"cat.png: 40x48 in 2x2 tiles of 24 pixels a side, margin 20 \(--tile\)\n"
+    tiled = sampling.sample(run, [large], num=1, whole=True, out=tmp_path / "tiles", tile=23)
+    # 37x45 is extended to 38x46, and 23 to 24
+    line = r"cat.png: 38x46 in 2x2 tiles of 24 pixels a side, margin 20 \(--tile\)\n"
     assert re.search(line, capsys.readouterr().out)
     for name, image in opened(tiled).items():
         # a label may flip where v is within rounding of the threshold, in one of 16 samples
