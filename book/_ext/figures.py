@@ -3,7 +3,8 @@
 A figure comes from its cell as one SVG with a narrow drawing inside (`cnf/replication/svg.py`).
 Here it becomes two, of which `figures.css` shows the one that fits the screen. A grey becomes a mix
 of the page's letters, which are #222222 in the figure, and the page's ground, which is white there.
-What is drawn over a picture keeps its colours. A PNG stays an image.
+Letters in a colour take two fifths of the page's, so that they can be read on its ground. What is
+drawn over a picture keeps its colours. A PNG stays an image.
 """
 
 import re
@@ -16,6 +17,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 GREY = re.compile(r"#([0-9a-f]{2})\1\1\b")
 INK = 0x22
 GROUND = "var(--pst-color-background, #fff)"
@@ -31,6 +33,11 @@ def themed(grey: re.Match[str]) -> str:
     return f"color-mix(in srgb, currentColor {share:.0%}, {GROUND})"
 
 
+def readable(colour: re.Match[str]) -> str:
+    """A colour of letters, darker on a light page and lighter on a dark one."""
+    return f"color-mix(in srgb, currentColor 40%, {colour[0]})"
+
+
 def recolour(element: ElementTree.Element, pictured: bool = False) -> None:
     """What lies below, apart from what is drawn over a picture; black is written nowhere in SVG. An
     image outside of a panel with a picture is a cloud of points."""
@@ -41,7 +48,10 @@ def recolour(element: ElementTree.Element, pictured: bool = False) -> None:
         if child.tag == f"{SVG}image" and not pictured:
             child.set("class", "cloud")
         if style := child.get("style"):
-            child.set("style", GREY.sub(themed, style))
+            style = GREY.sub(themed, style)
+            if "scale(" in child.get("transform", ""):  # letters
+                style = COLOUR.sub(readable, style)
+            child.set("style", style)
         recolour(child, pictured or child.get("id") == "pictured")
 
 

@@ -19,6 +19,7 @@ def text():
         ax.text(1, 1, "white over it", color="white")
         bx.plot([0, 1], color="#999999")
         bx.set_title("ink")
+        bx.text(0, 1, "in a colour", color="#cc78bc")
         found = svg.to_svg(fig)
     plt.close(fig)
     return found
@@ -51,3 +52,4 @@ def test_ink_and_greys_follow_the_page_and_what_is_over_a_picture_does_not(drawn
         assert "#222222" not in svg_ and "fill: currentColor" in svg_
         assert re.search(r"stroke: color-mix\(in srgb, currentColor 46%", svg_)  # #999999
         assert svg_.count("fill: #ffffff") == 1  # the words over the picture
+        assert svg_.count("fill: color-mix(in srgb, currentColor 40%, #cc78bc)") == 1
