@@ -76,8 +76,6 @@
     const ledger = ui.picture(320, 300, "The term of every layer in bits: a bar upwards adds to log p, a bar downwards takes away. Below, the sum so far.");
     const given = tile(`The input x: ${says}.`, "step-small");
     const result = tile(`The ${what} y.`, "step-small");
-    const laws = make(ui.pictures, "ul", { className: "step-laws" });
-    const lines = ["inverse", "jacobian", "labels"].map(() => make(laws, "li"));
 
     const buttons = make(ui.controls, "div", { className: "widget-buttons" });
     const step = ui.slider({ label: "layers done", min: 0, max: COUNT, step: 1, value: 0, says: (k) => `${k}/${COUNT}` });
@@ -89,6 +87,8 @@
     const which = ui.slider({ label: `${what} and its x`, min: 1, max: examples.length, step: 1, value: 1, says: (k) => `${k} of ${examples.length}` });
     const tau = ui.slider({ label: "temperature of samples", min: 0, max: 1.2, step: 0.1, value: 0.8, says: (v) => v.toFixed(1) });
     const broken = ui.choice({ label: "break", options: BREAKS, value: "none" });
+    const laws = make(ui.controls, "ul", { className: "step-laws" });
+    const lines = ["inverse", "jacobian", "labels"].map(() => make(laws, "li"));
 
     let [timer, seed] = [0, 1];
     function run() {
