@@ -62,6 +62,17 @@ def test_a_rule_holds_for_the_rows_or_voids_the_verdict(judged, rule, holds):
             judged(verdict=verdict, **ours)
 
 
+def test_a_rule_of_the_cause_voids_its_words_and_is_no_verdict(judged):
+    claim = judged(ours=[FLOW, BASE], cause_holds=["#0 < #1"])
+    assert claim.rules == ("#0 < 9", "#0 < #1")
+    with pytest.raises(ResultsError, match="'#1 < #0' is .* does not hold: write its cause again"):
+        judged(ours=[FLOW, BASE], cause_holds=["#1 < #0"])
+    with pytest.raises(ResultsError, match="'same' needs a rule that could have failed"):
+        judged(ours=[FLOW, BASE], holds=[], cause_holds=["#0 < #1"])
+    with pytest.raises(ResultsError, match="'#0 > #1' is no rule"):
+        judged(ours=[FLOW, BASE], cause_holds=["#0 > #1"])
+
+
 def test_a_number_that_is_no_row_is_found_in_its_file(judged, tmp_path):
     judged(ours=[], measured=TIMES, holds=["@0 < @1"])
     text = claims.text(tmp_path)

@@ -206,6 +206,7 @@ def test_bounds_and_stand_ins_are_marked():
     assert text.splitlines()[-1] == "| logistic | tinyimagenet32 test | 2.505 |"
     wide = row(bound="two cells for each grey level: no likelihood")  # no bound of anything
     assert results.value(wide) == "2.505 ± 0.012"
+    assert results.value(row(standard_error=0.0)) == "≤ 2.505"  # all pictures alike
     assert results.cells(wide)["how"] == f"{wide.bound}, x not rounded"
 
 

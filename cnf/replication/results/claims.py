@@ -69,6 +69,7 @@ class Claim(_Strict):
             second row is more than 1 above the first; "2 * @0 < @1": the second measured number is
             more than twice the first. "#0 = #1": |mean| + 2 standard errors of the paired
             differences of two rows is below the margin in `MARGINS`.
+        cause_holds: rules that the words of `cause` rest on; the verdict does not.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -84,6 +85,12 @@ class Claim(_Strict):
     ours: tuple[Wanted, ...] = ()
     measured: tuple[tuple[Text, ...], ...] = ()
     holds: tuple[Text, ...] = ()
+    cause_holds: tuple[Text, ...] = ()
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Those of the verdict, then those of the cause."""
+        return self.holds + self.cause_holds
 
     @model_validator(mode="after")
     def _is_consistent(self):
@@ -98,7 +105,7 @@ class Claim(_Strict):
             raise ValueError("a recalled number cannot be judged 'same': confirm it first")
         if (self.value is None) != (self.unit is None):
             raise ValueError("`value` and `unit` go together")
-        for rule in self.holds:
+        for rule in self.rules:
             sides = [_SUM.fullmatch(side) for side in rule.split("<")]
             if not _EQUAL.fullmatch(rule) and (len(sides) != 2 or not all(sides)):
                 raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1' or '#0 = #1'")
@@ -117,7 +124,7 @@ class _Claims(_Strict):
 def read(results: Path = RESULTS) -> tuple[Claim, ...]:
     """The claims of claims.yml, validated against our rows.
 
-    Raises ResultsError, also if a claim that was judged misses a row, or what it `holds` is false.
+    Raises ResultsError, also if a claim that was judged misses a row, or one of its rules is false.
     """
     path = results / "claims.yml"
     claims, rows = _read_yaml(path, _Claims).claims, read_rows(results)
@@ -134,15 +141,16 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
                 )
             continue
         numbers = measured_numbers(claim, results)
-        for rule in claim.holds:
+        for rule in claim.rules:
             if equal := _EQUAL.fullmatch(rule):
                 left, right = _equality_sides(*(ours[int(i)] for i in equal.groups()), results)
             else:
                 left, right = (_sum(side, ours, numbers) for side in rule.split("<"))
             if not left < right:
+                remedy = "judge the claim" if rule in claim.holds else "write its cause"
                 raise ResultsError(
                     f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
-                    "does not hold: judge the claim again"
+                    f"does not hold: {remedy} again"
                 )
     return claims
 
@@ -237,7 +245,7 @@ def differences(claim: Claim, rows: Sequence[Row], results: Path = RESULTS) -> l
     the same pictures: the mean of the paired differences, its standard error over pictures (where
     their values were kept), and the number of seeds of both."""
     our_rows, sentences = rows_of(claim, rows), {}
-    for rule in claim.holds if len(our_rows) == len(claim.ours) else ():
+    for rule in claim.rules if len(our_rows) == len(claim.ours) else ():
         indices = tuple(dict.fromkeys(int(i) for i in re.findall(r"#(\d+)", rule)))
         if len(indices) != 2 or tuple(reversed(indices)) in sentences:
             continue

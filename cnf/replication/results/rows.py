@@ -444,10 +444,11 @@ def find_by_words(rows: Iterable[Row], words: Sequence[str]) -> list[Row]:
 
 def value(row: Row) -> str:
     """The value as it is printed everywhere: "≤ 2.505 ± 0.012". "≤" marks bits that are a bound,
-    "†" a value of an older version of its metric."""
+    "†" a value of an older version of its metric. Pictures that all have the same value, as where
+    no interval holds the truth, do not tell its error: it is left out."""
     write = METRICS[row.metric].write
     text = f"{'≤ ' if row.is_bound else ''}{write(row.value)}{'†' if row.is_old else ''}"
-    return text if row.standard_error is None else f"{text} ± {write(row.standard_error)}"
+    return f"{text} ± {write(row.standard_error)}" if row.standard_error else text
 
 
 def value_with_unit(row: Row) -> str:
