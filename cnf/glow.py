@@ -48,7 +48,8 @@ class GlowConfig:
         net: "conv" for pictures; "vector" for a y of vectors (B, D), where levels = 0.
         scale: of couplings and priors: "bounded" (log s within `max_log_scale`), "softplus", or
             "additive", s = 1, with bounded priors.
-        flip: the halves of y take turns; if not, the second always changes.
+        flip: the halves of y take turns; if not, the second always changes. (Without levels the
+            colours of a checkerboard take turns anyway.)
         gain: last convolutions have a learned gain, as in the released code.
         norm: "instance" normalises hidden maps of networks over the picture.
         clip: couplings read y_a clipped to (-clip, clip): what they answer to inputs far from all

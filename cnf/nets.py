@@ -247,6 +247,7 @@ class CausalNet(Network):
         if not h_channels:
             raise ValueError("a causal network needs features h: none of their channels are given")
         self.channels, self.outputs, self.clip = channels, outputs, clip
+        self.h_channels = h_channels
         self.from_y = CausalConv(channels, width, self.RADIUS + 1, False) if blocks else None
         self.from_h = nn.Conv2d(h_channels, width, 3, padding=1, bias=False)
         self.blocks = nn.ModuleList(

@@ -8,6 +8,7 @@ All draws are made in float64 and then rounded: float32 and float64 models see t
 """
 
 import hashlib
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -146,7 +147,7 @@ def _field(
     if generator is None or isinstance(generator, torch.Generator):
         device = device if generator is None else generator.device
         return sampler(shape, generator=generator, dtype=torch.float64, device=device)
-    if isinstance(generator, int):
+    if isinstance(generator, numbers.Integral):
         remedy = f"give torch.Generator().manual_seed({generator})"
         raise ValueError(f"generator = {generator}, a number: {remedy}")
     if len(generator) != shape[0]:

@@ -267,7 +267,10 @@ class Report:
         return [r for r in self.results if r.status in ("failed", "error")]
 
     def __getitem__(self, law: str) -> Result:
-        return next(r for r in self.results if r.law == law)
+        found = {r.law: r for r in self.results}
+        if law not in found:
+            raise KeyError(f"no law '{law}': {', '.join(found)}")
+        return found[law]
 
     def assert_ok(self) -> None:
         """Raise AssertionError, with the whole report, if any law fails."""

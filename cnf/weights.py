@@ -134,5 +134,5 @@ def load(path: Path | str, into: ConditionalModel | None = None) -> ConditionalM
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable numbers."""
+    """How many numbers its parameters hold, frozen ones too."""
     return sum(p.numel() for p in model.parameters())

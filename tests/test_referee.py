@@ -36,6 +36,7 @@ COMMITTED = [
 RRDB = "model.features={kind: rrdb, channels: 6, blocks: 2, growth: 3}"
 VGG = "model.features={kind: vgg, channels: 6, scales: 3}"
 CAUSAL = "model.kind=subband-autoregressive-flow"
+ONE = "model.levels=1"
 
 
 def pictures(model):
@@ -83,8 +84,8 @@ def assert_agree(path):
         ("sr", [RRDB]),
         ("sr", [RRDB, "model.kind=glow", "model.prior_width=8"]),
         ("sr", ["model.features.activation=silu", "model.prior_width=8"]),
-        ("sr", [CAUSAL, "model.ar_blocks=0", "model.mixture=3"]),
-        ("sr", [CAUSAL, "model.ar_clip=0.5"]),
+        ("sr", [CAUSAL, ONE, "model.ar_blocks=0", "model.mixture=3"]),
+        ("sr", [CAUSAL, ONE, "model.ar_clip=0.5"]),
         ("vessels", []),
         ("vessels", ["model.noise=gaussian", "model.features.scales=3", "model.levels=2"]),
         ("vessels", ["model.features.scales=3", "model.levels=2", "model.prior_width=8"]),

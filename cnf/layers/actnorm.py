@@ -61,7 +61,10 @@ class ActNorm(Bijection):
     @property
     def is_initialised(self) -> bool:
         """Read from the buffer again only if that was written or moved: a read makes a GPU wait."""
-        flag, version = self.initialised, self.initialised._version
+        flag = self.initialised
+        if flag.is_inference():  # which has no version
+            return bool(flag)
+        version = flag._version
         if self._read is None or self._read[0] is not flag or self._read[1] != version:
             self._read = flag, version, bool(flag)
         return self._read[2]

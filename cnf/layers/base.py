@@ -191,8 +191,10 @@ def check_finite(module: nn.Module, t: Tensor, name: str) -> None:
 def check_all(right: Tensor, message: Callable[[], str]) -> None:
     """Raise DataError unless `right` is true everywhere. It is torch's own check: a graph that was
     traced makes it when it runs, and raises RuntimeError."""
-    everywhere: Any = right.all().item()  # where a graph is traced, a symbol
-    if everywhere is not True:  # else spare the second that torch's check takes to import
+    everywhere: Any = right.all().item()
+    if everywhere is False:
+        raise DataError(message())
+    if everywhere is not True:  # where a graph is traced, a symbol
         torch._check_with(DataError, everywhere, message)
 
 

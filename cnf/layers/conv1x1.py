@@ -14,7 +14,8 @@ class Conv1x1(Bijection):
     Args:
         channels: number of channels C.
         lu: store W as P L U, whose log-determinant is the sum of log|diag U| (C operations instead
-            of C^3), :eq:`eq-norms-lu`. P and the signs of diag U stay as they start.
+            of C^3, in the layer; a flow that fuses its steps multiplies the matrix out),
+            :eq:`eq-norms-lu`. P and the signs of diag U stay as they start.
 
     W starts as a random rotation. Which form the paper uses is not known to us; the released code
     has the full matrix.

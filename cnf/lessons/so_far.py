@@ -20,7 +20,7 @@ class LentNoise(nn.Module):
         return (y + torch.rand_like(y)) / 2, term
 
     def back(self, v: Tensor, h: Tensor, tau: float) -> Tensor:
-        return (v > 0.5).to(v)
+        return (v >= 0.5).to(v)
 
 
 class LentSqueeze(nn.Module):

@@ -25,6 +25,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether it is a processor that multiplies in bfloat16; others emulate that, slowly."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and any(
+        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")
+    )
+
+
 def start(device: str) -> torch.device:
     """Join the group of processes, if several were started. Returns the device of this process: a
     GPU of its own, if there are GPUs."""

@@ -1,10 +1,6 @@
 """The flows of this replication that are not the paper's own: the pieces of `cnf.glow`, with other
 layers between and around them."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from cnf.arguments import Bound, Count, Positive
 from cnf.errors import ConfigError
 from cnf.features import Features, Spec, build_features, channels_of
@@ -18,8 +14,6 @@ from cnf.layers.subbands import Subbands
 from cnf.nets import CausalNet
 from cnf.weights import kind
 
-Levels = Annotated[int, Field(ge=1)]
-
 
 def autoregressive(
     c: int, h: int, width: int, blocks: int, mixture: int, clip: float | None = None, kept: int = 0
@@ -27,6 +21,15 @@ def autoregressive(
     """An autoregressive prior of c channels, of which the first `kept` go on."""
     net = CausalNet(c - kept, h + kept, width, blocks, 3 * mixture, clip=clip)
     return AutoregressivePrior(net, kept)
+
+
+def check_one_level(options: GlowConfig) -> None:
+    """Raise ConfigError for another number of levels."""
+    if options.levels != 1:
+        raise ConfigError(
+            f"levels = {options.levels}: this flow has one level before its autoregressive prior: "
+            "set model.levels=1"
+        )
 
 
 def doubling(spec: Spec, levels: int) -> Features:
@@ -56,6 +59,8 @@ def subband_flow(
     channels: Positive, bins: Positive, features: Spec, options: GlowConfig
 ) -> ConditionalFlow:
     """The super-resolution flow: the paper's levels and steps on the residual in subbands."""
+    if not options.levels:
+        raise ConfigError("levels = 0: a flow in subbands has at least 1")
     network = doubling(features, options.levels)
     h, c = channels_of(network), 3 * channels
     stack = subband_start(options, channels, h, bins)
@@ -84,6 +89,7 @@ def subband_autoregressive_flow(
 ) -> ConditionalFlow:
     """One level of steps on the residual in subbands, then an autoregressive prior: a mixture of
     Gaussians for each number, from masked convolutions of those before it."""
+    check_one_level(options)
     network = doubling(features, 1)
     h = channels_of(network)
     stack = subband_start(options, channels, h, bins)
@@ -103,6 +109,7 @@ def autoregressive_flow(
     mixture: Positive = 2,
 ) -> ConditionalFlow:
     """The vessel flow with an autoregressive prior: dequantization, one squeeze, steps, prior."""
+    check_one_level(options)
     network = build_features(features, 1, full=options.dequantization == "variational")
     h, c = channels_of(network), 4 * channels
     stack: list[Layer] = [dequantization(options, channels, h[0], bins), Squeeze()]

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import torch
+import yaml
 from filelock import FileLock, Timeout
 
 from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
@@ -107,6 +108,11 @@ def ancestors(record: dict[str, Any], results: Path) -> dict[str, dict[str, Any]
         records[start["run"]] = record
         start = record.get("start")
     return records
+
+
+def data_before(run: Path) -> list[dict[str, Any]]:
+    """On what the runs were trained with whose weights a run began, the last first."""
+    return read_record(run, needed=False).get("start", {}).get("data", [])
 
 
 def _json_object(text: bytes, place: str) -> dict[str, Any]:
@@ -295,18 +301,38 @@ def command(
     this machine."""
     words = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
     try:
-        preset = _flat(to_dict(load_config(config.preset)))
+        preset = to_dict(load_config(config.preset))
     except ConfigError:
         return ""
     words += ["-m", "cnf", "train", *source_words(config.preset)]
-    for key, value in _flat(to_dict(config)).items():
-        if key not in ("training.steps", "training.minutes") and value != preset.get(key):
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    for key, value in changes(to_dict(config), preset).items():
+        if key not in ("training.steps", "training.minutes"):
+            words += ["--set", f"{key}={written(value)}"]
     words += ["--steps", str(steps), "--seed", str(seed)]
     if start is not None:
         parts = start.resolve().parts[-3 if start.suffix == ".pt" else -2 :]
         words += ["--start", "/".join(parts)]
     return shlex.join([*words, "--out", f"runs/{out.resolve().name}"])
+
+
+def changes(values: dict[str, Any], preset: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What of a configuration differs from a preset, by key, "training.lr". A model or a feature
+    network of another kind is there whole, as its options are not those of the preset."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        theirs = preset.get(key)
+        both = isinstance(value, dict) and isinstance(theirs, dict)
+        if both and value.get("kind") == theirs.get("kind"):
+            found |= changes(value, theirs, f"{prefix}{key}.")
+        elif value != theirs or key not in preset:
+            found[prefix + key] = value
+    return found
+
+
+def written(value: Any) -> str:
+    """A value as `--set` reads it again."""
+    is_plain = isinstance(value, str) and yaml.safe_load(value) == value
+    return value if is_plain else json.dumps(value)
 
 
 def source_words(preset: str) -> list[str]:

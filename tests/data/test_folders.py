@@ -127,6 +127,18 @@ def test_the_hash_of_a_file_decides_its_split(tmp_path):
             assert split == ("test" if u < 0.1 else "valid" if u < 0.2 else "train")
 
 
+def test_of_three_pictures_that_differ_one_is_left_to_train_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(folders, "uniform", lambda content: float(content))
+    for hashes in ((0.098, 0.047, 0.639), (0.01, 0.02, 0.03), (0.15, 0.12, 0.18, 0.19)):
+        paths = [tmp_path / f"{n}.png" for n in range(len(hashes))]
+        for path, u in zip(paths, hashes, strict=True):
+            path.write_bytes(str(u).encode())
+        found = folders.by_hash(paths)
+        assert all(found.values()) and len(sum(found.values(), [])) == len(hashes)
+        low = min(range(len(hashes)), key=hashes.__getitem__)
+        assert paths[low] in found["test"]
+
+
 def test_a_dangling_link_and_a_folder_named_as_a_picture_are_named(tmp_path, write, picture):
     for n in range(3):
         write(tmp_path / f"{n}.png", picture(6, 8, n))

@@ -86,6 +86,13 @@ def test_the_threshold_is_the_one_that_was_chosen_for_the_model_unless_another_i
     found = cnf.segment(picture, str(make_run("vessels-flow")), whole=True, threshold=0.2)
     assert np.array_equal(found.mask, found.probability >= 0.2)
     assert "cat-mask.png: where the probability is 0.2 or more (given)" in found.notes
+    fov = np.zeros((19, 23), bool)
+    fov[2:17, 3:20] = True
+    Image.fromarray(fov).save(picture.with_name("view.png"))
+    found = cnf.segment(
+        picture, str(make_run("vessels-flow")), fov=picture.with_name("view.png"), threshold=0.0
+    )
+    assert np.array_equal(found.mask, fov)  # nothing is marked out of view
     with pytest.raises(ConfigError, match="^threshold=1.5: give a probability between 0 and 1"):
         cnf.segment(picture, threshold=1.5)
     with pytest.raises(ConfigError, match="^threshold is for probabilities: leave it out for sr"):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from cnf.errors import CheckpointError, ConfigError, DataError, ResultsError
 from cnf.replication import releases, results, run_folder
 from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
+from cnf.replication.data.catalogue import origin
 from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.evaluation.scoring import settings_of, with_other_rounding
-from cnf.replication.evaluation.thresholds import origin
+from cnf.replication.evaluation.scoring import command_of, settings_of, with_other_rounding
 from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric, prediction_sets, vessels
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results import report, reproduce
@@ -162,6 +163,23 @@ def test_the_command_of_a_row_asks_for_it(everything, loaded):
         assert m.options.seed == row.noise_seed
         if row.threshold_from == "given":
             assert m.options.threshold == row.threshold
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"samples": 0, "full": True}, "--full --samples 0"),
+        ({"temperature": 0.0}, "--temperature 0.0"),
+        ({"threshold": 0.0}, "--threshold 0.0"),
+        ({"seed": 0, "importance": 0, "full": False}, ""),
+        ({"round_x": False}, "--no-round-x"),
+    ],
+)
+def test_a_command_has_the_options_that_are_zero(options, words):
+    said = command_of("runs/x", "drive", "test", Options(**options))
+    assert sorted(said.removeprefix("python -m cnf evaluate runs/x --on drive").split()) == sorted(
+        words.split()
+    )
 
 
 def test_x_is_told_both_ways_by_full_and_references_are_of_the_same_x(everything):
@@ -429,6 +447,11 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
 def test_a_metric_without_a_value_is_an_error_that_says_what_to_change(make_run):
     with pytest.raises(ConfigError, match="a value for this model on .* other --metrics or"):
         evaluate.evaluate(make_run("sr-baseline"), metrics="psnr_limit")  # it has its own mean
+
+
+def test_a_name_is_looked_for_where_releases_are_even_without_results(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate.releases, "find", lambda run, results: tmp_path / "there/weights")
+    assert evaluate.folder_of(Path("vessels"), tmp_path / "results") == tmp_path / "there"
 
 
 def test_a_folder_of_pictures_leaves_its_last_part_alone(make_run, tmp_path):

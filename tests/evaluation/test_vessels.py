@@ -12,6 +12,7 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import weighted_logit
 from cnf.replication.data import Example, ImageSet, load
+from cnf.replication.data.catalogue import has_learned
 from cnf.replication.evaluation import scored_model, thresholds
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import METRICS, Setting, calibration, shapes, vessels
@@ -195,6 +196,13 @@ def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeyp
     data = dataclasses.replace(config.data, train="chasedb1-half1")
     model.config = dataclasses.replace(config, data=data)
     assert thresholds.validation(ScoredModel(model, eyes()), "chasedb1@drive") == []
+    # a run with whose weights it began has learned from them
+    model.config = dataclasses.replace(config, data=dataclasses.replace(config.data, train="stare"))
+    for before in ({"train": "drive", "use_valid": True}, {"train": "drive-fold1"}):
+        assert thresholds.validation(ScoredModel(model, eyes()), "drive", [before]) == []
+    before = {"train": "drive", "use_valid": False}
+    assert len(thresholds.validation(ScoredModel(model, eyes()), "drive", [before])) == 1
+    assert has_learned([before], "drive-fold1")  # whose validation pictures it may have learned
 
 
 def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):

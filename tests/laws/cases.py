@@ -447,7 +447,7 @@ ALL_FLOWS = [
         "sr-colour_after_colour",
         "sr",
         "subband-autoregressive-flow",
-        **SR | {"ar_width": 8, "ar_blocks": 0, "mixture": 3, "ar_clip": 2.0},
+        **SR | {"levels": 1, "ar_width": 8, "ar_blocks": 0, "mixture": 3, "ar_clip": 2.0},
     ),
     configured("vessels-binary", "vessels", "glow", **VESSELS),
     configured(

@@ -225,6 +225,21 @@ def test_an_option_that_nothing_reads_is_refused(preset, option, said):
         load_config(preset, [option])
 
 
+@pytest.mark.parametrize(
+    ("kind", "task", "levels"),
+    [
+        ("autoregressive-flow", "vessels", 2),
+        ("subband-autoregressive-flow", "sr", 2),
+        ("subband-autoregressive-flow", "sr", 0),
+        ("subband-flow", "sr", 0),
+    ],
+)
+def test_a_flow_refuses_levels_that_it_does_not_have(kind, task, levels):
+    changes = [f"model.kind={kind}", f"model.levels={levels}"]
+    with pytest.raises(ConfigError, match=f"levels = {levels}: "):
+        build(load_config(f"{task}-flow-smoke", changes))
+
+
 def test_published_configurations_are_read():
     published = sorted(RESULTS.glob("*/config.json"))
     assert len(published) > 40
@@ -388,6 +403,13 @@ def test_grey_levels_from_0_to_1_are_refused_and_black_is_not(config):
     model.sample(x)
 
 
+@pytest.mark.parametrize("case", ALL_FLOWS, ids=lambda case: case.name)
+def test_an_empty_y_is_refused(case):
+    model, y, x = case.make()
+    with pytest.raises(DataError, match="y holds no picture or vector: give one or more"):
+        model.log_prob(y[:0], x[:1])
+
+
 @every_model
 def test_weights_of_16_bits_are_refused(case):
     model, y, x = case.make()
@@ -458,6 +480,7 @@ def test_numbers_of_another_kind_are_named():
         (lambda: model.log_prob(y * 1j, x), "y is complex: give real numbers"),
         (lambda: model.sample(x, 2.5), "n = 2.5: draw 1 sample or more, a whole number"),
         (lambda: model.sample(x, 1, 1.0, 7), r"generator = 7, a number: give .*_seed\(7\)"),
+        (lambda: model.sample(x, 1, 1.0, np.int64(7)), "generator = 7, a number"),
     ):
         with pytest.raises(ValueError, match=said):
             use()

@@ -149,6 +149,14 @@ def test_actnorm_does_not_start_in_evaluation_or_after_loading():
     assert torch.equal(loaded(y - 1)[0], trained(y - 1)[0])
 
 
+def test_actnorm_starts_where_no_gradient_is_kept():
+    y = 3 + 2 * torch.randn(8, 3, 4, 5)
+    with torch.inference_mode():
+        made = ActNorm(3).train()
+        z, _ = made(y)
+    torch.testing.assert_close(z, ActNorm(3).train()(y)[0])
+
+
 def test_actnorm_survives_a_constant_channel():
     y = torch.randn(8, 2, 4, 5)
     y[:, 1] = 0.25

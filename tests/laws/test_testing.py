@@ -323,6 +323,8 @@ def test_a_failure_shows_a_small_input_and_lines_that_run(capsys):
             return x * 2, 3 * math.log(2) + nn.functional.relu(x[:, 1].abs() - 0.5)
 
     report = check_bijection(Wrong, (3,), known=["forward"])
+    with pytest.raises(KeyError, match="no law 'log_dt': .*log_det"):
+        report["log_dt"]
     found = report["log_det"]
     assert found.smallest == "tensor([[0.0, -1.0, 0.0]])"
     exec(found.snippet, {"make": Wrong})

@@ -17,7 +17,7 @@ from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
 from cnf.replication import releases, run_folder, training
-from cnf.replication.config import build, load_config
+from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import Example, ImageSet
 from cnf.replication.tasks import SR
 from cnf.replication.training import optimizers
@@ -70,7 +70,9 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(
 
 @pytest.mark.parametrize("precision, supported", [("bf16", False), ("bf16", True), ("fp32", False)])
 def test_emulated_bfloat16_is_announced(monkeypatch, configure, capsys, precision, supported):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    """oneDNN takes bfloat16 from AVX-512 on, where it is still emulated."""
+    has = {"avx512": True, "avx512_bf16": supported}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     training.Run.build(configure(precision=precision), 0)
     announced = "--set training.precision=fp32" in capsys.readouterr().out
     assert announced == (precision == "bf16" and not supported)
@@ -337,6 +339,8 @@ def test_a_validation_is_timed_by_its_pictures(configure, monkeypatch):
     run, now = training.Run.build(configure(batch_size=2), seed=0), []  # 2, 2 and 1 picture
     monkeypatch.setattr(training.validation, "bits_per_dim", lambda run, group: now.extend(group))
     assert training.seconds_a_validation(run, lambda: len(now)) == 5
+    monkeypatch.setattr(training.budget.distributed, "count", lambda: 2)  # who share the groups
+    assert training.seconds_a_validation(run, lambda: len(now)) == 3
 
 
 def test_super_resolution_pictures_are_cropped_to_what_the_model_takes(configure):
@@ -362,6 +366,37 @@ def test_the_command_of_a_run_gives_its_configuration_again():
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert load_config("sr-flow-smoke", overrides) == config
     assert words[-6:] == ["--steps", "7", "--seed", "3", "--out", "runs/it"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "change"),
+    [
+        ("sr-flow-photos", "model.features={kind: rrdb, channels: 8, blocks: 1, growth: 4}"),
+        ("sr-flow-photos", "model={kind: logistic, features: {kind: residual}}"),
+        ("sr-flow-paper", "data.train='123'"),
+        ("sr-flow-paper", "data.train=true+false"),
+    ],
+)
+def test_the_command_of_another_kind_and_of_a_text_like_a_number_gives_them_again(preset, change):
+    config = load_config(preset, [change])
+    words = shlex.split(run_folder.command(Path("me/it"), config, 7, 3, processes=1, start=None))
+    overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    assert load_config(preset, overrides) == config
+
+
+def test_a_start_by_name_is_recorded_as_the_folder_that_was_found(tmp_path, configure, monkeypatch):
+    monkeypatch.setattr(run_folder, "load_config", lambda preset: configure())
+    monkeypatch.setattr(run_folder, "source_words", lambda preset: ["sr"])
+    first = training.train(configure(steps=1), tmp_path / "first")
+    found = releases.find
+    monkeypatch.setattr(
+        releases, "find", lambda name: found(first if str(name) == "mine" else name)
+    )
+    record = run_folder.read_record(
+        training.train(configure(steps=1), tmp_path / "again", start=Path("mine"))
+    )
+    assert f" --start {tmp_path.name}/first --out " in record["commands"][-1]
+    assert record["commands"][:-1] == run_folder.read_record(first)["commands"]
 
 
 def test_the_record_says_what_a_number_needs(tmp_path, configure, drawn):
@@ -401,6 +436,7 @@ def test_a_branch_is_its_trunk_until_it_cools(tmp_path, configure, state, histor
         "run": "trunk",
         "weights_sha256": sha256,
         "checkpoint": "step-4.pt",
+        "data": [to_dict(configure())["data"]],
     }
     assert record["seed"] == 3
 
@@ -633,7 +669,11 @@ def test_a_start_that_has_seen_the_validation_pictures_or_is_of_another_model_is
     first = training.train(seen, tmp_path / "first")
     with pytest.raises(ConfigError, match="trained on the validation pictures of embedded-sr"):
         training.train(config, tmp_path / "again", start=first)
-    assert training.train(seen, tmp_path / "on", start=first)
+    second = training.train(seen, tmp_path / "on", start=first)
+    data = run_folder.data_before(second)
+    assert [(d["train"], d["use_valid"]) for d in data] == [("embedded-sr", True)]
+    third = training.train(seen, tmp_path / "third", start=second)  # two runs before
+    assert run_folder.data_before(third) == 2 * data
     wider = replace(seen, model=config.model | {"width": 8})
     with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
         training.train(wider, tmp_path / "wider", start=first)

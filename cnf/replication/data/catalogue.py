@@ -152,6 +152,31 @@ def parts(name: str) -> list[str]:
     return [name] if name.startswith("folder:") else name.split("+")
 
 
+def has_learned(data: Sequence[dict[str, Any]], on: str) -> bool:
+    """Whether one of these configurations of data has trained on validation pictures of `on`."""
+    for options in data:
+        names = parts(options.get("train", ""))
+        if options.get("use_valid") and origin(on) in map(origin, names):
+            return True
+        if any(is_resplit(name, on) or is_resplit(on, name) for name in names):
+            return True
+    return False
+
+
+def is_resplit(name: str, on: str) -> bool:
+    """Whether `name` splits the pictures of `on` in another way, so that a model of it may have
+    learned from those that are for validation."""
+    entry = CATALOGUE.get(name)
+    is_other = entry is not None and entry.of is not None and not entry.change
+    return is_other and name != on and origin(name) == origin(on)
+
+
+def origin(name: str) -> str:
+    """The set of which `name` is another form; "folder" of all folders."""
+    entry = CATALOGUE.get(name)
+    return origin(entry.of) if entry and entry.of else name.split(":")[0]
+
+
 def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
     """A split, read by the function that the entry names; its module is imported only now."""
     module, name = (entry.change or entry.read).split(".")

@@ -18,7 +18,8 @@ class DataConfig:
             Then the last weights are kept, not the best, and no threshold can be chosen.
         round_x: whether to round x to 8 bits; "mixed": that of half the pictures, so that one model
             serves both kinds of input.
-        crop: side of the crops in pixels of y; None: whole pictures.
+        crop: side of the crops in pixels of y; None: that of the task (96 for vessels), or whole
+            pictures.
         augment: whether to mirror pictures.
         noise: share of the pictures of super-resolution to which noise of 0 to 64 grey levels is
             added.

@@ -75,7 +75,8 @@ def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
     So a picture stays in its split when others come or go or when it is renamed, and copies of one
     file stay together. In a small folder where no hash is below a limit, the lowest hash becomes
-    test, the next valid. Raises DataError for a dangling link, or a folder.
+    test, the next valid; and of three that differ, one is left to train on. Raises DataError for a
+    dangling link, or a folder.
     """
     hashes = {}
     for path in paths:
@@ -86,8 +87,11 @@ def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:
                 f"{path}: cannot be read ({error.strerror}): remove it, or put a picture there"
             ) from None
     remaining, chosen_hashes = set(hashes.values()), {}
+    left = 2  # splits still to fill
     for split, end in zip(("test", "valid"), np.cumsum(HELD_OUT), strict=True):
-        chosen = {u for u in remaining if u < end} or set(sorted(remaining)[:1])
+        most = max(len(remaining) - left, 1)
+        chosen = set(sorted(u for u in remaining if u < end)[:most]) or set(sorted(remaining)[:1])
+        left -= 1
         chosen_hashes[split], remaining = chosen, remaining - chosen
     chosen_hashes["train"] = remaining
     return {

@@ -125,7 +125,7 @@ def evaluate(
             print(
                 f"{set_name}: bits alone, as its pictures are small: --samples N draws samples, too"
             )
-        scored.valid = validation(scored, set_name)
+        scored.valid = validation(scored, set_name, run_folder.data_before(folder))
         words = scoring.with_relative_paths(scoring_options)
         command = scoring.command_of(place.folder, scored.images.name, split, words, stress)
         new_rows = score(scored, tags, provenance | {"command": command}, place.target, publish)
@@ -163,7 +163,7 @@ def options_of(options: dict[str, Any], stress: bool, figures: bool) -> Options:
 
 def folder_of(run: Path, results: Path) -> Path:
     """The folder of a run, given as a folder or as the name of a run in `results`."""
-    if not run.exists() and results.exists():
+    if not run.exists():
         return releases.find(run, results).parent
     if run.is_file():
         raise ConfigError(f"{run} is a file: give its folder, {run.parent}")

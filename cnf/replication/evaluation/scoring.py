@@ -152,7 +152,7 @@ def command_of(folder: str, on: str, split: str, options: Options, stress: bool 
             words.append(f"--{flag}")
         elif value is False and field.default is not False:
             words.append(f"--no-{flag}")
-        elif value not in (field.default, False):
+        elif value is not False and value != field.default:
             words += [f"--{flag}", shlex.quote(str(value))]
     return " ".join(words)
 

@@ -2,22 +2,25 @@
 trained on."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel
 from cnf.replication import run_folder
 from cnf.replication.config import model_name
 from cnf.replication.data import load
-from cnf.replication.data.catalogue import CATALOGUE, parts
+from cnf.replication.data.catalogue import has_learned
 from cnf.replication.evaluation.scored_model import ScoredModel
 
 
-def validation(m: ScoredModel, on: str) -> list[ScoredModel]:
+def validation(m: ScoredModel, on: str, before: Sequence[dict[str, Any]] = ()) -> list[ScoredModel]:
     """The models on validation splits on which a threshold is chosen.
 
     Without `threshold_from`: the same model on the validation split of the set `on`; an empty list
-    if there is no such split, or if the model was trained on it. With it: the models of these runs,
+    if there is no such split, or if the model was trained on it, by itself or by the runs `before`
+    it (their `data`) with whose weights it began. With it: the models of these runs,
     each on the validation split of its own training set. Raises ConfigError for a run of another
     kind, a run that was trained on its validation split, or one whose validation split is scored.
     """
@@ -37,29 +40,13 @@ def validation(m: ScoredModel, on: str) -> list[ScoredModel]:
     is_given = m.options.threshold is not None
     if is_given or not m.task.has_threshold or m.images.split != "test":
         return []
-    train_names = parts(m.config.data.train)
-    trained_on_it = m.config.data.use_valid and origin(on) in map(origin, train_names)
-    if trained_on_it or any(is_resplit(name, on) for name in train_names):
+    if has_learned([dataclasses.asdict(m.config.data), *before], on):
         return []
     try:
         return [ScoredModel(m.trained, load(on, "valid"), options, m.batch_size)]
     except DataError as error:
         print(f"no threshold from validation: {error}")
         return []
-
-
-def is_resplit(name: str, on: str) -> bool:
-    """Whether `name` splits the pictures of `on` in another way, so that a model of it may have
-    learned from those that are for validation."""
-    entry = CATALOGUE.get(name)
-    is_other = entry is not None and entry.of is not None and not entry.change
-    return is_other and name != on and origin(name) == origin(on)
-
-
-def origin(name: str) -> str:
-    """The set of which `name` is another form; "folder" of all folders."""
-    entry = CATALOGUE.get(name)
-    return origin(entry.of) if entry and entry.of else name.split(":")[0]
 
 
 def sister(m: ScoredModel, folder: str) -> ConditionalModel:

@@ -182,7 +182,7 @@ def _scored(row: Row, load_images: Callable[[str, str], ImageSet], repository: P
     if run_folder.file_sha256(path) != row.weights_sha256:
         raise ResultsError(f"{row.weights} holds other weights than the row names")
     scored = ScoredModel(releases.load(path), images, options)
-    scored.valid = validation(scored, row.data)
+    scored.valid = validation(scored, row.data, run_folder.data_before(path.parent))
     return scored
 
 

@@ -28,7 +28,7 @@ from cnf.replication import releases
 from cnf.replication.data.folders import partner
 from cnf.replication.data.folders import pictures as pictures_of
 from cnf.replication.data.images import check_is_picture
-from cnf.replication.distributed import choose_device
+from cnf.replication.distributed import choose_device, has_bf16
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
 from cnf.replication.panels import Deviation, contact_sheet
@@ -92,7 +92,7 @@ class Options:
             of 16 bits a channel are answered in fp32.
         overwrite: replace files of an earlier call; else they stop this one before it draws.
 
-    Raises ConfigError.
+    Raises ConfigError, and DataError for a temperature that is negative or not finite.
     """
 
     num: Number = None
@@ -257,6 +257,7 @@ def calibrated(run: Path, task: Task) -> str:
     if not task.interval:
         return ""
     rows = select(read(run.parent, run.name), split="test", **task.interval)
+    rows = [row for row in rows if row.threshold == rows[0].threshold]  # of one calibration
     if not rows:
         return ""
     factor = f"{math.exp(rows[0].threshold):.2f}"
@@ -272,14 +273,6 @@ def ready(run: str, options: Options, results: Path = RESULTS) -> "Request":
     path = releases.find(run, results)
     model = trained(path).to(choose_device(options.device))
     return Request(model, options, path.parent)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether it is a processor that multiplies in bfloat16; others emulate that, slowly."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and any(
-        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")
-    )
 
 
 class Request:

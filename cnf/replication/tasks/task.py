@@ -74,7 +74,6 @@ class Task:
     spread_of = ""  # what truth
     interval: Mapping[str, Any] = {}  # of a calibrated interval; their threshold: log of its factor
     threshold: Mapping[str, Any] = {}  # rows that say at which probability a mask begins
-    has_field_of_view = False  # x is seen in a circle; outside of it y does not count
 
     # -- how models are presented
     scores: Mapping[str, Mapping[str, Any]] = {"bits/dim": {"metric": "bits_per_dim"}}  # of a card

@@ -8,7 +8,7 @@ from typing import Any
 from cnf.errors import CheckpointError, ConfigError
 from cnf.replication import distributed, releases, run_folder
 from cnf.replication.config import to_dict
-from cnf.replication.data.catalogue import parts
+from cnf.replication.data.catalogue import has_learned, parts
 from cnf.replication.training import optimizers, processes
 from cnf.replication.training.run import Run
 
@@ -112,20 +112,22 @@ def start_from(run: Run, start: Path) -> dict[str, Any]:
     from a checkpoint. Returns the field `start` of config.json."""
     is_checkpoint = start.suffix == ".pt"
     path = start if is_checkpoint else releases.find(start)
-    data_options = (
-        run_folder.read_record(path.parent, needed=False).get("config", {}).get("data", {})
-    )
-    shared_sets = {*parts(data_options.get("train", ""))} & {*parts(run.config.data.train)}
-    if shared_sets and data_options.get("use_valid") and not run.config.data.use_valid:
-        raise ConfigError(
-            f"--start {start} has trained on the validation pictures of {', '.join(shared_sets)}: "
-            "give --set data.use_valid=true, or other weights"
-        )
+    record = run_folder.read_record(path.parent, needed=False)
+    own = record.get("config", {}).get("data")
+    learned = ([own] if own else []) + run_folder.data_before(path.parent)
+    for name in () if run.config.data.use_valid else parts(run.config.data.train):
+        is_folder = name.startswith("folder:")  # whose pictures only its path tells
+        if has_learned([d for d in learned if not is_folder or d["train"] == name], name):
+            raise ConfigError(
+                f"--start {start} has trained on the validation pictures of {name}: "
+                "give --set data.use_valid=true, or other weights"
+            )
     with distributed.raise_together():
         load(run, path, ("model.", *OF_OPTIMIZER) if is_checkpoint else ("model.",), BOUNDS)
     run.best = math.inf  # there are no weights in the new folder yet
     start_record = {
         "run": path.resolve().parent.name,
         "weights_sha256": run_folder.file_sha256(path),
+        "data": learned,
     }
     return start_record | {"checkpoint": path.name} if is_checkpoint else start_record

@@ -70,7 +70,6 @@ def estimate(config: Config, seed: int = 0, device: str = "auto") -> str:
     if options.batch_size not in cost.batches:
         note = f", extrapolated from batches of {', '.join(map(str, cost.batches))}"
     duration = run_folder.duration_text(cost.seconds(steps, validate_every))
-    duration = run_folder.duration_text(cost.seconds(steps, validate_every))
     lines = [
         f"model        {config.task} {config.model['kind']}, preset {config.preset}",
         f"data         {cost.data}",

@@ -137,6 +137,8 @@ def start_run(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
     """Start a run in `out`, from the weights of `start` if that is given, and turn a budget in
     minutes into steps. Returns the content of config.json."""
     start_fields = {} if start is None else {"start": checkpoints.start_from(run, start)}
+    is_name = start is not None and start.suffix != ".pt"
+    found = releases.find(start).parent if is_name else start
     budget = budget_in_steps(run)
     run.steps = budget["steps"]
     if run.step >= run.steps:
@@ -158,7 +160,7 @@ def start_run(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
             "train": {"images": len(run.data), "sha256": run.data.sha256},
             "valid": {"images": len(run.valid), "sha256": run.valid.sha256},
         },
-        "commands": run_folder.commands(out, run.config, run.steps, run.seed, count, start),
+        "commands": run_folder.commands(out, run.config, run.steps, run.seed, count, found),
         "parameters": weights.count_parameters(run.model),
         "device": device,
         "hardware": hardware if count == 1 else f"{count} processes, each on {hardware}",

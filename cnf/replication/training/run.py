@@ -71,7 +71,8 @@ class Run:
                 model = build(config)
             check_crop(config, data, model)
             set_precision(model, config.training.precision)
-            if config.training.precision == "bf16" and not computes_bf16(torch_device):
+            is_slow = torch_device.type == "cpu" and not distributed.has_bf16(torch_device)
+            if config.training.precision == "bf16" and is_slow:
                 processes.print_once(
                     "this processor has no bfloat16 arithmetic: a step takes far longer than with "
                     "--set training.precision=fp32"
@@ -162,9 +163,3 @@ def check_crop(config: Config, data: ImageSet, model: ConditionalModel) -> None:
             f"data.crop = {crop}, but the smallest side of a picture of {data.name} is {smallest}, "
             f"and the model takes multiples of {grid}: {remedy}"
         )
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether convolutions in bfloat16 are fast; on a processor without it they are emulated."""
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return device.type != "cpu" or (supported is not None and supported())

@@ -41,7 +41,6 @@ class Vessels(Task):
     worst = ("f_half", "bits_per_pixel")
     num = many = 16
     mean = "marginal"
-    has_field_of_view = True
     card = Card(
         title="retinal vessels: p(y|x) of a vessel mask y given a fundus photograph x",
         example="EYE.png --num 16",

@@ -47,7 +47,7 @@ class EyePicture(Picture):
     @property
     def mask(self) -> np.ndarray:
         """Where the probability is the threshold or more, bool (H,W)."""
-        return self.mean[0].numpy() >= self.threshold
+        return (self.mean[0].numpy() >= self.threshold) & self.view.fov
 
     @property
     def area(self) -> np.ndarray:
