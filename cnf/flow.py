@@ -384,7 +384,7 @@ class ConditionalFlow(ConditionalModel):
 
     def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:
         y = self.tensor(y, "y")
-        if not len(y):
+        if y.shape[0] == 0:
             raise DataError("y holds no picture or vector: give one or more")
         if y.dim() != h[0].dim() or y.shape[2:] != h[0].shape[2:]:
             size = f"(H, W) = {tuple(h[0].shape[2:])}: give (B, C, H, W) of it"

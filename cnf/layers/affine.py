@@ -37,11 +37,11 @@ class ConditionalAffine(Bijection):
 
     def forward(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_s, t = self.params(y, h)
-        return y * log_s.exp() + t, sum_except_batch(log_s).expand(len(y))
+        return y * log_s.exp() + t, sum_except_batch(log_s).expand(y.shape[0])
 
     def inverse(self, z: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_s, t = self.params(z, h)
-        return (z - t) * (-log_s).exp(), -sum_except_batch(log_s).expand(len(z))
+        return (z - t) * (-log_s).exp(), -sum_except_batch(log_s).expand(z.shape[0])
 
     def params(self, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """(log s, t), each (B, C, ...)."""

@@ -45,10 +45,10 @@ def validate(run: Run) -> dict[str, Any]:
     }
 
 
-def groups(run: Run) -> list[list[int]]:
+def groups(run: Run, count: int | None = None) -> list[list[int]]:
     """Indices of the first validation pictures, in batches; of different sizes, one at a time."""
     options = run.config.training
-    count = min(options.validate_images, len(run.valid))
+    count = min(count or options.validate_images, len(run.valid))
     same = not find(run.config.task).pads and run.valid.stacked is not None
     size = options.batch_size if same else 1
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
