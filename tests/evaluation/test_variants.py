@@ -30,6 +30,7 @@ from tools import intercepts
 Autoregressive = plugs.plug("exact_yardstick").Autoregressive
 orientations, random_intercept = plugs.plug("orientations"), plugs.plug("random_intercept")
 other_cameras = plugs.plug("other_cameras")
+Sequential = plugs.plug("sequential_bound").Sequential
 VIEWS, back, turned = orientations.VIEWS, orientations.back, orientations.turned
 oriented, Mixture = orientations.oriented, random_intercept.Mixture
 intercept, shifted = random_intercept.intercept, random_intercept.shifted
@@ -395,3 +396,58 @@ def test_the_intercepts_of_runs_that_are_not_named_stay(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["intercepts", "runs/b"])
     intercepts.main()
     assert table.read_text() == '{"run": "a"}\n'
+
+
+def sequential_flow():
+    """A vessel flow without couplings in float64 whose prior sees x and the numbers before."""
+    config = load_config(
+        "vessels-flow-smoke",
+        ["model.kind=autoregressive-flow", "model.levels=1", "model.steps=0", "model.ar_width=8"],
+    )
+    torch.manual_seed(0)
+    flow = build(config).double().eval()
+    prior = flow.layers[-1]
+    for part in (prior.net, flow.layers[0]):
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter, std=0.15)
+    return flow.requires_grad_(False)
+
+
+def test_sequential_weights_have_the_mean_of_importance_weights_and_sum_to_one():
+    flow, x = sequential_flow(), torch.rand(1, 3, 8, 8, generator=torch.manual_seed(1)) * 255
+    h = [maps[..., :n, : 2 * n].double() for maps, n in zip(flow.condition(x), (2, 1), strict=True)]
+    n, rng = 100, torch.Generator().manual_seed(2)
+    given = [maps.expand(len(MASKS), -1, -1, -1) for maps in h]
+    bound = Sequential(flow)
+    drawn = torch.stack([bound.log_prob_given(MASKS, given, rng).exp() for _ in range(n)])
+    total = drawn.sum(1)  # of all masks: its mean is 1
+    assert abs(total.mean() - 1) < 5 * total.std() / n**0.5
+    assert total.std() < 0.2
+    noisy = [flow.log_prob_given(MASKS, given, rng).exp() for _ in range(20 * n)]
+    noisy = torch.stack(noisy)
+    likely = drawn.mean(0).topk(20)[1]
+    error = (drawn.var(0) / n + noisy.var(0) / (20 * n)).sqrt()
+    assert ((drawn.mean(0) - noisy.mean(0)).abs() < 5 * error)[likely].all()
+    # learned noise wastes more: its weights vary more
+    assert (drawn.std(0) < 0.5 * noisy.std(0))[likely].all()
+
+
+def test_a_sequential_bound_is_the_log_of_a_mean_of_weights():
+    flow, x = (
+        sequential_flow(),
+        255 * torch.rand(1, 3, 8, 8, generator=torch.manual_seed(1)).double(),
+    )
+    model, y = variant_of(flow, "sequential_bound/sequential"), MASKS[77].expand(1, 1, 2, 4)
+    y = y.repeat(1, 1, 4, 2)
+    rng = torch.Generator().manual_seed(2)
+    one = torch.cat([model.log_prob(y, x, rng) for _ in range(3)])
+    three = model.importance_log_prob(y, x, 3, torch.Generator().manual_seed(2))
+    # sums of some numbers in float64, in another order
+    assert three.exp().item() == pytest.approx(one.exp().mean().item(), rel=1e-12)
+    assert one.std() > 0
+
+
+def test_a_sequential_bound_needs_a_flow_without_couplings():
+    config = load_config("vessels-flow-smoke", [])
+    with pytest.raises(ConfigError, match="give one, such as vessels-flow-ar-cpu-s0"):
+        variant_of(build(config), "sequential_bound/sequential")
