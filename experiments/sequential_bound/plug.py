@@ -27,8 +27,9 @@ class Sequential(mixtures.Wrapped):
 
         log w = sum_i log P(side of y_i | z_<i, x),   z_i ~ p(z_i | z_<i, x) on the side of y_i
 
-    w has mean P(y|x) (Geweke, Hajivassiliou and Keane), so that log w, or the log of a mean of
-    several w, is a lower bound in the mean, like that of learned noise, which is not used.
+    :eq:`eq-deq-sequential` (Geweke, Hajivassiliou and Keane). w has mean P(y|x), so that log w, or
+    the log of a mean of several w, is a lower bound in the mean, like that of learned noise, which
+    is not used.
 
     Args:
         model: layers as in LAYERS.

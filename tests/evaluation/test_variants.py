@@ -413,6 +413,7 @@ def sequential_flow():
     return flow.requires_grad_(False)
 
 
+@pytest.mark.equation("eq-deq-sequential")
 def test_sequential_weights_have_the_mean_of_importance_weights_and_sum_to_one():
     flow, x = sequential_flow(), torch.rand(1, 3, 8, 8, generator=torch.manual_seed(1)) * 255
     h = [maps[..., :n, : 2 * n].double() for maps, n in zip(flow.condition(x), (2, 1), strict=True)]
