@@ -82,8 +82,8 @@ class Sequential(mixtures.Wrapped):
             inside, log_sigma = (t.gather(1, k)[:, 0] for t in (inside, log_sigma))
             if inside.numel() and inside.min() < FARTHEST:
                 raise ResultsError(
-                    f"a label lies {-inside.min():.0f} deviations beyond the threshold: float64 "
-                    "cannot draw there"
+                    f"a label lies {-inside.min():.0f} deviations beyond the threshold, where "
+                    "float64 cannot draw: score this model by its own noise, without --variant"
                 )
             mass = torch.special.ndtr(inside)
             eps = -torch.special.ndtri((1 - v) * mass)  # above -inside; v is below 1
