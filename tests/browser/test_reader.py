@@ -30,6 +30,31 @@ FOCUSED = """
 """
 
 
+# Names of the icons that one sees and that are not a letter of the font, and of those whose name
+# someone hears who listens.
+NOT_DRAWN = """
+() => [...document.querySelectorAll('i[class*=fa-]')]
+    .filter(icon => icon.checkVisibility() && (getComputedStyle(icon, '::before').content === 'none'
+                    || !document.fonts.check('900 16px "Font Awesome 6 Free"'))
+                    || icon.getAttribute('aria-hidden') !== 'true')
+    .map(icon => icon.className)
+"""
+# Bytes of the scripts of a page, without those of formulas.
+SCRIPTS = """
+() => performance.getEntriesByType('resource')
+    .filter(file => file.initiatorType === 'script' && !file.name.includes('/mathjax/'))
+    .reduce((sum, file) => sum + file.encodedBodySize, 0)
+"""
+
+
+def test_icons_are_letters_and_a_page_loads_the_scripts_that_it_needs(desktop):
+    tab = desktop("binary-targets.html")
+    tab.wait_for_function("document.fonts.status === 'loaded'")
+    assert tab.locator("i[class*=fa-]:visible").count() > 3
+    assert tab.evaluate(NOT_DRAWN) == []
+    assert tab.evaluate(SCRIPTS) < 300e3  # 200 kB today; the index of the search alone has 340 kB
+
+
 def test_menu_opens_and_the_theme_switches_on_a_phone(browser, url):
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="light")
     tab = context.new_page()

@@ -56,11 +56,13 @@ ONCE = """
 }
 """
 VIOLATIONS = """
-async (contrast) => {
+async (ofColours) => {
     const options = {resultTypes: ['violations'], preload: false};
-    const found = contrast
-        ? await axe.run({exclude: '[data-twin]'}, {...options, runOnly: ['color-contrast']})
-        : await axe.run(document, {...options, rules: {'color-contrast': {enabled: false}}});
+    const colours = ['color-contrast', 'link-in-text-block'];
+    const others = Object.fromEntries(colours.map(rule => [rule, {enabled: false}]));
+    const found = ofColours
+        ? await axe.run({exclude: '[data-twin]'}, {...options, runOnly: colours})
+        : await axe.run(document, {...options, rules: others});
     return found.violations.flatMap(rule => rule.nodes.map(node =>
         `${rule.id}: ${node.target.join(' ')}: ${node.failureSummary}`));
 }
