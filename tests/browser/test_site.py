@@ -15,14 +15,17 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("ut
 # What axe would look at a thousand times over: a formula is one letter of its colour (axe reads no
 # MathML anyway), of the code one piece of each kind is left in its colour, names in a sentence are
 # not cut into words, a drawing without letters, names and links is empty (its shapes are
-# thousands), and the list of pages stays on one. What is styled as something before, all the way up
-# to the page, is a twin, whose contrast is known: of this page, or of one opened earlier, of which
-# `known` holds a number for every such style. Returns those of the styles that are new.
+# thousands), and the list of pages stays on one. Letters that have the name, the colour and the
+# size of some before, in something of the same name and colour, on the same ground, are a twin,
+# whose contrast is known: of this page, or of one opened earlier, of which `known` holds a number
+# for every such style. Returns those of the styles that are new.
 ONCE = """
 ([keepsPages, known]) => {
     if (!keepsPages) document.querySelector('.bd-sidebar-primary nav')?.replaceChildren();
-    for (const formula of document.querySelectorAll('mjx-container'))
+    for (const formula of document.querySelectorAll('mjx-container')) {
         formula.replaceChildren('x');
+        formula.removeAttribute('style');
+    }
     const seen = new Set();
     for (const piece of document.querySelectorAll('.highlight span[class]'))
         if (seen.has(piece.className)) piece.replaceWith(...piece.childNodes);
@@ -41,17 +44,26 @@ ONCE = """
         }
         return 2097152 * (high >>> 0) + ((low >>> 0) & 2097151);
     };
-    const mark = (node, above) => {
+    const mark = (node, outside, ground) => {
+        const look = getComputedStyle(node);
+        const paint = look.backgroundImage === 'none' ? look.backgroundColor : look.backgroundImage;
+        if (look.opacity !== '1') ground += look.opacity;
+        if (paint.startsWith('rgb(')) ground = paint;
+        else if (paint !== 'rgba(0, 0, 0, 0)') ground += paint;
         const row = node.tagName === 'TR' ? [...node.parentNode.children].indexOf(node) % 2 : '';
-        const style = number(`${above}/${node.tagName}${row}.${node.getAttribute('class')}`
-            + `[${node.getAttribute('style')}]`);
-        const known = styles.has(style);
-        styles.add(style);
-        const inside = [...node.children].filter(child => !mark(child, style));
+        const coloured = node.getAttribute('style')?.match(/[^;]*(color|background)[^;]*/g) ?? '';
+        const own = `${node.tagName}${row}.${node.getAttribute('class')}[${coloured}]`
+            + `${look.color} ${look.fontSize} ${look.fontWeight}`;
+        const style = number(`${outside}/${own}/${ground}`);
+        const reads = node.matches('input, select, textarea')
+            || node instanceof HTMLElement && [...node.childNodes].some(part => part.nodeType === 3 && part.data.trim());
+        const known = !reads || styles.has(style);
+        if (reads) styles.add(style);
+        const inside = [...node.children].filter(child => !mark(child, own, ground));
         node.toggleAttribute('data-twin', known && !inside.length);
         return known && !inside.length;
     };
-    mark(document.body, '');
+    mark(document.body, '', '');
     return [...styles].slice(known.length);
 }
 """
