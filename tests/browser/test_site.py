@@ -55,8 +55,8 @@ ONCE = """
         const own = `${node.tagName}${row}.${node.getAttribute('class')}[${coloured}]`
             + `${look.color} ${look.fontSize} ${look.fontWeight}`;
         const style = number(`${outside}/${own}/${ground}`);
-        const reads = node.matches('input, select, textarea')
-            || node instanceof HTMLElement && [...node.childNodes].some(part => part.nodeType === 3 && part.data.trim());
+        const reads = node.matches('input, select, textarea') || node instanceof HTMLElement
+            && [...node.childNodes].some(part => part.nodeType === 3 && part.data.trim());
         const known = !reads || styles.has(style);
         if (reads) styles.add(style);
         const inside = [...node.children].filter(child => !mark(child, own, ground));
