@@ -1,4 +1,4 @@
-"""What the theme loads on every page, two megabytes, and no page here needs.
+"""What the theme loads on every page, nearly two megabytes, and no page here needs.
 
 - A script that draws the icons, which the font of the theme's own styles draws as well. Like the
   script, this hides them from those who listen to a page: each is beside a name, or in a button

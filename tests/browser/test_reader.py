@@ -52,7 +52,7 @@ def test_icons_are_letters_and_a_page_loads_the_scripts_that_it_needs(desktop):
     tab.wait_for_function("document.fonts.status === 'loaded'")
     assert tab.locator("i[class*=fa-]:visible").count() > 3
     assert tab.evaluate(NOT_DRAWN) == []
-    assert tab.evaluate(SCRIPTS) < 300e3  # 200 kB today; the index of the search alone has 340 kB
+    assert tab.evaluate(SCRIPTS) < 300e3  # 98 kB today; the index of the search alone has 343 kB
 
 
 def test_menu_opens_and_the_theme_switches_on_a_phone(browser, url):
