@@ -1,9 +1,7 @@
 """What every model of p(y|x) can do, and `ConditionalFlow`: the fold over layers."""
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from cnf import noise
 from cnf.errors import CnfError, DataError, UnwritableError
 from cnf.features import channels_of
+from cnf.files import replaced
 from cnf.fused import FusedSteps, fuse
 from cnf.layers.actnorm import ActNorm
 from cnf.layers.base import (
@@ -221,8 +220,21 @@ class ConditionalModel(nn.Module):
             half: store floating-point weights as float16; what is loaded then is those rounded
                 weights.
 
-        Raises UnwritableError if there is no such folder, no permission or no room.
+        Raises UnwritableError if there is no such folder, no permission or no room, CnfError for a
+            weight that is too large for float16.
         """
+        path = Path(path)
+        content = self.serialized(metadata, half)
+        try:  # not save_file, which writes with mode 600
+            with replaced(path) as part:
+                part.write_bytes(content)
+        except OSError as error:
+            raise UnwritableError(
+                f"{path} cannot be written ({error.strerror or error}): give another path"
+            ) from None
+
+    def serialized(self, metadata: dict[str, str] | None = None, half: bool = False) -> bytes:
+        """What `save` writes."""
         # copies: safetensors refuses a weight that has two names
         tensors = {
             k: t.detach().to("cpu", copy=True).contiguous() for k, t in self.state_dict().items()
@@ -238,17 +250,7 @@ class ConditionalModel(nn.Module):
             inside["kind"] = self.kind
         if self.arguments is not None:
             inside["arguments"] = json.dumps(self.arguments)
-        path = Path(path)
-        partial = path.with_name(path.name + ".tmp")
-        try:  # not save_file, which writes with mode 600
-            partial.write_bytes(safetensors.torch.save(tensors, metadata=inside or None))
-            os.replace(partial, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise UnwritableError(
-                f"{path} cannot be written ({error.strerror or error}): give another path"
-            ) from None
+        return safetensors.torch.save(tensors, metadata=inside or None)
 
     def check_input(self, x: Tensor) -> None:
         """Raise DataError if x is no batch or not finite (in training mode: on the CPU only), if it

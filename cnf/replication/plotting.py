@@ -1,6 +1,7 @@
 """The book's figures, one style: white face, colours that colour-blind readers tell apart.
 
-Every page loads this file, so of the package it imports `svg` alone: how a notebook shows a figure.
+Every page loads this file, so of the package it imports little: how a notebook shows a figure, and
+how a file changes.
 `save_figure` and `save_image` write PNGs without metadata, and only when the pixels changed: git
 stays clean.
 """
@@ -8,7 +9,6 @@ stays clean.
 import inspect
 import io
 import logging
-import os
 import re
 import sys
 import textwrap
@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from cnf.files import replaced
 from cnf.replication.svg import to_svg
 
 # of seaborn's colour-blind palette: blue, green, vermilion, pink, sky. By value, which a test holds
@@ -132,9 +133,8 @@ def save_image(pixels: np.ndarray, path: Path) -> Path:
             if np.array_equal(np.asarray(old), pixels):
                 return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    Image.fromarray(pixels).save(partial, format="png", optimize=True)
-    os.replace(partial, path)
+    with replaced(path) as part:
+        Image.fromarray(pixels).save(part, format="png", optimize=True)
     return path
 
 

@@ -6,7 +6,6 @@ last.pt, step-N.pt   everything needed to resume, or to branch off
 weights.safetensors  averaged weights of the best validation, for `cnf.load`
 """
 
-import glob
 import hashlib
 import io
 import json
@@ -30,6 +29,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
+from cnf.files import replaced
 from cnf.flow import ConditionalModel
 from cnf.replication import releases, upgrade
 from cnf.replication.config import (
@@ -164,24 +164,8 @@ def refuse_unwritable(path: Path) -> None:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Write to the yielded path. `path` changes only when everything is on the disk; after a
-    failure nothing half-written stays."""
-    part = path.with_name(path.name + ".tmp")
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        for leftover in path.parent.glob(glob.escape(part.name) + "*"):
-            leftover.unlink()
-        raise
-
-
-@contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """`replaced` for a file of a run. Raises TrainingError if the disk is full or not writable."""
+    """`replaced`, of a file of a run. Raises TrainingError if the disk is full or not writable."""
     try:
         with replaced(path) as part:
             yield part

@@ -22,6 +22,7 @@ import pandas as pd
 from pydantic import ConfigDict, create_model
 
 from cnf.errors import ConfigError, ResultsError, UnwritableError
+from cnf.files import replaced
 from cnf.replication import upgrade
 from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import (  # noqa: F401
@@ -35,7 +36,6 @@ from cnf.replication.metrics import (  # noqa: F401
     vessels,
 )
 from cnf.replication.places import IS_CHECKOUT, RESULTS
-from cnf.replication.run_folder import replaced
 from cnf.replication.tasks.task import TASKS
 from cnf.replication.tasks.task import find as find_task
 

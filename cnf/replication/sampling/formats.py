@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from cnf.errors import ConfigError
-from cnf.replication.run_folder import replaced
+from cnf.files import replaced
 
 # what Pillow calls a format, and how it writes it: no grey level is changed
 FORMATS = {

@@ -103,8 +103,7 @@ def save_weights(run: Run, path: Path) -> None:
         "data_sha256": run.data.sha256,
         "config": json.dumps(to_dict(run.config)),
     }
-    with run_folder.atomic(path) as part:
-        run.average.save(part, metadata)
+    run_folder.write_atomically(path, run.average.serialized(metadata))
 
 
 def start_from(run: Run, start: Path) -> dict[str, Any]:
