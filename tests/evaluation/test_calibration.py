@@ -169,7 +169,7 @@ def test_draws_of_the_true_distribution_are_calibrated():
     assert found.coverage == pytest.approx(0.9, abs=0.02)  # sd 0.005, interpolated between ranks
     assert found.coverage_se == pytest.approx(np.sqrt(0.9 * 0.1 / 4000), rel=0.25)
     assert found.ratio == pytest.approx(1, abs=0.02)  # sd of a mean of 4000 counts
-    assert found.p_value > 1e-3
+    assert scipy.stats.chisquare(np.bincount(found.ranks, minlength=65)).pvalue > 1e-3
     assert found.ranks.min() >= 0 and found.ranks.max() <= 64
 
 
@@ -179,26 +179,13 @@ def test_too_many_pieces_are_found_out_on_twenty_photographs(factor, covers):
     found = calibration.joint(factor * samples, truth)
     assert found.ratio == pytest.approx(factor, rel=0.15)
     assert (found.coverage > 0.75) == covers
-    assert (found.p_value > 0.01) == covers
     if not covers:  # the truth lies below its draws
         assert found.ranks.mean() < 16
 
 
-def test_ratio_and_interval_by_hand():
+def test_ratio_by_hand():
     samples = np.array([[1.0, 3.0], [10.0, 30.0]])
     assert calibration.joint(samples, np.array([4.0, 16.0])).ratio == 22 / 20  # of sums
-    low, high = calibration.interval(np.arange(101.0)[None], 0.9)
-    assert (low, high) == (pytest.approx(5), pytest.approx(95))
-
-
-def test_groups_of_ranks_expect_their_share():
-    samples, truth = counts(500, 7)  # eight ranks in five groups: 2, 2, 1, 2, 1
-    found = calibration.joint(samples, truth)
-    group = np.arange(8) * 5 // 8
-    expected = 500 * np.bincount(group) / 8
-    by_hand = scipy.stats.chisquare(np.bincount(group[found.ranks], minlength=5), expected)
-    assert found.chi2 == pytest.approx(by_hand.statistic)
-    assert found.p_value == pytest.approx(by_hand.pvalue)
 
 
 def test_joint_refuses_what_does_not_fit():

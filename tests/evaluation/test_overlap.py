@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from cnf.replication.metrics import influences, jackknife
-from cnf.replication.metrics.overlap import best_threshold, f_score, histogram, pr_area, roc_area
+from cnf.replication.metrics.overlap import best_threshold, f_score, histogram, roc_area
 
 
 @pytest.mark.equation("eq-retina-f")
@@ -54,4 +54,3 @@ def test_binned_areas_are_those_of_scikit_learn(levels):
     # few values: the same; many: ties of bins of five pixels
     error = 1e-12 if levels == 9 else 2e-3
     assert roc_area(bins.sum(0)) == pytest.approx(roc_auc_score(y, p), abs=error)
-    assert pr_area(bins.sum(0)) == pytest.approx(average_precision_score(y, p), abs=error)

@@ -68,7 +68,7 @@ def test_bits_given_a_context_are_the_entropy_less_the_mutual_information():
 def test_f_is_that_of_scikit_learn():
     first, other = masks()
     truth, drawn = first.ravel(), other.ravel()
-    found = observers.f_score(other, first)
+    found = observers.tolerant_f(other, first)
     expected = [s(truth, drawn) for s in (f1_score, precision_score, recall_score)]
     assert found == pytest.approx(expected, abs=1e-12)
 
@@ -76,18 +76,18 @@ def test_f_is_that_of_scikit_learn():
 def test_a_tolerance_forgives_a_line_beside_the_line_up_to_its_pixels():
     truth, drawn = np.zeros((2, 20, 20), bool)
     truth[:, 8], drawn[:, 10] = True, True
-    assert [observers.f_score(drawn, truth, t)[0] for t in (0, 1, 2)] == [0, 0, 1]
+    assert [observers.tolerant_f(drawn, truth, t)[0] for t in (0, 1, 2)] == [0, 0, 1]
     # it forgives no vessel that was left out
     truth[:, 15] = True
-    assert observers.f_score(drawn, truth, 2) == pytest.approx((2 / 3, 1, 1 / 2))
+    assert observers.tolerant_f(drawn, truth, 2) == pytest.approx((2 / 3, 1, 1 / 2))
 
 
 def test_empty_masks_have_a_score():
     nothing, first = np.zeros((9, 9), bool), masks(1, (9, 9))[0]
     for tolerance in (0, 1):
-        assert observers.f_score(nothing, nothing, tolerance)[0] == 1
+        assert observers.tolerant_f(nothing, nothing, tolerance)[0] == 1
         for pair in ((nothing, first), (first, nothing)):
-            assert observers.f_score(*pair, tolerance)[0] == 0
+            assert observers.tolerant_f(*pair, tolerance)[0] == 0
 
 
 def test_distance_to_a_contour_by_brute_force():

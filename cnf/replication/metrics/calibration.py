@@ -10,7 +10,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 import torch
 
 from cnf import noise
@@ -18,7 +17,6 @@ from cnf.errors import DataError
 from cnf.replication.metrics import jackknife, uncertainty
 
 LOW, HIGH, BINS = 0.05, 0.95, 15  # the p that count: pixels that are not almost certain
-GROUPS = 5  # groups of ranks for chi-square: of twenty photographs, four are expected in each
 
 
 class Reliability(NamedTuple):
@@ -36,15 +34,12 @@ class Joint(NamedTuple):
     coverage: share of photographs whose truth lies in the central interval of nominal 90 %.
     ratio: sum of the mean samples over the sum of truths; None where that is 0.
     ranks: of each truth among its n samples, 0..n, (N,).
-    chi2, p_value: test that the ranks, in five groups, are uniform.
     """
 
     coverage: float
     coverage_se: float | None
     ratio: float | None
     ratio_se: float | None
-    chi2: float
-    p_value: float
     ranks: np.ndarray
 
 
@@ -176,20 +171,9 @@ def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int 
     coverage = jackknife(np.eye(places)[ranks], partial(uncertainty.coverage_at, level=level))
     pairs = np.stack([samples.mean(1), truth], 1)
     ratio = jackknife(pairs, ratio_of) if truth.sum() else (None, None)
-    group = np.arange(places) * GROUPS // places
-    groups, sizes = np.unique(group, return_counts=True)  # fewer than GROUPS for few samples
-    counts = np.bincount(group[ranks], minlength=GROUPS)[groups]
-    chi_square = scipy.stats.chisquare(counts, len(truth) * sizes / places)
-    return Joint(
-        *coverage[:2], *ratio[:2], float(chi_square.statistic), float(chi_square.pvalue), ranks
-    )
+    return Joint(*coverage[:2], *ratio[:2], ranks)
 
 
 def ratio_of(sums: np.ndarray) -> np.ndarray:
     """The first of two sums over the second, along the last axis."""
     return sums[..., 0] / sums[..., 1]
-
-
-def interval(samples: np.ndarray, level: float = 0.9) -> np.ndarray:
-    """The central interval of samples along the last axis: low and high quantiles, (2, ...)."""
-    return np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=-1)

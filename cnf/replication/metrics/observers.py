@@ -64,7 +64,7 @@ def _far(mask: np.ndarray) -> np.ndarray:
     return distance(~mask) if mask.any() else np.full(mask.shape, np.inf)
 
 
-def f_score(
+def tolerant_f(
     mask: np.ndarray, truth: np.ndarray, tolerance: float = 0
 ) -> tuple[float, float, float]:
     """(F, precision, recall) of a mask, bool, against another.
@@ -162,8 +162,8 @@ def agreement(eyes: Sequence[Eye], frame: int) -> dict[str, Any]:
     """
     y, second = (np.concatenate([getattr(e, k)[e.fov] for e in eyes]) for k in ("y", "second"))
     near = np.concatenate([contour_distance(e.second)[e.fov] for e in eyes]) + NEAR
-    f, precision, recall = f_score(second, y)
-    f_by_tolerance = np.array([[f_score(e.second, e.y, t)[0] for t in TOLERANCES] for e in eyes])
+    f, precision, recall = tolerant_f(second, y)
+    f_by_tolerance = np.array([[tolerant_f(e.second, e.y, t)[0] for t in TOLERANCES] for e in eyes])
     mean, error, _ = mean_se(f_by_tolerance[:, 0])
     bits_alone, bits_near = bits_given(y, second.astype(int)), bits_given(y, near)
     return {

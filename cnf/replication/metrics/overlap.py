@@ -1,4 +1,4 @@
-"""F, area under the ROC curve and average precision, as functions of counts.
+"""F and the area under the ROC curve, as functions of counts.
 
 F = 2 TP / (2 TP + FP + FN); a pixel is vessel where its probability is at least the threshold.
 """
@@ -45,14 +45,6 @@ def roc_area(bins: np.ndarray) -> np.ndarray:
     negative, positive = np.split(bins, 2, -1)
     below = negative.cumsum(-1) - negative / 2
     return (positive * below).sum(-1) / (negative.sum(-1) * positive.sum(-1))
-
-
-def pr_area(bins: np.ndarray) -> np.ndarray:
-    """Average precision of such sums: the mean of precision over the pixels of label 1."""
-    negative, positive = (part[..., ::-1] for part in np.split(bins, 2, -1))
-    true_positives = positive.cumsum(-1)
-    precision = true_positives / np.maximum(true_positives + negative.cumsum(-1), 1)
-    return (positive * precision).sum(-1) / positive.sum(-1)
 
 
 def best_threshold(labels: np.ndarray, p: np.ndarray) -> float:

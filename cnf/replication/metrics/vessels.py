@@ -48,7 +48,7 @@ def f_at(m: ScoredModel, s: Setting, threshold: float) -> Value:
     return pooled_f(outcomes, threshold=threshold)
 
 
-def f_of_images(outcomes: np.ndarray, **also: Any) -> Value:
+def mean_f(outcomes: np.ndarray, **also: Any) -> Value:
     """The mean of F over images, of counts (N, 3)."""
     return mean_se(overlap.f_score(outcomes), **also)
 
@@ -102,7 +102,7 @@ def f_half(m: ScoredModel, s: Setting) -> Value | None:
 )
 def f_half_image(m: ScoredModel, s: Setting) -> Value | None:
     outcomes = outcomes_at_half(m, s)
-    return None if outcomes is None else f_of_images(outcomes, threshold=0.5)
+    return None if outcomes is None else mean_f(outcomes, threshold=0.5)
 
 
 @metric(
