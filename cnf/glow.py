@@ -32,6 +32,7 @@ from cnf.layers.uniform import UniformDequantization
 from cnf.layers.variational import VariationalDequantization
 from cnf.nets import CouplingNet, VectorNet
 
+BINS = 256  # grey levels of pictures of 8 bits
 Q_WIDTH = 32  # of the network of q
 
 
@@ -88,7 +89,7 @@ def glow(
     context: int = 0,
     *,
     features: nn.Module | Mapping[str, Any] | None = None,
-    bins: int = 256,
+    bins: int = BINS,
     coupling: Callable[..., Bijection] | None = None,
     **options: Any,
 ) -> ConditionalFlow:
@@ -113,7 +114,8 @@ def glow(
 
     Shapes: y (B, channels, H, W), H and W multiples of the flow's `multiple`; x (B, context, H, W).
         Of vectors y (B, channels), x (B, context).
-    Raises ConfigError for an option that does not fit, ValueError for features that do not.
+    Raises ConfigError for an option that does not fit or that nothing would read, ValueError for
+        features that do not, TypeError for a size that is no whole number.
 
     >>> flow = glow(channels=1, context=2, levels=1, steps=4, width=32)
     >>> y, x = torch.rand(8, 1, 6, 6), torch.rand(8, 2, 6, 6)
@@ -149,7 +151,7 @@ def described_glow(
     channels: Positive,
     options: GlowConfig,
     context: Count = 0,
-    bins: Annotated[int, Field(ge=2)] = 256,
+    bins: Annotated[int, Field(ge=2)] = BINS,
     features: Spec | None = None,
 ) -> ConditionalFlow:
     """`glow` of arguments that a file can hold."""
@@ -177,34 +179,13 @@ def glow_layers(
     config: GlowConfig,
     channels: int,
     features: nn.Module,
-    bins: int = 256,
+    bins: int = BINS,
     q_width: int = Q_WIDTH,
     coupling: Callable[..., Bijection] | None = None,
 ) -> list[Layer]:
     """The layers of the paper's flow, from y to z. Raises ConfigError, ValueError."""
-    if config.net == "vector" and config.levels:
-        raise ConfigError(
-            f"levels = {config.levels} with net = vector: vectors have no space to squeeze, so "
-            "give levels = 0"
-        )
-    if config.dequantization != "binary" and config.noise != "logistic":
-        raise ConfigError(
-            f"noise = {config.noise} with dequantization = {config.dequantization}: it is that of "
-            "the binary one, so leave it out"
-        )
-    if coupling is not None and config.net == "conv" and not config.levels:
-        raise ConfigError(
-            f"coupling = {coupling.__name__} with levels = 0: without levels the steps couple the "
-            "colours of a checkerboard, so give levels = 1 or more"
-        )
-    if config.net == "vector":
-        for name in ("clip", "norm", "gain", "h_kernel"):
-            if (value := getattr(config, name)) != getattr(GlowConfig, name):
-                raise ConfigError(
-                    f"{name} = {value} with net = vector: its network is none of convolutions, so "
-                    "leave it out"
-                )
     h, c = channels_of(features), channels
+    check_options(config, any(h), bins, coupling)
     if len(h) <= config.levels:
         raise ValueError(f"levels = {config.levels} needs {config.levels + 1} maps of the features")
     stack: list[Layer] = []
@@ -223,6 +204,44 @@ def glow_layers(
             c -= c // 2
     stack.append(prior(config, c, h[config.levels]))
     return stack
+
+
+def check_options(
+    config: GlowConfig, has_features: bool, bins: int, coupling: Callable[..., Bijection] | None
+) -> None:
+    """Raise ConfigError for an option that is given and that nothing would read."""
+    if config.net == "vector" and config.levels:
+        raise ConfigError(
+            f"levels = {config.levels} with net = vector: vectors have no space to squeeze, so "
+            "give levels = 0"
+        )
+    if coupling is not None and config.net == "conv" and not config.levels:
+        raise ConfigError(
+            f"coupling = {coupling.__name__} with levels = 0: without levels the steps couple the "
+            "colours of a checkerboard, so give levels = 1 or more"
+        )
+    q = f"dequantization = {config.dequantization}"
+    if config.dequantization in (None, "binary") and bins not in (BINS, 2):
+        raise ConfigError(f"bins = {bins} with {q}: nothing reads it, so leave it out")
+    is_conv = config.net == "conv"
+    reasons = [  # an option, whether it is read, what is given beside it, why it is not read then
+        ("noise", config.dequantization == "binary", q, "it is that of the binary one"),
+        *(
+            (name, is_conv, "net = vector", "its network is none of convolutions")
+            for name in ("clip", "norm", "gain", "h_kernel")
+        ),
+        ("h_kernel", has_features, "context = 0", "there is no h"),
+        ("max_log_scale", coupling is None, "coupling", "a coupling has a scale of its own"),
+        (
+            "max_log_scale",
+            config.scale == "bounded",
+            f"scale = {config.scale}",
+            "it is not bounded",
+        ),
+    ]
+    for name, is_read, beside, reason in reasons:
+        if not is_read and (value := getattr(config, name)) != getattr(GlowConfig, name):
+            raise ConfigError(f"{name} = {value} with {beside}: {reason}, so leave it out")
 
 
 def steps(
