@@ -55,8 +55,7 @@ class ZeroConv(nn.Conv2d):
 
 
 class CouplingNet(Network):
-    """conv3x3 of y_a plus a convolution of h, ReLU, conv1x1, ReLU, conv3x3 from zero; with
-    `activation` "silu", t sigmoid(t) in place of ReLU, which has a slope everywhere.
+    """conv3x3 of y_a plus a convolution of h, ReLU, conv1x1, ReLU, conv3x3 from zero.
 
     The first convolution of the concatenated (y_a, h) is written as the sum of its two parts, which
     is the same map (with h_kernel=3), :eq:`eq-speed-linear`; h_kernel=1 is the cheaper form: h has
@@ -70,6 +69,7 @@ class CouplingNet(Network):
 
     Shapes: y_a (B, y_channels, H, W) or None, h (B, h_channels, H, W) or None
         -> (B, out_channels, H, W). `width=0` leaves only the last convolution.
+    Raises: ValueError if there is nothing to read.
     """
 
     def __init__(
@@ -82,11 +82,10 @@ class CouplingNet(Network):
         gain: bool = False,
         clip: float | None = None,
         norm: Norm = "none",
-        activation: Activation = "relu",
     ):
         super().__init__()
         self.y_channels, self.h_channels, self.clip = y_channels, h_channels, clip
-        self.activation = activation
+        check_reads(y_channels, h_channels)
         if norm not in ("none", "instance"):
             raise ValueError(f"norm = {norm!r}: choose none or instance")
         if width == 0:
@@ -123,25 +122,25 @@ class CouplingNet(Network):
                 t = None if self.from_y is None else self.from_y(y_a)
                 if self.from_h is not None:
                     t = self.from_h(h) if t is None else add_(t, self.from_h(h))
-                t = activate(self.norms[0](t), self.activation)
-                out = self.last(activate(self.norms[1](self.middle(t)), self.activation))
+                t = activate(self.norms[0](t))
+                out = self.last(activate(self.norms[1](self.middle(t))))
         return out.to(self.last.weight.dtype)
 
     @property
     def hidden(self) -> int:
         """How many hidden channels there are."""
-        return 2 * self.last.in_channels
+        return 0 if self.middle is None else 2 * self.last.in_channels
 
 
 class VectorNet(Network):
-    """A multilayer perceptron for vectors: `depth` hidden layers of `width` numbers with ReLU (or
-    SiLU, for a smooth density), then a linear layer that starts at zero.
+    """A multilayer perceptron for vectors: two hidden layers of `width` numbers with ReLU (or SiLU,
+    for a smooth density), then a linear layer that starts at zero.
 
     As in `CouplingNet` the first layer of (y_a, h) is the sum of its two parts.
 
     Shapes: y_a (B, y_channels) or None, h (B, h_channels) or None -> (B, out_channels). `width=0`
         leaves only the last layer.
-    Raises: ValueError if depth < 1, or if there is nothing to read.
+    Raises: ValueError if there is nothing to read.
     """
 
     def __init__(
@@ -150,17 +149,12 @@ class VectorNet(Network):
         h_channels: int,
         out_channels: int,
         width: int = 64,
-        depth: int = 2,
         activation: Activation = "relu",
     ):
         super().__init__()
-        if depth < 1 or not y_channels + h_channels:
-            raise ValueError(
-                f"depth = {depth}, y_channels = {y_channels}, h_channels = {h_channels}: a network "
-                "needs a layer and something to read"
-            )
+        check_reads(y_channels, h_channels)
         self.h_channels, self.activation = h_channels, activation
-        sizes = [width] * depth + [out_channels] if width else [out_channels]
+        sizes = [width, width, out_channels] if width else [out_channels]
         self.from_y = nn.Linear(y_channels, sizes[0]) if y_channels else None
         self.from_h = nn.Linear(h_channels, sizes[0], bias=not y_channels) if h_channels else None
         self.rest = nn.ModuleList(map(nn.Linear, sizes, sizes[1:]))
@@ -261,8 +255,9 @@ class CausalNet(Network):
         before = torch.ones(channels, channels).tril(-1).repeat_interleave(self.HIDDEN, 0)
         self.register_buffer("before", before[:, :, None, None], persistent=False)
 
-    def forward(self, y: Tensor, h: Tensor) -> Tensor:
-        y = self.clipped(y)
+    def forward(self, y: Tensor, h: Tensor | None) -> Tensor:
+        check_has_features(h, self.h_channels)
+        y, h = self.clipped(y), cast(Tensor, h)
         with self.autocast(y.device):
             h = self.cast(h)
             t = self.from_h(h)
@@ -379,11 +374,17 @@ def conv1x1(conv: nn.Conv2d, t: Tensor) -> Tensor:
     return F.linear(t, conv.weight[..., 0, 0], conv.bias)
 
 
-def activate(t: Tensor, activation: Activation) -> Tensor:
+def activate(t: Tensor, activation: Activation = "relu") -> Tensor:
     """ReLU, in place since no backward needs what a convolution returned, or SiLU."""
     if activation not in ("relu", "silu"):
         raise ValueError(f"activation = {activation!r}: choose relu or silu")
     return F.relu(t, inplace=True) if activation == "relu" else F.silu(t)
+
+
+def check_reads(y_channels: int, h_channels: int) -> None:
+    """Raise ValueError if a network has nothing to read."""
+    if not y_channels + h_channels:
+        raise ValueError("y_channels = 0, h_channels = 0: a network needs something to read")
 
 
 def check_has_features(h: Tensor | None, channels: int) -> None:

@@ -21,7 +21,8 @@ class Coupling(Bijection):
         super().__init__()
         if channels < 2:
             raise ValueError(
-                f"a coupling needs at least 2 channels, not {channels}: squeeze pictures first"
+                f"a coupling needs at least 2 channels, not {channels}: squeeze pictures first, of "
+                "vectors of one number leave couplings out (steps = 0)"
             )
         self.channels, self.flip, self.num_b = channels, flip, channels // 2
         self.num_a = channels - self.num_b

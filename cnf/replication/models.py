@@ -16,11 +16,10 @@ from cnf.weights import kind
 
 
 def autoregressive(
-    c: int, h: int, width: int, blocks: int, mixture: int, clip: float | None = None, kept: int = 0
+    c: int, h: int, width: int, blocks: int, mixture: int, clip: float | None = None
 ) -> AutoregressivePrior:
-    """An autoregressive prior of c channels, of which the first `kept` go on."""
-    net = CausalNet(c - kept, h + kept, width, blocks, 3 * mixture, clip=clip)
-    return AutoregressivePrior(net, kept)
+    """An autoregressive prior of c channels."""
+    return AutoregressivePrior(CausalNet(c, h, width, blocks, 3 * mixture, clip=clip))
 
 
 def check_one_level(options: GlowConfig) -> None:

@@ -168,9 +168,8 @@ def split(
     return Split(channels, net(kept, h, 2 * (channels - kept), **options), scale, num_kept)
 
 
-def causal(channels: int, h: int, num_kept: int = 0, mixture=1, clip=None) -> AutoregressivePrior:
-    net = CausalNet(channels - num_kept, h + num_kept, 6, 1, 3 * mixture, clip)
-    return AutoregressivePrior(net, num_kept)
+def causal(channels: int, h: int, mixture=1, clip=None) -> AutoregressivePrior:
+    return AutoregressivePrior(CausalNet(channels, h, 6, 1, 3 * mixture, clip))
 
 
 def affine(channels: int, h: int, net: Callable = net) -> ConditionalAffine:
@@ -274,9 +273,6 @@ AUTOREGRESSIVE_PRIORS = variants(
         pictures=True,
     ),
     Case("Autoregressive-clip", lambda h, net: causal(3, h, clip=0.5), needs_h=True, pictures=True),
-    Case(
-        "Autoregressive-split", lambda h, net: causal(5, h, num_kept=2, mixture=2), 5, pictures=True
-    ),
 )
 
 ALL_PRIORS = GAUSSIAN_PRIORS + AUTOREGRESSIVE_PRIORS
@@ -345,9 +341,7 @@ def stated(prior: Prior, y: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def mixtures(layer, y: Tensor, h: Tensor | None) -> MixtureSameFamily:
     """The mixture of every number that leaves, given those before, as the docstring says."""
-    kept, z = y[:, : layer.num_kept], layer.latent(y)
-    out = layer.net(z, kept if h is None else torch.cat([h, kept], dim=1))
-    logits, mu, raw = (t.movedim(2, -1) for t in out.chunk(3, dim=2))
+    logits, mu, raw = (t.movedim(2, -1) for t in layer.net(y, h).chunk(3, dim=2))
     normal = Normal(mu, (6 * torch.tanh(raw / 6)).exp())
     return MixtureSameFamily(Categorical(logits=logits), normal)
 

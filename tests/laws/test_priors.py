@@ -90,7 +90,7 @@ def test_noise_differs_between_samples_entries_and_seeds(case):
 @every_autoregressive
 def test_log_p_of_numbers_in_order_is_that_of_torch_distributions(case):
     layer, y, h = case.make()
-    expected = mixtures(layer, y, h).log_prob(layer.latent(y)).sum((1, 2, 3))
+    expected = mixtures(layer, y, h).log_prob(y).sum((1, 2, 3))
     torch.testing.assert_close(layer(y, h)[1], expected, rtol=1e-12, atol=1e-10)
 
 
@@ -100,14 +100,12 @@ def test_a_number_sees_those_before_it_and_none_after(case):
     layer, y, h = case.make(batch=1)
     channels, (height, width) = layer.net.channels, y.shape[-2:]
     order = list(itertools.product(range(height), range(width), range(channels)))
-    log_p = mixtures(layer, y, h).log_prob(layer.latent(y))
+    log_p = mixtures(layer, y, h).log_prob(y)
     for place, (i, j, c) in enumerate(order):
         other = y.clone()
         for a, b, d in order[place:]:
-            other[:, layer.num_kept + d, a, b] = 9.0
-        given = layer.restore(y[:, : layer.num_kept], layer.latent(other))
-        mixture = mixtures(layer, given, h)
-        now = mixture.log_prob(layer.latent(y))[:, c, i, j]
+            other[:, d, a, b] = 9.0
+        now = mixtures(layer, other, h).log_prob(y)[:, c, i, j]
         torch.testing.assert_close(now, log_p[:, c, i, j], rtol=1e-12, atol=1e-12)
 
 
@@ -117,22 +115,19 @@ def test_fronts_draw_what_one_number_after_the_other_gives(case, temperature):
     """A picture that is wider and higher than the network sees."""
     layer, _, _ = case.make()
     torch.manual_seed(3)
-    kept = torch.randn(2, layer.num_kept, 9, 8).double() if layer.keeps else None
-    h = torch.randn(2, FEATURES, 9, 8).double() if case.conditional else None
-    drawn = layer.sample(kept, h, temperature, keyed(0, range(2)))
+    h = torch.randn(2, FEATURES, 9, 8).double()
+    drawn = layer.sample(None, h, temperature, keyed(0, range(2)))
     z = torch.zeros(2, layer.net.channels, 9, 8).double()
     generators = keyed(0, range(2))
     eps, u = noise.normal(z.shape, generators, z), noise.uniform(z.shape, generators, z)
     for i, j, c in itertools.product(range(9), range(8), range(layer.net.channels)):
-        now = mixtures(layer, layer.restore(kept, z), h)
+        now = mixtures(layer, z, h)
         w, normal = now.mixture_distribution.logits[:, c, i, j], now.component_distribution
         p = (w / temperature).softmax(1) if temperature else F.one_hot(w.argmax(1), w.shape[1])
         k = (p.cumsum(1) < u[:, c, i, j, None]).sum(1)
         mu, sigma = (t[range(2), c, i, j, k] for t in (normal.loc, normal.scale))
         z[:, c, i, j] = mu + temperature * sigma * eps[:, c, i, j]
-    torch.testing.assert_close(layer.latent(drawn), z, rtol=1e-9, atol=1e-9)
-    if layer.keeps:
-        torch.testing.assert_close(layer(drawn, h)[0], kept, **EXACT)
+    torch.testing.assert_close(drawn, z, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.equation("eq-blowup-clip")

@@ -13,7 +13,7 @@ import cnf
 import cnf.fused
 from cnf import noise
 from cnf.errors import CheckpointError, CnfError, ConfigError, DataError
-from cnf.nets import set_precision
+from cnf.nets import CausalNet, set_precision
 from cnf.replication import plugs
 
 
@@ -143,7 +143,14 @@ def test_a_layer_with_a_convolution_of_its_own_works_beside_networks_in_bf16(fas
         ),
         (lambda y: cnf.BinaryDequantization(noise="normal")(y), "noise = 'normal'"),
         (lambda y: cnf.CouplingNet(2, 0, 4, 8, norm="batch"), "norm = 'batch'"),
-        (lambda y: cnf.CouplingNet(4, 0, 4, 8, activation="gelu")(y, None), "= 'gelu'"),
+        (lambda y: cnf.VectorNet(4, 0, 4, 8, "gelu")(y[..., 0, 0], None), "= 'gelu'"),
+        (lambda y: cnf.CouplingNet(0, 0, 4, 8), "h_channels = 0: a network needs something"),
+        (lambda y: cnf.VectorNet(0, 0, 4), "h_channels = 0: a network needs something"),
+        (lambda y: cnf.AutoregressivePrior(CausalNet(4, 1, 8, 1, 4)), "net has 4 outputs"),
+        (
+            lambda y: cnf.AutoregressivePrior(CausalNet(4, 1, 8, 1, 3))(y),
+            "h of 1 channels",
+        ),
         (lambda y: cnf.CouplingNet(4, 3, 4, 8)(y, None), "features h of 3 channels"),
         (lambda y: cnf.AffineCoupling(4, cnf.CouplingNet(2, 0, 4, 8), "additive")(y), "4 channels"),
         (
@@ -249,6 +256,14 @@ def test_one_x_for_many_y(dequantization):
         ({"levels": 0, "net": "vector", "gain": True}, "gain = True with net = vector"),
         ({"levels": 0, "net": "vector", "h_kernel": 3}, "h_kernel = 3 with net = vector"),
         ({"levels": 1, "context": 2, "features": Half()}, "context = 2 with features"),
+        ({"h_kernel": 3}, "h_kernel = 3 with context = 0"),
+        ({"bins": 7}, "bins = 7 with dequantization = None"),
+        ({"bins": 7, "dequantization": "binary"}, "bins = 7 with dequantization = binary"),
+        ({"scale": "additive", "max_log_scale": 0.1}, "max_log_scale = 0.1 with scale = additive"),
+        (
+            {"coupling": cnf.AffineCoupling, "max_log_scale": 0.1},
+            "= 0.1 with coupling",
+        ),
     ],
 )
 def test_an_option_without_a_meaning_is_refused(options, said):

@@ -27,7 +27,7 @@ Options = Any  # of `sample`, which asks for pictures
 
 
 def as_batch(pixels: np.ndarray) -> Tensor:
-    """uint8 (H,W,3) -> float32 (1,3,H,W)."""
+    """Grey levels (H,W,3) -> float32 (1,3,H,W)."""
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
 
 
