@@ -183,9 +183,11 @@ def test_too_many_pieces_are_found_out_on_twenty_photographs(factor, covers):
         assert found.ranks.mean() < 16
 
 
-def test_ratio_by_hand():
+def test_ratio_and_interval_by_hand():
     samples = np.array([[1.0, 3.0], [10.0, 30.0]])
     assert calibration.joint(samples, np.array([4.0, 16.0])).ratio == 22 / 20  # of sums
+    low, high = calibration.interval(np.arange(101.0)[None], 0.9)
+    assert (low, high) == (pytest.approx(5), pytest.approx(95))
 
 
 def test_joint_refuses_what_does_not_fit():

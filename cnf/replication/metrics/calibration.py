@@ -177,3 +177,8 @@ def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int 
 def ratio_of(sums: np.ndarray) -> np.ndarray:
     """The first of two sums over the second, along the last axis."""
     return sums[..., 0] / sums[..., 1]
+
+
+def interval(samples: np.ndarray, level: float = 0.9) -> np.ndarray:
+    """The central interval of samples along the last axis: low and high quantiles, (2, ...)."""
+    return np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=-1)
