@@ -200,7 +200,7 @@ def net_of(net: nn.Module | None, weights: Weights, labels: int = 0) -> dict[str
         if labels:
             from_y = weights.conv(net.from_h, slice(h - labels, None), bias=False)
     hidden = {"middle": weights.conv(net.middle), "last": weights.conv(net.last)}
-    options = {"clip": net.clip, "activation": net.activation}
+    options = {"clip": net.clip, "activation": "relu"}  # said as features say theirs
     return {**options, "y": from_y, "h": from_h, **hidden}
 
 
