@@ -221,7 +221,8 @@ def check_options(
             "colours of a checkerboard, so give levels = 1 or more"
         )
     q = f"dequantization = {config.dequantization}"
-    if config.dequantization in (None, "binary") and bins not in (BINS, 2):
+    unread = {None: [BINS], "binary": [BINS, 2]}  # by default, or said of labels, which have two
+    if bins not in unread.get(config.dequantization, [bins]):
         raise ConfigError(f"bins = {bins} with {q}: nothing reads it, so leave it out")
     is_conv = config.net == "conv"
     reasons = [  # an option, whether it is read, what is given beside it, why it is not read then

@@ -258,6 +258,7 @@ def test_one_x_for_many_y(dequantization):
         ({"levels": 1, "context": 2, "features": Half()}, "context = 2 with features"),
         ({"h_kernel": 3}, "h_kernel = 3 with context = 0"),
         ({"bins": 7}, "bins = 7 with dequantization = None"),
+        ({"bins": 2}, "bins = 2 with dequantization = None"),
         ({"bins": 7, "dequantization": "binary"}, "bins = 7 with dequantization = binary"),
         ({"scale": "additive", "max_log_scale": 0.1}, "max_log_scale = 0.1 with scale = additive"),
         (
