@@ -50,6 +50,12 @@ def judged(tmp_path):
         ("#1 < 1.5 * #0", False),
         ("2 * @0 < #0", True),
         ("@1 - @0 < 0.9", False),
+        ("2.475 < low(#0)", True),  # 2.5 less 0.0246, and plus it
+        ("2.476 < low(#0)", False),
+        ("high(#0) < 2.525", True),
+        ("high(#0) < 2.524", False),
+        ("2 * low(#0) < #1 + 1", True),
+        ("#1 - #0 < high(#0)", True),
     ],
 )
 def test_a_rule_holds_for_the_rows_or_voids_the_verdict(judged, rule, holds):
@@ -82,8 +88,46 @@ def test_a_number_that_is_no_row_is_found_in_its_file(judged, tmp_path):
             judged(measured=[[name, "train"]])
 
 
+def test_undecided_is_what_neither_of_two_rules_decides(judged):
+    rules = {"verdict": "undecided", "ours": [FLOW, BASE], "holds": []}
+    neither = {"same_if": ["#0 < #1", "#1 < 3"], "different_if": ["#1 < #0"]}
+    assert judged(**rules, **neither).verdict == "undecided"
+    for missing in neither:
+        with pytest.raises(ResultsError, match="'undecided' needs rules that decide"):
+            judged(**rules, **{name: r for name, r in neither.items() if name != missing})
+    for verdict in ("same", "different"):
+        decided = neither | {f"{verdict}_if": ["#0 < #1", "3 < #1"]}
+        with pytest.raises(ResultsError, match=f"all rules hold that make it '{verdict}'"):
+            judged(**rules, **decided)
+        assert judged(**rules | decided | {"verdict": verdict, "holds": ["#0 < #1"]})
+    with pytest.raises(ResultsError, match="'#0 > #1' is no rule"):
+        judged(**rules, **neither | {"same_if": ["#0 > #1"]})
+
+
+def test_claims_that_are_only_recalled_are_counted_apart(judged):
+    claim = judged()
+    recalled = claim.model_copy(update={"tag": "unconfirmed"})
+    other = claim.model_copy(update={"verdict": "open"})
+    assert claims.counts([other, claim, recalled, claim]).split(". ") == [
+        "Of confirmed claims (3): 2 same, 1 open",
+        "Only recalled, *if the paper says so* (1): 1 same.",
+    ]
+
+
 @pytest.mark.parametrize(
-    "rule", ["#0 < #2", "1 < 2", "#0 > #1", "#0 < #1 < 5", "flow < base", "#0 < @0", "2 * 3 < #0"]
+    "rule",
+    [
+        "#0 < #2",
+        "low(@0) < 1",
+        "low(3) < #0",
+        "mid(#0) < 3",
+        "1 < 2",
+        "#0 > #1",
+        "#0 < #1 < 5",
+        "flow < base",
+        "#0 < @0",
+        "2 * 3 < #0",
+    ],
 )
 def test_what_is_no_rule_is_refused(judged, rule):
     with pytest.raises(ResultsError, match=f"'{re.escape(rule)}' (is no rule|needs rows)"):

@@ -314,29 +314,50 @@ def readme(tmp_path):
 
 def test_readme_is_rewritten_between_its_markers(readme, tmp_path):
     ours = {"run": "sr-flow-cpu-s0"}
-    standard = {"data": "set5", "protocol": "standard", "rounded_x": True}
     text = readme(
         row(**ours),
         row(**ours, split="valid", value=9.0),
         row(**ours, limit=50, num_images=50, value=8.0),
         row(**ours, rounded_x=True, value=2.775),
         row(**ours | WEIGHTED, value=7.0),
-        row(**ours, **PICTURE, **standard, samples=32, temperature=1.0, value=37.2),
     )
     assert text.startswith(f"before\n{report.BEGIN}\n|  | coupling flow |\n")
     assert text.endswith("\nafter\n") and "old" not in text
     assert "a stand-in) | ≤ 2.775 ± 0.012 |" in text and "not rounded | ≤ 2.505 ± 0.012 |" in text
     # fewer pictures; another split; importance samples
     assert not any(value in text for value in ("8.0", "9.0", "7.0"))
-    assert "PSNR of the mean, Set5, dB | 37.20 ± 0.01 |" in text
     assert "factorised" not in text and "DRIVE" not in text  # no row, no column, no line
     claim = {k: "a" for k in ("id", "place", "says", "source", "cause", "would_change")}
     claims = {"claims": [claim | {"tag": "confirmed", "verdict": "could not"}]}
     (tmp_path / "claims.yml").write_text(json.dumps(claims))  # which is YAML, too
-    assert "0 different, 0 implemented, 0 second-hand, 1 could not, 0 open." in readme()
+    assert "by verdict. Of confirmed claims (1): 1 could not.\n" in readme()
     (tmp_path / "README.md").write_text("no markers")
     with pytest.raises(ResultsError, match="must hold"):
         readme()
+
+
+def test_the_readme_says_how_many_samples_and_what_range(readme):
+    """A standard error of 0.0123 misleads about a calibration error: its range stands instead."""
+    eye = EYE | {"run": "vessels-flow-lambda0-s0"}
+    error = eye | {"metric": "calibration_error", "value": 0.02}
+    text = readme(row(**eye, value=0.8), row(**error))
+    assert "threshold 0.5 | 0.800 ± 0.012 (n = 64) |" in text
+    assert "calibration error | 0.0200 (n = 64) |" in text  # no range was computed
+    ends = {"calibration_low": 0.01, "calibration_high": 0.031, "calibration_floor": 0.0034}
+    text = readme(*(row(**error | {"metric": name, "value": v}) for name, v in ends.items()))
+    assert "| 0.0200 (n = 64; 95 %: 0.0100 to 0.0310; floor 0.0034) |" in text
+    limit = PICTURE | {"metric": "psnr_limit", "data": "bsd100", "rounded_x": True, "samples": 2}
+    text = readme(row(run="sr-flow-ar-photos-s0", **limit, value=31.73, temperature=1.0))
+    assert "BSD100, dB |  | 31.73 ± 0.01 (n → ∞, from 2 samples) |" in text
+
+
+@pytest.mark.parametrize(
+    ("apart", "shown"), [(0.0, "0.000"), (0.001, "0.001"), (0.0003, "0.0003"), (1e-5, "0.00001")]
+)
+def test_a_deviation_over_seeds_is_not_rounded_to_nothing(readme, apart, shown):
+    values = (2.0 - apart, 2.0, 2.0 + apart)
+    text = readme(*(row(run=f"sr-flow-cpu-s{s}", value=v) for s, v in enumerate(values)))
+    assert f"; 3 seeds ± {shown} |" in text
 
 
 def test_the_report_tells_vessels_by_model_and_camera():

@@ -7,7 +7,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -29,10 +29,13 @@ from cnf.replication.results.rows import (
 from cnf.replication.results.rows import read as read_rows
 from cnf.replication.tasks.task import TASKS
 
-Verdict = Literal["same", "different", "implemented", "second-hand", "could not", "open"]
+Verdict = Literal[
+    "same", "different", "split", "undecided", "implemented", "second-hand", "could not", "open"
+]
+JUDGED = "same", "different", "split", "undecided"  # by rows that could have come out otherwise
 Text = Annotated[str, Field(min_length=1)]
 Wanted = dict[str, Any]  # the fields that `one` finds a row by
-_TERM = r"((?:\d+(?:\.\d+)?\s*\*\s*)?[#@]\d+|\d+(?:\.\d+)?)"
+_TERM = r"((?:\d+(?:\.\d+)?\s*\*\s*)?(?:[#@]\d+|(?:low|high)\(#\d+\))|\d+(?:\.\d+)?)"
 _SUM = re.compile(rf"\s*{_TERM}(?:\s*([+-])\s*{_TERM})?\s*")
 _EQUAL = re.compile(r"\s*#(\d+)\s*=\s*#(\d+)\s*")
 MOST_WORDS = 60  # of a cause; the story is in the README of an experiment
@@ -68,7 +71,10 @@ class Claim(_Strict):
         holds: rules that these rows must satisfy for the verdict to stand. "#0 + 1 < #1": the
             second row is more than 1 above the first; "2 * @0 < @1": the second measured number is
             more than twice the first. "#0 = #1": |mean| + 2 standard errors of the paired
-            differences of two rows is below the margin in `MARGINS`.
+            differences of two rows is below the margin in `MARGINS`. "low(#0)" and "high(#0)" are
+            the value less, and plus, two standard errors.
+        same_if, different_if: rules that were registered, all of which make the claim "same", or
+            "different"; while the verdict is another, at least one of them fails.
         cause_holds: rules that the words of `cause` rest on; the verdict does not.
     """
 
@@ -85,19 +91,29 @@ class Claim(_Strict):
     ours: tuple[Wanted, ...] = ()
     measured: tuple[tuple[Text, ...], ...] = ()
     holds: tuple[Text, ...] = ()
+    same_if: tuple[Text, ...] = ()
+    different_if: tuple[Text, ...] = ()
     cause_holds: tuple[Text, ...] = ()
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Those of the verdict, then those of the cause."""
+        """Those that hold: of the verdict, then of the cause."""
         return self.holds + self.cause_holds
+
+    @property
+    def is_recalled(self) -> bool:
+        """Whether no readable copy of the paper has it: its verdict counts if the paper says so."""
+        return self.tag == "unconfirmed"
 
     @model_validator(mode="after")
     def _is_consistent(self):
-        is_judged = self.verdict in ("same", "different")
+        is_judged = self.verdict in JUDGED
         if is_judged and not (self.ours or self.measured):
             raise ValueError(f"a claim judged '{self.verdict}' needs a row of ours")
-        if is_judged and not self.holds:
+        if self.verdict == "undecided":
+            if not (self.same_if and self.different_if):
+                raise ValueError("'undecided' needs rules that decide: `same_if`, `different_if`")
+        elif is_judged and not self.holds:
             raise ValueError(f"'{self.verdict}' needs a rule that could have failed: `holds`")
         if len(self.cause.split()) > MOST_WORDS:
             raise ValueError(f"a cause has at most {MOST_WORDS} words: put the rest into a README")
@@ -105,7 +121,7 @@ class Claim(_Strict):
             raise ValueError("a recalled number cannot be judged 'same': confirm it first")
         if (self.value is None) != (self.unit is None):
             raise ValueError("`value` and `unit` go together")
-        for rule in self.rules:
+        for rule in self.rules + self.same_if + self.different_if:
             sides = [_SUM.fullmatch(side) for side in rule.split("<")]
             if not _EQUAL.fullmatch(rule) and (len(sides) != 2 or not all(sides)):
                 raise ValueError(f"'{rule}' is no rule: write it as '#0 + 0.5 < #1' or '#0 = #1'")
@@ -134,7 +150,7 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
             raise ResultsError(f"{path.name}: claim '{claim.id}' is there twice")
         ours = [_row(wanted, rows, claim) for wanted in claim.ours]
         if None in ours:
-            if claim.verdict in ("same", "different"):
+            if claim.verdict in JUDGED:
                 missing = claim.ours[ours.index(None)]
                 raise ResultsError(
                     f"{path.name}: claim '{claim.id}' is judged but there is no row {missing}"
@@ -142,17 +158,32 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
             continue
         numbers = measured_numbers(claim, results)
         for rule in claim.rules:
-            if equal := _EQUAL.fullmatch(rule):
-                left, right = _equality_sides(*(ours[int(i)] for i in equal.groups()), results)
-            else:
-                left, right = (_sum(side, ours, numbers) for side in rule.split("<"))
+            left, right = sides(rule, ours, numbers, results)
             if not left < right:
                 remedy = "judge the claim" if rule in claim.holds else "write its cause"
                 raise ResultsError(
                     f"{path.name}: claim '{claim.id}': '{rule}' is {left:.4g} < {right:.4g}, which "
                     f"does not hold: {remedy} again"
                 )
+        for verdict, rules in (("same", claim.same_if), ("different", claim.different_if)):
+            compared = [sides(rule, ours, numbers, results) for rule in rules]
+            if rules and verdict != claim.verdict and all(left < right for left, right in compared):
+                raise ResultsError(
+                    f"{path.name}: claim '{claim.id}': all rules hold that make it '{verdict}': "
+                    "judge the claim again"
+                )
     return claims
+
+
+def sides(
+    rule: str, ours: Sequence[Row], numbers: Sequence[float] = (), results: Path = RESULTS
+) -> tuple[float, float]:
+    """The two sides of a rule of a claim, whose rows are `ours` and whose measured numbers are
+    `numbers`: it holds if the left one is smaller. Raises ResultsError for what cannot be equal."""
+    if equal := _EQUAL.fullmatch(rule):
+        return _equality_sides(*(ours[int(i)] for i in equal.groups()), results)
+    left, right = (_sum(side, ours, numbers) for side in rule.split("<"))
+    return left, right
 
 
 def _equality_sides(a: Row, b: Row, results: Path) -> tuple[float, float]:
@@ -203,14 +234,35 @@ def _sum(text: str, rows: Sequence[Row], numbers: Sequence[float]) -> float:
 
     def term(text: str | None) -> float:
         factor, star, name = (text or "0").rpartition("*")
-        if name.strip()[0] not in "#@":
+        if not (found := re.search(r"(low|high)?\(?([#@])(\d+)", name)):
             return float(name)
-        index = int(name.strip()[1:])
-        value = rows[index].value if name.strip()[0] == "#" else numbers[index]
+        end, kind, index = found[1], found[2], int(found[3])
+        value = rows[index].value if kind == "#" else numbers[index]
+        if end:
+            value += (2 if end == "high" else -2) * error_of(rows[index])
         return float(factor) * value if star else value
 
     first, sign, second = _SUM.fullmatch(text).groups()
     return term(first) - term(second) if sign == "-" else term(first) + term(second)
+
+
+def error_of(row: Row) -> float:
+    """The standard error of a row. Raises ResultsError if it has none."""
+    if row.standard_error is None:
+        raise ResultsError(f"claims.yml: {row.id} has no standard error: give limits as numbers")
+    return row.standard_error
+
+
+def counts(claims: Sequence[Claim]) -> str:
+    """How many claims have each verdict, in two sentences: first those that a readable copy of the
+    paper confirms, then those that we only recall."""
+    said = []
+    for is_recalled in (False, True):
+        verdicts = [claim.verdict for claim in claims if claim.is_recalled == is_recalled]
+        numbers = ", ".join(f"{verdicts.count(v)} {v}" for v in get_args(Verdict) if v in verdicts)
+        who = "Only recalled, *if the paper says so*" if is_recalled else "Of confirmed claims"
+        said += [f"{who} ({len(verdicts)}): {numbers}."] if verdicts else []
+    return " ".join(said)
 
 
 def measured_numbers(claim: Claim, results: Path = RESULTS) -> list[float]:

@@ -3,10 +3,11 @@ rows. `tables.yml` says which rows they show."""
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jinja2
 import yaml
@@ -19,7 +20,7 @@ from cnf.replication import releases, run_folder
 from cnf.replication.config import Config, model_name
 from cnf.replication.data import catalogue
 from cnf.replication.evaluation import conditioning
-from cnf.replication.metrics import METRICS
+from cnf.replication.metrics import METRICS, Metric
 from cnf.replication.results import claims
 from cnf.replication.results.rows import (
     RESULTS,
@@ -48,7 +49,8 @@ TABLES = yaml.safe_load((HERE / "tables.yml").read_text("utf-8"))
 class Grid(NamedTuple):
     """A small table. Each cell shows one row of results: the row with the fields `of` the table, of
     the cell's line and of its column. With `steps`, a last column says how long the model of a line
-    was trained."""
+    was trained; with `full`, a cell says how many samples it depends on, and ranges that are known
+    instead of a standard error."""
 
     title: str
     of: dict[str, Any]
@@ -56,6 +58,7 @@ class Grid(NamedTuple):
     columns: dict[str, dict[str, Any]]
     steps: bool = False
     name: str = ""
+    full: bool = False
 
     def cells(self, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
         """The row of each cell by its line and column, without cells that no row fits. Raises
@@ -76,7 +79,7 @@ class Grid(NamedTuple):
         for name, fields in self.lines.items():
             shown = {c: cells[name, c] for c in self.columns if (name, c) in cells}
             line = {"": name} | {
-                c: _cell(shown[c], rows) if c in shown else "" for c in self.columns
+                c: _cell(shown[c], rows, self.full) if c in shown else "" for c in self.columns
             }
             if self.steps:
                 steps = {row.steps for row in select(rows, **(self.of | fields))} - {None}
@@ -118,14 +121,48 @@ def _csv(lines: Sequence[dict[str, Any]]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _cell(row: Row, rows: Sequence[Row]) -> str:
+def _cell(row: Row, rows: Sequence[Row], full: bool = False) -> str:
     """The value with its error over pictures and, where there are runs of other seeds, the
-    deviation over seeds."""
+    deviation over seeds. With `full` also `_samples`, and of a calibration error the `_range`, as
+    its standard error misleads."""
+    text = value(row)
+    if full:
+        if row.metric == "calibration_error":
+            text = METRICS[row.metric].write(row.value)
+        notes = [note for note in (_samples(row), *_range(row, rows)) if note]
+        text += f" ({'; '.join(notes)})" if notes else ""
     values = [each.value for each in seeds_of(row, rows)]
     if len(values) < 2:
-        return value(row)
-    deviation = METRICS[row.metric].write(statistics.stdev(values))
-    return f"{value(row)}; {len(values)} seeds ± {deviation}"
+        return text
+    return f"{text}; {len(values)} seeds ± {_small(METRICS[row.metric], statistics.stdev(values))}"
+
+
+def _small(metric: Metric, deviation: float) -> str:
+    """A deviation in the digits of its metric, and in one that is not 0 if these are all 0."""
+    text = metric.write(deviation)
+    if deviation == 0 or float(text) > 0:
+        return text
+    return f"{deviation:.{-math.floor(math.log10(deviation))}f}"
+
+
+def _range(row: Row, rows: Sequence[Row]) -> list[str]:
+    """The 95 % range of a calibration error over photographs drawn with replacement, and the error
+    of a perfectly calibrated model seen through as many samples; [] without these rows."""
+    if row.metric != "calibration_error":
+        return []
+    same = {name: getattr(row, name) for name in ("run", "data", "split", "samples", "noise_seed")}
+    texts = []
+    for metric in ("calibration_low", "calibration_high", "calibration_floor"):
+        if found := select(rows, **same | {"metric": metric, "num_images": row.num_images}):
+            texts.append(METRICS[metric].write(one(found).value))
+    return [f"95 %: {texts[0]} to {texts[1]}", f"floor {texts[2]}"] if len(texts) == 3 else []
+
+
+def _samples(row: Row) -> str:
+    """How many samples a mean, a marginal or a limit was computed from."""
+    if row.metric == "psnr_limit":
+        return f"n → ∞, from {row.samples} samples"
+    return f"n = {row.samples}" if (row.samples or 0) > 1 else ""
 
 
 def _table(lines: Sequence[dict[str, str]], label_columns: Collection[str]) -> str:
@@ -164,9 +201,8 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
     rows = read(results)
     body = README.write(rows) or "No run has been evaluated yet."
     if (results / "claims.yml").exists():
-        judged = [claim.verdict for claim in claims.read(results)]
-        counts = ", ".join(f"{judged.count(v)} {v}" for v in get_args(claims.Verdict))
-        body += f"\n\nClaims and numbers of the paper beside ours, by verdict: {counts}."
+        counts = claims.counts(claims.read(results))
+        body += f"\n\nClaims and numbers of the paper beside ours, by verdict. {counts}"
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     new = f"{before}{BEGIN}\n{body}\n{END}{after}"
     if new != text:
