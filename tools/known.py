@@ -24,12 +24,12 @@ from cnf import weights
 from cnf.flow import ConditionalModel
 from cnf.nets import set_precision
 from cnf.noise import keyed
-from cnf.replication import releases, results, run_folder
+from cnf.replication import plugs, releases, results, run_folder
 from cnf.replication.config import Config, build, load_config, to_dict
 from cnf.replication.data.known import FineField, RowField
-from cnf.replication.metrics.cells import leaning_log_prob
 from cnf.replication.training.optimizers import BETAS
 
+cells = plugs.module("known_likelihoods", "cells")
 FOLDER = results.RESULTS / "known"
 SEED = 0
 PICTURES, DRAWS = 64, 64  # of the test; its pictures are drawn from seed SEED + 1
@@ -104,7 +104,9 @@ def scores(kind: str, name: str, model: ConditionalModel, y: Tensor, x: Tensor) 
         "spread": round(terms.std(0).mean().item(), 3),
     }
     if kind == "grey":
-        log_p, spread = leaning_log_prob(model, y, x, DRAWS, keyed(SEED, range(len(y)), DRAWS))
+        log_p, spread = cells.leaning_log_prob(
+            model, y, x, DRAWS, keyed(SEED, range(len(y)), DRAWS)
+        )
         scores_of_model[f"{name}, leaning"] = bits(log_p, dims)
         scores_of_model["leaning spread"] = round(spread.mean().item(), 3)
     return scores_of_model

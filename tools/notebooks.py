@@ -243,9 +243,9 @@ def write(path: Path, text: str) -> bool:
 
 def code() -> set[Path]:
     """The modules that outputs may come from: those of the package, but for the two that only list
-    names, and the plugs of experiments."""
+    names, and those of experiments."""
     package = {*(ROOT / "cnf").rglob("*.py")} - {ROOT / name for name in LISTS}
-    return package | {*(ROOT / "experiments").glob("*/plug.py")}
+    return package | {*(ROOT / "experiments").glob("*/*.py")}
 
 
 def execute(page: Path) -> tuple[str, float]:

@@ -8,7 +8,10 @@ import torch
 from cnf.features import NoFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import ActNorm, BinaryDequantization, Conv1x1, GaussianPrior, UniformDequantization
-from cnf.replication.metrics.cells import leaning, leaning_log_prob
+from cnf.replication import plugs
+
+cells = plugs.module("known_likelihoods", "cells")
+leaning, leaning_log_prob = cells.leaning, cells.leaning_log_prob
 
 
 def flow_of(*layers):

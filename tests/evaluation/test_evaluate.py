@@ -12,18 +12,20 @@ import safetensors.torch
 import torch
 
 from cnf.errors import CheckpointError, ConfigError, DataError, ResultsError
-from cnf.replication import releases, results, run_folder
+from cnf.replication import plugs, releases, results, run_folder
 from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import origin
 from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.scoring import command_of, settings_of, with_other_rounding
-from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric, prediction_sets, vessels
+from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric, vessels
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results import report, reproduce
 from cnf.replication.results.rows import REFERENCES
 from tests.evaluation.toys import eyes, patches, photographs
+
+prediction_sets = plugs.module("conformal_repair", "metrics")
 
 SETS = {"embedded-sr": photographs, "patches": patches, "far-sr": patches}
 SETS |= {"embedded-vessels": eyes, "far-vessels": eyes}

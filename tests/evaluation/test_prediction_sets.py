@@ -6,15 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from cnf.replication.metrics import METRICS, prediction_sets
+from cnf.replication import plugs
+from cnf.replication.metrics import METRICS
 from cnf.replication.metrics.masks import Masks
-from cnf.replication.metrics.prediction_sets import (
-    LEVEL,
-    THRESHOLDS,
-    controlled_threshold,
-    quantile,
-)
 from tests.evaluation.toys import eyes, told, value
+
+prediction_sets = plugs.module("conformal_repair", "metrics")
+LEVEL, THRESHOLDS = prediction_sets.LEVEL, prediction_sets.THRESHOLDS
+controlled_threshold, quantile = prediction_sets.controlled_threshold, prediction_sets.quantile
 
 NAMES = {
     "area_interval_coverage",

@@ -6,10 +6,12 @@ import sklearn.metrics
 import torch
 
 from cnf.errors import ConfigError
+from cnf.replication import plugs
 from cnf.replication.data import Example, ImageSet
-from cnf.replication.metrics import mask_sets, segmentation
 from cnf.replication.metrics.masks import Masks
 from tests.evaluation.toys import eyes, told, value
+
+observers, mask_sets = (plugs.module("observers", name) for name in ("metrics", "mask_sets"))
 
 
 def masks(*rows):
@@ -125,7 +127,7 @@ def test_betti_errors_by_hand(m):
     assert value(observer, "components_error").value == 1  # 2 and 1 pieces
     assert value(observer, "holes_error").value == 1  # 1 hole and none
     shape = observer.statistics(Masks).true_shapes()[0]
-    assert (segmentation.pieces(shape), segmentation.holes(shape)) == (2, 1)
+    assert (observers.pieces(shape), observers.holes(shape)) == (2, 1)
 
 
 def test_some_metrics_alone(m):

@@ -8,13 +8,15 @@ import torch
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.layers import AffineCoupling
-from cnf.replication import releases
+from cnf.replication import plugs, releases
 from cnf.replication.data import load
 from cnf.replication.evaluation import scored_model
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.metrics import METRICS, Setting, stress
+from cnf.replication.metrics import METRICS, Setting
 from cnf.replication.results.rows import RESULTS
 from tests.evaluation.toys import eyes, patches, told
+
+stress = plugs.module("stress_tests", "metrics")
 
 RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
 

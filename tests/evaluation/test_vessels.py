@@ -11,6 +11,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import weighted_logit
+from cnf.replication import plugs
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.catalogue import has_learned
 from cnf.replication.evaluation import scored_model, thresholds
@@ -20,6 +21,7 @@ from cnf.replication.metrics.masks import LIKELIEST_DRAW, Masks, counts, pooled,
 from cnf.replication.metrics.overlap import best_threshold, f_score
 from tests.evaluation.toys import eyes, told, value
 
+plugs.load_metrics()
 BITS = {"bits_per_pixel", "second_bits"}
 MARGINALS = {"f_half", "f_half_image", "f_best", "auc"}
 CONFORMAL = {name for name, metric in METRICS.items() if metric.by_valid} - {"f_valid"}

@@ -4,6 +4,7 @@ import numpy as np
 import skimage.data
 import torch
 
+from cnf.replication import plugs
 from cnf.replication.data import Example, ImageSet
 from cnf.replication.evaluation.scoring import settings_of, values
 from cnf.replication.metrics import METRICS
@@ -43,6 +44,7 @@ def eyes(name="embedded-vessels", split="test", count=3, size=(16, 20), seconds=
 
 def value(m, name, **fields):
     """The value of a metric at the only setting of an evaluation that has these fields."""
+    plugs.load_metrics()
     metric = METRICS[name]
     found = [
         s for s in settings_of(metric, m) if all(getattr(s, k) == v for k, v in fields.items())

@@ -9,8 +9,10 @@ import torch
 from sklearn.metrics import f1_score, mutual_info_score, precision_score, recall_score
 
 from cnf.errors import DataError
+from cnf.replication import plugs
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.metrics import observers
+
+observers = plugs.module("observers", "labels")
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from cnf.errors import ConfigError
+from cnf.replication import plugs
 from cnf.replication.config import model_name
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.metrics import METRICS, Metric, Setting, Value, pictures
-from cnf.replication.metrics.stress import TEMPERATURES, per_picture
+from cnf.replication.metrics import METRICS, SETTINGS, Metric, Setting, Value, pictures
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import Row
 
@@ -60,12 +60,8 @@ def settings_of(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
             for t in temperatures if o.full else (1.0,):
                 if t:  # at temperature 0 all samples are equal
                     yield Setting(t, m.num_samples)
-        case "all temperatures":
-            yield Setting(samples=per_picture(m) * len(m.indices) * len(TEMPERATURES))
-        case "each temperature":
-            yield from (Setting(t, per_picture(m) * len(m.indices)) for t in TEMPERATURES)
-        case "inverse":
-            yield Setting(draws=1)
+        case of if of in SETTINGS:
+            yield from SETTINGS[of](m)
 
 
 def values(
@@ -74,6 +70,7 @@ def values(
     """Every metric that `is_asked_for`, at every setting, with its value where it has one; with
     `each_x` only the metrics that are computed for both kinds of x. Raises ConfigError for a
     metric of the options that does not exist."""
+    plugs.load_metrics()
     for name in m.options.names_of_metrics or ():
         if name not in METRICS:
             raise ConfigError(f"--metrics {name}: no such metric; one of {', '.join(METRICS)}")

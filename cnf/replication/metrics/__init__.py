@@ -3,6 +3,8 @@
     @metric(title="Brier score", unit="1", digits=4, tolerance=1e-4, task="vessels", of="mean")
     def brier(m: ScoredModel, s: Setting) -> Value | None: ...
 
+One that a single experiment needs stands in its `metrics.py`, experiments/NAME/metrics.py.
+
 `evaluate` calls it for every setting of its kind; a value that is None (undefined on this set or
 for this model) makes no row. The audit calls it for the setting of a row. Tables use its title and
 digits. If you change the values of a metric, raise its `version`: rows of an older version are
@@ -10,7 +12,7 @@ marked.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,9 +21,8 @@ import numpy as np
 from cnf.replication.evaluation.scored_model import ScoredModel, Setting
 
 # The kinds of settings at which a metric is taken. bits: of y itself. mean: of the point estimate.
-# sample: of one sample. samples: of many samples together. all temperatures, each temperature: of
-# the samples of a stress test. inverse: of y and a sample, mapped to the latents and back.
-Of = Literal["bits", "mean", "sample", "samples", "all temperatures", "each temperature", "inverse"]
+# sample: of one sample. samples: of many samples together; or a kind of SETTINGS.
+Of = Literal["bits", "mean", "sample", "samples"] | str
 Tag = Literal["basic", "full", "stress"]
 
 
@@ -62,7 +63,23 @@ class Metric:
         return f"{value:.1e}" if self.digits is None else f"{value:.{self.digits}f}"
 
 
+# Those of `experiments/*/metrics.py` are there once `plugs.load_metrics` was called.
 METRICS: dict[str, Metric] = {}
+# Kinds of settings that an experiment adds, each with the function that gives those of a model.
+SETTINGS: dict[str, Callable[[ScoredModel], Iterator[Setting]]] = {}
+
+
+def settings(of: str) -> Callable:
+    """Register a function as the settings of a kind: it takes a scored model, and gives those at
+    which an evaluation computes the metrics of this kind."""
+
+    def register(function: Callable) -> Callable:
+        if of in SETTINGS:
+            raise ValueError(f"there are settings '{of}' already: choose another name")
+        SETTINGS[of] = function
+        return function
+
+    return register
 
 
 def metric(

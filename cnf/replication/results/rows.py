@@ -23,15 +23,12 @@ from pydantic import ConfigDict, create_model
 
 from cnf.errors import ConfigError, ResultsError, UnwritableError
 from cnf.files import replaced
-from cnf.replication import upgrade
+from cnf.replication import plugs, upgrade
 from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import (  # noqa: F401
     METRICS,
     Setting,
     likelihood,
-    prediction_sets,
-    segmentation,
-    stress,
     superresolution,
     vessels,
 )
@@ -234,6 +231,8 @@ def read_file(path: Path) -> list[Row]:
             raise ResultsError(
                 f"{path}: {error}; or get the experiment of that name from the clone that evaluated"
             ) from None
+        if row.metric not in METRICS:
+            plugs.load_metrics()
         if row.metric not in METRICS:
             raise ResultsError(f"{path}: no metric '{row.metric}': one of {', '.join(METRICS)}")
         check_bound(row, str(path))

@@ -5,6 +5,7 @@ in the chapter on why flows blow up). A likelihood does not show where the inver
 failures are counted here, before a floor, a threshold or a clip hides them."""
 
 import math
+from collections.abc import Iterator
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from cnf.errors import ConfigError
 from cnf.factorised import HALF_WIDTH, DiscretisedLogistic
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication.evaluation.scored_model import ScoredModel, computed_once, pictures_at_once
-from cnf.replication.metrics import Setting, Value, metric
+from cnf.replication.metrics import Setting, Value, metric, settings
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 SAMPLES = 2000  # of a set, at least
@@ -28,6 +29,24 @@ def per_picture(m: ScoredModel) -> int:
     if num < 1:
         raise ConfigError(f"--samples {num}: --stress needs 1 or more")
     return -(-num // (len(m.indices) * len(TEMPERATURES)))
+
+
+@settings("all temperatures")
+def at_all_temperatures(m: ScoredModel) -> Iterator[Setting]:
+    """The samples of all temperatures together."""
+    yield Setting(samples=per_picture(m) * len(m.indices) * len(TEMPERATURES))
+
+
+@settings("each temperature")
+def at_each_temperature(m: ScoredModel) -> Iterator[Setting]:
+    """The samples of one temperature after the other."""
+    yield from (Setting(t, per_picture(m) * len(m.indices)) for t in TEMPERATURES)
+
+
+@settings("inverse")
+def at_inverse(m: ScoredModel) -> Iterator[Setting]:
+    """y and a sample of every picture, mapped to the latents and back."""
+    yield Setting(draws=1)
 
 
 # -- what is counted -------------------------------------------------------------------------------

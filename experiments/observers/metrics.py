@@ -1,5 +1,5 @@
-"""What the literature of segmentation reports: samples beside the drawings of two observers, errors
-of Betti numbers, sensitivity, specificity and accuracy. Everything inside the field of view.
+"""What the literature of segmentation reports: samples beside the drawings of two observers, and
+errors of Betti numbers. Everything inside the field of view.
 
 The second observer is a yardstick: a drawing of a person, scored against the first observer's."""
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from cnf.replication import plugs
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.metrics import Setting, Value, jackknife, mask_sets, mean_se, metric
+from cnf.replication.metrics import Setting, Value, mean_se, metric
 from cnf.replication.metrics.masks import TASK, Masks
-from cnf.replication.metrics.vessels import outcomes_at_half
 
-TP, FP, FN, TN = range(4)  # the columns of `pixel_counts`
+mask_sets = plugs.module("observers", "mask_sets")
 
 # -- sets of masks ---------------------------------------------------------------------------------
 
@@ -207,68 +207,3 @@ def holes_error(m: ScoredModel, s: Setting) -> Value | None:
 )
 def holes_error_sample(m: ScoredModel, s: Setting) -> Value | None:
     return betti_error(m, s, holes)
-
-
-# -- pixels ----------------------------------------------------------------------------------------
-
-
-def pixel_counts(m: ScoredModel, s: Setting) -> np.ndarray | None:
-    """(N, 4): true positives, false positives, false negatives and true negatives in view, at a
-    threshold of 1/2. None without a vessel or without an answer."""
-    outcomes = outcomes_at_half(m, s)
-    if outcomes is None:
-        return None
-    return np.column_stack([outcomes, m.sizes(fov=True) - outcomes.sum(1)])
-
-
-def pooled_rate(
-    m: ScoredModel, s: Setting, right: Sequence[int], total: Sequence[int]
-) -> Value | None:
-    """Some columns of `pixel_counts` over others, the pixels of all pictures together."""
-    outcomes = pixel_counts(m, s)
-    if outcomes is None:
-        return None
-
-    def rate(sums: np.ndarray) -> np.ndarray:
-        return sums[..., right].sum(-1) / sums[..., total].sum(-1)
-
-    return jackknife(outcomes, rate, threshold=0.5)
-
-
-@metric(
-    title="sensitivity at 0.5 in view, pooled",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    references=["second observer"],
-)
-def sensitivity(m: ScoredModel, s: Setting) -> Value | None:
-    return pooled_rate(m, s, [TP], [TP, FN])
-
-
-@metric(
-    title="specificity at 0.5 in view, pooled",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    references=["second observer"],
-)
-def specificity(m: ScoredModel, s: Setting) -> Value | None:
-    return pooled_rate(m, s, [TN], [TN, FP])
-
-
-@metric(
-    title="accuracy at 0.5 in view, pooled",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    references=["second observer"],
-)
-def accuracy(m: ScoredModel, s: Setting) -> Value | None:
-    return pooled_rate(m, s, [TP, TN], [TP, FP, FN, TN])

@@ -1,13 +1,12 @@
 """The labels that people drew on the photographs of a vessel set, and where two of them differ.
 
-`python -m cnf.replication.metrics.observers` writes `results/eyes/observers.json`, the numbers of
+`python experiments/observers/labels.py` writes `results/eyes/observers.json`, the numbers of
 every set and split that is available, and `results/eyes/chasedb1.png`, a photograph of CHASE_DB1
 with the labels of its two observers. Of DRIVE and STARE only numbers are kept.
 """
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -21,8 +20,9 @@ from cnf.replication import plotting
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import mean_se
 from cnf.replication.metrics.shapes import shape
+from cnf.replication.places import RESULTS
 
-FOLDER = Path(__file__).resolve().parents[3] / "results" / "eyes"
+FOLDER = RESULTS / "eyes"
 SETS = (
     ("embedded-vessels", "test"),
     ("drive", "train"),
