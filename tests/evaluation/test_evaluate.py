@@ -19,7 +19,7 @@ from cnf.replication.data.catalogue import origin
 from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.scoring import command_of, settings_of, with_other_rounding
-from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric, vessels
+from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results import report, reproduce
 from cnf.replication.results.rows import REFERENCES
@@ -44,7 +44,6 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         for module in (evaluate, reproduce):
             patch.setattr(module, "load", fake)
-        patch.setattr(vessels, "CROPS", 4)
         yield
 
 

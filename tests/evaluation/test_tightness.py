@@ -1,5 +1,6 @@
 """The bound by number of draws: models whose log P is known exactly."""
 
+import json
 import math
 
 import numpy as np
@@ -14,10 +15,13 @@ from cnf.features import RawFeatures
 from cnf.flow import ConditionalFlow
 from cnf.layers import BinaryDequantization, GaussianPrior
 from cnf.layers.base import Bijection
+from cnf.replication import plugs, releases, run_folder
 from cnf.replication.data import load
 from cnf.replication.data.examples import ImageSet
 from cnf.replication.data.known import ThresholdedField
-from cnf.replication.metrics import tightness
+from cnf.replication.results.rows import RESULTS
+
+crops, tightness = (plugs.module("label_dequantization", name) for name in ("crops", "tightness"))
 
 FIELD = ThresholdedField()  # 2x2, neighbours correlated by 0.8
 X = FIELD.inputs[:1]
@@ -145,15 +149,6 @@ def test_draws_of_keyed_noise_go_on_in_one_stream_a_picture():
     np.testing.assert_allclose(found.T, apart, rtol=1e-12)
 
 
-def test_frequency_counts_samples_that_are_y():
-    y = every_y()
-    x = X.expand(len(y), -1, -1, -1)
-    found = tightness.frequency(probit(), y, x, 5000, seeded())
-    p = FIELD.table[0]
-    # binomial, four deviations, and one count for the smallest
-    assert (np.abs(found - p) < 4 * np.sqrt(p * (1 - p) / 5000) + 2e-4).all()
-
-
 def test_effective_share_by_hand():
     assert tightness.effective(np.zeros((2, 8))) == pytest.approx([1, 1])
     one = np.array([0.0, -1e3, -1e3, -1e3])
@@ -177,7 +172,7 @@ def test_normal_gain_lies_below_both_of_its_limits():
 
 def test_crops_lie_in_view_and_are_cut_from_both():
     images = load("embedded-vessels", "test")
-    y, x = tightness.crops(images, 10, 8, seed=1)
+    y, x = crops.crops(images, 10, 8, seed=1)
     assert y.shape == (10, 1, 8, 8) and x.shape == (10, 3, 8, 8)
     for k, (one_y, one_x) in enumerate(zip(y, x, strict=True)):
         example = images[k % len(images)]
@@ -186,18 +181,28 @@ def test_crops_lie_in_view_and_are_cut_from_both():
         ((top, left),) = same.nonzero().tolist()
         assert example.fov[top : top + 8, left : left + 8].all()
         assert (example.y[:, top : top + 8, left : left + 8] == one_y).all()
-    again = tightness.crops(images, 10, 8, seed=1)
-    assert torch.equal(y, again[0]) and not torch.equal(y, tightness.crops(images, 10, 8, 2)[0])
+    again = crops.crops(images, 10, 8, seed=1)
+    assert torch.equal(y, again[0]) and not torch.equal(y, crops.crops(images, 10, 8, 2)[0])
 
 
 def test_every_place_in_view_is_as_likely():
     fov = np.zeros((6, 7), bool)
     fov[1:5, 1:6] = True
-    assert tightness.corners(fov, 3).tolist() == [[r, c] for r in (1, 2) for c in (1, 2, 3)]
+    assert crops.corners(fov, 3).tolist() == [[r, c] for r in (1, 2) for c in (1, 2, 3)]
 
 
 def test_a_view_without_room_is_named():
     example = load("embedded-vessels", "test")[0]
     images = ImageSet("one", "test", "labelled", [example], "a picture")
     with pytest.raises(DataError, match=f"200x200 .* '{example.name}'"):
-        tightness.crops(images, 1, 200)
+        crops.crops(images, 1, 200)
+
+
+def test_the_committed_curve_is_of_the_committed_weights_and_falls():
+    kept = json.loads(crops.FILE.read_text())
+    path = RESULTS / kept["run"] / releases.WEIGHTS
+    assert kept["weights_sha256"] == run_folder.file_sha256(path)
+    assert (np.diff(kept["bits"]) < 0).all() and kept["gains"][0] == 0
+    found = crops.curve_of(releases.load(path), load("embedded-vessels", "test"), count=4)
+    assert found["crops"] == 4 and found["bits"][-1] < found["bits"][0]
+    assert found.keys() == kept.keys() - {"run", "weights_sha256", "data", "split", "data_sha256"}

@@ -38,11 +38,6 @@ def m(scored):
     return make
 
 
-@pytest.fixture(autouse=True)
-def few_crops(monkeypatch):
-    monkeypatch.setattr(vessels, "CROPS", 4)
-
-
 @pytest.fixture
 def passes(monkeypatch):
     """(temperature, samples, pictures) of every pass over samples."""
@@ -345,7 +340,5 @@ def test_curves_hold_what_plots_need(m):
     ]
     assert found["forms"]["truth"]["components"] == [1, 1, 1]
     assert set(found["forms"]) == {"truth", "second observer"}
-    curve = found["m_curve"]
-    assert curve["sizes"][0] == 1 and curve["bits"][-1] < curve["bits"][0]
     assert len(found["reliability"]["middle"]["p"]) == len(found["reliability"]["middle"]["share"])
     assert "second observer" not in vessels.curves(m(images=eyes(seconds=False)))["forms"]

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cnf import noise
 from cnf.factorised import WeightedBernoulli
-from cnf.flow import ConditionalFlow
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics import (
     Setting,
@@ -23,14 +21,12 @@ from cnf.replication.metrics import (
     metric,
     numbers,
     overlap,
-    tightness,
     uncertainty,
 )
 from cnf.replication.metrics.masks import LIKELIEST, TASK, Masks, counts, pooled, split
 
 # fields of `shapes.Shape` that are kept for all samples
 JOINT = "area", "components", "crossings"
-CROPS, CROPS_DRAW = 64, -3001  # 8x8 crops on which the tightness of the bound is studied
 HELD_OUT = 8  # samples that take the place of the truth, one after the other
 
 
@@ -623,22 +619,9 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     if m.num_samples >= LIKELIEST:  # of the first samples of each picture
         pairs = zip(masks.scores(m.num_samples), m.sizes() * math.log(2), strict=True)
         result["sample_bits"] = [numbers(-scores.log_probs / size) for scores, size in pairs]
-    if isinstance(m.model, ConditionalFlow):
-        result["m_curve"] = m_curve(m)
     return result
 
 
 def columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     """{name: its values in the rows, in order}."""
     return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def m_curve(m: ScoredModel) -> dict[str, Any]:
-    """Bits per pixel by the number of importance samples, on CROPS crops of 8x8."""
-    side = math.lcm(tightness.SIDE, m.model.multiple)
-    y, x = tightness.crops(m.images, CROPS, side, m.options.seed)
-    generators = noise.keyed(m.options.seed, range(len(y)), CROPS_DRAW)
-    curve = tightness.m_curve(
-        m.model, y.to(m.device), x.to(m.device), generator=generators
-    )._asdict()
-    return {"crops": len(y), "side": side} | numbers(curve)

@@ -1,4 +1,4 @@
-r"""The gap between the bound and log P(y|x), by importance weights on crops.
+r"""The gap between the bound and log P(y|x), by importance weights.
 
 log w = log p(v|x) - log q(v|y,x) is one draw of the bound. The log of the mean of M weights is a
 bound that rises with M to log P(y|x) (Burda et al. 2016). How fast depends on the spread of log w:
@@ -16,13 +16,10 @@ import scipy
 import torch
 from torch import Tensor
 
-from cnf.errors import DataError
 from cnf.flow import ConditionalFlow
 from cnf.noise import Generator
-from cnf.replication.data import ImageSet
 
 SIZES = (1, 4, 16, 64, 256, 1024)
-SIDE = 8  # pixels a side of a crop
 ENTRIES = 400_000  # of y at once
 
 
@@ -125,45 +122,3 @@ def normal_gain(spread: float, num: int) -> float:
     rng = np.random.default_rng(0)
     logs = spread * rng.standard_normal((1000, num))
     return float(np.mean(np.logaddexp.reduce(logs, 1) - math.log(num) - logs.mean(1)))
-
-
-@torch.no_grad()
-def frequency(
-    model: ConditionalFlow, y: Tensor, x: Tensor, num: int, generator: Generator = None
-) -> np.ndarray:
-    """The share of `num` samples given x that equal y in every entry, (B,): an unbiased estimate of
-    P(y|x), for y that are likely enough to be drawn."""
-    h, hits = model.condition(x), torch.zeros(len(y))
-    for n, generators in _parts(num, y.numel(), generator):
-        labels = model.labels(model.sample_given(h, n, 1.0, generators))
-        hits += (labels == y).flatten(2).all(2).sum(0).cpu()
-    return (hits / num).double().numpy()
-
-
-def crops(images: ImageSet, count: int, side: int = SIDE, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """`count` crops of side x side, anywhere inside the field of view, from each picture in turn:
-    y float (B,1,side,side), x float (B,3,side,side). Raises DataError if there is no room for one.
-    """
-    rng = np.random.default_rng(seed)
-    pairs, places = [], {}
-    for k in range(count):
-        index = k % len(images)
-        example = images[index]
-        if index not in places:
-            fov = np.ones(example.y.shape[-2:]) if example.fov is None else example.fov.numpy()
-            places[index] = corners(fov > 0, side)
-        if not len(places[index]):
-            raise DataError(f"no crop of {side}x{side} fits into the view of '{example.name}'")
-        top, left = rng.choice(places[index])
-        window = np.s_[:, top : top + side, left : left + side]
-        pairs.append((example.y[window].float(), example.x[window].float()))
-    y, x = map(torch.stack, zip(*pairs, strict=True))
-    return y, x
-
-
-def corners(fov: np.ndarray, side: int) -> np.ndarray:
-    """Upper left corners of all squares inside, (n,2)."""
-    if min(fov.shape) < side:
-        return np.zeros((0, 2), int)
-    squares = np.lib.stride_tricks.sliding_window_view(fov, (side, side))
-    return np.argwhere(squares.all((2, 3)))
