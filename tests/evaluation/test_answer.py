@@ -8,10 +8,12 @@ from PIL import Image
 
 import cnf
 from cnf.errors import ConfigError, DataError
+from cnf.replication import results
 from cnf.replication.releases import RESULTS
 from cnf.replication.sampling import sample as sampling
 from cnf.replication.sampling.answer import as_arguments
 from cnf.replication.tasks.vessels import VESSELS
+from tests.results.rows import EYE, row
 
 
 @pytest.fixture
@@ -74,6 +76,27 @@ def test_how_far_to_trust_an_area_names_the_interval_that_was_calibrated():
     assert "; an interval from 1/1.40 to 1.40 times the mean, calibrated on pictures" in said
     assert "holds it in 100 % on" in said and "75 % on stare@drive" in said
     assert "calibrated" not in sampling.trust(RESULTS / "vessels-flow-lambda0-s1", VESSELS)
+
+
+def test_a_threshold_is_that_of_the_row_of_the_most_pictures(tmp_path):
+    eye = EYE | {"run": "eyes", "metric": "f_valid"}
+    for name, count, threshold in (("b", 20, 0.4), ("a", 3, 0.1), ("c", 16, 0.2)):
+        fields = {"data": name, "num_images": count, "threshold": threshold}
+        results.write([row(**eye | fields)], tmp_path)
+    other = {"data": "d", "num_images": 99, "split": "valid", "threshold": 0.9}
+    results.write([row(**eye | other)], tmp_path)
+    found = sampling.own_threshold(tmp_path / "eyes", VESSELS)
+    assert found == (0.4, "chosen for this model, not on the test pictures of b")
+
+
+def test_a_share_that_was_held_is_that_of_the_most_pictures_and_then_samples(tmp_path):
+    """The row of 64 samples stands before that of 32, and the one of most samples has few eyes."""
+    eye = EYE | {"run": "eyes", "metric": "area_coverage"}
+    for count, samples, share in ((20, 64, 0.3), (20, 32, 0.5), (3, 99, 0.7)):
+        fields = {"num_images": count, "samples": samples, "value": share}
+        fields |= {"limit": count if count < 20 else None}
+        results.write([row(**eye | fields)], tmp_path)
+    assert sampling.coverage(tmp_path / "eyes", VESSELS) == {"drive": 0.3}
 
 
 def test_the_threshold_is_the_one_that_was_chosen_for_the_model_unless_another_is_given(

@@ -58,6 +58,17 @@ def test_few_samples_give_the_psnr_of_the_mean_of_infinitely_many():
     assert limit(20.0, 2 * 255**2 / 10**2, 2) is None  # noise alone
 
 
+def test_what_samples_do_in_the_border_has_no_variance():
+    """As in PSNR, from which `limit` takes it off. Inside, equal channels 100 and 110 differ in Y
+    by 10 x 219 / 255, and two values that are d apart have the variance d^2 / 2."""
+    samples = torch.full((2, 3, 20, 20), 100.0)
+    samples[1, :, :2], samples[1, :, -2:] = 255, 0
+    samples[1, :, :, :2], samples[1, :, :, -2:] = 255, 0
+    assert variance(samples) == 0
+    samples[1, :, 2:-2, 2:-2] = 110
+    assert variance(samples) == pytest.approx((10 * 219 / 255) ** 2 / 2, abs=1e-9)
+
+
 def test_diversity_by_hand():
     """Two samples of two pixels: squared errors 1 and 9, 4 and 4. The second has the global best;
     the best at each pixel are 1 and 4."""

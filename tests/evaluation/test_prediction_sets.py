@@ -105,6 +105,24 @@ def test_metrics_of_vessels_by_hand(calibrated):
     assert METRICS["area_interval_coverage"].function(m, again) == coverage
 
 
+def test_a_pixel_at_the_threshold_is_in_the_set_that_is_counted_and_covers(scored):
+    """Marginals of four samples are equal to the threshold for many pixels."""
+    m = scored("vessels-baseline", eyes(), samples=4, full=True, variant="equal_shares/sampled")
+    fov = [m.fov(i) for i in m.indices]
+    marginals = m.statistics(Masks).marginals(4)
+    p = [p[0].numpy()[view] for p, view in zip(marginals, fov, strict=True)]
+    y = [m.mask(i)[view] for i, view in zip(m.indices, fov, strict=True)]
+    assert min((one == 0.5).sum() for one in p) > 5
+    assert any((a[b] == 0.5).any() for a, b in zip(p, y, strict=True))
+    setting = dataclasses.replace(m.mean_setting, threshold=0.5)
+    size, held = (
+        METRICS[name].function(m, setting).value
+        for name in ("vessel_set_size", "vessel_set_coverage")
+    )
+    assert size == sum((one >= 0.5).sum() for one in p) / sum(one.sum() for one in y)
+    assert held == pytest.approx(np.mean([(a[b] >= 0.5).mean() for a, b in zip(p, y, strict=True)]))
+
+
 def test_too_few_held_out_photographs_promise_nothing(calibrated):
     assert told(calibrated(9), "full") == NAMES
     assert not told(calibrated(8), "full")

@@ -1,5 +1,7 @@
 """Tasks: what each says of its pairs, and a third one that has nothing but its own file."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from cnf.replication.config import DataConfig, load_config
 from cnf.replication.data import load
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.export import export
+from cnf.replication.metrics import Setting
 from cnf.replication.results import report
 from cnf.replication.sampling.sample import sample
 
@@ -76,6 +79,24 @@ def test_luma_and_chroma_give_the_picture_back():
     assert (plug.to_rgb(ycc[:1], ycc[1:]) - rgb).abs().max() < 2  # three roundings
     grey = torch.full((3, 2, 2), 77.0)
     assert torch.equal(plug.to_ycc(grey)[:, 0, 0], torch.tensor([77.0, 128.0, 128.0]))
+
+
+def test_errors_and_spread_of_colours_by_hand():
+    """Two pictures of two chroma values: the mean of four samples, their unbiased variance."""
+    plug, setting = plugs.plug("colourisation"), Setting(1.0, 4)
+    truth = [torch.tensor([100.0, 104.0]), torch.tensor([90.0, 90.0])]
+    means = {1: [t + 50 for t in truth], 4: [truth[0] + 3, truth[1] + 5]}
+    draws = [torch.tensor([[0, 8], [4, 8], [8, 8], [12, 8]]), torch.full((4, 2), 7)]
+    m = SimpleNamespace(
+        indices=[0, 1],
+        means=lambda samples: means[samples],
+        pair=lambda i: (truth[i][None], None),
+        draw_samples=lambda t, n: [(i, None, draws[i].to(torch.uint8)[:n]) for i in (0, 1)],
+    )
+    error, spread = plug.chroma_error(m, setting), plug.chroma_spread(m, setting)
+    assert error.value == pytest.approx(4) and error.standard_error == pytest.approx(1)
+    # the first value varies by (36 + 4 + 4 + 36) / 3, the second by nothing
+    assert spread.value == pytest.approx((80 / 3 / 2) ** 0.5 / 2)
 
 
 def test_a_task_of_its_own_trains_scores_samples_and_has_a_card(tmp_path, monkeypatch):

@@ -231,6 +231,30 @@ def test_equal_is_by_the_registered_margin_in_pairs(tmp_path, judged, apart, hol
         judged(ours=ours, holds=["#0 = #1"])
 
 
+@pytest.mark.parametrize(
+    ("names", "values", "holds"),
+    [
+        ("cba", (3.0, 2.5, 2.0), True),  # the same pictures in another order
+        ("cba", (2.0, 2.5, 3.0), False),
+        ("abd", (2.0, 2.5, 3.0), False),  # other pictures, which happen to have the same values
+        ("ab", (2.0, 2.5), False),
+    ],
+)
+def test_values_are_paired_by_picture_and_not_by_order(tmp_path, judged, names, values, holds):
+    kept = {"one": ("abc", (2.0, 2.5, 3.0)), "two": (names, values)}
+    ours = [{"run": run, "metric": "bits_per_dim"} for run in kept]
+    for run, (pictures, of_pictures) in kept.items():
+        mean = sum(of_pictures) / len(of_pictures)
+        (path,) = results.write([row(run=run, value=mean, num_images=len(of_pictures))], tmp_path)
+        lines = [f"{name},{value}" for name, value in zip(pictures, of_pictures, strict=True)]
+        path.with_suffix(".csv").write_text("\n".join(["image,bits_per_dim", *lines]) + "\n")
+    if holds:
+        assert judged(ours=ours, holds=["#0 = #1"])
+        return
+    with pytest.raises(ResultsError, match="'#0 = #1' is .* does not hold: judge the claim again"):
+        judged(ours=ours, holds=["#0 = #1"])
+
+
 def test_what_has_no_margin_is_not_called_equal(tmp_path, judged):
     results.write(
         [row(run=run, **PICTURE | {"metric": "psnr_rgb"}) for run in ("one", "two")], tmp_path

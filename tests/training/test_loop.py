@@ -547,6 +547,13 @@ def test_muon_trains_the_hidden_filters_and_adam_the_rest(muon):
     assert len(muons.param_groups[0]["params"]) == len(names)
 
 
+def test_muon_leaves_what_reads_or_writes_at_most_six_channels_to_adam():
+    sizes = [(6, 8), (7, 8), (8, 6), (8, 7), (3, 8)]
+    model = nn.ModuleList(nn.Conv2d(*size, 3) for size in sizes)
+    found = [tuple(weight.shape[1::-1]) for weight in optimizers.hidden_filters(model)]
+    assert found == [(7, 8), (8, 7)]
+
+
 def test_muon_makes_the_singular_values_of_a_step_alike():
     weight = nn.Parameter(torch.randn(8, 4, 3, 3))
     before = weight.detach().clone()
