@@ -16,7 +16,7 @@ from cnf.replication import plugs, releases, results, run_folder
 from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import origin
-from cnf.replication.evaluation import evaluate
+from cnf.replication.evaluation import evaluate, own_pictures
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.scoring import command_of, settings_of, with_other_rounding
 from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric
@@ -42,7 +42,7 @@ def fake(name, split, root=None):
 @pytest.fixture(autouse=True, scope="module")
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (evaluate, reproduce):
+        for module in (own_pictures, reproduce):
             patch.setattr(module, "load", fake)
         yield
 

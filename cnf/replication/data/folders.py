@@ -13,10 +13,11 @@ from cnf.errors import DataError
 from cnf.replication.data.examples import Example, ImageSet, Split
 from cnf.replication.data.images import SUFFIXES, check_size, read_image, read_mask
 
+SPLIT_FOLDERS = ("train", "valid", "test")
 HELD_OUT = (0.1, 0.1)  # shares of test and valid in a folder without splits
 
 
-def read_folder(folder: Path, split: Split) -> ImageSet:
+def read_folder(folder: Path, split: Split, whole_folder: bool = False) -> ImageSet:
     """The pictures in `folder`, in order of their names.
 
     A folder with `images/` is for vessels, or any thin structure: each picture has a label of the
@@ -27,30 +28,26 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
     column is left out, and `source` says so.
 
     If `folder` has subfolders named train, valid or test, they are the splits. If not, a hash of
-    each file decides, see `by_hash`: about a tenth of the pictures is test, a tenth valid.
+    each file decides, see `by_hash`: about a tenth of the pictures is test, a tenth valid; with
+    `whole_folder`, all of its pictures are in the split that is asked for.
     Raises DataError for a folder, picture or label that cannot be used.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: write folder:PATH with the path of your pictures")
     name, source = f"folder:{folder.absolute().name}", "own pictures"
-    splits = ("train", "valid", "test")
-    split_folders = [s for s in splits if (folder / s).is_dir()]
+    split_folders = splits_of(folder)
     if split_folders and split not in split_folders:
         raise DataError(f"{folder} has no {split}/ beside {', '.join(split_folders)}: add it")
     folder = folder / split if split_folders else folder
     is_labelled = (folder / "images").is_dir()
-    pictures_folder = folder / "images" if is_labelled else folder
-    paths = pictures(pictures_folder)
-    if not paths:
-        raise DataError(f"{pictures_folder}: no picture in it (looked for {', '.join(SUFFIXES)})")
-    if not split_folders:
+    paths = all_pictures(folder)
+    if not split_folders and not whole_folder:
         paths_by_split = by_hash(paths)
         if not paths_by_split["train"]:
             raise DataError(
-                f"{folder}: {len(paths)} picture(s), too few to split: train on 3 that differ; "
-                f"to evaluate on all, move them to {folder.name}/test/"
+                f"{folder}: {len(paths)} picture(s), too few to split: train on 3 that differ"
             )
-        parts = ", ".join(f"{len(paths_by_split[s])} {s}" for s in splits)
+        parts = ", ".join(f"{len(paths_by_split[s])} {s}" for s in SPLIT_FOLDERS)
         paths, source = (
             paths_by_split[split],
             f"own pictures, split by a hash of each file ({parts})",
@@ -67,6 +64,21 @@ def read_folder(folder: Path, split: Split) -> ImageSet:
     if cropped:
         source += f"; {cropped} cropped to even sides at the right and bottom"
     return ImageSet(name, split, "pictures", [example for example, _ in photographs], source)
+
+
+def splits_of(folder: Path) -> list[str]:
+    """The splits that are subfolders of `folder`; none if a hash decides."""
+    return [split for split in SPLIT_FOLDERS if (folder / split).is_dir()]
+
+
+def all_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder without splits, or those that its labels belong to. Raises DataError
+    if there are none."""
+    inside = folder / "images" if (folder / "images").is_dir() else folder
+    paths = pictures(inside)
+    if not paths:
+        raise DataError(f"{inside}: no picture in it (looked for {', '.join(SUFFIXES)})")
+    return paths
 
 
 def by_hash(paths: Sequence[Path]) -> dict[str, list[Path]]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from cnf.errors import ConfigError
 from cnf.replication import releases, run_folder
-from cnf.replication.data import load
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation import scoring
+from cnf.replication.evaluation.own_pictures import images_to_score
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.evaluation.variants import ending
@@ -46,7 +46,8 @@ def evaluate(
     Args:
         run: a run folder, or the name of one of `results/`; or "bicubic", "second-observer",
             "truth".
-        on, split: the image set, as for `data.load`, by default the embedded one.
+        on, split: the image set, as for `data.load`, by default the embedded one; of a folder
+            without splits all pictures, see `images_to_score`.
         stress: instead of scores, count what is not finite or out of range over many samples, by
             default also on a set far from all data.
         figures: also write pictures, into `figures/`.
@@ -82,9 +83,11 @@ def evaluate(
     if on is None:
         sets = [task.embedded, task.far] if stress else [task.embedded]
         print(f"no image set named: using {' and '.join(sets)}")
-    if publish:
-        for set_name in sets:  # what cannot be scored raises before anything is written
-            scored = ScoredModel(model, load(set_name, split), scoring_options, batch_size)
+    before = run_folder.data_before(folder)
+    image_sets = [images_to_score(set_name, split, model, before) for set_name in sets]
+    if publish:  # what cannot be scored raises before anything is written
+        for set_name, images in zip(sets, image_sets, strict=True):
+            scored = ScoredModel(model, images, scoring_options, batch_size)
             if scoring_options.threshold_from is not None:
                 validation(scored, set_name)
         folder = run_folder.publish(folder, results / name)
@@ -115,8 +118,8 @@ def evaluate(
         "weights_sha256": weights,
     }
     rows = []
-    for set_name in sets:
-        scored = ScoredModel(model, load(set_name, split), scoring_options, batch_size)
+    for set_name, images in zip(sets, image_sets, strict=True):
+        scored = ScoredModel(model, images, scoring_options, batch_size)
         if figures:
             from cnf.replication.evaluation.figures import check_shown, draw_figures  # a second
 
@@ -125,7 +128,7 @@ def evaluate(
             print(
                 f"{set_name}: bits alone, as its pictures are small: --samples N draws samples, too"
             )
-        scored.valid = validation(scored, set_name, run_folder.data_before(folder))
+        scored.valid = validation(scored, set_name, before)
         words = scoring.with_relative_paths(scoring_options)
         command = scoring.command_of(place.folder, scored.images.name, split, words, stress)
         new_rows = score(scored, tags, provenance | {"command": command}, place.target, publish)
@@ -206,7 +209,7 @@ def evaluate_reference(
     if on is None:
         argument = name.replace(" ", "-")
         raise ConfigError(f"{argument} answers on any image set: name one with --on")
-    scored = ScoredModel(None, load(on, split), scoring_options, reference=name)
+    scored = ScoredModel(None, images_to_score(on, split), scoring_options, reference=name)
     return score(scored, tags, run_folder.provenance(results.parent), target)
 
 

@@ -43,10 +43,15 @@ def validation(m: ScoredModel, on: str, before: Sequence[dict[str, Any]] = ()) -
     if has_learned([dataclasses.asdict(m.config.data), *before], on):
         return []
     try:
-        return [ScoredModel(m.trained, load(on, "valid"), options, m.batch_size)]
+        images = load(on, "valid")
     except DataError as error:
         print(f"no threshold from validation: {error}")
         return []
+    scored = {example.sha256 for example in m.images}
+    if on.startswith("folder:") and any(example.sha256 in scored for example in images):
+        print(f"no threshold from validation: all pictures of {m.images.name} are scored")
+        return []
+    return [ScoredModel(m.trained, images, options, m.batch_size)]
 
 
 def sister(m: ScoredModel, folder: str) -> ConditionalModel:
