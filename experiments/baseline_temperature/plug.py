@@ -52,11 +52,6 @@ def narrowed(params: Callable[..., tuple[Tensor, Tensor]], by: float) -> Callabl
 # one name each, as a run has one variant
 
 
-@variant("baseline_temperature/t09")
-def nine_tenths(model: ConditionalModel) -> ConditionalModel:
-    return cooled(model, 0.9)
-
-
 @variant("baseline_temperature/t08")
 def four_fifths(model: ConditionalModel) -> ConditionalModel:
     return cooled(model, 0.8)
