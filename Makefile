@@ -49,7 +49,7 @@ $(STAMP)-%: $(STAMP)
 	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[$*]'
 	touch $@
 
-paper: $(STAMP)-paper ## the replication in eight pages, _build/paper.pdf (by Typst, no LaTeX); a site built after it links it
+paper: $(STAMP)-paper ## the replication as a paper, _build/paper.pdf (by Typst, no LaTeX); a site built after it links it
 	$(PY) -m tools.paper
 
 records: $(STAMP)-records ## rows, weights and runs in the standards of others (Croissant, RO-Crate, ...), _build/records
