@@ -165,7 +165,7 @@ def claim_of(claim: claims.Claim, rows: Sequence[Row], folder: Path) -> dict[str
     """What the template prints of a claim; `effects` if rows that could have failed judge it."""
     fields = {name: getattr(claim, name) for name in ("id", "place", "verdict", "tag", "value")}
     texts = {name: getattr(claim, name).replace("`", "") for name in ("cause", "would_change")}
-    is_judged = claim.verdict not in paper_claims.NOT_JUDGED
+    is_judged = claim.verdict in claims.JUDGED
     effects = paper_claims.lines(claim, rows, folder) if is_judged else []
     says = claims.statement(claim).replace("(unconfirmed) ", "")
     return fields | texts | {"statement": says, "is_judged": is_judged, "effects": effects}

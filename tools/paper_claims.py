@@ -18,7 +18,6 @@ from cnf.replication.results import claims
 from cnf.replication.results.rows import Row
 
 TERM = re.compile(r"(?:([\d.]+)\s*\*\s*)?(?:low\(|high\()?([#@])(\d+)\)?|([\d.]+)")
-NOT_JUDGED = ("implemented", "second-hand", "could not", "open")  # by rows that could have failed
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def effect(
         a, b = (rows[int(name[1:])] for name in (minus, plus))
         if constant > 0:
             return difference(b, a, constant, is_upper=True)
-        return difference(a, b, -constant)
+        return difference(a, b, 0.0 - constant)
     if plus and minus and not constant:  # k * minus < plus
         limit = -weights[minus] / weights[plus]
         if plus[0] == "#":
@@ -136,11 +135,12 @@ def ratio(a: Row, b: Row, limit: float) -> Effect:
 
 
 def lines(claim: claims.Claim, rows: Sequence[Row], folder: Path) -> list[dict[str, Any]]:
-    """A line for each metric, limit and kind of comparison in the rules of a claim."""
+    """A line for each metric, limit and kind of comparison in the rules of a claim; if it is
+    undecided, in those that would make it "same"."""
     ours, numbers = claims.rows_of(claim, rows), claims.measured_numbers(claim, folder)
     names = [short(keys[-2] if keys[-1] == "seconds" else keys[-1]) for _, *keys in claim.measured]
     groups: dict[tuple, list[Effect]] = {}
-    for rule in claim.holds:
+    for rule in claim.holds or claim.same_if:
         found = effect(rule, ours, numbers, names)
         kind = (
             "-/".find(found.what[0]),
