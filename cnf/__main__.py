@@ -4,10 +4,17 @@ from the library to the laboratory, `cnf.replication.cli`."""
 import sys
 from collections.abc import Sequence
 
+from cnf import interrupts
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, see `cnf.replication.cli.main`; or say which version this is."""
-    words = sys.argv[1:] if arguments is None else arguments
+    with interrupts.handled():
+        return run(sys.argv[1:] if arguments is None else arguments)
+
+
+def run(words: Sequence[str]) -> int:
+    """The command that these words name."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✓, a file without τ
     if words == ["--version"]:

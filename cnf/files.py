@@ -2,6 +2,7 @@
 
 import glob
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Write to the yielded path. `path` changes only when everything is on the disk; after a
-    failure nothing half-written stays. Raises OSError."""
-    part = path.with_name(path.name + ".tmp")
+    failure nothing half-written stays. Of several processes that write one file, the last wins.
+    Raises OSError."""
+    part = path.with_name(f"{path.name}.tmp{secrets.token_hex(4)}")
     try:
         yield part
         with part.open("rb+") as file:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from cnf import interrupts
 from cnf.errors import CnfError, ConfigError
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, Text, Threads, option
 from cnf.replication.places import require_checkout
@@ -74,6 +75,7 @@ def train(
     from cnf.replication.config import changed, load_config, preset_of
     from cnf.replication.tasks.task import TASKS
 
+    interrupts.work_begins()
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
     _start(threads, device, "train --dry-run" if dry_run else "")
@@ -166,6 +168,7 @@ def evaluate(
     from cnf.replication import results
     from cnf.replication.evaluation import evaluate
 
+    interrupts.work_begins()
     rows = evaluate.evaluate(
         run,
         on,
@@ -201,6 +204,7 @@ def sample(
     _start(threads, options.device, "sample")
     from cnf.replication.sampling import sample as sampling
 
+    interrupts.work_begins()
     paths = sampling.sample(run, pictures, **vars(options))
     if str(options.json) != "-":
         print("\n".join(map(str, paths)))
@@ -224,6 +228,7 @@ def export(
     _start(threads, "cpu", "export")
     from cnf.replication import export
 
+    interrupts.work_begins()
     if out is not None and hub is not None:
         raise ConfigError("--out and --hub contradict each other: give one")
     lines = export.hub(run, hub) if hub else export.export(run, out or Path("model.onnx"))
@@ -243,6 +248,7 @@ def data(
     """
     from cnf.replication.data import inventory
 
+    interrupts.work_begins()
     if action == "list" and name is not None:
         raise ConfigError(f"data list shows every set: leave '{name}' out")
     lines = inventory.list_sets() if action == "list" else getattr(inventory, action)(name)
@@ -277,6 +283,7 @@ def results_(
     from cnf.replication import results
     from cnf.replication.results import claims, report, reproduce
 
+    interrupts.work_begins()
     if action in ("claims", "readme") and words:
         raise ConfigError(f"results {action} takes no row: leave '{words[0]}' out")
     if action == "how" and not words:
@@ -355,17 +362,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CnfError as error:
         code, text, exception = 2, "error: " + " ".join(str(error).split()), error
     except KeyboardInterrupt as error:
-        code, text, exception = 130, str(error) or "interrupted", error
+        code, text, exception = interrupts.CODE, str(error) or "interrupted", error
     except BrokenPipeError as error:  # the reader of the output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code, exception = 128 + 13, error  # as a shell says SIGPIPE
     except Exception as error:
         code, exception = 1, error
-    from cnf.replication import distributed  # not before: torch takes a second
-
-    if text and distributed.should_print(exception):
+        if interrupts.received():  # what was being loaded made another error of it
+            code, text = interrupts.CODE, "interrupted"
+    distributed = sys.modules.get("cnf.replication.distributed")  # if anything needed torch
+    if text and (distributed is None or distributed.should_print(exception)):
         print(text, file=sys.stderr, flush=True)
-    distributed.end_group(exception)
+    if distributed is not None:
+        distributed.end_group(exception)
     if code == 1 and exception:
         raise exception
     return code or 0

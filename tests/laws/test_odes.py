@@ -28,6 +28,16 @@ def exact(x: Tensor) -> Tensor:
     return torch.distributions.Normal(MEAN, SIGMA).log_prob(x).flatten(1).sum(1)
 
 
+def end(x: Tensor) -> Tensor:
+    """Where the exact paths from the data lead."""
+    return (x - MEAN) / SIGMA
+
+
+def start(z: Tensor) -> Tensor:
+    """And back."""
+    return MEAN + SIGMA * z
+
+
 def solved(x: Tensor, n: int = 200, step=runge_kutta, sign: float = -1.0) -> Tensor:
     """log p by n steps from the data (t = 1) to the base; `sign` of the divergence."""
     h, total = -1 / n, x.new_zeros(len(x))
@@ -57,10 +67,8 @@ def twisted(t: float, x: Tensor) -> Tensor:
 
 
 def test_an_exact_likelihood_obeys_every_law():
-    end = lambda x: (x - MEAN) / SIGMA  # noqa: E731: where the exact paths lead
-    back = lambda z: MEAN + SIGMA * z  # noqa: E731
     for shape in ((1,), (2,), (1, 1, 3)):
-        report = check_ode(to_normal, shape, log_prob=exact, to_base=end, to_data=back)
+        report = check_ode(to_normal, shape, log_prob=exact, to_base=end, to_data=start)
         report.assert_ok()
     assert report.measured["largest error of log_prob, nats"] < 1e-7
 
@@ -133,7 +141,10 @@ def test_the_trace_of_the_transpose_is_right():
 
 def test_one_probe_that_is_kept_is_named():
     probe = torch.tensor([1.0, -1.0, 1.0])
-    kept = lambda t, x: estimate(x, probe)  # noqa: E731
+
+    def kept(t: float, x: Tensor) -> Tensor:
+        return estimate(x, probe)
+
     result = check_ode(lambda t, x: twisted(0.0, x), (3,), divergence=kept)["divergence"]
     assert "one probe is kept" in result.likely
 
@@ -152,11 +163,10 @@ def test_a_wrong_divergence_is_named(words, wrong):
 
 
 def test_ends_of_paths_are_judged():
-    right = lambda x: (x - MEAN) / SIGMA  # noqa: E731
-    swapped = check_ode(to_normal, (2,), to_base=lambda z: MEAN + SIGMA * z, to_data=right)
+    swapped = check_ode(to_normal, (2,), to_base=start, to_data=end)
     assert "time runs the other way" in swapped["to_base"].likely
     assert swapped["to_data"].status == "failed"
-    apart = check_ode(to_normal, (2,), to_base=right, to_data=lambda z: MEAN + 1.1 * SIGMA * z)
+    apart = check_ode(to_normal, (2,), to_base=end, to_data=lambda z: MEAN + 1.1 * SIGMA * z)
     assert apart["to_base"].status == "passed"
     assert apart["back"].status == "failed"
 
