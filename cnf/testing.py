@@ -49,7 +49,7 @@ from torch import Tensor, nn
 from torch.distributions import StudentT
 
 Domain = str | Callable[[int, torch.Generator], Tensor]
-Law = Callable[["Case"], None]
+Law = Callable[[Any], None]  # of a Case, or of what adds to it
 
 ROWS = 5  # of a batch: unlike most sizes of a layer, so that a factor tells where it comes from
 SAME = 1e-10  # relative, between numbers that differ by the order of sums in float64
