@@ -12,8 +12,10 @@ from pathlib import Path
 import pooch
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import cnf
+from cnf import weights
 from cnf.errors import CheckpointError
 from cnf.noise import keyed
 from cnf.replication import releases
@@ -193,6 +195,28 @@ def test_a_file_of_any_name_is_loaded_and_one_of_another_version_is_named(tmp_pa
     flow.save(tmp_path / "new.safetensors")
     with pytest.raises(CheckpointError, match="new.safetensors describes no .* option 'later'"):
         cnf.load(tmp_path / "new.safetensors")
+
+
+def test_weights_of_version_02_are_those_of_the_repository(tmp_path):
+    """Their files say no kind, and rows name their hashes: they are known by these."""
+    hashes = set(json.loads(releases.OF_VERSION_02.read_text()))
+    files = {
+        hashlib.sha256(path.read_bytes()).hexdigest(): path
+        for path in RESULTS.rglob("*.safetensors")
+    }
+    assert hashes <= files.keys()
+    for sha256, path in files.items():
+        tensors, said = weights.read(path)
+        assert ("kind" in said) != (sha256 in hashes), path
+        assert cnf.load(path).state_dict().keys() == tensors.keys()
+        record = path.with_name("config.json")
+        if sha256 in hashes and record.exists():
+            config = json.loads(releases.OF_VERSION_02.read_text())[sha256]
+            assert json.loads(record.read_text())["config"] == config, path
+    other = tmp_path / "other.safetensors"
+    save_file(tensors, other, {"config": '{"experiment": "sr"}'})
+    with pytest.raises(CheckpointError, match="other.safetensors is of version 0.2 and not of"):
+        cnf.load(other)
 
 
 def test_a_save_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):

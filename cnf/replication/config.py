@@ -20,7 +20,7 @@ from cnf import weights
 from cnf.arguments import Count, Positive, complete
 from cnf.errors import ConfigError, nearest
 from cnf.flow import ConditionalFlow, ConditionalModel
-from cnf.replication import plugs, upgrade
+from cnf.replication import plugs
 from cnf.replication.data.config import DataConfig
 from cnf.replication.places import EXPERIMENTS
 from cnf.replication.tasks.task import Task, find
@@ -87,10 +87,10 @@ KEYS = [field.name for field in fields(Config)] + [
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """Validate a nested dictionary, of today or of version 0.2; options that are not given are at
-    their defaults. Raises ConfigError with one line per wrong key or value."""
+    """Validate a nested dictionary; options that are not given are at their defaults. Raises
+    ConfigError with one line per wrong key or value."""
     try:
-        config = _adapter.validate_python(upgrade.config(values))
+        config = _adapter.validate_python(values)
     except ValidationError as error:
         raise ConfigError(_sentences(error.errors())) from None
     config = replace(config, model=_complete(config.model, find(config.task)))

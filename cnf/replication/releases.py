@@ -1,5 +1,6 @@
 """The models of this replication by their names: `cnf.load("sr")`."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from cnf import __version__, weights
 from cnf.errors import CheckpointError, ConfigError, nearest
 from cnf.flow import ConditionalModel
-from cnf.replication import plugs, upgrade
+from cnf.replication import plugs
 from cnf.replication.config import config_of, from_dict, to_dict
 from cnf.replication.data import catalogue
 from cnf.replication.places import IS_CHECKOUT, RESULTS
@@ -32,6 +33,12 @@ SHA256 = {
     "vessels-flow-lambda0-s1": "9ef7993891461ebe01e624d5bfedaf9bd7ea7f4f7460f869d5081c1e66043f1d",
 }
 WEIGHTS = "weights.safetensors"
+# Runs of version 0.2 had options of other names. The configurations in their `config.json` were
+# rewritten in today's words, for the same models; such a record has `"version": "0.2"`, and its
+# commands and its `config_sha256`, which rows name, are of that version. Files of weights stay as
+# they were, as rows name their hashes: the configurations of those in results/, by these hashes,
+# are in this file.
+OF_VERSION_02 = Path(__file__).with_name("weights_of_0.2.json")
 LOG = logging.getLogger("cnf")
 _said: set[str] = set()  # the terms that this process was told
 
@@ -75,8 +82,7 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     tensors, file_metadata = weights.read(path)
     try:
         if "config" in file_metadata and "kind" not in file_metadata:
-            file_metadata = described_by_its_run(file_metadata)
-        file_metadata = upgrade.metadata(file_metadata)
+            file_metadata = described(file_metadata, path)
         if into is None:
             plugs.load(file_metadata.get("kind", ""))
         model = weights.described(file_metadata, path) if into is None else into
@@ -105,13 +111,20 @@ def terms(model: ConditionalModel) -> list[str]:
     return [text for text in texts if text and text != catalogue.FREE]
 
 
-def described_by_its_run(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata of a file of version 0.2, which says of what run it is, with the kind of the
-    model and its arguments."""
-    run = from_dict(json.loads(metadata["config"]))
+def described(metadata: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The metadata of a file of version 0.2 with the kind of the model and its arguments, and with
+    the configuration of its run in today's words: one of OF_VERSION_02. Raises CheckpointError for
+    another file."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    config = json.loads(OF_VERSION_02.read_text("utf-8")).get(sha256)
+    if config is None:
+        raise CheckpointError(
+            f"{path} is of version 0.2 and not of this repository: load it with that version"
+        )
+    run = from_dict(config)
     arguments = {k: v for k, v in run.model.items() if k != "kind"}
-    described = {"kind": run.model["kind"], "arguments": json.dumps(arguments)}
-    return {**metadata, "config": json.dumps(to_dict(run)), **described}
+    more = {"kind": run.model["kind"], "arguments": json.dumps(arguments)}
+    return {**metadata, "config": json.dumps(to_dict(run)), **more}
 
 
 def find(name: Path | str, results: Path = RESULTS) -> Path:

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from cnf.errors import CheckpointError, ConfigError, ResultsError, TrainingError
 from cnf.files import replaced
 from cnf.flow import ConditionalModel
-from cnf.replication import releases, upgrade
+from cnf.replication import releases
 from cnf.replication.config import (
     Config,
     config_sha256,
@@ -88,7 +88,7 @@ def read_record(out: Path, needed: bool = True, keys: Sequence[str] = ()) -> dic
             f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
             f"began starts again with --out {out}"
         )
-    record = upgrade.record(_json_object(path.read_bytes(), str(path)))
+    record = _json_object(path.read_bytes(), str(path))
     missing = [key for key in keys if key not in record]
     if missing:
         raise CheckpointError(f"{path} does not say {', '.join(missing)}: restore a copy")

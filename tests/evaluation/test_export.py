@@ -251,4 +251,4 @@ def test_hub_folder_is_whole(monkeypatch, tmp_path):
     assert said["metrics"] == ["bits/dim", "PSNR", "SSIM"] and "onnx" in said["tags"]
     assert card.strip().startswith("# sr-baseline-cpu-s0")
     assert "`model-sample.onnx`" in card and "`model-log-prob.onnx`" not in card
-    assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["experiment"] == "sr"
+    assert json.loads((tmp_path / "hub/config.json").read_text())["config"]["task"] == "sr"

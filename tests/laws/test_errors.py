@@ -247,12 +247,6 @@ def test_published_configurations_are_read():
         build(from_dict(json.loads(path.read_text())["config"]))
 
 
-def test_an_old_option_that_is_gone_is_refused():
-    old = {"experiment": "sr", "preset": "cpu", "model": {"kind": "flow", "lu": True}}
-    with pytest.raises(ConfigError, match="lu = True"):
-        from_dict(old)
-
-
 def test_at_least_one_draw_is_averaged():
     for case in (ALL_FLOWS[0], ALL_FACTORISED[0]):
         model, y, x = case.make()

@@ -38,8 +38,11 @@ def test_every_committed_training_has_a_command_that_names_the_options_of_its_re
         asked = dict(zip(words, words[1:], strict=False))
         changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         for key, _, text in (change.partition("=") for change in changes):
-            found = functools.reduce(dict.__getitem__, key.split("."), record["config"])
-            assert found == yaml.safe_load(text), (one.run, key)
+            *parents, name = key.split(".")
+            options = functools.reduce(dict.__getitem__, parents, record["config"])
+            if "version" in record and name not in options:
+                continue  # of version 0.2, see `releases.OF_VERSION_02`
+            assert options[name] == yaml.safe_load(text), (one.run, key)
         assert (int(asked["--steps"]), int(asked["--seed"])) == (one.steps, one.seed)
     one = next(r for r in ROWS if r.run == "sr-baseline-muon-photos-s0")
     (first, then) = reproduce.training(one)

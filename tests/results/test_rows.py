@@ -87,25 +87,6 @@ def test_values_of_the_same_weights_and_pictures_are_merged_and_others_replaced(
         assert results.read(tmp_path) == [other]
 
 
-@pytest.mark.parametrize(
-    ("old", "flags", "variant"),
-    [
-        ({"oriented": True}, "--oriented --round-x", "orientations/oriented"),
-        ({"intercept": 0.4}, "--intercept 0.4 --full", "random_intercept/intercept=0.4"),
-        ({"oriented": False, "intercept": None}, "--full", None),
-    ],
-)
-def test_rows_of_version_0_2_are_read_in_todays_words(tmp_path, old, flags, variant):
-    command = "python -m cnf evaluate results/b-oriented --on drive"
-    (path,) = results.write([row(command=f"{command} {flags}")], tmp_path)
-    content = json.loads(path.read_text())
-    content["values"][0] |= old
-    path.write_text(json.dumps(content))
-    (found,) = results.read_file(path)
-    new = f"--variant {variant} {flags.split()[-1]}" if variant else flags
-    assert (found.variant, found.command) == (variant, f"{command} {new}")
-
-
 def test_where_there_are_no_results_it_says_who_has_them(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "RESULTS", tmp_path / "none")
     with pytest.raises(ResultsError, match="no results here: the repository has all, clone it; "):

@@ -43,9 +43,9 @@ def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
     record = run_folder.read_record(results / row.trained, needed=False)
     commands = training(row, results)
     lines += [("trained by", line) for line in commands]
-    if commands and "experiment" in record.get("config", {}):
+    if commands and "version" in record:
         commit = f", commit {record['commit'][:8]}" if record.get("commit") else ""
-        lines.append(("at", f"version 0.2{commit}, whose options had other names"))
+        lines.append(("at", f"version {record['version']}{commit}, whose options had other names"))
     if commands and row.wall_s:
         lines += [
             ("that took", f"{row.steps:,} steps, {duration_text(row.wall_s)} on {row.hardware}")

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, create_model
 
 from cnf.errors import ConfigError, ResultsError, UnwritableError
 from cnf.files import replaced
-from cnf.replication import plugs, upgrade
+from cnf.replication import plugs
 from cnf.replication.evaluation.variants import ending
 from cnf.replication.metrics import (  # noqa: F401
     METRICS,
@@ -216,7 +216,7 @@ def read_file(path: Path) -> list[Row]:
         provenance = content.pop("made")
         rows = []
         for value in content.pop("values"):
-            fields = upgrade.row(content | provenance[value.pop("made")] | value)
+            fields = content | provenance[value.pop("made")] | value
             FILED(**fields)
             rows.append(Row(**fields))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ResultsError) as error:
