@@ -2,12 +2,18 @@
 of them, both calibrated on photographs that were held out. Everything inside the field of view.
 
 The held-out photographs are those of `ScoredModel.valid`, each answered by a model that has not
-seen it. Of n of them and a new one: if their scores are exchangeable, the new score is at most
-`quantile`'s with probability LEVEL or more (split conformal prediction), and the expected loss at
-`controlled_threshold` is at most 1 - LEVEL (conformal risk control, Angelopoulos et al. 2022,
-arXiv:2208.02814). Exchangeability is an assumption: it fails for photographs of another camera. Of
-the folds of a cross-validation it also asks that the model that is scored, which learned from more
-photographs, is not worse than theirs.
+seen it. If one model, fixed beforehand, scores n of them and a new one, and the scores are
+exchangeable, the new score is at most `quantile`'s with probability LEVEL or more (split conformal
+prediction), and the expected loss at `controlled_threshold` is at most 1 - LEVEL (conformal risk
+control, Angelopoulos et al. 2022, arXiv:2208.02814). Exchangeability is an assumption: it fails for
+photographs of another camera.
+
+The folds of a cross-validation are several models, and none of them is the one that is scored. That
+is like CV+, which for intervals made from all folds promises 1 - 2 (1 - LEVEL) and a little less
+(Barber et al. 2021, arXiv:1905.02928), and for this one asks as well that the model that is scored,
+which learned from more photographs, is not worse than theirs. The promise also needs folds that
+keep their last weights (`training.validate_every` of all steps): else the photographs that
+calibrate have chosen the weights.
 """
 
 import math

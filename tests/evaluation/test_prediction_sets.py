@@ -1,17 +1,22 @@
 """Conformal prediction: quantiles and thresholds by hand, their promise, and metrics of vessels."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 
-from cnf.replication import plugs
+from cnf.replication import plugs, results, run_folder, training
+from cnf.replication.config import load_config
+from cnf.replication.data import load
+from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics import METRICS
 from cnf.replication.metrics.masks import Masks
 from tests.evaluation.toys import eyes, told, value
 
 prediction_sets = plugs.module("conformal_repair", "metrics")
+intervals = plugs.module("conformal_repair", "intervals")
 LEVEL, THRESHOLDS = prediction_sets.LEVEL, prediction_sets.THRESHOLDS
 controlled_threshold, quantile = prediction_sets.controlled_threshold, prediction_sets.quantile
 
@@ -121,6 +126,52 @@ def test_a_pixel_at_the_threshold_is_in_the_set_that_is_counted_and_covers(score
     )
     assert size == sum((one >= 0.5).sum() for one in p) / sum(one.sum() for one in y)
     assert held == pytest.approx(np.mean([(a[b] >= 0.5).mean() for a, b in zip(p, y, strict=True)]))
+
+
+def test_a_lower_limit_is_that_of_clopper_and_pearson():
+    """Of n of n it is the share whose n-th power is 5 %; else by the tail of the binomial."""
+    assert intervals.lower_limit(20, 20) == pytest.approx(0.05 ** (1 / 20))
+    assert intervals.lower_limit(0, 16) == 0
+    p = intervals.lower_limit(17, 20)
+    tail = sum(math.comb(20, k) * p**k * (1 - p) ** (20 - k) for k in range(17, 21))
+    assert tail == pytest.approx(0.05)
+
+
+def test_the_ideal_factor_holds_nine_tenths_and_none_smaller_does():
+    expected, true = np.ones(20), np.exp(np.linspace(-0.2, 0.185, 20))
+    f = intervals.ideal_factor(true, expected)
+
+    def held(factor):
+        return np.mean((true <= factor) & (true >= 1 / factor))
+
+    assert held(f + 1e-9) == 0.9 and held(f - 1e-9) < 0.9
+
+
+def test_the_table_of_intervals_is_that_of_the_rows():
+    assert json.loads(intervals.TABLE.read_text("utf-8")) == intervals.table()
+
+
+def test_the_factor_of_the_baseline_is_computed_again_from_the_scores_that_were_kept():
+    """As log(expected area / area drawn), to 1e-4, in the table of the random intercept."""
+    lines = map(json.loads, plugs.plug("random_intercept").TABLE.open())
+    scores = np.array([abs(line["log_area"]) for line in lines])
+    (row,) = results.select(
+        results.read(run="vessels-baseline-cpu-s0"), metric="area_interval_factor", data="drive"
+    )
+    assert len(scores) == 20
+    # five trainings of seed 0, made again on another machine for the row
+    assert quantile(scores) == pytest.approx(math.log(row.value), abs=1e-3)
+
+
+def test_scores_say_of_each_photograph_which_weights_were_kept(tmp_path):
+    folder = training.train(load_config("vessels-baseline-smoke"), tmp_path / "fold", steps=2)
+    lines = intervals.scores(folder, 0)
+    images = load("embedded-vessels", "valid")
+    m = ScoredModel(run_folder.trained(folder), images)
+    expected = prediction_sets.area_scores(m, 0)
+    assert [line["photograph"] for line in lines] == [example.name for example in images]
+    assert [line["score"] for line in lines] == pytest.approx(list(expected), abs=1e-6)
+    assert {(line["kept"], line["steps"]) for line in lines} == {(2, 2)}
 
 
 def test_too_few_held_out_photographs_promise_nothing(calibrated):

@@ -286,6 +286,21 @@ def test_a_run_that_trains_on_the_validation_split_keeps_its_last_weights(
     assert run_folder.read_record(tmp_path)["data"]["train"]["images"] == 6 + 5
 
 
+def test_a_run_that_is_validated_once_at_its_end_keeps_its_last_weights(
+    tmp_path, configure, monkeypatch, history
+):
+    """So the pictures that a fold holds out have not chosen its weights, and may calibrate."""
+    values = {4: 1.0, 8: 2.0, 10: 3.0}
+    monkeypatch.setattr(
+        training.validation, "bits_per_dim", lambda run, i: [values[run.step]] * len(i)
+    )
+    for every, kept in ((4, "4"), (10, "10")):
+        config = configure(validate_every=every)
+        training.train(config, tmp_path / kept)
+        assert releases.load(tmp_path / kept / "weights.safetensors").metadata["step"] == kept
+    assert [line["best"] for line in history(tmp_path / "10")] == [True]
+
+
 def test_the_best_validation_is_remembered_across_a_resume(
     tmp_path, configure, monkeypatch, at_step, history
 ):
