@@ -25,11 +25,11 @@ from cnf.replication.metrics import Setting
 from cnf.replication.metrics.masks import Masks
 from cnf.replication.results.rows import read
 from tests.evaluation.toys import eyes
-from tools import intercepts
 
 Autoregressive = plugs.plug("exact_yardstick").Autoregressive
 orientations, random_intercept = plugs.plug("orientations"), plugs.plug("random_intercept")
 other_cameras = plugs.plug("other_cameras")
+intercepts = plugs.module("random_intercept", "intercepts")
 Sequential = plugs.plug("sequential_bound").Sequential
 VIEWS, back, turned = orientations.VIEWS, orientations.back, orientations.turned
 oriented, Mixture = orientations.oriented, random_intercept.Mixture

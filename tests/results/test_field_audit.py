@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools import field_audit
+from experiments.field_audit import audit as field_audit
 
 NAMES = sorted(path.stem for path in (field_audit.FOLDER / "found").glob("*.json"))
 FINDINGS = sorted((field_audit.FOLDER / "findings").glob("*.py"))

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from cnf.replication import training
+from cnf.replication import plugs, training
 from cnf.replication.config import from_dict
-from tools import trials
+
+trials = plugs.module("small_trials", "trials")
 
 
 @pytest.fixture

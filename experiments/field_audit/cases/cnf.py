@@ -1,7 +1,7 @@
 """This package, with the same laws."""
 
+from experiments.field_audit.audit import Cases, bijection
 from tests.laws.cases import ALL_BIJECTIONS
-from tools.field_audit import Cases, bijection
 
 LIBRARY = "cnf"
 CASES: Cases = {

@@ -2,8 +2,8 @@
 
 from flowcon import transforms
 
+from experiments.field_audit.audit import bijection
 from experiments.field_audit.cases.nflows import REAL, densities, of
-from tools.field_audit import bijection
 
 LIBRARY = "flowcon"
 CASES = of("flowcon") | densities("flowcon")

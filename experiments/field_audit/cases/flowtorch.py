@@ -3,7 +3,7 @@ import flowtorch.parameters as parameters
 import torch
 from flowtorch.bijectors.utils import set_record_flow_graph
 
-from tools.field_audit import Cases, bijection
+from experiments.field_audit.audit import Cases, bijection
 
 LIBRARY = "flowtorch"
 FOUR = torch.tensor([2, 0, 3, 1])

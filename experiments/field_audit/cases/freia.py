@@ -3,7 +3,7 @@ import FrEIA.modules as modules
 import torch
 from torch import nn
 
-from tools.field_audit import Cases, bijection
+from experiments.field_audit.audit import Cases, bijection
 
 LIBRARY = "FrEIA"
 

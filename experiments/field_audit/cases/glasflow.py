@@ -3,7 +3,7 @@
 import glasflow
 from glasflow.flows import autoregressive
 
-from tools.field_audit import Cases, bijection, flow
+from experiments.field_audit.audit import Cases, bijection, flow
 
 LIBRARY = "glasflow"
 CASES: Cases = {}

@@ -4,7 +4,7 @@ import torch
 import zuko
 from lampe.inference import NPE
 
-from tools.field_audit import Cases, flow
+from experiments.field_audit.audit import Cases, flow
 
 LIBRARY = "lampe"
 

@@ -4,7 +4,7 @@ import importlib
 
 import torch
 
-from tools.field_audit import Cases, bijection, density, flow
+from experiments.field_audit.audit import Cases, bijection, density, flow
 
 LIBRARY = "nflows"
 REAL = {"codomain": "real"}

@@ -7,7 +7,7 @@ from normflows import distributions, flows, nets
 from normflows.utils import preprocessing as transform
 
 from cnf.testing import check_bits
-from tools.field_audit import Cases, bijection, density, flow
+from experiments.field_audit.audit import Cases, bijection, density, flow
 
 LIBRARY = "normflows"
 REAL = {"codomain": "real"}

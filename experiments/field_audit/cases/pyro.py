@@ -2,7 +2,7 @@ import torch
 from pyro.distributions import transforms
 from pyro.nn import AutoRegressiveNN, ConditionalAutoRegressiveNN, DenseNN
 
-from tools.field_audit import Cases, bijection
+from experiments.field_audit.audit import Cases, bijection
 
 LIBRARY = "pyro-ppl"
 FOUR = torch.tensor([2, 0, 3, 1])

@@ -1,7 +1,7 @@
 import torch
 from sbi.neural_nets import posterior_nn
 
-from tools.field_audit import Cases, density
+from experiments.field_audit.audit import Cases, density
 
 LIBRARY = "sbi"
 

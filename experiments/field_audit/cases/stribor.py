@@ -11,7 +11,7 @@ sys.modules["torchtyping"] = fake
 
 import stribor  # noqa: E402
 
-from tools.field_audit import Cases, bijection  # noqa: E402
+from experiments.field_audit.audit import Cases, bijection  # noqa: E402
 
 LIBRARY = "stribor"
 

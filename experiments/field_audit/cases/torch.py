@@ -4,7 +4,7 @@ import torch
 from torch import distributions
 from torch.distributions import transforms
 
-from tools.field_audit import Cases, bijection, density
+from experiments.field_audit.audit import Cases, bijection, density
 
 LIBRARY = "torch"
 UNIT = {"codomain": "unit"}

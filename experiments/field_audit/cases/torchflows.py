@@ -11,7 +11,7 @@ from torchflows.bijections.finite.residual.planar import Planar
 from torchflows.bijections.finite.residual.radial import Radial
 from torchflows.flows import Flow
 
-from tools.field_audit import Cases, bijection, density, flow
+from experiments.field_audit.audit import Cases, bijection, density, flow
 
 LIBRARY = "torchflows"
 CASES: Cases = {}

@@ -3,7 +3,7 @@ from torch import nn
 from torch.distributions import Normal
 from zuko import distributions, flows, transforms
 
-from tools.field_audit import Cases, bijection, density, flow
+from experiments.field_audit.audit import Cases, bijection, density, flow
 
 LIBRARY = "zuko"
 SEARCHED = ["inverse", "forward", "inverse_log_det", "float32"]  # inverses by bisection

@@ -1,8 +1,8 @@
 """Try a change at equal cost: train a preset with some keys changed, for the same time of one core,
-and append a line to experiments/small_trials/TABLE.jsonl, with the bits/dim of the whole validation
+and append a line to TABLE.jsonl in this folder, with the bits/dim of the whole validation
 split.
 
-    python tools/trials.py sr wide model.width=96 --minutes 4 --table better
+    python experiments/small_trials/trials.py sr wide model.width=96 --minutes 4 --table better
 
 The budget is time of the processor, not of the clock: other work on the machine changes it little.
 It becomes a number of steps after a short probe, and the schedule follows the steps. A line holds
@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import time
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -23,7 +24,7 @@ from cnf.replication import run_folder, training
 from cnf.replication.config import Config, load_config, model_name, preset_of, to_dict
 from cnf.replication.training import validation
 
-TABLES = run_folder.REPOSITORY / "experiments" / "small_trials"
+TABLES = Path(__file__).parent
 
 
 def trial(config: Config, seed: int, minutes: float) -> dict[str, Any]:

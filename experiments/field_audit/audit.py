@@ -1,13 +1,16 @@
 """The laws of `cnf.testing` on the layers, densities and flows of other libraries.
 
-    python -m tools.field_audit run nflows     measure its cases; where the library is installed
-    python -m tools.field_audit table          a row a library, of what was measured
-    python -m tools.field_audit findings [NAME]  run its findings: the wrong number beside the right
+    python -m experiments.field_audit.audit run nflows
+        measure its cases; where the library is installed
+    python -m experiments.field_audit.audit table
+        a row a library, of what was measured
+    python -m experiments.field_audit.audit findings [NAME]
+        run its findings: the wrong number beside the right
 
-Cases are in `experiments/field_audit/cases/NAME.py`, as is what explains each flag: a finding (a
-file of `findings/` that anyone can run), a documented limit of the library, or a mistake of ours.
-What was measured is in `found/NAME.json`. Each library is best installed in an environment of its
-own, with the versions of `experiments/field_audit/requirements.txt`.
+Cases are in `cases/NAME.py`, as is what explains each flag: a finding (a file of `findings/` that
+anyone can run), a documented limit of the library, or a mistake of ours. What was measured is in
+`found/NAME.json`. Each library is best installed in an environment of its own, with the versions of
+`requirements.txt`.
 """
 
 import argparse
@@ -28,7 +31,7 @@ import torch
 
 from cnf.testing import Report, Result, check_bijection, check_density, check_flow
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "field_audit"
+FOLDER = Path(__file__).resolve().parent
 Cases = dict[str, Callable[[], Report]]
 Explained = dict[str, list[str]]  # {finding or reason: ["case: law", with wildcards]}
 

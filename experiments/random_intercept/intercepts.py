@@ -1,8 +1,8 @@
 """How much an observer draws, photograph by photograph: the best intercept of a Bernoulli model for
-each photograph of its validation split. A line a photograph is written to
-experiments/random_intercept/intercepts.jsonl; lines of other runs stay.
+each photograph of its validation split. A line a photograph is written to intercepts.jsonl; lines
+of other runs stay.
 
-    CNF_DATA=... python tools/intercepts.py runs/vessels-baseline-fold1-s0 ...
+    python experiments/random_intercept/intercepts.py runs/vessels-baseline-fold1-s0 ...
 
 The derivative of sum_j log P(y_j | a_j + b) by b is sum_j y_j - sigmoid(a_j + b). So the best b
 makes the expected area that of the drawing.
@@ -20,9 +20,8 @@ from torch import Tensor
 from cnf.replication import releases
 from cnf.replication.data import load
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.run_folder import REPOSITORY
 
-TABLE = REPOSITORY / "experiments" / "random_intercept" / "intercepts.jsonl"
+TABLE = Path(__file__).with_suffix(".jsonl")
 
 
 def best_intercept(a: Tensor, y: Tensor) -> dict[str, float]:
