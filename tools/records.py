@@ -3,6 +3,7 @@
     python -m tools.records      writes _build/records/ and codemeta.json
 
 rows.csv                  every value of results/ with all its fields
+claims.yml, published.yml what the paper says beside our rows, and numbers that others published
 croissant.json            Croissant 1.0 with its RAI fields, of the rows and the weights
 ro-crate-metadata.json    RO-Crate 1.1, of the runs: what was trained on what, by which command
 every-eval-ever/          the rows of metrics with a direction, in the schema of Every Eval Ever
@@ -11,6 +12,7 @@ codemeta.json             of the software; this one is in the repository
 """
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -35,7 +37,13 @@ CITATION = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 AUTHORS = CITATION["authors"][0]["name"]
 PAPER = "https://arxiv.org/abs/1912.00042"
-LICENCE = "https://spdx.org/licenses/MIT"
+LICENCE = "https://spdx.org/licenses/MIT"  # of everything but weights, see `terms`
+MIXED = (
+    f"Rows, claims and records: MIT, {LICENCE}. Weights were learned from data with terms of their "
+    "own: each file of weights says which."
+)
+LISTS = {"claims.yml": "The paper's claims beside rows.", "published.yml": "Numbers of others."}
+NOT_HERE = "sha256 of the weights that were scored; where `weights` is empty, no file here has them"
 OF_RUN = ("config.json", "history.jsonl", "card.md", "weights.safetensors")
 NAME = "Rows and weights of a replication of conditional normalizing flows"
 ABOUT = (
@@ -87,13 +95,16 @@ def croissant(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
     """The description of `rows.csv` and of the weights in a folder of records."""
     import mlcroissant as mlc
 
-    kinds = {str: mlc.DataType.TEXT, bool: mlc.DataType.TEXT, int: mlc.DataType.FLOAT}
-    kinds[float] = mlc.DataType.FLOAT  # a cell may be empty, which their integers cannot be
+    kinds = {str: mlc.DataType.TEXT, bool: mlc.DataType.BOOL, int: mlc.DataType.INTEGER}
+    kinds[float] = mlc.DataType.FLOAT
+    texts = {"weights_sha256": NOT_HERE}
 
     def field(name: str) -> mlc.Field:
         source = mlc.Source(file_object="rows.csv", extract=mlc.Extract(column=name))
-        kind = kinds[TYPES.get(name, str)]
-        return mlc.Field(id=f"rows/{name}", name=name, data_types=[kind], source=source)
+        return mlc.Field(
+            id=f"rows/{name}", name=name, description=texts.get(name),
+            data_types=[kinds[TYPES.get(name, str)]], source=source,
+        )  # fmt: skip
 
     def file(path: Path, kind: str, text: str) -> mlc.FileObject:
         place = path.relative_to(folder).as_posix()
@@ -104,10 +115,11 @@ def croissant(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         )  # fmt: skip
 
     files = [file(folder / "rows.csv", mlc.EncodingFormat.CSV, "Every value, a line each.")]
+    files += [file(folder / name, "application/yaml", text) for name, text in LISTS.items()]
     for path in sorted(folder.glob("runs/*/weights.safetensors")):
         files.append(file(path, "application/octet-stream", " ".join(terms(path.parent))))
     metadata = mlc.Metadata(
-        name=NAME, description=ABOUT, license=[LICENCE], version=CITATION["version"],
+        name=NAME, description=ABOUT, license=[MIXED], version=CITATION["version"],
         creators=[mlc.Organization(name=AUTHORS)], url=PROJECT.get("urls", {}).get("Repository"),
         date_published=datetime.fromisoformat(newest(rows)), cite_as=bibtex(),
         distribution=files,
@@ -186,7 +198,8 @@ def ro_crate(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
     """The runs in a folder of records: a training is an action with data, software and result."""
     graph: list[dict[str, Any]] = []
     trained_on: dict[str, dict[str, Any]] = {}
-    parts = [{"@id": "rows.csv"}]
+    licences: dict[str, dict[str, Any]] = {}
+    parts = [{"@id": name} for name in ("rows.csv", *LISTS, "every-eval-ever/")]
     for run in sorted((folder / "runs").iterdir()):
         place, record = f"runs/{run.name}/", run_folder.read_record(run, keys=["config"])
         files = [p for p in sorted(run.iterdir()) if p.name in OF_RUN]
@@ -195,17 +208,21 @@ def ro_crate(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         trained_on[data]["description"] = "; ".join(
             catalogue.find(name).source for name in catalogue.parts(data)
         )
-        graph.append(
-            {
-                "@id": place, "@type": "Dataset", "name": run.name,
-                "hasPart": [{"@id": place + path.name} for path in files],
-            }
-        )  # fmt: skip
+        entry = {
+            "@id": place, "@type": "Dataset", "name": run.name,
+            "hasPart": [{"@id": place + path.name} for path in files],
+        }  # fmt: skip
+        if not (run / "weights.safetensors").exists():
+            entry["description"] = "The weights of this run are not included."
+        graph.append(entry)
+        licence = licence_of(run)
+        licences[licence["@id"]] = licence
         graph += [
             {
                 "@id": place + path.name, "@type": "File", "name": path.name,
                 "contentSize": str(path.stat().st_size),
                 "identifier": f"sha256:{run_folder.file_sha256(path)}",
+                "license": {"@id": licence["@id"] if path.suffix == ".safetensors" else LICENCE},
             }
             for path in files
         ]  # fmt: skip
@@ -221,7 +238,7 @@ def ro_crate(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         parts.append({"@id": place})
     root = {
         "@id": "./", "@type": "Dataset", "name": NAME, "description": ABOUT,
-        "datePublished": newest(rows), "license": {"@id": LICENCE}, "hasPart": parts,
+        "datePublished": newest(rows), "license": {"@id": "#terms"}, "hasPart": parts,
         "author": {"@id": "#authors"}, "citation": {"@id": PAPER},
         "mentions": [{"@id": e["@id"]} for e in graph if e["@type"] == "CreateAction"],
     }  # fmt: skip
@@ -232,18 +249,52 @@ def ro_crate(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         },
         root,
         {"@id": "#authors", "@type": "Organization", "name": AUTHORS},
-        {"@id": LICENCE, "@type": "CreativeWork", "name": "MIT; weights have terms of their own"},
+        {"@id": LICENCE, "@type": "CreativeWork", "name": "MIT"},
+        {"@id": "#terms", "@type": "CreativeWork", "name": "Terms", "description": MIXED},
         {"@id": PAPER, "@type": "ScholarlyArticle", "name": CITATION["references"][0]["title"]},
         {
             "@id": "#cnf", "@type": "SoftwareApplication", "name": PROJECT["name"],
             "version": PROJECT["version"],
         },
-        {"@id": "rows.csv", "@type": "File", "name": "rows.csv", "encodingFormat": "text/csv"},
+        {
+            "@id": "rows.csv", "@type": "File", "name": "rows.csv", "encodingFormat": "text/csv",
+            "description": f"Every value, a line each. weights_sha256: {NOT_HERE}.",
+            "license": {"@id": LICENCE},
+        },
+        *(
+            {
+                "@id": name, "@type": "File", "name": name, "encodingFormat": "application/yaml",
+                "description": text, "license": {"@id": LICENCE},
+            }
+            for name, text in LISTS.items()
+        ),
+        records_of_others(folder),
     ]  # fmt: skip
     return {
         "@context": "https://w3id.org/ro/crate/1.1/context",
-        "@graph": head + list(trained_on.values()) + graph,
+        "@graph": head
+        + [licences[name] for name in licences if name != LICENCE]
+        + list(trained_on.values())
+        + graph,
     }
+
+
+def licence_of(run: Path) -> dict[str, Any]:
+    """The entity of the terms of a run's weights: MIT, or the words of the catalogue."""
+    found = terms(run)
+    if found == [catalogue.FREE]:
+        return {"@id": LICENCE, "@type": "CreativeWork", "name": "MIT"}
+    text = " ".join(found)
+    name = f"#terms-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return {"@id": name, "@type": "CreativeWork", "name": "Terms of weights", "description": text}
+
+
+def records_of_others(folder: Path) -> dict[str, Any]:
+    """The entity of the folder of records of Every Eval Ever."""
+    place = "every-eval-ever/"
+    count = len(list((folder / place).glob("*/*.json")))
+    text = f"{count} files in the schema of Every Eval Ever {EEE}, one an evaluation."
+    return {"@id": place, "@type": "Dataset", "name": place, "description": text}
 
 
 # -- Every Eval Ever -------------------------------------------------------------------------------
@@ -349,6 +400,8 @@ def write(rows: Sequence[Row], folder: Path, with_croissant: bool = True) -> Non
     """Write the records of these rows and of their runs into an empty folder."""
     folder.mkdir(parents=True)
     write_csv(rows, folder / "rows.csv")
+    for name in LISTS:
+        shutil.copyfile(results.RESULTS / name, folder / name)
     (folder / "runs").mkdir()
     for run in sorted({row.trained for row in rows}):
         if (results.RESULTS / run / "config.json").exists():

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from cnf.replication import results, run_folder
@@ -84,6 +85,37 @@ def test_crate_names_what_is_there(folder):
     assert "cnf train" in entities[f"#training-{RUN}"]["description"]
 
 
+def test_the_crate_gives_each_file_its_terms_and_calls_no_weights_mit(folder):
+    """DRIVE, from which this run learned, allows research and education."""
+    crate = json.loads((folder / "ro-crate-metadata.json").read_text("utf-8"))
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    files = {name: e for name, e in entities.items() if e["@type"] == "File"}
+    assert {"rows.csv", "claims.yml", "published.yml"} <= files.keys()
+    of_weights = [f for name, f in files.items() if name.endswith(".safetensors")]
+    assert len(of_weights) == 1
+    for entity in files.values():
+        is_free = entity["license"]["@id"] == records.LICENCE
+        assert is_free == (entity not in of_weights), entity["@id"]
+    said = entities[of_weights[0]["license"]["@id"]]["description"]
+    assert said == " ".join(records.terms(folder / "runs" / RUN)) and "DRIVE" in said
+    whole = entities[entities["./"]["license"]["@id"]]["description"]
+    assert "MIT" in whole and "Weights were learned from data with terms" in whole
+    parts = {part["@id"] for part in entities["./"]["hasPart"]}
+    on_top = {path.name for path in folder.iterdir()} - {"ro-crate-metadata.json", "runs"}
+    assert on_top <= {part.strip("/") for part in parts}
+
+
+def test_weights_that_are_not_here_are_said_to_be_elsewhere(tmp_path):
+    run = "vessels-flow-ar-cpu-s1"  # its rows have a hash, its folder no weights
+    rows = [row for row in ROWS if row.run == run]
+    assert rows and all(row.weights is None and row.weights_sha256 for row in rows)
+    records.write(rows, tmp_path / "all", with_croissant=False)
+    crate = json.loads((tmp_path / "all" / "ro-crate-metadata.json").read_text("utf-8"))
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert "weights of this run are not included" in entities[f"runs/{run}/"]["description"]
+    assert "no file here has them" in entities["rows.csv"]["description"]
+
+
 def test_codemeta_is_up_to_date():
     path = records.REPOSITORY / "codemeta.json"
     assert json.loads(path.read_text("utf-8")) == records.codemeta(), "make records writes it"
@@ -107,6 +139,15 @@ def test_croissant_gives_the_rows_back(folder):
     )
     found = list(dataset.records("rows"))
     assert len(found) == len(SOME)
+    kinds = {f["name"]: f["dataType"] for f in content["recordSet"][0]["field"]}
+    assert (kinds["dirty"], kinds["samples"], kinds["value"]) == (
+        "sc:Boolean",
+        "sc:Integer",
+        "sc:Float",
+    )
+    assert content["license"] == records.MIXED
     for line, row in zip(found, SOME, strict=True):
         assert line["rows/id"].decode() == row.id
         assert line["rows/value"] == pytest.approx(row.value, rel=1e-6)
+        assert line["rows/dirty"] is row.dirty and line["rows/num_images"] == row.num_images
+        assert pd.isna(line["rows/samples"]) == (row.samples is None)
