@@ -20,7 +20,7 @@ from cnf import weights
 from cnf.arguments import Count, Positive, complete
 from cnf.errors import ConfigError, nearest
 from cnf.flow import ConditionalFlow, ConditionalModel
-from cnf.replication import plugs
+from cnf.replication import models
 from cnf.replication.data.config import DataConfig
 from cnf.replication.places import EXPERIMENTS
 from cnf.replication.tasks.task import Task, find
@@ -101,7 +101,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 def _complete(model: dict[str, Any], task: Task) -> dict[str, Any]:
     """The kind and all options of a model; channels and grey levels of y are those of the task."""
     kind = str(model.get("kind", ""))
-    plugs.load(kind)
+    models.load(kind)
     function = weights.maker(kind)
     options = {k: v for k, v in model.items() if k != "kind"}
     task_options = {"channels": task.channels, "bins": task.bins}
@@ -135,7 +135,7 @@ def check_data(config: Config) -> None:
 
 def build(config: Config) -> ConditionalModel:
     """The model that a configuration describes, with untrained weights. Raises ConfigError."""
-    plugs.load(config.model["kind"])
+    models.load(config.model["kind"])
     options = {k: v for k, v in config.model.items() if k != "kind"}
     model, task = weights.build(config.model["kind"], options), find(config.task)
     if model.factor != task.factor:
@@ -149,13 +149,13 @@ def build(config: Config) -> ConditionalModel:
 
 def is_fitted(config: Config) -> bool:
     """Whether the model is fitted to all pictures in one pass, without gradients: it has `fit`."""
-    plugs.load(config.model["kind"])
+    models.load(config.model["kind"])
     return hasattr(get_type_hints(weights.maker(config.model["kind"])).get("return"), "fit")
 
 
 def model_name(config: Config) -> str:
     """The name of the model in rows: "flow", or its kind without the experiment that owns it."""
-    plugs.load(config.model["kind"])
+    models.load(config.model["kind"])
     model_class = get_type_hints(weights.maker(config.model["kind"])).get("return")
     if (
         isinstance(model_class, type)

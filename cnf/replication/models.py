@@ -12,7 +12,18 @@ from cnf.layers.residual import Residual
 from cnf.layers.squeeze import Squeeze
 from cnf.layers.subbands import Subbands
 from cnf.nets import CausalNet
-from cnf.weights import kind
+from cnf.replication import plugs
+from cnf.weights import KINDS, kind
+
+
+def load(kind: str) -> None:
+    """Make sure that a kind is registered: by the library, here, or by the plug of the experiment
+    that owns it. Raises ConfigError if there is no such experiment."""
+    from cnf import factorised  # noqa: F401
+
+    owner, slash, _ = kind.partition("/")
+    if slash and kind not in KINDS:
+        plugs.plug(owner)
 
 
 def autoregressive(

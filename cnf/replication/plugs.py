@@ -4,8 +4,9 @@ variants of trained models, and tasks; `metrics.py` beside it registers metrics.
 A kind named "controls/counts" is registered by experiments/controls/plug.py, which is loaded when
 the kind is first asked for; so is a variant. A task is registered by the experiment of its name.
 All `metrics.py` are loaded by an evaluation, and by the first row whose metric is not of the
-laboratory. Whatever else needs a file of an experiment, a page or another file of it, says so:
-`module("known_likelihoods", "cells").leaning`.
+laboratory. The catalogue of image sets names functions of experiments, too. Whatever else needs a
+file of an experiment, a page or another file of it, says so: `module("known_likelihoods",
+"cells").leaning`.
 """
 
 import importlib.util
@@ -16,7 +17,6 @@ from types import ModuleType
 from cnf.errors import ConfigError
 from cnf.replication.places import EXPERIMENTS
 from cnf.testing import placed
-from cnf.weights import KINDS
 
 
 def has_plug(owner: str) -> bool:
@@ -59,14 +59,3 @@ def module(owner: str, name: str) -> ModuleType:
             del sys.modules[full_name]
             raise ConfigError(f"{path} does not load: {placed(error)}: mend it") from error
     return sys.modules[full_name]
-
-
-def load(kind: str) -> None:
-    """Make sure that a kind is registered: by the library, the replication, or the plug of the
-    experiment that owns it. Raises ConfigError if there is no such experiment."""
-    from cnf import factorised, glow  # noqa: F401
-    from cnf.replication import models  # noqa: F401
-
-    owner, slash, _ = kind.partition("/")
-    if slash and kind not in KINDS:
-        plug(owner)

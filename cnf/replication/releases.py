@@ -11,7 +11,7 @@ from pathlib import Path
 from cnf import __version__, weights
 from cnf.errors import CheckpointError, ConfigError, nearest
 from cnf.flow import ConditionalModel
-from cnf.replication import plugs
+from cnf.replication import models
 from cnf.replication.config import config_of, from_dict, to_dict
 from cnf.replication.data import catalogue
 from cnf.replication.places import IS_CHECKOUT, RESULTS
@@ -84,7 +84,7 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
         if "config" in file_metadata and "kind" not in file_metadata:
             file_metadata = described(file_metadata, path)
         if into is None:
-            plugs.load(file_metadata.get("kind", ""))
+            models.load(file_metadata.get("kind", ""))
         model = weights.described(file_metadata, path) if into is None else into
         weights.fill(model, tensors, file_metadata, path)
         model.config = config_of(model)

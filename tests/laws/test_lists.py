@@ -8,7 +8,7 @@ import pytest
 import cnf.features
 from cnf.glow import GlowConfig
 from cnf.layers import Bijection, Dequantization, Prior
-from cnf.replication import plugs
+from cnf.replication import models, plugs
 from cnf.replication.places import EXPERIMENTS
 from cnf.weights import KINDS
 from tests.laws.cases import (
@@ -44,7 +44,7 @@ def test_every_feature_network_is_in_a_model():
 def test_every_kind_of_model_is_in_a_case():
     """Controls, which are fitted, transformers, which cannot draw in tiles, and continuous flows,
     which a solver inverts, have tests of their own."""
-    plugs.load("")
+    models.load("")
     for path in EXPERIMENTS.glob("*/plug.py"):
         plugs.plug(path.parent.name)
     apart = "controls/", "gaussian_mixtures/", "transformer_flow/", "families/"

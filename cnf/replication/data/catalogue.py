@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from cnf.errors import DataError
+from cnf.replication import plugs
 from cnf.replication.data.examples import Example, ImageSet, Kind, Split, Stack
 from cnf.replication.places import data_sets
 
@@ -28,9 +29,9 @@ class Entry:
     Args:
         source: a sentence that says whose pictures these are.
         get: how to get a copy legally; may contain {name}, {folder} and {files}.
-        read: "module.function" of this folder. It reads a split, given the entry, the split, the
-            folder and the options.
-        change: "module.function", instead of `read`. It makes the set from the pictures of the set
+        read: "module.function" of this folder, or "EXPERIMENT/module.function" of an experiment.
+            It reads a split, given the entry, the split, the folder and the options.
+        change: such a function, instead of `read`. It makes the set from the pictures of the set
             `of`, given these and the options.
         of: the set of which this is another form, and with which it is verified.
         folder: below the root of all sets; None for a set that comes with the package.
@@ -180,7 +181,11 @@ def origin(name: str) -> str:
 def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
     """A split, read by the function that the entry names; its module is imported only now."""
     module, name = (entry.change or entry.read).split(".")
-    function = getattr(import_module(f"cnf.replication.data.{module}"), name)
+    owner, slash, module_of_owner = module.partition("/")
+    if slash:
+        function = getattr(plugs.module(owner, module_of_owner), name)
+    else:
+        function = getattr(import_module(f"cnf.replication.data.{module}"), name)
     if entry.change:
         source_set = load(entry.of, split, root)
         note = source_set.source.removeprefix(find(entry.of).source)

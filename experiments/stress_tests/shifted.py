@@ -2,7 +2,7 @@
 
 Patches of 32x32 (`odd-vessels` and others) are compared with the test split of `embedded-sr`. The
 eyes of another set with one thing changed (`odd-eye-...`, `odd-drive-blur`) are compared with that
-set. Pictures far from all data are called `far-...`.
+set. The catalogue of image sets names the functions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,6 @@ from cnf.replication.data import fundus
 from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.embedded import FUNDUS_SIZE, PICTURES, SEEDS, SIDE, photograph
 from cnf.replication.data.examples import Example, ImageSet, Split
-from cnf.replication.data.folders import to_tensor
 from cnf.replication.data.photographs import grid
 
 BLUR = 2.0  # pixels, standard deviation of the Gaussian
@@ -39,7 +38,6 @@ SCENES = (
     "brick",
     "grass",
 )
-FAR_SIDE = 64  # pixels a side of a picture far from all data
 
 Pages = Iterator[tuple[str, np.ndarray]]  # name, uint8 (H,W,3)
 
@@ -128,26 +126,3 @@ def _within(eye: Example, new: np.ndarray) -> Example:
     """An eye with other pixels (3,H,W) within its field of view."""
     x = np.where(eye.fov.numpy(), new, eye.x.numpy())
     return replace(eye, x=torch.from_numpy(x.astype(np.uint8)))
-
-
-def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
-    """Five pictures of 64x64. For super-resolution they are y, and x is their half. For vessels
-    they are x, and y marks where the picture is light."""
-    shape, is_labelled = (FAR_SIDE, FAR_SIDE, 3), entry.kind == "labelled"
-    other = photograph("chelsea")
-    if not is_labelled:
-        other = fundus.generate(SEEDS["test"][0], FUNDUS_SIZE).x.numpy().transpose(1, 2, 0)
-    top, left = ((side - FAR_SIDE) // 2 for side in other.shape[:2])
-    pictures = {
-        "black": np.zeros(shape),
-        "white": np.full(shape, 255),
-        "noise": np.random.default_rng(0).integers(0, 256, (3, *shape[:2])).transpose(1, 2, 0),
-        "checkerboard": np.indices(shape)[:2].sum(0) % 2 * 255,
-        "other": other[top : top + FAR_SIDE, left : left + FAR_SIDE],
-    }
-    examples = []
-    for name, pixels in pictures.items():
-        pixels = to_tensor(pixels.astype(np.uint8))
-        light = (pixels.float().mean(0, keepdim=True) >= 128).to(torch.uint8)
-        examples.append(Example(name, light, pixels) if is_labelled else Example(name, pixels))
-    return entry.images(split, examples)
