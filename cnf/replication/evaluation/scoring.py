@@ -4,7 +4,7 @@ pictures."""
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,30 @@ from cnf.errors import ConfigError
 from cnf.replication import plugs
 from cnf.replication.config import model_name
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.metrics import METRICS, SETTINGS, Metric, Setting, Value, pictures
+from cnf.replication.metrics import (
+    METRICS,
+    SETTINGS,
+    Metric,
+    Setting,
+    Value,
+    pictures,
+    superresolution,
+    vessels,
+)
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import Row
+from cnf.replication.tasks import SR, VESSELS
 
+# By task, values of single images beside the bits, {metric: (N,)}, and the data of the plots of a
+# full evaluation, for JSON; a task of one's own may add its functions.
+VALUES_OF_IMAGES: dict[str, Callable[[ScoredModel], dict[str, np.ndarray]]] = {
+    SR.name: superresolution.per_image,
+    VESSELS.name: vessels.per_image,
+}
+CURVES: dict[str, Callable[[ScoredModel], dict[str, Any]]] = {
+    SR.name: superresolution.curves,
+    VESSELS.name: vessels.curves,
+}
 # Fields about the training run, which are None in rows of a reference
 OF_A_RUN = "weights weights_sha256 preset config_sha256 seed steps wall_s hardware".split()
 
@@ -34,7 +54,7 @@ def with_other_rounding(m: ScoredModel) -> ScoredModel | None:
 
 def settings_of(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
     """The settings at which an evaluation takes a metric."""
-    o, task = m.options, m.task
+    o, shown = m.options, m.presentation
     protocol = None
     if o.full and metric.each_x and metric.of != "bits":
         protocol = pictures.protocol(m.rounded_x)
@@ -42,12 +62,12 @@ def settings_of(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
         if m.reference in metric.references and not m.has_only_bits:
             yield Setting(protocol=protocol)
         return
-    temperatures = task.temperatures if o.full else (task.temperature,)
+    temperatures = shown.temperatures if o.full else (shown.temperature,)
     if o.temperature is not None:
         temperatures = (o.temperature,)
     match metric.of:
         case "bits":
-            for divided_by in task.divisors:
+            for divided_by in shown.divisors:
                 yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
                 if o.importance and not m.model.exact:
                     yield Setting(draws=o.importance, importance=True, divided_by=divided_by)
@@ -107,7 +127,7 @@ def rows_of(
     for scored in (m, other):
         if scored is None:
             continue
-        names = m.task.references if m.reference is None else ()
+        names = m.presentation.references if m.reference is None else ()
         for answering in (scored, *(scored.reference_of(name) for name in names)):
             common = shared_fields(answering, provenance)
             for metric, s, value in values(answering, tags, each_x=scored is not m):
@@ -179,12 +199,12 @@ def shared_fields(m: ScoredModel, provenance: dict[str, Any]) -> dict[str, Any]:
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """The values of single images: {metric: (N,)}. A reference has no bits."""
-    values = m.task.per_image(m)
+    values = VALUES_OF_IMAGES[m.task.name](m) if m.task.name in VALUES_OF_IMAGES else {}
     if m.reference is not None:
         return values
     bits = m.in_bits(m.log_probs(m.options.draws))
     end = {None: "", True: "_xrounded", False: "_xfloat"}[m.options.round_x]
-    return {m.task.bits + end: bits} | values
+    return {m.presentation.bits + end: bits} | values
 
 
 def write_values_of_images(
@@ -199,8 +219,9 @@ def write_values_of_images(
     text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
     store.write_text(stem.with_name(f"{stem.name}.csv"), text)
     has_curves = m.num_samples > 1 or m.num_samples and m.has_mean
-    curves = m.task.curves(m) if m.options.full and weights and has_curves else {}
-    if curves:
-        curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | curves
+    if m.options.full and weights and has_curves and m.task.name in CURVES:
+        curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | CURVES[m.task.name](
+            m
+        )
         path = stem.with_name(f"{stem.name}.curves.json")
         store.write_text(path, json.dumps(curves) + "\n")

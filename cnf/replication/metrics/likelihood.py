@@ -40,12 +40,12 @@ def bits_of_y(m: ScoredModel, s: Setting) -> Value:
     each_x=True,
 )
 def bits_per_dim(m: ScoredModel, s: Setting) -> Value | None:
-    return bits_of_y(m, s) if m.task.bits == "bits_per_dim" else None
+    return bits_of_y(m, s) if m.presentation.bits == "bits_per_dim" else None
 
 
 @metric(title="bits/pixel", unit="bits/pixel", digits=4, tolerance=1e-4, of="bits", tag="basic")
 def bits_per_pixel(m: ScoredModel, s: Setting) -> Value | None:
-    return bits_of_y(m, s) if m.task.bits == "bits_per_pixel" else None
+    return bits_of_y(m, s) if m.presentation.bits == "bits_per_pixel" else None
 
 
 @metric(

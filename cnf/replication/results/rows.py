@@ -33,7 +33,7 @@ from cnf.replication.metrics import (  # noqa: F401
     vessels,
 )
 from cnf.replication.places import IS_CHECKOUT, RESULTS
-from cnf.replication.tasks.task import TASKS
+from cnf.replication.presentation import references
 from cnf.replication.tasks.task import find as find_task
 
 WHERE = (
@@ -43,7 +43,7 @@ WHERE = (
 DIGITS = 2e-6  # values of pictures are written to 1e-6; a mean of them may be twice as far off
 FEW = 2_000  # steps of training: a model of fewer has not converged
 # What answers without weights and without training: its rows name data alone.
-REFERENCES = tuple({name: None for task in TASKS.values() for name in task.references})
+REFERENCES = references()
 
 
 @dataclass(frozen=True)
