@@ -12,10 +12,10 @@ from cnf.replication.evaluation.own_pictures import images_to_score
 from tests.evaluation.toys import eyes
 
 
-def photographs_in(folder, count=3):
+def photographs_in(folder, count=3, seed=0):
     folder.mkdir(parents=True)
     for n in range(count):
-        pixels = np.random.default_rng(n).integers(0, 256, (72, 80, 3))
+        pixels = np.random.default_rng([seed, n]).integers(0, 256, (72, 80, 3))
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{n}.png")
     return folder
 
@@ -63,7 +63,7 @@ def test_of_the_folder_that_a_model_was_trained_on_only_the_test_part_is_scored(
         assert said.endswith("; the model was trained on this folder)\n")
     train = images_to_score(f"folder:{own}", "train", model)  # where that is asked for
     assert train.sha256 == load(f"folder:{own}", "train").sha256
-    other = photographs_in(tmp_path / "other", 4)
+    other = photographs_in(tmp_path / "other", 4, seed=1)
     assert len(images_to_score(f"folder:{other}", "test", model)) == 4
     before = [{"train": f"folder:{other}"}]  # the run with whose weights it began
     assert len(images_to_score(f"folder:{other}", "test", model, before)) < 4
