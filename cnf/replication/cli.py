@@ -189,7 +189,7 @@ def sample(
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, option("PHOTO [PHOTO ...]")],
     options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling.sample")],
     threads: Threads = None,
-) -> None:
+) -> int:
     """Let a trained model answer for your own pictures: files and a contact sheet;
     for vessels also their probability, deviation, an overlay, and a table of area and components.
 
@@ -197,7 +197,8 @@ def sample(
         run: sr or vessels, the released flows; sr-baseline or vessels-baseline, the released
             factorised models, which have the better single answer; the name of another run of
             results/; or a run folder.
-        pictures: files of any size (PNG, JPEG, WebP, TIFF, ...), or folders of them;
+        pictures: files of any size (PNG, JPEG, WebP, TIFF, ...), or folders of them, in which what
+            cannot be used is skipped, listed at the end, and makes the exit code 1;
             super-resolution doubles them. Transparency, grey and colour profile are kept, EXIF
             orientation is respected; of 16 bits a channel, the mean is given with 16.
     """
@@ -205,9 +206,16 @@ def sample(
     from cnf.replication.sampling import sample as sampling
 
     interrupts.work_begins()
-    paths = sampling.sample(run, pictures, **vars(options))
+    skipped = None
+    try:
+        paths = sampling.sample(run, pictures, **vars(options))
+    except sampling.SkippedError as error:
+        paths, skipped = error.paths, error
     if str(options.json) != "-":
-        print("\n".join(map(str, paths)))
+        print("\n".join(map(str, paths)), flush=True)
+    if skipped:
+        print(skipped, file=sys.stderr)
+    return int(skipped is not None)
 
 
 def export(

@@ -1,3 +1,5 @@
+import errno
+import os
 import struct
 import zlib
 
@@ -198,3 +200,16 @@ def transparent(level):
 )
 def test_what_is_not_of_8_opaque_bits_is_refused(tmp_path, write, name, pixels, said):
     assert said in message_of(read_image, write(tmp_path / name, pixels))
+
+
+def test_what_may_not_be_read_is_not_called_truncated(tmp_path, write, picture, monkeypatch):
+    path = write(tmp_path / "a.png", picture(6, 8))
+    says = {errno.EACCES: "no permission to read it: change", errno.EIO: "(Input/output error)"}
+    for number, text in says.items():
+
+        def refuse(*arguments, number=number):
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr(Image, "open", refuse)
+        message = message_of(read_image, path)
+        assert message.startswith(f"{path}: ") and text in message and "truncated" not in message

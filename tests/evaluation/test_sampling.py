@@ -17,7 +17,7 @@ from scipy import ndimage
 import cnf
 from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, DataError
-from cnf.replication import releases
+from cnf.replication import cli, releases
 from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import fundus
 from cnf.replication.data.images import read_photograph
@@ -460,6 +460,44 @@ def test_a_bad_picture_stops_before_the_good_one_is_drawn(make_run, picture, tmp
     with pytest.raises(DataError, match="no such file"):
         sampling.sample(run, [picture, tmp_path / "dog.png"], out=out)
     assert not out.exists()
+
+
+def test_what_is_bad_in_a_folder_is_skipped_and_listed_at_the_end(make_run, tmp_path, capsys):
+    run, folder, out = str(make_run("sr-flow")), tmp_path / "album", tmp_path / "out"
+    folder.mkdir()
+    for n in range(3):
+        Image.fromarray(np.full((8, 8, 3), n, np.uint8)).save(folder / f"b{n}.png")
+    (folder / "a.jpg").write_bytes(b"these are words")  # the first, seen before the model is there
+    Image.fromarray(np.zeros((3, 8, 3), np.uint8)).save(folder / "small.png")  # and after
+    options = ["--num", "1", "--out", str(out), "--json", str(tmp_path / "said.json")]
+    assert cli.main(["sample", run, str(folder), *options]) == 1
+    assert {path.name.split("-")[0] for path in out.iterdir()} == {"b0", "b1", "b2"}
+    said = capsys.readouterr()
+    head, *lines = said.err.splitlines()
+    assert head == "skipped 2 of 5 pictures:" and len(lines) == 2
+    assert lines[0].startswith(f"{folder / 'a.jpg'}: no picture that can be read (15 bytes)")
+    assert lines[1].startswith(f"{folder / 'small.png'} is 3x8 (HxW): sides must be at least 4")
+    assert said.out.splitlines()[-1] == str(out / "b2-sheet.png")
+    assert json.loads((tmp_path / "said.json").read_text())["skipped"] == lines
+    named = ["sample", run, str(folder / "a.jpg"), str(folder / "b0.png"), "--out", str(out / "n")]
+    assert cli.main(named) == 2 and not (out / "n").exists()
+    for n in range(3):
+        (folder / f"b{n}.png").unlink()
+    with pytest.raises(DataError, match="15 bytes.*, or get it again, nor can 1 more picture"):
+        sampling.sample(run, [folder], out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_archives_and_films_say_what_to_do(make_run, tmp_path):
+    run, says = str(make_run("sr-flow")), {"album.zip": "unpack it", "film.MP4": "ffmpeg -i film"}
+    for name, remedy in says.items():
+        folder = tmp_path / name[:2]
+        folder.mkdir()
+        (folder / name).write_bytes(b"no picture")
+        with pytest.raises(DataError, match=remedy):
+            sampling.sample(run, [folder / name], out=tmp_path / "out")
+        with pytest.raises(ConfigError, match=f"no picture in this folder; {name} is .*{remedy}"):
+            sampling.sample(run, [folder], out=tmp_path / "out")
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(make_run, picture, tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import struct
 import sys
 import unicodedata
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,13 @@ from scipy import ndimage
 from cnf.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".webp")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".7z", ".rar")
+FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 PER_LEVEL = 257  # steps of 16 bits in a grey level of 8
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B; ITU-R BT.601
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+_FORBIDDEN = "{}: no permission to read it: change that (chmod u+r), or give a copy"
 # what undoes each EXIF orientation, from 2 on
 _UPRIGHT = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
 _UPRIGHT = {n: Image.Transpose[name] for n, name in enumerate(_UPRIGHT.split(), start=2)}
@@ -156,10 +160,26 @@ def check_is_picture(path: Path) -> None:
         pass
 
 
+def of_many(path: Path) -> str:
+    """What to do with a file that holds many pictures, an archive or a film; "" for others."""
+    if path.suffix.lower() in ARCHIVES or zipfile.is_zipfile(path):
+        return "an archive: unpack it, and give the folder"
+    if path.suffix.lower() in FILMS:
+        return (
+            f"a film: write its frames into a folder (ffmpeg -i {path.name} frames/%05d.png), and "
+            "give that; in Python, the models that cnf.load gives take arrays"
+        )
+    return ""
+
+
 @contextlib.contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
     """Turn what Pillow raises for this file into a DataError that names it and the remedy."""
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except PermissionError:  # to enter its folder
+        raise DataError(_FORBIDDEN.format(path)) from None
+    if not is_file:
         what = "a folder" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what}: give the path of a picture")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in path.name):  # nor could answers have it
@@ -171,12 +191,18 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: cut it into parts"
         ) from None
+    except PermissionError:
+        raise DataError(_FORBIDDEN.format(path)) from None
     except UnidentifiedImageError:
+        if what := of_many(path):
+            raise DataError(f"{path}: {what}") from None
         raise DataError(
             f"{path}: no picture that can be read ({path.stat().st_size} bytes), or truncated: "
             "convert it to PNG, JPEG or WebP, or get it again"
         ) from None
     except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk; Pillow's own have no number
+            raise DataError(f"{path}: cannot be read ({error.strerror}): give a copy") from None
         raise DataError(
             f"{path}: cannot be decoded ({path.stat().st_size} bytes, {error}): truncated or not a "
             "picture; get it again"

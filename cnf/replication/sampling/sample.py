@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,13 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from cnf import noise
-from cnf.errors import ConfigError
+from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
 from cnf.replication import releases
 from cnf.replication.data.folders import partner
 from cnf.replication.data.folders import pictures as pictures_of
-from cnf.replication.data.images import check_is_picture
+from cnf.replication.data.images import check_is_picture, of_many
 from cnf.replication.distributed import choose_device, has_bf16
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
@@ -133,6 +133,16 @@ class Options:
         return [partner(fov, path) for path in pictures] if fov.is_dir() else [fov]
 
 
+class SkippedError(DataError):
+    """Raised when everything else is written: a line for each picture that could not be used. The
+    files that were written are `paths`."""
+
+    def __init__(self, skipped: dict[Path, str], total: int, paths: Sequence[Path]):
+        lines = "".join(f"\n{why}" for why in skipped.values())
+        super().__init__(f"skipped {len(skipped)} of {total} pictures:{lines}")
+        self.paths = list(paths)
+
+
 def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
     """Write samples of each picture as PNG files, and a contact sheet; returns their paths:
     NAME-sample1.png, ..., NAME-mean.png, NAME-deviation.png and .npy, NAME-sheet.png. Vessels:
@@ -142,22 +152,24 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     Args:
         run: a run folder, or a name of `releases.RELEASES`: "sr", "vessels".
         pictures: files of any size, or folders of them. Super-resolution: the picture is x, and
-            doubles in size.
+            doubles in size. A file of a folder that cannot be used is skipped, if another can be.
         options: see `Options`.
 
-    Raises, before anything is drawn, DataError (a picture that cannot be read or is below 4 pixels
-    a side, negative temperature), CheckpointError, ConfigError (files that are there; a model that
-    cannot draw in tiles).
+    Raises SkippedError, at the end, if pictures of a folder were skipped. Raises, before anything
+    is drawn, DataError (a picture that cannot be read or is below 4 pixels a side, negative
+    temperature), CheckpointError, ConfigError (files that are there; a model that cannot draw in
+    tiles).
     """
     choices = Options(**options)
-    pictures = files(map(Path, pictures))
+    given = list(map(Path, pictures))
+    pictures, skipped = files(given), dict[Path, str]()
+    total = len(pictures)
     stems = [path.stem for path in pictures]
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
     releases.find(run, results)  # raises, as the next lines do, before the model is loaded
-    for path in pictures:
-        check_is_picture(path)
+    pictures = usable(pictures, check_is_picture, given, skipped)
     request = ready(run, choices, results)
     if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
         raise ConfigError(
@@ -169,16 +181,22 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     refuse_given([*pictures, *choices.masks(pictures)], [*paths, *table])
     if not choices.overwrite:
         refuse_existing([*paths, *table], "give another name or --out, or --overwrite")
-    first = request.picture(pictures[0])
-    for path in pictures[1:]:
-        request.picture(path)  # raises before anything is drawn
+    opened: dict[Path, Picture] = {}  # the first alone, as all may not fit into memory
+
+    def open_picture(path: Path) -> None:
+        picture = request.picture(path)  # raises before anything is drawn
+        if not opened:
+            opened[path] = picture
+
+    pictures = usable(pictures, open_picture, given, skipped)
+    paths = [request.path(path.stem, name) for path in pictures for name in request.names()]
     for path in (paths[0], *table):
         refuse_unwritable(path)
     out, records = sys.stderr if is_piped else sys.stdout, []
     for note in request.notes:
         print(note, file=out)
     for index, path in enumerate(pictures):
-        picture = request.picture(path) if index else first
+        picture = opened.pop(path, None) or request.picture(path)
         for note in picture.notes:
             print(f"{path.name}: {note}", file=out)
         for name, content in request.answer(picture, index):
@@ -187,10 +205,36 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
             print(line, file=out)
         records.append(picture.record([request.path(path.stem, name) for name in request.names()]))
     if is_piped:
-        print(request.table(records), end="")
+        print(request.table(records, skipped), end="")
     for path in table:
-        save(request.table(records), path)
+        save(request.table(records, skipped), path)
+    if skipped:
+        raise SkippedError(skipped, total, paths)
     return paths
+
+
+def usable(
+    pictures: Sequence[Path],
+    use: Callable[[Path], None],
+    given: Sequence[Path],
+    skipped: dict[Path, str],
+) -> list[Path]:
+    """The pictures that `use` accepts. Others are added to `skipped`, with the reason, if they are
+    of a folder. Raises DataError for one that is `given` by its name, or if there is no other."""
+    accepted = []
+    for path in pictures:
+        try:
+            use(path)
+        except DataError as error:
+            if path in given:
+                raise
+            skipped[path] = str(error)
+        else:
+            accepted.append(path)
+    if not accepted:
+        more = f", nor can {len(skipped) - 1} more pictures be used" if len(skipped) > 1 else ""
+        raise DataError(next(iter(skipped.values())) + more)
+    return accepted
 
 
 def refuse_given(given: Iterable[Path], written: Sequence[Path]) -> None:
@@ -209,6 +253,10 @@ def files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         inside = pictures_of(path) if path.is_dir() else [path]
         if not inside:
+            for other in sorted(filter(of_many, path.iterdir())):
+                raise ConfigError(
+                    f"{path}: no picture in this folder; {other.name} is {of_many(other)}"
+                )
             raise ConfigError(f"{path}: no picture in this folder: name another, or files")
         found += inside
     if not found:
@@ -332,12 +380,16 @@ class Request:
         """The file that holds one of `names`, of the picture of that stem."""
         return named(self.options.out, stem, name, self.options.suffix, self.options.format)
 
-    def table(self, pictures: Sequence[dict[str, Any]]) -> str:
-        """What was done and said, with `Picture.record` of every picture, as JSON."""
+    def table(
+        self, pictures: Sequence[dict[str, Any]], skipped: Mapping[Path, str] | None = None
+    ) -> str:
+        """What was done and said, with `Picture.record` of every picture, and why others were
+        skipped, as JSON."""
         asked = {"samples": self.num, "temperature": self.temperature, "many": self.many}
         said = {"notes": self.notes, "spread_held_the_truth": coverage(self.run, self.task)}
         content = {"model": self.run.name, "task": self.task.name, "seed": self.options.seed}
         said["terms"] = releases.terms(self.model)
+        said["skipped"] = [str(why) for why in (skipped or {}).values()]
         return json.dumps(content | asked | said | {"pictures": list(pictures)}, indent=1) + "\n"
 
     def precision(self, picture: Picture) -> str:
