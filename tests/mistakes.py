@@ -496,8 +496,6 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, mask, fov: right(mask, fov | True)),
         ("replication.metrics.shapes.np.roll", "a run over the seam of the circle is two",
          lambda right, values, n, *a: right(values, n, *a) if a else np.r_[False, values[:-1]]),
-        ("replication.metrics.shapes.skimage.morphology.skeletonize",
-         "whole vessels for their centre lines", itself),
     ],
     "evaluation/test_calibration.py": [
         ("replication.metrics.calibration.table", "pixels that are all but certain count",

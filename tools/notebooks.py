@@ -8,10 +8,11 @@
 The twin keeps in its metadata the modules that its kernel had loaded in the end, and a
 digest of everything its outputs come from: the page, those modules (comments and blank lines do not
 count), and the files that the page's front matter names under `cnf: reads:` (globs from the root of
-the repository). A twin whose digest differs is stale. Executing an unchanged page writes the same
-bytes: cell ids come from the cells' content, nothing holds a time, and a figure keeps its old bytes
-unless its pixels change. How long pages took is kept apart, in `results/pages.json`, which no page
-reads: the site shows it.
+the repository). Of the tables of measures only those count that the page or these files name.
+A twin whose digest differs is stale. Executing an unchanged page writes the same bytes: cell ids
+come from the cells' content, nothing holds a time, and a figure keeps its old bytes unless its
+pixels change. How long pages took is kept apart, in `results/pages.json`, which no page reads: the
+site shows it.
 
 Once `_config.yml` has the repository's address, every twin begins with a cell that fetches the
 repository where the package is missing (on Colab), and does nothing elsewhere. It is no part of the
@@ -29,7 +30,7 @@ import re
 import sys
 import time
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from cnf.replication import run_folder
+from cnf.replication.measures import MEASURES
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TIMEOUT = 600  # seconds, the same as nbval's in the Makefile
@@ -49,6 +51,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
 EMBEDDED = re.compile(r'(?<=data:image/png;base64,)[^"]+')
 TIMES = "results/pages.json"
+TABLE = "cnf/replication/measures.py"  # its table is no part of it, see `declarations`
 LISTS = "cnf/__init__.py", "cnf/layers/__init__.py"  # of names: a new one changes no output
 PAGE_BUDGET, BOOK_BUDGET = 90, 480  # seconds, the book on two cores
 LAUNCH = """\
@@ -157,8 +160,27 @@ def fingerprint(path: Path) -> str:
     if path.suffix == ".py":
         content = without_comments(content.decode()).encode()
         table = path.with_suffix(".yml")
-        content += table.read_bytes().replace(b"\r\n", b"\n") if table.is_file() else b""
+        if table.is_file() and path != ROOT / TABLE:
+            content += table.read_bytes().replace(b"\r\n", b"\n")
     return f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(content).hexdigest()}\n"
+
+
+def declarations(page: Path, files: Iterable[Path]) -> list[str]:
+    """What is declared of the measures that a page, or the rows that it reads, names: a new measure
+    changes no other page."""
+    words = set(re.findall(r"\w+", page.read_text("utf-8")))
+    for path in files:
+        if path.match("evaluations/*.json"):
+            words |= set(re.findall(r'"metric": "(\w+)"', path.read_text("utf-8")))
+    return [f"{MEASURES[name]}\n" for name in sorted(words & MEASURES.keys())]
+
+
+def digest_of(page: Path, fingerprints: Mapping[Path, str]) -> str:
+    """The digest of a page, by the fingerprints of the files that its outputs come from."""
+    marks = [fingerprints[path] for path in sorted(fingerprints)]
+    if ROOT / TABLE in fingerprints:
+        marks += declarations(page, fingerprints)
+    return digest(marks)
 
 
 def digest(marks: Iterable[str]) -> str:
@@ -190,9 +212,10 @@ def is_stale(page: Path) -> bool:
     stored = nb.metadata.get("cnf", {})
     modules = stored.get("modules", [])
     is_all_there = all((ROOT / name).is_file() for name in modules)
-    return not is_all_there or stored.get("sha256") != digest(
-        map(fingerprint, sources(page, modules))
-    )
+    if not is_all_there:
+        return True
+    files = sources(page, modules)
+    return stored.get("sha256") != digest_of(page, {path: fingerprint(path) for path in files})
 
 
 def decoded(png: str) -> Image.Image:
@@ -279,7 +302,7 @@ def execute(page: Path) -> tuple[str, float]:
     loaded = sorted(fingerprints.keys() & map(Path, nb.cells.pop().outputs[0].text.splitlines()))
     made_from = {
         "modules": [path.relative_to(ROOT).as_posix() for path in loaded],
-        "sha256": digest(fingerprints[path] for path in sorted({*own_sources, *loaded})),
+        "sha256": digest_of(page, {p: fingerprints[p] for p in {*own_sources, *loaded}}),
     }
     nb.metadata.language_info = LANGUAGE  # the kernel wrote its own
     nb.metadata.cnf |= made_from

@@ -21,7 +21,7 @@ import yaml
 
 from cnf.errors import CnfError, ResultsError
 from cnf.replication import results, run_folder
-from cnf.replication.metrics import METRICS
+from cnf.replication.measures import MEASURES
 from cnf.replication.results import claims
 from cnf.replication.results.claims import paired_differences
 from cnf.replication.results.rows import Row
@@ -54,7 +54,7 @@ def number(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     """A value as the template prints it: the mean over the seeds of its training, the standard
     error over pictures of the given seed, and the deviation over seeds. `low`, `high`: of seeds."""
     values = [other.value for other in results.seeds_of(row, rows)]
-    metric, mean = METRICS[row.metric], statistics.mean(values)
+    metric, mean = MEASURES[row.metric], statistics.mean(values)
     text = ("≤ " if row.is_bound else "") + metric.write(mean)
     return {
         "value": mean,
@@ -84,8 +84,8 @@ def pair(a: Row, b: Row, rows: Sequence[Row]) -> dict[str, Any]:
     by_picture = [statistics.mean(values) for values in zip(*by_seed, strict=True)]
     value = statistics.mean(by_picture)
     two_errors = 2 * statistics.stdev(by_picture) / math.sqrt(len(by_picture))
-    digits = max(METRICS[a.metric].digits or 2, 1 - math.floor(math.log10(two_errors)))
-    unit = METRICS[a.metric].unit
+    digits = max(MEASURES[a.metric].digits or 2, 1 - math.floor(math.log10(two_errors)))
+    unit = MEASURES[a.metric].unit
     return {
         "value": value,
         "low": value - two_errors,

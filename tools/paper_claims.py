@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cnf.replication import results
-from cnf.replication.metrics import METRICS
+from cnf.replication.measures import MEASURES
 from cnf.replication.results import claims
 from cnf.replication.results.rows import Row
 
@@ -156,7 +156,7 @@ def lines(claim: claims.Claim, rows: Sequence[Row], folder: Path) -> list[dict[s
 def line(group: Sequence[Effect]) -> dict[str, Any]:
     """The least favourable of some effects with one limit, as the template prints it."""
     worst = min(group, key=lambda e: e.slack)
-    metric = METRICS[worst.metric] if worst.metric else None
+    metric = MEASURES[worst.metric] if worst.metric else None
     is_ratio = " / " in worst.what
     digits = 2 if is_ratio or metric is None or metric.digits is None else metric.digits
     if worst.error:  # two digits of the error

@@ -28,7 +28,7 @@ import yaml
 
 from cnf.replication import results, run_folder
 from cnf.replication.data import catalogue
-from cnf.replication.results import METRICS, Row
+from cnf.replication.results import MEASURES, Row
 from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.tasks.task import TASKS
 
@@ -302,12 +302,10 @@ def records_of_others(folder: Path) -> dict[str, Any]:
 EEE = "0.2.1"  # the version of github.com/evaleval/every_eval_ever/eval.schema.json
 # The schema asks whether less is better. A ratio or coverage that is best at a value is left out.
 LESS = re.compile(
-    r"bits_per_.*|second_bits|calibration_error|brier|nonfinite_.*|reconstruction_error"
-    r"|energy_distance.*|gradient_distance.*|(components|holes)_error.*|coverage_error|chroma_error"
+    r"bits_per_.*|second_bits|calibration_error|nonfinite_.*|reconstruction_error"
+    r"|energy_distance.*|gradient_distance.*|(components|holes)_error.*|chroma_error"
 )
-MORE = re.compile(
-    r"psnr.*|ssim.*|f_.*|auc|disagreement_auc|cldice.*|consistency.*|matched_iou|accuracy"
-)
+MORE = re.compile(r"psnr.*|ssim.*|f_.*|auc|disagreement_auc|consistency.*|matched_iou|accuracy")
 
 
 def has_direction(row: Row) -> bool:
@@ -345,7 +343,7 @@ def _result(row: Row) -> dict[str, Any]:
         "evaluation_name": row.id,
         "source_data": {"dataset_name": f"{row.data} {row.split}", "source_type": "other"},
         "metric_config": {
-            "evaluation_description": METRICS[row.metric].title,
+            "evaluation_description": MEASURES[row.metric].title,
             "lower_is_better": bool(LESS.fullmatch(row.metric)),
         },
         "score_details": score,

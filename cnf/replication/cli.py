@@ -289,7 +289,7 @@ def results_(
         csv: table: as comma-separated values.
     """
     from cnf.replication import results
-    from cnf.replication.results import claims, report, reproduce
+    from cnf.replication.results import claims, how, report
 
     interrupts.work_begins()
     if action in ("claims", "readme") and words:
@@ -314,19 +314,23 @@ def results_(
         case "how":
             rows = results.read()
             shown = {row.id for row in report.README.cells(rows).values()}
-            texts = (reproduce.text(results.find(word, rows), first=shown) for word in words)
+            texts = (how.text(results.find(word, rows), first=shown) for word in words)
             print("\n\n".join(texts))
         case "claims":
             print(claims.text())
         case "readme":
             require_checkout("results readme")
+            from cnf.replication.cards import card
+
             report.readme()
-            report.write_cards()
+            card.write_cards()
         case "audit":
             _start(None, "cpu")
-            limit = None if everything else reproduce.MINUTES if minutes is None else minutes
-            checks = reproduce.audit(only=words, minutes=limit)
-            print(reproduce.report(checks, named=bool(words)))
+            from cnf.replication import audit
+
+            limit = None if everything else audit.MINUTES if minutes is None else minutes
+            checks = audit.audit(only=words, minutes=limit)
+            print(audit.report(checks, named=bool(words)))
             return int(any(check.status == "differs" for check in checks))
     return 0
 

@@ -373,7 +373,7 @@ FILES = {
 def hub(run: str, folder: Path) -> list[str]:
     """Write a folder that can be uploaded as it is: weights, config.json, the graphs, and
     README.md: the model card with the front matter that hubs read."""
-    from cnf.replication.results import report
+    from cnf.replication.cards import card
 
     weights = releases.find(run).resolve()
     if not (weights.parent / "config.json").exists():
@@ -392,7 +392,7 @@ def hub(run: str, folder: Path) -> list[str]:
         if (folder / name).exists()
     ]
     note = "Graphs need neither PyTorch nor `cnf`; their metadata say shapes, noise and units."
-    card = report.card(weights.parent, for_hub=True).rstrip()
+    card = card.card(weights.parent, for_hub=True).rstrip()
     parts = [card, "", "## Files", "", *files, "", note, ""]
     (folder / "README.md").write_text("\n".join(parts), "utf-8")
     return [

@@ -1,12 +1,11 @@
 """Loading of what experiments register: `experiments/<question>/plug.py` registers kinds of models,
-variants of trained models, and tasks; `metrics.py` beside it registers metrics.
+variants of trained models, and tasks; `metrics.py` beside it computes what `measures.yml` declares.
 
 A kind named "controls/counts" is registered by experiments/controls/plug.py, which is loaded when
 the kind is first asked for; so is a variant. A task is registered by the experiment of its name.
-All `metrics.py` are loaded by an evaluation, and by the first row whose metric is not of the
-laboratory. The catalogue of image sets names functions of experiments, too. Whatever else needs a
-file of an experiment, a page or another file of it, says so: `module("known_likelihoods",
-"cells").leaning`.
+A `metrics.py` is loaded when one of its measures is computed. The catalogue of image sets names
+functions of experiments, too. Whatever else needs a file of an experiment, a page or another file
+of it, says so: `module("known_likelihoods", "cells").leaning`.
 """
 
 import importlib.util
@@ -33,13 +32,6 @@ def has_module(owner: str, name: str) -> bool:
 def plug(owner: str) -> ModuleType:
     """The module experiments/`owner`/plug.py. Raises ConfigError if it is missing or fails."""
     return module(owner, "plug")
-
-
-def load_metrics() -> None:
-    """Make sure that the metrics of all experiments are registered. Raises ConfigError if one of
-    their modules fails."""
-    for path in sorted(EXPERIMENTS.glob("*/metrics.py")):
-        module(path.parent.name, "metrics")
 
 
 def module(owner: str, name: str) -> ModuleType:

@@ -15,7 +15,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -40,6 +40,13 @@ from cnf.replication.config import (
     to_dict,
 )
 from cnf.replication.places import REPOSITORY, git_state
+from cnf.replication.records import (  # noqa: F401
+    ancestors,
+    data_before,
+    duration_text,
+    json_object,
+    read_record,
+)
 
 MAX_BYTES = 4_000_000  # of published weights, so that the repository stays a quick clone
 MAX_LINES = 300  # of a published history
@@ -75,57 +82,6 @@ def locked(out: Path) -> Iterator[None]:
                 shutil.rmtree(out, ignore_errors=True)
 
 
-def read_record(out: Path, needed: bool = True, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """config.json of a run folder; {} if it has none and it is not `needed`.
-
-    Raises CheckpointError if it is missing or damaged, or lacks one of the `keys`.
-    """
-    path = Path(out) / "config.json"
-    if not path.exists() and not needed:
-        return {}
-    if not path.exists():
-        raise CheckpointError(
-            f"{out} is not a run folder: it holds no config.json. A run that was killed before it "
-            f"began starts again with --out {out}"
-        )
-    record = _json_object(path.read_bytes(), str(path))
-    missing = [key for key in keys if key not in record]
-    if missing:
-        raise CheckpointError(f"{path} does not say {', '.join(missing)}: restore a copy")
-    return record
-
-
-def ancestors(record: dict[str, Any], results: Path) -> dict[str, dict[str, Any]]:
-    """The records, in `results`, of the run with whose weights a run started, of the run with whose
-    weights that one started, and so on. A branch off a checkpoint continues its run, so it has no
-    ancestor there."""
-    records: dict[str, dict[str, Any]] = {}
-    start = record.get("start")
-    while start and "checkpoint" not in start and start["run"] not in records:
-        record = read_record(results / start["run"], needed=False)
-        if not record:
-            break
-        records[start["run"]] = record
-        start = record.get("start")
-    return records
-
-
-def data_before(run: Path) -> list[dict[str, Any]]:
-    """On what the runs were trained with whose weights a run began, the last first."""
-    return read_record(run, needed=False).get("start", {}).get("data", [])
-
-
-def _json_object(text: bytes, place: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise CheckpointError(f"{place}: not valid JSON ({error}): restore a copy") from error
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise CheckpointError(f"{place}: a {kind}, not a JSON object: restore a copy")
-    return content
-
-
 def write_record(out: Path, record: dict[str, Any]) -> None:
     """Replace config.json."""
     write_atomically(out / "config.json", json.dumps(record, indent=1).encode())
@@ -146,7 +102,7 @@ def read_history(out: Path) -> list[dict[str, Any]]:
     CheckpointError if another is damaged."""
     path = Path(out) / "history.jsonl"
     lines = path.read_bytes().split(b"\n") if path.exists() else []
-    return [_json_object(line, f"{path}, line {n}") for n, line in enumerate(lines[:-1], 1)]
+    return [json_object(line, f"{path}, line {n}") for n, line in enumerate(lines[:-1], 1)]
 
 
 def write_history(out: Path, lines: list[dict[str, Any]]) -> None:
@@ -455,15 +411,6 @@ def file_sha256(path: Path) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in words."""
-    if seconds < 100:
-        return f"{seconds:.0f} seconds"
-    if seconds >= 2 * 86400:
-        return f"{seconds / 86400:.1f} days"
-    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 def processor() -> str:

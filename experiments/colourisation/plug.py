@@ -7,7 +7,8 @@ from torch import Tensor
 
 from cnf.replication.data.images import LUMA
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.metrics import Setting, Value, mean_se, metric
+from cnf.replication.measures import Setting
+from cnf.replication.metrics import Value, mean_se
 from cnf.replication.tasks import Card, Task, register
 
 # JPEG's: rows are Y, Cb and Cr of R, G and B, all of them 0 to 255, chroma around 128
@@ -70,27 +71,11 @@ def mean_square(values: Tensor) -> float:
     return float(values.double().square().mean())
 
 
-@metric(
-    title="error of the mean, root of its mean square",
-    unit="grey levels of chroma",
-    digits=2,
-    tolerance=0.05,
-    task=TASK.name,
-    of="mean",
-)
 def chroma_error(m: ScoredModel, s: Setting) -> Value:
     pairs = zip(m.indices, m.means(s.samples), strict=True)
     return mean_se(np.sqrt([mean_square(mean - m.pair(i)[0][0]) for i, mean in pairs]))
 
 
-@metric(
-    title="spread of samples, root of their mean variance",
-    unit="grey levels of chroma",
-    digits=2,
-    tolerance=0.05,
-    task=TASK.name,
-    of="samples",
-)
 def chroma_spread(m: ScoredModel, s: Setting) -> Value:
     draws = m.draw_samples(s.temperature, s.samples)
     return mean_se(np.sqrt([float(y.double().var(0).mean()) for _, _, y in draws]))

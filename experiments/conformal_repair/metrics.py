@@ -21,8 +21,9 @@ import math
 import numpy as np
 
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.metrics import Setting, Value, calibration, jackknife, mean_se, metric
-from cnf.replication.metrics.masks import TASK, Masks, split
+from cnf.replication.measures import Setting
+from cnf.replication.metrics import Value, calibration, jackknife, mean_se
+from cnf.replication.metrics.masks import Masks, split
 
 LEVEL = 0.9
 THRESHOLDS = np.linspace(0, 1, 1001)  # those among which the threshold of a set is chosen
@@ -81,44 +82,17 @@ def threshold_of_set(m: ScoredModel, s: Setting) -> float | None:
     return controlled_threshold(np.concatenate(losses)) if losses else None
 
 
-@metric(
-    title="coverage of 90 % conformal intervals of area",
-    unit="1",
-    digits=2,
-    tolerance=0.05,
-    task=TASK,
-    of="mean",
-    by_valid=True,
-)
 def area_interval_coverage(m: ScoredModel, s: Setting) -> Value | None:
     q = largest_score(m, s)
     return None if q is None else mean_se(area_scores(m, s.samples) <= q, threshold=q)
 
 
-@metric(
-    title="upper end of a 90 % conformal interval of area, over the expected area",
-    unit="1",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="mean",
-    by_valid=True,
-)
 def area_interval_factor(m: ScoredModel, s: Setting) -> Value | None:
     """The lower end is the expected area over the same factor."""
     q = largest_score(m, s)
     return None if q is None else Value(math.exp(q), also={"threshold": q})
 
 
-@metric(
-    title="share of the vessel pixels in a set that should hold 90 %, mean over images",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    by_valid=True,
-)
 def vessel_set_coverage(m: ScoredModel, s: Setting) -> Value | None:
     t = threshold_of_set(m, s)
     if t is None or not m.has_vessels:
@@ -126,15 +100,6 @@ def vessel_set_coverage(m: ScoredModel, s: Setting) -> Value | None:
     return mean_se(1 - missed(m, s.samples, np.array([t]))[:, 0], threshold=t)
 
 
-@metric(
-    title="pixels in that set over pixels drawn as vessel",
-    unit="1",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="mean",
-    by_valid=True,
-)
 def vessel_set_size(m: ScoredModel, s: Setting) -> Value | None:
     t = threshold_of_set(m, s)
     if t is None or not m.has_vessels:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from cnf.replication import releases
+from cnf.replication.cards import conditioning
 from cnf.replication.data import load
-from cnf.replication.evaluation import conditioning
 from cnf.replication.tasks.task import find
 
 PHOTOGRAPHS, INSIDE = range(6), slice(200, 328)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cnf.replication import plugs
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.metrics import Setting, Value, mean_se, metric
-from cnf.replication.metrics.masks import TASK, Masks
+from cnf.replication.measures import Setting
+from cnf.replication.metrics import Value, mean_se
+from cnf.replication.metrics.masks import Masks
 
 mask_sets = plugs.module("observers", "mask_sets")
 
@@ -46,28 +47,12 @@ def mean_over_pictures(function: Callable[..., float], *sets: Sequence[np.ndarra
     return mean_se([function(*of_picture) for of_picture in zip(*sets, strict=True)])
 
 
-@metric(
-    title="generalised energy distance of samples to both observers",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-)
 def energy_distance(m: ScoredModel, s: Setting) -> Value | None:
     if m.second_masks is None:
         return None
     return mean_over_pictures(mask_sets.energy_distance, drawn_by_model(m, s), drawn_by_both(m))
 
 
-@metric(
-    title="generalised energy distance of the point estimate to both observers",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="mean",
-)
 def energy_distance_mask(m: ScoredModel, s: Setting) -> Value | None:
     """Of a model that always answers with the mask where the marginals are at least 1/2."""
     if m.second_masks is None:
@@ -76,15 +61,6 @@ def energy_distance_mask(m: ScoredModel, s: Setting) -> Value | None:
     return mean_over_pictures(mask_sets.energy_distance, masks, drawn_by_both(m))
 
 
-@metric(
-    title="generalised energy distance of samples to the first observer",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-    references=["second observer"],
-)
 def energy_distance_first(m: ScoredModel, s: Setting) -> Value | None:
     """2 E d(s,y) - E d(s,s'). Of the second observer, who drew once: 2 d(s,y)."""
     if m.reference is None:
@@ -96,29 +72,12 @@ def energy_distance_first(m: ScoredModel, s: Setting) -> Value | None:
     return mean_over_pictures(mask_sets.energy_distance, samples, drawn_by_first(m))
 
 
-@metric(
-    title="Hungarian-matched IoU of samples and both observers",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-)
 def matched_iou(m: ScoredModel, s: Setting) -> Value | None:
     if m.second_masks is None:
         return None
     return mean_over_pictures(mask_sets.matched_iou, drawn_by_model(m, s), drawn_by_both(m))
 
 
-@metric(
-    title="diversity: mean 1 - IoU of two samples",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-    references=["second observer"],
-)
 def sample_diversity(m: ScoredModel, s: Setting) -> Value | None:
     """Of the second observer: 1 - IoU of the drawings of both observers."""
     if m.reference is None:
@@ -155,55 +114,9 @@ def betti_error(
     return mean_se([abs(number(a) - number(b)) for a, b in zip(answers, truth, strict=True)])
 
 
-@metric(
-    title="error of Betti number 0 (pieces) of the point estimate",
-    unit="pieces",
-    digits=1,
-    tolerance=1.0,
-    task=TASK,
-    of="mean",
-    factor=1.02,
-    references=["second observer"],
-)
 def components_error(m: ScoredModel, s: Setting) -> Value | None:
     return betti_error(m, s, pieces)
 
 
-@metric(
-    title="error of Betti number 0 (pieces) of one sample",
-    unit="pieces",
-    digits=1,
-    tolerance=1.0,
-    task=TASK,
-    of="sample",
-    factor=1.02,
-)
-def components_error_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return betti_error(m, s, pieces)
-
-
-@metric(
-    title="error of Betti number 1 (holes) of the point estimate",
-    unit="holes",
-    digits=1,
-    tolerance=1.0,
-    task=TASK,
-    of="mean",
-    factor=1.02,
-    references=["second observer"],
-)
 def holes_error(m: ScoredModel, s: Setting) -> Value | None:
-    return betti_error(m, s, holes)
-
-
-@metric(
-    title="error of Betti number 1 (holes) of one sample",
-    unit="holes",
-    digits=1,
-    tolerance=1.0,
-    task=TASK,
-    of="sample",
-    factor=1.02,
-)
-def holes_error_sample(m: ScoredModel, s: Setting) -> Value | None:
     return betti_error(m, s, holes)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.metrics import Setting, Value, jackknife, metric
-from cnf.replication.metrics.masks import TASK
+from cnf.replication.measures import Setting
+from cnf.replication.metrics import Value, jackknife
 from cnf.replication.metrics.vessels import outcomes_at_half
 
 TP, FP, FN, TN = range(4)  # the columns of `pixel_counts`
@@ -36,40 +36,13 @@ def pooled_rate(
     return jackknife(outcomes, rate, threshold=0.5)
 
 
-@metric(
-    title="sensitivity at 0.5 in view, pooled",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    references=["second observer"],
-)
 def sensitivity(m: ScoredModel, s: Setting) -> Value | None:
     return pooled_rate(m, s, [TP], [TP, FN])
 
 
-@metric(
-    title="specificity at 0.5 in view, pooled",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    references=["second observer"],
-)
 def specificity(m: ScoredModel, s: Setting) -> Value | None:
     return pooled_rate(m, s, [TN], [TN, FP])
 
 
-@metric(
-    title="accuracy at 0.5 in view, pooled",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    references=["second observer"],
-)
 def accuracy(m: ScoredModel, s: Setting) -> Value | None:
     return pooled_rate(m, s, [TP, TN], [TP, FP, FN, TN])

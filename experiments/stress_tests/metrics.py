@@ -14,7 +14,8 @@ from cnf.errors import ConfigError
 from cnf.factorised import HALF_WIDTH, DiscretisedLogistic
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.replication.evaluation.scored_model import ScoredModel, computed_once, pictures_at_once
-from cnf.replication.metrics import Setting, Value, metric, settings
+from cnf.replication.measures import Setting
+from cnf.replication.metrics import Value
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 SAMPLES = 2000  # of a set, at least
@@ -31,19 +32,16 @@ def per_picture(m: ScoredModel) -> int:
     return -(-num // (len(m.indices) * len(TEMPERATURES)))
 
 
-@settings("all temperatures")
 def at_all_temperatures(m: ScoredModel) -> Iterator[Setting]:
     """The samples of all temperatures together."""
     yield Setting(samples=per_picture(m) * len(m.indices) * len(TEMPERATURES))
 
 
-@settings("each temperature")
 def at_each_temperature(m: ScoredModel) -> Iterator[Setting]:
     """The samples of one temperature after the other."""
     yield from (Setting(t, per_picture(m) * len(m.indices)) for t in TEMPERATURES)
 
 
-@settings("inverse")
 def at_inverse(m: ScoredModel) -> Iterator[Setting]:
     """y and a sample of every picture, mapped to the latents and back."""
     yield Setting(draws=1)
@@ -127,28 +125,12 @@ def middle(model: ConditionalModel, y: Tensor, x: Tensor) -> tuple[Tensor, Tenso
 # -- metrics ---------------------------------------------------------------------------------------
 
 
-@metric(
-    title="samples that are not finite",
-    unit="samples",
-    digits=0,
-    tolerance=0,
-    of="all temperatures",
-    tag="stress",
-)
 def nonfinite_samples(m: ScoredModel, s: Setting) -> Value:
     each = s.samples // (len(m.indices) * len(TEMPERATURES))
     counts = [m.statistics(StressTest).sampled(t, each) for t in TEMPERATURES]
     return Value(float(sum(count["nonfinite_samples"] for count in counts)))
 
 
-@metric(
-    title="sampled values outside [0, 1), before clipping",
-    unit="1",
-    digits=5,
-    tolerance=1e-5,
-    of="each temperature",
-    tag="stress",
-)
 def outside_range(m: ScoredModel, s: Setting) -> Value | None:
     if m.task.is_binary:  # a threshold, and no cells of equal width
         return None
@@ -156,41 +138,15 @@ def outside_range(m: ScoredModel, s: Setting) -> Value | None:
     return Value(counts["outside_range"])
 
 
-@metric(
-    title="largest |v| sampled",
-    unit="1",
-    digits=2,
-    tolerance=0,
-    factor=1.1,
-    of="each temperature",
-    tag="stress",
-)
 def largest_value(m: ScoredModel, s: Setting) -> Value:
     counts = m.statistics(StressTest).sampled(s.temperature, s.samples // len(m.indices))
     return Value(counts["largest_value"])
 
 
-@metric(
-    title="log p that are not finite",
-    unit="pictures",
-    digits=0,
-    tolerance=0,
-    of="inverse",
-    tag="stress",
-)
 def nonfinite_log_probs(m: ScoredModel, s: Setting) -> Value:
     return Value(float(m.statistics(StressTest).there_and_back()["nonfinite_log_probs"]))
 
 
-@metric(
-    title="worst |v - f^-1(f(v))| in float32",
-    unit="1",
-    digits=None,
-    tolerance=1e-6,
-    factor=10,
-    of="inverse",
-    tag="stress",
-)
 def reconstruction_error(m: ScoredModel, s: Setting) -> Value | None:
     if not isinstance(m.model, ConditionalFlow):
         return None

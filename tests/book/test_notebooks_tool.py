@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -120,6 +121,7 @@ def executed(tmp_path_factory):
         shutil.copy(root / name, copy / name)
     (copy / "book").mkdir()
     lines = ["import cnf.replication.plotting as p", "from cnf.layers import AffineCoupling"]
+    lines += ["from cnf.replication.measures import MEASURES", "MEASURES['psnr'].unit"]
     page = write(copy, *lines, "assert 'copy' in p.__file__, p.__file__")
     page.write_text(page.read_text().replace("results/*.jsonl", "results/claims.yml"))
     with pytest.MonkeyPatch.context() as patch:
@@ -152,6 +154,16 @@ def test_a_page_is_stale_only_if_something_it_uses_changed(copied, name, added, 
     assert notebooks.is_stale(page) == stale
     (copy / name).write_text(text)
     assert not notebooks.is_stale(page)
+
+
+@pytest.mark.parametrize(("name", "stale"), [("new", False), ("ssim", False), ("psnr", True)])
+def test_a_declaration_makes_those_pages_stale_that_name_the_measure(
+    copied, monkeypatch, name, stale
+):
+    page, _ = copied
+    changed = replace(notebooks.MEASURES["psnr"], name=name, title="another title")
+    monkeypatch.setitem(notebooks.MEASURES, name, changed)
+    assert notebooks.is_stale(page) == stale
 
 
 def test_check_names_the_stale_pages_and_the_line_to_run(repository, capsys):

@@ -15,7 +15,7 @@ def test_a_reader_finds_a_number_by_address_by_value_and_by_keyboard(browser, ur
     assert found.evaluate("node => node.open")
     assert f"python -m cnf results audit {wanted.id}" in found.inner_text()
 
-    printed = results.METRICS["psnr"].write(wanted.value)
+    printed = results.MEASURES["psnr"].write(wanted.value)
     tab.locator("#finder-text").fill(printed)
     assert printed in found.first.inner_text()
     tab.locator("#finder-text").fill("bicubic set5 psnr")

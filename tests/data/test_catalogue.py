@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from cnf.errors import DataError
+from cnf.replication import places
 from cnf.replication.data import Example, ImageSet, catalogue, load, pixel_hash
 from cnf.replication.data.catalogue import CATALOGUE, FREE, terms
 from cnf.replication.data.eyes import scaled
@@ -447,8 +448,8 @@ def test_missing_set_says_where_it_was_looked_for_and_how_to_get_it(no_sets, nam
 
 def test_without_cnf_data_sets_are_looked_for_in_the_repository(monkeypatch):
     monkeypatch.delenv("CNF_DATA", raising=False)
-    assert catalogue.data_sets().name == "data"
-    assert (catalogue.data_sets() / "registry.json").is_file()
+    assert places.data_sets().name == "data"
+    assert (places.data_sets() / "registry.json").is_file()
 
 
 def test_unknown_set_and_split_are_refused_with_the_choices(tmp_path):

@@ -5,8 +5,8 @@ import torch
 
 from cnf.layers import AffineCoupling
 from cnf.replication import releases
+from cnf.replication.cards import conditioning
 from cnf.replication.config import build, load_config
-from cnf.replication.evaluation import conditioning
 from cnf.replication.results.rows import RESULTS
 
 

@@ -12,16 +12,17 @@ import safetensors.torch
 import torch
 
 from cnf.errors import CheckpointError, ConfigError, DataError, ResultsError
-from cnf.replication import plugs, releases, results, run_folder
+from cnf.replication import audit, plugs, releases, results, run_folder
+from cnf.replication.cards import card
 from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import origin
 from cnf.replication.evaluation import evaluate, own_pictures
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.scoring import command_of, settings_of, with_other_rounding
-from cnf.replication.metrics import METRICS, Value, masks, mean_se, metric
+from cnf.replication.measures import MEASURES, declared
+from cnf.replication.metrics import likelihood, masks, mean_se, superresolution
 from cnf.replication.metrics.overlap import best_threshold
-from cnf.replication.results import report, reproduce
 from cnf.replication.results.rows import REFERENCES
 from tests.evaluation.toys import eyes, patches, photographs
 
@@ -42,7 +43,7 @@ def fake(name, split, root=None):
 @pytest.fixture(autouse=True, scope="module")
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (own_pictures, reproduce):
+        for module in (own_pictures, audit):
             patch.setattr(module, "load", fake)
         yield
 
@@ -87,7 +88,7 @@ def everything(make_run, tmp_path_factory, small):
         for on, options in many:
             options = {"publish": True, "results": folder} | options
             rows += evaluate.evaluate(make_run(name), on, **options)
-    checks = reproduce.audit(results=folder)
+    checks = audit.audit(results=folder)
     return rows, folder, {check.row.id: check for check in checks}
 
 
@@ -98,8 +99,8 @@ WITHOUT_ERROR = {"calibration_low", "calibration_high", "calibration_floor"}
 def test_every_metric_is_evaluated_and_the_audit_gives_it_again(everything):
     made, _, checks = everything
     tasks = {row.task for row in made}
-    for name, of in METRICS.items():
-        if of.task not in (None, *tasks) or of.function.__module__ == prediction_sets.__name__:
+    for name, of in MEASURES.items():
+        if of.task not in (None, *tasks) or of.owner == "conformal_repair":
             continue  # of an experiment, or of more photographs held out: see test_prediction_sets
         rows = [row for row in made if row.metric == name]
         assert rows and {row.task for row in rows} <= {of.task or row.task for row in rows}, name
@@ -118,7 +119,7 @@ def test_files_hold_the_rows_that_were_returned(everything):
     for row in made:
         path = folder / row.run / "evaluations" / f"{row.file}.json"
         assert row.id in {one.id for one in results.read_file(path)}
-    counted = {(row.run, row.data) for row in made if METRICS[row.metric].tag == "stress"}
+    counted = {(row.run, row.data) for row in made if MEASURES[row.metric].tag == "stress"}
     assert counted >= {("sr-flow", "embedded-sr"), ("sr-flow", "far-sr")}
 
 
@@ -153,12 +154,12 @@ def test_the_command_of_a_row_asks_for_it(everything, loaded):
         scored, flags = asked(row.command, models)
         (m,) = (one for one in scored if one.rounded_x == row.rounded_x)
         wanted = dataclasses.replace(row.setting, threshold=None)
-        assert m is scored[0] or METRICS[row.metric].each_x
-        found = list(settings_of(METRICS[row.metric], m))
+        assert m is scored[0] or MEASURES[row.metric].each_x
+        found = list(settings_of(MEASURES[row.metric], m))
         if row.metric == "f_likeliest":  # of the first samples, however many are drawn
             wanted = dataclasses.replace(wanted, samples=m.num_samples)
         assert wanted in found, (row.id, row.command)
-        assert ("--stress" in flags) == (METRICS[row.metric].tag == "stress")
+        assert ("--stress" in flags) == (MEASURES[row.metric].tag == "stress")
         assert len(m.indices) == row.num_images
         assert row.model == (m.reference or model_name(m.config))
         assert m.options.seed == row.noise_seed
@@ -198,37 +199,32 @@ def test_x_is_told_both_ways_by_full_and_references_are_of_the_same_x(everything
     assert kinds("sr-baseline", "bits_per_dim") == {(True, None), (False, None)}
 
 
-def test_adding_a_metric_is_one_function(make_run, tmp_path):
-    try:
+def test_adding_a_metric_is_an_entry_and_a_function(make_run, tmp_path, monkeypatch):
+    table = tmp_path / "measures.yml"
+    entry = "darkness: {title: share of dark pixels, unit: '1', digits: 2, of: sample}"
+    table.write_text(f"superresolution:\n  task: sr\n  {entry}\n")
 
-        @metric(
-            title="share of dark pixels",
-            unit="1",
-            digits=2,
-            tolerance=1e-6,
-            task="sr",
-            of="sample",
-        )
-        def darkness(m: ScoredModel, s) -> Value:
-            found = [(one < 128).double().mean().item() for one in m.single_samples(s.temperature)]
-            return mean_se(np.array(found))
+    def darkness(m, s):
+        found = [(one < 128).double().mean().item() for one in m.single_samples(s.temperature)]
+        return mean_se(np.array(found))
 
-        options = {"full": True, "samples": 2, "publish": True, "results": tmp_path / "results"}
-        rows = evaluate.evaluate(make_run("sr-flow"), "embedded-sr", **options)
-        rows = [row for row in rows if row.metric == "darkness"]
-        assert [row.temperature for row in rows] == [0.0, 0.5, 0.7, 0.8, 1.0]
-        assert all(0 <= row.value <= 1 and row.version == 1 for row in rows)
-        checks = reproduce.audit(results=tmp_path / "results", only=[row.id for row in rows])
-        assert {check.status for check in checks} == {"same"}
-    finally:
-        METRICS.pop("darkness")
+    (measure,) = declared(table)
+    monkeypatch.setitem(MEASURES, measure.name, measure)
+    monkeypatch.setattr(superresolution, "darkness", darkness, raising=False)
+    options = {"full": True, "samples": 2, "publish": True, "results": tmp_path / "results"}
+    rows = evaluate.evaluate(make_run("sr-flow"), "embedded-sr", **options)
+    rows = [row for row in rows if row.metric == "darkness"]
+    assert [row.temperature for row in rows] == [0.0, 0.5, 0.7, 0.8, 1.0]
+    assert all(0 <= row.value <= 1 and row.version == 1 for row in rows)
+    checks = audit.audit(results=tmp_path / "results", only=[row.id for row in rows])
+    assert {check.status for check in checks} == {"same"}
 
 
 def test_a_number_of_an_older_version_of_its_metric_says_so(everything, monkeypatch, tmp_path):
     old = next(row for row in everything[0] if row.metric == "bits_per_dim")
-    newer = dataclasses.replace(METRICS["bits_per_dim"], version=2)
+    newer = dataclasses.replace(MEASURES["bits_per_dim"], version=2)
     assert "†" not in results.value(old) and "version" not in results.describe(old)
-    monkeypatch.setitem(METRICS, "bits_per_dim", newer)
+    monkeypatch.setitem(MEASURES, "bits_per_dim", newer)
     assert "†" in results.value(old)
     assert "version 1 of the metric" in results.describe(old)
     options = {"results": tmp_path / "results", "limit": 1}
@@ -260,7 +256,7 @@ def test_audit_sees_another_value_other_weights_and_other_data(published, tmp_pa
     def audited(more=0.0, **changes):
         values = [v | {"value": v["value"] + more} for v in content["values"]]
         path.write_text(json.dumps(content | changes | {"values": values}))
-        (check,) = reproduce.audit(results=tmp_path / "results")
+        (check,) = audit.audit(results=tmp_path / "results")
         return check.status, check.reason
 
     assert audited()[0] == "same"
@@ -288,30 +284,29 @@ def test_an_error_of_a_metric_is_no_lack_of_data(published, tmp_path, monkeypatc
     def broken(*_):
         raise DataError("labels are all alike")
 
-    changed = dataclasses.replace(METRICS[row.metric], function=broken)
-    monkeypatch.setitem(METRICS, row.metric, changed)
-    (check,) = reproduce.audit(results=tmp_path / "results")
+    monkeypatch.setattr(likelihood, row.metric, broken)
+    (check,) = audit.audit(results=tmp_path / "results")
     assert (check.status, check.reason) == ("differs", "labels are all alike")
 
 
 def test_without_time_nothing_is_checked_unless_it_is_named(everything):
     made, folder, _ = everything
-    checks = reproduce.audit(results=folder, minutes=0)
+    checks = audit.audit(results=folder, minutes=0)
     late = {("not checked", "no time left: --minutes, or --all")}
     assert {(check.status, check.reason) for check in checks} == late
     ours = sum(check.row.run == "vessels-weighted" for check in checks)
-    text = reproduce.report(checks)
+    text = audit.report(checks)
     assert f"vessels-weighted embedded-vessels test: {ours} not checked" in text
     assert text.endswith(f"\n{len(checks)} not checked")
-    (check,) = reproduce.audit(results=folder, only=[made[0].id], minutes=0)
+    (check,) = audit.audit(results=folder, only=[made[0].id], minutes=0)
     assert check.status == "same"
-    assert f"same  {made[0].id}: " in reproduce.report([check], named=True)
+    assert f"same  {made[0].id}: " in audit.report([check], named=True)
 
 
 def test_the_audit_computes_embedded_pictures_first_and_then_what_needs_few_samples(everything):
     made, _, _ = everything
     far = [dataclasses.replace(row, data="set5") for row in made if row.data == "embedded-sr"]
-    order = [rows for _, rows in reproduce._passes([*far, *made])]
+    order = [rows for _, rows in audit._passes([*far, *made])]
     assert {row.id for rows in order for row in rows} == {row.id for row in [*far, *made]}
     assert all(len({(row.run, row.file, row.samples) for row in rows}) == 1 for rows in order)
     firsts = [rows[0] for rows in order]
@@ -320,7 +315,7 @@ def test_the_audit_computes_embedded_pictures_first_and_then_what_needs_few_samp
     cost = [
         (row.samples or 1) * row.num_images
         for row in firsts
-        if row.data == "embedded-vessels" and METRICS[row.metric].tag != "stress"
+        if row.data == "embedded-vessels" and MEASURES[row.metric].tag != "stress"
     ]
     assert cost == sorted(cost) and len(set(cost)) > 2
 
@@ -425,7 +420,7 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
     rows = evaluate.evaluate("bicubic", "embedded-sr", full=True, publish=True, results=folder)
     assert {(r.metric, r.protocol) for r in rows} >= {("psnr", "standard"), ("psnr", "released")}
     assert {row.id for row in results.read(folder)} == {row.id for row in rows}
-    checks = reproduce.audit(results=folder)
+    checks = audit.audit(results=folder)
     assert {check.status for check in checks} == {"same"}
     (row,) = results.select(rows, metric="psnr", protocol="standard")
     kept = results.pictures(row, folder)  # so its difference to a model's is one in pairs
@@ -516,7 +511,7 @@ def test_thresholds_come_from_where_it_is_said(published, make_run, tmp_path):
     assert both.threshold == row.threshold  # all pixels twice
     assert both.threshold_from == f"{row.threshold_from},{row.threshold_from}"
     (row,) = f_valid("vessels-flow-all", threshold_from=sister)
-    checks = reproduce.audit(results=tmp_path / "results")
+    checks = audit.audit(results=tmp_path / "results")
     assert {check.status for check in checks} == {"same"}
 
 
@@ -549,9 +544,9 @@ def test_another_name_does_not_write_into_another_run(make_run, tmp_path):
 
 def test_the_card_of_a_run_that_is_not_published_shows_its_own_values(make_run):
     folder = make_run("sr-baseline")
-    assert "not been evaluated" in report.card(folder)
+    assert "not been evaluated" in card.card(folder)
     (row,) = evaluate.evaluate(folder, "patches")
-    text = report.card(folder)
+    text = card.card(folder)
     assert f"| {results.value(row)}" in text
     assert f'cnf.load("runs/{folder.name}")' in text and "results table" not in text
 
@@ -613,10 +608,10 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
     history = (folder / "mine" / "history.jsonl").read_text().splitlines()
     assert len(history) == run_folder.MAX_LINES
     assert (history[0], history[-1]) == (lines[0], lines[-1])
-    card = (folder / "mine" / "card.md").read_text()
-    assert card == report.card(folder / "mine", folder)
+    written = (folder / "mine" / "card.md").read_text()
+    assert written == card.card(folder / "mine", folder)
     for text in (results.value(row), "5 pictures of `embedded-sr`", "stand-in", "999 steps"):
-        assert text in card
+        assert text in written
 
 
 def test_published_weights_are_half_precision_and_score_alike(published, make_run, tmp_path):

@@ -10,7 +10,6 @@ import torch
 from cnf.replication.data import load
 from cnf.replication.metrics.pictures import (
     MAX_PSNR,
-    diversity,
     fidelity,
     inside,
     limit,
@@ -67,18 +66,6 @@ def test_what_samples_do_in_the_border_has_no_variance():
     assert variance(samples) == 0
     samples[1, :, 2:-2, 2:-2] = 110
     assert variance(samples) == pytest.approx((10 * 219 / 255) ** 2 / 2, abs=1e-9)
-
-
-def test_diversity_by_hand():
-    """Two samples of two pixels: squared errors 1 and 9, 4 and 4. The second has the global best;
-    the best at each pixel are 1 and 4."""
-    truth = torch.full((3, 1, 2), 100, dtype=torch.uint8)
-    first, second = truth.clone(), truth.clone()
-    first[:, 0, 0], first[:, 0, 1] = 99, 103
-    second[:, 0, :] = 98
-    assert diversity(truth, torch.stack([first, second])) == pytest.approx(1 - 2.5 / 4)
-    assert diversity(truth, torch.stack([first, first])) == 0
-    assert diversity(truth, torch.stack([truth, truth])) == 0
 
 
 def test_equal_pictures_have_finite_psnr_and_ssim_one(pair):

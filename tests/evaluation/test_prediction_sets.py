@@ -11,7 +11,6 @@ from cnf.replication import plugs, results, run_folder, training
 from cnf.replication.config import load_config
 from cnf.replication.data import load
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.metrics import METRICS
 from cnf.replication.metrics.masks import Masks
 from tests.evaluation.toys import eyes, told, value
 
@@ -107,7 +106,7 @@ def test_metrics_of_vessels_by_hand(calibrated):
     # the audit has the threshold of a row, and no photographs that were held out
     again = dataclasses.replace(m.mean_setting, threshold=coverage.also["threshold"])
     m.valid = []
-    assert METRICS["area_interval_coverage"].function(m, again) == coverage
+    assert prediction_sets.area_interval_coverage(m, again) == coverage
 
 
 def test_a_pixel_at_the_threshold_is_in_the_set_that_is_counted_and_covers(scored):
@@ -121,8 +120,8 @@ def test_a_pixel_at_the_threshold_is_in_the_set_that_is_counted_and_covers(score
     assert any((a[b] == 0.5).any() for a, b in zip(p, y, strict=True))
     setting = dataclasses.replace(m.mean_setting, threshold=0.5)
     size, held = (
-        METRICS[name].function(m, setting).value
-        for name in ("vessel_set_size", "vessel_set_coverage")
+        compute(m, setting).value
+        for compute in (prediction_sets.vessel_set_size, prediction_sets.vessel_set_coverage)
     )
     assert size == sum((one >= 0.5).sum() for one in p) / sum(one.sum() for one in y)
     assert held == pytest.approx(np.mean([(a[b] >= 0.5).mean() for a, b in zip(p, y, strict=True)]))

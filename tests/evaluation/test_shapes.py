@@ -47,7 +47,6 @@ def test_a_drawing_with_known_pieces_and_holes():
     assert found.components == 3
     assert found.euler == 3 - 2
     assert found.area == mask.sum() / 60
-    assert found.largest_share == 12 / 25
     assert math.isnan(found.crossings)
 
 
@@ -58,7 +57,6 @@ def test_pieces_and_euler_number_agree_with_flood_fill_and_scikit_image(share):
     mask = rng.random(FULL.shape) < share
     found, sizes = shapes.shape(mask, FULL), flood(mask)
     assert found.components == len(sizes)
-    assert found.largest_share == max(sizes) / mask.sum()
     assert found.euler == measure.euler_number(mask, connectivity=2)
     holes = measure.label(np.pad(~mask, 1, constant_values=True), connectivity=1).max() - 1
     assert found.euler == found.components - holes
@@ -79,8 +77,8 @@ def test_only_pixels_in_view_count():
 def test_an_empty_mask_has_no_shape():
     empty = np.zeros_like(FULL)
     circle = shapes.circle_around((20, 25), FULL)
-    assert shapes.shape(empty, FULL, circle) == (0.0, 0, 0, 0.0, 0)
-    assert shapes.shape(FULL, FULL, circle) == (1.0, 1, 1, 1.0, 1)
+    assert shapes.shape(empty, FULL, circle) == (0.0, 0, 0, 0)
+    assert shapes.shape(FULL, FULL, circle) == (1.0, 1, 1, 1)
 
 
 def test_errors_name_what_does_not_fit():
@@ -94,33 +92,6 @@ def test_errors_name_what_does_not_fit():
         shapes.disc(np.zeros((40, 50)), FULL)
     with pytest.raises(DataError, match="empty"):
         shapes.disc(np.zeros((40, 50, 3)), ~FULL)
-
-
-# --- clDice ---------------------------------------------------------------------------------------
-
-
-def test_cldice_of_bars_is_what_their_centre_lines_say():
-    view = np.ones((40, 60), bool)
-    wide, thin, other = (np.zeros_like(view) for _ in range(3))
-    wide[10:15, 5:55] = thin[12, 5:55] = other[30, 5:55] = True
-    assert shapes.cldice(wide, wide, view) == 1
-    # the same centre line in either, up to the corners of the wide one's skeleton
-    assert shapes.cldice(wide, thin, view) == pytest.approx(1, abs=0.05)
-    assert shapes.cldice(thin, other, view) == 0
-    half = thin.copy()
-    half[:, 30:] = False  # all of it is right, and it finds 25 of 50 pixels
-    assert shapes.cldice(half, thin, view) == pytest.approx(2 / 3, abs=0.02)  # ends of skeletons
-    both = thin | other
-    assert shapes.cldice(both, thin, view) == pytest.approx(2 / 3)  # half right, finds all
-    view[25:] = False
-    assert shapes.cldice(both, thin, view) == 1  # the other one is out of view
-
-
-def test_cldice_of_nothing():
-    empty, bar = np.zeros_like(FULL), np.zeros_like(FULL)
-    bar[20, 5:40] = True
-    assert shapes.cldice(empty, empty, FULL) == 1
-    assert shapes.cldice(empty, bar, FULL) == shapes.cldice(bar, empty, FULL) == 0
 
 
 # --- crossings ------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from cnf.replication import plugs, releases
 from cnf.replication.data import load
 from cnf.replication.evaluation import scored_model
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.metrics import METRICS, Setting
+from cnf.replication.measures import MEASURES, Setting
+from cnf.replication.metrics import compute
 from cnf.replication.results.rows import RESULTS
 from tests.evaluation.toys import eyes, patches, told
 
@@ -24,7 +25,7 @@ RUNS = ("sr-flow", "sr-baseline", "vessels-flow", "vessels-baseline")
 def value(m, name, each=1, temperature=None):
     """Of `each` samples of each picture at each temperature."""
     samples = each * len(m.indices) * (len(stress.TEMPERATURES) if temperature is None else 1)
-    return METRICS[name].function(m, Setting(temperature, samples)).value
+    return compute(MEASURES[name], m, Setting(temperature, samples)).value
 
 
 # What is drawn label by label or block by block takes seconds a picture.
@@ -153,7 +154,7 @@ def test_large_pictures_are_cut_to_their_middle(loaded):
 
 
 def test_metrics_agree_within_a_tolerance_or_a_factor():
-    errors, share = METRICS["reconstruction_error"], METRICS["outside_range"]
+    errors, share = MEASURES["reconstruction_error"], MEASURES["outside_range"]
     assert errors.agree(1e-3, 9e-3) and errors.agree(9e-3, 1e-3) and not errors.agree(1e-3, 2e-2)
     assert errors.agree(0.0, 5e-7) and not errors.agree(0.0, 1e-3)
     assert not errors.agree(math.nan, 1.0) and not errors.agree(1.0, math.nan)

@@ -12,14 +12,15 @@ from cnf.errors import DataError
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.evaluation import scored_model, scoring
 from cnf.replication.evaluation.scored_model import ScoredModel
-from cnf.replication.metrics import METRICS, pictures, superresolution, uncertainty
+from cnf.replication.measures import MEASURES
+from cnf.replication.metrics import pictures, superresolution, uncertainty
 from cnf.replication.metrics.superresolution import Pictures
 from cnf.resample import imresize_half
 from tests.evaluation.toys import patches, photographs, told, value
 
-OF = {name: metric.of for name, metric in METRICS.items() if metric.task == "sr"}
+OF = {name: measure.of for name, measure in MEASURES.items() if measure.task == "sr"}
 UNCERTAINTY = {name for name, of in OF.items() if of == "samples"}
-OF_TWO = UNCERTAINTY - {"coverage_90", "squared_error_diversity"}
+OF_TWO = UNCERTAINTY - {"coverage_90"}
 # the limit has only the standard protocol, which goes with x that is rounded
 OF_PICTURES = {name for name, of in OF.items() if of in ("mean", "sample")} - {"psnr_limit"}
 
@@ -40,7 +41,7 @@ def test_an_evaluation_tells_what_its_pictures_and_samples_allow(scored):
     def of(images, *tags, name="sr-flow", **options):
         return told(scored(name, images, full="full" in tags, **options), *tags)
 
-    whole, fidelity = photographs(), {"psnr", "ssim", "psnr_sample", "ssim_sample"}
+    whole, fidelity = photographs(), {"psnr", "ssim", "psnr_sample"}
     basic = {"bits_per_dim", "spread_skill", "psnr_limit"} | fidelity
     assert of(whole, "basic", samples=2) == basic
     assert of(whole, "basic", "full", samples=2) == {"bits_per_dim"} | OF_PICTURES | OF_TWO
@@ -66,15 +67,6 @@ def test_the_reference_is_bicubic_interpolation(m):
     assert told(m.reference_of("bicubic"), *both) == ours
     for other in ("truth", "second observer"):
         assert told(m.reference_of(other), *both) == set()
-
-
-def test_diversity_is_of_ten_samples(scored):
-    few, many = (scored("sr-flow", patches(), samples=n, full=True) for n in (9, 12))
-    assert value(few, "squared_error_diversity", temperature=1.0) is None
-    samples = next(many.draw_samples(1.0, 12))[2][: superresolution.DIVERSE]
-    expected = pictures.diversity(many.images[0].y, samples)
-    found = value(many, "squared_error_diversity", temperature=1.0)
-    assert 0 < found.value < 1 and found.value == pytest.approx(expected)
 
 
 @torch.no_grad()
@@ -106,8 +98,8 @@ def test_the_mean_is_that_of_samples_or_the_model_s_own(scored, name):
         np.mean(expected), abs=1e-4
     )
     pairs = zip(m.images, m.single_samples(0.8), strict=True)
-    first = [pictures.fidelity(e.y, one, "standard")["ssim"] for e, one in pairs]
-    found = value(m, "ssim_sample", temperature=0.8, samples=1)
+    first = [pictures.fidelity(e.y, one, "standard")["psnr"] for e, one in pairs]
+    found = value(m, "psnr_sample", temperature=0.8, samples=1)
     assert found.value == pytest.approx(np.mean(first), abs=1e-6)
 
 
@@ -140,10 +132,10 @@ def test_bicubic_interpolation_lacks_what_halving_took(m):
 def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):
     with torch.no_grad():
         spreads = m.statistics(Pictures).samples(0.8, 3).spreads
-    ranks = np.array([one.ranks for one in spreads])
-    found = value(m, "coverage_error", temperature=0.8)
-    assert found.value == pytest.approx(uncertainty.coverage_error(ranks.sum(0)))
-    without = [uncertainty.coverage_error(np.delete(ranks, i, 0).sum(0)) for i in range(3)]
+    moments = np.array([one.moments for one in spreads])
+    found = value(m, "spread_skill", temperature=0.8)
+    assert found.value == pytest.approx(uncertainty.spread_skill(moments.sum(0), 3))
+    without = [uncertainty.spread_skill(np.delete(moments, i, 0).sum(0), 3) for i in range(3)]
     error = np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
     assert found.standard_error == pytest.approx(error)
     assert value(m, "coverage_90", temperature=0.8) is None  # of three samples

@@ -9,12 +9,12 @@ from PIL import Image
 
 from cnf.errors import ConfigError
 from cnf.replication import plugs, tasks, training
+from cnf.replication.cards import card
 from cnf.replication.config import DataConfig, load_config
 from cnf.replication.data import load
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.export import export
-from cnf.replication.metrics import Setting
-from cnf.replication.results import report
+from cnf.replication.measures import Setting
 from cnf.replication.sampling.sample import sample
 
 
@@ -113,7 +113,7 @@ def test_a_task_of_its_own_trains_scores_samples_and_has_a_card(tmp_path, monkey
     assert metrics == {"bits_per_dim", "chroma_error", "chroma_spread"}
     assert {(row.task, row.run, row.model) for row in rows} == {("colourisation", "run", "flow")}
     assert (run / "figures" / "embedded-sr-test.png").exists()
-    assert "of the two chroma channels" in report.card(run)
+    assert "of the two chroma channels" in card.card(run)
     # of a photograph the luma is kept, up to rounding and what lies outside of the cube of RGB
     pixels = np.random.default_rng(0).integers(100, 150, (20, 24, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")

@@ -365,7 +365,7 @@ def test_a_mixture_of_flows_is_evaluated_in_full(make_run, tmp_path):
     curves = json.loads((folder / "embedded-vessels-test.curves.json").read_text())
     area = np.mean(curves["forms"]["truth"]["area"])
     names = {row.metric for row in rows}
-    assert {"components_ratio_sample", "area_sample"} <= names and 0 < area < 1
+    assert {"components_ratio_sample", "area"} <= names and 0 < area < 1
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,26 @@ import json
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import weighted_logit
-from cnf.replication import plugs
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.catalogue import has_learned
 from cnf.replication.evaluation import scored_model, thresholds
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.metrics import METRICS, Setting, calibration, shapes, vessels
+from cnf.replication.measures import MEASURES, Setting
+from cnf.replication.metrics import calibration, shapes, vessels
 from cnf.replication.metrics.masks import LIKELIEST_DRAW, Masks, counts, pooled, split
 from cnf.replication.metrics.overlap import best_threshold, f_score
 from tests.evaluation.toys import eyes, told, value
 
-plugs.load_metrics()
 BITS = {"bits_per_pixel", "second_bits"}
 MARGINALS = {"f_half", "f_half_image", "f_best", "auc"}
-CONFORMAL = {name for name, metric in METRICS.items() if metric.by_valid} - {"f_valid"}
+CONFORMAL = {name for name, measure in MEASURES.items() if measure.owner == "conformal_repair"}
 OTHERS = {"f_valid", "f_p_half"} | CONFORMAL  # not of every model
-EVERY = BITS | {name for name, metric in METRICS.items() if metric.task == "vessels"} - OTHERS
+EVERY = BITS | {name for name, measure in MEASURES.items() if measure.task == "vessels"} - OTHERS
 
 
 @pytest.fixture
@@ -75,14 +74,13 @@ def test_an_evaluation_tells_what_its_pictures_and_samples_allow(m, name):
 def test_where_there_is_no_vessel_the_area_is_told(m, name):
     """F and ROC are undefined there: 1 or 0 by convention, and of no use."""
     one = m(name, eyes(bare=True), full=False)
-    assert told(one, "basic") == {"bits_per_pixel", "area", "area_sample"}
+    assert told(one, "basic") == {"bits_per_pixel", "area"}
     assert not any(told(one.reference_of(r), "basic") for r in ("truth", "second observer"))
-    for metric, maps in (("area", one.means(16)), ("area_sample", one.single_samples(1.0))):
-        pairs = zip(maps, one.images, strict=True)
-        by_hand = [float((p[0][e.fov] >= 0.5).float().mean()) for p, e in pairs]
-        assert value(one, metric).value == pytest.approx(np.mean(by_hand), abs=1e-9)
+    pairs = zip(one.means(16), one.images, strict=True)
+    by_hand = [float((p[0][e.fov] >= 0.5).float().mean()) for p, e in pairs]
+    assert value(one, "area").value == pytest.approx(np.mean(by_hand), abs=1e-9)
     one = m(name, eyes(bare=True))
-    no_sense = ("f_", "auc", "area_ratio", "components_ratio")
+    no_sense = ("f_", "auc", "components_ratio")
     assert not {n for n in told(one, "basic", "full") if n.startswith(no_sense)}
     assert vessels.curves(one) == vessels.per_image(one) == {}
 
@@ -90,7 +88,7 @@ def test_where_there_is_no_vessel_the_area_is_told(m, name):
 def test_pieces_are_not_counted_where_there_is_no_vessel(m, monkeypatch):
     monkeypatch.setattr(Masks, "shapes_of_answers", None)
     one = m(images=eyes(bare=True))
-    assert METRICS["components_ratio_sample"].function(one, Setting(1.0, 1)) is None
+    assert vessels.components_ratio_sample(one, Setting(1.0, 1)) is None
 
 
 def test_vessels_out_of_view_are_none(m):
@@ -98,14 +96,14 @@ def test_vessels_out_of_view_are_none(m):
         dataclasses.replace(e, y=torch.where(e.fov, 0, 1).byte()[None]) for e in eyes(bare=True)
     ]
     one = m(images=ImageSet("toy", "test", "labelled", unseen, "made up"), full=False)
-    assert told(one, "basic") == {"bits_per_pixel", "area", "area_sample"}
+    assert told(one, "basic") == {"bits_per_pixel", "area"}
 
 
 @pytest.mark.filterwarnings("error")
 def test_an_error_that_needs_the_only_picture_with_vessels_is_none(m):
     images = ImageSet("toy", "test", "labelled", [eyes()[0], eyes(bare=True)[1]], "made up")
     one = m(images=images)
-    for name in ("auc", "area_ratio", "components_ratio_sample"):
+    for name in ("auc", "components_ratio_sample"):
         assert np.isfinite(value(one, name).value) and value(one, name).standard_error is None
     assert value(one, "f_half").standard_error is not None
 
@@ -116,18 +114,18 @@ def test_nothing_is_told_of_doubtful_pixels_where_there_is_none(m, monkeypatch):
     one = m("baseline")
     certain = [torch.where(e.y > 0, 0.99, 0.01) for e in one.images]
     monkeypatch.setattr(one, "means", lambda samples: certain)
-    assert value(one, "calibration_error") is None and value(one, "brier").value < 1e-3
+    assert value(one, "calibration_error") is None
 
 
 def test_references_are_the_second_observer_and_the_truth(m):
     one, both = m(), ("basic", "full")
-    forms = {"area", "components", "euler", "largest_share", "cldice"}
+    forms = {"area", "components"}
     people = forms | {"f_half", "f_half_image", "energy_distance_first", "sample_diversity"}
     people |= {"components_error", "holes_error", "sensitivity", "specificity", "accuracy"}
     plain = m(full=False).reference_of("second observer")
     assert told(plain, "basic") == {"f_half", "f_half_image"}
     assert told(one.reference_of("second observer"), *both) == people
-    assert told(one.reference_of("truth"), *both) == forms - {"cldice"}
+    assert told(one.reference_of("truth"), *both) == forms
     assert told(one.reference_of("bicubic"), *both) == set()
     assert told(m(images=eyes(seconds=False)).reference_of("second observer"), *both) == set()
 
@@ -173,7 +171,7 @@ def test_validation_split_chooses_the_threshold(m):
     ours.valid = [*ours.valid, valid]  # one of several may be without
     assert 0 < value(ours, "f_valid").also["threshold"] < 1
     # one that is given, by an option or by the setting of a row, goes before
-    given = METRICS["f_valid"].function(ours, Setting(1.0, 0, threshold=0.25))
+    given = vessels.f_valid(ours, Setting(1.0, 0, threshold=0.25))
     assert given.also["threshold"] == 0.25
     assert value(m("baseline", threshold=0.75), "f_valid").also["threshold"] == 0.75
 
@@ -261,7 +259,6 @@ def test_scores_of_marginals_by_hand(m, name):
     # binned, where there are more than 4096 values
     error = np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
     assert found.standard_error == pytest.approx(error)
-    assert value(ours, "brier").value == pytest.approx(brier_score_loss(*every))
     differ = np.concatenate([(e.y != e.second)[0].numpy()[e.fov.numpy()] for e in ours.images])
     # the closer to 1/2, the larger the deviation
     expected = roc_auc_score(differ, -np.abs(every[1] - 0.5).round(9))
@@ -274,11 +271,8 @@ def test_joint_scores_are_of_every_sample(m, name):
     ours = m(name)
     samples = [masks[:, 0].numpy() > 0 for _, _, masks in ours.draw_samples(1.0, 16)]
     fov = ours.fov(0)
-    area = np.mean([[mask[fov].mean() for mask in masks] for masks in samples])
-    true = np.mean([ours.mask(i)[fov].mean() for i in range(3)])
     pieces = [shapes.shape(masks[0], fov).components for masks in samples]
     found = {
-        "area_ratio": area / true,
         "components_sample": np.mean(pieces),
         "components_ratio_sample": np.mean(pieces),  # the truth is one piece in each picture
         "f_sample": f_score(

@@ -4,10 +4,10 @@ import numpy as np
 import skimage.data
 import torch
 
-from cnf.replication import plugs
 from cnf.replication.data import Example, ImageSet
 from cnf.replication.evaluation.scoring import settings_of, values
-from cnf.replication.metrics import METRICS
+from cnf.replication.measures import MEASURES
+from cnf.replication.metrics import compute
 
 
 def photographs(name="embedded-sr", split="test"):
@@ -44,15 +44,14 @@ def eyes(name="embedded-vessels", split="test", count=3, size=(16, 20), seconds=
 
 def value(m, name, **fields):
     """The value of a metric at the only setting of an evaluation that has these fields."""
-    plugs.load_metrics()
-    metric = METRICS[name]
+    measure = MEASURES[name]
     found = [
-        s for s in settings_of(metric, m) if all(getattr(s, k) == v for k, v in fields.items())
+        s for s in settings_of(measure, m) if all(getattr(s, k) == v for k, v in fields.items())
     ]
     (setting,) = found
-    return metric.function(m, setting)
+    return compute(measure, m, setting)
 
 
 def told(m, *tags):
     """The metrics that an evaluation of these tags tells of a model or a reference."""
-    return {metric.name for metric, _, _ in values(m, tags)}
+    return {measure.name for measure, _, _ in values(m, tags)}

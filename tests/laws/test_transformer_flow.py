@@ -6,8 +6,8 @@ import torch
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.replication import plugs
+from cnf.replication.cards.card import describe_model
 from cnf.replication.config import build, load_config
-from cnf.replication.results.report import describe_model
 from cnf.testing import check_bijection
 from tests.laws.cases import randomise
 

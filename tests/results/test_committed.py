@@ -12,8 +12,9 @@ from pydantic import ConfigDict, create_model
 
 from cnf.errors import ResultsError
 from cnf.replication import results, run_folder
+from cnf.replication.cards import card
 from cnf.replication.data import inventory
-from cnf.replication.metrics import METRICS
+from cnf.replication.measures import MEASURES
 from cnf.replication.results import claims, report
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
 from cnf.replication.run_folder import REPOSITORY
@@ -33,14 +34,14 @@ def test_evaluations_are_well_formed():
         hashes = [row.data_sha256, row.weights_sha256, row.config_sha256]
         assert all(h is None or re.fullmatch("[0-9a-f]{64}", h) for h in hashes), row.id
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", row.date) and row.split in ("valid", "test"), row.id
-        assert METRICS[row.metric].task in (None, row.task), row.id
+        assert MEASURES[row.metric].task in (None, row.task), row.id
         assert (row.model in REFERENCES) == (row.weights_sha256 is None), row.id
         if row.protocol is not None:  # the standard one rounds x
             assert row.metric.startswith(("psnr", "ssim")), row.id
             assert (row.protocol == "standard") == row.rounded_x, row.id
         assert (row.rounded_x is None) != find(row.task).has_low_resolution, row.id
         if row.model in REFERENCES:
-            assert row.model in METRICS[row.metric].references, row.id
+            assert row.model in MEASURES[row.metric].references, row.id
     assert len({row.id for row in ROWS}) == len(ROWS)
 
 
@@ -97,7 +98,7 @@ def test_values_an_image_have_the_mean_of_their_row():
 def test_committed_run_is_small_and_has_its_card(folder):
     assert (folder / "weights.safetensors").stat().st_size <= run_folder.MAX_BYTES
     text = (folder / "card.md").read_text()
-    assert text == report.card(folder), "run `python -m cnf results readme`"
+    assert text == card.card(folder), "run `python -m cnf results readme`"
     needed = {"config.json", "history.jsonl"}
     if run_folder.read_record(folder)["steps"] > 1:  # a control is fitted in one: no curve
         needed.add("history.png")

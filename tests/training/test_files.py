@@ -13,8 +13,8 @@ import torch
 
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.replication import releases, run_folder, training
+from cnf.replication.cards import card
 from cnf.replication.config import build, config_sha256, from_dict
-from cnf.replication.results import report
 
 
 def full_disk(*_):
@@ -210,7 +210,7 @@ def test_what_is_published_of_a_folder_of_pictures_names_no_machine(tmp_path, co
     config = run_folder.trained(folder).config
     assert config.data.train == cut and config == from_dict(published["config"])
     assert published["config_sha256"] == config_sha256(config) != record["config_sha256"]
-    assert f"`{cut}`" in report.card(folder, folder.parent)
+    assert f"`{cut}`" in card.card(folder, folder.parent)
 
 
 def test_a_run_that_could_not_begin_leaves_no_folder(configure, tmp_path):

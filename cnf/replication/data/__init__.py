@@ -1,6 +1,5 @@
-"""Image sets: read, verify, degrade, synthesise."""
+"""Image sets: read, verify, degrade, synthesise. Their facts, `catalogue`, load no torch."""
 
-from cnf.replication.data.catalogue import load
-from cnf.replication.data.examples import Example, ImageSet, pixel_hash
+import lazy_loader
 
-__all__ = ["Example", "ImageSet", "load", "pixel_hash"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

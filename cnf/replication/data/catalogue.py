@@ -1,4 +1,4 @@
-"""Every image set: its facts stand in catalogue.yml, and `load` reads one by name.
+"""The facts of every image set, which stand in catalogue.yml; `loading.load` reads its pictures.
 
 To add a set, add its facts (and a reader if its layout is new), then its pixel hashes with
 `python -m cnf.replication.data.inventory NAME`.
@@ -6,19 +6,18 @@ To add a set, add its facts (and a reader if its layout is new), then its pixel 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import yaml
 
 from cnf.errors import DataError
-from cnf.replication import plugs
-from cnf.replication.data.examples import Example, ImageSet, Kind, Split, Stack
-from cnf.replication.places import data_sets
 
+if TYPE_CHECKING:
+    from cnf.replication.data.examples import Example, ImageSet
+
+Split = Literal["train", "valid", "test"]
+Kind = Literal["pictures", "labelled"]  # x is made from y; or x is a photograph and y its labels
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
@@ -62,8 +61,10 @@ class Entry:
     credit: str = ""
     across: int | None = None
 
-    def images(self, split: Split, examples: Sequence[Example], note: str = "") -> ImageSet:
+    def images(self, split: Split, examples: "Sequence[Example]", note: str = "") -> "ImageSet":
         """These examples as a split of the set; `note` is added to the source."""
+        from cnf.replication.data.examples import ImageSet  # facts are read without torch
+
         source = self.source + note
         return ImageSet(self.name, split, self.kind, examples, source, self.stand_in)
 
@@ -121,32 +122,6 @@ OWN = (
 )
 
 
-def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
-    """Read the set `name`, one of CATALOGUE or `folder:PATH`; several, joined, as NAME+NAME.
-
-    `root` is the folder that holds the sets, by default that of `data_sets`.
-    Raises DataError for an unknown name or split, a missing set (naming where it was looked for and
-    how to get it), or a file that cannot be used.
-    """
-    if split not in SPLITS:
-        raise DataError(f"no split '{split}': choose one of {', '.join(SPLITS)}")
-    root = data_sets() if root is None else Path(root)
-    if name.startswith("folder:"):
-        from cnf.replication.data.folders import read_folder
-
-        return read_folder(Path(name.removeprefix("folder:")), split)
-    if len(names := parts(name)) > 1:
-        return _joined([load(part, split, root) for part in names])
-    entry = find(name)
-    entry.check_split(split)
-    folder = entry.where(root)
-    if folder is None:
-        return _embedded(entry, split)
-    if not folder.is_dir():
-        raise entry.missing(folder)
-    return _read(entry, split, root)
-
-
 def parts(name: str) -> list[str]:
     """The names that NAME+NAME joins. A path after `folder:` is one name, even if it holds a
     "+"."""
@@ -178,26 +153,6 @@ def origin(name: str) -> str:
     return origin(entry.of) if entry and entry.of else name.split(":")[0]
 
 
-def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
-    """A split, read by the function that the entry names; its module is imported only now."""
-    module, name = (entry.change or entry.read).split(".")
-    owner, slash, module_of_owner = module.partition("/")
-    if slash:
-        function = getattr(plugs.module(owner, module_of_owner), name)
-    else:
-        function = getattr(import_module(f"cnf.replication.data.{module}"), name)
-    if entry.change:
-        source_set = load(entry.of, split, root)
-        note = source_set.source.removeprefix(find(entry.of).source)
-        return entry.images(split, function(source_set, **entry.options), note)
-    return function(entry, split, entry.where(root), **entry.options)
-
-
-@lru_cache(maxsize=16)
-def _embedded(entry: Entry, split: Split) -> ImageSet:
-    return _read(entry, split, Path())
-
-
 def find(name: str) -> Entry:
     """The entry of a set. Raises DataError for an unknown name."""
     if name not in CATALOGUE:
@@ -218,17 +173,3 @@ def terms(*trains: str) -> list[str]:
         for name in parts(train):
             texts.append(OWN if name.startswith("folder:") else find(name).terms)
     return [text for text in dict.fromkeys(texts) if text != FREE] or [FREE]
-
-
-def _joined(sets: Sequence[ImageSet]) -> ImageSet:
-    """The pictures of several sets of one kind and split, one after the other."""
-    names, kinds = "+".join(s.name for s in sets), sorted({s.kind for s in sets})
-    if len(kinds) > 1:
-        raise DataError(f"{names} joins sets of {' and of '.join(kinds)}: choose one of them")
-    stacks = [s.examples for s in sets]
-    if all(isinstance(s, Stack) and s.y.shape[1:] == stacks[0].y.shape[1:] for s in stacks):
-        examples = Stack([n for s in stacks for n in s.names], torch.cat([s.y for s in stacks]))
-    else:
-        examples = [example for s in sets for example in s]
-    source, stand_in = "; ".join(s.source for s in sets), any(s.stand_in for s in sets)
-    return ImageSet(names, sets[0].split, kinds[0], examples, source, stand_in)

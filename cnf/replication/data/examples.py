@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Split = Literal["train", "valid", "test"]
-Kind = Literal["pictures", "labelled"]  # x is made from y; or x is a photograph and y its labels
+from cnf.replication.data.catalogue import Kind, Split
+
 PATCH = 64  # pixels: pictures up to this size are patches
 
 

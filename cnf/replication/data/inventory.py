@@ -16,8 +16,9 @@ import pooch
 
 from cnf.errors import DataError
 from cnf.replication.data import eyes, imagenet, packed
-from cnf.replication.data.catalogue import CATALOGUE, Entry, find, load
+from cnf.replication.data.catalogue import CATALOGUE, Entry, find
 from cnf.replication.data.examples import Stack, pixel_hash
+from cnf.replication.data.loading import load
 from cnf.replication.places import DATA, IS_CHECKOUT, data_sets
 
 REGISTRY = DATA / "registry.json"

@@ -2,7 +2,6 @@
 
 scored_model.py  what metrics are made of, each computed once
 scoring.py       every metric at its settings, as rows
-conditioning.py  which layers answer to x
 thresholds.py    where a threshold may be chosen
 evaluate.py      the command: which run, which sets, where rows go
 figures.py       pictures of what a model makes of a set

@@ -11,16 +11,15 @@ from typing import Any
 
 from cnf.errors import ConfigError
 from cnf.replication import releases, run_folder
+from cnf.replication.cards import card
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation import scoring
 from cnf.replication.evaluation.own_pictures import images_to_score
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
-from cnf.replication.evaluation.variants import ending
 from cnf.replication.places import IS_CHECKOUT, require_checkout
-from cnf.replication.results import report
 from cnf.replication.results import rows as store
-from cnf.replication.results.rows import REFERENCES, RESULTS, Row
+from cnf.replication.results.rows import REFERENCES, RESULTS, Row, ending
 from cnf.replication.tasks.task import find
 
 
@@ -136,7 +135,7 @@ def evaluate(
             draw_figures(scored, folder, place.target / name / "figures")
         rows += new_rows
     if publish:
-        store.write_text(folder / "card.md", report.card(folder, results))
+        store.write_text(folder / "card.md", card.card(folder, results))
     elif not out and place.target != folder.resolve().parent:
         where = place.target / name
         remedy = " (--publish writes there)" if IS_CHECKOUT else ""

@@ -17,11 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cnf import noise
-from cnf.errors import ConfigError, ResultsError
+from cnf.errors import ConfigError, ResultsError, nearest
 from cnf.flow import ConditionalModel, check_draws
 from cnf.replication.config import DataConfig
 from cnf.replication.data import ImageSet
 from cnf.replication.evaluation.variants import variant_of
+from cnf.replication.measures import MEASURES, Setting
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 from cnf.replication.tasks.task import find, of_kind
 
@@ -85,30 +86,15 @@ class Options:
             check_draws(self.temperature)
             if self.full:
                 raise ConfigError("--full has temperatures of its own: leave --temperature out")
+        for name in self.names_of_metrics or ():
+            if name not in MEASURES:
+                close = nearest(name, MEASURES)
+                raise ConfigError(f"--metrics {name}: no such metric; the nearest are {close}")
 
     @property
     def names_of_metrics(self) -> list[str] | None:
         """The names in `metrics`; None: all metrics."""
         return None if self.metrics is None else self.metrics.split(",")
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """The setting at which one value is taken; None where a field does not matter.
-
-    temperature, samples: of the samples that are scored; 0 samples: the model's own mean.
-    draws: noise draws for each image, averaged; with `importance`, the samples of that bound.
-    divided_by: what bits are divided by. threshold: of probabilities, or of scores of conformal
-    prediction. protocol: of PSNR and SSIM.
-    """
-
-    temperature: float | None = None
-    samples: int | None = None
-    draws: int | None = None
-    importance: bool = False
-    divided_by: str | None = None
-    threshold: float | None = None
-    protocol: str | None = None
 
 
 def computed_once(method: Callable) -> Callable:

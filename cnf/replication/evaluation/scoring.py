@@ -1,5 +1,5 @@
-"""From a scored model to rows: every metric at every setting that applies, and the values of single
-pictures."""
+"""From a scored model to rows: every measure at every setting that applies, and the values of
+single pictures."""
 
 import dataclasses
 import json
@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cnf.errors import ConfigError
-from cnf.replication import plugs
 from cnf.replication.config import model_name
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.metrics import METRICS, SETTINGS, Metric, Setting, Value, pictures
+from cnf.replication.measures import MEASURES, Measure, Setting
+from cnf.replication.metrics import Value, compute, module_of, pictures
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import Row
 
@@ -32,20 +31,20 @@ def with_other_rounding(m: ScoredModel) -> ScoredModel | None:
     return ScoredModel(m.trained, m.images, options, m.batch_size, reference=m.reference)
 
 
-def settings_of(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
-    """The settings at which an evaluation takes a metric."""
+def settings_of(measure: Measure, m: ScoredModel) -> Iterator[Setting]:
+    """The settings at which an evaluation takes a measure."""
     o, task = m.options, m.task
     protocol = None
-    if o.full and metric.each_x and metric.of != "bits":
+    if o.full and measure.each_x and measure.of != "bits":
         protocol = pictures.protocol(m.rounded_x)
     if m.reference is not None:
-        if m.reference in metric.references and not m.has_only_bits:
+        if m.reference in measure.references and not m.has_only_bits:
             yield Setting(protocol=protocol)
         return
     temperatures = task.temperatures if o.full else (task.temperature,)
     if o.temperature is not None:
         temperatures = (o.temperature,)
-    match metric.of:
+    match measure.of:
         case "bits":
             for divided_by in task.divisors:
                 yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
@@ -60,41 +59,35 @@ def settings_of(metric: Metric, m: ScoredModel) -> Iterator[Setting]:
             for t in temperatures if o.full else (1.0,):
                 if t:  # at temperature 0 all samples are equal
                     yield Setting(t, m.num_samples)
-        case of if of in SETTINGS:
-            yield from SETTINGS[of](m)
+        case "bits" | "mean" | "sample" | "samples":
+            return
+        case of:
+            yield from getattr(module_of(measure), of)(m)
 
 
 def values(
     m: ScoredModel, tags: Sequence[str], each_x: bool = False
-) -> Iterator[tuple[Metric, Setting, Value]]:
-    """Every metric that `is_asked_for`, at every setting, with its value where it has one; with
-    `each_x` only the metrics that are computed for both kinds of x. Raises ConfigError for a
-    metric of the options that does not exist."""
-    plugs.load_metrics()
-    for name in m.options.names_of_metrics or ():
-        if name not in METRICS:
-            raise ConfigError(f"--metrics {name}: no such metric; one of {', '.join(METRICS)}")
-    # by module, so that the order of rows and columns is not that of imports
-    for metric in sorted(METRICS.values(), key=lambda m: m.function.__module__):
-        if not is_asked_for(metric, m, tags):
+) -> Iterator[tuple[Measure, Setting, Value]]:
+    """Every measure that `is_asked_for`, at every setting, with its value where it has one; with
+    `each_x` only those that are computed for both kinds of x."""
+    for measure in MEASURES.values():
+        if not is_asked_for(measure, m, tags) or each_x and not measure.each_x:
             continue
-        if each_x and not metric.each_x:
-            continue
-        for s in settings_of(metric, m):
-            value = metric.function(m, s)
+        for s in settings_of(measure, m):
+            value = compute(measure, m, s)
             if value is not None:
-                yield metric, s, value
+                yield measure, s, value
 
 
-def is_asked_for(metric: Metric, m: ScoredModel, tags: Sequence[str]) -> bool:
-    """Whether an evaluation of these tags computes a metric: those that its options name, which
+def is_asked_for(measure: Measure, m: ScoredModel, tags: Sequence[str]) -> bool:
+    """Whether an evaluation of these tags computes a measure: those that its options name, which
     may be of other tags, or else all with one of the tags."""
-    if metric.task not in (None, m.task.name):
+    if measure.task not in (None, m.task.name):
         return False
     names = m.options.names_of_metrics
     if names is None:
-        return metric.tag in tags
-    return metric.name in names and (metric.tag == "stress") == ("stress" in tags)
+        return measure.tag in tags
+    return measure.name in names and (measure.tag == "stress") == ("stress" in tags)
 
 
 def rows_of(
@@ -110,11 +103,11 @@ def rows_of(
         names = m.task.references if m.reference is None else ()
         for answering in (scored, *(scored.reference_of(name) for name in names)):
             common = shared_fields(answering, provenance)
-            for metric, s, value in values(answering, tags, each_x=scored is not m):
+            for measure, s, value in values(answering, tags, each_x=scored is not m):
                 row = common | dataclasses.asdict(s) | value.also
                 del row["importance"]
-                row |= {"metric": metric.name, "version": metric.version}
-                if metric.by_valid:
+                row |= {"metric": measure.name, "version": measure.version}
+                if measure.chosen_on_validation:
                     row["threshold_from"] = threshold_from(m)
                 rows.append(Row(**row, value=value.value, standard_error=value.standard_error))
     return rows
@@ -130,7 +123,7 @@ def with_relative_paths(options: Options) -> Options:
 
 
 def threshold_from(m: ScoredModel) -> str:
-    """Where the threshold of a metric comes from that `valid` chooses."""
+    """Where the threshold of a measure comes from that `valid` chooses."""
     if m.options.threshold_from:
         return with_relative_paths(m.options).threshold_from
     return "validation" if m.options.threshold is None else "given"

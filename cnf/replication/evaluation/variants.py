@@ -49,8 +49,3 @@ def variant_of(model: ConditionalModel, text: str) -> ConditionalModel:
         raise ConfigError(f"--variant {text}: give {form}")
     arguments = complete(function, dict.fromkeys(parameters, value), but=("model",))
     return function(model, **arguments)
-
-
-def ending(text: str | None) -> str:
-    """The suffix of the name of a run whose model is a variant of the trained model."""
-    return "" if text is None else f"-{text.partition('=')[0].rpartition('/')[2]}"

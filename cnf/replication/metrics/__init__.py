@@ -1,29 +1,26 @@
-"""Metrics of a model on an image set. A metric is one decorated function:
+"""Metrics of a model on an image set. A metric is a function of a scored model and a setting, and
+has the name of the measure that `cnf/replication/measures.yml` declares:
 
-    @metric(title="Brier score", unit="1", digits=4, tolerance=1e-4, task="vessels", of="mean")
-    def brier(m: ScoredModel, s: Setting) -> Value | None: ...
+    def auc(m: ScoredModel, s: Setting) -> Value | None: ...
 
-One that a single experiment needs stands in its `metrics.py`, experiments/NAME/metrics.py.
+One that a single experiment needs stands in its folder, in `metrics.py` and `measures.yml`.
 
 `evaluate` calls it for every setting of its kind; a value that is None (undefined on this set or
-for this model) makes no row. The audit calls it for the setting of a row. Tables use its title and
-digits. If you change the values of a metric, raise its `version`: rows of an older version are
-marked.
+for this model) makes no row. The audit calls it for the setting of a row. If you change the values
+of a metric, raise the `version` of its measure: rows of an older version are marked.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnf.replication.evaluation.scored_model import ScoredModel, Setting
-
-# The kinds of settings at which a metric is taken. bits: of y itself. mean: of the point estimate.
-# sample: of one sample. samples: of many samples together; or a kind of SETTINGS.
-Of = Literal["bits", "mean", "sample", "samples"] | str
-Tag = Literal["basic", "full", "stress"]
+from cnf.replication import plugs
+from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.measures import Measure, Setting
 
 
 class Value(NamedTuple):
@@ -35,108 +32,16 @@ class Value(NamedTuple):
     also: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One metric, as `metric` registers it."""
-
-    name: str
-    function: Callable[[ScoredModel, Setting], Value | None]
-    title: str
-    unit: str
-    digits: int | None
-    tolerance: float
-    of: Of
-    task: str | None
-    tag: Tag
-    factor: float
-    references: Sequence[str]
-    each_x: bool
-    by_valid: bool
-    version: int
-
-    def agree(self, a: float, b: float) -> bool:
-        """Whether two values are the same, on different machines."""
-        low, high = sorted((a, b))
-        return high - low <= self.tolerance or 0 < low and high <= self.factor * low
-
-    def write(self, value: float) -> str:
-        return f"{value:.1e}" if self.digits is None else f"{value:.{self.digits}f}"
+def module_of(measure: Measure) -> ModuleType:
+    """The module whose functions compute a measure, loaded when it is first needed."""
+    if measure.owner is not None:
+        return plugs.module(measure.owner, measure.file)
+    return import_module(f"{__name__}.{measure.file}")
 
 
-# Those of `experiments/*/metrics.py` are there once `plugs.load_metrics` was called.
-METRICS: dict[str, Metric] = {}
-# Kinds of settings that an experiment adds, each with the function that gives those of a model.
-SETTINGS: dict[str, Callable[[ScoredModel], Iterator[Setting]]] = {}
-
-
-def settings(of: str) -> Callable:
-    """Register a function as the settings of a kind: it takes a scored model, and gives those at
-    which an evaluation computes the metrics of this kind."""
-
-    def register(function: Callable) -> Callable:
-        if of in SETTINGS:
-            raise ValueError(f"there are settings '{of}' already: choose another name")
-        SETTINGS[of] = function
-        return function
-
-    return register
-
-
-def metric(
-    *,
-    title: str,
-    unit: str,
-    digits: int | None,
-    tolerance: float,
-    of: Of,
-    task: str | None = None,
-    tag: Tag = "full",
-    factor: float = 1.0,
-    references: Sequence[str] = (),
-    each_x: bool = False,
-    by_valid: bool = False,
-    version: int = 1,
-) -> Callable:
-    """Register a function as a metric under its own name.
-
-    Args:
-        digits: digits after the point; None: scientific notation.
-        tolerance: the largest difference that the audit accepts on another machine.
-        factor: the largest ratio that it accepts instead.
-        of: the kind of settings it is taken at, see `scoring.settings_of`.
-        task: the task it belongs to; None: every task.
-        tag: the evaluation it belongs to. A "basic" one is in every evaluation that draws samples:
-            of small patches bits alone are computed unless `--samples` is given.
-        references: the references it is computed for, beside models.
-        each_x: whether it is computed both for x rounded and for x not rounded; its rows then name
-            the protocol of x.
-        by_valid: whether `ScoredModel.valid` chooses its threshold; its rows then say where that
-            came from.
-    """
-
-    def register(function: Callable) -> Callable:
-        name = function.__name__
-        if name in METRICS:
-            raise ValueError(f"there is a metric '{name}' already: choose another name")
-        METRICS[name] = Metric(
-            name,
-            function,
-            title,
-            unit,
-            digits,
-            tolerance,
-            of,
-            task,
-            tag,
-            factor,
-            references,
-            each_x,
-            by_valid,
-            version,
-        )
-        return function
-
-    return register
+def compute(measure: Measure, m: ScoredModel, s: Setting) -> Value | None:
+    """The value of a measure; None where it is undefined."""
+    return getattr(module_of(measure), measure.function)(m, s)
 
 
 def mean_se(values: np.ndarray, **also: Any) -> Value:

@@ -32,14 +32,11 @@ class Joint(NamedTuple):
     over photographs.
 
     coverage: share of photographs whose truth lies in the central interval of nominal 90 %.
-    ratio: sum of the mean samples over the sum of truths; None where that is 0.
     ranks: of each truth among its n samples, 0..n, (N,).
     """
 
     coverage: float
     coverage_se: float | None
-    ratio: float | None
-    ratio_se: float | None
     ranks: np.ndarray
 
 
@@ -134,13 +131,6 @@ def is_doubtful(p: np.ndarray) -> bool:
     return bool(((p >= LOW) & (p <= HIGH)).any())
 
 
-def brier(p: np.ndarray, y: np.ndarray) -> float:
-    """Mean of (p - y)^2 over all pixels (Brier 1950): 0 is best, p = 1/2 everywhere has 1/4.
-    Raises as `calibration_error` does."""
-    p, y = _checked(p, y)
-    return float(np.square(p - y).mean())
-
-
 def _checked(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Both as float64, (2, n)."""
     p, y = np.asarray(p, np.float64).ravel(), np.asarray(y, np.float64).ravel()
@@ -169,9 +159,7 @@ def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int 
     keyed = noise.keyed(seed, [0], uncertainty.TIES_DRAW)
     ranks = uncertainty.rank(*map(torch.from_numpy, (truth, samples.T.copy())), keyed).numpy()
     coverage = jackknife(np.eye(places)[ranks], partial(uncertainty.coverage_at, level=level))
-    pairs = np.stack([samples.mean(1), truth], 1)
-    ratio = jackknife(pairs, ratio_of) if truth.sum() else (None, None)
-    return Joint(*coverage[:2], *ratio[:2], ranks)
+    return Joint(*coverage[:2], ranks)
 
 
 def ratio_of(sums: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ value remains an upper bound. Means are over images.
 import numpy as np
 
 from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
-from cnf.replication.metrics import Setting, Value, mean_se, metric
+from cnf.replication.measures import Setting
+from cnf.replication.metrics import Value, mean_se
 
 
 def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
@@ -25,36 +26,22 @@ def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
     return mean_se(values, bound=bound)
 
 
-def bits_of_y(m: ScoredModel, s: Setting) -> Value:
+def bits_of_y(m: ScoredModel, s: Setting, name: str) -> Value | None:
+    """The bits of y, if the task calls them by this name."""
+    if m.task.bits != name:
+        return None
     log_p = m.importance_log_probs(s.draws) if s.importance else m.log_probs(s.draws or 1)
     return bits(m, s, log_p)
 
 
-@metric(
-    title="bits/dim",
-    unit="bits/dim",
-    digits=3,
-    tolerance=1e-4,
-    of="bits",
-    tag="basic",
-    each_x=True,
-)
 def bits_per_dim(m: ScoredModel, s: Setting) -> Value | None:
-    return bits_of_y(m, s) if m.task.bits == "bits_per_dim" else None
+    return bits_of_y(m, s, "bits_per_dim")
 
 
-@metric(title="bits/pixel", unit="bits/pixel", digits=4, tolerance=1e-4, of="bits", tag="basic")
 def bits_per_pixel(m: ScoredModel, s: Setting) -> Value | None:
-    return bits_of_y(m, s) if m.task.bits == "bits_per_pixel" else None
+    return bits_of_y(m, s, "bits_per_pixel")
 
 
-@metric(
-    title="bits/pixel of the second observer's mask",
-    unit="bits/pixel",
-    digits=4,
-    tolerance=1e-4,
-    of="bits",
-)
 def second_bits(m: ScoredModel, s: Setting) -> Value | None:
     if s.importance or m.second_masks is None:
         return None

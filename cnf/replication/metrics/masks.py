@@ -14,9 +14,8 @@ from torch import Tensor
 
 from cnf.errors import DataError
 from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
-from cnf.replication.metrics import Setting, calibration, overlap, shapes
-
-TASK = "vessels"
+from cnf.replication.measures import Setting
+from cnf.replication.metrics import calibration, overlap, shapes
 
 LIKELIEST = 16  # samples from which the likeliest is taken
 LIKELIEST_DRAW = -3000  # the `draw` of the noise of the bounds of samples
@@ -56,7 +55,7 @@ class Masks:
 
     @computed_once
     def shapes(self, n: int) -> list[np.ndarray]:
-        """`shapes.Shape` of each of n samples, an array (n,5) for each picture."""
+        """`shapes.Shape` of each of n samples, an array (n,4) for each picture."""
         by_picture = []
         for index, masks in zip(self.scored.indices, self.samples(n), strict=True):
             fov, circle = self.scored.fov(index), self.circle(index)
@@ -135,22 +134,21 @@ class Masks:
 
     @computed_once
     def shapes_of_answers(self, s: Setting) -> list[dict[str, float]] | None:
-        """`shapes.Shape` and clDice, for each picture, of the mask that a setting asks for:
+        """`shapes.Shape`, for each picture, of the mask that a setting asks for:
         marginals become a mask at 1/2. None without an answer."""
         answers = self.answers(s)
         return None if answers is None else self.shapes_of([p >= 0.5 for p in answers])
 
     @computed_once
     def true_shapes(self) -> list[dict[str, float]]:
-        """`shapes.Shape` and clDice of y for each picture."""
+        """`shapes.Shape` of y for each picture."""
         return self.shapes_of([self.scored.images[i].y for i in self.scored.indices])
 
     def shapes_of(self, masks: Sequence[Tensor]) -> list[dict[str, float]]:
-        m, by_picture = self.scored, []
-        for index, mask in zip(m.indices, masks, strict=True):
-            mask, fov = np.asarray(mask)[0] > 0, m.fov(index)
-            measures = shapes.shape(mask, fov, self.circle(index))._asdict()
-            by_picture.append(measures | {"cldice": shapes.cldice(mask, m.mask(index), fov)})
+        by_picture = []
+        for index, mask in zip(self.scored.indices, masks, strict=True):
+            mask, fov = np.asarray(mask)[0] > 0, self.scored.fov(index)
+            by_picture.append(shapes.shape(mask, fov, self.circle(index))._asdict())
         return by_picture
 
     @computed_once

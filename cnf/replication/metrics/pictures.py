@@ -97,19 +97,6 @@ def limit(decibels: float, variance: float, n: int) -> float | None:
     return None if squared_error <= 0 else float(10 * np.log10(255.0**2 / squared_error))
 
 
-def diversity(truth: Tensor, samples: Tensor) -> float:
-    """(global best - local best) / global best of samples (n,3,H,W) of a picture (3,H,W): 0 where
-    they are all alike, 1 where one of them is right at every pixel.
-
-    The global best is the smallest squared error of a sample, the local best the mean over pixels
-    of the smallest one at each. The NTIRE 2021 challenge on learning the super-resolution space
-    scores so with the perceptual distance LPIPS, whose values are much smaller.
-    """
-    errors = (samples.double() - truth.double()).square().mean(1)  # (n,H,W)
-    global_best = errors.mean((1, 2)).min()
-    return float(1 - errors.amin(0).mean() / global_best) if global_best else 0.0
-
-
 def ssim(truth: np.ndarray, ours: np.ndarray, peak: float) -> float:
     """Structural similarity of (H,W), or of (H,W,3) averaged over channels."""
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

@@ -25,14 +25,12 @@ class Shape(NamedTuple):
     area: share of the pixels in the field of view that are vessel.
     components: number of 8-connected pieces, of one pixel or more.
     euler: pieces less holes.
-    largest_share: share of the vessel pixels that are in the largest piece; 0 without vessel.
     crossings: number of runs of vessel along the circle; NaN without a circle.
     """
 
     area: float
     components: int
     euler: int
-    largest_share: float
     crossings: float
 
 
@@ -44,10 +42,9 @@ def shape(mask: np.ndarray, fov: np.ndarray, circle: np.ndarray | None = None) -
     area = int(mask.sum())
     crossings = nan if circle is None else runs(along(circle, mask))
     if not area:
-        return Shape(0.0, 0, 0, 0.0, crossings)
-    labels, components = skimage.measure.label(mask, return_num=True, connectivity=2)
-    largest = float(np.bincount(labels[mask]).max() / area)
-    return Shape(area / int(fov.sum()), components, euler_number(mask), largest, crossings)
+        return Shape(0.0, 0, 0, crossings)
+    components = int(skimage.measure.label(mask, return_num=True, connectivity=2)[1])
+    return Shape(area / int(fov.sum()), components, euler_number(mask), crossings)
 
 
 def inside(mask: np.ndarray, fov: np.ndarray) -> np.ndarray:
@@ -67,19 +64,6 @@ def euler_number(mask: np.ndarray) -> int:
     beside, above = m[:, 1:] | m[:, :-1], m[1:] | m[:-1]
     corners = above[:, 1:] | above[:, :-1]
     return int(m.sum()) - int(beside.sum()) - int(above.sum()) + int(corners.sum())
-
-
-def cldice(mask: np.ndarray, truth: np.ndarray, fov: np.ndarray) -> float:
-    """Dice of centre lines: the harmonic mean of the share of the mask's skeleton that lies in the
-    truth and the share of the truth's skeleton that lies in the mask (Shit et al. 2021); 1 where
-    both are empty, 0 where one of them is. Raises as `shape` does."""
-    mask, truth = inside(mask, fov), inside(truth, fov)
-    if not mask.any() or not truth.any():
-        return float(mask.any() == truth.any())
-    lines, true_lines = map(skimage.morphology.skeletonize, (mask, truth))
-    precision = float((lines & truth).sum() / lines.sum())
-    sensitivity = float((true_lines & mask).sum() / true_lines.sum())
-    return 2 * precision * sensitivity / (precision + sensitivity or 1.0)
 
 
 # --- the circle around the optic disc -------------------------------------------------------------

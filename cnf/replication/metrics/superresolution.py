@@ -15,21 +15,17 @@ from torch import Tensor
 from cnf import noise
 from cnf.replication.data.images import check_size
 from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
+from cnf.replication.measures import Setting
 from cnf.replication.metrics import (
-    Setting,
     Value,
     jackknife,
     mean_se,
-    metric,
     numbers,
     pictures,
     textures,
     uncertainty,
 )
 from cnf.replication.metrics.pictures import SCALE, WINDOW, luma
-
-TASK = "sr"
-DIVERSE = 10  # samples of which the diversity is taken, as in the challenge
 
 
 class PictureScores(NamedTuple):
@@ -44,12 +40,10 @@ class PictureScores(NamedTuple):
 
 class Samples(NamedTuple):
     """Scores of two or more samples of every picture at one temperature: of their mean and
-    `pictures.variance` (for a flow at temperature 1; else empty), the `pictures.diversity` of the
-    first DIVERSE, and how they spread."""
+    `pictures.variance` (for a flow at temperature 1; else empty), and how they spread."""
 
     means: list[PictureScores]
     variances: list[float]
-    diversities: list[float]
     spreads: list[uncertainty.Spread]
 
 
@@ -75,14 +69,13 @@ class Pictures:
     @computed_once
     def samples(self, temperature: float, n: int) -> Samples:
         """One pass over n samples of every picture."""
-        m, samples_scores = self.scored, Samples([], [], [], [])
+        m, samples_scores = self.scored, Samples([], [], [])
         for index, x, samples in m.draw_samples(temperature, n):
             if temperature == 1 and not m.has_mean:
                 samples_scores.means.append(self.score_picture(index, samples.float().mean(0), x))
                 if has_fidelity(m):
                     samples_scores.variances.append(pictures.variance(samples))
             y = m.images[index].y
-            samples_scores.diversities.append(pictures.diversity(y, samples[:DIVERSE]))
             generators = noise.keyed(m.options.seed, [index], uncertainty.TIES_DRAW)
             samples_scores.spreads.append(uncertainty.spread(y, samples, generators))
         return samples_scores
@@ -137,31 +130,10 @@ def mean_fidelity(m: ScoredModel, s: Setting, name: str) -> Value | None:
     return mean_se([picture.fidelity[s.protocol or "standard"][name] for picture in scores])
 
 
-@metric(
-    title="PSNR of the point estimate",
-    unit="dB",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="mean",
-    tag="basic",
-    references=["bicubic"],
-    each_x=True,
-)
 def psnr(m: ScoredModel, s: Setting) -> Value | None:
     return mean_fidelity(m, s, "psnr")
 
 
-@metric(
-    title="PSNR of the mean of infinitely many samples",
-    unit="dB",
-    digits=2,
-    tolerance=0.02,
-    task=TASK,
-    of="mean",
-    tag="basic",
-    each_x=True,
-)
 def psnr_limit(m: ScoredModel, s: Setting) -> Value | None:
     """An estimate from n samples, under the standard protocol, see `pictures.limit`."""
     if m.has_mean or not has_fidelity(m) or s.protocol == "released":
@@ -174,203 +146,43 @@ def psnr_limit(m: ScoredModel, s: Setting) -> Value | None:
     return None if None in values else mean_se(values)
 
 
-@metric(
-    title="PSNR of one sample",
-    unit="dB",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="sample",
-    tag="basic",
-    each_x=True,
-)
-def psnr_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_fidelity(m, s, "psnr")
-
-
-@metric(
-    title="SSIM of the point estimate",
-    unit="1",
-    digits=4,
-    tolerance=1e-4,
-    task=TASK,
-    of="mean",
-    tag="basic",
-    references=["bicubic"],
-    each_x=True,
-)
 def ssim(m: ScoredModel, s: Setting) -> Value | None:
     return mean_fidelity(m, s, "ssim")
 
 
-@metric(
-    title="SSIM of one sample",
-    unit="1",
-    digits=4,
-    tolerance=1e-4,
-    task=TASK,
-    of="sample",
-    tag="basic",
-    each_x=True,
-)
-def ssim_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_fidelity(m, s, "ssim")
-
-
-@metric(
-    title="PSNR (RGB) of the point estimate",
-    unit="dB",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="mean",
-    references=["bicubic"],
-    each_x=True,
-)
 def psnr_rgb(m: ScoredModel, s: Setting) -> Value | None:
     return mean_fidelity(m, s, "psnr_rgb")
 
 
-@metric(
-    title="PSNR (RGB) of one sample",
-    unit="dB",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="sample",
-    each_x=True,
-)
-def psnr_rgb_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_fidelity(m, s, "psnr_rgb")
-
-
-@metric(
-    title="SSIM (RGB) of the point estimate",
-    unit="1",
-    digits=4,
-    tolerance=1e-4,
-    task=TASK,
-    of="mean",
-    references=["bicubic"],
-    each_x=True,
-)
 def ssim_rgb(m: ScoredModel, s: Setting) -> Value | None:
     return mean_fidelity(m, s, "ssim_rgb")
 
 
-@metric(
-    title="SSIM (RGB) of one sample",
-    unit="1",
-    digits=4,
-    tolerance=1e-4,
-    task=TASK,
-    of="sample",
-    each_x=True,
-)
-def ssim_rgb_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_fidelity(m, s, "ssim_rgb")
-
-
-def mean_consistency(m: ScoredModel, s: Setting) -> Value:
-    return mean_se([picture.consistency for picture in m.statistics(Pictures).scores(s)])
-
-
-@metric(
-    title="PSNR, halved, against x, of the point estimate",
-    unit="dB",
-    digits=2,
-    tolerance=0.02,
-    task=TASK,
-    of="mean",
-    references=["bicubic"],
-)
 def consistency(m: ScoredModel, s: Setting) -> Value:
-    return mean_consistency(m, s)
-
-
-@metric(
-    title="PSNR, halved, against x, of one sample",
-    unit="dB",
-    digits=2,
-    tolerance=0.02,
-    task=TASK,
-    of="sample",
-)
-def consistency_sample(m: ScoredModel, s: Setting) -> Value:
-    return mean_consistency(m, s)
+    return mean_se([picture.consistency for picture in m.statistics(Pictures).scores(s)])
 
 
 # -- textures --------------------------------------------------------------------------------------
 
 
-def mean_power_over_truth(m: ScoredModel, s: Setting, band: str) -> Value:
-    """Power in a band of frequencies, in dB over that of the truth."""
+def power_high(m: ScoredModel, s: Setting) -> Value:
+    """Power in the band of high frequencies, in dB over that of the truth."""
     answers = m.statistics(Pictures)
     pairs = zip(answers.scores(s), answers.truth(), strict=True)
     return mean_se(
         [
-            textures.band(*ours.spectrum, band) - textures.band(*true.spectrum, band)
+            textures.band(*ours.spectrum, "high") - textures.band(*true.spectrum, "high")
             for ours, true in pairs
         ]
     )
 
 
-@metric(
-    title="power from 1/4 to 1/2, over the truth's, of the point estimate",
-    unit="dB",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="mean",
-    references=["bicubic"],
-)
-def power_high(m: ScoredModel, s: Setting) -> Value:
-    return mean_power_over_truth(m, s, "high")
-
-
-@metric(
-    title="power from 1/4 to 1/2, over the truth's, of one sample",
-    unit="dB",
-    digits=2,
-    tolerance=0.01,
-    task=TASK,
-    of="sample",
-)
-def power_high_sample(m: ScoredModel, s: Setting) -> Value:
-    return mean_power_over_truth(m, s, "high")
-
-
-def distance_of_gradients(m: ScoredModel, s: Setting) -> Value:
+def gradient_distance(m: ScoredModel, s: Setting) -> Value:
     """`textures.distance` between all pictures and the truth."""
     answers = m.statistics(Pictures)
     pairs = zip(answers.scores(s), answers.truth(), strict=True)
     sums = [np.concatenate([ours.gradients, true.gradients]) for ours, true in pairs]
     return jackknife(np.array(sums), textures.distance)
-
-
-@metric(
-    title="distance of gradients to the truth's of the point estimate",
-    unit="grey levels",
-    digits=3,
-    tolerance=0.01,
-    task=TASK,
-    of="mean",
-    references=["bicubic"],
-)
-def gradient_distance(m: ScoredModel, s: Setting) -> Value:
-    return distance_of_gradients(m, s)
-
-
-@metric(
-    title="distance of gradients to the truth's of one sample",
-    unit="grey levels",
-    digits=3,
-    tolerance=0.01,
-    task=TASK,
-    of="sample",
-)
-def gradient_distance_sample(m: ScoredModel, s: Setting) -> Value:
-    return distance_of_gradients(m, s)
 
 
 # -- uncertainty -----------------------------------------------------------------------------------
@@ -382,74 +194,16 @@ def ranks(m: ScoredModel, s: Setting) -> np.ndarray:
     return np.array([spread.ranks for spread in spreads])
 
 
-@metric(
-    title="deviation of samples over error of their mean",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-    tag="basic",
-)
 def spread_skill(m: ScoredModel, s: Setting) -> Value:
     spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
     moments = np.array([spread.moments for spread in spreads])
     return jackknife(moments, partial(uncertainty.spread_skill, n=s.samples))
 
 
-@metric(
-    title=f"diversity of {DIVERSE} samples, by squared error",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-)
-def squared_error_diversity(m: ScoredModel, s: Setting) -> Value | None:
-    """See `pictures.diversity`: not the score of the challenge, which uses LPIPS."""
-    if s.samples < DIVERSE:
-        return None
-    return mean_se(m.statistics(Pictures).samples(s.temperature, s.samples).diversities)
-
-
-@metric(
-    title="coverage of 90 % intervals",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-    tag="basic",
-)
 def coverage_90(m: ScoredModel, s: Setting) -> Value | None:
     if not uncertainty.are_enough(s.samples, 0.9):
         return None
     return jackknife(ranks(m, s), partial(uncertainty.coverage_at, level=0.9))
-
-
-@metric(
-    title="mean error of coverage",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-)
-def coverage_error(m: ScoredModel, s: Setting) -> Value:
-    return jackknife(ranks(m, s), uncertainty.coverage_error)
-
-
-@metric(
-    title="chi-square of ranks, an entry",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-    factor=1.01,
-)
-def rank_distance(m: ScoredModel, s: Setting) -> Value:
-    return jackknife(ranks(m, s), uncertainty.rank_distance)
 
 
 # -- beside the values -----------------------------------------------------------------------------

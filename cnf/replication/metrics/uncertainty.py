@@ -92,16 +92,3 @@ def coverage_at(ranks: np.ndarray, level: float) -> np.ndarray:
     after = np.clip((levels > level).sum(), 1, len(levels) - 1)
     share = (levels[after - 1] - level) / (levels[after - 1] - levels[after])
     return real[..., after - 1] + share * (real[..., after] - real[..., after - 1])
-
-
-def coverage_error(ranks: np.ndarray) -> np.ndarray:
-    """Mean of |coverage - nominal| over the intervals k = 1 .. n // 2."""
-    gaps = np.abs(coverage(ranks) - nominal(ranks.shape[-1] - 1))
-    return gaps[..., 1:].mean(-1)
-
-
-def rank_distance(ranks: np.ndarray) -> np.ndarray:
-    """sum_r (p_r - u)^2 / u over the shares p of the n + 1 ranks, u = 1 / (n + 1): chi-square
-    divided by the number of entries. 0 if ranks are uniform, n if y always has the same rank."""
-    share = ranks / ranks.sum(-1)[..., None]
-    return ranks.shape[-1] * ((share - 1 / ranks.shape[-1]) ** 2).sum(-1)

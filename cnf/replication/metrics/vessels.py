@@ -11,19 +11,18 @@ import numpy as np
 
 from cnf.factorised import WeightedBernoulli
 from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.measures import Setting
 from cnf.replication.metrics import (
-    Setting,
     Value,
     calibration,
     influences,
     jackknife,
     mean_se,
-    metric,
     numbers,
     overlap,
     uncertainty,
 )
-from cnf.replication.metrics.masks import LIKELIEST, TASK, Masks, counts, pooled, split
+from cnf.replication.metrics.masks import LIKELIEST, Masks, counts, pooled, split
 
 # fields of `shapes.Shape` that are kept for all samples
 JOINT = "area", "components", "crossings"
@@ -71,46 +70,16 @@ def outcomes_at_half(m: ScoredModel, s: Setting) -> np.ndarray | None:
     return None if answers is None else counts(m, answers, 0.5)
 
 
-@metric(
-    title="F at 0.5, pooled",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    tag="basic",
-    references=["second observer"],
-)
 def f_half(m: ScoredModel, s: Setting) -> Value | None:
     outcomes = outcomes_at_half(m, s)
     return None if outcomes is None else pooled_f(outcomes, threshold=0.5)
 
 
-@metric(
-    title="F at 0.5, mean over images",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    tag="basic",
-    references=["second observer"],
-)
 def f_half_image(m: ScoredModel, s: Setting) -> Value | None:
     outcomes = outcomes_at_half(m, s)
     return None if outcomes is None else mean_f(outcomes, threshold=0.5)
 
 
-@metric(
-    title="F at the validation threshold, pooled",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    tag="basic",
-    by_valid=True,
-)
 def f_valid(m: ScoredModel, s: Setting) -> Value | None:
     """F at the threshold of the setting, else of the options, else at the threshold with the
     largest F on the validation splits of `m.valid`."""
@@ -122,41 +91,16 @@ def f_valid(m: ScoredModel, s: Setting) -> Value | None:
     return f_at(m, s, threshold)
 
 
-@metric(
-    title="F of one sample, pooled",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="sample",
-    tag="basic",
-)
 def f_sample(m: ScoredModel, s: Setting) -> Value | None:
     return pooled_f(counts(m, m.single_samples(s.temperature), 0.5)) if m.has_vessels else None
 
 
-@metric(
-    title=f"F of the likeliest of {LIKELIEST} samples, pooled",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="samples",
-)
 def f_likeliest(m: ScoredModel, s: Setting) -> Value | None:
     if s.samples < LIKELIEST or not m.has_vessels:
         return None
     return pooled_f(m.statistics(Masks).likeliest(s.samples), samples=LIKELIEST)
 
 
-@metric(
-    title="F where p is at least 0.5, before weighting, pooled",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-)
 def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
     """F where p >= 1/2, which is where q is at least `half_of_p`."""
     if not isinstance(m.model, WeightedBernoulli) or not m.has_vessels:
@@ -164,30 +108,12 @@ def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
     return f_at(m, s, half_of_p(m.model.beta))
 
 
-@metric(
-    title="F at the best test threshold, pooled",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    tag="basic",
-)
 def f_best(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
     return f_at(m, s, best_threshold([m], s.samples))
 
 
-@metric(
-    title="area under the ROC curve",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-    tag="basic",
-)
 def auc(m: ScoredModel, s: Setting) -> Value | None:
     """The area itself is exact; its standard error is computed from binned probabilities."""
     import sklearn.metrics  # takes a second or two
@@ -202,14 +128,6 @@ def auc(m: ScoredModel, s: Setting) -> Value | None:
 # -- calibration of the marginals ------------------------------------------------------------------
 
 
-@metric(
-    title="calibration error of marginals in [0.05, 0.95]",
-    unit="1",
-    digits=4,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-)
 def calibration_error(m: ScoredModel, s: Setting) -> Value | None:
     sums = m.statistics(Masks).reliability(s)
     return None if sums is None else jackknife(sums, calibration.error_of)
@@ -223,38 +141,14 @@ def resampled(m: ScoredModel, s: Setting, quantile: float) -> Value | None:
     return Value(float(np.quantile(calibration.bootstrap(sums, m.options.seed), quantile)))
 
 
-@metric(
-    title="calibration error, 2.5 % of resampled photographs",
-    unit="1",
-    digits=4,
-    tolerance=2e-3,
-    task=TASK,
-    of="mean",
-)
 def calibration_low(m: ScoredModel, s: Setting) -> Value | None:
     return resampled(m, s, 0.025)
 
 
-@metric(
-    title="calibration error, 97.5 % of resampled photographs",
-    unit="1",
-    digits=4,
-    tolerance=2e-3,
-    task=TASK,
-    of="mean",
-)
 def calibration_high(m: ScoredModel, s: Setting) -> Value | None:
     return resampled(m, s, 0.975)
 
 
-@metric(
-    title="calibration error if y were a sample",
-    unit="1",
-    digits=4,
-    tolerance=2e-3,
-    task=TASK,
-    of="mean",
-)
 def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
     """What a perfectly calibrated model would have: a sample takes the place of y, and the
     marginals are those of the other samples, or the model's own. The mean over HELD_OUT samples."""
@@ -270,14 +164,6 @@ def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
     return Value(float(np.mean(errors)))
 
 
-@metric(
-    title="slope of labels on marginals",
-    unit="1",
-    digits=3,
-    tolerance=5e-3,
-    task=TASK,
-    of="mean",
-)
 def calibration_slope(m: ScoredModel, s: Setting) -> Value | None:
     """`calibration.slope_of` over all pixels in the field of view; the marginals are the model's
     own, or those of two halves of the samples."""
@@ -288,28 +174,6 @@ def calibration_slope(m: ScoredModel, s: Setting) -> Value | None:
     return jackknife(np.array([calibration.moments(*t) for t in triples]), calibration.slope_of)
 
 
-@metric(
-    title="Brier score of marginals",
-    unit="1",
-    digits=4,
-    tolerance=1e-4,
-    task=TASK,
-    of="mean",
-)
-def brier(m: ScoredModel, s: Setting) -> Value:
-    parts = zip(*split(m, m.statistics(Masks).answers(s)), strict=True)
-    sums = np.array([(((p.astype(float) - y) ** 2).sum(), p.size) for y, p in parts])
-    return jackknife(sums, calibration.ratio_of)
-
-
-@metric(
-    title="AUC of deviation for where observers differ",
-    unit="1",
-    digits=3,
-    tolerance=1e-3,
-    task=TASK,
-    of="mean",
-)
 def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
     if m.second_masks is None:
         return None
@@ -333,63 +197,18 @@ def coverage_of(m: ScoredModel, s: Setting, name: str) -> Value | None:
     return Value(joint.coverage, joint.coverage_se)
 
 
-@metric(
-    title="mean area of samples over the truth's",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="samples",
-)
-def area_ratio(m: ScoredModel, s: Setting) -> Value | None:
-    joint = m.statistics(Masks).joint(s.samples, "area")
-    return None if joint.ratio is None else Value(joint.ratio, joint.ratio_se)
-
-
-@metric(
-    title="coverage of 90 % intervals of area",
-    unit="1",
-    digits=2,
-    tolerance=0.05,
-    task=TASK,
-    of="samples",
-)
 def area_coverage(m: ScoredModel, s: Setting) -> Value | None:
     return coverage_of(m, s, "area")
 
 
-@metric(
-    title="coverage of 90 % intervals of pieces",
-    unit="1",
-    digits=2,
-    tolerance=0.05,
-    task=TASK,
-    of="samples",
-)
 def components_coverage(m: ScoredModel, s: Setting) -> Value | None:
     return coverage_of(m, s, "components")
 
 
-@metric(
-    title="coverage of 90 % intervals of crossings",
-    unit="1",
-    digits=2,
-    tolerance=0.05,
-    task=TASK,
-    of="samples",
-)
 def crossings_coverage(m: ScoredModel, s: Setting) -> Value | None:
     return coverage_of(m, s, "crossings")
 
 
-@metric(
-    title="bits of own samples over bits of the truth",
-    unit="1",
-    digits=3,
-    tolerance=0.01,
-    task=TASK,
-    of="samples",
-)
 def own_bits_ratio(m: ScoredModel, s: Setting) -> Value | None:
     """Below 1, samples vary less than the truth does, as where modes are lost; above 1, more. Both
     are the model's own bits (a bound where bits are), the means over LIKELIEST samples."""
@@ -413,153 +232,17 @@ def mean_shape_measure(m: ScoredModel, s: Setting, name: str) -> Value | None:
     return value._replace(also={"threshold": 0.5}) if is_thresholded else value
 
 
-def mean_area(m: ScoredModel, s: Setting) -> Value | None:
+def area(m: ScoredModel, s: Setting) -> Value | None:
     """Without --full, only for sets without a vessel, where F is undefined."""
     if not m.options.full and (m.has_vessels or m.reference is not None):
         return None
     return mean_shape_measure(m, s, "area")
 
 
-@metric(
-    title="share of pixels that are vessel, of the point estimate",
-    unit="1",
-    digits=4,
-    tolerance=1e-4,
-    task=TASK,
-    of="mean",
-    tag="basic",
-    references=["truth", "second observer"],
-)
-def area(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_area(m, s)
-
-
-@metric(
-    title="share of pixels that are vessel, of one sample",
-    unit="1",
-    digits=4,
-    tolerance=1e-4,
-    task=TASK,
-    of="sample",
-    tag="basic",
-)
-def area_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_area(m, s)
-
-
-@metric(
-    title="pieces of the point estimate",
-    unit="pieces",
-    digits=1,
-    tolerance=1.0,
-    task=TASK,
-    of="mean",
-    factor=1.02,
-    references=["truth", "second observer"],
-)
 def components(m: ScoredModel, s: Setting) -> Value | None:
     return mean_shape_measure(m, s, "components")
 
 
-@metric(
-    title="pieces of one sample",
-    unit="pieces",
-    digits=1,
-    tolerance=1.0,
-    task=TASK,
-    of="sample",
-    factor=1.02,
-)
-def components_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_shape_measure(m, s, "components")
-
-
-@metric(
-    title="Euler number of the point estimate",
-    unit="pieces",
-    digits=1,
-    tolerance=2.0,
-    task=TASK,
-    of="mean",
-    factor=1.02,
-    references=["truth", "second observer"],
-)
-def euler(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_shape_measure(m, s, "euler")
-
-
-@metric(
-    title="Euler number of one sample",
-    unit="pieces",
-    digits=1,
-    tolerance=2.0,
-    task=TASK,
-    of="sample",
-    factor=1.02,
-)
-def euler_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_shape_measure(m, s, "euler")
-
-
-@metric(
-    title="share of the largest piece of the point estimate",
-    unit="1",
-    digits=3,
-    tolerance=0.02,
-    task=TASK,
-    of="mean",
-    references=["truth", "second observer"],
-)
-def largest_share(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_shape_measure(m, s, "largest_share")
-
-
-@metric(
-    title="share of the largest piece of one sample",
-    unit="1",
-    digits=3,
-    tolerance=0.02,
-    task=TASK,
-    of="sample",
-)
-def largest_share_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_shape_measure(m, s, "largest_share")
-
-
-@metric(
-    title="clDice of the point estimate",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="mean",
-    references=["second observer"],
-)
-def cldice(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_shape_measure(m, s, "cldice")
-
-
-@metric(
-    title="clDice of one sample",
-    unit="1",
-    digits=3,
-    tolerance=2e-3,
-    task=TASK,
-    of="sample",
-)
-def cldice_sample(m: ScoredModel, s: Setting) -> Value | None:
-    return mean_shape_measure(m, s, "cldice")
-
-
-@metric(
-    title="pieces of one sample over the truth's",
-    unit="1",
-    digits=2,
-    tolerance=0.02,
-    task=TASK,
-    of="sample",
-    factor=1.02,
-)
 def components_ratio_sample(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None

@@ -1,14 +1,15 @@
-"""The numbers in results/: rows, tables and cards made of them, claims, and how to get them again.
+"""The numbers in results/: rows, tables made of them, claims, and how to get them again. Nothing
+here loads a model: what numbers are called stands in `cnf.replication.measures`.
 
-rows.py       a row, where rows are kept, how one is found and written as text
-report.py     tables of the README and model cards; tables.yml says which, card.md.j2 how
-claims.py     what the paper says beside what we measured
-reproduce.py  from a number to its command; the audit
+rows.py    a row, where rows are kept, how one is found and written as text
+report.py  tables of the README and of the replication report; tables.yml says which
+claims.py  what the paper says beside what we measured
+how.py     from a number to its command
 """
 
 from cnf.replication.results.rows import (
     FEW,
-    METRICS,
+    MEASURES,
     RESULTS,
     Row,
     cells,
@@ -31,7 +32,7 @@ from cnf.replication.results.rows import (
 
 __all__ = [
     "FEW",
-    "METRICS",
+    "MEASURES",
     "RESULTS",
     "Row",
     "cells",

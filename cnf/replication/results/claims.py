@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cnf.errors import ResultsError
-from cnf.replication.metrics import METRICS
+from cnf.replication.measures import MEASURES
 from cnf.replication.places import IS_CHECKOUT
 from cnf.replication.results.rows import (
     COMPARABLE,
@@ -27,7 +27,6 @@ from cnf.replication.results.rows import (
     value_with_unit,
 )
 from cnf.replication.results.rows import read as read_rows
-from cnf.replication.tasks.task import TASKS
 
 Verdict = Literal[
     "same", "different", "split", "undecided", "implemented", "second-hand", "could not", "open"
@@ -309,7 +308,7 @@ def differences(claim: Claim, rows: Sequence[Row], results: Path = RESULTS) -> l
 
 def _difference(a: Row, b: Row, rows: Sequence[Row], results: Path) -> str:
     """A sentence that says by how much b exceeds a."""
-    metric, paired = METRICS[a.metric], paired_differences(a, b, results)
+    metric, paired = MEASURES[a.metric], paired_differences(a, b, results)
     digits = 2 if metric.digits is None else metric.digits
     seeds = " and ".join(str(len(seeds_of(row, rows))) for row in (b, a))
     seeds_text = "a seed each" if seeds == "1 and 1" else f"{seeds} seeds"
@@ -361,7 +360,7 @@ Kind = Literal[  # metrics, and F of vessels
 
 class _Source(_Strict):
     method: Text
-    task: Literal[*TASKS]
+    task: Literal["sr", "vessels"]
     setting: Text
     source: Text
     incomparable: str | None = None

@@ -5,6 +5,7 @@ training), and has a line for each value. A new evaluation replaces the file; gi
 A `Row` is one value with everything that is needed to check it.
 """
 
+import csv
 import dataclasses
 import difflib
 import fnmatch
@@ -12,29 +13,19 @@ import itertools
 import json
 import math
 import re
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import pandas as pd
 from pydantic import ConfigDict, create_model
 
-from cnf.errors import ConfigError, ResultsError, UnwritableError
+from cnf.errors import ResultsError, UnwritableError, nearest
 from cnf.files import replaced
-from cnf.replication import plugs
-from cnf.replication.evaluation.variants import ending
-from cnf.replication.metrics import (  # noqa: F401
-    METRICS,
-    Setting,
-    likelihood,
-    superresolution,
-    vessels,
-)
+from cnf.replication.measures import MEASURES, REFERENCES, Setting
 from cnf.replication.places import IS_CHECKOUT, RESULTS
-from cnf.replication.tasks.task import TASKS
-from cnf.replication.tasks.task import find as find_task
 
 WHERE = (
     "the repository has all, clone it; the package conditional-normalizing-flows-weights has those "
@@ -42,8 +33,6 @@ WHERE = (
 )
 DIGITS = 2e-6  # values of pictures are written to 1e-6; a mean of them may be twice as far off
 FEW = 2_000  # steps of training: a model of fewer has not converged
-# What answers without weights and without training: its rows name data alone.
-REFERENCES = tuple({name: None for task in TASKS.values() for name in task.references})
 
 
 @dataclass(frozen=True)
@@ -61,12 +50,12 @@ class Row:
         preset to hardware: facts of the training run; `wall_s` is its duration in seconds.
         command: the command that computed the value.
         git, dirty: commit of the code that evaluated; whether `cnf/` had changes.
-        metric, version: see `metrics`. `standard_error` is over images; None where undefined.
+        metric, version: see `Measure`. `standard_error` is over images; None where undefined.
         bound: "exact", or what makes the bits an upper bound, or why they are no likelihood; None
             where `metric` is not in bits.
-        divided_by to protocol: see `metrics.Setting`.
+        divided_by to protocol: see `measures.Setting`.
         threshold_from: "validation", "given", or the run that chose the threshold.
-        variant: what an experiment made of the model in `weights`, see `evaluation.variants`.
+        variant: what an experiment made of the model in `weights`, see `variants`.
     """
 
     run: str
@@ -118,7 +107,7 @@ class Row:
 
     @property
     def is_old(self) -> bool:
-        return self.version < METRICS[self.metric].version
+        return self.version < MEASURES[self.metric].version
 
     @property
     def is_weighted(self) -> bool:
@@ -184,6 +173,11 @@ class Row:
         return f"{self.run}/{self.file}/{'-'.join(words)}"
 
 
+def ending(variant: str | None) -> str:
+    """The suffix of the name of a run whose model is a variant of the trained model."""
+    return "" if variant is None else f"-{variant.partition('=')[0].rpartition('/')[2]}"
+
+
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row)}
 FILED = create_model(  # the types of all fields, which a file may have wrong
     "Filed",
@@ -225,16 +219,12 @@ def read_file(path: Path) -> list[Row]:
             f"{path}: not an evaluation ({said}): restore it, or delete it and evaluate again"
         ) from None
     for row in rows:
-        try:
-            find_task(row.task)  # the task of an experiment brings its metrics with it
-        except ConfigError as error:
+        if row.metric not in MEASURES:
             raise ResultsError(
-                f"{path}: {error}; or get the experiment of that name from the clone that evaluated"
-            ) from None
-        if row.metric not in METRICS:
-            plugs.load_metrics()
-        if row.metric not in METRICS:
-            raise ResultsError(f"{path}: no metric '{row.metric}': one of {', '.join(METRICS)}")
+                f"{path}: no measure '{row.metric}': the nearest are "
+                f"{nearest(row.metric, MEASURES)}; or get the experiment that declares it from the "
+                "clone that evaluated"
+            )
         check_bound(row, str(path))
     ids = [row.id for row in rows]
     duplicates = sorted({i for i in ids if ids.count(i) > 1})
@@ -246,10 +236,10 @@ def read_file(path: Path) -> list[Row]:
 def check_bound(row: Row, where: str) -> None:
     """Raise ResultsError unless the row names a bound if, and only if, its metric is of bits."""
     bounded = row.bound is not None and row.divided_by is not None
-    if (METRICS[row.metric].of == "bits") != bounded:
+    if (MEASURES[row.metric].of == "bits") != bounded:
         raise ResultsError(
-            f"{where}: {row.metric}: bits, and only bits, are a bound: if it is a metric of yours, "
-            "give @metric another `of`"
+            f"{where}: {row.metric}: bits, and only bits, are a bound: declare another `of` of a "
+            "measure of yours"
         )
 
 
@@ -382,22 +372,32 @@ def pictures(row: Row, results: Path = RESULTS) -> dict[str, float]:
     """The value of each picture by its name, where a row is the mean over pictures. Of an F over
     pooled pixels, the F of each picture alone. Empty where these values were not kept.
     Raises ResultsError for a damaged file."""
-    folder, pooled = results / row.run / "evaluations", METRICS[row.metric].title.endswith("pooled")
+    folder = results / row.run / "evaluations"
+    pooled = MEASURES[row.metric].title.endswith("pooled")
     ends = "", f"_{row.protocol}", "_xrounded" if row.rounded_x else "_xfloat"
     for name in dict.fromkeys((row.file, row.file.removesuffix("-x8"))):  # --full writes one file
-        try:
-            table = pd.read_csv(folder / f"{name}.csv", index_col="image")
-        except FileNotFoundError:
-            continue
-        except ValueError as error:
-            message = f"{folder / name}.csv: {error}: restore it, or evaluate again"
-            raise ResultsError(message) from None
+        columns = _columns(folder / f"{name}.csv")
         for column in (row.metric.removesuffix("_image") + end for end in ends):
-            if column not in table:
+            if column not in columns:
                 continue
-            if pooled or abs(table[column].mean() - row.value) < DIGITS:
-                return table[column].to_dict()
+            values = [value for value in columns[column].values() if not math.isnan(value)]
+            if pooled or values and abs(statistics.fmean(values) - row.value) < DIGITS:
+                return columns[column]
     return {}
+
+
+def _columns(path: Path) -> dict[str, dict[str, float]]:
+    """The columns of a file of values of pictures, each by the names of the pictures; {} without
+    that file."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file, strict=True))
+        columns = [name for name in lines[0] if name != "image"]
+        return {name: {line["image"]: float(line[name]) for line in lines} for name in columns}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        raise ResultsError(f"{path}: {error!r}: restore it, or evaluate again") from None
 
 
 def find(text: str, rows: Iterable[Row]) -> list[Row]:
@@ -407,7 +407,7 @@ def find(text: str, rows: Iterable[Row]) -> list[Row]:
     if text in by_id:
         return [by_id[text]]
     number = text.removeprefix("≤ ").split(" ±")[0]
-    matches = [row for row in by_id.values() if METRICS[row.metric].write(row.value) == number]
+    matches = [row for row in by_id.values() if MEASURES[row.metric].write(row.value) == number]
     if matches:
         return matches
     nearest = difflib.get_close_matches(text, by_id, 3, 0.5)
@@ -445,20 +445,20 @@ def value(row: Row) -> str:
     """The value as it is printed everywhere: "≤ 2.505 ± 0.012". "≤" marks bits that are a bound,
     "†" a value of an older version of its metric. Pictures that all have the same value, as where
     no interval holds the truth, do not tell its error: it is left out."""
-    write = METRICS[row.metric].write
+    write = MEASURES[row.metric].write
     text = f"{'≤ ' if row.is_bound else ''}{write(row.value)}{'†' if row.is_old else ''}"
     return f"{text} ± {write(row.standard_error)}" if row.standard_error else text
 
 
 def value_with_unit(row: Row) -> str:
     """The value with its unit, where it has one: "36.18 ± 1.34 dB"."""
-    unit = METRICS[row.metric].unit
+    unit = MEASURES[row.metric].unit
     return value(row) if unit == "1" else f"{value(row)} {unit}"
 
 
 def describe(row: Row) -> str:
     """What a row measures, in words: metric, how it was scored, model, its steps, and pictures."""
-    metric = _metric(row).removeprefix(METRICS[row.metric].unit).strip()  # bits/dim says it
+    metric = _metric(row).removeprefix(MEASURES[row.metric].unit).strip()  # bits/dim says it
     scored = ", ".join(part for part in (metric, _how(row)) if part)
     model = row.model if row.is_reference else row.run
     if row.steps is not None:
@@ -470,7 +470,7 @@ def describe(row: Row) -> str:
 
 
 def _metric(row: Row) -> str:
-    title = METRICS[row.metric].title
+    title = MEASURES[row.metric].title
     if row.divided_by == "field of view":
         title += " inside the field of view"
     if row.is_weighted:

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from cnf.errors import ResultsError
-from cnf.replication import results, run_folder
+from cnf.replication import audit, results, run_folder
 from cnf.replication.cli import main
 from cnf.replication.data import load
-from cnf.replication.metrics import METRICS
-from cnf.replication.results import reproduce
+from cnf.replication.measures import MEASURES
+from cnf.replication.results import how
 from cnf.replication.results.rows import REFERENCES, RESULTS
 from tests.results.rows import PICTURE, reference, row
 
@@ -22,7 +22,7 @@ ROWS = results.read()
 
 def test_every_committed_row_leads_to_a_command():
     for one in ROWS:
-        found = dict(reproduce.facts(one))
+        found = dict(how.facts(one))
         assert found.keys() & {"command", "trained by"}, f"nothing gives {one.id} again"
         assert found.get("command") in (None, f"python -m cnf results audit {one.id}")
         assert found["scored by"].startswith("python -m cnf evaluate ") and found["expect"]
@@ -34,7 +34,7 @@ def test_every_committed_training_has_a_command_that_names_the_options_of_its_re
     for one in trained.values():
         record = run_folder.read_record(RESULTS / one.trained)
         assert record["config_sha256"] == one.config_sha256, one.run
-        words = shlex.split(reproduce.training(one)[-1])
+        words = shlex.split(how.training(one)[-1])
         asked = dict(zip(words, words[1:], strict=False))
         changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         for key, _, text in (change.partition("=") for change in changes):
@@ -45,18 +45,18 @@ def test_every_committed_training_has_a_command_that_names_the_options_of_its_re
             assert options[name] == yaml.safe_load(text), (one.run, key)
         assert (int(asked["--steps"]), int(asked["--seed"])) == (one.steps, one.seed)
     one = next(r for r in ROWS if r.run == "sr-baseline-muon-photos-s0")
-    (first, then) = reproduce.training(one)
+    (first, then) = how.training(one)
     assert "--preset cpu" in first and " --start results/sr-baseline-muon-s0 " in then
-    (branch,) = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-wide-90min-s0"))
+    (branch,) = how.training(next(r for r in ROWS if r.run == "sr-flow-wide-90min-s0"))
     assert branch.endswith("--steps 18000 --seed 0 --out runs/sr-flow-wide-90min-s0")
-    before, turned = reproduce.training(next(r for r in ROWS if r.run == "sr-flow-ar-cpu-s0"))
+    before, turned = how.training(next(r for r in ROWS if r.run == "sr-flow-ar-cpu-s0"))
     assert "training.lr" not in before and "training.lr=0.0025" in turned
     assert " --steps 5000 --seed 0 --start runs/sr-ar128-lr4/step-2000.pt " in turned
 
 
 def test_a_command_leaves_what_the_next_one_needs():
     for name in ("sr-flow-large-1250-s0", "sr-flow-ar-cpu-s0", "sr-flow-ar-photos-s0"):
-        told = reproduce.training(next(r for r in ROWS if r.run == name))
+        told = how.training(next(r for r in ROWS if r.run == name))
         for before, after in itertools.pairwise(map(shlex.split, told)):
             start = Path(after[after.index("--start") + 1])
             if start.parts[0] == "results":  # its weights are in the repository
@@ -74,13 +74,13 @@ def test_a_command_leaves_what_the_next_one_needs():
 
 def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_belong():
     for name in {one.data for one in ROWS}:
-        found = reproduce.needs(row(data=name))
+        found = how.needs(row(data=name))
         if found is None:
             load(name, "test")  # raises if it is not here
         else:
             assert found.startswith("$CNF_DATA/") and "{" not in found
-    assert reproduce.needs(row(data="odd-drive-blur")).startswith("$CNF_DATA/drive: register")
-    joined = reproduce.needs(row(data="embedded-sr+set5+folder:mine"))
+    assert how.needs(row(data="odd-drive-blur")).startswith("$CNF_DATA/drive: register")
+    joined = how.needs(row(data="embedded-sr+set5+folder:mine"))
     assert joined.startswith("$CNF_DATA/set5: ")
     assert joined.endswith("; the pictures of folder:mine")
 
@@ -98,18 +98,18 @@ def test_a_row_is_found_by_its_id_and_by_its_value():
 
 def test_a_row_without_weights_is_trained_first_and_a_reference_needs_none(tmp_path):
     lost = row()
-    assert reproduce.training(lost, tmp_path) == []
-    told = dict(reproduce.facts(lost))
+    assert how.training(lost, tmp_path) == []
+    told = dict(how.facts(lost))
     assert told["weights"].startswith("not in the repository") and "command" not in told
     bicubic = reference("bicubic", **PICTURE, value=33.68)
-    told = dict(reproduce.facts(bicubic))
+    told = dict(how.facts(bicubic))
     assert told["command"] == f"python -m cnf results audit {bicubic.id}"
     assert "trained by" not in told and told["expect"] == "33.680000, within 0.01"
 
 
 def test_every_run_with_whose_weights_a_run_began_is_told():
     bsd, photos = (
-        reproduce.training(next(r for r in ROWS if r.run == f"sr-flow-ar-{name}-s0"))
+        how.training(next(r for r in ROWS if r.run == f"sr-flow-ar-{name}-s0"))
         for name in ("bsd", "photos")
     )
     assert (len(bsd), len(photos)) == (4, 5)
@@ -120,11 +120,11 @@ def test_every_run_with_whose_weights_a_run_began_is_told():
 def test_of_rows_printed_alike_the_one_that_is_shown_elsewhere_comes_first(tmp_path):
     rows = [row(run=f"run-{n}") for n in range(3)]
     first, second, third = (r.id for r in rows)
-    told = reproduce.text(rows, tmp_path, first={second, "another"})
+    told = how.text(rows, tmp_path, first={second, "another"})
     assert told.startswith(f"{second}\n") and "2 more rows are printed so" in told
     assert told.index(first) < told.index(third) and "scored by" in told
     for shown in ((), {second, third}):  # none, or no single one
-        told = reproduce.text(rows, tmp_path, first=shown).splitlines()
+        told = how.text(rows, tmp_path, first=shown).splitlines()
         assert told[0] == "3 rows are printed so; ask for one by its id:" and len(told) == 4
         assert told[1].startswith(second if shown else first)
 
@@ -135,11 +135,11 @@ def test_the_command_line_tells_it(capsys):
     told = capsys.readouterr().out
     for part in (f"results audit {ours.id}", "within 0.01", "$CNF_DATA/set5", ours.command):
         assert part in told
-    assert main(["results", "how", METRICS["psnr"].write(ours.value)]) == 0
+    assert main(["results", "how", MEASURES["psnr"].write(ours.value)]) == 0
     assert ours.id in capsys.readouterr().out
 
 
 def test_an_audit_begins_with_pictures_that_are_here_and_few_samples():
     many, few = (row(**PICTURE | {"data": "embedded-sr", "samples": n}) for n in (64, 1))
     other = row(**PICTURE | {"data": "set5", "samples": 1})
-    assert [one for _, (one,) in reproduce._passes([other, many, few])] == [few, many, other]
+    assert [one for _, (one,) in audit._passes([other, many, few])] == [few, many, other]

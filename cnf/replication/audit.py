@@ -1,100 +1,23 @@
-"""How to reproduce a number (`results how`), and the audit, which computes numbers again from the
-weights and pictures that their rows name (`results audit`)."""
+"""The audit (`results audit`): it computes numbers again from the weights and pictures that their
+rows name."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cnf.errors import CnfError, DataError, ResultsError
 from cnf.replication import releases, run_folder
-from cnf.replication.data import ImageSet, catalogue, load
+from cnf.replication.data import ImageSet, load
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
-from cnf.replication.metrics import METRICS
-from cnf.replication.results.rows import RESULTS, Row, describe, find, read, value, value_with_unit
-from cnf.replication.run_folder import duration_text
+from cnf.replication.measures import MEASURES
+from cnf.replication.metrics import compute
+from cnf.replication.results.rows import RESULTS, Row, find, read
 
-ROOT = Path("$CNF_DATA")  # as a reader writes it
 MINUTES = 10.0  # an audit's default limit
-
-# -- how -------------------------------------------------------------------------------------------
-
-
-def facts(row: Row, results: Path = RESULTS) -> list[tuple[str, str]]:
-    """What it takes to reproduce a row, as pairs of a name and a line."""
-    if row.is_here:
-        metric = METRICS[row.metric]
-        number = metric.write(row.value) if metric.digits in (None, 0) else f"{row.value:.6f}"
-        within = [f"within {metric.tolerance:g}"] if metric.tolerance else []
-        within += [f"within a factor of {metric.factor:g}"] if metric.factor > 1 else []
-        lines = [
-            ("command", f"python -m cnf results audit {row.id}"),
-            ("expect", f"{number}, {' or '.join(within) or 'exactly'}"),
-        ]
-    else:
-        lines = [
-            ("weights", "not in the repository: train them, then score them"),
-            ("expect", f"{value(row)}, but other weights on another machine"),
-        ]
-    lines += [("needs", needs(row) or "no data set: the pictures come with the package")]
-    record = run_folder.read_record(results / row.trained, needed=False)
-    commands = training(row, results)
-    lines += [("trained by", line) for line in commands]
-    if commands and "version" in record:
-        commit = f", commit {record['commit'][:8]}" if record.get("commit") else ""
-        lines.append(("at", f"version {record['version']}{commit}, whose options had other names"))
-    if commands and row.wall_s:
-        lines += [
-            ("that took", f"{row.steps:,} steps, {duration_text(row.wall_s)} on {row.hardware}")
-        ]
-    lines += [("scored by", row.command)]
-    commit = f"commit {row.git[:8]}, " if row.git else ""
-    return [*lines, ("with", f"{commit}torch {row.torch}, {row.date}")]
-
-
-def needs(row: Row) -> str | None:
-    """The image sets of a row, where they belong and how to get them; None if all of them come with
-    the package."""
-    sentences = []
-    for name in catalogue.parts(row.data):
-        if name.startswith("folder:"):
-            sentences.append(f"the pictures of {name}")
-            continue
-        entry = catalogue.find(name)
-        if entry.folder is not None:
-            sentences.append(f"{entry.where(ROOT)}: {entry.how_to_get(ROOT)}")
-    return "; ".join(sentences) or None
-
-
-def training(row: Row, results: Path = RESULTS) -> list[str]:
-    """The commands that train the weights of a row, in their order, from the record of its run;
-    empty for a reference, and where there is no record."""
-    return run_folder.read_record(results / row.trained, needed=False).get("commands", [])
-
-
-def text(rows: Sequence[Row], results: Path = RESULTS, first: Collection[str] = ()) -> str:
-    """How to reproduce one row, a line a fact. Of several rows, the only one whose id is among
-    `first`; the others have a line each, to choose from."""
-    preferred = [row for row in rows if row.id in first]
-    others = [row for row in rows if row not in preferred]
-    if len(rows) == 1 or len(preferred) == 1:
-        row = (preferred or rows)[0]
-        lines = [row.id, f"{value_with_unit(row)}; {describe(row)}", ""]
-        lines += [f"{name:>10}  {line}" for name, line in facts(row, results)]
-        if len(rows) == 1:
-            return "\n".join(lines)
-        lines += ["", f"{len(others)} more rows are printed so; ask for one by its id:"]
-    else:
-        others = [*preferred, *others]
-        lines = [f"{len(rows)} rows are printed so; ask for one by its id:"]
-    lines += [f"{row.id}: {value_with_unit(row)}; {describe(row)}" for row in others]
-    return "\n".join(lines)
-
-
-# -- audit -----------------------------------------------------------------------------------------
 
 
 class Check(NamedTuple):
@@ -117,8 +40,8 @@ def audit(
         minutes: processor time after which no further value is started. Values of embedded
             pictures come first, then those of few samples. None, or with `only`: no limit.
 
-    A row "differs" if its value lies outside the tolerance of the metric, or if its weights or data
-    are not those it names. For a row that was not computed, the reason is given.
+    A row "differs" if its value lies outside the tolerance of its measure, or if its weights or
+    data are not those it names. For a row that was not computed, the reason is given.
     """
     chosen = read(results)
     if only:
@@ -153,12 +76,12 @@ def _passes(rows: Iterable[Row]) -> list[tuple[tuple, list[Row]]]:
     first, then the groups with the fewest samples and pictures."""
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        sampling = METRICS[row.metric].tag == "stress", row.samples, row.draws, row.temperature
+        sampling = MEASURES[row.metric].tag == "stress", row.samples, row.draws, row.temperature
         groups.setdefault(((row.run, row.file), sampling), []).append(row)
 
     def cost(group: tuple[tuple, list[Row]]) -> tuple[bool, int]:
         row = group[1][0]
-        is_stress = METRICS[row.metric].tag == "stress"
+        is_stress = MEASURES[row.metric].tag == "stress"
         times = 1 if is_stress else max(row.samples or 1, row.draws or 1)
         return not row.data.startswith("embedded"), times * row.num_images
 
@@ -190,14 +113,14 @@ def _check(row: Row, scored: ScoredModel) -> tuple[str, str]:
     """Compute the metric again: (status, reason). Raises ResultsError if that is not possible."""
     if len(scored.indices) != row.num_images:
         raise ResultsError(f"{row.data} {row.split} has {len(scored.indices)} pictures")
-    metric = METRICS[row.metric]
-    recomputed = metric.function(scored, row.setting)
+    measure = MEASURES[row.metric]
+    recomputed = compute(measure, scored, row.setting)
     if recomputed is None:
         raise ResultsError(f"this code computes no {row.metric} on {row.data}")
-    reason = f"{row.value:.6f} written, {recomputed.value:.6f} now, tolerance {metric.tolerance:g}"
-    if metric.factor > 1:
-        reason += f" or a factor of {metric.factor:g}"
-    return "same" if metric.agree(recomputed.value, row.value) else "differs", reason
+    reason = f"{row.value:.6f} written, {recomputed.value:.6f} now, tolerance {measure.tolerance:g}"
+    if measure.factor > 1:
+        reason += f" or a factor of {measure.factor:g}"
+    return "same" if measure.agree(recomputed.value, row.value) else "differs", reason
 
 
 def report(checks: Sequence[Check], named: bool = False) -> str:
