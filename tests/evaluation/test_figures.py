@@ -223,7 +223,7 @@ def test_a_set_that_may_not_be_shown_is_refused_before_it_is_scored(
     make_run, photographs, tmp_path, monkeypatch
 ):
     folder = shutil.copytree(make_run("sr-flow"), tmp_path / "runs" / "sr-flow")
-    module = importlib.import_module("cnf.replication.evaluation.evaluate")
+    module = importlib.import_module("cnf.replication.evaluation.own_pictures")
     monkeypatch.setattr(module, "load", lambda *_: photographs(name="tinyimagenet64"))
     with pytest.raises(DataError, match="no figures of 'tinyimagenet64'"):
         score(folder, "tinyimagenet64", figures=True, results=tmp_path / "results")
