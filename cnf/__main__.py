@@ -9,8 +9,12 @@ from cnf import interrupts
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, see `cnf.replication.cli.main`; or say which version this is."""
-    with interrupts.handled():
-        return run(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with interrupts.handled():
+            return run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # in the moment before it is handled, or after
+        print("interrupted", file=sys.stderr)
+        return interrupts.CODE
 
 
 def run(words: Sequence[str]) -> int:

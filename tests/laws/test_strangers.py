@@ -338,7 +338,8 @@ def test_damaged_arguments_of_a_file_are_named(tmp_path):
     path = tmp_path / "cut.safetensors"
     flow = small()
     tensors = {name: t.contiguous() for name, t in flow.state_dict().items()}
-    safetensors.torch.save_file(tensors, path, metadata={"glow": '{"levels": '})
+    said = {"kind": "glow", "arguments": '{"levels": '}
+    safetensors.torch.save_file(tensors, path, metadata=said)
     for into in (None, flow):
         with pytest.raises(CheckpointError, match="cut.safetensors describes no model of this"):
             cnf.load(path, into=into)
