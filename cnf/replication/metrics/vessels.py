@@ -174,6 +174,15 @@ def calibration_slope(m: ScoredModel, s: Setting) -> Value | None:
     return jackknife(np.array([calibration.moments(*t) for t in triples]), calibration.slope_of)
 
 
+def area_ratio(m: ScoredModel, s: Setting) -> Value | None:
+    """The expected number of vessel pixels over the number drawn, pooled: 1 if calibrated."""
+    if not m.has_vessels:
+        return None
+    labels, p = split(m, m.statistics(Masks).answers(s))
+    pairs = zip(p, labels, strict=True)
+    return jackknife(np.array([(q.sum(), y.sum()) for q, y in pairs]), calibration.ratio_of)
+
+
 def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
     if m.second_masks is None:
         return None
