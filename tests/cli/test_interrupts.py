@@ -18,6 +18,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def listens_to_ctrl_c():
+    """Tests that run in the background of a shell ignore it, and so would their commands."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted_after(seconds, folder, words):
     """Exit code and standard error of a command that gets SIGINT after so many seconds."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
@@ -28,6 +33,7 @@ def interrupted_after(seconds, folder, words):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=listens_to_ctrl_c,
     )
     assert process.stdout.readline() == "up\n"
     time.sleep(seconds)
