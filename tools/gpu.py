@@ -32,6 +32,7 @@ from cnf.replication.data import load
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, option
+from cnf.replication.presentation import presentation_of
 from cnf.replication.tasks.task import find
 from cnf.replication.training import cost
 
@@ -106,7 +107,8 @@ class Job:
     def sets(self) -> list[str]:
         """The image sets on which it is not scored yet."""
         task = find(self.config.task)
-        wanted = [task.embedded] if self.preset in SMOKE else SETS[task.name]
+        is_small = self.preset in SMOKE
+        wanted = [presentation_of(task.name).embedded] if is_small else SETS[task.name]
         scored = {row.data for row in results.read(self.options.results, self.name)}
         return [name for name in wanted if name not in scored]
 

@@ -28,6 +28,7 @@ import yaml
 
 from cnf.replication import results, run_folder
 from cnf.replication.data import catalogue
+from cnf.replication.presentation import presentation_of
 from cnf.replication.results import MEASURES, Row
 from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.tasks.task import TASKS
@@ -133,7 +134,7 @@ def croissant(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
 
 def responsible() -> dict[str, Any]:
     """The RAI fields of Croissant."""
-    limits = [limit for task in TASKS.values() for limit in task.card.limits]
+    limits = [limit for task in TASKS for limit in presentation_of(task).card.limits]
     return {
         "data_collection": (
             "Each value was computed by a command, stored beside it, from the weights of a model "

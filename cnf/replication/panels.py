@@ -32,7 +32,7 @@ Box = tuple[slice, slice]  # rows, columns
 
 @dataclass(frozen=True, eq=False)
 class Deviation:
-    """A map of deviations (H,W), in units of y. It is shown in colours, up to the `white` of the
+    """A map of deviations (H,W), in units of y. It is shown in colours, up to the `white` of its
     task, above a scale."""
 
     values: Tensor
@@ -44,6 +44,16 @@ class Deviation:
 
 # as in a file, uint8 (H,W), (H,W,3), with alpha (H,W,2), (H,W,4); grey levels (1,H,W), (3,H,W)
 Panel = np.ndarray | Tensor | Deviation
+
+
+def white(task: Task) -> float:
+    """The deviation that is shown white, in units of y."""
+    return max(task.bins / 8, 0.5)
+
+
+def unit(task: Task) -> str:
+    """How a deviation of y is followed in a sentence."""
+    return "" if task.is_binary else " grey levels"
 
 
 def compose(
@@ -114,7 +124,7 @@ def busiest(interest: Tensor, side: int, step: int, count: int = 1) -> list[Box]
 def to_image(panel: Panel) -> Image.Image:
     """A panel as RGB; transparent pixels show a chequerboard."""
     if isinstance(panel, Deviation):
-        colours = matplotlib.colormaps["inferno"](panel.values.double().numpy() / panel.task.white)
+        colours = matplotlib.colormaps["inferno"](panel.values.double().numpy() / white(panel.task))
         pixels = to_uint8(255 * colours[..., :3].transpose(2, 0, 1))
     else:
         pixels = to_uint8(panel) if isinstance(panel, Tensor) else panel
@@ -137,12 +147,12 @@ def _row(panels: Sequence[tuple[str, Panel]], side: int, width: int) -> np.ndarr
         ink.text((left + side / 2, TITLE / 2), title, INK, _font(), anchor="mm")
         strip.paste(image, (left + (side - image.width) // 2, TITLE))
         if isinstance(panel, Deviation):
-            end, long = panel.task.white, max(image.width, 3 * side // 4)
+            end, long = white(panel.task), max(image.width, 3 * side // 4)
             start, middle = left + (side - long) // 2, height + SCALE / 2
             ramp = torch.linspace(0, end, long).expand(SCALE, long)
             strip.paste(to_image(Deviation(ramp, panel.task)), (start, height))
             ink.text((start + 4, middle), "0", "white", _font(), anchor="lm")
-            text = f"{end:g}{panel.task.unit}"
+            text = f"{end:g}{unit(panel.task)}"
             ink.text((start + long - 4, middle), text, "black", _font(), anchor="rm")
     return np.asarray(strip)
 

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import metadata as package_metadata
 from pathlib import Path
 
+import yaml
+
 from cnf import __version__, weights
 from cnf.errors import CheckpointError, ConfigError, nearest
 from cnf.flow import ConditionalModel
@@ -15,10 +17,11 @@ from cnf.replication import models
 from cnf.replication.config import config_of, from_dict, to_dict
 from cnf.replication.data import catalogue
 from cnf.replication.places import IS_CHECKOUT, RESULTS
-from cnf.replication.tasks.task import TASKS
 
-# the models that tasks release, by their names
-RELEASES = {name: run for task in TASKS.values() for name, run in task.releases.items()}
+# the runs of results/ that are released, by their names
+RELEASES: dict[str, str] = yaml.safe_load(
+    Path(__file__).with_name("releases.yml").read_text("utf-8")
+)
 # what `make dist` puts into the package of the weights: these, and the run that commands recommend
 # for the eyes of other cameras
 SHIPPED = (*dict.fromkeys(RELEASES.values()), "vessels-baseline-jitter-s0")

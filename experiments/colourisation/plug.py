@@ -9,7 +9,8 @@ from cnf.replication.data.images import LUMA
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value, mean_se
-from cnf.replication.tasks import Card, Task, register
+from cnf.replication.presentation import Card, Presentation, present
+from cnf.replication.tasks import Task, register
 
 # JPEG's: rows are Y, Cb and Cr of R, G and B, all of them 0 to 255, chroma around 128
 TO_YCC = torch.tensor(
@@ -33,38 +34,45 @@ def to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
 class Colourisation(Task):
     name = "colourisation"
     channels = 2
-    divisors = ("chroma values",)
-    temperatures = (0.5, 0.8, 1.0)
-    samples_of_patches = 16
-    card = Card(
-        title="colourisation: p(y|x) of the two chroma channels y (Cb and Cr, 8 bit) of a picture "
-        "given its luma x",
-        example="PICTURE.png --num 8",
-        reading="D is the number of chroma values, two for each pixel. Errors are in grey levels "
-        "of chroma; samples are at temperature 1.",
-        limits=(
-            "It was trained on pictures of 32 pixels a side: of a larger photograph it knows no "
-            "objects, only what lies within a few pixels.",
-            "It draws colours that are likely, not those that were there: take no evidence from "
-            "them.",
-        ),
-    )
-    scores = {
-        "bits/dim": {"metric": "bits_per_dim"},
-        "error of the mean": {"metric": "chroma_error"},
-        "spread of samples": {"metric": "chroma_spread"},
-    }
-    worst = ("bits_per_dim",)
 
     def pair(self, y, x, options, rngs):
         ycc = to_ycc(y)
         return ycc[:, 1:], ycc[:, :1].expand(-1, 3, -1, -1)  # networks read three channels
+
+    def x_of(self, picture, options):
+        return self.pair(picture, None, options, None)[1]  # of a photograph with colours
 
     def image(self, y, x):
         return to_rgb(x[:1], y)
 
 
 TASK = register(Colourisation())
+present(
+    TASK,
+    Presentation(
+        divisors=("chroma values",),
+        temperatures=(0.5, 0.8, 1.0),
+        samples_of_patches=16,
+        card=Card(
+            title="colourisation: p(y|x) of the two chroma channels y (Cb and Cr, 8 bit) of a "
+            "picture given its luma x",
+            example="PICTURE.png --num 8",
+            reading="D is the number of chroma values, two for each pixel. Errors are in grey "
+            "levels of chroma; samples are at temperature 1.",
+            limits=(
+                "It was trained on pictures of 32 pixels a side: of a larger photograph it knows "
+                "no objects, only what lies within a few pixels.",
+                "It draws colours that are likely, not those that were there: take no evidence "
+                "from them.",
+            ),
+        ),
+        scores={
+            "bits/dim": {"metric": "bits_per_dim"},
+            "error of the mean": {"metric": "chroma_error"},
+            "spread of samples": {"metric": "chroma_spread"},
+        },
+    ),
+)
 
 
 def mean_square(values: Tensor) -> float:

@@ -9,10 +9,10 @@ from PIL import Image
 import cnf
 from cnf.errors import ConfigError, DataError
 from cnf.replication import results
+from cnf.replication.presentation import VESSEL_MASKS
 from cnf.replication.releases import RESULTS
 from cnf.replication.sampling import sample as sampling
 from cnf.replication.sampling.answer import as_arguments
-from cnf.replication.tasks.vessels import VESSELS
 from tests.results.rows import EYE, row
 
 
@@ -72,10 +72,10 @@ def test_a_segmentation_is_what_is_written(make_run, picture, tmp_path, capsys, 
 
 
 def test_how_far_to_trust_an_area_names_the_interval_that_was_calibrated():
-    said = sampling.trust(RESULTS / "vessels-baseline-cpu-s0", VESSELS)
+    said = sampling.trust(RESULTS / "vessels-baseline-cpu-s0", VESSEL_MASKS)
     assert "; an interval from 1/1.40 to 1.40 times the mean, calibrated on pictures" in said
     assert "holds it in 100 % on" in said and "75 % on stare@drive" in said
-    assert "calibrated" not in sampling.trust(RESULTS / "vessels-flow-lambda0-s1", VESSELS)
+    assert "calibrated" not in sampling.trust(RESULTS / "vessels-flow-lambda0-s1", VESSEL_MASKS)
 
 
 def test_a_threshold_is_that_of_the_row_of_the_most_pictures(tmp_path):
@@ -85,7 +85,7 @@ def test_a_threshold_is_that_of_the_row_of_the_most_pictures(tmp_path):
         results.write([row(**eye | fields)], tmp_path)
     other = {"data": "d", "num_images": 99, "split": "valid", "threshold": 0.9}
     results.write([row(**eye | other)], tmp_path)
-    found = sampling.own_threshold(tmp_path / "eyes", VESSELS)
+    found = sampling.own_threshold(tmp_path / "eyes", VESSEL_MASKS)
     assert found == (0.4, "chosen for this model, not on the test pictures of b")
 
 
@@ -96,16 +96,16 @@ def test_a_share_that_was_held_is_that_of_the_most_pictures_and_then_samples(tmp
         fields = {"num_images": count, "samples": samples, "value": share}
         fields |= {"limit": count if count < 20 else None}
         results.write([row(**eye | fields)], tmp_path)
-    assert sampling.coverage(tmp_path / "eyes", VESSELS) == {"drive": 0.3}
+    assert sampling.coverage(tmp_path / "eyes", VESSEL_MASKS) == {"drive": 0.3}
 
 
 def test_the_threshold_is_the_one_that_was_chosen_for_the_model_unless_another_is_given(
     make_run, picture
 ):
-    value, origin = sampling.own_threshold(RESULTS / "vessels-flow-cpu-s0", VESSELS)
+    value, origin = sampling.own_threshold(RESULTS / "vessels-flow-cpu-s0", VESSEL_MASKS)
     assert value == 0.515625  # as `results show` says of its row
     assert origin == "chosen for this model, not on the test pictures of drive"
-    assert sampling.own_threshold(make_run("vessels-flow"), VESSELS)[0] == 0.5
+    assert sampling.own_threshold(make_run("vessels-flow"), VESSEL_MASKS)[0] == 0.5
     found = cnf.segment(picture, str(make_run("vessels-flow")), whole=True, threshold=0.2)
     assert np.array_equal(found.mask, found.probability >= 0.2)
     assert "cat-mask.png: where the probability is 0.2 or more (given)" in found.notes

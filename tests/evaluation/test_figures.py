@@ -12,12 +12,12 @@ from PIL import Image
 from cnf.errors import DataError
 from cnf.replication import releases
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.evaluation import figures
 from cnf.replication.evaluation.evaluate import evaluate as score
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
+from cnf.replication.figures import draw, pictures
+from cnf.replication.figures import super_resolution as of_crops
+from cnf.replication.figures import vessels as of_eyes
 from cnf.replication.tasks import SR, VESSELS
-from cnf.replication.tasks.super_resolution import figures as of_crops
-from cnf.replication.tasks.vessels import figures as of_eyes
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def evaluated(make_run, tmp_path):
 def test_the_baseline_beside_a_run_is_shown_and_another_is_not(evaluated, model, tmp_path):
     m = ScoredModel(model("sr-flow"), load("embedded-sr", "test"))
     evaluated(with_baseline=False)
-    assert figures.baseline_of(tmp_path / "runs" / "sr-flow", m) is None
+    assert pictures.baseline_of(tmp_path / "runs" / "sr-flow", m) is None
     evaluated()
-    baseline = figures.baseline_of(tmp_path / "runs" / "sr-flow", m)
+    baseline = pictures.baseline_of(tmp_path / "runs" / "sr-flow", m)
     crop = of_crops.choose(m)[0]
     more, fewer = (of_crops.panels_of(m, crop, b) for b in (baseline, None))
     assert set(more) - set(fewer) == {"mean of the baseline"}
     own = ScoredModel(model("sr-baseline"), load("embedded-sr", "test"))
-    assert figures.baseline_of(tmp_path / "runs" / "sr-baseline", own) is None
+    assert pictures.baseline_of(tmp_path / "runs" / "sr-baseline", own) is None
     assert torch.equal(of_crops.panels_of(own, crop)["mean"], more["mean of the baseline"])
 
 
@@ -117,7 +117,7 @@ def test_deviation_is_that_of_the_samples_shown_in_grey_levels(model, photograph
     m = ScoredModel(model("sr-flow"), photographs(), Options(seed=1))
     crop = of_crops.choose(m)[0]
     y, x = m.pair(crop.index)
-    samples = figures.samples_of_picture(m, m.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
+    samples = pictures.samples_of_picture(m, m.model, crop.index, y, x, 3, 1.0)[:, :, *crop.box]
     panels = of_crops.panels_of(m, crop)
     torch.testing.assert_close(panels["mean of 3, τ = 1"], samples.mean(0))
     expected = (samples - samples.mean(0)).square().mean(0).sqrt().mean(0)
@@ -163,7 +163,7 @@ def test_marginal_and_deviation_are_those_of_the_samples_or_the_models_own(model
     images = eyes(vessels, "drive")  # 40x36: padded for the model, and cut back
     m = ScoredModel(model("vessels-flow"), images)
     y, x = m.pair(0)
-    samples = figures.samples_of_picture(m, m.model, 0, y, x, 16, 1.0)
+    samples = pictures.samples_of_picture(m, m.model, 0, y, x, 16, 1.0)
     assert samples.shape == (16, 1, 40, 36)
     baseline = model("vessels-baseline")
     _, shown = of_eyes.draw_eye(m, 0, baseline)
@@ -215,7 +215,7 @@ def test_sets_whose_pictures_are_not_ours_get_no_figures(model, vessels, photogr
         name = "vessels-flow" if images.kind == "labelled" else "sr-flow"
         m = ScoredModel(model(name), images)
         with pytest.raises(DataError, match=f"no figures of '{images.name}': its pictures are not"):
-            figures.draw_figures(m, tmp_path, tmp_path)
+            draw.draw_figures(m, tmp_path, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -15,6 +15,7 @@ from cnf.replication.panels import (
     compose,
     contact_sheet,
     to_image,
+    white,
 )
 from cnf.replication.tasks import SR, VESSELS
 
@@ -80,7 +81,7 @@ def test_places_in_odd_shapes_lie_inside(size):
 def test_a_map_of_deviations_ends_at_the_white_of_its_task_and_says_so():
     """The scale beneath runs over the same colours as the map, whatever the deviations are."""
     for task in (SR, VESSELS):
-        ramp = torch.linspace(0, task.white, 192).expand(4, 192)
+        ramp = torch.linspace(0, white(task), 192).expand(4, 192)
         colours = np.asarray(to_image(Deviation(ramp, task)))
         assert colours[0, 0].max() < 5 and colours[0, -1].min() > 150
         beyond = to_image(Deviation(2 * ramp, task))

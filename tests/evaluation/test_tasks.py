@@ -7,21 +7,24 @@ import pytest
 import torch
 from PIL import Image
 
+import cnf
 from cnf.errors import ConfigError
 from cnf.replication import plugs, tasks, training
 from cnf.replication.cards import card
-from cnf.replication.config import DataConfig, load_config
+from cnf.replication.config import Config, DataConfig, load_config
 from cnf.replication.data import load
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.export import export
 from cnf.replication.measures import Setting
-from cnf.replication.sampling.sample import sample
+from cnf.replication.presentation import Presentation, present, presentation_of
+from cnf.replication.sampling.picture import Picture
+from cnf.replication.sampling.sample import Options, sample
 
 
 @pytest.mark.parametrize("name", ["sr", "vessels", "colourisation"])
 def test_a_pair_has_the_sizes_and_the_values_that_the_task_says(name):
     task = tasks.find(name)
-    images = load(task.embedded, "valid")
+    images = load(presentation_of(name).embedded, "valid")
     config = load_config(f"{name}-flow-smoke" if name in ("sr", "vessels") else FLOW)
     y, x = task.batch(images, [0, 1], config.data)
     height, width = images[0].y.shape[-2:]
@@ -42,7 +45,7 @@ def test_a_task_that_contradicts_its_pairs_is_told_so():
     """y of half the picture would otherwise be scored by the pixels of the whole."""
 
     class Halves(tasks.Task):
-        name, card = "halves", tasks.SR.card
+        name = "halves"
 
         def pair(self, y, x, options, rngs):
             left, right = y.chunk(2, dim=-1)
@@ -59,12 +62,94 @@ def test_a_task_that_contradicts_its_pairs_is_told_so():
         Halves().batch(images, [0], options)
 
 
-def test_a_task_without_a_card_is_not_registered():
+def test_a_task_without_a_name_or_with_a_card_is_not_registered():
     class Plain(tasks.Task):
-        name = "plain"
+        pass
 
-    with pytest.raises(ValueError, match="Plain has no `card`"):
+    with pytest.raises(ValueError, match="Plain has no `name`"):
         tasks.register(Plain())
+    Plain.name, Plain.card = "plain", "of version 0.3"
+    with pytest.raises(ValueError, match="plain holds a `card`: .*present.task, Presentation"):
+        tasks.register(Plain())
+
+
+def test_a_task_has_one_presentation_and_the_defaults_without_one():
+    with pytest.raises(ValueError, match="'sr' has a presentation already"):
+        present(tasks.SR, Presentation())
+    assert presentation_of("sr").temperature == 0.8
+    with pytest.raises(ConfigError, match="task = 'depth'"):
+        presentation_of("depth")
+
+
+# -- noise that is to be removed -------------------------------------------------------------------
+
+
+class Denoising(tasks.Task):
+    """y is a picture, x the same with noise: fixed by the picture's pixels unless it trains."""
+
+    name = "denoising"
+    strength = 25.0
+
+    def pair(self, y, x, options, rngs):
+        seeds = [[int(one.sum())] for one in y] if rngs is None else rngs
+        noise = [np.random.default_rng(seed).standard_normal(y.shape[1:]) for seed in seeds]
+        return y, y + self.strength * torch.from_numpy(np.stack(noise)).float()
+
+    def x_of(self, picture, options):
+        return picture
+
+
+def test_noise_of_a_picture_is_the_same_in_every_scoring():
+    images, options = load("embedded-sr", "test"), DataConfig()
+    first, second = (Denoising().batch(images, [0, 1], options)[1] for _ in range(2))
+    assert torch.equal(first, second)
+    rngs = [np.random.default_rng(n) for n in range(2)]
+    assert not torch.equal(Denoising().batch(images, [0, 1], options, rngs)[1], first)
+
+
+def test_a_pair_that_is_random_when_scored_is_refused_by_the_name_of_its_task():
+    class Careless(Denoising):
+        name = "careless"
+
+        def pair(self, y, x, options, rngs):
+            return y, y + torch.randn(y.shape)
+
+    images, options = load("embedded-sr", "test"), DataConfig()
+    with pytest.raises(ConfigError, match="`pair` of the task careless made two different pairs"):
+        Careless().batch(images, [0], options)
+    rngs = [np.random.default_rng(0)]
+    assert Careless().batch(images, [0], options, rngs)[0].shape == (1, 3, 32, 32)  # training
+    with pytest.raises(ConfigError, match="the task careless made two different pairs"):
+        tasks.Task.x_of(Careless(), torch.zeros(1, 3, 8, 8), options)
+
+
+@pytest.fixture
+def denoising():
+    """The task, known by its name."""
+    yield tasks.register(Denoising())
+    del tasks.TASKS["denoising"]
+
+
+def test_a_reader_s_noisy_picture_is_x_as_it_is(denoising, tmp_path):
+    """With the x that `pair` makes, noise of deviation 25 would be of 35."""
+    pixels = np.random.default_rng(0).normal(128, 25, (16, 16, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noisy.png")
+    model = cnf.glow(3, levels=1, steps=1, width=4)
+    model.config = Config("denoising", "none", {"kind": "glow"})
+    picture = Picture(tmp_path / "noisy.png", model, Options())
+    assert np.array_equal(picture.x[0].permute(1, 2, 0).numpy(), pixels)
+    assert not picture.notes
+
+
+def test_x_that_is_made_of_a_reader_s_picture_is_said(denoising, tmp_path, monkeypatch):
+    monkeypatch.delattr(Denoising, "x_of")
+    pixels = np.random.default_rng(0).normal(128, 25, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noisy.png")
+    model = cnf.glow(3, levels=1, steps=1, width=4)
+    model.config = Config("denoising", "none", {"kind": "glow"})
+    picture = Picture(tmp_path / "noisy.png", model, Options())
+    assert 33 < picture.x.std() < 37  # two independent noises of 25 add up to 35.4
+    assert ["denoising needs `x_of`" in note for note in picture.notes] == [True]
 
 
 # -- the third task --------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 
 from cnf.replication.cards import card
-from cnf.replication.tasks import SR, VESSELS
+from cnf.replication.presentation import SUPER_RESOLUTION, VESSEL_MASKS, presentation_of
 from tests.results.rows import EYE, PICTURE, row
 
 
@@ -20,22 +20,22 @@ def test_a_set_is_a_line_and_empty_columns_fall_away():
         row(**PICTURE | standard | {"metric": "psnr_sample"}, temperature=1.0, value=32.0),
         row(**PICTURE | set5 | {"metric": "power_low", "data": "far-sr"}),
     ]
-    assert card._scores(rows, SR).splitlines() == [
+    assert card._scores(rows, SUPER_RESOLUTION.scores).splitlines() == [
         "| pictures | number | bits/dim given x not rounded | given x of 8 bits | "
         "PSNR of the mean | PSNR of a sample |",
         "| --- | --- | --- | --- | --- | --- |",
         "| tiny test (stand-in) | 2000 | ≤ 2.505 ± 0.012 | ≤ 2.700 ± 0.012 |  |  |",
         "| set5 test | 5 |  |  | 36.10 ± 0.01 | 33.00 ± 0.01 |",
     ]
-    assert card._scores([], SR) == ""
+    assert card._scores([], SUPER_RESOLUTION.scores) == ""
 
 
 def test_a_number_of_fewer_pictures_says_so_and_the_most_samples_count():
     coverage = PICTURE | {"metric": "coverage_90", "temperature": 1.0, "num_images": 10}
     rows = [row(), row(**coverage, value=0.8, limit=10)]
-    assert "0.800 ± 0.012 (of 10)" in card._scores(rows, SR)
+    assert "0.800 ± 0.012 (of 10)" in card._scores(rows, SUPER_RESOLUTION.scores)
     rows = [row(**EYE, value=0.8), row(**EYE | {"samples": 32}, value=0.7)]
-    text = card._scores(rows, VESSELS)
+    text = card._scores(rows, VESSEL_MASKS.scores)
     assert "0.800 ± 0.012" in text and "0.700" not in text
 
 
@@ -53,8 +53,8 @@ def test_the_worst_picture_is_that_of_least_fidelity_or_most_bits(tmp_path, head
     (tmp_path / "evaluations").mkdir()
     text = "\n".join([f"image,{head}", *lines]) + "\n"
     (tmp_path / "evaluations" / "set-test.csv").write_text(text)
-    task = SR if "dim" in head else VESSELS
-    found = card._worst(tmp_path, task.worst)
+    task = "sr" if "dim" in head else "vessels"
+    found = card._worst(tmp_path, presentation_of(task).worst)
     assert len(found) == (said is not None)
     if said:
         assert found[0].startswith(f"On set-test it does worst on {said}")

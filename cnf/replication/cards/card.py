@@ -2,8 +2,9 @@
 
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import yaml
@@ -16,9 +17,10 @@ from cnf.replication.cards import conditioning
 from cnf.replication.config import Config, model_name
 from cnf.replication.data import catalogue
 from cnf.replication.measures import MEASURES
+from cnf.replication.presentation import presentation_of
 from cnf.replication.results.report import full_table
 from cnf.replication.results.rows import RESULTS, Row, read, select, value, write_text
-from cnf.replication.tasks.task import Task, find
+from cnf.replication.tasks.task import find
 
 
 def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
@@ -40,6 +42,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         run=folder.name if is_committed else f"runs/{folder.name}",
         is_committed=is_committed,
         task=find(config.task),
+        card=presentation_of(config.task).card,
         config=config,
         names=[name for name, run in releases.RELEASES.items() if run == folder.name],
         model=describe_model(config),
@@ -51,9 +54,9 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         images=record.get("data", {}).get("train", {}).get("images"),
         stand_in=record.get("data", {}).get("stand_in"),
         learned=ancestor_sets,
-        table=_scores(test_rows, find(config.task)),
+        table=_scores(test_rows, presentation_of(config.task).scores),
         rows=len(test_rows),
-        worst=_worst(folder, find(config.task).worst),
+        worst=_worst(folder, presentation_of(config.task).worst),
         terms=catalogue.terms(*training_sets),
     )
 
@@ -77,7 +80,7 @@ def _front_matter(config: Config, test_rows: Sequence[Row], training_sets: Seque
         front_matter = {"license": "other", "license_name": "terms-of-the-training-data"}
     front_matter |= {
         "library_name": "cnf",
-        "pipeline_tag": find(config.task).pipeline,
+        "pipeline_tag": presentation_of(config.task).pipeline,
         "tags": ["onnx", "normalizing-flows", "conditional-density-estimation", config.task],
         "datasets": list(dict.fromkeys(datasets)),
         "metrics": [n for n in main_metrics if any(f"{t} ".startswith(f"{n} ") for t in titles)],
@@ -120,15 +123,15 @@ def describe_model(config: Config) -> str:
     )
 
 
-def _scores(test_rows: Sequence[Row], task: Task) -> str:
-    """The table of a card: a line for each image set, a column for each score of the task."""
+def _scores(test_rows: Sequence[Row], scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of a card: a line for each image set, a column for each of the `scores`."""
     lines = []
     for data in dict.fromkeys(row.data for row in test_rows):
         set_rows = [row for row in test_rows if row.data == data and not row.is_weighted]
         num_images = max(row.num_images for row in set_rows)
         stand_in = " (stand-in)" if set_rows[0].stand_in else ""
         line = {"pictures": f"{data} test{stand_in}", "number": str(num_images)}
-        for column, wanted in task.scores.items():
+        for column, wanted in scores.items():
             line[column] = ""
             matches = select(set_rows, **wanted)
             if not matches:

@@ -18,9 +18,9 @@ from cnf.replication.evaluation.own_pictures import images_to_score
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.places import IS_CHECKOUT, require_checkout
+from cnf.replication.presentation import presentation_of
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row, ending
-from cnf.replication.tasks.task import find
 
 
 def evaluate(
@@ -77,10 +77,10 @@ def evaluate(
     name = name or folder.resolve().name
     run_folder.check_name(name)
     model = run_folder.trained(folder.resolve())
-    task = find(model.config.task)
+    shown = presentation_of(model.config.task)
     sets = [on]
     if on is None:
-        sets = [task.embedded, task.far] if stress else [task.embedded]
+        sets = [shown.embedded, shown.far] if stress else [shown.embedded]
         print(f"no image set named: using {' and '.join(sets)}")
     before = run_folder.data_before(folder)
     image_sets = [images_to_score(set_name, split, model, before) for set_name in sets]
@@ -120,7 +120,7 @@ def evaluate(
     for set_name, images in zip(sets, image_sets, strict=True):
         scored = ScoredModel(model, images, scoring_options, batch_size)
         if figures:
-            from cnf.replication.evaluation.figures import check_shown, draw_figures  # a second
+            from cnf.replication.figures.draw import check_shown, draw_figures  # a second
 
             check_shown(scored.images.name)
         if scored.has_only_bits and scoring_options.samples is None and not stress:

@@ -24,6 +24,7 @@ from cnf.replication.data import ImageSet
 from cnf.replication.evaluation.variants import variant_of
 from cnf.replication.measures import MEASURES, Setting
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
+from cnf.replication.presentation import presentation_of
 from cnf.replication.tasks.task import find, of_kind
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
@@ -120,7 +121,7 @@ class ScoredModel:
     those of `threshold_from`; empty where no threshold can be chosen.
 
     With a `reference` there is no model: "bicubic" interpolation, the "second observer" or the
-    "truth" itself gives the answers, see `Task.references`.
+    "truth" itself gives the answers, see `Presentation.references`.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class ScoredModel:
         self.valid: Sequence[ScoredModel] = ()
         self.reference = reference
         self.task = of_kind(images.kind) if model is None else find(model.config.task)
+        self.presentation = presentation_of(self.task.name)
         self.indices = range(self.options.limit or len(images))
         self._statistics: dict[type, Any] = {}
         round_x, self.config = self.options.round_x, None
@@ -151,7 +153,7 @@ class ScoredModel:
                 f"{config.task}: see `python -m cnf data list`"
             )
         thresholds = (self.options.threshold, self.options.threshold_from)
-        if thresholds != (None, None) and not self.task.has_threshold:
+        if thresholds != (None, None) and not self.presentation.has_threshold:
             raise ConfigError(f"{self.task.name} has no threshold: leave --threshold out")
         self.device = next(model.eval().parameters()).device
         if self.options.variant is not None:
@@ -195,16 +197,16 @@ class ScoredModel:
     @property
     def num_samples(self) -> int:
         """How many samples means and marginals are made of; 0: nothing is drawn."""
-        o, task = self.options, self.task
+        o, shown = self.options, self.presentation
         if o.samples is not None or o.full:
-            return task.full_samples if o.samples is None else o.samples
-        return task.samples if self.images.is_photographs else task.samples_of_patches
+            return shown.full_samples if o.samples is None else o.samples
+        return shown.samples if self.images.is_photographs else shown.samples_of_patches
 
     @property
     def has_only_bits(self) -> bool:
         """Whether bits are all that is computed: without samples, where everything else needs
         them."""
-        return not self.num_samples and (self.options.full or self.task.needs_samples)
+        return not self.num_samples and (self.options.full or self.presentation.needs_samples)
 
     @property
     def mean_setting(self) -> Setting:
@@ -340,7 +342,7 @@ class ScoredModel:
     @computed_once
     def reference_answers(self) -> list[Tensor] | None:
         """The answer of the reference for each image, (C,H,W); None where it has no answers."""
-        return self.task.references[self.reference](self)
+        return self.presentation.references[self.reference](self)
 
     @computed_once
     def means(self, samples: int) -> list[Tensor]:

@@ -14,7 +14,7 @@ import pandas as pd
 from cnf.replication.config import model_name
 from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.measures import MEASURES, Measure, Setting
-from cnf.replication.metrics import Value, compute, module_of, pictures
+from cnf.replication.metrics import Value, compute, family_of, module_of, pictures
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import Row
 
@@ -33,7 +33,7 @@ def with_other_rounding(m: ScoredModel) -> ScoredModel | None:
 
 def settings_of(measure: Measure, m: ScoredModel) -> Iterator[Setting]:
     """The settings at which an evaluation takes a measure."""
-    o, task = m.options, m.task
+    o, shown = m.options, m.presentation
     protocol = None
     if o.full and measure.each_x and measure.of != "bits":
         protocol = pictures.protocol(m.rounded_x)
@@ -41,12 +41,12 @@ def settings_of(measure: Measure, m: ScoredModel) -> Iterator[Setting]:
         if m.reference in measure.references and not m.has_only_bits:
             yield Setting(protocol=protocol)
         return
-    temperatures = task.temperatures if o.full else (task.temperature,)
+    temperatures = shown.temperatures if o.full else (shown.temperature,)
     if o.temperature is not None:
         temperatures = (o.temperature,)
     match measure.of:
         case "bits":
-            for divided_by in task.divisors:
+            for divided_by in shown.divisors:
                 yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
                 if o.importance and not m.model.exact:
                     yield Setting(draws=o.importance, importance=True, divided_by=divided_by)
@@ -100,7 +100,7 @@ def rows_of(
     for scored in (m, other):
         if scored is None:
             continue
-        names = m.task.references if m.reference is None else ()
+        names = m.presentation.references if m.reference is None else ()
         for answering in (scored, *(scored.reference_of(name) for name in names)):
             common = shared_fields(answering, provenance)
             for measure, s, value in values(answering, tags, each_x=scored is not m):
@@ -172,12 +172,13 @@ def shared_fields(m: ScoredModel, provenance: dict[str, Any]) -> dict[str, Any]:
 
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """The values of single images: {metric: (N,)}. A reference has no bits."""
-    values = m.task.per_image(m)
+    family = family_of(m.task.name)
+    values = {} if family is None else family.per_image(m)
     if m.reference is not None:
         return values
     bits = m.in_bits(m.log_probs(m.options.draws))
     end = {None: "", True: "_xrounded", False: "_xfloat"}[m.options.round_x]
-    return {m.task.bits + end: bits} | values
+    return {m.presentation.bits + end: bits} | values
 
 
 def write_values_of_images(
@@ -192,7 +193,10 @@ def write_values_of_images(
     text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
     store.write_text(stem.with_name(f"{stem.name}.csv"), text)
     has_curves = m.num_samples > 1 or m.num_samples and m.has_mean
-    curves = m.task.curves(m) if m.options.full and weights and has_curves else {}
+    family = family_of(m.task.name)
+    curves = {}
+    if m.options.full and weights and has_curves and family is not None:
+        curves = family.curves(m)
     if curves:
         curves = {"weights_sha256": weights, "data_sha256": m.images.sha256} | curves
         path = stem.with_name(f"{stem.name}.curves.json")

@@ -38,7 +38,7 @@ def validation(m: ScoredModel, on: str, before: Sequence[dict[str, Any]] = ()) -
             ScoredModel(model, images, options, m.batch_size) for model, images in validation_sets
         ]
     is_given = m.options.threshold is not None
-    if is_given or not m.task.has_threshold or m.images.split != "test":
+    if is_given or not m.presentation.has_threshold or m.images.split != "test":
         return []
     if has_learned([dataclasses.asdict(m.config.data), *before], on):
         return []

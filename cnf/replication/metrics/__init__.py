@@ -22,6 +22,10 @@ from cnf.replication import plugs
 from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Measure, Setting
 
+# By task, the file whose `per_image` gives values of single images beside the bits, {metric: (N,)},
+# and whose `curves` gives the data of the plots of a full evaluation, for JSON
+FAMILIES = {"sr": "superresolution", "vessels": "vessels"}
+
 
 class Value(NamedTuple):
     """A value, its standard error over images, and other fields of its row: `threshold`,
@@ -37,6 +41,11 @@ def module_of(measure: Measure) -> ModuleType:
     if measure.owner is not None:
         return plugs.module(measure.owner, measure.file)
     return import_module(f"{__name__}.{measure.file}")
+
+
+def family_of(task: str) -> ModuleType | None:
+    """The module of `FAMILIES` for a task; None for a task of one's own."""
+    return import_module(f"{__name__}.{FAMILIES[task]}") if task in FAMILIES else None
 
 
 def compute(measure: Measure, m: ScoredModel, s: Setting) -> Value | None:

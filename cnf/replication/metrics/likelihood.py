@@ -28,7 +28,7 @@ def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
 
 def bits_of_y(m: ScoredModel, s: Setting, name: str) -> Value | None:
     """The bits of y, if the task calls them by this name."""
-    if m.task.bits != name:
+    if m.presentation.bits != name:
         return None
     log_p = m.importance_log_probs(s.draws) if s.importance else m.log_probs(s.draws or 1)
     return bits(m, s, log_p)

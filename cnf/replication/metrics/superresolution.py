@@ -230,7 +230,7 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
 def curves(m: ScoredModel) -> dict[str, Any]:
     """The data of plots, for JSON: mean spectra (dB) and histograms of gradients of each kind of
     picture, and for each temperature ranks, coverage, and error against deviation."""
-    answers, temperatures = m.statistics(Pictures), m.task.temperatures
+    answers, temperatures = m.statistics(Pictures), m.presentation.temperatures
     bicubic = m.reference_of("bicubic").statistics(Pictures)
     kinds = {
         "truth": answers.truth(),

@@ -65,7 +65,7 @@ class Answer:
     @property
     def image(self) -> Image.Image:
         """The answer as one picture: the mean, or where there is none the first sample."""
-        answer = self.files.get(f"{self.picture.task.mean}.png") or self.samples[0]
+        answer = self.files.get(f"{self.request.shown.mean}.png") or self.samples[0]
         return answer.image if isinstance(answer, Deep) else answer
 
     def save(

@@ -20,7 +20,7 @@ from cnf.replication.panels import Panel
 from cnf.replication.plotting import to_uint8
 from cnf.replication.sampling.formats import Deep, check_format
 from cnf.replication.sampling.tiling import fitted, plan
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import Task, find
 from cnf.resample import imresize_double
 
 Options = Any  # of `sample`, which asks for pictures
@@ -38,8 +38,8 @@ class Picture:
 
     `sample` calls, in this order: `check` of the options; `input` for x; for every answer `output`,
     the part that is written, and `image`; `observe` for each answer at temperature 1; at the end
-    `extras`, and the methods for the contact sheet. A task overrides what is different for it, and
-    names its class in `Task.picture`.
+    `extras`, and the methods for the contact sheet. A task may have a subclass with what is
+    different for it, see `pictures.PICTURES`.
     """
 
     files: tuple[str, ...] = ()  # ends of the names of the files that `extras` gives
@@ -80,12 +80,14 @@ class Picture:
             raise ConfigError(f"--threshold is for probabilities: leave it out for {task}")
 
     def input(self, options: Options) -> Tensor:
-        """x, (1,3,h,w): what the task makes of the picture; for a task on photographs, the picture
-        itself."""
-        picture = as_batch(self.photo.pixels)
-        if self.task.kind == "labelled":
-            return picture
-        return self.task.pair(picture, None, self.model.config.data, None)[1]
+        """x, (1,3,h,w): what the task makes of the picture, see `Task.x_of`."""
+        levels = self.photo.levels if self.keeps_16_bits else self.photo.pixels
+        if self.task.kind == "pictures" and type(self.task).x_of is Task.x_of:
+            self.notes += (
+                "x is made of this picture, as in training; where a picture is an x already, the "
+                f"task {self.task.name} needs `x_of`",
+            )
+        return self.task.x_of(as_batch(levels), self.model.config.data)
 
     def output(self, y: Tensor) -> Tensor:
         """The part of a y (C,h,w) that is written, at the size of the files."""

@@ -31,8 +31,9 @@ from cnf.replication.data.images import check_is_picture, of_many
 from cnf.replication.distributed import choose_device, has_bf16
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
-from cnf.replication.panels import Deviation, contact_sheet
+from cnf.replication.panels import Deviation, contact_sheet, unit, white
 from cnf.replication.plotting import to_uint8
+from cnf.replication.presentation import Presentation, presentation_of
 from cnf.replication.results.rows import RESULTS, read, select
 from cnf.replication.run_folder import refuse_unwritable, trained
 from cnf.replication.sampling.formats import (
@@ -43,9 +44,10 @@ from cnf.replication.sampling.formats import (
     save,
 )
 from cnf.replication.sampling.picture import Picture
+from cnf.replication.sampling.pictures import PICTURES
 from cnf.replication.sampling.progress import watched
 from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles
-from cnf.replication.tasks.task import Task, find
+from cnf.replication.tasks.task import find
 
 SHOWN = 4  # samples on a contact sheet
 
@@ -264,10 +266,10 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def own_threshold(run: Path, task: Task) -> tuple[float, str]:
+def own_threshold(run: Path, shown: Presentation) -> tuple[float, str]:
     """The threshold of this model's probabilities, and where it is from: of its rows of test
     pictures, that of the most pictures, where it was chosen on others."""
-    rows = select(read(run.parent, run.name), split="test", variant=None, **task.threshold)
+    rows = select(read(run.parent, run.name), split="test", variant=None, **shown.threshold)
     rows = [row for row in rows if row.threshold is not None]
     if not rows:
         return 0.5, "nobody chose one for this model"
@@ -275,36 +277,36 @@ def own_threshold(run: Path, task: Task) -> tuple[float, str]:
     return row.threshold, f"chosen for this model, not on the test pictures of {row.data}"
 
 
-def coverage(run: Path, task: Task) -> dict[str, float]:
+def coverage(run: Path, shown: Presentation) -> dict[str, float]:
     """How often the spread of this model's samples (5 to 95 %) held the truth, by its rows of test
     pictures: of each set the row of the most samples."""
-    rows = select(read(run.parent, run.name), split="test", **task.spread) if task.spread else []
+    rows = select(read(run.parent, run.name), split="test", **shown.spread) if shown.spread else []
     rows.sort(key=lambda row: (row.num_images, row.samples or 0))
     return {row.data: row.value for row in rows}
 
 
-def trust(run: Path, task: Task) -> str:
+def trust(run: Path, shown: Presentation) -> str:
     """The same in a sentence."""
-    shares_by_set = coverage(run, task)
+    shares_by_set = coverage(run, shown)
     if not shares_by_set:
         return (
-            f"nobody measured how often the truth, {task.spread_of}, lies in the spread of these "
+            f"nobody measured how often the truth, {shown.spread_of}, lies in the spread of these "
             f"samples: `python -m cnf evaluate {run} --on SET --full` does"
         )
     shares = ", ".join(f"{100 * share:.0f} % on {name}" for name, share in shares_by_set.items())
     return (
-        f"the spread (5 to 95 %) of this model's samples holds the truth, {task.spread_of}, in "
+        f"the spread (5 to 95 %) of this model's samples holds the truth, {shown.spread_of}, in "
         f"{shares} (test pictures): only where this is near 90 % is it an interval of confidence"
-        f"{calibrated(run, task)}"
+        f"{calibrated(run, shown)}"
     )
 
 
-def calibrated(run: Path, task: Task) -> str:
+def calibrated(run: Path, shown: Presentation) -> str:
     """The end of this sentence: an interval that was calibrated on pictures that were held out, if
     there is one, and how often it held the truth."""
-    if not task.interval:
+    if not shown.interval:
         return ""
-    rows = select(read(run.parent, run.name), split="test", **task.interval)
+    rows = select(read(run.parent, run.name), split="test", **shown.interval)
     rows = [row for row in rows if row.threshold == rows[0].threshold]  # of one calibration
     if not rows:
         return ""
@@ -331,16 +333,17 @@ class Request:
     def __init__(self, model: ConditionalModel, options: Options, run: Path):
         self.model, self.run = model, run
         self.task, self.notes = find(model.config.task), []
-        task = self.task
-        self.kind = task.picture or Picture
+        task, shown = self.task, presentation_of(model.config.task)
+        self.shown = shown
+        self.kind = PICTURES.get(task.name, Picture)
         self.kind.check(options, task.name)
         self.uncertainty = options.uncertainty or self.kind.shows_uncertainty
         one_answer = model.has_mean and options.num is None and options.temperature is None
         self.mean = options.mean or self.uncertainty or one_answer
-        default = 0 if one_answer else task.num
+        default = 0 if one_answer else shown.num
         self.num = default if options.num is None else options.num
-        self.temperature = task.temperature if options.temperature is None else options.temperature
-        self.many = task.many if options.many is None else options.many
+        self.temperature = shown.temperature if options.temperature is None else options.temperature
+        self.many = shown.many if options.many is None else options.many
         if self.num == 0 and not self.mean:
             raise ConfigError("--num 0 alone draws nothing: add --mean or --uncertainty")
         if not self.uncertainty and (model.has_mean or not self.mean):
@@ -354,12 +357,12 @@ class Request:
                 "this model learned from x that is not rounded to whole grey levels, as files are: "
                 "its samples are less to be trusted than its scores say"
             )
-        if self.uncertainty and task.spread:
-            self.notes.append(trust(run, task))
-        if task.threshold:
+        if self.uncertainty and shown.spread:
+            self.notes.append(trust(run, shown))
+        if shown.threshold:
             threshold, self.origin = options.threshold, "given"
             if threshold is None:
-                threshold, self.origin = own_threshold(run, task)
+                threshold, self.origin = own_threshold(run, shown)
             options = replace(options, threshold=threshold)
         self.options = options
 
@@ -371,7 +374,7 @@ class Request:
         """The ends of the names of all files, in the order of `answer`."""
         names = [f"sample{n + 1}.png" for n in range(self.num)]
         if self.mean:
-            names.append(f"{self.task.mean}.png")
+            names.append(f"{self.shown.mean}.png")
         if self.uncertainty:
             names += ["deviation.png", "deviation.npy"]
         return [*names, *self.kind.files, "sheet.png"]
@@ -386,7 +389,7 @@ class Request:
         """What was done and said, with `Picture.record` of every picture, and why others were
         skipped, as JSON."""
         asked = {"samples": self.num, "temperature": self.temperature, "many": self.many}
-        said = {"notes": self.notes, "spread_held_the_truth": coverage(self.run, self.task)}
+        said = {"notes": self.notes, "spread_held_the_truth": coverage(self.run, self.shown)}
         content = {"model": self.run.name, "task": self.task.name, "seed": self.options.seed}
         said["terms"] = releases.terms(self.model)
         said["skipped"] = [str(why) for why in (skipped or {}).values()]
@@ -414,8 +417,8 @@ class Request:
 
     def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
-        task, panels, mean, deviation, moments = self.task, {}, None, None, Moments()
-        stem = picture.path.stem
+        shown, panels, mean, deviation, moments = self.shown, {}, None, None, Moments()
+        stem, brightest = picture.path.stem, white(self.task)
         set_precision(self.model, self.precision(picture))
         for n, y in enumerate(self.draw(picture, index)):
             if self.is_shared or n >= self.num or not self.many:
@@ -428,22 +431,22 @@ class Request:
                 yield f"sample{n + 1}.png", image
         if self.mean and self.model.has_mean:
             mean = picture.output(expectation(self.model, picture.x, picture.tiles))
-            title = task.mean
+            title = shown.mean
         elif self.mean:
-            mean, title = moments.mean, f"{task.mean} of {self.many}, τ = 1"
+            mean, title = moments.mean, f"{shown.mean} of {self.many}, τ = 1"
         if mean is not None:
             picture.mean, image = mean, picture.image(mean)
             panels[title] = np.asarray(image)
-            yield f"{task.mean}.png", picture.deep(mean) if picture.is_deep else image
+            yield f"{shown.mean}.png", picture.deep(mean) if picture.is_deep else image
         if moments.count > 1:
             deviation, tau = moments.deviation, 1 if self.many else self.temperature
-            panels[f"deviation of {moments.count}, τ = {tau:g}"] = Deviation(deviation, task)
+            panels[f"deviation of {moments.count}, τ = {tau:g}"] = Deviation(deviation, self.task)
         if self.uncertainty:
-            yield "deviation.png", Image.fromarray(to_uint8(deviation * (255 / task.white)))
+            yield "deviation.png", Image.fromarray(to_uint8(deviation * (255 / brightest)))
             yield "deviation.npy", deviation.numpy().astype(np.float16)
-            scale = f"black 0, white {task.white:g}{task.unit} or more; the .npy has them"
+            scale = f"black 0, white {brightest:g}{unit(self.task)} or more; the .npy has them"
             picture.said.append(f"{self.path(stem, 'deviation.png').name}: {scale}")
-        if task.threshold:
+        if shown.threshold:
             begins = f"where the probability is {self.options.threshold:.3g} or more"
             picture.said.append(f"{self.path(stem, 'mask.png').name}: {begins} ({self.origin})")
         yield from picture.extras(mean)

@@ -1,16 +1,15 @@
-"""A task: an object that holds everything in which one task differs from another.
+"""A task: how a pair (y, x) is made of a picture. Everything in which the training of one task
+differs from that of another is here.
 
 A task of your own is a subclass of `Task` and one instance of it, which is given to `register`
 (`experiments/<task>/plug.py`). It overrides the defaults, which are those of pictures of 8 bits. It
-must have a `name`, a `card` and `pair`; a y that is no picture needs `image` as well.
+must have a `name` and `pair`; a y that is no picture needs `image` as well. What is scored by
+default, the card and the options of `sample` are said beside it (`cnf.replication.presentation`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from cnf.errors import ConfigError
@@ -19,76 +18,21 @@ from cnf.replication.data.batches import Generators, gather, symmetries
 from cnf.replication.data.config import DataConfig
 from cnf.replication.data.examples import Example, Kind
 
-ScoredModel = Any  # of `evaluation`, which stands on the tasks
-
-
-@dataclass(frozen=True)
-class Card:
-    """The texts of a model card: what is modelled, an example of the arguments of `sample` after
-    the model's name, how the table of scores is read, and what the models cannot do."""
-
-    title: str
-    example: str
-    reading: str
-    limits: Sequence[str]
-
 
 class Task:
-    """A task: how pairs are made, scored, drawn and presented."""
+    """A task: how a pair (y, x) is made of a picture. How it is scored and shown is said beside it,
+    by `presentation.present`."""
 
     name: str
-    card: Card
-
-    # -- what is modelled
     kind: Kind = "pictures"  # of the image sets that it reads
     channels = 3  # of y
     bins = 256  # grey levels of y; 2: labels
     factor = 1  # the size of y over that of x
-
-    # -- how pairs are made
     crop: int | None = None  # pixels of y a side of a training crop unless the config says so
     all_symmetries = False  # in training all eight of the square, not only left and right
     pads = False  # pictures are extended by zeros to sizes that a model takes, not mirrored
     data_unread: Sequence[str] = ("round_x", "noise", "jitter")  # fields of DataConfig without use
     has_low_resolution = False  # x is a smaller y, and may be rounded to 8 bits
-
-    # -- how models are scored
-    embedded, far = "embedded-sr", "far-sr"  # sets that are scored, or stressed, by default
-    bits = "bits_per_dim"  # the metric of its likelihood
-    divisors: Sequence[str] = ("sub-pixels",)  # what its bits are divided by
-    temperature = 1.0  # of a single sample
-    temperatures: Sequence[float] = (1.0,)  # those of --full
-    samples = 16  # for means and marginals
-    samples_of_patches = 0  # the same, for image sets that are not whole photographs
-    full_samples = 32  # the same, with --full
-    needs_samples = True  # without samples only bits are computed, even if the model has a mean
-    has_threshold = False  # probabilities become masks by a threshold chosen on validation
-    references: Mapping[str, Callable[[ScoredModel], list | None]] = {}  # answers without a model
-    worst: Sequence[str] = ("bits_per_dim",)  # a card names the worst picture by the first of these
-
-    # -- how a reader's pictures are answered
-    num = 4  # samples that are written
-    many = 32  # samples at temperature 1 for means and deviations
-    mean = "mean"  # what the mean of samples is called, in titles and names of files
-    spread: Mapping[str, Any] = {}  # rows that say how often the spread of samples holds the truth
-    spread_of = ""  # what truth
-    interval: Mapping[str, Any] = {}  # of a calibrated interval; their threshold: log of its factor
-    threshold: Mapping[str, Any] = {}  # rows that say at which probability a mask begins
-
-    # -- how models are presented
-    scores: Mapping[str, Mapping[str, Any]] = {"bits/dim": {"metric": "bits_per_dim"}}  # of a card
-    pipeline = "image-to-image"  # what model hubs call it
-    releases: Mapping[str, str] = {}  # by their names, the runs of results/ that are released
-
-    @property
-    def white(self) -> float:
-        """The deviation that is shown white, in units of y."""
-        return max(self.bins / 8, 0.5)
-
-    @property
-    def unit(self) -> str:
-        """How a deviation of y is followed in a sentence."""
-        return "" if self.is_binary else " grey levels"
 
     @property
     def is_binary(self) -> bool:
@@ -114,7 +58,8 @@ class Task:
         if rngs and options.augment:
             y, x = symmetries(y, x, rngs, self.all_symmetries)
         try:
-            y, x = self.pair(y.float(), None if x is None else x.float(), options, rngs)
+            x = None if x is None else x.float()
+            y, x = self.checked_pair(y.float(), x, options, rngs)
         except NotImplementedError:
             raise ConfigError(f"`pair` of the task {self.name} is not written yet") from None
         self.check_pair(y, x, size)
@@ -134,6 +79,34 @@ class Task:
                 pair.
         """
         raise NotImplementedError
+
+    def x_of(self, picture: Tensor, options: DataConfig) -> Tensor:
+        """What a reader's picture becomes as x when one samples: float32 (1,3,H,W), grey levels.
+
+        By default what `pair` makes of it. Where such a picture is an x already (small, to be
+        doubled; noisy, to be denoised), override this and return it: `pair` would make it smaller,
+        or noisier, once more.
+        """
+        if self.kind == "pictures":
+            return self.checked_pair(picture, None, options, None)[1]
+        return self.checked_pair(torch.zeros_like(picture[:, :1]), picture, options, None)[1]
+
+    def checked_pair(
+        self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
+    ) -> tuple[Tensor, Tensor]:
+        """`pair`; without `rngs` the first time twice. Raises ConfigError if the two differ: its
+        scores could not be computed again."""
+        if rngs is None and (self, options) not in REPEATABLE:
+            first = self.pair(y.clone(), None if x is None else x.clone(), options, None)
+            second = self.pair(y.clone(), None if x is None else x.clone(), options, None)
+            if not all(map(torch.equal, first, second)):
+                raise ConfigError(
+                    f"`pair` of the task {self.name} made two different pairs of one picture while "
+                    "rngs was None: draw from rngs alone, and in scoring from the picture's own "
+                    "pixels, or not at all"
+                )
+            REPEATABLE.add((self, options))
+        return self.pair(y, x, options, rngs)
 
     def y_size(self, height: int, width: int) -> tuple[int, int]:
         """The size of the y that `pair` makes of an example of `height` x `width`."""
@@ -160,35 +133,21 @@ class Task:
         """A y (C,H,W) as a picture: grey levels (1,H,W) or (3,H,W)."""
         return y
 
-    def per_image(self, m: ScoredModel) -> dict[str, np.ndarray]:
-        """Values of single images beside the bits: {metric: (N,)}."""
-        return {}
 
-    def curves(self, m: ScoredModel) -> dict[str, Any]:
-        """The data of the plots of a full evaluation, for JSON."""
-        return {}
-
-    def figures(self, m: ScoredModel, run: Path) -> dict[str, np.ndarray] | None:
-        """Pictures of what the model of a run folder makes of a set, {end of the name: pixels};
-        None: the first pictures of the set with samples of each."""
-        return None
-
-    @property
-    def picture(self) -> type | None:
-        """How a reader's picture is seen, and how answers become files: a subclass of `Picture`;
-        None: as in `Picture` itself."""
-        return None
-
-
+REPEATABLE: set[tuple[Task, DataConfig]] = set()  # those whose `pair` was called twice
 TASKS: dict[str, Task] = {}
 
 
 def register(task: Task) -> Task:
-    """Make a task known by its name. Raises ValueError if there is one of that name, or if it lacks
-    what a task must have."""
-    for attribute in ("name", "card"):
-        if not hasattr(task, attribute):
-            raise ValueError(f"{type(task).__name__} has no `{attribute}`: give it one")
+    """Make a task known by its name. Raises ValueError if there is one of that name, or if it has
+    none."""
+    if not hasattr(task, "name"):
+        raise ValueError(f"{type(task).__name__} has no `name`: give it one")
+    if hasattr(task, "card"):
+        raise ValueError(
+            f"the task {task.name} holds a `card`: how a task is shown is said by "
+            "`present(task, Presentation(card=...))` of cnf.replication.presentation"
+        )
     if task.name in TASKS:
         raise ValueError(f"there is a task '{task.name}' already: choose another name")
     TASKS[task.name] = task

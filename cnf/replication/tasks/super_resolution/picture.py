@@ -2,7 +2,6 @@
 luma of its samples is written."""
 
 import functools
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,16 +9,12 @@ from torch import Tensor
 
 from cnf.replication.data.images import LUMA
 from cnf.replication.panels import Panel
-from cnf.replication.sampling.picture import Picture, as_batch
+from cnf.replication.sampling.picture import Picture
 from cnf.resample import imresize_double
 
 
 class HalfPicture(Picture):
     keeps_16_bits = True
-
-    def input(self, options: Any) -> Tensor:
-        """The picture itself: what is to be doubled."""
-        return as_batch(self.photo.levels)
 
     def output(self, y: Tensor) -> Tensor:
         """y, or its luma (1,H,W) if the picture is grey."""

@@ -9,10 +9,14 @@ from torch import Tensor
 
 from cnf.flow import ConditionalModel
 from cnf.replication.data.catalogue import CATALOGUE
-from cnf.replication.evaluation.figures import FIGURE_SAMPLES, baseline_of, samples_of_picture
 from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.figures.pictures import (
+    FIGURE_SAMPLES,
+    baseline_of,
+    mean_of_picture,
+    samples_of_picture,
+)
 from cnf.replication.panels import Deviation, Panel, busiest, compose
-from cnf.replication.sampling.sample import expectation
 from cnf.replication.tasks.task import Task
 
 NUM_EYES = 2  # whole photographs
@@ -41,7 +45,7 @@ def draw_eye(
     samples = samples_of_picture(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
     marginal, deviation = samples.mean(0), samples.std(0, correction=0)
     if m.model.has_mean:
-        marginal = expectation(m.model, x)
+        marginal = mean_of_picture(m, m.model, y, x)
         deviation = (marginal * (1 - marginal)).sqrt()
     title, images = example.name, {}
     if entry is not None and entry.shown == "pictures":
@@ -53,7 +57,7 @@ def draw_eye(
     images |= {f"sample {n + 1}": 255 * samples[n] for n in range(3)}
     images |= {"marginal": 255 * marginal, "deviation": deviation}
     if baseline is not None:
-        images["factorised, probability"] = 255 * expectation(baseline, x)
+        images["factorised, probability"] = 255 * mean_of_picture(m, baseline, y, x)
         draws = samples_of_picture(m, baseline, index, y, x, 2, 1.0)
         images |= {f"draw {n + 1}": 255 * draws[n] for n in range(2)}
     return title, images

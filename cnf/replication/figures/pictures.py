@@ -1,4 +1,5 @@
-"""Pictures of what a model makes of a set."""
+"""What the figures of every task are made of: samples and means of single pictures, the baseline
+beside a flow; and the figure of a task that has none of its own."""
 
 from pathlib import Path
 
@@ -7,38 +8,12 @@ import torch
 from torch import Tensor
 
 from cnf import noise
-from cnf.errors import DataError
 from cnf.flow import ConditionalModel
 from cnf.replication import releases
-from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.evaluation.scored_model import SAMPLES_DRAW, ScoredModel
 from cnf.replication.panels import Deviation, Panel, compose
-from cnf.replication.plotting import save_image
-from cnf.replication.sampling.sample import expectation
 
 FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
-
-
-def draw_figures(m: ScoredModel, run: Path, folder: Path) -> list[Path]:
-    """Write the figures of a model from the folder `run` on a set into `folder`, see
-    `Task.figures`. Raises DataError for a set whose pictures may not be shown."""
-    name = m.images.name
-    check_shown(name)
-    stem = f"{name}-{m.images.split}".replace(":", "-")
-    figures = m.task.figures(m, run) or panels_of_first(m)
-    return [save_image(pixels, folder / f"{stem}{end}.png") for end, pixels in figures.items()]
-
-
-def check_shown(name: str) -> None:
-    """Raise DataError for a set whose pictures may not be shown; a reader's own folder may be."""
-    if name.startswith("folder:"):
-        return
-    allowed = [entry.name for entry in CATALOGUE.values() if entry.shown != "nothing"]
-    if name not in allowed:
-        raise DataError(
-            f"no figures of '{name}': its pictures are not ours to show; use one of "
-            f"{', '.join(allowed)}"
-        )
 
 
 def baseline_of(run: Path, m: ScoredModel) -> ConditionalModel | None:
@@ -46,7 +21,7 @@ def baseline_of(run: Path, m: ScoredModel) -> ConditionalModel | None:
     in place of "flow", else the released baseline; None if neither is there."""
     if m.model.has_mean or "flow" not in run.name:
         return None
-    released = m.task.releases.get(f"{m.task.name}-baseline")
+    released = releases.RELEASES.get(f"{m.task.name}-baseline")
     names = [run.name.replace("flow", "baseline"), *([released] if released else [])]
     paths = (run.parent / name / releases.WEIGHTS for name in names)
     path = next((path for path in paths if path.exists()), None)
@@ -65,6 +40,13 @@ def samples_of_picture(
     return samples[..., : y.shape[-2], : y.shape[-1]].cpu()
 
 
+@torch.no_grad()
+def mean_of_picture(m: ScoredModel, model: ConditionalModel, y: Tensor, x: Tensor) -> Tensor:
+    """The mean (C,H,W) that a model has of its own for one picture; y gives the size."""
+    padded_x = m.pad(y, x, model)[1].to(m.device)
+    return model.mean(padded_x)[0, :, : y.shape[-2], : y.shape[-1]].cpu()
+
+
 def panels_of_first(m: ScoredModel) -> dict[str, np.ndarray]:
     """The first pictures of a set, each with samples at temperature 1, their mean (or the model's
     own) and their deviation, as the task shows them."""
@@ -72,7 +54,7 @@ def panels_of_first(m: ScoredModel) -> dict[str, np.ndarray]:
     for index in list(m.indices)[:FIGURE_PICTURES]:
         y, x = m.pair(index)
         samples = samples_of_picture(m, m.model, index, y, x, FIGURE_SAMPLES, 1.0)
-        mean = expectation(m.model, x) if m.model.has_mean else samples.mean(0)
+        mean = mean_of_picture(m, m.model, y, x) if m.model.has_mean else samples.mean(0)
         panels: dict[str, Panel] = {"input": x[0]}
         panels |= {f"sample {n + 1}": m.task.image(samples[n], x[0]) for n in range(3)}
         panels["mean" if m.model.has_mean else f"mean of {FIGURE_SAMPLES}"] = m.task.image(

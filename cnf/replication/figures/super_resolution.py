@@ -9,15 +9,15 @@ import numpy as np
 import torch.nn.functional as F
 
 from cnf.flow import ConditionalModel
-from cnf.replication.evaluation.figures import (
+from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.figures.pictures import (
     FIGURE_PICTURES,
     FIGURE_SAMPLES,
     baseline_of,
+    mean_of_picture,
     samples_of_picture,
 )
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
-from cnf.replication.sampling.sample import expectation
 from cnf.resample import imresize_double, imresize_half
 
 CROP, STEP = 64, 8  # pixels of y a side; where a crop may start
@@ -68,15 +68,17 @@ def panels_of(
 ) -> dict[str, Panel]:
     """{title: what is shown} of one crop."""
     y, x = m.pair(crop.index)
-    written = samples_of_picture(m, m.model, crop.index, y, x, 3, m.task.temperature)
+    written = samples_of_picture(m, m.model, crop.index, y, x, 3, m.presentation.temperature)
     samples = samples_of_picture(m, m.model, crop.index, y, x, FIGURE_SAMPLES, 1.0)
     panels: dict[str, Panel] = {"input": F.interpolate(x, scale_factor=2)[0]}
     panels["bicubic"] = imresize_double(x)[0]
     if baseline is not None:
-        panels["mean of the baseline"] = expectation(baseline, x)
-    panels |= {f"sample {n + 1}, τ = {m.task.temperature:g}": s for n, s in enumerate(written)}
+        panels["mean of the baseline"] = mean_of_picture(m, baseline, y, x)
+    panels |= {
+        f"sample {n + 1}, τ = {m.presentation.temperature:g}": s for n, s in enumerate(written)
+    }
     if m.model.has_mean:
-        panels["mean"] = expectation(m.model, x)
+        panels["mean"] = mean_of_picture(m, m.model, y, x)
     else:
         panels[f"mean of {FIGURE_SAMPLES}, τ = 1"] = samples.mean(0)
     panels["deviation, τ = 1"] = Deviation(samples.std(0, correction=0).mean(0), m.task)
@@ -88,7 +90,8 @@ def sweep(m: ScoredModel, crop: Crop) -> dict[str, Panel]:
     """{title: what is shown}: the first sample at each temperature, from the same noise."""
     y, x = m.pair(crop.index)
     samples = {
-        t: samples_of_picture(m, m.model, crop.index, y, x, 1, t)[0] for t in m.task.temperatures
+        t: samples_of_picture(m, m.model, crop.index, y, x, 1, t)[0]
+        for t in m.presentation.temperatures
     }
     panels = {f"τ = {tau:g}": sample for tau, sample in samples.items()} | {"truth": y[0]}
     return {title: panel[..., *crop.box] for title, panel in panels.items()}

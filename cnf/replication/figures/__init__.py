@@ -1,0 +1,1 @@
+"""Figures that an evaluation writes: what a model makes of the pictures of a set."""
