@@ -77,7 +77,7 @@ def test_on_paper_a_slide_is_a_page(opened):
 def test_an_answer_of_the_self_test_opens_by_keyboard_and_says_whether_it_is_right(opened, wrong):
     tab = opened("self-test.html")
     answers = tab.locator(".question").first.locator("details")
-    assert tab.locator(".question").count() == 30 and answers.count() == 3
+    assert tab.locator(".question").count() == 40 and answers.count() == 3
     for n, said in enumerate(["No.", "Right.", "No."]):
         answer = answers.nth(n)
         assert not answer.get_by_text(said).is_visible()
