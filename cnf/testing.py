@@ -6,7 +6,7 @@ mistakes would give, so that the report names the mistake where the numbers agre
 
     >>> from cnf.testing import check_bijection
     >>> print(check_bijection(lambda: MyScaling(3), (3,)))
-    MyScaling of (3,): 1 of 11 laws fails
+    MyScaling of (3,): 1 of 12 laws fails
       log_det: log_det is 0.4656, not -0.4656: off by 9.3e-01
         likely: its sign is wrong
         smallest input: zeros(1, 3)
@@ -676,6 +676,8 @@ def agree(
             return
         a, b = (t.flatten()[excess.argmax()].item() for t in (found, right))
         message = f"{what} is {a:.4g}, not {b:.4g}: off by {abs(a - b):.1e}"
+        if math.isnan(a) or math.isnan(b):
+            message = f"{what} is {a:.4g}, and what it is compared with is {b:.4g}"
     raise Fault(message, why, show)
 
 
@@ -693,6 +695,13 @@ def constant_off(found: Tensor, right: Tensor) -> dict[str, Tensor]:
         return {}
     off = (found - right).mean()
     return {f"it is off by the constant {off.item():+.6g} nats": right + off}
+
+
+def factor_off(found: Tensor, right: Tensor) -> dict[str, Tensor]:
+    if found.shape != right.shape or right.numel() < 2 or right.std() < 1e-3:
+        return {}
+    factor = (found * right).sum() / right.square().sum()
+    return {f"it is {factor.item():.4g} times what it should be": right * factor}
 
 
 def pick(t: Any, index: Any) -> Any:
@@ -743,6 +752,9 @@ def mistakes(
     if x.dim() == 4:
         c, h, w = x.shape[1:]
         sizes |= {f"H W = {h * w}": h * w, f"C = {c}": c, f"H = {h}": h, f"W = {w}": w}
+        products = {"H H": h * h, "W W": w * w, "C H": c * h, "C W": c * w}
+        for name, product in products.items() if h != w else ():
+            table[f"the factor is {name} = {product}, not H W = {h * w}"] = true * product / (h * w)
     for name, size in sizes.items():
         table[f"a factor {name} is missing"] = true / size
         table[f"the factor {name} is counted twice"] = true * size
@@ -794,6 +806,32 @@ def _types(case: Case) -> None:
             raise Fault(f"x is {dtype}, the output {z.dtype}")
         if torch.is_tensor(log_det) and log_det.any() and log_det.dtype.itemsize < dtype.itemsize:
             raise Fault(f"x is {dtype}, log_det {log_det.dtype}")
+
+
+def quotients(function: Callable, inputs: list[Tensor], step: float) -> list[Tensor | None]:
+    """Central differences of all that a function returns, if every input grows by its own size."""
+    with torch.no_grad():
+        ends = [attempt(function, *[t * (1 + sign * step) for t in inputs]) for sign in (1, -1)]
+    return [None if a is None else (a - b) / (2 * step) for a, b in zip(*ends, strict=True)]
+
+
+def _precision(case: Case) -> None:
+    """float64 is computed in float64: what a step of 1e-8 changes is seen."""
+    if callable(case.domain):
+        raise Skip("the domain is a function")
+    inputs, small, words = case.inputs(8), 1e-8, "a part of it is computed in float32"
+    values = case.map.forward(*inputs)
+    pairs = [quotients(case.map.forward, inputs, step) for step in (small, 1e-5)]
+    for name, value, found, right in zip(("output", "log_det"), values, *pairs, strict=True):
+        if value is not None and found is not None and right is not None:
+            size = 1 + value.detach().abs()
+            limit = 0.05 * (size + right.abs()) + 1e4 * 2.0**-52 * size / small
+            rounding = ((found - right).abs() * small < 1e-6 * size).all()
+            agree(f"the slope of {name}", found, right, limit, words if rounding else "")
+    z = values[0].detach() * (1 + math.pi * small)  # numbers that float32 has not
+    x = attempt(case.map.inverse, z, *inputs[1:])[0]
+    if x is not None and torch.equal(x, x.float().to(x)) and x.any():
+        raise Fault("the inverse returns numbers of float32", words)
 
 
 def _inputs(case: Case) -> None:
@@ -1008,7 +1046,8 @@ def right_log_det(case: Case, back: bool) -> None:
             change = torch.linalg.pinv(jacobian), z, x
         elsewhere = attempt(lambda: [sign * layer.slogdet(z, *c)])[0]
         table = mistakes(true, elsewhere, point, *change)
-        return likely(found, true, table | constant_off(found, true))
+        table |= constant_off(found, true) | factor_off(found, true)
+        return likely(found, true, table)
 
     show = "print(layer.forward(*given)[1], layer.slogdet(*given))"
     if back:
@@ -1480,7 +1519,9 @@ def named(*laws: Law) -> dict[str, Law]:
 
 COMMON = named(_shapes, _types, _inputs, _rows, _context, _start, _state, _loaded, _float32)
 PART = named(_inverse, _log_det, _inverse_log_det, _context)
-BIJECTION = COMMON | named(_inverse, _forward, _log_det, _inverse_log_det, _sizes, _tails)
+BIJECTION = COMMON | named(
+    _inverse, _forward, _log_det, _inverse_log_det, _sizes, _precision, _tails
+)
 DENSITY = named(_shapes, _inputs, _rows, _context, _integral, _samples, _own_log_prob, _pairing)
 DEQUANTIZATION = named(_shapes, _inputs, _levels, _noise, _volume)
 BITS = named(_divided, _added, _cells)

@@ -2,41 +2,123 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from cnf.lessons.laws import bijections, flows, noise, pixels, priors
 from cnf.testing import Case, Law
 
+BOOK = Path(__file__).parents[2] / "book"  # of a clone; a wheel has no pages
+
 
 @dataclass(frozen=True)
 class Piece:
-    """One class. `section` is a heading of the lesson's page, book/PAGE.md."""
+    """One class. `section` is a heading of the lesson's page, book/PAGE.md; `says` what is needed
+    of it, for those who have no page."""
 
     name: str
     lesson: int
     page: str
     section: str
+    says: str
     laws: Callable[[type], tuple[Case, dict[str, Law]]]
 
     @property
     def where(self) -> str:
-        return f'lesson {self.lesson}, "{self.section}" (book/{self.page}.md)'
+        place = f'lesson {self.lesson}, "{self.section}"'
+        if (BOOK / f"{self.page}.md").is_file():
+            return f"{place} (book/{self.page}.md)"
+        return f"{place}: {self.says}"
 
 
 PIECES = [
-    Piece("PerPixel", 1, "why-likelihoods", "A loss is a probability model", pixels.perpixel),
-    Piece("ActNorm", 2, "change-of-variables", "Layers add up", bijections.actnorm),
-    Piece("Coupling", 3, "coupling-layers", "The code of a coupling", bijections.coupling),
-    Piece("Conv1x1", 4, "multi-scale", "The rest of a step", bijections.conv1x1),
-    Piece("Squeeze", 4, "multi-scale", "The rest of a step", bijections.squeeze),
-    Piece("Prior", 5, "conditioning", "Three places for x", priors.prior),
+    Piece(
+        "PerPixel",
+        1,
+        "why-likelihoods",
+        "A loss is a probability model",
+        "log P(y|x) is the sum of log q over labels 1 and of log(1 - q) over labels 0, with "
+        "q = sigmoid(logit); F.logsigmoid((2 y - 1) logit) is both",
+        pixels.perpixel,
+    ),
+    Piece(
+        "ActNorm",
+        2,
+        "change-of-variables",
+        "Layers add up",
+        "z = exp(l) (y + b) scales each of H W positions, so the term is H W (l_1 + ... + l_C); the "
+        "first batch sets l = -log of the deviation and b = -mean of each channel",
+        bijections.actnorm,
+    ),
+    Piece(
+        "Coupling",
+        3,
+        "coupling-layers",
+        "The code of a coupling",
+        "z_a = y_a, z_b = y_b exp(log_s) + t, where (log_s, t) are found from y_a and h alone; the "
+        "term is the sum of log_s; back: y_b = (z_b - t) exp(-log_s)",
+        bijections.coupling,
+    ),
+    Piece(
+        "Conv1x1",
+        4,
+        "multi-scale",
+        "The rest of a step",
+        "z = W y at each of H W positions, so the term is H W log|det W|; back multiplies by the "
+        "inverse of W",
+        bijections.conv1x1,
+    ),
+    Piece(
+        "Squeeze",
+        4,
+        "multi-scale",
+        "The rest of a step",
+        "a 2x2 block of positions becomes 4 channels of one; nothing is scaled: the term is 0",
+        bijections.squeeze,
+    ),
+    Piece(
+        "Prior",
+        5,
+        "conditioning",
+        "Three places for x",
+        "the term is the sum of log N(y_b; mu, sigma^2), that is -(y_b - mu)^2 / (2 sigma^2) - "
+        "log sigma - 1/2 log 2 pi, where mu and sigma are found from y_a and h; "
+        "back draws mu + tau sigma eps",
+        priors.prior,
+    ),
     Piece(
         "UniformDequantization",
         6,
         "dequantization",
         "Uniform noise and bits per dimension",
+        "v = (y + u) / levels with u uniform in [0, 1): the density of v in its cell is levels for "
+        "each of D entries, so the term, -log q, is -D log levels",
         noise.uniform,
     ),
-    Piece("BinaryDequantization", 7, "binary-targets", "Noise on a half-line", noise.binary),
-    Piece("WeightedBernoulli", 8, "factorised-models", "The weighted likelihood", pixels.weighted),
-    Piece("Flow", 9, "one-file", "The model", flows.flow),
+    Piece(
+        "BinaryDequantization",
+        7,
+        "binary-targets",
+        "Noise on a half-line",
+        "v = 1/2 + (2 y - 1) softplus(w), w = 3 + eps; q(v) is the density of eps, which is "
+        "sigmoid(eps) sigmoid(-eps), over the slope of softplus, sigmoid(w)",
+        noise.binary,
+    ),
+    Piece(
+        "WeightedBernoulli",
+        8,
+        "factorised-models",
+        "The weighted likelihood",
+        "q is p^beta / (p^beta + (1 - p)^(1 - beta)), so logit q = (1 - beta) softplus(a) - beta "
+        "softplus(-a), where a is the logit of p",
+        pixels.weighted,
+    ),
+    Piece(
+        "Flow",
+        9,
+        "one-file",
+        "The model",
+        "log_prob adds the terms of all layers, each given the features of its size; sample calls "
+        "back of the same layers, the last one first, with tau",
+        flows.flow,
+    ),
 ]

@@ -186,6 +186,27 @@ class Overflows(nn.Module):
         return x, -(9 * x).cosh().log().sum(1)
 
 
+class SingleInside(nn.Module):
+    """A coupling whose network works in float32 whatever x is."""
+
+    def log_s(self, x):
+        return x[:, :1].float().sin().to(x)
+
+    def forward(self, x):
+        log_s = self.log_s(x)
+        return torch.cat([x[:, :1], x[:, 1:] * log_s.exp()], 1), 2 * log_s[:, 0]
+
+    def inverse(self, z):
+        log_s = self.log_s(z)
+        return torch.cat([z[:, :1], z[:, 1:] / log_s.exp()], 1), -2 * log_s[:, 0]
+
+
+class SingleBack(Scaling):
+    def inverse(self, z, c=None):
+        x, log_det = super().inverse(z)
+        return x.float().to(x), log_det
+
+
 def wrong_term(change):
     """The elementwise map that is curved, with `change(log of the slope (B, D), x)` for log_det."""
 
@@ -225,6 +246,10 @@ PLANTED = {
     ],
     "inverse_log_det": [(ForgetsTheSign, (3,), None, {}, "its sign is wrong")],
     "sizes": [(lambda: Image(20), (3, 4, 5), None, {}, "")],
+    "precision": [
+        (SingleInside, (3,), None, {}, "computed in float32"),
+        (SingleBack, (3,), None, {}, "computed in float32"),
+    ],
     "tails": [(Overflows, (3,), None, {"tails": True}, "")],
 }
 EVERY = [
@@ -270,7 +295,7 @@ def test_every_law_of_bijections_has_a_planted_mistake():
         (lambda s, x: s.sum(1) + 4 * math.log(256), "the constant +22.1807 nats"),
         (lambda s, x: s.sum(1) - nn.functional.logsigmoid(x).sum(1), "the first step, a softplus"),
         (lambda s, x: s.sum(1) + x.sin().sum(1), ""),
-        (lambda s, x: 1.01 * s.sum(1), ""),
+        (lambda s, x: 1.01 * s.sum(1), "1.01 times what it should be"),
     ],
 )
 def test_a_wrong_log_determinant_is_named_by_its_numbers_or_not_at_all(change, words):
@@ -332,7 +357,7 @@ def test_a_failure_shows_a_small_input_and_lines_that_run(capsys):
         "tensor([2.5794]) tensor([2.0794])\n".replace("])", "], dtype=torch.float64)")
     )
     assert found.snippet.splitlines()[2] in str(report) and found.smallest in str(report)
-    assert json.loads(report.to_json())["results"][-1]["law"] == "sizes"
+    assert json.loads(report.to_json())["results"][-1]["law"] == "precision"
 
 
 def test_an_inverse_that_leaves_an_order_is_named():

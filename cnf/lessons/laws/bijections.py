@@ -1,5 +1,6 @@
 """Laws of ActNorm, Coupling, Conv1x1 and Squeeze."""
 
+import copy
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from cnf.lessons.laws.common import (
     BIJECTION,
+    CUT,
     FIRST,
     STATE,
     case_of,
@@ -18,20 +20,34 @@ from cnf.lessons.laws.common import (
     term,
     with_names,
 )
-from cnf.testing import Case, Fault, Law, agree, apart, likely, named, placed, tried
+from cnf.testing import Case, Fault, Law, Map, agree, apart, likely, named, placed, tried
+
+IMAGE = (3, 2, 5)  # C, H, W: no product of two of them is another
+PIXELS = 10  # H W
 
 
 def actnorm(made: type) -> tuple[Case, dict[str, Law]]:
-    own = named(first_batch, once, scoring)
-    return case_of(lambda: made(3), (3, 2, 4)), FIRST | named(parameters) | BIJECTION | own | STATE
+    own = named(first_batch, first_term, once, scoring)
+    return case_of(lambda: made(3), IMAGE), FIRST | named(parameters) | BIJECTION | own | STATE
+
+
+def unlike_batch() -> Tensor:
+    """64 pictures whose channels have other means and deviations."""
+    shape = (3, 1, 1)
+    mean, std = torch.tensor([3.0, -1.0, 5.0]), torch.tensor([0.5, 2.0, 4.0])
+    return mean.view(shape) + std.view(shape) * torch.randn(64, *IMAGE)
 
 
 def first_batch(case: Case) -> None:
     """The first batch leaves with mean 0 and variance 1 in every channel."""
-    layer = case.new().layer
-    y = 3 + torch.tensor([0.5, 2.0, 4.0]).view(3, 1, 1) * torch.randn(64, 3, 2, 4)
+    layer, y = case.new().layer, unlike_batch()
     z = layer(y, None)[0].detach()
     std, mean = torch.std_mean(y, (0, 2, 3))
+    off = y - mean.view(3, 1, 1)
+
+    def size(t: Tensor) -> Tensor:
+        return t.mean((0, 2, 3))
+
     found = torch.stack([z.mean((0, 2, 3)), z.std((0, 2, 3))])
     table = {
         "the first batch sets nothing": torch.stack([mean, std]),
@@ -46,6 +62,27 @@ def first_batch(case: Case) -> None:
         "b is the mean over the deviation: z = exp(l) (y + b) divides once more": torch.stack(
             [(mean - mean / std) / std, 1 + 0 * std]
         ),
+        "l is found from all channels together, not from each": torch.stack(
+            [0 * mean, std / y.std()]
+        ),
+        "b is found from all channels together, not from each": torch.stack(
+            [(mean - y.mean()) / std, 1 + 0 * std]
+        ),
+        "l and b are found from all channels together, not from each": torch.stack(
+            [(mean - y.mean()) / y.std(), std / y.std()]
+        ),
+        "l is found from the mean of |y - mean|, not from the deviation": torch.stack(
+            [0 * mean, std / size(off.abs())]
+        ),
+        "l is found from the mean of |y|, not from the deviation": torch.stack(
+            [0 * mean, std / size(y.abs())]
+        ),
+        "l is found from the mean of y^2: the mean is not subtracted first": torch.stack(
+            [0 * mean, std / size(y.square()).sqrt()]
+        ),
+        "l is found from the largest |y - mean|, not from the deviation": torch.stack(
+            [0 * mean, std / off.abs().amax((0, 2, 3))]
+        ),
     }
     right = torch.stack([0 * mean, 1 + 0 * std])
     words = likely(found, right, table, 0.01)
@@ -53,10 +90,20 @@ def first_batch(case: Case) -> None:
         agree(f"the {name} of a channel of the first batch", row, target, 0.01, words)
 
 
+def first_term(case: Case) -> None:
+    """The term of the first batch is that of the l which it sets."""
+    layer, y = case.new().layer, unlike_batch()
+    before = torch.as_tensor(copy.deepcopy(layer).eval()(y, None)[1]).expand(len(y))
+    found = torch.as_tensor(layer(y, None)[1]).expand(len(y))
+    right = torch.as_tensor(layer(y, None)[1]).expand(len(y))
+    words = "it is computed before the first batch sets l: set l first"
+    agree("the term of the first batch", found, right, 1e-6, words * (apart(found, before) < 1e-9))
+
+
 def once(case: Case) -> None:
     """The first batch sets l and b, no other."""
     layer = case.new().layer
-    y = torch.randn(64, 3, 2, 4)
+    y = torch.randn(64, *IMAGE)
     layer(y, None)
     if layer(y + 3, None)[0].mean().abs() < 0.1:
         words = "every batch sets l and b: the buffer does not say that one has been seen"
@@ -65,7 +112,7 @@ def once(case: Case) -> None:
 
 def scoring(case: Case) -> None:
     """A batch in evaluation mode sets nothing, and is not the first batch."""
-    layer, y = case.new().layer.eval(), 3 + 2 * torch.randn(64, 3, 2, 4)
+    layer, y = case.new().layer.eval(), 3 + 2 * torch.randn(64, *IMAGE)
     before = [p.detach().clone() for p in layer.parameters()]
     layer(y, None)
     if any((p != old).any() for p, old in zip(layer.parameters(), before, strict=True)):
@@ -162,32 +209,56 @@ def bounded(case: Case) -> None:
         raise Fault("z is not finite where the network gives 100", words)
 
 
-OF_A_COUPLING = named(passes, sees, without_h, bounded)
+def triangular(case: Case) -> None:
+    """What scales and shifts a number does not depend on any number that is changed."""
+    layer, y, h = given(case)
+    changed = [k for k in range(3) if k not in passing(layer, y, h)]
+    if len(changed) != 2:
+        return  # another law says so
+    z = layer(y, h)[0].detach()
+    names = [k for k in range(3) if not any(apart(z[:, k], y[:, i]) < 1e-12 for i in range(3))]
+    back = Map(layer, lambda layer, z, h: (layer.back(z, h, 1.0), None))
+    ways = [
+        (case.map, y, changed, "the network sees y_b, which it changes: give it y_a and h alone"),
+        (back, z, names, "in back the network does not see z_a alone: which half does it get?"),
+    ]
+    for made, start, moving, words in ways:
+        other = start.clone()
+        other[:, moving] += 1
+        slopes, shifted = (
+            made.jacobian(t, h).view(-1, 12, 3, 4)[:, :, moving] for t in (start, other)
+        )
+        several = (slopes.flatten(2).abs() > 1e-9).sum(2).max() > 1
+        if several or apart(shifted, slopes) > 1e-9:
+            raise Fault("dz_b / dy_b is no diagonal that y_a and h decide", words)
+
+
+OF_A_COUPLING = named(passes, triangular, sees, without_h, bounded)
 
 
 def conv1x1(made: type) -> tuple[Case, dict[str, Law]]:
-    case = case_of(lambda: made(3), (3, 2, 4))
+    case = case_of(lambda: made(3), IMAGE)
     log_det = with_names(BIJECTION["log_det"], term, of_a_matrix)
-    return case, BIJECTION | {"log_det": log_det} | named(mixes, orthogonal, both_signs) | STATE
+    own = named(mixes, learnt, orthogonal, both_signs)
+    return case, BIJECTION | {"log_det": log_det} | own | STATE
 
 
 def of_a_matrix(case: Case) -> dict[str, Tensor]:
     true = right_term(case)
-    det = (true / 8).exp()
+    det = (true / PIXELS).exp()
+    ones = PIXELS * torch.ones_like(true)
     return {
-        "it is the sign that slogdet returns first": 8 * torch.ones_like(true),
-        "it is the sign that slogdet returns first: of a negative one": -8 * torch.ones_like(true),
-        "it is |det W|, its logarithm is missing": 8 * det,
-        "it is det W, and neither its logarithm nor its sign is right": -8 * det,
-        "the factor is C H, not H W": true / 8 * 6,
-        "the factor is C W, not H W": true / 8 * 12,
+        "it is the sign that slogdet returns first": ones,
+        "it is the sign that slogdet returns first: of a negative one": -ones,
+        "it is |det W|, its logarithm is missing": PIXELS * det,
+        "it is det W, and neither its logarithm nor its sign is right": -PIXELS * det,
     }
 
 
 def mixes(case: Case) -> None:
     """Every channel at a position is a sum over all channels there, and of no other position."""
     layer, y, h = given(case)
-    slopes = case.map.jacobian(y, h)[0].view(3, 8, 3, 8)
+    slopes = case.map.jacobian(y, h)[0].view(3, PIXELS, 3, PIXELS)
     own = slopes.diagonal(dim1=1, dim2=3)
     if apart(own[..., :1].expand_as(own), own) > 1e-10:
         raise Fault("the matrix differs from position to position", "one matrix for all positions")
@@ -195,6 +266,20 @@ def mixes(case: Case) -> None:
         raise Fault("a channel does not enter another", "W is diagonal, or a permutation")
     if slopes.abs().sum() - own.abs().sum() > 1e-10:
         raise Fault("z depends on other positions", "W is to see the channels of one position")
+
+
+def learnt(case: Case) -> None:
+    """W is a parameter, or made of parameters: training changes it."""
+    layer, y, h = given(case)
+    z = layer(y, h)[0]
+    weights = [p for p in layer.parameters() if p.requires_grad]
+    found = [None]
+    if z.requires_grad and weights:
+        found = [*torch.autograd.grad(z.square().sum() + z.sum(), weights, allow_unused=True)]
+    if any(g is not None for g in found):
+        return
+    words = "W is to be an nn.Parameter: a buffer or a plain tensor is not trained"
+    raise Fault("no weight of the layer changes z", CUT if weights else words)
 
 
 def orthogonal(case: Case) -> None:
@@ -209,7 +294,7 @@ def both_signs(case: Case) -> None:
     """The term is finite whatever the sign of det W."""
     made = type(given(case)[0])
     for channels in (2, 3, 2, 3, 2, 3):  # Q of a QR has the same sign for one number of channels
-        found = made(channels)(torch.randn(5, channels, 2, 4), None)[1]
+        found = made(channels)(torch.randn(5, channels, 2, 5), None)[1]
         if not torch.as_tensor(found).isfinite().all():
             words = "det W is negative there, and has no logarithm: use torch.linalg.slogdet"
             raise Fault("the term of a new layer is not finite", words)

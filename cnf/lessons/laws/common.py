@@ -1,6 +1,5 @@
 """How the laws of `cnf.testing` see a class of my_flow.py, and laws of several classes."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from cnf.testing import (
     likely,
     named,
     randomise,
+    seeded,
     tried,
 )
 
@@ -144,16 +144,81 @@ def temperature(case: Case) -> None:
     agree("back with tau = 0.5", layer.back(z, h, 0.5), first, why="tau is for priors alone")
 
 
+CUT = ".item(), .detach(), .data or no_grad cut it off"
+
+
 def trains(case: Case) -> None:
-    """The term has a gradient in the weights that change it."""
+    """Gradients reach the weights, and y and h, through all that is returned."""
     layer, y, h = given(case)
-    found = torch.as_tensor(layer(y, h)[1])
+    whole = torch.equal(y, y.round())  # labels: nothing is differentiated by them
+    inputs = [t for t in (None if whole else y, h) if t is not None and t.numel()]
+    weights = [p for p in layer.parameters() if p.numel()]
+    for name, k in {"the term": 1, "what is passed on": 0}.items():
+
+        def outcome(layer: Any, y: Tensor, h: Any, k: int = k) -> Tensor:
+            with seeded(3, torch.float64):
+                t = torch.as_tensor(layer(y, h)[k])
+                return (t * torch.randn(t.shape)).sum() if t.numel() else t.sum()
+
+        for what, points in {"the weights": weights, "y and h": inputs}.items():
+            if points:
+                slope, seen = slopes_along(layer, outcome, points, y, h)
+                agree(f"the slope of {name} along {what}, by autograd,", seen, slope, 1e-4, CUT)
+
+
+def slopes_along(
+    layer: Any, outcome: Callable, points: list[Tensor], y: Tensor, h: Any
+) -> tuple[Tensor, Tensor]:
+    """The derivative of outcome(layer, y, h) along a direction of `points`, weights or inputs, by
+    differences and by autograd; both (1,)."""
+    with seeded(4, torch.float64):
+        directions = [torch.randn(p.shape) for p in points]
+    ends, step, start = [], 1e-7, [p.detach().clone() for p in points]
+    for sign in (1, -1, 0):  # 0: as it was
+        for p, d, old in zip(points, directions, start, strict=True):
+            p.data.copy_(old + sign * step * d)
+        with torch.no_grad():
+            ends.append(outcome(layer, y, h))
+    slope = (ends[0] - ends[1]) / (2 * step)
+    asked = [p.requires_grad for p in points]
+    for p in points:
+        p.requires_grad_()
+    found = outcome(layer, y, h)
+    seen = torch.zeros(())
     if found.requires_grad:
-        return
-    other = copy.deepcopy(layer)
-    randomise(other, 1)
-    if apart(torch.as_tensor(other(y, h)[1]), found) > 0:
-        raise Fault("the term has no gradient", ".item(), .detach(), .data or no_grad cut it off")
+        parts = torch.autograd.grad(found, points, allow_unused=True)
+        pairs = zip(parts, directions, strict=True)
+        seen = sum(((g * d).sum() for g, d in pairs if g is not None), seen)
+    for p, needed in zip(points, asked, strict=True):
+        p.requires_grad_(needed)
+    return slope.reshape(1), seen.reshape(1)
+
+
+def repeats(draw: Callable[[], Tensor]) -> str:
+    """Why two draws are the same; nothing if they differ. A seed that is set inside leaves torch's
+    generator as it was after the first."""
+    found, states = [], []
+    for seed in (5, 6, 6):
+        with torch.random.fork_rng(devices=[]):
+            if len(found) < 2:
+                torch.manual_seed(seed)
+            with torch.no_grad():
+                found.append(draw())
+            states.append(torch.get_rng_state())
+    if apart(found[0], found[1]) > 0:
+        return ""
+    if torch.equal(states[0], states[1]):
+        return "a seed is set inside: every call draws the same numbers"
+    return "the noise is drawn once and kept: draw it anew in every call"
+
+
+def anew(case: Case) -> None:
+    """Noise is drawn anew in every call."""
+    layer, y, h = given(case)
+    if words := repeats(lambda: layer(y, h)[0]):
+        still = len(layer(torch.zeros(8, *y.shape[1:]), h)[0].unique()) == 1
+        words = "no noise is added" if still else words
+        raise Fault("two calls with one y give the same v", words)
 
 
 BIJECTION = FIRST | named(inverse, PART["log_det"], temperature, trains)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf.lessons.laws.bijections import positions
-from cnf.lessons.laws.common import moved
+from cnf.lessons.laws.common import CUT, moved, repeats, slopes_along
 from cnf.lessons.world import strokes
-from cnf.testing import Case, Fault, Law, agree, apart, likely, named, tried
+from cnf.testing import Case, Fault, Law, agree, apart, factor_off, likely, named, seeded, tried
 
 
 @dataclass
@@ -194,7 +194,20 @@ def terms(case: Case) -> None:
         "it is averaged over the pixels, not summed": right / 256,
         "it is averaged over the layers": right / len(parts),
     }
+    table |= factor_off(log_p.detach(), right.detach())
     agree("log_prob", log_p, right, 1e-9, lambda: likely(log_p, right, table, 1e-9))
+
+
+def finite(case: Case) -> None:
+    """Every layer gives finite numbers."""
+    log_p, calls = scored(case)
+    for call in calls:
+        for what, t in (("output", call.found[0]), ("term", torch.as_tensor(call.found[1]))):
+            if not t.isfinite().all():
+                words = f"check {call.name} first: what it is given is finite"
+                raise Fault(f"the {what} of {call.name} is not finite", words)
+    if not log_p.isfinite().all():
+        raise Fault("log_prob is not finite, and all terms are")
 
 
 def reads_x(case: Case) -> None:
@@ -221,11 +234,19 @@ def gradients(case: Case) -> None:
         raise Fault("log_prob has no gradient", "no_grad is for sample alone")
     flow.zero_grad()
     log_p.sum().backward()
-    lost = [name for name, p in flow.named_parameters() if p.grad is None]
+    lost = {name: p for name, p in flow.named_parameters() if p.grad is None}
+
+    def outcome(flow: Any, y: Tensor, x: Tensor) -> Tensor:
+        with seeded(3, torch.float64):
+            return flow.log_prob(y, x).sum()
+
     if lost:
-        raise Fault(
-            f"no gradient reaches {lost[0]} ({len(lost)} weights in all)", "they are unused"
-        )
+        used = slopes_along(flow, outcome, list(lost.values()), y, x)[0].abs() > 1e-9
+        name = next(iter(lost))
+        words = f"they are used, but {CUT}" if used else "they are unused"
+        raise Fault(f"no gradient reaches {name} ({len(lost)} weights in all)", words)
+    slope, seen = slopes_along(flow, outcome, list(flow.parameters()), y, x)
+    agree("the slope of log_prob along the weights, by autograd,", seen, slope, 1e-3, CUT)
 
 
 def order(case: Case) -> None:
@@ -298,9 +319,16 @@ def returns(case: Case) -> None:
 def differ(case: Case) -> None:
     """Two samples of one x differ."""
     flow, _, x = drawing(case)
-    if apart(flow.sample(x, 3.0), flow.sample(x, 3.0)) == 0:
-        raise Fault("two samples of one x are the same", "a seed is set inside")
+    with listening(flow, "back") as calls:
+        words = repeats(lambda: flow.sample(x, 3.0))
+    if not words:
+        return
+    for call in calls:
+        inside = repeats(lambda call=call: call.layer.back(*call.arguments))
+        if call.name == "Prior" and inside:
+            raise Fault("two samples of one x are the same", f"in back of Prior: {inside}")
+    raise Fault("two samples of one x are the same", f"in sample: {words}")
 
 
-FORTH = named(log_prob, layers, arguments, leaves, follows, terms, reads_x, gradients)
+FORTH = named(log_prob, layers, arguments, leaves, follows, finite, terms, reads_x, gradients)
 FLOW = FORTH | named(order, labels, same_features, temperature, returns, differ)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnf.lessons.laws.common import moved, saturate
+from cnf.lessons.laws.common import CUT, moved, saturate, slopes_along
 from cnf.lessons.world import strokes
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named, randomise
 
@@ -88,7 +88,29 @@ def sums(case: Case) -> None:
         "it is q, not log q": (1 - (odds + 1) / 2).sum(),
         "the denominator, p^beta + (1 - p)^(1 - beta), is missing": unnormalised(odds),
     }
-    agree("log P of the empty drawing", found, right, 1e-6, lambda: likely(found, right, table))
+    agree(
+        "log P of the empty drawing",
+        found,
+        right,
+        1e-6,
+        lambda: likely(found, right, table) or multiplied(case),
+    )
+
+
+def multiplied(case: Case) -> str:
+    """c, if log_prob is c log P of a right P for every x: log P of no label 1 is the sum of
+    -c softplus(odds / c), which falls with c."""
+    model, _, x = drawing(case)
+    found = []
+    for k in range(3):
+        start, odds = log_odds(model, x[k:])
+        low, high = 1e-3, 1e3
+        for _ in range(60):
+            c = (low * high) ** 0.5
+            low, high = (c, high) if -c * F.softplus(odds / c).sum() > start else (low, c)
+        found.append(c)
+    c = found[0]
+    return f"log P is multiplied by {c:.4g}" if max(found) - min(found) < 1e-4 * c else ""
 
 
 def unnormalised(odds: Tensor) -> Tensor:
@@ -156,6 +178,7 @@ def samples(case: Case) -> None:
         "log_prob or sample exchanges the labels": 1 - q,
         "a coin is tossed: q is not used": 0.5 + 0 * q,
         "p is drawn, not q": solved(odds).sigmoid(),
+        "sample takes the sigmoid twice: bernoulli(sigmoid(logits)) is enough": q.sigmoid(),
     }
     if 0 <= odds.min() and odds.max() <= 1:
         table["log_prob takes the sigmoid twice: ..._with_logits takes logits"] = odds
@@ -172,6 +195,17 @@ def samples(case: Case) -> None:
         raise Fault(message, words)
 
 
+def weights(case: Case) -> None:
+    """Gradients reach the weights."""
+    model, y, x = drawing(case)
+
+    def outcome(model: Any, y: Tensor, x: Tensor) -> Tensor:
+        return model.log_prob(y, x).sum()
+
+    slope, seen = slopes_along(model, outcome, list(model.parameters()), y, x)
+    agree("the slope of log_prob along the weights, by autograd,", seen, slope, 1e-4, CUT)
+
+
 def finite(case: Case) -> None:
     """A network that is certain makes nothing infinite in float32."""
     model = case.new(torch.float32).layer
@@ -182,6 +216,17 @@ def finite(case: Case) -> None:
         if not found.isfinite().all():
             words = "log of a sigmoid that is rounded to 0 or 1: use F.logsigmoid"
             raise Fault(f"log_prob is {found[0]} where the network gives 200", words)
+
+
+def certain(case: Case) -> None:
+    """Some weights give probabilities near 0 or 1."""
+    model = case.new().layer
+    randomise(model, 2, 20.0)
+    q = log_odds(model, drawing(case)[2])[1].sigmoid()
+    largest = torch.maximum(q, 1 - q).max()
+    if largest < 0.9:
+        words = "the sigmoid is taken twice: ..._with_logits and logsigmoid take logits"
+        raise Fault(f"whatever the weights, no probability is above {largest:.2f}", words)
 
 
 def beta(case: Case) -> None:
@@ -202,4 +247,6 @@ def beta(case: Case) -> None:
     agree("logit q", found, right, 1e-6, lambda: likely(found, right, table))
 
 
-PIXELS: dict[str, Law] = named(shapes, independent, sums, reads_x, blocks, rows, samples, finite)
+PIXELS: dict[str, Law] = named(
+    shapes, independent, sums, reads_x, blocks, rows, samples, finite, certain, weights
+)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from cnf.lessons.laws.common import FIRST, STATE, case_of, given, saturate, trains
+from cnf.lessons.laws.common import FIRST, STATE, case_of, given, repeats, saturate, trains
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named, seeded
 
 D = 6  # numbers that are scored: 2 channels of 1x3
@@ -16,7 +16,7 @@ LOG_2_PI = math.log(2 * math.pi)
 def prior(made: type) -> tuple[Case, dict[str, Law]]:
     case = case_of(lambda: made(1, 2, 2), (3, 1, 3), (2, 1, 3))
     case.scale = 1.0
-    own = named(keeps, quadratic, gaussian, sees, restores, samples, temperature, noise)
+    own = named(keeps, quadratic, gaussian, sees, restores, anew, samples, temperature, noise)
     more = named(last, bounded, trains)
     return case, FIRST | own | more | {"context": STATE["context"]} | named(hears)
 
@@ -59,6 +59,8 @@ def quadratic(case: Case) -> None:
     at_0, at_1, at_2 = slopes(case)
     if apart(at_2 - at_1, at_1 - at_0) > 1e-6:
         words = "mean or deviation depend on what is scored: the network sees y_b"
+        if apart(at_0.abs(), at_1.abs()) < 1e-9:
+            words = "that is the density of Laplace, |y_b - mu| / sigma: take the square"
         raise Fault("the term is not quadratic in what is scored", words)
     if (at_0 - at_1 <= 0).any():
         raise Fault("the term grows away from the mean", "its sign is wrong: log p, not -log p")
@@ -99,7 +101,33 @@ def gaussian(case: Case) -> None:
         "it is in bits, not nats": log_p(sigma * math.log(2) ** -0.5) / math.log(2),
         "a log-determinant is added: a prior has none": right - log_sigma - log_sigma,
     }
-    agree("the term", term, right, 1e-6, lambda: likely(term, right, table))
+
+    def why() -> str:
+        return likely(term, right, table) or times(term, mu, sigma, t)
+
+    agree("the term", term, right, 1e-6, why)
+
+
+def times(term: Tensor, mu: Tensor, measured: Tensor, t: Tensor) -> str:
+    """c, if the term is c log N(t; mu, sigma^2): then sigma / c^0.5 is what was measured."""
+
+    def scaled(c: float) -> Tensor:
+        return c * Normal(mu, measured * c**0.5).log_prob(t).sum(1)
+
+    for k in range(1, 60):
+        for c in (k / 20, 1 / k):
+            if c != 1 and apart(term, scaled(c)) < 1e-6:
+                return f"log p is multiplied by {c:.4g}"
+    return ""
+
+
+def anew(case: Case) -> None:
+    """Every call of back draws anew."""
+    layer, y, h = given(case)
+    kept, _ = kept_channels(case)
+    if words := repeats(lambda: layer.back(y[:, kept], h, 1.0)):
+        sure = apart(layer.back(y[:, kept], h, 50.0), layer.back(y[:, kept], h, 1.0)) == 0
+        raise Fault("two draws of one kept and h are the same", "" if sure else words)
 
 
 def sees(case: Case) -> None:
