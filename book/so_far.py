@@ -1,7 +1,8 @@
 """Where your flow stands after each lesson: what its model draws, and its bits on kept drawings.
 
 `python so_far.py` trains the models of my_flow_solution.py, a quarter of an hour of one core, and
-writes so_far.json; `show` draws it. `show(3, vars(my_flow))` trains the model of your classes, too.
+writes so_far.json; `show` draws it. `show(3, vars(my_flow))` trains the model of your classes and
+that of ours: the same steps, from the same seed.
 `show_tiny` is about a world that is small enough to count.
 """
 
@@ -66,39 +67,63 @@ def show(lesson, names=None, steps=300):
     """The true drawings, those of this lesson's model, and the bits of all models so far.
 
     Args:
-        names: vars(my_flow), or globals() of a notebook: your model is trained for `steps` steps,
-            and stands beside ours.
+        names: vars(my_flow), or globals() of a notebook: your model and ours are trained for
+            `steps` steps each, and both curves are shown in place of the bits.
     """
-    kept = json.loads(FILE.read_text())
-    shown = {"true": kept["truth"], "drawn": kept[str(lesson)]["draws"]}
-    points = {NAMES[k]: kept[str(k)]["bits"] for k in range(1, lesson + 1)}
     if names is not None:
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)  # whatever the page computes in
-        try:
-            yours = found(trained(lesson, names, steps))
-        finally:
-            torch.set_default_dtype(default)
-        shown["yours"] = yours["draws"]
-        points[f"yours, after {steps} steps"] = yours["bits"]
-    size = (2.4 * len(shown) + 2.4, max(1.8, 0.8 + 0.24 * len(points)))
-    ratios = [2] * len(shown) + [3]
-    _, (*left, right) = plt.subplots(1, len(ratios), figsize=size, width_ratios=ratios)
-    for panel, (name, rows) in zip(left, shown.items(), strict=True):
-        panel.imshow(pictures(rows), cmap="Greys", vmin=-0.2)
-        panel.set(xticks=[], yticks=[], ylabel=name)
-        panel.spines[:].set_visible(False)
+        return show_both(lesson, names, steps)
+    kept = json.loads(FILE.read_text())
+    points = {NAMES[k]: kept[str(k)]["bits"] for k in range(1, lesson + 1)}
+    right = beside({"true": kept["truth"], "drawn": kept[str(lesson)]["draws"]}, len(points))
     values = list(points.values())
     right.hlines(range(len(values)), 0, values, color="#bbbbbb", linewidth=1)
     right.axvline(TRUTH, color="#222222", lw=1, ls=":")  # no model needs fewer
     right.plot(values, range(len(values)), "o", color="#999999")
-    right.plot(values[lesson - 1 :], range(lesson - 1, len(values)), "o")  # this lesson, and yours
+    right.plot(values[-1:], [lesson - 1], "o")
     for row, (name, value) in enumerate(points.items()):
         right.text(value + 0.06, row, f"{value:.2f}  {name}", va="center", fontsize=9)
     right.set_yticks(range(lesson), range(1, lesson + 1), fontsize=9)
     right.set_xticks([0, 0.5, 1])
     right.set(xlim=(0, 1.9), xlabel="bits per pixel, at most", ylim=(len(points), -1))
     plt.show()
+
+
+def show_both(lesson, names, steps):
+    """The true drawings, those of ours and of yours after equally many steps, and both curves."""
+    import my_flow_solution
+
+    curves, draws = {}, {"true": json.loads(FILE.read_text())["truth"]}
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # whatever the page computes in
+    try:
+        for name, classes in {"ours": vars(my_flow_solution), "yours": names}.items():
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                curves[name] = {}
+                model = trained(lesson, classes, steps, curves[name])
+            draws[name] = found(model)["draws"]
+    finally:
+        torch.set_default_dtype(default)
+    right = beside(draws, 8)
+    for (name, curve), style in zip(curves.items(), ("o--", "o-"), strict=True):
+        right.plot(list(curve), list(curve.values()), style, label=f"{name}, {curve[steps]:.2f}")
+    right.axhline(TRUTH, color="#222222", lw=1, ls=":")  # no model needs fewer
+    right.set(xlabel="step", ylim=(0, None))
+    right.set_title("bits per pixel, at most", fontsize=9)
+    right.legend()
+    plt.show()
+
+
+def beside(drawn, rows):
+    """Panels of drawings, and one more, which is returned, with place for so many rows of text."""
+    size = (2.4 * len(drawn) + 2.4, max(1.8, 0.8 + 0.24 * rows))
+    ratios = [2] * len(drawn) + [3]
+    _, (*left, right) = plt.subplots(1, len(ratios), figsize=size, width_ratios=ratios)
+    for panel, (name, drawings) in zip(left, drawn.items(), strict=True):
+        panel.imshow(pictures(drawings), cmap="Greys", vmin=-0.2)
+        panel.set(xticks=[], yticks=[], ylabel=name)
+        panel.spines[:].set_visible(False)
+    return right
 
 
 def bits_of_all(model, world, draws=16):
@@ -132,12 +157,15 @@ def show_tiny():
     plt.show()
 
 
-def trained(lesson, names, steps):
-    """The model of these classes after `steps` steps. Raises FloatingPointError if it diverges."""
-    model = flow_so_far(lesson, names)
-    for loss in train(model, steps):
+def trained(lesson, names, steps, curve=None):
+    """The model of these classes after `steps` steps; ten times on the way its bits go into
+    `curve`, {step: bits}. Raises FloatingPointError if it diverges."""
+    model, every = flow_so_far(lesson, names), max(steps // 10, 1)
+    for step, loss in enumerate(train(model, steps), 1):
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss}: ask `python -m cnf check my_flow.py`")
+        if curve is not None and (step % every == 0 or step == steps):
+            curve[step] = bits(model)
     return model
 
 

@@ -752,7 +752,7 @@ def mistakes(
     if x.dim() == 4:
         c, h, w = x.shape[1:]
         sizes |= {f"H W = {h * w}": h * w, f"C = {c}": c, f"H = {h}": h, f"W = {w}": w}
-        products = {"H H": h * h, "W W": w * w, "C H": c * h, "C W": c * w}
+        products = {"H H": h * h, "W W": w * w, "C H": c * h, "C W": c * w, "C": c}
         for name, product in products.items() if h != w else ():
             table[f"the factor is {name} = {product}, not H W = {h * w}"] = true * product / (h * w)
     for name, size in sizes.items():

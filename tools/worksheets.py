@@ -57,7 +57,7 @@ def with_answers(cell: NotebookNode) -> Iterator[NotebookNode]:
     if found := YOURS.search(cell.source):
         yield cell
         code = f"%run my_flow.py\ncheck_lesson({found[1]}, globals())\n"
-        code += f"# in a minute: so_far.show({found[1]}, globals())"
+        code += f"# in two minutes: so_far.show({found[1]}, globals())"
         code = "from cnf.lessons import check_lesson\n\n" + code
         yield graded(new_code_cell(code), f"your-flow-{found[1]}", points=3)
         return

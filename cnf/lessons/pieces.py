@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnf.lessons.laws import bijections, flows, noise, pixels, priors
+from cnf.lessons.laws import actnorm, couplings, flows, linear, noise, pixels, priors, weighted
 from cnf.testing import Case, Law
 
 BOOK = Path(__file__).parents[2] / "book"  # of a clone; a wheel has no pages
@@ -45,9 +45,9 @@ PIECES = [
         2,
         "change-of-variables",
         "Layers add up",
-        "z = exp(l) (y + b) scales each of H W positions, so the term is H W (l_1 + ... + l_C); the "
-        "first batch sets l = -log of the deviation and b = -mean of each channel",
-        bijections.actnorm,
+        "z = exp(l) (y + b) scales each of H W positions, so the term is H W (l_1 + ... + l_C); "
+        "the first batch sets l = -log of the deviation and b = -mean of each channel",
+        actnorm.actnorm,
     ),
     Piece(
         "Coupling",
@@ -56,7 +56,7 @@ PIECES = [
         "The code of a coupling",
         "z_a = y_a, z_b = y_b exp(log_s) + t, where (log_s, t) are found from y_a and h alone; the "
         "term is the sum of log_s; back: y_b = (z_b - t) exp(-log_s)",
-        bijections.coupling,
+        couplings.coupling,
     ),
     Piece(
         "Conv1x1",
@@ -65,7 +65,7 @@ PIECES = [
         "The rest of a step",
         "z = W y at each of H W positions, so the term is H W log|det W|; back multiplies by the "
         "inverse of W",
-        bijections.conv1x1,
+        linear.conv1x1,
     ),
     Piece(
         "Squeeze",
@@ -73,7 +73,7 @@ PIECES = [
         "multi-scale",
         "The rest of a step",
         "a 2x2 block of positions becomes 4 channels of one; nothing is scaled: the term is 0",
-        bijections.squeeze,
+        linear.squeeze,
     ),
     Piece(
         "Prior",
@@ -110,7 +110,7 @@ PIECES = [
         "The weighted likelihood",
         "q is p^beta / (p^beta + (1 - p)^(1 - beta)), so logit q = (1 - beta) softplus(a) - beta "
         "softplus(-a), where a is the logit of p",
-        pixels.weighted,
+        weighted.weighted,
     ),
     Piece(
         "Flow",

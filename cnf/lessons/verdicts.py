@@ -86,6 +86,8 @@ def verdict(piece: Piece, names: Mapping[str, Any]) -> Verdict:
             return Verdict(piece, "wrong", meaning, said, words)
         if not isinstance(outcome, Fault):
             break
+    if failure and failure.law == LAWS["rows"]:
+        failure.likely = "a mean, a norm or a sum over the whole batch"
     if missing and failure is None:
         return Verdict(piece, "to write", message=missing)
     return failure or Verdict(piece, "right")

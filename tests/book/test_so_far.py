@@ -2,9 +2,10 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import torch
 
-from book import one_file_full, so_far
+from book import my_flow_solution, one_file_full, so_far
 from cnf.lessons import bits
 
 
@@ -26,3 +27,14 @@ def test_the_last_number_is_that_of_the_flow_in_one_file():
     again = bits(one_file_full.load()[0]["flow"], 1024)
     kept = json.loads(so_far.FILE.read_text())["9"]["bits"]
     assert abs(again - kept) < 0.005  # one draw of noise: a deviation of 0.001
+
+
+def test_yours_and_ours_are_trained_for_the_same_steps_from_the_same_seed(monkeypatch):
+    monkeypatch.setattr(plt, "show", lambda: None)
+    monkeypatch.syspath_prepend(so_far.FILE.parent)
+    so_far.show(4, vars(my_flow_solution), steps=3)
+    *pictures, curves = plt.gcf().axes
+    assert [panel.get_ylabel() for panel in pictures] == ["true", "ours", "yours"]
+    ours, yours = (line.get_xydata() for line in curves.get_lines()[:2])
+    plt.close()
+    assert ours[:, 0].tolist() == [1, 2, 3] and (ours == yours).all()

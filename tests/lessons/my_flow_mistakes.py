@@ -67,8 +67,8 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
          "pass\n        self.started.fill_(True)\n"),
         ("def forward(self, y, h):", "forward(self, y, h)", "forward(self, y)"),
         ("as nn.Parameter", "(0, 2, 3), keepdim", "(0, 1, 2, 3), keepdim"),
-        ("H H = 4, not H W", "y[0, 0].numel() * self.l", "y.shape[2] ** 2 * self.l"),
-        ("W W = 25, not H W", "y[0, 0].numel() * self.l", "y.shape[3] ** 2 * self.l"),
+        ("H H = 16, not H W", "y[0, 0].numel() * self.l", "y.shape[2] ** 2 * self.l"),
+        ("W W = 49, not H W", "y[0, 0].numel() * self.l", "y.shape[3] ** 2 * self.l"),
         ("before the first batch sets l",
          "return self.l.exp() * (y + self.b), (y[0, 0].numel() * self.l.sum()).expand(len(y))",
          "return self.l.exp() * (y + self.b), early.expand(len(y))\n\n"
@@ -141,7 +141,7 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
     "Conv1x1": [
         ("H W", "y[0, 0].numel() * torch.linalg.slogdet(self.W)[1]",
          "torch.linalg.slogdet(self.W)[1]"),
-        ("C W = 15, not H W", "y[0, 0].numel() * torch", "y[0, :, 0].numel() * torch"),
+        ("C W = 21, not H W", "y[0, 0].numel() * torch", "y[0, :, 0].numel() * torch"),
         ("counted twice", "y[0, 0].numel() * torch.linalg.slogdet",
          "y[0].numel() * torch.linalg.slogdet"),
         ("the sign that slogdet returns", "slogdet(self.W)[1]", "slogdet(self.W)[0]"),
@@ -163,7 +163,7 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
          "self.W = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])",
          'self.register_buffer("W", torch.linalg.qr(torch.randn(channels, channels))[0])'),
         ("cut it off", "F.conv2d(y, self.W[", "F.conv2d(y, self.W.detach()["),
-        ("H H = 4, not H W", "y[0, 0].numel() * torch", "y.shape[2] ** 2 * torch"),
+        ("H H = 16, not H W", "y[0, 0].numel() * torch", "y.shape[2] ** 2 * torch"),
     ],
     "Squeeze": [
         ("4 C, H/2, W/2", "F.pixel_unshuffle(y, 2), y", "y, y"),

@@ -10,6 +10,7 @@ from torch import nn
 from book import my_flow_solution
 from cnf import lessons
 from cnf.__main__ import main
+from cnf.lessons import pieces
 from cnf.lessons.verdicts import PIECES, text, verdict, verdicts
 from cnf.testing import randomise
 from tests.lessons.my_flow_mistakes import PLANTED
@@ -157,7 +158,7 @@ def test_a_class_says_what_is_missing_of_it():
     half = SOLUTION.replace(*change).replace("(y[0, 0].numel() * self.l.sum())", "self.l.sum()")
     module = types.ModuleType("my_flow")
     exec(compile(half, "my_flow.py", "exec"), vars(module))
-    assert "H W = 8 is missing" in verdict(of("ActNorm"), vars(module)).likely
+    assert "H W = 28 is missing" in verdict(of("ActNorm"), vars(module)).likely
 
 
 def test_weights_of_no_channels_are_moved():
@@ -214,3 +215,9 @@ def test_sections_that_are_named_are_in_the_pages():
     for piece in PIECES:
         page = Path(my_flow_solution.__file__).with_name(f"{piece.page}.md").read_text("utf-8")
         assert f"\n## {piece.section}\n" in page
+
+
+def test_without_pages_the_text_of_a_section_stands_in_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "BOOK", tmp_path)
+    for piece in PIECES:
+        assert piece.where.endswith(piece.says) and "book/" not in piece.where

@@ -22,6 +22,7 @@ from cnf.testing import (
     tried,
 )
 
+IMAGE = (3, 4, 7)  # C, H, W: no two of their products or quotients are alike, and none is 2
 FIRST = named(COMMON["shapes"], COMMON["inputs"], COMMON["rows"])
 STATE = named(COMMON["context"], COMMON["start"], COMMON["state"])
 
@@ -107,6 +108,7 @@ def of_an_inverse(case: Case) -> dict[str, Tensor]:
         "it divides first: z / s - t": z / s - t,
         "it adds the shift: (z + t) / s": (z + t) / s,
         "the scale is not undone": z - t,
+        "back exchanges log s and t": (z - s.abs().log()) * (-t).exp(),
         "the shift is not undone": z / s,
         "it subtracts the shift first, and forward adds it first": (z - t / s) / s,
         "W is transposed, not inverted": (turned @ z[..., None])[..., 0],
@@ -209,7 +211,7 @@ def repeats(draw: Callable[[], Tensor]) -> str:
         return ""
     if torch.equal(states[0], states[1]):
         return "a seed is set inside: every call draws the same numbers"
-    return "the noise is drawn once and kept: draw it anew in every call"
+    return "the noise is drawn once and kept, or its generator is made anew with one seed"
 
 
 def anew(case: Case) -> None:

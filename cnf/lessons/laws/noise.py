@@ -182,12 +182,16 @@ def binary_term(case: Case) -> None:
         "the density of the noise is a Gaussian's": slope
         + total(eps.square() / 2 + math.log(2 * math.pi) / 2),
         "the slope of softplus is sigmoid(-w) there": total(F.logsigmoid(-w)) - up - down,
+        "softplus(w) stands for log sigmoid(w)": total(F.softplus(w)) - up - down,
         "it is averaged over the entries, not summed": right / D,
         "it is averaged over the batch": right.mean().expand(len(right)),
         "it is summed over the batch as well": right.sum().expand(len(right)),
         "it is in bits, not nats": right / math.log(2),
         "it is left out: 0 is returned": 0 * right,
     }
+    for k in (2, 3, 0.5):
+        up, down = (total(F.logsigmoid(t / k)) for t in (eps, -eps))
+        table[f"the noise is multiplied by {k}: its density is divided by {k}"] = slope - up - down
     fault = tried(volume, case)
     if fault is not None:
         agree("the term", term, right, 1e-5, likely(term, right, table, 1e-5))

@@ -1,16 +1,22 @@
-"""Laws of Prior: a Gaussian of what leaves, given what is passed on and h."""
+"""Laws of Prior: those of its term, and of its draws."""
 
 import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 from cnf.lessons.laws.common import FIRST, STATE, case_of, given, repeats, saturate, trains
+from cnf.lessons.laws.gaussians import (
+    D,
+    gaussian,
+    keeps,
+    kept_channels,
+    last,
+    moments,
+    quadratic,
+    sees,
+)
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named, seeded
-
-D = 6  # numbers that are scored: 2 channels of 1x3
-LOG_2_PI = math.log(2 * math.pi)
 
 
 def prior(made: type) -> tuple[Case, dict[str, Law]]:
@@ -21,106 +27,6 @@ def prior(made: type) -> tuple[Case, dict[str, Law]]:
     return case, FIRST | own | more | {"context": STATE["context"]} | named(hears)
 
 
-def kept_channels(case: Case) -> tuple[list[int], list[int]]:
-    """(those that are passed on, those that are scored): the first are num_a, or the last are."""
-    layer, y, h = given(case)
-    kept = layer(y, h)[0]
-    if kept.shape[1] != 1:
-        words = "what is scored is passed on" if kept.shape[1] == 2 else ""
-        words = "all is passed on: what is scored leaves" if kept.shape[1] == 3 else words
-        raise Fault(f"with num_a = 1 it passes on {kept.shape[1]} channels", words)
-    for k in (0, 2):
-        if apart(kept[:, 0], y[:, k]) < 1e-12:
-            return [k], [i for i in range(3) if i != k]
-    raise Fault("what is passed on is no channel of y", "y_a is passed on as it is")
-
-
-def keeps(case: Case) -> None:
-    """num_a channels are passed on, as they are."""
-    kept_channels(case)
-
-
-def slopes(case: Case) -> list[Tensor]:
-    """Derivatives of the term in what is scored, where that is 0, 1 and 2: (B, D) each."""
-    layer, y, h = given(case)
-    _, scored = kept_channels(case)
-    found = []
-    for value in (0.0, 1.0, 2.0):
-        point = y.clone()
-        point[:, scored] = value
-        point.requires_grad_()
-        (slope,) = torch.autograd.grad(layer(point, h)[1].sum(), point)
-        found.append(slope[:, scored].flatten(1))
-    return found
-
-
-def quadratic(case: Case) -> None:
-    """The term is a Gaussian's: quadratic in what is scored, and falls on both sides."""
-    at_0, at_1, at_2 = slopes(case)
-    if apart(at_2 - at_1, at_1 - at_0) > 1e-6:
-        words = "mean or deviation depend on what is scored: the network sees y_b"
-        if apart(at_0.abs(), at_1.abs()) < 1e-9:
-            words = "that is the density of Laplace, |y_b - mu| / sigma: take the square"
-        raise Fault("the term is not quadratic in what is scored", words)
-    if (at_0 - at_1 <= 0).any():
-        raise Fault("the term grows away from the mean", "its sign is wrong: log p, not -log p")
-
-
-def moments(case: Case) -> tuple[Tensor, Tensor]:
-    """mu and sigma of what is scored, (B, D), from the derivatives of the term."""
-    at_0, at_1, _ = slopes(case)
-    precision = at_0 - at_1
-    return at_0 / precision, precision**-0.5
-
-
-def gaussian(case: Case) -> None:
-    """The term is the sum of log N(y_b; mu, sigma^2)."""
-    layer, y, h = given(case)
-    _, scored = kept_channels(case)
-    mu, sigma = moments(case)
-    t = y[:, scored].flatten(1)
-    term = layer(y, h)[1].detach()
-
-    def log_p(sigma: Tensor) -> Tensor:
-        return Normal(mu, sigma).log_prob(t).sum(1)
-
-    right, log_sigma = log_p(sigma), sigma.log().sum(1)
-    table = {
-        "log sigma is missing": right + log_sigma,
-        "log sigma has the wrong sign": right + 2 * log_sigma,
-        "1/2 log 2 pi is missing": right + D / 2 * LOG_2_PI,
-        "1/2 log 2 pi has the wrong sign": right + D * LOG_2_PI,
-        "1/2 log 2 pi is log 2 pi": right - D / 2 * LOG_2_PI,
-        "1/2 log 2 pi is counted once, not for every number": right + (D - 1) / 2 * LOG_2_PI,
-        "log sigma and 1/2 log 2 pi are missing": right + log_sigma + D / 2 * LOG_2_PI,
-        "the half before the square is missing": right - D / 2 * math.log(2),
-        "the square is divided by 2 sigma, not by 2 sigma^2": right - log_sigma,
-        "it is averaged over what is scored, not summed": log_p(sigma * D**-0.5) / D,
-        "it is averaged over the channels, not summed": log_p(sigma * 2**-0.5) / 2,
-        "it is averaged over the positions, not summed": log_p(sigma * 3**-0.5) / 3,
-        "it is in bits, not nats": log_p(sigma * math.log(2) ** -0.5) / math.log(2),
-        "a log-determinant is added: a prior has none": right - log_sigma - log_sigma,
-    }
-
-    def why() -> str:
-        return likely(term, right, table) or times(term, mu, sigma, t)
-
-    agree("the term", term, right, 1e-6, why)
-
-
-def times(term: Tensor, mu: Tensor, measured: Tensor, t: Tensor) -> str:
-    """c, if the term is c log N(t; mu, sigma^2): then sigma / c^0.5 is what was measured."""
-
-    def scaled(c: float) -> Tensor:
-        return c * Normal(mu, measured * c**0.5).log_prob(t).sum(1)
-
-    for k in range(1, 60):
-        for c in (k / 20, 1 / k):
-            if c != 1 and apart(term, scaled(c)) < 1e-6:
-                return f"log p is multiplied by {c:.4g}"
-    return ""
-
-
 def anew(case: Case) -> None:
     """Every call of back draws anew."""
     layer, y, h = given(case)
@@ -128,16 +34,6 @@ def anew(case: Case) -> None:
     if words := repeats(lambda: layer.back(y[:, kept], h, 1.0)):
         sure = apart(layer.back(y[:, kept], h, 50.0), layer.back(y[:, kept], h, 1.0)) == 0
         raise Fault("two draws of one kept and h are the same", "" if sure else words)
-
-
-def sees(case: Case) -> None:
-    """mu depends on what is passed on."""
-    kept, _ = kept_channels(case)
-    _, y, h = given(case)
-    other = y.clone()
-    other[:, kept] += 1
-    if apart(moments(case.at(other, h))[0], moments(case)[0]) < 1e-12:
-        raise Fault("the mean does not depend on y_a", "the network does not see what is passed on")
 
 
 def draws(case: Case, tau: float, n: int = 4000) -> Tensor:
@@ -188,6 +84,8 @@ def samples(case: Case) -> None:
     def why() -> str:
         if words := likely(seen, right, rows, 0.1):
             return words
+        if apart(sigma, torch.ones(D)) < 1e-9:
+            return "the term does not use sigma: it is 1 there"
         means = apart(seen[0], right[0]) < 0.1  # then the fault lies in the deviations alone
         return likely(seen[1], right[1], deviations, 0.05) if means else ""
 
@@ -240,27 +138,16 @@ def noise(case: Case) -> None:
         raise Fault("the rows of a batch have the same draw", "shared noise")
     near = (eps.abs() < 1).double().mean().item()
     if abs(near - math.erf(0.5**0.5)) > 0.03:
-        words = "rand stands for randn: noise that is uniform" if near < 0.68 else ""
+        spread = apart(eps.std(0), torch.ones(D)) < 0.1  # else another law says what is wrong
+        words = "rand stands for randn: noise that is uniform" if near < 0.68 and spread else ""
         raise Fault(f"{near:.0%} of draws lie within sigma, not 68%", words)
 
 
-def last(case: Case) -> None:
-    """The last prior keeps nothing: num_a = 0."""
-    layer = type(given(case)[0])(0, 2, 2).double()
-    y, h = torch.randn(5, 2, 1, 2), torch.randn(5, 2, 1, 2)
-    kept, term = layer(y, h)
-    if kept.shape != (5, 0, 1, 2) or term.shape != (5,):
-        raise Fault(f"with num_a = 0 it passes on {tuple(kept.shape)}, not (5, 0, 1, 2)")
-    out = layer.back(kept, h, 1.0)
-    if out.shape != y.shape:
-        raise Fault(f"with num_a = 0 back gives {tuple(out.shape)}, not {tuple(y.shape)}")
-
-
 def bounded(case: Case) -> None:
-    """A network that gives 100 or -100 makes nothing infinite in float32."""
+    """A network that gives 1000 or -1000 makes nothing infinite in float32."""
     kept, _ = kept_channels(case)
     layer, (y, h) = case.new(torch.float32).layer, (t.float() for t in case.given)
-    for value in (100.0, -100.0):
+    for value in (1000.0, -1000.0):
         saturate(layer, value)
         for name, found in (("term", layer(y, h)[1]), ("draw", layer.back(y[:, kept], h, 1.0))):
             if not found.isfinite().all():
