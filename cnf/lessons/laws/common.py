@@ -199,7 +199,8 @@ def slopes_along(
 def repeats(draw: Callable[[], Tensor]) -> str:
     """Why two draws are the same; nothing if they differ. A seed that is set inside leaves torch's
     generator as it was after the first."""
-    found, states = [], []
+    found: list[Tensor] = []
+    states: list[Tensor] = []
     for seed in (5, 6, 6):
         with torch.random.fork_rng(devices=[]):
             if len(found) < 2:

@@ -1,5 +1,8 @@
 """Laws of Flow: those of log_prob, and of sample, which goes back through the same layers."""
 
+from functools import partial
+from typing import Any
+
 import torch
 
 from cnf.lessons.laws.calls import drawing, listening, scored
@@ -88,8 +91,8 @@ def differ(case: Case) -> None:
     if not words:
         return
     for call in calls:
-        inside = repeats(lambda call=call: call.layer.back(*call.arguments))
-        if call.name == "Prior" and inside:
+        layer: Any = call.layer
+        if call.name == "Prior" and (inside := repeats(partial(layer.back, *call.arguments))):
             raise Fault("two samples of one x are the same", f"in back of Prior: {inside}")
     raise Fault("two samples of one x are the same", f"in sample: {words}")
 

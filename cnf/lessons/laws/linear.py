@@ -57,7 +57,7 @@ def learnt(case: Case) -> None:
     layer, y, h = given(case)
     z = layer(y, h)[0]
     weights = [p for p in layer.parameters() if p.requires_grad]
-    found = [None]
+    found: list[Tensor | None] = [None]
     if z.requires_grad and weights:
         found = [*torch.autograd.grad(z.square().sum() + z.sum(), weights, allow_unused=True)]
     if any(g is not None for g in found):
