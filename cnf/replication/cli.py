@@ -7,6 +7,7 @@ commands, start and check, are for the flow that you write in the lessons: pytho
 --help.
 """
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def train(
     steps: Number = None,
     max_minutes: Minutes = None,
     resume: Folder = None,
-    start: Folder = None,
+    start: Annotated[Path | None, option("NAME|DIR")] = None,
+    data: Annotated[Path | None, option("PATH")] = None,
     seed: Number = None,
     out: Folder = None,
     device: Device = "auto",
@@ -61,10 +63,13 @@ def train(
         steps: budget in steps.
         max_minutes: end this slice with a checkpoint after so many minutes.
         resume: go on with the run in this folder, with its configuration.
-        start: begin with the weights of the run in this folder, or of a name such as sr, to train
-            on with other data or at another rate; or branch off a checkpoint, DIR/last.pt or
-            DIR/step-N.pt, with its optimizer and its steps, which count in the budget. The model
-            must be the same, but for `model.clip` and `model.ar_clip`.
+        start: fine-tune: begin with the weights of a name such as sr, or of the run in this folder,
+            with its model, data, rate and budget; only what you say is changed. Your pictures:
+            train --start sr --data DIR --minutes 10. With --preset only its model is taken. Or
+            branch off a checkpoint, DIR/last.pt or DIR/step-N.pt, with its optimizer and its steps,
+            which count in the budget.
+        data: a folder of your own: photographs, or images/ and labels/ for vessels; the short form
+            of --set data.train=folder:PATH. Its pictures are split into train, valid and test.
         seed: of weights, order, augmentation and noise; 0 by default, or a checkpoint's own.
         out: the run folder; runs/TASK-MODEL-PRESET-sSEED by default.
         log: write every validation, beside history.jsonl, as history.csv, or as event files for
@@ -74,14 +79,22 @@ def train(
     from cnf.replication import run_folder, training
     from cnf.replication.config import changed, load_config, preset_of
     from cnf.replication.tasks.task import TASKS
+    from cnf.replication.training import onward
 
     interrupts.work_begins()
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
     _start(threads, device, "train --dry-run" if dry_run else "")
     config, folder = None, resume
-    if target is not None and target.endswith(".yml"):
+    if data is not None:
+        if any(override.startswith("data.train=") for override in overrides):
+            raise ConfigError(f"--data {data} and --set data.train contradict each other: give one")
+        overrides = (*overrides, f"data.train={json.dumps(f'folder:{data.as_posix()}')}")
+    is_file = target is not None and target.endswith(".yml")
+    if is_file:
         target = Path(target).as_posix()  # runs keep their file's name, also from Windows
+    elif target is not None and target not in TASKS and resume is None:
+        raise ConfigError(f"'{target}': give sr, vessels, or a file FILE.yml")
     if resume is not None:
         if dry_run or out is not None or start is not None:
             raise ConfigError(
@@ -104,18 +117,19 @@ def train(
             steps, minutes = config.training.steps, config.training.minutes
     elif dry_run and start is not None:
         raise ConfigError("--dry-run measures a run from its first step: leave --start out")
-    elif target is None:
+    elif target is None and start is None:
         raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
-        source = target
-        if not target.endswith(".yml"):
-            if target not in TASKS:
-                raise ConfigError(f"'{target}': give sr, vessels, or a file FILE.yml")
-            source = preset_of(target, model or "flow", preset or "smoke")
-        elif model or preset:
+        if is_file and (model or preset):
             raise ConfigError(f"{target} says which model it is of: leave --model and --preset out")
-        config = load_config(source, overrides)
-        name = run_folder.name_of(source)
+        if start is not None and not is_file:
+            config = onward.config_from(start, target, model, preset, overrides)
+        else:
+            source = target if is_file else preset_of(target, model or "flow", preset or "smoke")
+            config = load_config(source, overrides)
+        name = run_folder.name_of(config.preset)
+        if start is not None and start.suffix != ".pt" and not (is_file or model or preset):
+            name += "-tuned"  # beside the run of this preset from its first step
         folder = out or Path(f"runs/{name}-s{run_folder.first_seed(seed, start)}")
     if dry_run:
         from cnf.replication.training import cost

@@ -328,7 +328,7 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, enviro
     assert releases.load(out / "weights.safetensors").config == load_config("sr-flow-smoke")
     # off a terminal: what it is, what it learns from, a line a validation, how it ended; no bar
     first, second, *others = done.stdout.splitlines()
-    assert first == "sr-flow-smoke, seed 0: reads embedded-sr"
+    assert first == "sr-flow-smoke, seed 0, 200 steps: reads embedded-sr"
     assert second.startswith("embedded-sr train: ") and len(others) == len(history) + 1
     assert done.stderr == ""
 

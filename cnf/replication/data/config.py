@@ -19,7 +19,7 @@ class DataConfig:
         round_x: whether to round x to 8 bits; "mixed": that of half the pictures, so that one model
             serves both kinds of input.
         crop: side of the crops in pixels of y; None: that of the task (96 for vessels), or whole
-            pictures.
+            pictures; of a folder of photographs, 64 or what the smallest holds.
         augment: whether to mirror pictures.
         noise: share of the pictures of super-resolution to which noise of 0 to 64 grey levels is
             added.

@@ -17,6 +17,7 @@ run.py          the state of a run, and the batch of a step
 batches.py      the order of the pictures; whole pictures as batches
 average.py      the moving average of the weights
 validation.py   bits/dim of validation pictures, and the line of history
+onward.py       the configuration of a run that goes on from another one's weights
 checkpoints.py  checkpoints: written, loaded, started from
 budget.py       minutes become steps
 guards.py       stops a run with numbers that are not finite; diagnose.py finds their source

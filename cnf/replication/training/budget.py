@@ -37,6 +37,12 @@ def with_budget(config: Config, minutes: float | None, steps: int | None) -> Con
     return config
 
 
+def budget_text(config: Config) -> str:
+    """The budget of a configuration, "200 steps" or "5 minutes"."""
+    options = config.training
+    return f"{options.steps} steps" if options.minutes is None else f"{options.minutes:g} minutes"
+
+
 def budget_in_steps(run: Run) -> dict[str, Any]:
     """The budget of a run, for config.json: steps and, if it was given in minutes, the measured
     times from which they follow."""

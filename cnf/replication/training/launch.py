@@ -11,7 +11,7 @@ from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.replication import distributed, releases, run_folder
 from cnf.replication.config import Config, config_sha256, is_fitted, to_dict
 from cnf.replication.training import checkpoints, fit, logs, loop, processes
-from cnf.replication.training.budget import budget_in_steps, with_budget
+from cnf.replication.training.budget import budget_in_steps, budget_text, with_budget
 from cnf.replication.training.run import Run
 from cnf.replication.training.signals import stopping
 
@@ -62,7 +62,9 @@ def train(
                 check_new_run(out, config, start)
                 seed = run_folder.first_seed(seed, start)
         if not resume:  # at once: to read a set may take minutes
-            processes.print_once(f"{config.preset}, seed {seed}: reads {config.data.train}")
+            processes.print_once(
+                f"{config.preset}, seed {seed}, {budget_text(config)}: reads {config.data.train}"
+            )
         run = Run.build(config, seed, device)
         if not resume:
             processes.print_once(run.data.describe())

@@ -18,6 +18,7 @@ from cnf.nets import set_precision
 from cnf.replication import distributed
 from cnf.replication.config import Config, build
 from cnf.replication.data import ImageSet, load
+from cnf.replication.data.examples import PATCH
 from cnf.replication.tasks.task import Task, find
 from cnf.replication.training import logs, optimizers, processes
 from cnf.replication.training.batches import check_batch, order
@@ -69,6 +70,8 @@ class Run:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = build(config)
+            config = with_crop(config, data, model)
+            model.config = config
             check_crop(config, data, model)
             set_precision(model, config.training.precision)
             is_slow = torch_device.type == "cpu" and not distributed.has_bf16(torch_device)
@@ -145,6 +148,21 @@ class Run:
             pictures = tuple(t.pin_memory() for t in pictures)
         options = {"memory_format": torch.channels_last, "non_blocking": True}
         return tuple(t.to(self.device, **options) for t in pictures)
+
+
+def with_crop(config: Config, data: ImageSet, model: ConditionalModel) -> Config:
+    """`config` with crops of PATCH pixels a side, or as many as the smallest picture has, if it is
+    trained on a reader's folder of photographs, which are larger or differ in size; a line says
+    so."""
+    is_own = config.data.train.startswith("folder:") and data.kind == "pictures"
+    are_patches = len(data.sizes) == 1 and not data.is_photographs
+    if config.data.crop or find(config.task).crop or not is_own or are_patches:
+        return config
+    grid = math.lcm(model.multiple, model.factor)
+    smallest = min(min(size) for size in data.sizes)
+    crop = max(min(PATCH, smallest) // grid, 1) * grid
+    processes.print_once(f"data.crop = {crop}: photographs are cut at random; --set it otherwise")
+    return replace(config, data=replace(config.data, crop=crop))
 
 
 def check_crop(config: Config, data: ImageSet, model: ConditionalModel) -> None:
