@@ -35,7 +35,8 @@ def parts() -> list[tuple[str, list[str]]]:
 
 
 def lessons() -> list[str]:
-    return [name for caption, names in parts()[:2] for name in names]
+    """The pages of the numbered parts."""
+    return [name for _, names in parts()[:4] for name in names]
 
 
 def read_page(page: Path) -> BeautifulSoup:

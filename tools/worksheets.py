@@ -1,4 +1,4 @@
-"""Worksheets of the first nine lessons: notebooks without solutions, with a cell for each answer.
+"""Worksheets of the lessons: notebooks without solutions, with a cell for each answer.
 
 The site makes them when it is built: worksheets/NAME.ipynb. Cells that a program can mark call
 `check` (a number) or `check_lesson` (a class of my_flow.py). All are marked as nbgrader reads them.
@@ -18,6 +18,7 @@ from tools import notebooks
 from tools.slides import ROOT, lessons
 
 SOLUTION = re.compile(r"^(`{3,})\{solution\} .*?^\1$\n?", re.M | re.S)
+PAIR = re.compile(r"^```\{solution-start\} .*?^```\{solution-end\}\n```$\n?", re.M | re.S)
 BEGIN = re.compile(r"^```\{solution-start\} .*", re.M | re.S)
 END = re.compile(r"\A.*^```\{solution-end\}\n```$\n?", re.M | re.S)
 SITE_ONLY = re.compile(r"^```\{(?:raw|recall)\}.*?^```$\n?", re.M | re.S)
@@ -43,8 +44,9 @@ def without_solutions(cells: list[NotebookNode]) -> Iterator[NotebookNode]:
             if not inside:
                 yield cell
             continue
-        text = END.sub("", cell.source) if "{solution-end}" in cell.source else cell.source
-        inside = inside and text == cell.source
+        source = PAIR.sub("", cell.source)
+        text = END.sub("", source)
+        inside = inside and text == source
         text = SITE_ONLY.sub("", SOLUTION.sub("", text))
         if inside or not text.strip():
             continue

@@ -76,7 +76,7 @@ def test_links_between_pages_are_links_inside_the_pdf(target, there):
 
 def test_the_pdf_has_the_lessons_and_no_page_that_stands_below_another():
     printed = [name for _, names in pdf.parts() for name in names]
-    assert {*slides.lessons(), "what-the-flow-adds", "bibliography"} <= set(printed)
+    assert {*slides.lessons(), "bibliography"} <= set(printed)
     assert not any(name.startswith(("deeper", "api")) for name in printed)
 
 
