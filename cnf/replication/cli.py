@@ -127,6 +127,8 @@ def train(
         else:
             source = target if is_file else preset_of(target, model or "flow", preset or "smoke")
             config = load_config(source, overrides)
+        if not any(override.startswith("training.precision=") for override in overrides):
+            config = training.with_fast_precision(config, device)
         name = run_folder.name_of(config.preset)
         if start is not None and start.suffix != ".pt" and not (is_file or model or preset):
             name += "-tuned"  # beside the run of this preset from its first step

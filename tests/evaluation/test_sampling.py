@@ -213,7 +213,9 @@ def test_the_precision_that_is_asked_for_is_taken(make_run, smallest, tmp_path, 
     for how in ("bf16", "fp32", None):
         sampling.sample(run, [smallest], num=1, precision=how, out=tmp_path / str(how))
     monkeypatch.setattr(sampling, "has_bf16", lambda device: True)
-    sampling.sample(run, [smallest], num=1, out=tmp_path / "fast")
+    table = tmp_path / "fast.json"
+    sampling.sample(run, [smallest], num=1, out=tmp_path / "fast", json=table)
+    assert json.loads(table.read_text())["pictures"][0]["precision"] == "bf16"
     assert asked == ["bf16", "fp32", "fp32", "bf16"]
 
 

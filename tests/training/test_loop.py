@@ -16,7 +16,7 @@ from torch import nn
 from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
-from cnf.replication import releases, run_folder, training
+from cnf.replication import distributed, releases, run_folder, training
 from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import Example, ImageSet
 from cnf.replication.tasks import SR
@@ -73,9 +73,33 @@ def test_emulated_bfloat16_is_announced(monkeypatch, configure, capsys, precisio
     """oneDNN takes bfloat16 from AVX-512 on, where it is still emulated."""
     has = {"avx512": True, "avx512_bf16": supported}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(distributed, "bf16_share", lambda: 0.5)
     training.Run.build(configure(precision=precision), 0)
     announced = "--set training.precision=fp32" in capsys.readouterr().out
     assert announced == (precision == "bf16" and not supported)
+
+
+@pytest.mark.parametrize(("share", "taken"), [(1.4, "fp32"), (0.95, "fp32"), (0.6, "bf16")])
+def test_a_preset_in_bfloat16_is_trained_in_it_only_where_that_is_measured_to_be_faster(
+    monkeypatch, configure, capsys, share, taken
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(distributed, "bf16_share", lambda: share)
+    config = training.with_fast_precision(configure(precision="bf16"), "auto")
+    assert config.training.precision == taken
+    assert ("not faster in bfloat16" in capsys.readouterr().out) == (taken == "fp32")
+    assert training.with_fast_precision(configure(), "auto") == configure()  # fp32 stays
+
+
+def test_the_measurement_of_bfloat16_is_made_once_and_draws_no_random_number():
+    distributed.bf16_share.cache_clear()
+    torch.manual_seed(0)
+    shares = [distributed.bf16_share() for _ in range(2)]
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(3))
+    assert shares[0] == shares[1] > 0
 
 
 def test_a_crash_after_a_checkpoint_repeats_the_lines_it_wrote_since(

@@ -44,6 +44,7 @@ class Picture:
 
     files: tuple[str, ...] = ()  # ends of the names of the files that `extras` gives
     shows_uncertainty = False  # whether mean and deviation are always written
+    precision = "fp32"  # of the networks that answered; `sample` says another
     keeps_16_bits = False  # whether a file of 16 bits a channel is read and answered as such
 
     def __init__(self, path: Path, model: ConditionalModel, options: Options):
@@ -130,6 +131,7 @@ class Picture:
             "picture": str(self.path),
             "width": width,
             "height": height,
+            "precision": self.precision,
             "files": list(map(str, files)),
             **said,
         }

@@ -32,7 +32,7 @@ from cnf.replication.training.budget import probe, seconds_a_validation, steps_i
 from cnf.replication.training.guards import GUARD_EVERY, MAX_RECONSTRUCTION_ERROR
 from cnf.replication.training.launch import start_run, train
 from cnf.replication.training.loop import update
-from cnf.replication.training.run import Run
+from cnf.replication.training.run import Run, with_fast_precision
 from cnf.replication.training.validation import validate
 
 __all__ = [
@@ -49,4 +49,5 @@ __all__ = [
     "validate",
     "whole_batch",
     "with_budget",
+    "with_fast_precision",
 ]

@@ -77,7 +77,7 @@ class Run:
             is_slow = torch_device.type == "cpu" and not distributed.has_bf16(torch_device)
             if config.training.precision == "bf16" and is_slow:
                 processes.print_once(
-                    "this processor has no bfloat16 arithmetic: a step takes far longer than with "
+                    "this processor is not faster in bfloat16: a step takes longer than with "
                     "--set training.precision=fp32"
                 )
             if config.training.recompute:
@@ -148,6 +148,19 @@ class Run:
             pictures = tuple(t.pin_memory() for t in pictures)
         options = {"memory_format": torch.channels_last, "non_blocking": True}
         return tuple(t.to(self.device, **options) for t in pictures)
+
+
+def with_fast_precision(config: Config, device: str) -> Config:
+    """A preset's "bf16" becomes "fp32" on a processor that is not faster in bfloat16; a line says
+    so, and the record of the run has what was taken."""
+    torch_device = distributed.choose_device(device)
+    is_gpu = torch_device.type != "cpu"
+    if config.training.precision == "fp32" or is_gpu or distributed.has_bf16(torch_device):
+        return config
+    processes.print_once(
+        "training.precision = fp32: this processor is not faster in bfloat16; --set it otherwise"
+    )
+    return replace(config, training=replace(config.training, precision="fp32"))
 
 
 def with_crop(config: Config, data: ImageSet, model: ConditionalModel) -> Config:
