@@ -32,8 +32,8 @@ from .layers.uniform import UniformDequantization as UniformDequantization
 from .layers.variational import VariationalDequantization as VariationalDequantization
 from .nets import CouplingNet as CouplingNet
 from .nets import VectorNet as VectorNet
+from .replication.answers.answer import segment as segment
+from .replication.answers.answer import upscale as upscale
 from .replication.releases import load as load
-from .replication.sampling.answer import segment as segment
-from .replication.sampling.answer import upscale as upscale
 
 __version__: str

@@ -507,7 +507,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, beta: right(1 - beta)),
     ],
     "evaluation/test_tiling.py::test_the_margin_is_how_far_a_pixel_sees": [
-        ("replication.sampling.tiling.flow_reach", "a coarse position counts as a pixel",
+        ("replication.answers.tiling.flow_reach", "a coarse position counts as a pixel",
          lambda right, layers, *a: right([(layer, 0) for layer, _ in layers], *a)),
     ],
 }

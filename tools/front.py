@@ -15,10 +15,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from cnf.replication import releases, run_folder
+from cnf.replication.answers import sample as sampling
 from cnf.replication.data.embedded import photograph
 from cnf.replication.plotting import save_image, to_uint8
 from cnf.replication.results.rows import write_text
-from cnf.replication.sampling import sample as sampling
 from cnf.replication.tasks import find
 from cnf.resample import low_resolution
 

@@ -47,10 +47,10 @@ from cnf.layers import (
 from cnf.layers.prior import MAX_LOG_SIGMA
 from cnf.nets import CouplingNet
 from cnf.replication import releases
+from cnf.replication.answers import view as fundus_view
 from cnf.replication.data import fundus
 from cnf.replication.data.embedded import photograph
 from cnf.replication.data.images import Photograph
-from cnf.replication.tasks.vessels import view as fundus_view
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tools/live.c"

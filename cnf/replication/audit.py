@@ -11,11 +11,12 @@ from typing import Literal, NamedTuple
 from cnf.errors import CnfError, DataError, ResultsError
 from cnf.replication import releases, run_folder
 from cnf.replication.data import ImageSet, load
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.measures import MEASURES
 from cnf.replication.metrics import compute
 from cnf.replication.results.rows import RESULTS, Row, find, read
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
+from cnf.replication.scored.thresholds import validation
 
 MINUTES = 10.0  # an audit's default limit
 

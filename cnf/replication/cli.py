@@ -154,7 +154,7 @@ def train(
 
 def evaluate(
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
-    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("evaluation.scored_model")],
+    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("scored.options")],
     on: Text = None,
     split: Annotated[Literal["train", "valid", "test"], option()] = "test",
     stress: Flag = False,
@@ -203,7 +203,7 @@ def evaluate(
 def sample(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{sr,vessels,NAME,DIR}")],
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, option("PHOTO [PHOTO ...]")],
-    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("sampling.sample")],
+    options: Annotated[Any, tyro.conf.OmitArgPrefixes, _options_of("answers.sample")],
     threads: Threads = None,
 ) -> int:
     """Let a trained model answer for your own pictures: files and a contact sheet;
@@ -219,7 +219,7 @@ def sample(
             orientation is respected; of 16 bits a channel, the mean is given with 16.
     """
     _start(threads, options.device, "sample")
-    from cnf.replication.sampling import sample as sampling
+    from cnf.replication.answers import sample as sampling
 
     interrupts.work_begins()
     skipped = None
@@ -250,7 +250,7 @@ def export(
             configuration, model card, and the graphs.
     """
     _start(threads, "cpu", "export")
-    from cnf.replication import export
+    from cnf.replication.answers import export
 
     interrupts.work_begins()
     if out is not None and hub is not None:

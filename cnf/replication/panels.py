@@ -20,12 +20,9 @@ from cnf.replication.plotting import to_uint8
 from cnf.replication.tasks.task import Task
 
 SIDE, COLUMNS = 192, 3  # dots of a panel, panels side by side: what a phone shows
-SHEET_SIDE, SHEET_COLUMNS = 256, 4  # on a contact sheet
-DETAIL, DETAILS = 128, "ABC"  # pixels of y a side of a place in a large picture; their names
-OVERVIEW = 512  # dots, the height of a large picture shown whole
 GAP, TITLE, SCALE, HEADING = 10, 24, 22, 44  # dots
 CHECKERS = 8  # pixels a side of the squares behind what is transparent
-INK, MARK = "#222222", "#d55e00"
+INK = "#222222"
 
 Box = tuple[slice, slice]  # rows, columns
 
@@ -65,43 +62,17 @@ def compose(
     """Blocks of (heading, {title: panel}) below one another, panels of at most `side` dots side by
     side, and lines of text at the end; uint8 (h,w,3)."""
     columns = min(columns, max(len(panels) for _, panels in blocks))
-    texts = [GAP + int(_font().getlength(line)) for line in lines]
+    texts = [GAP + int(font().getlength(line)) for line in lines]
     width = max([columns * (side + GAP), *texts]) + GAP
     strips = []
     for heading, panels in blocks:
         if heading:
-            strips.append(_line(heading, width, HEADING, bold=True))
+            strips.append(line_of_text(heading, width, HEADING, bold=True))
         row = list(panels.items())
         for start in range(0, len(row), columns):
             strips.append(_row(row[start : start + columns], side, width))
-    strips += [_line(line, width, TITLE) for line in lines]
-    return np.concatenate([*strips, _line("", width, GAP)])
-
-
-def contact_sheet(
-    overview: np.ndarray,
-    panels: Mapping[str, Panel],
-    interest: Tensor,
-    why: str,
-    lines: Sequence[str],
-) -> np.ndarray:
-    """The answers of a model for one picture, uint8 (h,w,3): the whole picture if it is small, else
-    the places where `interest` is largest.
-
-    Args:
-        overview: the whole picture, uint8, of any size.
-        panels: {title: uint8 or `Deviation`, of y's size (H,W)}.
-        interest: (H,W), >= 0. why: what it shows, in words.
-        lines: of text, below.
-    """
-    if max(interest.shape) <= SHEET_SIDE:
-        return compose([("", panels)], SHEET_SIDE, SHEET_COLUMNS, lines)
-    places = dict(zip(DETAILS, busiest(interest, DETAIL, DETAIL // 4, len(DETAILS)), strict=False))
-    blocks = [(k, {title: p[box] for title, p in panels.items()}) for k, box in places.items()]
-    sheet = compose(blocks, SHEET_SIDE, SHEET_COLUMNS, lines)
-    heading = _line(f"{why}: {', '.join(places)}", sheet.shape[1], HEADING, bold=True)
-    overview_strip = _marked(overview, places, interest.shape, sheet.shape[1])
-    return np.concatenate([heading, overview_strip, sheet])
+    strips += [line_of_text(line, width, TITLE) for line in lines]
+    return np.concatenate([*strips, line_of_text("", width, GAP)])
 
 
 def busiest(interest: Tensor, side: int, step: int, count: int = 1) -> list[Box]:
@@ -144,45 +115,27 @@ def _row(panels: Sequence[tuple[str, Panel]], side: int, width: int) -> np.ndarr
     ink = ImageDraw.Draw(strip)
     for column, ((title, panel), image) in enumerate(zip(panels, scaled, strict=True)):
         left = GAP + column * (side + GAP)
-        ink.text((left + side / 2, TITLE / 2), title, INK, _font(), anchor="mm")
+        ink.text((left + side / 2, TITLE / 2), title, INK, font(), anchor="mm")
         strip.paste(image, (left + (side - image.width) // 2, TITLE))
         if isinstance(panel, Deviation):
             end, long = white(panel.task), max(image.width, 3 * side // 4)
             start, middle = left + (side - long) // 2, height + SCALE / 2
             ramp = torch.linspace(0, end, long).expand(SCALE, long)
             strip.paste(to_image(Deviation(ramp, panel.task)), (start, height))
-            ink.text((start + 4, middle), "0", "white", _font(), anchor="lm")
+            ink.text((start + 4, middle), "0", "white", font(), anchor="lm")
             text = f"{end:g}{unit(panel.task)}"
-            ink.text((start + long - 4, middle), text, "black", _font(), anchor="rm")
+            ink.text((start + long - 4, middle), text, "black", font(), anchor="rm")
     return np.asarray(strip)
 
 
-def _marked(
-    picture: np.ndarray, places: Mapping[str, Box], size: tuple[int, int], width: int
-) -> np.ndarray:
-    """A picture made small where it does not fit, with the places of y, of `size`, marked."""
-    image = to_image(picture)
-    image.thumbnail((width - 2 * GAP, OVERVIEW), Image.Resampling.LANCZOS)
-    strip = Image.new("RGB", (width, image.height), "white")
-    strip.paste(image, (GAP, 0))
-    ink = ImageDraw.Draw(strip)
-    for name, (rows, columns) in places.items():
-        left, right = (GAP + n * image.width / size[1] for n in (columns.start, columns.stop))
-        top, bottom = (n * image.height / size[0] for n in (rows.start, rows.stop))
-        box = left, top, max(left, right - 1), max(top, bottom - 1)
-        ink.rectangle(box, outline=MARK, width=2)
-        ink.text((left + 4, top + 2), name, MARK, _font(), stroke_width=2, stroke_fill="white")
-    return np.asarray(strip)
-
-
-def _line(text: str, width: int, height: int, bold: bool = False) -> np.ndarray:
+def line_of_text(text: str, width: int, height: int, bold: bool = False) -> np.ndarray:
     strip = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(strip).text((GAP, height / 2), text, INK, _font(bold), anchor="lm")
+    ImageDraw.Draw(strip).text((GAP, height / 2), text, INK, font(bold), anchor="lm")
     return np.asarray(strip)
 
 
 @cache
-def _font(bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(bold: bool = False) -> ImageFont.FreeTypeFont:
     """The fonts of the book's figures."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", name)

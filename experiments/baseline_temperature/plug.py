@@ -12,7 +12,7 @@ from cnf.factorised import Bernoulli
 from cnf.flow import ConditionalFlow, ConditionalModel
 from cnf.layers.prior import GaussianPrior
 from cnf.layers.split import Split
-from cnf.replication.evaluation.variants import variant
+from cnf.replication.scored.variants import variant
 
 
 def cooled(model: ConditionalModel, temperature: float) -> ConditionalModel:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from cnf.replication.data.images import LUMA
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value, mean_se
 from cnf.replication.presentation import Card, Presentation, present
+from cnf.replication.scored.model import ScoredModel
 from cnf.replication.tasks import Task, register
 
 # JPEG's: rows are Y, Cb and Cr of R, G and B, all of them 0 to 255, chroma around 128

@@ -19,7 +19,8 @@ from scipy import stats
 
 from cnf.replication import plugs, results, run_folder
 from cnf.replication.data import load
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 
 metrics = plugs.module("conformal_repair", "metrics")
 HERE = Path(__file__).parent

@@ -20,10 +20,10 @@ import math
 
 import numpy as np
 
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value, calibration, jackknife, mean_se
 from cnf.replication.metrics.masks import Masks, split
+from cnf.replication.scored.model import ScoredModel
 
 LEVEL = 0.9
 THRESHOLDS = np.linspace(0, 1, 1001)  # those among which the threshold of a set is chosen

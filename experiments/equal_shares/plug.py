@@ -4,7 +4,7 @@ import copy
 
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel
-from cnf.replication.evaluation.variants import variant
+from cnf.replication.scored.variants import variant
 
 
 @variant("equal_shares/sampled")

@@ -32,7 +32,7 @@ class Autoregressive(Entrywise):
     Shapes: y (B, 1, H, W) in {0, 1}, H and W even; v is -1 or 1. A label is 1 where its logit +
     temperature eps, eps logistic, is above 0; temperature 0 takes the likelier label each time.
     Where a picture is padded, the padding is scored as given and drawn freely, see
-    `scored_model.log_prob_inside`. Raises DataError for other y.
+    `scored.model.log_prob_inside`. Raises DataError for other y.
     """
 
     labels = Bernoulli.labels

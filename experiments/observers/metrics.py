@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from cnf.replication import plugs
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value, mean_se
 from cnf.replication.metrics.masks import Masks
+from cnf.replication.scored.model import ScoredModel
 
 mask_sets = plugs.module("observers", "mask_sets")
 

@@ -8,7 +8,7 @@ from cnf.factorised import Factorised
 from cnf.flow import ConditionalModel, check_draws
 from cnf.noise import Generator
 from cnf.replication import plugs
-from cnf.replication.evaluation.variants import variant
+from cnf.replication.scored.variants import variant
 
 mixtures = plugs.plug("random_intercept")
 VIEWS = tuple((quarters, mirrored) for mirrored in (False, True) for quarters in range(4))

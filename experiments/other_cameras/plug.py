@@ -12,7 +12,7 @@ from cnf.factorised import Bernoulli
 from cnf.flow import ConditionalModel
 from cnf.replication import run_folder
 from cnf.replication.data import load
-from cnf.replication.evaluation.variants import variant
+from cnf.replication.scored.variants import variant
 from cnf.replication.tasks.task import find
 
 

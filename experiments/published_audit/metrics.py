@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value, jackknife
 from cnf.replication.metrics.vessels import outcomes_at_half
+from cnf.replication.scored.model import ScoredModel
 
 TP, FP, FN, TN = range(4)  # the columns of `pixel_counts`
 

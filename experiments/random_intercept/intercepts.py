@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cnf.replication import releases
 from cnf.replication.data import load
-from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.scored.model import ScoredModel
 
 TABLE = Path(__file__).with_suffix(".jsonl")
 

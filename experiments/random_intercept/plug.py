@@ -18,8 +18,8 @@ from cnf.factorised import Bernoulli, Entrywise
 from cnf.flow import ConditionalFlow, ConditionalModel, check_draws
 from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.noise import Generator
-from cnf.replication.evaluation.scored_model import log_prob_inside
-from cnf.replication.evaluation.variants import variant
+from cnf.replication.scored.model import log_prob_inside
+from cnf.replication.scored.variants import variant
 
 INTERCEPTS = 9  # possible values of the random intercept
 TABLE = Path(__file__).with_name("intercepts.jsonl")  # of photographs that were held out

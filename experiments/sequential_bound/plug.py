@@ -13,7 +13,7 @@ from cnf.layers import BinaryDequantization, Squeeze
 from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.noise import Generator
 from cnf.replication import plugs
-from cnf.replication.evaluation.variants import variant
+from cnf.replication.scored.variants import variant
 
 mixtures = plugs.plug("random_intercept")
 LAYERS = [BinaryDequantization, Squeeze, AutoregressivePrior]

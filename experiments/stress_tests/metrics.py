@@ -13,9 +13,9 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.factorised import HALF_WIDTH, DiscretisedLogistic
 from cnf.flow import ConditionalFlow, ConditionalModel
-from cnf.replication.evaluation.scored_model import ScoredModel, computed_once, pictures_at_once
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value
+from cnf.replication.scored.model import ScoredModel, computed_once, pictures_at_once
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 SAMPLES = 2000  # of a set, at least

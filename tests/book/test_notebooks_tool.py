@@ -139,8 +139,8 @@ def copied(executed, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "added", "stale"),
     [
-        ("cnf/replication/sampling/sample.py", "# a comment", False),
-        ("cnf/replication/sampling/sample.py", "x = 1", False),
+        ("cnf/replication/answers/sample.py", "# a comment", False),
+        ("cnf/replication/answers/sample.py", "x = 1", False),
         ("cnf/layers/coupling.py", "# a comment", False),
         ("cnf/layers/coupling.py", "x = 1", True),
         ("cnf/replication/plotting.py", "x = 1", True),

@@ -9,7 +9,8 @@ import torch
 from cnf.replication import releases
 from cnf.replication.config import build, load_config, preset_of, to_dict
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 from cnf.replication.tasks import find
 
 

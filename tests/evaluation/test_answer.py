@@ -9,10 +9,10 @@ from PIL import Image
 import cnf
 from cnf.errors import ConfigError, DataError
 from cnf.replication import results
+from cnf.replication.answers import sample as sampling
+from cnf.replication.answers.answer import as_arguments
 from cnf.replication.presentation import VESSEL_MASKS
 from cnf.replication.releases import RESULTS
-from cnf.replication.sampling import sample as sampling
-from cnf.replication.sampling.answer import as_arguments
 from tests.results.rows import EYE, row
 
 

@@ -12,7 +12,7 @@ from cnf.errors import ConfigError
 from cnf.factorised import Bernoulli
 from cnf.layers.prior import GaussianPrior
 from cnf.replication import plugs
-from cnf.replication.evaluation.variants import variant_of
+from cnf.replication.scored.variants import variant_of
 
 cooled = plugs.plug("baseline_temperature").cooled
 

@@ -16,8 +16,8 @@ from cnf.errors import ConfigError
 from cnf.replication import data, plugs, run_folder, training
 from cnf.replication.config import build, from_dict, load_config
 from cnf.replication.evaluation import evaluate
-from cnf.replication.evaluation.scored_model import log_prob_inside
 from cnf.replication.releases import load
+from cnf.replication.scored.model import log_prob_inside
 from cnf.replication.training import cost
 
 controls, mixtures = plugs.plug("controls"), plugs.plug("gaussian_mixtures")

@@ -17,13 +17,15 @@ from cnf.replication.cards import card
 from cnf.replication.config import config_sha256, model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import origin
-from cnf.replication.evaluation import evaluate, own_pictures
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
+from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scoring import command_of, settings_of, with_other_rounding
 from cnf.replication.measures import MEASURES, declared
 from cnf.replication.metrics import likelihood, masks, mean_se, superresolution
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results.rows import REFERENCES
+from cnf.replication.scored import own_pictures
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 from tests.evaluation.toys import eyes, patches, photographs
 
 prediction_sets = plugs.module("conformal_repair", "metrics")

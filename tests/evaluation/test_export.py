@@ -10,7 +10,8 @@ import yaml
 from cnf.errors import ConfigError
 from cnf.layers import Subbands
 from cnf.noise import Given
-from cnf.replication import cli, export, releases, run_folder
+from cnf.replication import cli, releases, run_folder
+from cnf.replication.answers import export
 from cnf.replication.config import build, load_config
 from tests.laws.cases import randomise
 

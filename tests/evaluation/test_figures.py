@@ -13,10 +13,11 @@ from cnf.errors import DataError
 from cnf.replication import releases
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.evaluation.evaluate import evaluate as score
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.figures import draw, pictures
 from cnf.replication.figures import super_resolution as of_crops
 from cnf.replication.figures import vessels as of_eyes
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 from cnf.replication.tasks import SR, VESSELS
 
 
@@ -223,7 +224,7 @@ def test_a_set_that_may_not_be_shown_is_refused_before_it_is_scored(
     make_run, photographs, tmp_path, monkeypatch
 ):
     folder = shutil.copytree(make_run("sr-flow"), tmp_path / "runs" / "sr-flow")
-    module = importlib.import_module("cnf.replication.evaluation.own_pictures")
+    module = importlib.import_module("cnf.replication.scored.own_pictures")
     monkeypatch.setattr(module, "load", lambda *_: photographs(name="tinyimagenet64"))
     with pytest.raises(DataError, match="no figures of 'tinyimagenet64'"):
         score(folder, "tinyimagenet64", figures=True, results=tmp_path / "results")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from cnf.replication.data import load
 from cnf.replication.evaluation import evaluate
-from cnf.replication.evaluation.own_pictures import images_to_score
+from cnf.replication.scored.own_pictures import images_to_score
 from tests.evaluation.toys import eyes
 
 

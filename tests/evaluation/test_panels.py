@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from cnf.replication.answers.sheet import COLUMNS, DETAIL, SIDE, contact_sheet
 from cnf.replication.panels import (
     CHECKERS,
-    DETAIL,
     GAP,
-    SHEET_COLUMNS,
-    SHEET_SIDE,
     Deviation,
     busiest,
     compose,
-    contact_sheet,
     to_image,
     white,
 )
@@ -36,17 +33,17 @@ def panels():
 
 def test_a_small_picture_is_shown_whole_every_pixel_enlarged(panels):
     sheet = contact_sheet(panels["input"], panels, torch.zeros(38, 46), "where", ["a line"])
-    zoom = SHEET_SIDE // 46
+    zoom = SIDE // 46
     for panel in panels.values():
         assert contains(sheet, panel.repeat(zoom, 0).repeat(zoom, 1))
-    assert sheet.shape[1] == 2 * (SHEET_SIDE + GAP) + GAP
+    assert sheet.shape[1] == 2 * (SIDE + GAP) + GAP
 
 
 def test_many_panels_of_a_small_picture_go_on_in_the_next_line(panels):
     many = {f"{n}": np.roll(panels["input"], n, 0) for n in range(6)}
     sheet = contact_sheet(panels["input"], many, torch.zeros(38, 46), "where", [])
-    zoom = SHEET_SIDE // 46
-    assert sheet.shape[1] == SHEET_COLUMNS * (SHEET_SIDE + GAP) + GAP
+    zoom = SIDE // 46
+    assert sheet.shape[1] == COLUMNS * (SIDE + GAP) + GAP
     assert all(contains(sheet, panel.repeat(zoom, 0).repeat(zoom, 1)) for panel in many.values())
 
 

@@ -10,8 +10,8 @@ import pytest
 from cnf.replication import plugs, results, run_folder, training
 from cnf.replication.config import load_config
 from cnf.replication.data import load
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.metrics.masks import Masks
+from cnf.replication.scored.model import ScoredModel
 from tests.evaluation.toys import eyes, told, value
 
 prediction_sets = plugs.module("conformal_repair", "metrics")

@@ -18,14 +18,14 @@ import cnf
 from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, DataError
 from cnf.replication import cli, releases
+from cnf.replication.answers import progress, tiling
+from cnf.replication.answers import sample as sampling
+from cnf.replication.answers.formats import Deep, save
 from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import fundus
 from cnf.replication.data.images import read_photograph
-from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
 from cnf.replication.plotting import to_uint8
-from cnf.replication.sampling import progress, tiling
-from cnf.replication.sampling import sample as sampling
-from cnf.replication.sampling.formats import Deep, save
+from cnf.replication.scored.model import SAMPLES_DRAW
 from cnf.resample import imresize_double
 
 EIGHT = np.ones((3, 3))  # diagonal neighbours are connected

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from cnf import flow, noise
 from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.evaluation import scored_model
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.metrics import mean_se
+from cnf.replication.scored import model as scored_model
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 from cnf.resample import low_resolution
 from tests.evaluation.toys import eyes, value
 

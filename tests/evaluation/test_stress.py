@@ -10,11 +10,12 @@ from cnf.errors import ConfigError
 from cnf.layers import AffineCoupling
 from cnf.replication import plugs, releases
 from cnf.replication.data import load
-from cnf.replication.evaluation import scored_model
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.measures import MEASURES, Setting
 from cnf.replication.metrics import compute
 from cnf.replication.results.rows import RESULTS
+from cnf.replication.scored import model as scored_model
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 from tests.evaluation.toys import eyes, patches, told
 
 stress = plugs.module("stress_tests", "metrics")

@@ -10,11 +10,12 @@ import torch
 from cnf import noise
 from cnf.errors import DataError
 from cnf.replication.data import Example, ImageSet, load
-from cnf.replication.evaluation import scored_model, scoring
-from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.evaluation import scoring
 from cnf.replication.measures import MEASURES
 from cnf.replication.metrics import pictures, superresolution, uncertainty
 from cnf.replication.metrics.superresolution import Pictures
+from cnf.replication.scored import model as scored_model
+from cnf.replication.scored.model import ScoredModel
 from cnf.resample import imresize_half
 from tests.evaluation.toys import patches, photographs, told, value
 

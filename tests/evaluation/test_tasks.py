@@ -10,15 +10,15 @@ from PIL import Image
 import cnf
 from cnf.errors import ConfigError
 from cnf.replication import plugs, tasks, training
+from cnf.replication.answers.export import export
+from cnf.replication.answers.picture import Picture
+from cnf.replication.answers.sample import Options, sample
 from cnf.replication.cards import card
 from cnf.replication.config import Config, DataConfig, load_config
 from cnf.replication.data import load
 from cnf.replication.evaluation.evaluate import evaluate
-from cnf.replication.export import export
 from cnf.replication.measures import Setting
 from cnf.replication.presentation import Presentation, present, presentation_of
-from cnf.replication.sampling.picture import Picture
-from cnf.replication.sampling.sample import Options, sample
 
 
 @pytest.mark.parametrize("name", ["sr", "vessels", "colourisation"])

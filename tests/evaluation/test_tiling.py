@@ -16,10 +16,10 @@ from cnf.layers.squeeze import Squeeze
 from cnf.layers.subbands import bands
 from cnf.nets import CouplingNet
 from cnf.replication import releases
+from cnf.replication.answers import tiling
+from cnf.replication.answers.tiling import TILE, WHOLE, Tiles, fitted, grid, in_tiles, margin, plan
 from cnf.replication.config import build, load_config
 from cnf.replication.results.rows import RESULTS
-from cnf.replication.sampling import tiling
-from cnf.replication.sampling.tiling import TILE, WHOLE, Tiles, fitted, grid, in_tiles, margin, plan
 from cnf.resample import half_inverse
 
 FLOWS = ("sr-flow-cpu-s0", "vessels-flow-cpu-s0")

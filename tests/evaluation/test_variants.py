@@ -19,11 +19,12 @@ from cnf.layers.autoregressive import AutoregressivePrior
 from cnf.replication import plugs
 from cnf.replication.config import build, load_config
 from cnf.replication.evaluation.evaluate import evaluate
-from cnf.replication.evaluation.scored_model import Options, ScoredModel, log_prob_inside
-from cnf.replication.evaluation.variants import VARIANTS, variant, variant_of
 from cnf.replication.metrics import Setting
 from cnf.replication.metrics.masks import Masks
 from cnf.replication.results.rows import read
+from cnf.replication.scored.model import ScoredModel, log_prob_inside
+from cnf.replication.scored.options import Options
+from cnf.replication.scored.variants import VARIANTS, variant, variant_of
 from tests.evaluation.toys import eyes
 
 Autoregressive = plugs.plug("exact_yardstick").Autoregressive

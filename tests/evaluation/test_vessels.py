@@ -13,12 +13,14 @@ from cnf.errors import ConfigError
 from cnf.factorised import weighted_logit
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.data.catalogue import has_learned
-from cnf.replication.evaluation import scored_model, thresholds
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.measures import MEASURES, Setting
 from cnf.replication.metrics import calibration, shapes, vessels
 from cnf.replication.metrics.masks import LIKELIEST_DRAW, Masks, counts, pooled, split
 from cnf.replication.metrics.overlap import best_threshold, f_score
+from cnf.replication.scored import model as scored_model
+from cnf.replication.scored import thresholds
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 from tests.evaluation.toys import eyes, told, value
 
 BITS = {"bits_per_pixel", "second_bits"}

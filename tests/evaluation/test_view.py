@@ -9,11 +9,11 @@ from PIL import Image
 
 from cnf.errors import ConfigError, DataError
 from cnf.replication import results
+from cnf.replication.answers import view as fundus_view
 from cnf.replication.config import load_config
 from cnf.replication.data import fundus
 from cnf.replication.data.field_of_view import is_eye_shaped
 from cnf.replication.data.images import Photograph
-from cnf.replication.tasks.vessels import view as fundus_view
 
 CONFIG = load_config("vessels-flow-smoke")  # eyes 183 pixels across
 OWN = load_config("vessels-flow-smoke", ["data.train=folder:cracks"])

@@ -10,10 +10,10 @@ import pytest
 
 from cnf.errors import ConfigError
 from cnf.replication import metrics, plugs
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import MEASURES, Setting, declared
 from cnf.replication.metrics.masks import LIKELIEST
 from cnf.replication.places import EXPERIMENTS
+from cnf.replication.scored.model import ScoredModel
 
 ENTRY = "darkness: {title: dark pixels, unit: '1', digits: 2, of: mean"
 

@@ -1,6 +1,6 @@
 """`python -m cnf evaluate`: from a run folder and an image set to rows in a folder.
 
-`metrics` defines the numbers, `scored_model` computes what they are made of, and `scoring` makes
+`metrics` defines the numbers, `scored` computes what they are made of, and `scoring` makes
 rows of them.
 """
 
@@ -14,13 +14,14 @@ from cnf.replication import releases, run_folder
 from cnf.replication.cards import card
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation import scoring
-from cnf.replication.evaluation.own_pictures import images_to_score
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
-from cnf.replication.evaluation.thresholds import validation
 from cnf.replication.places import IS_CHECKOUT, require_checkout
 from cnf.replication.presentation import presentation_of
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row, ending
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
+from cnf.replication.scored.own_pictures import images_to_score
+from cnf.replication.scored.thresholds import validation
 
 
 def evaluate(

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from cnf.replication.config import model_name
-from cnf.replication.evaluation.scored_model import Options, ScoredModel
 from cnf.replication.measures import MEASURES, Measure, Setting
 from cnf.replication.metrics import Value, compute, family_of, module_of, pictures
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import Row
+from cnf.replication.scored.model import ScoredModel
+from cnf.replication.scored.options import Options
 
 # Fields about the training run, which are None in rows of a reference
 OF_A_RUN = "weights weights_sha256 preset config_sha256 seed steps wall_s hardware".split()

@@ -7,10 +7,10 @@ import numpy as np
 
 from cnf.errors import DataError
 from cnf.replication.data.catalogue import CATALOGUE
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.figures import super_resolution, vessels
 from cnf.replication.figures.pictures import panels_of_first
 from cnf.replication.plotting import save_image
+from cnf.replication.scored.model import ScoredModel
 from cnf.replication.tasks import SR, VESSELS
 
 # By task, {end of a file's name: pixels} of a model and its run folder; a task of one's own may add

@@ -10,8 +10,8 @@ from torch import Tensor
 from cnf import noise
 from cnf.flow import ConditionalModel
 from cnf.replication import releases
-from cnf.replication.evaluation.scored_model import SAMPLES_DRAW, ScoredModel
 from cnf.replication.panels import Deviation, Panel, compose
+from cnf.replication.scored.model import SAMPLES_DRAW, ScoredModel
 
 FIGURE_PICTURES, FIGURE_SAMPLES = 3, 16
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch.nn.functional as F
 
 from cnf.flow import ConditionalModel
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.figures.pictures import (
     FIGURE_PICTURES,
     FIGURE_SAMPLES,
@@ -18,6 +17,7 @@ from cnf.replication.figures.pictures import (
     samples_of_picture,
 )
 from cnf.replication.panels import Box, Deviation, Panel, busiest, compose
+from cnf.replication.scored.model import ScoredModel
 from cnf.resample import imresize_double, imresize_half
 
 CROP, STEP = 64, 8  # pixels of y a side; where a crop may start

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from cnf.flow import ConditionalModel
 from cnf.replication.data.catalogue import CATALOGUE
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.figures.pictures import (
     FIGURE_SAMPLES,
     baseline_of,
@@ -17,6 +16,7 @@ from cnf.replication.figures.pictures import (
     samples_of_picture,
 )
 from cnf.replication.panels import Deviation, Panel, busiest, compose
+from cnf.replication.scored.model import ScoredModel
 from cnf.replication.tasks.task import Task
 
 NUM_EYES = 2  # whole photographs

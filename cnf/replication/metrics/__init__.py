@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnf.replication import plugs
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Measure, Setting
+from cnf.replication.scored.model import ScoredModel
 
 # By task, the file whose `per_image` gives values of single images beside the bits, {metric: (N,)},
 # and whose `curves` gives the data of the plots of a full evaluation, for JSON

@@ -7,9 +7,9 @@ value remains an upper bound. Means are over images.
 
 import numpy as np
 
-from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value, mean_se
+from cnf.replication.scored.model import ScoredModel, computed_once
 
 
 def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from cnf.errors import DataError
-from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import calibration, overlap, shapes
+from cnf.replication.scored.model import ScoredModel, computed_once
 
 LIKELIEST = 16  # samples from which the likeliest is taken
 LIKELIEST_DRAW = -3000  # the `draw` of the noise of the bounds of samples

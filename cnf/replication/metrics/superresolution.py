@@ -14,7 +14,6 @@ from torch import Tensor
 
 from cnf import noise
 from cnf.replication.data.images import check_size
-from cnf.replication.evaluation.scored_model import ScoredModel, computed_once
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import (
     Value,
@@ -26,6 +25,7 @@ from cnf.replication.metrics import (
     uncertainty,
 )
 from cnf.replication.metrics.pictures import SCALE, WINDOW, luma
+from cnf.replication.scored.model import ScoredModel, computed_once
 
 
 class PictureScores(NamedTuple):

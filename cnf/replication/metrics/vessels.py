@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cnf.factorised import WeightedBernoulli
-from cnf.replication.evaluation.scored_model import ScoredModel
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import (
     Value,
@@ -23,6 +22,7 @@ from cnf.replication.metrics import (
     uncertainty,
 )
 from cnf.replication.metrics.masks import LIKELIEST, Masks, counts, pooled, split
+from cnf.replication.scored.model import ScoredModel
 
 # fields of `shapes.Shape` that are kept for all samples
 JOINT = "area", "components", "crossings"

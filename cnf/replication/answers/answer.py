@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from cnf.errors import CnfError, ConfigError, nearest
-from cnf.replication.sampling.formats import (
+from cnf.replication.answers.formats import (
     Deep,
     check_format,
     check_suffix,
@@ -22,8 +22,8 @@ from cnf.replication.sampling.formats import (
     refuse_existing,
     save,
 )
-from cnf.replication.sampling.picture import Picture
-from cnf.replication.sampling.sample import Options, Request, ready
+from cnf.replication.answers.picture import Picture
+from cnf.replication.answers.sample import Options, Request, ready
 
 SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
 OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
@@ -77,7 +77,7 @@ class Answer:
         json: Path | str | None = None,
     ) -> list[Path]:
         """Write everything into a folder, and return the paths; `format`, `suffix` and `json`, a
-        file, are those of `sampling.Options`. Raises ConfigError if a file is there already, unless
+        file, are those of `sample.Options`. Raises ConfigError if a file is there already, unless
         it may be replaced, or if one cannot be written or cannot hold a picture."""
         check_suffix(suffix)
         check_format(format, max(self.image.size), self.picture.is_deep)
@@ -135,7 +135,7 @@ def upscale(picture: Path | str, model: str = "sr-baseline", **options: Any) -> 
         picture: a file.
         model: "sr-baseline", whose mean is the one best answer; "sr", whose samples are possible
             ones; a run of super-resolution, as for `sample`.
-        options: those of `sampling.Options`, such as num=4 samples, uncertainty=True.
+        options: those of `sample.Options`, such as num=4 samples, uncertainty=True.
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """
@@ -152,7 +152,7 @@ def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any
         picture: a file.
         model: "vessels-baseline", the best probability of each pixel; "vessels", whose samples are
             possible masks; a run of vessels, as for `sample`.
-        options: those of `sampling.Options`, such as num=4 samples, fov="mask.png".
+        options: those of `sample.Options`, such as num=4 samples, fov="mask.png".
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """

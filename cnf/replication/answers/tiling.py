@@ -17,8 +17,8 @@ from cnf.features import Features
 from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
 from cnf.nets import CausalNet, CouplingNet
-from cnf.replication.evaluation.scored_model import extend
-from cnf.replication.sampling.progress import watched
+from cnf.replication.answers.progress import watched
+from cnf.replication.scored.model import extend
 from cnf.replication.tasks.task import find
 
 # An answer of more than WHOLE pixels is drawn in tiles of TILE pixels a side. The released models

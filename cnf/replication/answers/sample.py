@@ -25,28 +25,29 @@ from cnf.errors import ConfigError, DataError
 from cnf.flow import ConditionalModel, check_draws
 from cnf.nets import set_precision
 from cnf.replication import releases
-from cnf.replication.data.folders import partner
-from cnf.replication.data.folders import pictures as pictures_of
-from cnf.replication.data.images import check_is_picture, of_many
-from cnf.replication.distributed import choose_device, has_bf16
-from cnf.replication.evaluation.scored_model import SAMPLES_DRAW
-from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
-from cnf.replication.panels import Deviation, contact_sheet, unit, white
-from cnf.replication.plotting import to_uint8
-from cnf.replication.presentation import Presentation, presentation_of
-from cnf.replication.results.rows import RESULTS, read, select
-from cnf.replication.run_folder import refuse_unwritable, trained
-from cnf.replication.sampling.formats import (
+from cnf.replication.answers.formats import (
     check_format,
     check_suffix,
     named,
     refuse_existing,
     save,
 )
-from cnf.replication.sampling.picture import Picture
-from cnf.replication.sampling.pictures import PICTURES
-from cnf.replication.sampling.progress import watched
-from cnf.replication.sampling.tiling import Tiles, fitted, in_tiles
+from cnf.replication.answers.picture import Picture
+from cnf.replication.answers.pictures import PICTURES
+from cnf.replication.answers.progress import watched
+from cnf.replication.answers.sheet import contact_sheet
+from cnf.replication.answers.tiling import Tiles, fitted, in_tiles
+from cnf.replication.data.folders import partner
+from cnf.replication.data.folders import pictures as pictures_of
+from cnf.replication.data.images import check_is_picture, of_many
+from cnf.replication.distributed import choose_device, has_bf16
+from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
+from cnf.replication.panels import Deviation, unit, white
+from cnf.replication.plotting import to_uint8
+from cnf.replication.presentation import Presentation, presentation_of
+from cnf.replication.results.rows import RESULTS, read, select
+from cnf.replication.run_folder import refuse_unwritable, trained
+from cnf.replication.scored.model import SAMPLES_DRAW
 from cnf.replication.tasks.task import find
 
 SHOWN = 4  # samples on a contact sheet

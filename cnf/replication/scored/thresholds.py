@@ -12,7 +12,7 @@ from cnf.replication import run_folder
 from cnf.replication.config import model_name
 from cnf.replication.data import load
 from cnf.replication.data.catalogue import has_learned
-from cnf.replication.evaluation.scored_model import ScoredModel
+from cnf.replication.scored.model import ScoredModel
 
 
 def validation(m: ScoredModel, on: str, before: Sequence[dict[str, Any]] = ()) -> list[ScoredModel]:

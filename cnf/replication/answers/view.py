@@ -79,7 +79,7 @@ def view(
 ) -> View:
     """Find the field of view of the photograph `path`, and the size for the model.
 
-    `mask`, `fit` and `whole` are `fov`, `fit` and `whole` of `sampling.Options`. Without a mask all
+    `mask`, `fit` and `whole` are `fov`, `fit` and `whole` of `sample.Options`. Without a mask all
     of the picture counts if the model was trained on a reader's folder.
 
     Raises DataError (a picture of one colour or without an eye, a mask that does not fit),

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from cnf.errors import DataError
+from cnf.replication.answers.picture import Picture, as_batch
+from cnf.replication.answers.view import LEGEND, overlay, spread, summary, view
 from cnf.replication.panels import Panel
-from cnf.replication.sampling.picture import Picture, as_batch
-from cnf.replication.tasks.vessels.view import LEGEND, overlay, spread, summary, view
 
 
 class EyePicture(Picture):

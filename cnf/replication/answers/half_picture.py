@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnf.replication.answers.picture import Picture
 from cnf.replication.data.images import LUMA
 from cnf.replication.panels import Panel
-from cnf.replication.sampling.picture import Picture
 from cnf.resample import imresize_double
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from cnf.errors import ConfigError
 from cnf.flow import ConditionalModel
+from cnf.replication.answers.formats import Deep, check_format
+from cnf.replication.answers.tiling import fitted, plan
 from cnf.replication.data.images import PER_LEVEL, check_size, read_photograph
 from cnf.replication.panels import Panel
 from cnf.replication.plotting import to_uint8
-from cnf.replication.sampling.formats import Deep, check_format
-from cnf.replication.sampling.tiling import fitted, plan
 from cnf.replication.tasks.task import Task, find
 from cnf.resample import imresize_double
 
