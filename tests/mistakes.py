@@ -433,7 +433,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, self, step, start=0, size=None: right(self, step, 0, size)),
     ],
     "training/test_files.py::test_a_write_cut_short_leaves_the_old_file": [
-        ("replication.run_folder.atomic", "a file is replaced before it is whole",
+        ("replication.run_folder.files.atomic", "a file is replaced before it is whole",
          lambda right, path: contextlib.nullcontext(path)),
     ],
     "training/test_cost.py::test_the_last_validation_of_a_run_counts": [

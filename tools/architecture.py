@@ -17,7 +17,7 @@ from cnf.features import channels_of
 from cnf.flow import ConditionalFlow
 from cnf.fused import FusedSteps, fuse
 from cnf.layers import Dequantization, Prior, Squeeze
-from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.places import REPOSITORY
 
 OUT = "book/_static/architecture-{}.svg"
 PATCHES = {"sr": 32, "vessels": 96}  # sides of y in training

@@ -12,7 +12,7 @@ import torch
 
 from book.one_eye import FLOW, FOLDER, NAME, SIDE
 from cnf import noise
-from cnf.replication import releases, run_folder
+from cnf.replication import places, releases, run_folder
 from cnf.replication.data import load
 from cnf.replication.plotting import save_image
 from cnf.replication.results.rows import write_text
@@ -23,7 +23,7 @@ DRAWN_BY = FOLDER / f"{NAME}.json"
 
 
 def weights() -> dict[str, str]:
-    path = run_folder.REPOSITORY / "results" / FLOW / releases.WEIGHTS
+    path = places.REPOSITORY / "results" / FLOW / releases.WEIGHTS
     return {FLOW: run_folder.file_sha256(path)}
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         t[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE] for t in (eye.x, eye.y, eye.second, eye.fov)
     )
     assert fov.all()
-    flow = releases.load(run_folder.REPOSITORY / "results" / FLOW / releases.WEIGHTS).eval()
+    flow = releases.load(places.REPOSITORY / "results" / FLOW / releases.WEIGHTS).eval()
     samples = flow.sample(x[None].float(), NUM, 1.0, noise.keyed(0, [0]))[:, 0, 0]
     masks = torch.stack([first[0], second[0], *samples]) > 0
     sheet = masks.unflatten(0, (-1, COLUMNS)).transpose(1, 2).flatten(2).flatten(0, 1)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cnf.replication import releases, run_folder
+from cnf.replication import places, releases, run_folder
 from cnf.replication.answers import sample as sampling
 from cnf.replication.data.embedded import photograph
 from cnf.replication.plotting import save_image, to_uint8
@@ -22,7 +22,7 @@ from cnf.replication.results.rows import write_text
 from cnf.replication.tasks import find
 from cnf.resample import low_resolution
 
-OUT = run_folder.REPOSITORY / "book/_static/front"
+OUT = places.REPOSITORY / "book/_static/front"
 DRAWN_BY = "weights.json"
 SAMPLES = 6
 MODELS = {
@@ -99,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for draw in (cat, face, eye):
             for name, pixels in draw(Path(folder)).items():
-                print(save_image(pixels, OUT / f"{name}.png").relative_to(run_folder.REPOSITORY))
+                print(save_image(pixels, OUT / f"{name}.png").relative_to(places.REPOSITORY))
     write_text(OUT / DRAWN_BY, json.dumps(weights(), indent=1) + "\n")
 
 

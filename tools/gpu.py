@@ -26,13 +26,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnf import weights
 from cnf.errors import CheckpointError, CnfError, TrainingError
 from cnf.flow import ConditionalModel
-from cnf.replication import releases, results, run_folder, training
+from cnf.replication import places, releases, results, run_folder, training
 from cnf.replication.config import Config, build, load_config
 from cnf.replication.data import load
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, option
 from cnf.replication.presentation import presentation_of
+from cnf.replication.run_folder import publishing
 from cnf.replication.tasks.task import find
 from cnf.replication.training import cost
 
@@ -72,7 +73,7 @@ class Options:
     @property
     def root(self) -> Path:
         is_try = self.preset == "smoke" or self.steps or self.limit
-        return self.folder or run_folder.REPOSITORY / ("_build/gpu" if is_try else "")
+        return self.folder or places.REPOSITORY / ("_build/gpu" if is_try else "")
 
     @property
     def results(self) -> Path:
@@ -143,9 +144,9 @@ class Job:
                 f"runs/{self.name} here to score it on {name}"
             )
         size = (here / releases.WEIGHTS).stat().st_size / 2  # published as float16
-        is_small = here.parent == target or size < run_folder.MAX_BYTES
+        is_small = here.parent == target or size < publishing.MAX_BYTES
         if not is_small:
-            run_folder.publish_record(here, target / self.name)
+            publishing.publish_record(here, target / self.name)
         evaluate(
             here,
             name,

@@ -22,10 +22,10 @@ import yaml
 from cnf.errors import CnfError, ResultsError
 from cnf.replication import results, run_folder
 from cnf.replication.measures import MEASURES
+from cnf.replication.places import REPOSITORY
 from cnf.replication.results import claims
 from cnf.replication.results.claims import paired_differences
 from cnf.replication.results.rows import Row
-from cnf.replication.run_folder import REPOSITORY
 from tools import paper_claims
 
 TEMPLATE = Path(__file__).with_suffix(".typ")

@@ -28,9 +28,9 @@ import yaml
 
 from cnf.replication import results, run_folder
 from cnf.replication.data import catalogue
+from cnf.replication.places import REPOSITORY
 from cnf.replication.presentation import presentation_of
 from cnf.replication.results import MEASURES, Row
-from cnf.replication.run_folder import REPOSITORY
 from cnf.replication.tasks.task import TASKS
 
 OUT = REPOSITORY / "_build" / "records"

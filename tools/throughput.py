@@ -23,11 +23,11 @@ import psutil
 import torch
 
 from cnf import weights
-from cnf.replication import distributed, releases, run_folder, training
+from cnf.replication import distributed, places, releases, run_folder, training
 from cnf.replication.config import Config, load_config, preset_of
 from cnf.replication.training import cost
 
-BENCH = run_folder.REPOSITORY / "results" / "bench"
+BENCH = places.REPOSITORY / "results" / "bench"
 PROCESSES, ROUNDS, SECONDS = 2, 9, 1.2  # of a turn of one process
 # set-up -> (processes, pictures a step over the batch of the preset); `part` is one process with
 # the share of each in `strong`: what that takes more is the exchange

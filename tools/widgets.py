@@ -30,8 +30,8 @@ from cnf.replication import releases
 from cnf.replication.data import load
 from cnf.replication.data.embedded import photograph
 from cnf.replication.metrics import pictures, shapes, textures
+from cnf.replication.places import REPOSITORY
 from cnf.replication.plotting import save_image, to_uint8
-from cnf.replication.run_folder import REPOSITORY
 from cnf.resample import low_resolution
 from tools import live
 

@@ -76,10 +76,9 @@ def train(
             TensorBoard, into tensorboard/ of the run folder (pip install tensorboard).
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
-    from cnf.replication import run_folder, training
-    from cnf.replication.config import changed, load_config, preset_of
-    from cnf.replication.tasks.task import TASKS
-    from cnf.replication.training import onward
+    from cnf.replication import training
+    from cnf.replication.tasks import TASKS
+    from cnf.replication.training import resuming
 
     interrupts.work_begins()
     if max_minutes is not None and not max_minutes > 0:
@@ -90,8 +89,7 @@ def train(
         if any(override.startswith("data.train=") for override in overrides):
             raise ConfigError(f"--data {data} and --set data.train contradict each other: give one")
         overrides = (*overrides, f"data.train={json.dumps(f'folder:{data.as_posix()}')}")
-    is_file = target is not None and target.endswith(".yml")
-    if is_file:
+    if target is not None and target.endswith(".yml"):
         target = Path(target).as_posix()  # runs keep their file's name, also from Windows
     elif target is not None and target not in TASKS and resume is None:
         raise ConfigError(f"'{target}': give sr, vessels, or a file FILE.yml")
@@ -100,39 +98,16 @@ def train(
             raise ConfigError(
                 "--resume goes with none of --dry-run, --out and --start: leave those out"
             )
-        stored = run_folder.read_config(resume)
-        if target not in (None, stored.task, stored.preset):
-            raise ConfigError(f"{resume} is a run of {stored.task}, not of {target}")
-        source = stored.preset
-        if (model or preset) and source.endswith(".yml"):
-            raise ConfigError(f"{source} says which model it is of: leave --model and --preset out")
-        if model or preset:
-            _, its_model, its_preset = source.split("-", 2)
-            source = preset_of(stored.task, model or its_model, preset or its_preset)
-        if model or preset:
-            config = load_config(source, overrides)
-        elif overrides:
-            config = changed(stored, overrides)
-        if any(o.startswith(("training.steps=", "training.minutes=")) for o in overrides):
+        config = resuming.asked(resume, target, model, preset, overrides)
+        if resuming.sets_budget(overrides):
             steps, minutes = config.training.steps, config.training.minutes
     elif dry_run and start is not None:
         raise ConfigError("--dry-run measures a run from its first step: leave --start out")
     elif target is None and start is None:
         raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
-        if is_file and (model or preset):
-            raise ConfigError(f"{target} says which model it is of: leave --model and --preset out")
-        if start is not None and not is_file:
-            config = onward.config_from(start, target, model, preset, overrides)
-        else:
-            source = target if is_file else preset_of(target, model or "flow", preset or "smoke")
-            config = load_config(source, overrides)
-        if not any(override.startswith("training.precision=") for override in overrides):
-            config = training.with_fast_precision(config, device)
-        name = run_folder.name_of(config.preset)
-        if start is not None and start.suffix != ".pt" and not (is_file or model or preset):
-            name += "-tuned"  # beside the run of this preset from its first step
-        folder = out or Path(f"runs/{name}-s{run_folder.first_seed(seed, start)}")
+        config, name = _new_run(target, model, preset, start, overrides, device)
+        folder = out or Path(f"runs/{name}-s{resuming.first_seed(seed, start)}")
     if dry_run:
         from cnf.replication.training import cost
 
@@ -150,6 +125,35 @@ def train(
         device=device,
         log=log,
     )
+
+
+def _new_run(
+    target: str | None,
+    model: str | None,
+    preset: str | None,
+    start: Path | None,
+    overrides: Sequence[str],
+    device: str,
+) -> tuple[Any, str]:
+    """The configuration of a run that begins, and its name."""
+    from cnf.replication import run_folder, training
+    from cnf.replication.config import load_config, preset_of
+    from cnf.replication.training import onward
+
+    is_file = target is not None and target.endswith(".yml")
+    if is_file and (model or preset):
+        raise ConfigError(f"{target} says which model it is of: leave --model and --preset out")
+    if start is not None and not is_file:
+        config = onward.config_from(start, target, model, preset, overrides)
+    else:
+        source = target if is_file else preset_of(target, model or "flow", preset or "smoke")
+        config = load_config(source, overrides)
+    if not any(override.startswith("training.precision=") for override in overrides):
+        config = training.with_fast_precision(config, device)
+    name = run_folder.name_of(config.preset)
+    if start is not None and start.suffix != ".pt" and not (is_file or model or preset):
+        name += "-tuned"  # beside the run of this preset from its first step
+    return config, name
 
 
 def evaluate(

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from cnf import testing
-from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.places import REPOSITORY
 
 LINES = re.findall(
     r"^    (check_bijection\(lambda: (\w+)((?:\.[a-z]+)*)\..*)$", testing.__doc__, re.MULTILINE

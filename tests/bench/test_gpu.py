@@ -6,6 +6,7 @@ import pytest
 
 from cnf.errors import CheckpointError
 from cnf.replication import results, run_folder
+from cnf.replication.run_folder import publishing
 from tools import gpu
 
 
@@ -60,7 +61,7 @@ def test_large_weights_stay_where_they_are(tmp_path, monkeypatch):
     (run / "weights.safetensors").write_bytes(bytes(100))
     run_folder.write_record(run, {"took": {"seconds": 1.0}, "config": {}})
     asked = {}
-    monkeypatch.setattr(run_folder, "MAX_BYTES", 50)
+    monkeypatch.setattr(publishing, "MAX_BYTES", 50)
     monkeypatch.setattr(gpu, "evaluate", lambda *_, **words: asked.update(words))
     job.score("embedded-vessels")
     assert not asked["publish"] and asked["out"] == tmp_path / "results"

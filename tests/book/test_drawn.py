@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.places import REPOSITORY
 from tools import architecture, eyes, front
 
 

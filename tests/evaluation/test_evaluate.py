@@ -23,6 +23,7 @@ from cnf.replication.measures import MEASURES, declared
 from cnf.replication.metrics import likelihood, masks, mean_se, superresolution
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results.rows import REFERENCES
+from cnf.replication.run_folder import publishing
 from cnf.replication.scored import own_pictures
 from cnf.replication.scored.model import ScoredModel
 from cnf.replication.scored.options import Options
@@ -608,7 +609,7 @@ def test_published_folder_names_no_machine(make_run, tmp_path):
     assert (row.seed, row.steps, row.wall_s) == (3, 999, 499.5)
     assert row.hardware == "Some Processor, 1 threads"
     history = (folder / "mine" / "history.jsonl").read_text().splitlines()
-    assert len(history) == run_folder.MAX_LINES
+    assert len(history) == publishing.MAX_LINES
     assert (history[0], history[-1]) == (lines[0], lines[-1])
     written = (folder / "mine" / "card.md").read_text()
     assert written == card.card(folder / "mine", folder)
@@ -631,7 +632,7 @@ def test_publishing_refuses_large_weights_and_another_run(published, tmp_path, m
     published()
     with pytest.raises(ResultsError, match="holds other weights: give another --name"):
         published("sr-baseline", name="sr-flow")
-    monkeypatch.setattr(run_folder, "MAX_BYTES", 1000)
+    monkeypatch.setattr(publishing, "MAX_BYTES", 1000)
     with pytest.raises(ResultsError, match="MB, more than 0: evaluate without --publish"):
         published("sr-baseline")
     folder = tmp_path / "results"

@@ -10,7 +10,7 @@ import yaml
 from cnf.errors import ConfigError
 from cnf.layers import Subbands
 from cnf.noise import Given
-from cnf.replication import cli, releases, run_folder
+from cnf.replication import cli, places, releases
 from cnf.replication.answers import export
 from cnf.replication.config import build, load_config
 from tests.laws.cases import randomise
@@ -168,7 +168,7 @@ def test_graphs_equal_the_model_at_every_size(exported, size):
 
 @pytest.mark.parametrize("name", ["sample", "log-prob"])
 def test_graphs_of_the_page_are_those_of_the_released_model(name):
-    path = run_folder.REPOSITORY / f"book/_static/onnx/sr-{name}.onnx"
+    path = places.REPOSITORY / f"book/_static/onnx/sr-{name}.onnx"
     export.check(export.graphs(releases.load("sr-flow-cpu-s0"))[name], path)
     about = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
     assert about["weights_sha256"] == releases.SHA256["sr-flow-cpu-s0"]

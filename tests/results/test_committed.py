@@ -15,9 +15,10 @@ from cnf.replication import results, run_folder
 from cnf.replication.cards import card
 from cnf.replication.data import inventory
 from cnf.replication.measures import MEASURES
+from cnf.replication.places import REPOSITORY
 from cnf.replication.results import claims, report
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
-from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.run_folder import publishing
 from cnf.replication.tasks.task import find
 
 RUNS = sorted(p.parent for p in RESULTS.glob("*/weights.safetensors"))
@@ -96,7 +97,7 @@ def test_values_an_image_have_the_mean_of_their_row():
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda p: p.name)
 def test_committed_run_is_small_and_has_its_card(folder):
-    assert (folder / "weights.safetensors").stat().st_size <= run_folder.MAX_BYTES
+    assert (folder / "weights.safetensors").stat().st_size <= publishing.MAX_BYTES
     text = (folder / "card.md").read_text()
     assert text == card.card(folder), "run `python -m cnf results readme`"
     needed = {"config.json", "history.jsonl"}

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from cnf.replication import config, results
+from cnf.replication.places import REPOSITORY
 from cnf.replication.results.claims import paired_differences, published
 from cnf.replication.results.rows import COMPARABLE, RESULTS
-from cnf.replication.run_folder import REPOSITORY
 
 EXPERIMENTS = REPOSITORY / "experiments"
 READMES = sorted(EXPERIMENTS.glob("*/README.md"))

@@ -8,7 +8,7 @@ import yaml
 from scipy.optimize import linprog
 
 from cnf.replication.data.inventory import label_counts
-from cnf.replication.run_folder import REPOSITORY
+from cnf.replication.places import REPOSITORY
 
 FOLDER = REPOSITORY / "experiments" / "published_audit"
 TABLES = yaml.safe_load((FOLDER / "rows.yml").read_text("utf-8"))

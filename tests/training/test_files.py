@@ -15,6 +15,7 @@ from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.replication import releases, run_folder, training
 from cnf.replication.cards import card
 from cnf.replication.config import build, config_sha256, from_dict
+from cnf.replication.run_folder import publishing
 
 
 def full_disk(*_):
@@ -201,7 +202,7 @@ def test_what_is_published_of_a_folder_of_pictures_names_no_machine(tmp_path, co
     record = run_folder.read_record(run)
     command = "cnf train --set data.train={} --steps 4"
     run_folder.write_record(run, record | {"commands": [command.format(mine)]})
-    folder = run_folder.publish(run, tmp_path / "results" / "run")
+    folder = publishing.publish(run, tmp_path / "results" / "run")
     cut = "folder:roads+folder:roads+bsd400+folder:roads/"
     for path in folder.iterdir():
         assert not any(name in path.read_bytes() for name in (b"jane", b"/pictures", b"secret"))

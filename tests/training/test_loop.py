@@ -16,9 +16,10 @@ from torch import nn
 from cnf import noise
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.layers import AffineCoupling
-from cnf.replication import distributed, releases, run_folder, training
+from cnf.replication import distributed, places, releases, run_folder, training
 from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.data import Example, ImageSet
+from cnf.replication.run_folder import command_lines
 from cnf.replication.tasks import SR
 from cnf.replication.training import optimizers
 from cnf.replication.training.diagnose import first_non_finite
@@ -424,8 +425,8 @@ def test_the_command_of_another_kind_and_of_a_text_like_a_number_gives_them_agai
 
 
 def test_a_start_by_name_is_recorded_as_the_folder_that_was_found(tmp_path, configure, monkeypatch):
-    monkeypatch.setattr(run_folder, "load_config", lambda preset: configure())
-    monkeypatch.setattr(run_folder, "source_words", lambda preset: ["sr"])
+    monkeypatch.setattr(command_lines, "load_config", lambda preset: configure())
+    monkeypatch.setattr(command_lines, "source_words", lambda preset: ["sr"])
     first = training.train(configure(steps=1), tmp_path / "first")
     found = releases.find
     monkeypatch.setattr(
@@ -446,12 +447,12 @@ def test_the_record_says_what_a_number_needs(tmp_path, configure, drawn):
     last = run_folder.read_history(tmp_path)[-1]
     for name in ("seconds", "cpu_seconds"):  # the last validation counts
         assert record["took"][name] >= last[name]
-    assert (record["commit"], record["dirty"]) == run_folder.git_state()
+    assert (record["commit"], record["dirty"]) == places.git_state()
     assert record["data"]["name"] == "embedded-sr" and len(record["data"]["train"]["sha256"]) == 64
     assert {"hardware", "threads", "processes", "torch", "config_sha256"} <= record.keys()
     assert last["valid_images"] == 3
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
-    assert run_folder.git_state(tmp_path) == (None, True)  # outside of a checkout
+    assert places.git_state(tmp_path) == (None, True)  # outside of a checkout
 
 
 # -- longer, shorter and other runs ----------------------------------------------------------------
@@ -491,8 +492,8 @@ def test_a_branch_keeps_its_own_best(tmp_path, configure, monkeypatch):
 
 
 def test_a_branch_says_all_commands_that_led_to_it(tmp_path, configure, monkeypatch):
-    monkeypatch.setattr(run_folder, "load_config", lambda preset: configure())
-    monkeypatch.setattr(run_folder, "source_words", lambda preset: ["sr"])
+    monkeypatch.setattr(command_lines, "load_config", lambda preset: configure())
+    monkeypatch.setattr(command_lines, "source_words", lambda preset: ["sr"])
     flat = {"schedule": "constant"}
     trunk = training.train(configure(steps=8, keep=[0.25], **flat), tmp_path / "trunk", seed=3)
     turned = configure(steps=8, keep=[0.5], lr=1e-4, **flat)

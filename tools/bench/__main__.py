@@ -24,7 +24,7 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 import tyro  # noqa: E402
 
-from cnf.replication import run_folder  # noqa: E402
+from cnf.replication import places, run_folder  # noqa: E402
 from tools.bench import measure  # noqa: E402
 from tools.bench.work import Work  # noqa: E402
 
@@ -119,7 +119,7 @@ def main(options: Options) -> None:
     measured = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.4g}"))
     print(table(measured))
     if not options.quick:
-        print(f"wrote {write(measured, run_folder.REPOSITORY / 'results' / 'bench')}")
+        print(f"wrote {write(measured, places.REPOSITORY / 'results' / 'bench')}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from cnf.features import RawFeatures  # noqa: E402
 from cnf.flow import ConditionalFlow  # noqa: E402
 from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior  # noqa: E402
 from cnf.nets import VectorNet  # noqa: E402
-from cnf.replication import plugs, run_folder  # noqa: E402
+from cnf.replication import places, plugs, run_folder  # noqa: E402
 
 FEATURES = ("radius", "texture", "smoothness", "compactness", "symmetry")
 Pairs = tuple[Tensor, Tensor]  # y (N, 5), x (N, 5)
@@ -172,7 +172,7 @@ def main(options: Options) -> None:
         error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else float("nan")
         print(f"{name:22s} {np.mean(values):7.3f} nats, better by {gain.mean():.3f} +- {error:.3f}")
     if options.write:
-        path = run_folder.REPOSITORY / "results" / "bench" / "vectors.json"
+        path = places.REPOSITORY / "results" / "bench" / "vectors.json"
         run_folder.write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
         print(f"wrote {path}")
 

@@ -18,6 +18,7 @@ from cnf.replication.places import IS_CHECKOUT, require_checkout
 from cnf.replication.presentation import presentation_of
 from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row, ending
+from cnf.replication.run_folder import publishing
 from cnf.replication.scored.model import ScoredModel
 from cnf.replication.scored.options import Options
 from cnf.replication.scored.own_pictures import images_to_score
@@ -76,7 +77,7 @@ def evaluate(
         return evaluate_reference(reference, on, split, scoring_options, tags, target, results)
     folder = folder_of(Path(run), results)
     name = name or folder.resolve().name
-    run_folder.check_name(name)
+    publishing.check_name(name)
     model = run_folder.trained(folder.resolve())
     shown = presentation_of(model.config.task)
     sets = [on]
@@ -90,7 +91,7 @@ def evaluate(
             scored = ScoredModel(model, images, scoring_options, batch_size)
             if scoring_options.threshold_from is not None:
                 validation(scored, set_name)
-        folder = run_folder.publish(folder, results / name)
+        folder = publishing.publish(folder, results / name)
         model = run_folder.trained(folder.resolve())
     model = model.to(choose_device(device))
     name += ending(scoring_options.variant)

@@ -11,6 +11,7 @@ other. Batch norm sees the joined batch of all GPUs, but on CPUs that of its own
 micro-batch by itself. The main process alone writes and prints.
 
 launch.py       `train`: starts a new run, resumes one, or branches off
+resuming.py     what a run that goes on keeps of the one before
 loop.py         the loop over steps, and one step
 fit.py          its counterpart for models that are fitted in one pass
 run.py          the state of a run, and the batch of a step

@@ -9,7 +9,7 @@ from cnf.errors import CheckpointError, ConfigError
 from cnf.replication import distributed, releases, run_folder
 from cnf.replication.config import to_dict
 from cnf.replication.data.catalogue import has_learned, parts
-from cnf.replication.training import optimizers, processes
+from cnf.replication.training import optimizers, processes, resuming
 from cnf.replication.training.run import Run
 
 # attributes of a run that a checkpoint holds
@@ -69,7 +69,7 @@ def load(
         model = run_folder.trained(path)
         state, stored = dict.fromkeys(("model", "average"), model.state_dict()), model.config
     stored_options, own_options = to_dict(stored), to_dict(run.config)
-    different = run_folder.differences(stored_options, own_options, sections)
+    different = resuming.differences(stored_options, own_options, sections)
     wrong = [difference for difference in different if difference.split()[0] not in ignored]
     if wrong:
         raise CheckpointError(

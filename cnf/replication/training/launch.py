@@ -8,9 +8,9 @@ import torch
 
 from cnf import weights
 from cnf.errors import CheckpointError, ConfigError, TrainingError
-from cnf.replication import distributed, releases, run_folder
+from cnf.replication import distributed, places, releases, run_folder
 from cnf.replication.config import Config, config_sha256, is_fitted, to_dict
-from cnf.replication.training import checkpoints, fit, logs, loop, processes
+from cnf.replication.training import checkpoints, fit, logs, loop, processes, resuming
 from cnf.replication.training.budget import budget_in_steps, budget_text, with_budget
 from cnf.replication.training.run import Run
 from cnf.replication.training.signals import stopping
@@ -55,12 +55,12 @@ def train(
             if distributed.is_main():
                 stack.enter_context(run_folder.locked(out))
             if resume:
-                config, record = run_folder.same_run(out, config, minutes, steps, seed)
+                config, record = resuming.same_run(out, config, minutes, steps, seed)
                 seed = record["seed"]
             else:
                 config = with_budget(config, minutes, steps)
                 check_new_run(out, config, start)
-                seed = run_folder.first_seed(seed, start)
+                seed = resuming.first_seed(seed, start)
         if not resume:  # at once: to read a set may take minutes
             processes.print_once(
                 f"{config.preset}, seed {seed}, {budget_text(config)}: reads {config.data.train}"
@@ -149,7 +149,7 @@ def start_run(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
     count = distributed.count()
     device, threads = run_folder.device_name(run.device), torch.get_num_threads()
     hardware = f"{device}, {threads} threads" if run.device.type == "cpu" else device
-    commit, dirty = run_folder.git_state()
+    commit, dirty = places.git_state()
     return {
         "config": to_dict(run.config),
         "config_sha256": config_sha256(run.config),
