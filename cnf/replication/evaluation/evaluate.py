@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cnf.errors import ConfigError
+from cnf.flow import ConditionalModel
 from cnf.replication import releases, run_folder
 from cnf.replication.cards import card
+from cnf.replication.data import ImageSet
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation import scoring
 from cnf.replication.places import IS_CHECKOUT, require_checkout
@@ -79,15 +81,10 @@ def evaluate(
     name = name or folder.resolve().name
     publishing.check_name(name)
     model = run_folder.trained(folder.resolve())
-    shown = presentation_of(model.config.task)
-    sets = [on]
-    if on is None:
-        sets = [shown.embedded, shown.far] if stress else [shown.embedded]
-        print(f"no image set named: using {' and '.join(sets)}")
     before = run_folder.data_before(folder)
-    image_sets = [images_to_score(set_name, split, model, before) for set_name in sets]
+    image_sets = sets_of(on, split, model, before, stress)
     if publish:  # what cannot be scored raises before anything is written
-        for set_name, images in zip(sets, image_sets, strict=True):
+        for set_name, images in image_sets.items():
             scored = ScoredModel(model, images, scoring_options, batch_size)
             if scoring_options.threshold_from is not None:
                 validation(scored, set_name)
@@ -97,17 +94,7 @@ def evaluate(
     name += ending(scoring_options.variant)
     place = Place.of(folder, results, out, publish)
     weights = run_folder.file_sha256(folder / releases.WEIGHTS)
-    there = place.target / name / releases.WEIGHTS
-    if there.exists() and run_folder.file_sha256(there) != weights:
-        raise ConfigError(f"{there.parent} holds another run: give another --name or --out")
-    # a damaged file raises before the scoring, not after it
-    scored_before = {row.weights_sha256 for row in store.read(place.target, name)}
-    if place.target.resolve() != folder.resolve().parent and scored_before - {weights, None}:
-        raise ConfigError(
-            f"{place.target / name} holds values of other weights: give another --name, or delete "
-            "those"
-        )
-    run_folder.refuse_unwritable(place.target / name / "evaluations" / "rows.json")
+    check_place(place.target, name, folder, weights)
     provenance = run_folder.provenance(results.parent) | run_folder.training_record(
         folder, model.config
     )
@@ -119,23 +106,22 @@ def evaluate(
         "weights_sha256": weights,
     }
     rows = []
-    for set_name, images in zip(sets, image_sets, strict=True):
-        scored = ScoredModel(model, images, scoring_options, batch_size)
+    for set_name, images in image_sets.items():
         if figures:
-            from cnf.replication.figures.draw import check_shown, draw_figures  # a second
+            from cnf.replication.figures import draw  # a second
 
-            check_shown(scored.images.name)
+            draw.check_shown(images.name)
+        scored = ScoredModel(model, images, scoring_options, batch_size)
         if scored.has_only_bits and scoring_options.samples is None and not stress:
             print(
                 f"{set_name}: bits alone, as its pictures are small: --samples N draws samples, too"
             )
         scored.valid = validation(scored, set_name, before)
         words = scoring.with_relative_paths(scoring_options)
-        command = scoring.command_of(place.folder, scored.images.name, split, words, stress)
-        new_rows = score(scored, tags, provenance | {"command": command}, place.target, publish)
+        command = scoring.command_of(place.folder, images.name, split, words, stress)
+        rows += score(scored, tags, provenance | {"command": command}, place.target, publish)
         if figures:
-            draw_figures(scored, folder, place.target / name / "figures")
-        rows += new_rows
+            draw.draw_figures(scored, folder, place.target / name / "figures")
     if publish:
         store.write_text(folder / "card.md", card.card(folder, results))
     elif not out and place.target != folder.resolve().parent:
@@ -143,6 +129,37 @@ def evaluate(
         remedy = " (--publish writes there)" if IS_CHECKOUT else ""
         print(f"results/ is left as it is: written to {where}{remedy}")
     return rows
+
+
+def sets_of(
+    on: str | None,
+    split: str,
+    model: ConditionalModel,
+    before: Sequence[dict[str, Any]],
+    stress: bool,
+) -> dict[str, ImageSet]:
+    """The image sets that are scored, by the names that were given; by default those of the
+    task. `before`: on what the runs before this one were trained."""
+    shown = presentation_of(model.config.task)
+    names = [on]
+    if on is None:
+        names = [shown.embedded, shown.far] if stress else [shown.embedded]
+        print(f"no image set named: using {' and '.join(names)}")
+    return {name: images_to_score(name, split, model, before) for name in names}
+
+
+def check_place(target: Path, name: str, folder: Path, weights: str) -> None:
+    """Raise ConfigError unless the rows of a run in `folder`, with these weights (sha256), can be
+    written into `target`/`name`. A damaged file there raises before the scoring, not after it."""
+    there = target / name / releases.WEIGHTS
+    if there.exists() and run_folder.file_sha256(there) != weights:
+        raise ConfigError(f"{there.parent} holds another run: give another --name or --out")
+    scored_before = {row.weights_sha256 for row in store.read(target, name)}
+    if target.resolve() != folder.resolve().parent and scored_before - {weights, None}:
+        raise ConfigError(
+            f"{target / name} holds values of other weights: give another --name, or delete those"
+        )
+    run_folder.refuse_unwritable(target / name / "evaluations" / "rows.json")
 
 
 def options_of(options: dict[str, Any], stress: bool, figures: bool) -> Options:
