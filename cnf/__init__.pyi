@@ -10,7 +10,6 @@ from .factorised import WeightedBernoulli as WeightedBernoulli
 from .features import NoFeatures as NoFeatures
 from .features import RawFeatures as RawFeatures
 from .flow import ConditionalFlow as ConditionalFlow
-from .flow import ConditionalModel as ConditionalModel
 from .glow import glow as glow
 from .layers.actnorm import ActNorm as ActNorm
 from .layers.affine import ConditionalAffine as ConditionalAffine
@@ -30,6 +29,7 @@ from .layers.squeeze import Squeezed as Squeezed
 from .layers.subbands import Subbands as Subbands
 from .layers.uniform import UniformDequantization as UniformDequantization
 from .layers.variational import VariationalDequantization as VariationalDequantization
+from .model import ConditionalModel as ConditionalModel
 from .nets import CouplingNet as CouplingNet
 from .nets import VectorNet as VectorNet
 from .replication.answers.answer import segment as segment

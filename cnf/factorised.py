@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from cnf import noise
 from cnf.errors import DataError
 from cnf.features import Spec, build_features, channels_of
-from cnf.flow import ConditionalModel, check_draws
+from cnf.inputs import check_draws
 from cnf.layers.base import check_pairs, log_scale, sum_except_batch
 from cnf.layers.uniform import check_levels
+from cnf.model import ConditionalModel
 from cnf.nets import ZeroConv
 from cnf.noise import Generator
 from cnf.weights import kind

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cnf.arguments import call, complete
 from cnf.errors import CheckpointError, ConfigError, nearest
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 
 KINDS: dict[str, Callable[..., ConditionalModel]] = {}
 

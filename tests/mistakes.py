@@ -284,9 +284,9 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, parts: [(part, max(level - 1, 0)) for part, level in right(parts)]),
     ],
     f"{MODELS}::test_bits_per_dim_divides_by_the_entries_of_y": [
-        ("flow.ConditionalModel.bits_per_dim", "D = H W",
+        ("model.ConditionalModel.bits_per_dim", "D = H W",
          lambda right, self, y, *a: right(self, y, *a) * y.shape[1]),
-        ("flow.ConditionalModel.bits_per_dim", "by log 10",
+        ("model.ConditionalModel.bits_per_dim", "by log 10",
          lambda right, *a: right(*a) * math.log(2) / math.log(10)),
     ],
     f"{MODELS}::test_the_loss_is_nats_per_dimension": [
@@ -294,13 +294,13 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, *a: (lambda loss, logs: (loss, logs | {"nats": loss.detach()}))(*right(*a))),
     ],
     BOUNDS: [
-        ("flow.ConditionalModel.importance_log_prob", "without - log M",
+        ("model.ConditionalModel.importance_log_prob", "without - log M",
          lambda right, self, y, x, m, *a: right(self, y, x, m, *a) + math.log(m)),
-        ("flow.ConditionalModel.importance_log_prob", "the mean of the logarithms",
+        ("model.ConditionalModel.importance_log_prob", "the mean of the logarithms",
          lambda right, self, y, x, m, g=None: sum(right(self, y, x, 1, g) for _ in range(m)) / m),
     ],
     f"{MODELS}::test_importance_sampling_averages_the_weights_of_its_draws": [
-        ("flow.ConditionalModel.importance_log_prob", "keyed generators repeat one draw",
+        ("model.ConditionalModel.importance_log_prob", "keyed generators repeat one draw",
          lambda right, self, y, x, m, g=None: right(self, y, x, m if g is None else 1, g)),
     ],
     "densities/test_factorised.py": [

@@ -19,7 +19,8 @@ from pydantic.dataclasses import dataclass
 from cnf import weights
 from cnf.arguments import Count, Positive, complete
 from cnf.errors import ConfigError, nearest
-from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.flow import ConditionalFlow
+from cnf.model import ConditionalModel
 from cnf.replication import models
 from cnf.replication.data.config import DataConfig
 from cnf.replication.places import EXPERIMENTS

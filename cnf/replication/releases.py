@@ -12,7 +12,7 @@ import yaml
 
 from cnf import __version__, weights
 from cnf.errors import CheckpointError, ConfigError, nearest
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication import models
 from cnf.replication.config import config_of, from_dict, to_dict
 from cnf.replication.data import catalogue

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnf import flow, noise
+from cnf import model as library_model
+from cnf import noise
 from cnf.errors import ConfigError, DataError, ResultsError
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import mean_se
@@ -168,7 +169,7 @@ def test_marginal_is_the_mean_of_keyed_samples(scored, vessels):
 
 def test_samples_come_a_few_at_a_time_and_stay_the_same(scored, monkeypatch):
     together = scored("sr-flow", PATCHES, limit=2).means(5)
-    monkeypatch.setattr(flow, "MAX_ENTRIES_A_PASS", 2 * 2 * 3 * 32 * 32)
+    monkeypatch.setattr(library_model, "MAX_ENTRIES_A_PASS", 2 * 2 * 3 * 32 * 32)
     apart = scored("sr-flow", PATCHES, limit=2).means(5)
     torch.testing.assert_close(together, apart)
 

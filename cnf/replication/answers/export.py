@@ -25,7 +25,7 @@ import cnf
 from cnf import resample
 from cnf.errors import ConfigError
 from cnf.factorised import Entrywise
-from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.flow import ConditionalFlow
 from cnf.layers import (
     ActNorm,
     BinaryDequantization,
@@ -36,6 +36,7 @@ from cnf.layers import (
     UniformDequantization,
 )
 from cnf.layers.base import Bijection, constant
+from cnf.model import ConditionalModel
 from cnf.nets import CausalNet
 from cnf.noise import Given
 from cnf.replication import releases, run_folder

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnf.errors import ConfigError
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication.answers.formats import Deep, check_format
 from cnf.replication.answers.tiling import fitted, plan
 from cnf.replication.data.images import PER_LEVEL, check_size, read_photograph

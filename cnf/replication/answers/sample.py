@@ -22,7 +22,8 @@ from torch import Tensor
 
 from cnf import noise
 from cnf.errors import ConfigError, DataError
-from cnf.flow import ConditionalModel, check_draws
+from cnf.inputs import check_draws
+from cnf.model import ConditionalModel
 from cnf.nets import set_precision
 from cnf.replication import releases
 from cnf.replication.answers.formats import (

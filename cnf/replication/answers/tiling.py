@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from cnf import noise
 from cnf.errors import ConfigError
 from cnf.features import Features
-from cnf.flow import ConditionalFlow, ConditionalModel, Layer, with_levels
+from cnf.flow import ConditionalFlow, Layer, with_levels
 from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
+from cnf.model import ConditionalModel
 from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.answers.progress import watched
 from cnf.replication.scored.model import extend

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnf.errors import ConfigError
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication import releases, run_folder
 from cnf.replication.cards import card
 from cnf.replication.data import ImageSet

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cnf import noise
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication import releases
 from cnf.replication.panels import Deviation, Panel, compose
 from cnf.replication.scored.model import SAMPLES_DRAW, ScoredModel

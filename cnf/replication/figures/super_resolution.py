@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch.nn.functional as F
 
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication.figures.pictures import (
     FIGURE_PICTURES,
     FIGURE_SAMPLES,

@@ -7,7 +7,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication.data.catalogue import CATALOGUE
 from cnf.replication.figures.pictures import (
     FIGURE_SAMPLES,

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from cnf.errors import CheckpointError, ConfigError, TrainingError
 from cnf.files import replaced
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication import releases
 from cnf.replication.config import Config, from_dict, to_dict
 from cnf.replication.records import json_object, read_record

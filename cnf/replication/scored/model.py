@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cnf import noise
 from cnf.errors import ConfigError, ResultsError
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication.config import DataConfig
 from cnf.replication.data import ImageSet
 from cnf.replication.measures import Setting

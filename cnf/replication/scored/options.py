@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cnf.errors import ConfigError, nearest
-from cnf.flow import check_draws
+from cnf.inputs import check_draws
 from cnf.replication.measures import MEASURES
 from cnf.replication.options import Count, Flag, Maybe, Number, Real, option
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication.data import ImageSet, load
 from cnf.replication.data.catalogue import parts
 from cnf.replication.data.examples import Split

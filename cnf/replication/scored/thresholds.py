@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnf.errors import ConfigError, DataError
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication import run_folder
 from cnf.replication.config import model_name
 from cnf.replication.data import load

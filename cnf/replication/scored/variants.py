@@ -12,7 +12,7 @@ from typing import Any
 
 from cnf.arguments import complete
 from cnf.errors import ConfigError
-from cnf.flow import ConditionalModel
+from cnf.model import ConditionalModel
 from cnf.replication import plugs
 
 VARIANTS: dict[str, Callable[..., ConditionalModel]] = {}

@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnf import weights
 from cnf.errors import ConfigError
-from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.flow import ConditionalFlow
+from cnf.model import ConditionalModel
 from cnf.replication import run_folder, training
 from cnf.replication.config import Config, is_fitted
 

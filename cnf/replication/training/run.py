@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from cnf import noise
 from cnf.errors import ConfigError
-from cnf.flow import ConditionalFlow, ConditionalModel
+from cnf.flow import ConditionalFlow
+from cnf.model import ConditionalModel
 from cnf.nets import set_precision
 from cnf.replication import distributed
 from cnf.replication.config import Config, build
