@@ -90,35 +90,22 @@ def view(
     notes = []
     if photo.is_grey:
         notes.append("grey: the model learned from colours, which say more")
-    size, origin = photo.pixels.shape[:2], "found"
     is_folder = config.data.train.startswith("folder:")  # its pictures may show anything
+    size, origin = photo.pixels.shape[:2], "found"
     if mask is not None:
         file = partner(mask, path) if mask.is_dir() else mask
         fov, origin = read_mask(file, size, "field of view"), f"given by {file.name}"
         if not fov.any():
             raise DataError(f"{file}: marks nothing: white is what counts")
-    elif is_folder or whole:
-        fov = np.ones(size, bool)
     else:
-        try:
-            fov = field_of_view(photo.pixels)
-        except DataError as error:
-            raise DataError(f"{path}: {error} (--fov)") from None
-        if fov.all() or not is_eye_shaped(fov):
-            shown = "no dark border" if fov.all() else "what is bright is no disc"
-            raise DataError(
-                f"{path}: does not look like a photograph of an eye ({shown}): give its field of "
-                "view by --fov, or --whole if all of it counts"
-            )
+        fov = np.ones(size, bool) if is_folder or whole else found(photo, path)
     width, has_edge = diameter(fov), mask is not None or not fov.all()
     if has_edge:
         share = f"{100 * fov.mean():.0f} % of the picture"
         notes.append(f"field of view {origin}: {width} pixels across, {share}")
     elif not is_folder:
         notes.append("all of the picture counts as field of view (--whole)")
-    sets = map(catalogue.CATALOGUE.get, catalogue.parts(config.data.train))
-    widths = {entry.across for entry in sets if entry}
-    trained_width = widths.pop() if len(widths) == 1 else None
+    trained_width = width_of_training(config)
     if fit and trained_width is None:
         raise ConfigError(
             f"--fit: nobody said how wide the field of view is in '{config.data.train}', on which "
@@ -126,21 +113,14 @@ def view(
         )
     ratio = trained_width / width if trained_width and (has_edge or fit) else 1.0
     difference, model_size = max(ratio, 1 / ratio), size
-    is_other_scale = difference > TOLERATED
-    if fit or (fit is None and is_other_scale):
-        model_size = tuple(max(1, round(ratio * side)) for side in size)
-        if model_size[0] * model_size[1] > Image.MAX_IMAGE_PIXELS:
-            raise DataError(
-                f"{path}: a field of view {width} pixels across, for the model {trained_width}, "
-                f"asks for a picture of {model_size[1]}x{model_size[0]}: give another --fov, or "
-                "--no-fit"
-            )
+    if fit or (fit is None and difference > TOLERATED):
+        model_size = scaled(size, ratio, path)
         notes.append(
             f"the model learned from eyes {trained_width} pixels across: it sees this one at "
             f"{model_size[1]}x{model_size[0]}, and its answers are brought back to "
             f"{size[1]}x{size[0]}; with --no-fit: as it is"
         )
-    elif is_other_scale:
+    elif difference > TOLERATED:
         notes.append(
             f"the model learned from eyes {trained_width} pixels across: do not trust it at this "
             "size (without --no-fit the picture is resized)"
@@ -151,6 +131,41 @@ def view(
             "has the better F, on CHASE_DB1 and on STARE"
         )
     return View(fov, model_size, tuple(notes))
+
+
+def found(photo: Photograph, path: Path) -> np.ndarray:
+    """The field of view that the photograph shows, bool (H,W). Raises DataError if it shows no
+    eye."""
+    try:
+        fov = field_of_view(photo.pixels)
+    except DataError as error:
+        raise DataError(f"{path}: {error} (--fov)") from None
+    if fov.all() or not is_eye_shaped(fov):
+        shown = "no dark border" if fov.all() else "what is bright is no disc"
+        raise DataError(
+            f"{path}: does not look like a photograph of an eye ({shown}): give its field of "
+            "view by --fov, or --whole if all of it counts"
+        )
+    return fov
+
+
+def width_of_training(config: Config) -> int | None:
+    """How wide, in pixels, the field of view is in the training data; None if nobody said so, or if
+    it differs from set to set."""
+    sets = map(catalogue.CATALOGUE.get, catalogue.parts(config.data.train))
+    widths = {entry.across for entry in sets if entry}
+    return widths.pop() if len(widths) == 1 else None
+
+
+def scaled(size: tuple[int, int], ratio: float, path: Path) -> tuple[int, int]:
+    """A size (H,W) times `ratio`. Raises DataError if nobody can hold such a picture."""
+    height, width = (max(1, round(ratio * side)) for side in size)
+    if height * width > Image.MAX_IMAGE_PIXELS:
+        raise DataError(
+            f"{path}: its field of view is {1 / ratio:.2g} times as wide as in the training data: "
+            f"that asks for a picture of {width}x{height}: give another --fov, or --no-fit"
+        )
+    return height, width
 
 
 def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:

@@ -83,11 +83,8 @@ def evaluate(
     model = run_folder.trained(folder.resolve())
     before = run_folder.data_before(folder)
     image_sets = sets_of(on, split, model, before, stress)
-    if publish:  # what cannot be scored raises before anything is written
-        for set_name, images in image_sets.items():
-            scored = ScoredModel(model, images, scoring_options, batch_size)
-            if scoring_options.threshold_from is not None:
-                validation(scored, set_name)
+    if publish:
+        check_scorable(model, image_sets, scoring_options, batch_size)
         folder = publishing.publish(folder, results / name)
         model = run_folder.trained(folder.resolve())
     model = model.to(choose_device(device))
@@ -95,10 +92,9 @@ def evaluate(
     place = Place.of(folder, results, out, publish)
     weights = run_folder.file_sha256(folder / releases.WEIGHTS)
     check_place(place.target, name, folder, weights)
-    provenance = run_folder.provenance(results.parent) | run_folder.training_record(
-        folder, model.config
-    )
-    provenance |= {
+    provenance = {
+        **run_folder.provenance(results.parent),
+        **run_folder.training_record(folder, model.config),
         "run": name,
         "preset": model.config.preset,
         "variant": scoring_options.variant,
@@ -146,6 +142,17 @@ def sets_of(
         names = [shown.embedded, shown.far] if stress else [shown.embedded]
         print(f"no image set named: using {' and '.join(names)}")
     return {name: images_to_score(name, split, model, before) for name in names}
+
+
+def check_scorable(
+    model: ConditionalModel, image_sets: dict[str, ImageSet], options: Options, batch_size: int
+) -> None:
+    """Raise ConfigError or DataError, before anything is published, if one of the sets cannot be
+    scored with these options."""
+    for set_name, images in image_sets.items():
+        scored = ScoredModel(model, images, options, batch_size)
+        if options.threshold_from is not None:
+            validation(scored, set_name)
 
 
 def check_place(target: Path, name: str, folder: Path, weights: str) -> None:
