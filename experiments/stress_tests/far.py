@@ -34,4 +34,4 @@ def read_far(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
         pixels = to_tensor(pixels.astype(np.uint8))
         light = (pixels.float().mean(0, keepdim=True) >= 128).to(torch.uint8)
         examples.append(Example(name, light, pixels) if is_labelled else Example(name, pixels))
-    return entry.images(split, examples)
+    return ImageSet.of(entry, split, examples)

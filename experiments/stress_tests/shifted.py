@@ -45,7 +45,7 @@ Pages = Iterator[tuple[str, np.ndarray]]  # name, uint8 (H,W,3)
 def read_patches(entry: Entry, split: Split, folder: Path | None, kind: str) -> ImageSet:
     """Patches of pages, side by side."""
     pages = {"eyes": eyes, "noise": noise, "text": text, "blurred": blurred}[kind]()
-    return entry.images(split, grid(((name, pixels, SIDE) for name, pixels in pages), SIDE))
+    return ImageSet.of(entry, split, grid(((name, pixels, SIDE) for name, pixels in pages), SIDE))
 
 
 def eyes() -> Pages:

@@ -7,14 +7,11 @@ To add a set, add its facts (and a reader if its layout is new), then its pixel 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import yaml
 
 from cnf.errors import DataError
-
-if TYPE_CHECKING:
-    from cnf.replication.data.examples import Example, ImageSet
 
 Split = Literal["train", "valid", "test"]
 Kind = Literal["pictures", "labelled"]  # x is made from y; or x is a photograph and y its labels
@@ -60,13 +57,6 @@ class Entry:
     shown: Literal["pictures", "outputs", "nothing"] = "nothing"
     credit: str = ""
     across: int | None = None
-
-    def images(self, split: Split, examples: "Sequence[Example]", note: str = "") -> "ImageSet":
-        """These examples as a split of the set; `note` is added to the source."""
-        from cnf.replication.data.examples import ImageSet  # facts are read without torch
-
-        source = self.source + note
-        return ImageSet(self.name, split, self.kind, examples, source, self.stand_in)
 
     def where(self, root: Path) -> Path | None:
         """Its folder below `root`; None if it comes with the package."""

@@ -25,12 +25,12 @@ FUNDUS_SIZE = 192  # pixels a side
 def read_patches(entry: Entry, split: Split, folder: Path | None, side: int = SIDE) -> ImageSet:
     """RGB patches; train, valid and test are cut from different photographs."""
     pictures = ((name, photograph(name), step) for name, step in PICTURES[split])
-    return entry.images(split, grid(pictures, side))
+    return ImageSet.of(entry, split, grid(pictures, side))
 
 
 def read_fundus(entry: Entry, split: Split, folder: Path | None) -> ImageSet:
     """192x192 fundus pictures with exact vessel masks from `fundus.generate`; splits by seed."""
-    return entry.images(split, [fundus.generate(seed, FUNDUS_SIZE) for seed in SEEDS[split]])
+    return ImageSet.of(entry, split, [fundus.generate(seed, FUNDUS_SIZE) for seed in SEEDS[split]])
 
 
 def photograph(name: str) -> np.ndarray:

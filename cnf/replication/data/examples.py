@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnf.replication.data.catalogue import Kind, Split
+from cnf.replication.data.catalogue import Entry, Kind, Split
 
 PATCH = 64  # pixels: pictures up to this size are patches
 
@@ -75,6 +75,14 @@ class ImageSet(Sequence[Example]):
     examples: Sequence[Example]
     source: str
     stand_in: bool = False
+
+    @classmethod
+    def of(
+        cls, entry: Entry, split: Split, examples: Sequence[Example], note: str = ""
+    ) -> "ImageSet":
+        """Examples as a split of a set of the catalogue; `note` is added to the source."""
+        source = entry.source + note
+        return cls(entry.name, split, entry.kind, examples, source, entry.stand_in)
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -33,7 +33,7 @@ def read_drive(entry: Entry, split: Split, folder: Path, fold: int = 5) -> Image
     eyes = []
     for key in (f"{number:02d}" for number in drive_ids(fold)[split]):
         eyes.append(_read(entry, key, *(find(half / part, f"{key}_") for part in parts)))
-    return entry.images(split, eyes)
+    return ImageSet.of(entry, split, eyes)
 
 
 def drive_ids(fold: int) -> dict[Split, Sequence[int]]:
@@ -56,7 +56,7 @@ def read_stare(entry: Entry, split: Split, folder: Path, first: int = 1) -> Imag
     note = ""
     if beside:
         note = f"; left out, the label beside the photograph: {', '.join(beside)}"
-    return entry.images(split, [e for e in eyes if e.name not in beside], note)
+    return ImageSet.of(entry, split, [e for e in eyes if e.name not in beside], note)
 
 
 def all_of_stare(entry: Entry, folder: Path) -> list[Example]:
@@ -91,7 +91,7 @@ def read_chase(
         image, label = find(images, f"Image_{key}."), find(first, f"Image_{key}_1stHO.")
         other = find(second, f"Image_{key}_2ndHO.")
         eyes.append(_read(entry, key, image, label, second=other))
-    return entry.images(split, eyes)
+    return ImageSet.of(entry, split, eyes)
 
 
 def _read(

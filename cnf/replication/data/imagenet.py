@@ -64,7 +64,7 @@ def read(entry: Entry, split: Split, folder: Path, release: str) -> ImageSet:
     y = _map(_record(folder, release).with_name(f"{split}.npy"), (len(places), 3, side, side))
     (other,) = RELEASES.keys() - {release}
     note = f" of {maker}; not the one of {RELEASES[other].maker}, their bits/dim cannot be compared"
-    return entry.images(split, Stack(names, y), note)
+    return ImageSet.of(entry, split, Stack(names, y), note)
 
 
 def held_out(count: int) -> np.ndarray:

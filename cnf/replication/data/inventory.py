@@ -17,7 +17,7 @@ import pooch
 from cnf.errors import DataError
 from cnf.replication.data import eyes, imagenet, packed
 from cnf.replication.data.catalogue import CATALOGUE, Entry, find
-from cnf.replication.data.examples import Stack, pixel_hash
+from cnf.replication.data.examples import ImageSet, Stack, pixel_hash
 from cnf.replication.data.loading import load
 from cnf.replication.places import DATA, IS_CHECKOUT, data_sets
 
@@ -105,7 +105,7 @@ def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
         return
     for split in entry.splits:
         if entry.name == "stare":
-            images = entry.images(split, eyes.all_of_stare(entry, entry.where(root)))
+            images = ImageSet.of(entry, split, eyes.all_of_stare(entry, entry.where(root)))
         else:
             images = load(entry.name, split, root)
         if entry.folder is None:

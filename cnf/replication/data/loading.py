@@ -51,7 +51,7 @@ def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
     if entry.change:
         source_set = load(entry.of, split, root)
         note = source_set.source.removeprefix(find(entry.of).source)
-        return entry.images(split, function(source_set, **entry.options), note)
+        return ImageSet.of(entry, split, function(source_set, **entry.options), note)
     return function(entry, split, entry.where(root), **entry.options)
 
 

@@ -30,7 +30,7 @@ def read_tiny(entry: Entry, split: Split, folder: Path, halve: bool = False) -> 
         file_names, pixels = read_jpegs(folder / file)
         names += file_names
         parts.append(half_mean(pixels) if halve else pixels)
-    return entry.images(split, stack(names, np.concatenate(parts)))
+    return ImageSet.of(entry, split, stack(names, np.concatenate(parts)))
 
 
 def read_jpegs(path: Path) -> tuple[list[str], np.ndarray]:
@@ -76,7 +76,7 @@ def read_box(entry: Entry, split: Split, folder: Path, side: int) -> ImageSet:
             f"{path}: x is {pixels.dtype} {pixels.shape} with {len(names)} names, not uint8 "
             f"{shape}: see data/README.md for the layout"
         )
-    return entry.images(split, stack(names, pixels))
+    return ImageSet.of(entry, split, stack(names, pixels))
 
 
 def build_tiny(archive: Path, folder: Path, files: Sequence[str], selection_path: Path) -> None:

@@ -21,7 +21,7 @@ def read_benchmark(entry: Entry, split: Split, folder: Path) -> ImageSet:
     photographs = [whole(find(folder, f"{name}.")) for name in entry.pictures]
     cropped = ", ".join(example.name for example, odd in photographs if odd)
     note = f"; cropped to even sides at the right and bottom: {cropped}" if cropped else ""
-    return entry.images(split, [example for example, _ in photographs], note)
+    return ImageSet.of(entry, split, [example for example, _ in photographs], note)
 
 
 def read_training(entry: Entry, split: Split, folder: Path, count: int) -> ImageSet:
@@ -31,7 +31,7 @@ def read_training(entry: Entry, split: Split, folder: Path, count: int) -> Image
     if len(paths) != count:
         raise DataError(f"{folder}: {len(paths)} pictures, not the {count} of {entry.name}")
     paths = [p for p in paths if (uniform(p.stem.encode()) < VALID) == (split == "valid")]
-    return entry.images(split, [whole(path)[0] for path in paths])
+    return ImageSet.of(entry, split, [whole(path)[0] for path in paths])
 
 
 def patches(photographs: Sequence[Example], only: str = "") -> Stack:
