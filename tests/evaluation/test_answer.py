@@ -72,10 +72,12 @@ def test_a_segmentation_is_what_is_written(make_run, picture, tmp_path, capsys, 
 
 
 def test_how_far_to_trust_an_area_names_the_interval_that_was_calibrated():
-    said = sampling.trust(RESULTS / "vessels-baseline-cpu-s0", VESSEL_MASKS)
+    said = sampling.how_far_to_trust(RESULTS / "vessels-baseline-cpu-s0", VESSEL_MASKS)
     assert "; an interval from 1/1.40 to 1.40 times the mean, calibrated on pictures" in said
     assert "holds it in 100 % on" in said and "75 % on stare@drive" in said
-    assert "calibrated" not in sampling.trust(RESULTS / "vessels-flow-lambda0-s1", VESSEL_MASKS)
+    assert "calibrated" not in sampling.how_far_to_trust(
+        RESULTS / "vessels-flow-lambda0-s1", VESSEL_MASKS
+    )
 
 
 def test_a_threshold_is_that_of_the_row_of_the_most_pictures(tmp_path):

@@ -23,7 +23,7 @@ from cnf.replication.answers.formats import (
     save,
 )
 from cnf.replication.answers.picture import Picture
-from cnf.replication.answers.sample import Options, Request, ready
+from cnf.replication.answers.sample import Options, Request, request_of
 
 SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
 OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
@@ -168,7 +168,7 @@ def asked(model: str, options: dict[str, Any]) -> Request:
         if name not in OPTIONS:
             raise ConfigError(f"unknown option '{name}': the nearest are {nearest(name, OPTIONS)}")
     with naming_arguments():
-        return ready(model, Options(**options))
+        return request_of(model, Options(**options))
 
 
 def read(request: Request, picture: Path | str) -> Picture:

@@ -175,7 +175,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
     releases.find(run, results)  # raises, as the next lines do, before the model is loaded
     pictures = usable(pictures, check_is_picture, given, skipped)
-    request = ready(run, choices, results)
+    request = request_of(run, choices, results)
     if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
         raise ConfigError(
             f"--fov {choices.fov} for {len(pictures)} pictures: give a folder of masks"
@@ -288,7 +288,7 @@ def coverage(run: Path, shown: Presentation) -> dict[str, float]:
     return {row.data: row.value for row in rows}
 
 
-def trust(run: Path, shown: Presentation) -> str:
+def how_far_to_trust(run: Path, shown: Presentation) -> str:
     """The same in a sentence."""
     shares_by_set = coverage(run, shown)
     if not shares_by_set:
@@ -321,7 +321,7 @@ def calibrated(run: Path, shown: Presentation) -> str:
     )
 
 
-def ready(run: str, options: Options, results: Path = RESULTS) -> "Request":
+def request_of(run: str, options: Options, results: Path = RESULTS) -> "Request":
     """The request of these options to a model, which is loaded."""
     path = releases.find(run, results)
     model = trained(path).to(choose_device(options.device))
@@ -361,7 +361,7 @@ class Request:
                 "its samples are less to be trusted than its scores say"
             )
         if self.uncertainty and shown.spread:
-            self.notes.append(trust(run, shown))
+            self.notes.append(how_far_to_trust(run, shown))
         if shown.threshold:
             threshold, self.origin = options.threshold, "given"
             if threshold is None:

@@ -108,7 +108,7 @@ def evaluate(
 
             draw.check_shown(images.name)
         scored = ScoredModel(model, images, scoring_options, batch_size)
-        if scored.has_only_bits and scoring_options.samples is None and not stress:
+        if scored.computes_bits_alone and scoring_options.samples is None and not stress:
             print(
                 f"{set_name}: bits alone, as its pictures are small: --samples N draws samples, too"
             )

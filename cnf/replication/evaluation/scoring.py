@@ -39,7 +39,7 @@ def settings_of(measure: Measure, m: ScoredModel) -> Iterator[Setting]:
     if o.full and measure.each_x and measure.of != "bits":
         protocol = pictures.protocol(m.rounded_x)
     if m.reference is not None:
-        if m.reference in measure.references and not m.has_only_bits:
+        if m.reference in measure.references and not m.computes_bits_alone:
             yield Setting(protocol=protocol)
         return
     temperatures = shown.temperatures if o.full else (shown.temperature,)
@@ -51,9 +51,9 @@ def settings_of(measure: Measure, m: ScoredModel) -> Iterator[Setting]:
                 yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
                 if o.importance and not m.model.exact:
                     yield Setting(draws=o.importance, importance=True, divided_by=divided_by)
-        case "mean" if not m.has_only_bits and (m.has_mean or m.num_samples > 1):
+        case "mean" if not m.computes_bits_alone and (m.has_mean or m.num_samples > 1):
             yield dataclasses.replace(m.mean_setting, protocol=protocol)
-        case "sample" if not m.has_only_bits:
+        case "sample" if not m.computes_bits_alone:
             yield from (Setting(t, 1, protocol=protocol) for t in temperatures)
         case "samples" if m.num_samples > 1:
             # without --full, the samples at temperature 1, of which the mean is made anyway

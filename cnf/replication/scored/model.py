@@ -137,7 +137,7 @@ class ScoredModel:
         return shown.samples if self.images.is_photographs else shown.samples_of_patches
 
     @property
-    def has_only_bits(self) -> bool:
+    def computes_bits_alone(self) -> bool:
         """Whether bits are all that is computed: without samples, where everything else needs
         them."""
         return not self.num_samples and (self.options.full or self.presentation.needs_samples)

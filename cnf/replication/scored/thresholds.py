@@ -26,7 +26,7 @@ def validation(m: ScoredModel, on: str, before: Sequence[dict[str, Any]] = ()) -
     """
     options = dataclasses.replace(m.options, limit=None, threshold_from=None)
     if m.options.threshold_from is not None:
-        models = [sister(m, folder) for folder in m.options.threshold_from.split(",")]
+        models = [giver_of_threshold(m, folder) for folder in m.options.threshold_from.split(",")]
         validation_sets = [(model, load(model.config.data.train, "valid")) for model in models]
         scored = {example.sha256 for example in m.images}
         if any(example.sha256 in scored for _, images in validation_sets for example in images):
@@ -54,7 +54,7 @@ def validation(m: ScoredModel, on: str, before: Sequence[dict[str, Any]] = ()) -
     return [ScoredModel(m.trained, images, options, m.batch_size)]
 
 
-def sister(m: ScoredModel, folder: str) -> ConditionalModel:
+def giver_of_threshold(m: ScoredModel, folder: str) -> ConditionalModel:
     """The model of the run in `folder`, from which a threshold may be taken. Raises ConfigError if
     it may not."""
     model = run_folder.trained(Path(folder)).to(m.device)
