@@ -22,6 +22,8 @@ LAWS = {  # of cnf.testing, in the words of the lessons
     "log_det": "the term is log|det dz/dy|, here compared with autograd's Jacobian",
     "context": "h changes what its own picture gives",
     "start": "the first batch sets weights, no other",
+    "precision": "float64 is computed in float64",
+    "loaded": "weights that are loaded take effect: nothing of the old ones is kept",
     "state": "a new layer that loads the weights gives the same numbers",
 }
 WORDS = {"inverse(forward(x))": "back(layer(y))", "log_det": "the term", "the context": "h"}

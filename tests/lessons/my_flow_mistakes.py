@@ -8,6 +8,11 @@ ONE_STEP = "[ActNorm(n), Conv1x1(n), Coupling(n // 2, n // 2, num_h)]"
 # fmt: off
 PLANTED: dict[str, list[tuple[str, str, str]]] = {
     "PerPixel": [
+        ("a factor 2", "torch.sigmoid(self.logits(x))", "torch.sigmoid(2 * self.logits(x))"),
+        ("turned or mirrored", "self.net(x), 4", "self.net(x.flip(3)), 4"),
+        ("number added inside log", "F.logsigmoid((2 * y - 1) * self.logits(x))",
+         "(torch.sigmoid((2 * y - 1) * self.logits(x)) + 1e-4).log()"),
+        ("", "(2 * y - 1) * self", "(1.8 * y - 0.9) * self"),
         ("averaged over the pixels", ".flatten(1).sum(1)", ".flatten(1).mean(1)"),
         ("multiplied by 0.8", "return F.logsigmoid(", "return 0.8 * F.logsigmoid("),
         ("sigmoid is taken twice", "F.pixel_shuffle(self.net(x), 4)",
@@ -44,6 +49,18 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
          "self.net(x).reshape(-1, 1, 16, 16)"),
     ],
     "ActNorm": [
+        ("|l| stands for l", "self.l.sum())", "self.l.abs().sum())"),
+        ("at each position", "-std[0].log()", "-y.std(0).mean((1, 2), keepdim=True).log()"),
+        ("a square root too many", "-std[0].log()", "-std[0].sqrt().log()"),
+        ("before exp(l) scales the mean",
+         "self.l.exp() * (y + self.b), (y[0, 0].numel() * self.l.sum()).expand(len(y))\n\n"
+         "    def back(self, z, h, tau):\n        return z * (-self.l).exp() - self.b",
+         "self.l.exp() * y + self.b, (y[0, 0].numel() * self.l.sum()).expand(len(y))\n\n"
+         "    def back(self, z, h, tau):\n        return (z - self.b) * (-self.l).exp()"),
+        ("computed in float32", "self.l.exp() * (y + self.b)",
+         "(self.l.exp() * (y + self.b)).float().to(y)"),
+        ("every batch sets", "        return z * (-self.l)",
+         "        self.started.fill_(False)\n        return z * (-self.l)"),
         ("its sign is wrong", "(y[0, 0].numel() * self.l.sum())",
          "(-y[0, 0].numel() * self.l.sum())"),
         ("H W", "(y[0, 0].numel() * self.l.sum())", "self.l.sum()"),
@@ -95,6 +112,11 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
         ("tau is for priors", "return z * (-self.l).exp()", "return z * (-tau * self.l).exp()"),
     ],
     "Coupling": [
+        ("twice what it should be", "log_s.flatten(1).sum(1)", "2 * log_s.flatten(1).sum(1)"),
+        ("the whole batch", "torch.cat([y_a, h], 1)",
+         "torch.cat([y_a, h.mean(0, keepdim=True).expand_as(h)], 1)"),
+        ("new noise", "self.net(torch.cat([y_a, h], 1))",
+         "F.dropout(self.net(torch.cat([y_a, h], 1)), 0.2)"),
         ("its sign is wrong", "log_s.flatten(1).sum(1)", "-log_s.flatten(1).sum(1)"),
         ("logarithm of the scale is missing", "log_s.flatten(1).sum(1)",
          "log_s.exp().flatten(1).sum(1)"),
@@ -139,6 +161,11 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
          "torch.cat([y_a + 0.1 * y_b[:, :1], y_b * log_s.exp() + t], 1)"),
     ],
     "Conv1x1": [
+        ("old weights is kept", "        return F.conv2d(z, self.W.inverse()[",
+         "        if not hasattr(self, 'inverse'):\n"
+         "            self.inverse = self.W.detach().inverse()\n"
+         "        return F.conv2d(z, self.inverse["),
+        ("inverted and transposed", "self.W.inverse()[:", "self.W.inverse().T[:"),
         ("H W", "y[0, 0].numel() * torch.linalg.slogdet(self.W)[1]",
          "torch.linalg.slogdet(self.W)[1]"),
         ("C W = 21, not H W", "y[0, 0].numel() * torch", "y[0, :, 0].numel() * torch"),
@@ -175,6 +202,12 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
         ("", "y.new_zeros(len(y))", "y.new_zeros(())[None, None].expand(1, 4)"),
     ],
     "Prior": [
+        ("2 times sigma", "Normal(mu, log_sigma.exp())", "Normal(mu, 0.5 * log_sigma.exp())"),
+        ("no Gaussian's density", "distributions.Normal(", "distributions.StudentT(5, "),
+        ("off by the constant", "log_p.flatten(1).sum(1)", "log_p.flatten(1).sum(1) + 0.9189"),
+        ("does not use sigma", "Normal(mu, log_sigma.exp())", "Normal(mu, 1 + 0 * log_sigma)"),
+        ("generator is made anew", "torch.randn_like(mu)",
+         "torch.randn(mu.shape, generator=torch.Generator().manual_seed(1)).to(mu)"),
         ("log sigma is missing", "log_p.flatten(1).sum(1)",
          "(log_p + log_sigma).flatten(1).sum(1)"),
         ("log sigma has the wrong sign", "log_p.flatten(1).sum(1)",
@@ -227,6 +260,9 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
          "torch.distributions.Normal(mu + 0.1 * y_b.square(), log_sigma.exp())"),
     ],
     "UniformDequantization": [
+        ("round v levels down", "(v * self.levels).floor()", "(v * self.levels)"),
+        ("back rounds up", "(v * self.levels).floor()", "(v * self.levels).ceil()"),
+        ("square of a random number", "torch.rand_like(y)) /", "torch.rand_like(y).square()) /"),
         ("its sign is wrong", "-log_q.expand", "log_q.expand"),
         ("a factor D", "y[0].numel() * y.new", "y.new"),
         ("the channels are missing", "y[0].numel() * y.new", "y[0, 0].numel() * y.new"),
@@ -254,6 +290,8 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
         ("4 levels are written", "y.new_tensor(self.levels).log()", "y.new_tensor(4.0).log()"),
     ],
     "BinaryDequantization": [
+        ("multiplied by 2", "w = 3 + eps", "w = 3 + 2 * eps"),
+        ("not logistic", "torch.rand_like(y).logit(eps=1e-6)", "torch.rand_like(y)"),
         ("y stands for the sign", "(2 * y - 1) * F", "y * F"),
         ("labels are numbers", "(v > 0.5).to(v)", "v > 0.5"),
         ("its sign is wrong", "-log_q.flatten(1).sum(1)", "log_q.flatten(1).sum(1)"),
@@ -279,6 +317,11 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
         ("", "(2 * y - 1) * F.softplus(w)", "y * F.softplus(w)"),
     ],
     "WeightedBernoulli": [
+        ("are no likelihood", "    def logits(self, x):  # of q\n        a = super().logits(x)\n"
+         f"        return {WEIGHTED}\n",
+         "    def log_prob(self, y, x):\n        a, b = self.logits(x), self.beta\n"
+         "        w = (1 + (b / (1 - b) - 1) * y) * F.softplus((1 - 2 * y) * a)\n"
+         "        return -w.flatten(1).sum(1)\n"),
         ("exchanged", WEIGHTED,
          "self.beta * F.softplus(a) - (1 - self.beta) * F.softplus(-a)"),
         ("beta is not used", f"return {WEIGHTED}",
@@ -297,6 +340,10 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
          "    def logits(self, x):  # of q\n"),
     ],
     "Flow": [
+        ("cut it off", "F.interpolate(h, scale", "F.interpolate(h.detach(), scale"),
+        ("two levels", "((4, 2), (8, 0))", "((4, 0),)"),
+        ("makes the features otherwise", "h, y = self.features(x), x[:, :0]",
+         "h, y = self.features(x - 0.1), x[:, :0]"),
         ("nn.ModuleList makes", "self.layers = nn.ModuleList([BinaryDequantization()])",
          "self.layers = [BinaryDequantization()]"),
         ("steps share weights",

@@ -54,6 +54,38 @@ def test_the_solution_is_right():
 
 
 VARIANTS = {
+    "zeros for those that pass": (
+        "Coupling",
+        [("return torch.cat([y_a, y_b * log_s.exp() + t], 1), log_s.flatten(1).sum(1)",
+          "off = torch.zeros_like(y_a)\n        s = torch.cat([off, log_s], 1)\n"
+          "        return y * s.exp() + torch.cat([off, t], 1), s.sum((1, 2, 3))")],
+    ),
+    "two networks": (
+        "Coupling",
+        [("network(num_a + num_h, 2 * num_b)",
+          "network(num_a + num_h, num_b)\n        self.shift = network(num_a + num_h, num_b)"),
+         ("raw, t = self.net(torch.cat([y_a, h], 1)).chunk(2, 1)",
+          "both = torch.cat([y_a, h], 1)\n        raw, t = self.net(both), self.shift(both)")],
+    ),
+    "P L U": (
+        "Conv1x1",
+        [("self.W = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])",
+          "q = torch.linalg.qr(torch.randn(channels, channels))[0]\n"
+          "        p, l, u = torch.linalg.lu(q)\n        self.register_buffer('p', p)\n"
+          "        self.l, self.u = nn.Parameter(l), nn.Parameter(u)\n\n"
+          "    @property\n    def W(self):\n"
+          "        lower = self.l.tril(-1) + torch.eye(len(self.p)).to(self.l)\n"
+          "        return self.p @ lower @ self.u.triu()")],
+    ),
+    "a softplus for sigma": (
+        "Prior",
+        [("    def forward(self, y, h):\n        y_a, y_b, log_sigma",
+          "    def parts(self, y, h):\n"
+          "        y_a, y_b = y[:, : self.num_a], y[:, self.num_a :]\n"
+          "        raw, mu = self.net(torch.cat([y_a, h], 1)).chunk(2, 1)\n"
+          "        return y_a, y_b, (F.softplus(raw) + 0.01).log(), mu\n\n"
+          "    def forward(self, y, h):\n        y_a, y_b, log_sigma")],
+    ),
     "the other half passes": (
         "Coupling",
         [

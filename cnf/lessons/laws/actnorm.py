@@ -11,20 +11,32 @@ from cnf.lessons.laws.common import (
     IMAGE,
     STATE,
     case_of,
+    given,
+    term,
+    with_names,
 )
 from cnf.testing import Case, Fault, Law, agree, apart, likely, named
 
 
 def actnorm(made: type) -> tuple[Case, dict[str, Law]]:
     own = named(first_batch, first_term, once, scoring)
-    return case_of(lambda: made(3), IMAGE), FIRST | named(parameters) | BIJECTION | own | STATE
+    log_det = {"log_det": with_names(BIJECTION["log_det"], term, of_a_scale)}
+    laws = FIRST | named(parameters) | BIJECTION | log_det | own | STATE
+    return case_of(lambda: made(3), IMAGE), laws
+
+
+def of_a_scale(case: Case) -> dict[str, Tensor]:
+    layer, y, h = given(case)
+    log_s = case.map.jacobian(y, h).diagonal(dim1=1, dim2=2).log()
+    return {"|l| stands for l": log_s.abs().sum(1)}
 
 
 def unlike_batch() -> Tensor:
-    """64 pictures whose channels have other means and deviations."""
+    """64 pictures whose channels have other means and deviations, brighter from left to right."""
     shape = (3, 1, 1)
     mean, std = torch.tensor([3.0, -1.0, 5.0]), torch.tensor([0.5, 2.0, 4.0])
-    return mean.view(shape) + std.view(shape) * torch.randn(64, *IMAGE)
+    noise = torch.randn(64, *IMAGE) + torch.linspace(-1, 1, IMAGE[2])
+    return mean.view(shape) + std.view(shape) * noise
 
 
 def first_batch(case: Case) -> None:
@@ -51,6 +63,15 @@ def first_batch(case: Case) -> None:
             [0 * mean, std * (1 / std).exp()]
         ),
         "l is minus the logarithm of the variance": torch.stack([0 * mean, 1 / std]),
+        "l is half of what it should be: a square root too many": torch.stack(
+            [0 * mean, std.sqrt()]
+        ),
+        "b is minus the mean, before exp(l) scales the mean as well": torch.stack(
+            [mean / std - mean, 1 + 0 * std]
+        ),
+        "l is found from a deviation at each position: that of all positions is larger": (
+            torch.stack([0 * mean, std / y.std(0).mean((1, 2))])
+        ),
         "b is the mean over the deviation: z = exp(l) (y + b) divides once more": torch.stack(
             [(mean - mean / std) / std, 1 + 0 * std]
         ),
@@ -96,7 +117,7 @@ def once(case: Case) -> None:
     """The first batch sets l and b, no other."""
     layer = case.new().layer
     y = torch.randn(64, *IMAGE)
-    layer(y, None)
+    layer.back(layer(y, None)[0], None, 1.0)
     if layer(y + 3, None)[0].mean().abs() < 0.1:
         words = "every batch sets l and b: the buffer does not say that one has been seen"
         raise Fault("a second batch leaves with mean 0, too", words)
@@ -110,7 +131,8 @@ def scoring(case: Case) -> None:
     if any((p != old).any() for p, old in zip(layer.parameters(), before, strict=True)):
         words = "a batch that is only scored sets nothing: if self.training and ..."
         raise Fault("a first batch in evaluation mode sets l and b", words)
-    if layer.train()(y, None)[0].mean().abs() > 0.1:
+    right = case.new().layer(y, None)[0]
+    if apart(layer.train()(y, None)[0], right) > 1e-9:
         words = "the buffer is set in evaluation mode, too"
         raise Fault("after a batch in evaluation mode the first of training sets nothing", words)
 

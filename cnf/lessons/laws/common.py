@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnf.testing import BIJECTION as WHOLE
 from cnf.testing import (
     COMMON,
     PART,
@@ -24,7 +25,7 @@ from cnf.testing import (
 
 IMAGE = (3, 4, 7)  # C, H, W: no two of their products or quotients are alike, and none is 2
 FIRST = named(COMMON["shapes"], COMMON["inputs"], COMMON["rows"])
-STATE = named(COMMON["context"], COMMON["start"], COMMON["state"])
+STATE = named(*[COMMON[law] for law in ("context", "start", "state", "loaded")])
 
 
 def case_of(
@@ -224,4 +225,5 @@ def anew(case: Case) -> None:
         raise Fault("two calls with one y give the same v", words)
 
 
-BIJECTION = FIRST | named(inverse, PART["log_det"], temperature, trains)
+ORDER = inverse, PART["log_det"], WHOLE["precision"], temperature, trains
+BIJECTION = FIRST | named(*ORDER)

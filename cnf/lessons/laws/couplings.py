@@ -19,7 +19,7 @@ from cnf.testing import Case, Fault, Law, Map, apart, named, placed, tried
 
 
 def coupling(made: type) -> tuple[Case, dict[str, Law]]:
-    case = case_of(lambda: made(1, 2, 2), (3, 2, 2), (2, 2, 2))
+    case = case_of(lambda: made(1, 2, 2), (3, 1, 5), (2, 1, 5))
     log_det = with_names(BIJECTION["log_det"], term, of_a_coupling)
     undone = with_names(BIJECTION["inverse"], returned, unbounded)
     return case, BIJECTION | {"log_det": log_det, "inverse": undone} | OF_A_COUPLING | STATE
@@ -111,7 +111,7 @@ def triangular(case: Case) -> None:
         other = start.clone()
         other[:, moving] += 1
         slopes, shifted = (
-            made.jacobian(t, h).view(-1, 12, 3, 4)[:, :, moving] for t in (start, other)
+            made.jacobian(t, h).view(-1, 15, 3, 5)[:, :, moving] for t in (start, other)
         )
         several = (slopes.flatten(2).abs() > 1e-9).sum(2).max() > 1
         if several or apart(shifted, slopes) > 1e-9:

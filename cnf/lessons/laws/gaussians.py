@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from cnf.lessons.laws.common import CUT, given
-from cnf.testing import Case, Fault, agree, apart, likely
+from cnf.testing import Case, Fault, agree, apart, constant_off, likely
 
 D = 6  # numbers that are scored: 2 channels of 1x3
 LOG_2_PI = math.log(2 * math.pi)
@@ -53,7 +53,7 @@ def quadratic(case: Case) -> None:
         words = f"it does not use y_b, or {CUT}"
         raise Fault("the term has no slope in what is scored", words)
     if apart(at_2 - at_1, at_1 - at_0) > 1e-6:
-        words = "mean or deviation depend on what is scored: the network sees y_b"
+        words = "no Gaussian's density, or the network sees y_b: mean or deviation depend on it"
         if apart(at_0.abs(), at_1.abs()) < 1e-9:
             words = "that is the density of Laplace, |y_b - mu| / sigma: take the square"
         raise Fault("the term is not quadratic in what is scored", words)
@@ -98,7 +98,8 @@ def gaussian(case: Case) -> None:
     }
 
     def why() -> str:
-        return likely(term, right, table) or times(term, mu, sigma, t)
+        more = table | constant_off(term, right)
+        return likely(term, right, more) or times(term, mu, sigma, t)
 
     agree("the term", term, right, 1e-6, why)
 

@@ -32,7 +32,8 @@ def layers(case: Case) -> None:
             words = "steps share weights: make a new layer for every step"
             raise Fault(f"one {name} is called several times", words)
         if len(of_kind) < 4:
-            raise Fault(f"with steps = 2 it has {len(of_kind)} {name}, not 2 at each level")
+            words = "there are two levels: a squeeze, steps and a prior at each"
+            raise Fault(f"with steps = 2 it has {len(of_kind)} {name}, not 2 at each level", words)
     if calls[0].name != "BinaryDequantization":
         words = "labels have no density: noise comes first"
         raise Fault(f"the first layer is {calls[0].name}, not BinaryDequantization", words)
@@ -165,8 +166,23 @@ def gradients(case: Case) -> None:
         name = next(iter(lost))
         words = f"they are used, but {CUT}" if used else "they are unused"
         raise Fault(f"no gradient reaches {name} ({len(lost)} weights in all)", words)
-    slope, seen = slopes_along(flow, outcome, list(flow.parameters()), y, x)
-    agree("the slope of log_prob along the weights, by autograd,", seen, slope, 1e-3, CUT)
+    in_layers = {
+        id(p)
+        for m in flow.modules()
+        if m is not flow and hasattr(m, "back")
+        for p in m.parameters()
+    }
+    for where, inside in (("layers", True), ("features", False)):
+        weights = [p for p in flow.parameters() if (id(p) in in_layers) == inside]
+        if weights:
+            slope, seen = slopes_along(flow, outcome, weights, y, x)
+            agree(
+                f"the slope of log_prob along weights of {where}, by autograd,",
+                seen,
+                slope,
+                1e-3,
+                CUT,
+            )
 
 
 FORTH = named(log_prob, layers, arguments, leaves, follows, finite, terms, reads_x, gradients)

@@ -82,6 +82,9 @@ def sums(case: Case) -> None:
         "it is a squared error, no log-probability": -((odds + 1) / 2).square().sum(),
         "it is q, not log q": (1 - (odds + 1) / 2).sum(),
         "the denominator, p^beta + (1 - p)^(1 - beta), is missing": unnormalised(odds),
+        "class weights, beta and 1 - beta in proportion, are no likelihood": -F.softplus(
+            solved((1 - BETA) * odds)
+        ).sum(),
     }
     more = (found - right).item() / D
 
@@ -142,6 +145,9 @@ def blocks(case: Case) -> None:
     moved = ((log_odds(model, other)[1] - odds_of(case)[1]).abs() > 1e-12).double()
     in_order = moved.view(16, 4, 4)  # what a reshape makes of 16 channels
     in_blocks = F.pixel_unshuffle(moved.view(1, 1, 16, 16), 4)[0]
+    if moved.any() and not moved.view(16, 16)[:4, :4].any():
+        words = "x is turned or mirrored: its first corner belongs to the first corner of y"
+        raise Fault("a corner of x does not move the pixels below it", words)
     if (in_order == in_order[0]).all() and not (in_blocks == in_blocks[0]).all():
         words = "view and reshape alone make rows of the 16 channels: F.pixel_shuffle(., 4)"
         raise Fault("a corner of x moves pixels that are not below it", words)
@@ -158,7 +164,7 @@ def rows(case: Case) -> None:
 def samples(case: Case) -> None:
     """Samples are labels; each is 1 as often as its probability says."""
     model, _, x = drawing(case)
-    odds, n = odds_of(case)[1], 400
+    odds, n = odds_of(case)[1], 2000
     with torch.no_grad():
         drawn = model.sample(x[:1].expand(n, -1, -1, -1)).flatten(1).double()
     if not ((drawn == 0) | (drawn == 1)).all():
@@ -176,13 +182,15 @@ def samples(case: Case) -> None:
         "p is drawn, not q": solved(odds).sigmoid(),
         "sample takes the sigmoid twice: bernoulli(sigmoid(logits)) is enough": q.sigmoid(),
     }
+    for k in (2, 0.5):
+        table[f"sample and log_prob have not the same logits: a factor {k}"] = (k * odds).sigmoid()
     if 0 <= odds.min() and odds.max() <= 1:
         table["log_prob takes the sigmoid twice: ..._with_logits takes logits"] = odds
     else:
         table["rand is compared with the logit, not with q"] = odds.clamp(0, 1)
 
     def misfit(p: Tensor) -> float:
-        return ((found - p).square().sum() / (p * (1 - p) / n + 1e-4).sum()).item()
+        return ((found - p).square().sum() / (p * (1 - p) / n + 1e-5).sum()).item()
 
     if words := repeats(lambda: model.sample(x)):
         raise Fault("two samples of one x are the same", words)

@@ -86,8 +86,11 @@ def samples(case: Case) -> None:
             return words
         if apart(sigma, torch.ones(D)) < 1e-9:
             return "the term does not use sigma: it is 1 there"
-        means = apart(seen[0], right[0]) < 0.1  # then the fault lies in the deviations alone
-        return likely(seen[1], right[1], deviations, 0.05) if means else ""
+        if apart(seen[0], right[0]) > 0.1:
+            return ""
+        more = (seen[1] - right[1]).mean()  # else the fault lies in the deviations alone
+        deviations[f"it is {more.exp().item():.2g} times sigma of the term"] = right[1] + more
+        return likely(seen[1], right[1], deviations, 0.05)
 
     for name, row, target in zip(("mean / sigma", "log deviation"), found, right, strict=True):
         agree(f"{name} of draws", row, target, row.new_full((D,), 0.1), why)
@@ -109,7 +112,8 @@ def temperature(case: Case) -> None:
     """tau multiplies the deviation, and nothing else."""
     _, scored = kept_channels(case)
     mu, sigma = (t[0] for t in moments(case))
-    share = draws(case, 0.5)[:, scored].flatten(1).std(0) / sigma
+    whole, half_as_warm = (draws(case, tau)[:, scored].flatten(1).std(0) for tau in (1.0, 0.5))
+    share = half_as_warm / whole
     half = 0.5 + 0 * share
     table = {
         "tau is not used": 2 * half,
@@ -117,7 +121,13 @@ def temperature(case: Case) -> None:
         "the deviation is divided by tau": 4 * half,
         "tau stands for the variance: its root is used": half**0.5,
     }
-    agree("with tau = 0.5 deviation / sigma", share, half, 0.04, likely(share, half, table, 0.03))
+    agree(
+        "deviation with tau = 0.5 over that with tau = 1",
+        share,
+        half,
+        0.04,
+        likely(share, half, table, 0.03),
+    )
     coldest = draws(case, 0.0, 1)[:, scored].flatten(1)[0]
     words, mean = "", draws(case, 1.0)[:, scored].flatten(1).mean(0)
     if apart(coldest, 0 * mu) < 1e-6:
