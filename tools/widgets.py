@@ -44,7 +44,7 @@ PATCH = 48  # pixels a side
 CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4  # of the sheet of temperatures
-PICTURES = ["pair", "line", "plane", "scales", "noise", "throws", "weighted", "file"]
+PICTURES = ["pair", "line", "plane", "scales", "noise", "throws", "weighted", "file", "steps"]
 STEPPED = {"layers": "layers/strokes.mjs", "eyes": "layers/eyes.mjs"}
 SCRIPTS = {  # that only the page of a widget loads
     "train": ["train/flow.mjs", "train/page.mjs"],

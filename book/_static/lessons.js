@@ -493,7 +493,80 @@
     });
   }
 
-  window.LESSONS = { pairCost, coupling, squeeze, split, stages, cell, half, weights, coder };
-  const WIDGETS = { pair, line, plane, scales, train, layers, vesselLayers, noise, throws, weighted, samples, temperature, file };
+  // -- points carried by a velocity, in some steps -----------------------------------------------
+
+  // lesson 18: data of two narrow normal distributions, and the velocity that flow matching would learn
+  const motion = {
+    DATA: [[0.6, 1.4, 0.3], [0.4, -1.2, 0.45]], // share, mean, deviation
+    truth: (v) => sum(motion.DATA.map(([share, m, s]) => (share * normal((v - m) / s)) / s)),
+    at(v, t) { // the velocity, and its slope, which is the divergence in one dimension
+      const parts = motion.DATA.map(([share, m, s]) => {
+        const V = t * t * s * s + (1 - t) * (1 - t);
+        const off = v - t * m;
+        return { weight: (share * normal(off / Math.sqrt(V))) / Math.sqrt(V), rate: -off / V,
+          slope: (t * s * s - (1 - t)) / V, goes: m + ((t * s * s - (1 - t)) / V) * off };
+      });
+      const whole = sum(parts.map((part) => part.weight));
+      const mean = (of) => sum(parts.map((part) => part.weight * of(part))) / whole;
+      const rate = mean((part) => part.rate);
+      return [mean((part) => part.goes), mean((part) => part.slope + (part.rate - rate) * part.goes)];
+    },
+    step(v, t, dt, isEuler) { // how far v goes, and the integral of the divergence
+      const k1 = motion.at(v, t);
+      if (isEuler) return k1.map((k) => dt * k);
+      const k2 = motion.at(v + (dt / 2) * k1[0], t + dt / 2);
+      const k3 = motion.at(v + (dt / 2) * k2[0], t + dt / 2);
+      const k4 = motion.at(v + dt * k3[0], t + dt);
+      return k1.map((k, i) => (dt / 6) * (k + 2 * k2[i] + 2 * k3[i] + k4[i]));
+    },
+    path(v, steps, isEuler, from = 0) { // [v, integral so far] after every step, from one end to the other
+      const [dt, places] = [(1 - 2 * from) / steps, [[v, 0]]];
+      for (let n = 0; n < steps; n++) {
+        const [here, total] = places[n];
+        const [far, more] = motion.step(here, from + n * dt, dt, isEuler);
+        places.push([here + far, total + more]);
+      }
+      return places;
+    },
+    claimed(v, steps, isEuler) { // the density at v, scored by going back to the noise
+      const [z, total] = motion.path(v, steps, isEuler, 1)[steps];
+      return normal(z) * Math.exp(total);
+    },
+    mass: (steps, isEuler) => sum(range(-5.99, 5.99, 599).map((v) => motion.claimed(v, steps, isEuler))) * 0.02,
+  };
+
+  function steps(ui) {
+    const POINTS = range(-1.9, 1.9, 10);
+    const one = ui.picture(300, 300, "Paths of points from the noise at the left to the data at the right.");
+    const at = axes(one, { x: [0, 1], y: [-3, 3], box: [34, 24, 256, 220], ticks: [0, 0.5, 1], name: "time t", title: "points on their way" });
+    draw(one, "rect", { x: 34, y: 24, width: 256, height: 220, class: "frame" });
+    for (const v of [-2, 0, 2]) draw(one, "text", { x: 28, y: at.Y(v) + 5, "text-anchor": "end" }, plain(v, 0));
+    const lines = POINTS.map(() => draw(one, "path", { class: "curve thin" }));
+    const own = draw(one, "path", { class: "curve second" });
+    const two = ui.picture(300, 300, "The density of the data, shaded, and the density that the steps claim, a curve.");
+    const of = axes(two, { x: [-4, 4], y: [0, 1.1], box: [16, 24, 268, 220], ticks: [-2, 0, 2], name: "v", title: "density at t = 1" });
+    trace(draw(two, "path", { class: "area" }), of.under(motion.truth, -4, 4), true);
+    const curve = draw(two, "path", { class: "curve" });
+    const count = ui.slider({ label: "steps", min: 1, max: 24, step: 1, value: 4 });
+    const start = ui.slider({ label: "start z of one point", min: -2.5, max: 2.5, step: 0.05, value: 0.5, says: signed });
+    const kind = ui.choice({ label: "solver", options: { euler: "Euler", rk4: "Runge\u2013Kutta" }, value: "euler" });
+    const mark = dot(one, (x, y) => { start.value = clamp(3 - ((y - 24) / 220) * 6, -2.5, 2.5); ui.changed(); });
+    ui.shows(() => {
+      const [n, isEuler] = [count.value, kind.value === "euler"];
+      const drawn = (z) => motion.path(z, n, isEuler).map(([v], k) => [at.X(k / n), at.Y(v)]);
+      POINTS.forEach((z, k) => trace(lines[k], drawn(z)));
+      trace(own, drawn(start.value));
+      mark(at.X(0), at.Y(start.value));
+      trace(curve, of.curve((v) => motion.claimed(v, n, isEuler)));
+      const [v, total] = motion.path(start.value, n, isEuler)[n];
+      const passes = n * (isEuler ? 1 : 4);
+      ui.say(`${n} ${n > 1 ? "steps" : "step"}, ${passes} ${passes > 1 ? "evaluations" : "evaluation"} of the velocity.`,
+        `The claimed density integrates to ${plain(motion.mass(n, isEuler))} between \u22126 and 6.`,
+        `The point from ${signed(start.value)} ends at ${signed(v)}; its log-density changes by ${signed(-total)} nats.`);
+    });
+  }
+
+  window.LESSONS = { pairCost, coupling, squeeze, split, stages, cell, half, weights, coder, motion };
+  const WIDGETS = { pair, line, plane, scales, train, layers, vesselLayers, noise, throws, weighted, samples, temperature, file, steps };
   start("[data-widget]", (root) => WIDGETS[root.dataset.widget](frame(root), root.dataset));
 })();

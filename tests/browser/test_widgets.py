@@ -12,7 +12,7 @@ from scipy import stats
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from book import two_pixels
+from book import continuous, two_pixels
 from cnf.factorised import weighted_logit
 from cnf.features import RawFeatures
 from cnf.layers import (
@@ -188,6 +188,39 @@ def test_the_weighted_likelihood_and_class_weights_have_their_optimum_where_show
         close(slope.item(), 0, 1e-12)
 
 
+def test_a_velocity_carries_points_and_claims_a_density_as_by_the_solver_of_the_lesson(ask):
+    data = ask("LESSONS.motion.DATA")
+
+    def slope(v, t):
+        """The mean velocity of the lines that pass v at time t, by Bayes' rule, and its slope."""
+
+        def velocity(v, t):
+            goes = weights = 0.0
+            for share, m, s in data:
+                var, off = t**2 * s**2 + (1 - t) ** 2, v - t * m
+                weight = share * Normal(t * m, var**0.5).log_prob(v).exp()
+                goes = goes + weight * (m + (t * s**2 - (1 - t)) / var * off)
+                weights = weights + weight
+            return goes / weights
+
+        u, change = torch.func.jvp(lambda v: velocity(v, t), (v,), (torch.ones_like(v),))
+        return u, change
+
+    v = torch.linspace(-3, 3, 13)
+    for t in (0.0, 0.4, 1.0):
+        found = ask("given[0].map((v) => LESSONS.motion.at(v, given[1]))", v.tolist(), t)
+        close(found, torch.stack(slope(v, torch.full_like(v, t)), 1))
+    z, total = continuous.solve(slope, v, 1.0, 0.0, 5)
+    claimed = "given[0].map((v) => LESSONS.motion.claimed(v, 5, false))"
+    close(ask(claimed, v.tolist()), (Normal(0, 1).log_prob(z) + total).exp())
+    truth = sum(share * Normal(m, s).log_prob(v).exp() for share, m, s in data)
+    # a solver of order 4 with 100 steps
+    close(ask(claimed.replace("5", "100"), v.tolist()), truth, 1e-5)
+    assert abs(ask("LESSONS.motion.mass(24, false)") - 1) < 1e-3
+    # one Euler step claims the same number everywhere
+    close(ask("LESSONS.motion.mass(1, true)"), 12 * math.exp(-1) / math.sqrt(2 * math.pi))
+
+
 @pytest.mark.parametrize("name", widgets.PICTURES)
 def test_the_still_twin_is_the_widget_as_it_begins(tab, name):
     number = r"-?\d+(?:\.\d+)?"
@@ -229,7 +262,7 @@ def test_a_reader_moves_it_by_keyboard_and_touch_on_a_phone(tab, name, draws):
     assert all(text.evaluate(size) >= 12 for text in tab.locator("svg text").all())
 
 
-@pytest.mark.parametrize("name", ["pair", "plane", "noise"])
+@pytest.mark.parametrize("name", ["pair", "plane", "noise", "steps"])
 def test_on_a_phone_the_controls_stand_between_two_pictures(tab, name):
     widgets.blank(tab, name)
     places = [
