@@ -154,7 +154,10 @@ if __name__ == "__main__":
             with torch.no_grad():
                 nats = -flow.log_prob(*strokes(512), steps=10).mean().item()
             curve.append((used / 60, nats / (256 * math.log(2))))
-            print(f"step {step}, minute {curve[-1][0]:.2f}: {curve[-1][1]:.4f} bits per pixel", flush=True)
+            print(
+                f"step {step}, minute {curve[-1][0]:.2f}: {curve[-1][1]:.4f} bits per pixel",
+                flush=True,
+            )
             start = time.process_time()
     kept = {name: tensor.half().contiguous() for name, tensor in flow.state_dict().items()}
     save_file(kept | {"curve": torch.tensor(curve)}, FILE)
