@@ -36,7 +36,7 @@ def parts() -> list[tuple[str, list[str]]]:
 
 def lessons() -> list[str]:
     """The pages of the numbered parts."""
-    return [name for _, names in parts()[:4] for name in names]
+    return [name for _, names in parts()[:5] for name in names]
 
 
 def read_page(page: Path) -> BeautifulSoup:
