@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from cnf.errors import CnfError, DataError, ResultsError
 from cnf.replication import releases, run_folder
@@ -20,12 +20,14 @@ from cnf.replication.scored.thresholds import validation
 
 MINUTES = 10.0  # an audit's default limit
 
+Status = Literal["same", "differs", "not checked"]
+
 
 class Check(NamedTuple):
     """What the audit found for one row."""
 
     row: Row
-    status: Literal["same", "differs", "not checked"]
+    status: Status
     reason: str
 
 
@@ -53,7 +55,8 @@ def audit(
     checks_by_id = {}
     for (key, _), rows in _passes(chosen):
         for row in rows:
-            status, reason = "not checked", "its weights are not in the repository"
+            status: Status = "not checked"
+            reason = "its weights are not in the repository"
             if row.is_here and time.process_time() >= end:
                 reason = "no time left: --minutes, or --all"
             elif row.is_here:
@@ -100,6 +103,8 @@ def _scored(row: Row, load_images: Callable[[str, str], ImageSet], repository: P
     )
     if row.is_reference:
         return ScoredModel(None, images, options, reference=row.model)
+    if row.weights is None:
+        raise ResultsError(f"the weights of {row.id} are not in the repository")
     path = repository / row.weights
     if not path.exists():
         raise ResultsError(f"{row.weights} is named but not there")
@@ -110,7 +115,7 @@ def _scored(row: Row, load_images: Callable[[str, str], ImageSet], repository: P
     return scored
 
 
-def _check(row: Row, scored: ScoredModel) -> tuple[str, str]:
+def _check(row: Row, scored: ScoredModel) -> tuple[Status, str]:
     """Compute the metric again: (status, reason). Raises ResultsError if that is not possible."""
     if len(scored.indices) != row.num_images:
         raise ResultsError(f"{row.data} {row.split} has {len(scored.indices)} pictures")
@@ -130,8 +135,7 @@ def report(checks: Sequence[Check], named: bool = False) -> str:
 
     def counted(checks: Iterable[Check]) -> str:
         counts = Counter(check.status for check in checks)
-        kinds = ("same", "differs", "not checked")
-        return ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
+        return ", ".join(f"{counts[kind]} {kind}" for kind in get_args(Status) if counts[kind])
 
     shown = [check for check in checks if named or check.status == "differs"]
     lines = [f"{check.status:>11}  {check.row.id}: {check.reason}" for check in shown]

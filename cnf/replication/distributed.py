@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from torch import Tensor
 from cnf.errors import CnfError, TrainingError
 
 BF16_SHARE = 0.9  # a smaller gain is not worth other last digits
+Error = TypeVar("Error", bound=BaseException)
 
 
 def choose_device(name: str) -> torch.device:
@@ -35,7 +36,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether it is a processor on which networks are faster in bfloat16: it has instructions for
     it, and a convolution in it takes less than BF16_SHARE of the time in float32. Not every
     processor that has them gains; others emulate bfloat16, slowly."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     has_instructions = any(capabilities.get(n) for n in ("avx512_bf16", "amx_bf16", "bf16"))
     return device.type == "cpu" and has_instructions and bf16_share() < BF16_SHARE
 
@@ -134,9 +135,9 @@ def raise_together() -> Iterator[None]:
     raise marked_for_all(error)
 
 
-def marked_for_all(error: BaseException) -> BaseException:
+def marked_for_all(error: Error) -> Error:
     """Mark an error that every process raises: one of them prints it, and they end together."""
-    error.marked_for_all = True
+    vars(error)["marked_for_all"] = True
     return error
 
 

@@ -125,7 +125,7 @@ def declared(path: Path, owner: str | None = None) -> list[Measure]:
         shared |= {"file": file, "owner": owner}
         for function, fields in group.items():
             if isinstance(fields, Mapping):
-                fields = shared | fields | {"function": function}
+                fields = shared | dict(fields) | {"function": function}
                 measures += [_measure(where, fields, of) for of in _kinds(fields.get("of"))]
     return measures
 

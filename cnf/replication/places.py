@@ -46,7 +46,7 @@ def git_state(repository: Path = REPOSITORY) -> tuple[str | None, bool]:
     """(commit, whether `cnf/` differs from it); (None, True) where no commit is known."""
 
     def git(*arguments: str) -> str:
-        words = ["git", "-C", repository, *arguments]
+        words = ["git", "-C", str(repository), *arguments]
         return subprocess.run(words, capture_output=True, check=True).stdout.decode()
 
     if COMMIT.exists():

@@ -15,6 +15,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,6 +26,9 @@ from PIL import Image
 
 from cnf.files import replaced
 from cnf.replication.svg import to_svg
+
+if TYPE_CHECKING:  # new in matplotlib 3.11
+    from matplotlib.typing import RcKeyType
 
 # of seaborn's colour-blind palette: blue, green, vermilion, pink, sky. By value, which a test holds
 # to seaborn: importing it takes every page two seconds.
@@ -37,7 +41,7 @@ DENSITY = LinearSegmentedColormap.from_list("density", [BLUE + "00", BLUE])
 BELOW = [(0, BLUE), (0.4, BLUE + "66"), (0.5, BLUE + "00")]  # what is weak is seen, too
 ABOVE = [(0.5, ORANGE + "00"), (0.6, ORANGE + "66"), (1, ORANGE)]
 SIGNED = LinearSegmentedColormap.from_list("signed", BELOW + ABOVE)
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "savefig.facecolor": "white",

@@ -20,19 +20,19 @@ def gather(
 
     Raises DataError if pictures of one batch differ in size or are smaller than the crop.
     """
-    crops = crop is not None and rngs is not None
-    if not crops and isinstance(examples, ImageSet) and examples.stacked is not None:
+    is_whole = crop is None or rngs is None
+    if is_whole and isinstance(examples, ImageSet) and examples.stacked is not None:
         (y, x), index = examples.stacked, torch.as_tensor(indices)
         return y[index], None if x is None else x[index]
     chosen = [examples[int(i)] for i in indices]
-    if crops:
+    if crop is not None and rngs is not None:
         chosen = [_crop(e, crop, rng) for e, rng in zip(chosen, rngs, strict=True)]
     sizes = {tuple(example.y.shape[-2:]) for example in chosen}
     if len(sizes) > 1:
         sizes_text = ", ".join(f"{h}x{w}" for h, w in sorted(sizes)[:3])
         raise DataError(f"pictures of one batch differ in size ({sizes_text}): set data.crop")
     y = torch.stack([example.y for example in chosen])
-    return y, None if chosen[0].x is None else torch.stack([example.x for example in chosen])
+    return y, None if chosen[0].x is None else torch.stack([e.part("x") for e in chosen])
 
 
 def _crop(example: Example, size: int, rng: np.random.Generator) -> Example:

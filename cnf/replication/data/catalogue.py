@@ -62,6 +62,12 @@ class Entry:
         """Its folder below `root`; None if it comes with the package."""
         return None if self.folder is None else root / self.folder
 
+    def place(self, root: Path) -> Path:
+        """Its folder below `root`. Raises DataError if it comes with the package."""
+        if self.folder is None:
+            raise DataError(f"{self.name} has no folder: it comes with the package")
+        return root / self.folder
+
     def is_there(self, root: Path) -> bool:
         """Whether it can be read: its folder exists and holds every archive of the set."""
         folder = self.where(root)

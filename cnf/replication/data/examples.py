@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cnf.errors import DataError
 from cnf.replication.data.catalogue import Entry, Kind, Split
 
 PATCH = 64  # pixels: pictures up to this size are patches
@@ -18,7 +20,7 @@ def pixel_hash(pixels: np.ndarray | Tensor) -> str:
     """sha256 of a decoded array, its dtype and shape included: files may differ, pixels may not."""
     array = np.ascontiguousarray(pixels)
     digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
-    digest.update(array)
+    digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -37,6 +39,13 @@ class Example:
     x: Tensor | None = None
     fov: Tensor | None = None
     second: Tensor | None = None
+
+    def part(self, key: Literal["x", "fov", "second"]) -> Tensor:
+        """A part that an example may lack. Raises DataError if it does."""
+        value: Tensor | None = getattr(self, key)
+        if value is None:
+            raise DataError(f"{self.name} has no {key}: give an example that has one")
+        return value
 
     @property
     def sha256(self) -> str:
@@ -116,7 +125,7 @@ class ImageSet(Sequence[Example]):
         if len(self.sizes) != 1:
             return None
         y, has_x = torch.stack([e.y for e in self]), self[0].x is not None
-        return y, torch.stack([e.x for e in self]) if has_x else None
+        return y, torch.stack([e.part("x") for e in self]) if has_x else None
 
     def describe(self) -> str:
         """One line: name, split, number and sizes of pictures, source."""

@@ -52,7 +52,7 @@ def read_stare(entry: Entry, split: Split, folder: Path, first: int = 1) -> Imag
     copies four photographs, im0002 to im0005, are other scans that do not match their labels: these
     are left out, and `describe` says so."""
     eyes = [e for e in all_of_stare(entry, folder) if int(e.name[-4:]) >= first]
-    beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.fov).sum()) > BESIDE]
+    beside = [e.name for e in eyes if int((e.y[0].bool() & ~e.part("fov")).sum()) > BESIDE]
     note = ""
     if beside:
         note = f"; left out, the label beside the photograph: {', '.join(beside)}"
@@ -145,11 +145,12 @@ def scaled(eyes: Sequence[Example], old: int, new: int) -> list[Example]:
         height, width = (round(new / old * side) for side in pixels.shape[:2])
         return np.array(Image.fromarray(pixels).resize((width, height), resampling))
 
-    def label(y: Tensor | None) -> Tensor | None:
-        return None if y is None else to_tensor(resized(y.float(), cubic) > 0.5)
+    def label(y: Tensor) -> Tensor:
+        return to_tensor(resized(y.float(), cubic) > 0.5)
 
     examples = []
     for e in eyes:
-        x, fov = to_tensor(resized(e.x, cubic)), torch.from_numpy(resized(e.fov, nearest))
-        examples.append(Example(e.name, label(e.y), x, fov, label(e.second)))
+        x, fov = to_tensor(resized(e.part("x"), cubic)), resized(e.part("fov"), nearest)
+        second = None if e.second is None else label(e.second)
+        examples.append(Example(e.name, label(e.y), x, torch.from_numpy(fov), second))
     return examples

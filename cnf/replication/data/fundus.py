@@ -112,8 +112,8 @@ def _grow(anatomy: Anatomy, rng: Generator, thinnest: float, waves: list[int]) -
     for wave in waves:
         wanting = rng.uniform(-1.05, 1.05, (4 * wave, 2))
         inside = np.linalg.norm(wanting, axis=1) < 1.05
-        for empty, radius in ((anatomy.fovea, avascular), (anatomy.disc, DISC)):
-            inside &= np.linalg.norm(wanting - empty, axis=1) > radius
+        for empty, bare in ((anatomy.fovea, avascular), (anatomy.disc, DISC)):
+            inside &= np.linalg.norm(wanting - empty, axis=1) > bare
         points, parent = _colonise(points, parent, wanting[inside][:wave], rng)
     points = _smooth(points, parent)
     radius = _murray(parent, thinnest)

@@ -55,11 +55,11 @@ def read(entry: Entry, split: Split, folder: Path, release: str) -> ImageSet:
             f"{entry.name}: not prepared in {folder}: run `python -m cnf data prepare "
             f"{entry.name}` once; it writes {side**2 // 256} GB beside what you have"
         )
-    held, kind, places = held_out(train), "train", range(valid)
+    held = held_out(train)
     if split == "test":
-        kind = "val"
+        kind, places = "val", np.arange(valid)
     else:
-        places = np.flatnonzero(held if split == "valid" else ~held)
+        kind, places = "train", np.flatnonzero(held if split == "valid" else ~held)
     names = [f"{folder.name}-{kind}-{place:07d}" for place in places]
     y = _map(_record(folder, release).with_name(f"{split}.npy"), (len(places), 3, side, side))
     (other,) = RELEASES.keys() - {release}
@@ -139,13 +139,14 @@ def prepare(entry: Entry, folder: Path) -> str:
     train, valid = (blocks(paths, side) for paths in files(folder))
     partial, counts = target.with_name(f"{release}.part"), RELEASES[release]
     held = held_out(counts.train)
+    sizes: dict[Split, int]
     sizes = {"train": int((~held).sum()), "valid": int(held.sum()), "test": counts.valid}
     shapes = {split: (size, 3, side, side) for split, size in sizes.items()}
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        with ExitStack() as files:
-            outputs = {s: files.enter_context((partial / f"{s}.npy").open("wb")) for s in shapes}
+        with ExitStack() as opened:
+            outputs = {s: opened.enter_context((partial / f"{s}.npy").open("wb")) for s in shapes}
             for split, shape in shapes.items():
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(outputs[split], header)
@@ -154,9 +155,9 @@ def prepare(entry: Entry, folder: Path) -> str:
                 outputs["train"].write(block[~is_held])
                 outputs["valid"].write(block[is_held])
             for _, block in _counted(valid, counts.valid, f"{name} validation"):
-                outputs["test"].write(block)
+                outputs["test"].write(block.data)
         stacks = {
-            s: Stack(range(n), _map(partial / f"{s}.npy", shapes[s])) for s, n in sizes.items()
+            s: Stack([""] * n, _map(partial / f"{s}.npy", shapes[s])) for s, n in sizes.items()
         }
         hashes = {s: ImageSet(name, s, "pictures", stack, "").sha256 for s, stack in stacks.items()}
         (partial / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")

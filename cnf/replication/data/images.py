@@ -24,8 +24,8 @@ LUMA = (0.299, 0.587, 0.114)  # of R, G, B; ITU-R BT.601
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 _FORBIDDEN = "{}: no permission to read it: change that (chmod u+r), or give a copy"
 # what undoes each EXIF orientation, from 2 on
-_UPRIGHT = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
-_UPRIGHT = {n: Image.Transpose[name] for n, name in enumerate(_UPRIGHT.split(), start=2)}
+_TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_UPRIGHT = {n: Image.Transpose[name] for n, name in enumerate(_TURNS.split(), start=2)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +188,8 @@ def _named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except Image.DecompressionBombError:
-        raise DataError(
-            f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: cut it into parts"
-        ) from None
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # without a limit nothing raises this error
+        raise DataError(f"{path}: more than {most:,} pixels: cut it into parts") from None
     except PermissionError:
         raise DataError(_FORBIDDEN.format(path)) from None
     except UnidentifiedImageError:
@@ -236,6 +235,8 @@ def _open(path: Path, bits: int = 8, low: bool = False) -> tuple[Image.Image, li
 def _swapped(tile: ImageFile._Tile) -> ImageFile._Tile:
     """A part of a file of 16-bit colours as if the two bytes were in the other order: Pillow, which
     keeps the high one, then keeps the low one."""
+    if tile.args is None:
+        return tile
     kind, *others = [tile.args] if isinstance(tile.args, str) else tile.args
     is_big = kind[-1] == "B" or kind[-1] == "N" and sys.byteorder == "big"
     kind = kind[:-1] + ("L" if is_big else "B")

@@ -56,7 +56,7 @@ def verify(name: str | None = None, root: Path | None = None) -> list[str]:
     if name is not None:
         return _verify(find(name), root)
     entries = [e for e in CATALOGUE.values() if e.of is None and e.is_there(root)]
-    entries = [e for e in entries if not _is_imagenet(e) or imagenet.prepared(e, e.where(root))]
+    entries = [e for e in entries if not _is_imagenet(e) or imagenet.prepared(e, e.place(root))]
     return [line for entry in entries for line in _verify(entry, root)]
 
 
@@ -65,7 +65,7 @@ def _verify(entry: Entry, root: Path) -> list[str]:
     if folder is not None and not folder.is_dir():
         raise entry.missing(folder)
     if _is_imagenet(entry):
-        return [imagenet.verify(entry, folder)]
+        return [imagenet.verify(entry, entry.place(root))]
     hashed, place = entry, folder or "embedded"
     while hashed.of is not None:
         hashed = CATALOGUE[hashed.of]
@@ -101,14 +101,14 @@ def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
     computes another one is noticed."""
     if entry.registry == "tinyimagenet":
         for file in entry.pictures:
-            yield file, packed.read_jpegs(entry.where(root) / file)[1]
+            yield file, packed.read_jpegs(entry.place(root) / file)[1]
         return
     for split in entry.splits:
         if entry.name == "stare":
-            images = ImageSet.of(entry, split, eyes.all_of_stare(entry, entry.where(root)))
+            images = ImageSet.of(entry, split, eyes.all_of_stare(entry, entry.place(root)))
         else:
             images = load(entry.name, split, root)
-        if entry.folder is None:
+        if entry.folder is None and images.stacked is not None:
             y, x = images.stacked
             yield split, y.numpy() if x is None else np.concatenate([x, y], 1)
         elif isinstance(images.examples, Stack):
@@ -121,7 +121,7 @@ def arrays(entry: Entry, root: Path) -> Iterator[tuple[str, np.ndarray]]:
                 key = e.name.partition("-")[2]
                 yield f"{key}/image", e.x.permute(1, 2, 0).numpy()
                 yield f"{key}/1st_manual", e.y[0].bool().numpy()
-                yield f"{key}/mask", e.fov.numpy()
+                yield f"{key}/mask", e.part("fov").numpy()
                 if e.second is not None:
                     yield f"{key}/2nd_manual", e.second[0].bool().numpy()
 
@@ -155,11 +155,11 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     if name is None:
         return [_status_text(entry, root) for entry in CATALOGUE.values() if entry.of is None]
     entry = find(name)
-    folder = entry.where(root)
     if _is_imagenet(entry) and entry.is_there(root):
-        return [imagenet.prepare(entry, folder)]
+        return [imagenet.prepare(entry, entry.place(root))]
     if entry.registry != "tinyimagenet" or entry.is_there(root):
         return [_status_text(entry, root)]
+    folder = entry.place(root)
     try:
         archive = pooch.retrieve(
             TINY_URL, TINY_MD5, fname="tiny-imagenet-200.zip", path=folder.parent, progressbar=False

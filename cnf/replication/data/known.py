@@ -345,10 +345,10 @@ def _boxes(cuts: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.nda
     root, deviations = np.linalg.cholesky(covariance), np.sqrt(np.diag(covariance))
     narrow = 1 / np.sqrt(np.diag(np.linalg.inv(covariance)))  # deviation given all others
     grids = [_nodes(cuts, *moments) for moments in zip(mean[:-1], deviations, narrow, strict=False)]
-    v = np.meshgrid(*(nodes for nodes, _, _ in grids), indexing="ij")
+    axes = np.meshgrid(*(nodes for nodes, _, _ in grids), indexing="ij")
     weights = np.meshgrid(*(weights for _, weights, _ in grids), indexing="ij")
     shape = [len(nodes) for nodes, _, _ in grids]
-    v = np.reshape(v, (len(grids), np.prod(shape, dtype=int)))
+    v = np.reshape(axes, (len(grids), np.prod(shape, dtype=int)))
     eps = np.linalg.solve(root[:-1, :-1], v - mean[:-1, None])
     density = np.exp(-(eps**2).sum(0) / 2) / (np.diag(root)[:-1] * np.sqrt(2 * pi)).prod()
     centre = mean[-1] + root[-1, :-1] @ eps
@@ -369,7 +369,9 @@ def _nodes(
     """
     low = min(mean - 7 * deviation, cuts[1] - deviation)
     high = max(mean + 7 * deviation, cuts[-2] + deviation)
-    nodes, weights, starts = [], [], []
+    nodes: list[float] = []
+    weights: list[float] = []
+    starts = []
     for start, end in pairwise([low, *cuts[1:-1], high]):
         half = (end - start) / 2
         at, weight = np.polynomial.legendre.leggauss(ceil(8 + 3 * half / narrow))

@@ -10,7 +10,7 @@ import torch
 from cnf.errors import DataError
 from cnf.replication import plugs
 from cnf.replication.data.catalogue import SPLITS, Entry, Split, find, parts
-from cnf.replication.data.examples import ImageSet, Stack
+from cnf.replication.data.examples import Example, ImageSet, Stack
 from cnf.replication.places import data_sets
 
 
@@ -49,6 +49,8 @@ def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
     else:
         function = getattr(import_module(f"cnf.replication.data.{module}"), name)
     if entry.change:
+        if entry.of is None:
+            raise DataError(f"{entry.name}: `change` needs `of`, the set that it changes")
         source_set = load(entry.of, split, root)
         note = source_set.source.removeprefix(find(entry.of).source)
         return ImageSet.of(entry, split, function(source_set, **entry.options), note)
@@ -65,8 +67,9 @@ def _joined(sets: Sequence[ImageSet]) -> ImageSet:
     names, kinds = "+".join(s.name for s in sets), sorted({s.kind for s in sets})
     if len(kinds) > 1:
         raise DataError(f"{names} joins sets of {' and of '.join(kinds)}: choose one of them")
-    stacks = [s.examples for s in sets]
-    if all(isinstance(s, Stack) and s.y.shape[1:] == stacks[0].y.shape[1:] for s in stacks):
+    stacks = [s.examples for s in sets if isinstance(s.examples, Stack)]
+    examples: Sequence[Example]
+    if len(stacks) == len(sets) and len({s.y.shape[1:] for s in stacks}) == 1:
         examples = Stack([n for s in stacks for n in s.names], torch.cat([s.y for s in stacks]))
     else:
         examples = [example for s in sets for example in s]

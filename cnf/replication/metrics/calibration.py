@@ -24,7 +24,7 @@ class Reliability(NamedTuple):
 
     p: np.ndarray
     share: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # nobody wants the method of tuples
 
 
 class Joint(NamedTuple):
@@ -157,7 +157,8 @@ def joint(samples: np.ndarray, truth: np.ndarray, level: float = 0.9, seed: int 
         raise DataError("a sample or a truth is not finite: leave its photograph out")
     places = samples.shape[1] + 1
     keyed = noise.keyed(seed, [0], uncertainty.TIES_DRAW)
-    ranks = uncertainty.rank(*map(torch.from_numpy, (truth, samples.T.copy())), keyed).numpy()
+    tensors = torch.from_numpy(truth), torch.from_numpy(samples.T.copy())
+    ranks = uncertainty.rank(tensors[0], tensors[1], keyed).numpy()
     coverage = jackknife(np.eye(places)[ranks], partial(uncertainty.coverage_at, level=level))
     return Joint(*coverage[:2], ranks)
 

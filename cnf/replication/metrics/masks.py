@@ -123,9 +123,16 @@ class Masks:
             probabilities.append(p[fov].clip(0, 1))
         return labels, probabilities
 
-    def answers(self, s: Setting) -> list[Tensor] | None:
+    def answers(self, s: Setting) -> list[Tensor]:
         """What a setting asks for, (1,H,W) for each picture: a reference's answer, one sample, or
-        the marginals. None without an answer."""
+        the marginals. Raises DataError without an answer."""
+        answers = self.answers_if_any(s)
+        if answers is None:
+            raise DataError(f"{self.scored.images.name} has no {self.scored.reference}")
+        return answers
+
+    def answers_if_any(self, s: Setting) -> list[Tensor] | None:
+        """`answers`; None without them."""
         if self.scored.reference is not None:
             return self.scored.reference_answers()
         if s.samples == 1:
@@ -136,7 +143,7 @@ class Masks:
     def shapes_of_answers(self, s: Setting) -> list[dict[str, float]] | None:
         """`shapes.Shape`, for each picture, of the mask that a setting asks for:
         marginals become a mask at 1/2. None without an answer."""
-        answers = self.answers(s)
+        answers = self.answers_if_any(s)
         return None if answers is None else self.shapes_of([p >= 0.5 for p in answers])
 
     @computed_once

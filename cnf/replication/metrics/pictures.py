@@ -62,10 +62,10 @@ def fidelity(
         rgb = [p.permute(1, 2, 0).numpy() for p in clipped]
         y = [p @ np.array([65.481, 128.553, 24.966]) / 255 for p in rgb]
     return {
-        "psnr": psnr(*y, peak),
-        "ssim": ssim(*y, peak),
-        "psnr_rgb": psnr(*rgb, peak),
-        "ssim_rgb": ssim(*rgb, peak),
+        "psnr": psnr(y[0], y[1], peak),
+        "ssim": ssim(y[0], y[1], peak),
+        "psnr_rgb": psnr(rgb[0], rgb[1], peak),
+        "ssim_rgb": ssim(rgb[0], rgb[1], peak),
     }
 
 

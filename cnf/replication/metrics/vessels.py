@@ -66,7 +66,7 @@ def half_of_p(beta: float) -> float:
 def outcomes_at_half(m: ScoredModel, s: Setting) -> np.ndarray | None:
     """Counts (N, 3) of what a setting asks for, at 1/2; None without a vessel or without an
     answer."""
-    answers = m.statistics(Masks).answers(s) if m.has_vessels else None
+    answers = m.statistics(Masks).answers_if_any(s) if m.has_vessels else None
     return None if answers is None else counts(m, answers, 0.5)
 
 

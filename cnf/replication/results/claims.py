@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cnf.errors import ResultsError
 from cnf.replication.measures import MEASURES
@@ -50,8 +50,8 @@ MARGINS = {  # two values closer than this count as equal; registered in experim
 }
 
 
-class _Strict(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
-    pass
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Claim(_Strict):
@@ -147,10 +147,10 @@ def read(results: Path = RESULTS) -> tuple[Claim, ...]:
     for claim in claims:
         if ids.count(claim.id) > 1:
             raise ResultsError(f"{path.name}: claim '{claim.id}' is there twice")
-        ours = [_row(wanted, rows, claim) for wanted in claim.ours]
-        if None in ours:
+        ours = rows_of(claim, rows)
+        if len(ours) < len(claim.ours):
             if claim.verdict in JUDGED:
-                missing = claim.ours[ours.index(None)]
+                missing = next(wanted for wanted in claim.ours if not _row(wanted, rows, claim))
                 raise ResultsError(
                     f"{path.name}: claim '{claim.id}' is judged but there is no row {missing}"
                 )
@@ -180,7 +180,8 @@ def sides(
     """The two sides of a rule of a claim, whose rows are `ours` and whose measured numbers are
     `numbers`: it holds if the left one is smaller. Raises ResultsError for what cannot be equal."""
     if equal := _EQUAL.fullmatch(rule):
-        return _equality_sides(*(ours[int(i)] for i in equal.groups()), results)
+        a, b = (ours[int(i)] for i in equal.groups())
+        return _equality_sides(a, b, results)
     left, right = (_sum(side, ours, numbers) for side in rule.split("<"))
     return left, right
 
@@ -241,7 +242,9 @@ def _sum(text: str, rows: Sequence[Row], numbers: Sequence[float]) -> float:
             value += (2 if end == "high" else -2) * error_of(rows[index])
         return float(factor) * value if star else value
 
-    first, sign, second = _SUM.fullmatch(text).groups()
+    if not (found := _SUM.fullmatch(text)):
+        raise ResultsError(f"claims.yml: '{text}' is no side of a rule: write it as '#0 + 0.5'")
+    first, sign, second = found.groups()
     return term(first) - term(second) if sign == "-" else term(first) + term(second)
 
 
@@ -336,7 +339,8 @@ def statement(claim: Claim) -> str:
 
 def text(results: Path = RESULTS) -> str:
     """The claims as Markdown, grouped by the part of the paper."""
-    rows, parts = read_rows(results), {}
+    rows = read_rows(results)
+    parts: dict[str, list[str]] = {}
     for claim in read(results):
         lines = [f"- **{claim.verdict}**: {statement(claim)}"]
         lines += [

@@ -179,11 +179,8 @@ def ending(variant: str | None) -> str:
 
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row)}
-FILED = create_model(  # the types of all fields, which a file may have wrong
-    "Filed",
-    __config__=ConfigDict(strict=True),
-    **{name: (hint, None) for name, hint in get_type_hints(Row).items()},
-)
+TYPES: dict[str, Any] = {name: (hint, None) for name, hint in get_type_hints(Row).items()}
+FILED = create_model("Filed", __config__=ConfigDict(strict=True), **TYPES)  # a file may be wrong
 PROVENANCE = ("git", "dirty", "torch", "date")  # of each value; the same for most of a file
 HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 
@@ -259,8 +256,9 @@ def write(rows: Sequence[Row], runs: Path) -> list[Path]:
         path = runs / row.run / "evaluations" / f"{row.file}.json"
         if path not in groups:
             old = read_file(path) if path.exists() else []
-            named = {"run": row.run, "weights": row.weights}  # as the folder is called now
-            mine = [replace(other, **named) for other in old if subject(other) == subject(row)]
+            mine = [other for other in old if subject(other) == subject(row)]
+            # as the folder is called now
+            mine = [replace(other, run=row.run, weights=row.weights) for other in mine]
             groups[path] = {other.id: other for other in mine}
         groups[path][row.id] = row
     for path, rows_by_id in groups.items():
@@ -302,8 +300,10 @@ def write_text(path: Path, text: str) -> None:
 
 # -- looking rows up -------------------------------------------------------------------------------
 
-DISTINGUISHING = ("run", "model", "data", "split", "metric", "bound", "divided_by", "temperature")
-DISTINGUISHING += ("draws", "samples", "rounded_x", "protocol", "num_images", "noise_seed")
+DISTINGUISHING = (
+    *("run", "model", "data", "split", "metric", "bound", "divided_by", "temperature"),
+    *("draws", "samples", "rounded_x", "protocol", "num_images", "noise_seed"),
+)
 
 # fields that are equal in two rows whose values may be subtracted
 COMPARABLE = ("data_sha256", "metric", "num_images", "rounded_x", "divided_by", "protocol")
@@ -341,7 +341,8 @@ def _with(rows: list[Any], name: str, wanted: Any) -> list[Any]:
 def one(rows: Iterable[Row], **wanted: Any) -> Row:
     """The only row that `select` finds. Where a set was scored in part as well, the row of the most
     pictures is taken. Raises ResultsError if there is no such row, or several."""
-    matches, largest = select(rows, **wanted), Counter()
+    matches: list[Row] = select(rows, **wanted)
+    largest: Counter[tuple[str, str]] = Counter()
     for row in matches:
         largest[row.data, row.split] = max(largest[row.data, row.split], row.num_images)
     matches = [row for row in matches if row.num_images == largest[row.data, row.split]]
@@ -361,9 +362,8 @@ def one(rows: Iterable[Row], **wanted: Any) -> Row:
 
 def seeds_of(row: Row, rows: Iterable[Row]) -> list[Row]:
     """A row and the same row of all runs whose names differ in the seed alone: NAME-s0, NAME-s1."""
-    names = (*COMPARABLE, "data", "split", "noise_seed", "bound", "draws", "temperature", "samples")
-    names = (*names, "variant")
-    alike = {name: getattr(row, name) for name in names}
+    names = ("data", "split", "noise_seed", "bound", "draws", "temperature", "samples", "variant")
+    alike = {name: getattr(row, name) for name in (*COMPARABLE, *names)}
     name = re.sub(r"-s\d+$", "", row.trained)
     return [r for r in select(rows, **alike) if re.sub(r"-s\d+$", "", r.trained) == name]
 

@@ -58,8 +58,11 @@ def budget_in_steps(run: Run) -> dict[str, Any]:
     }
 
 
-def steps_in(minutes: float, seconds: tuple[float, float], validate_every: int) -> int:
-    """Updates that fit in `minutes`, given the seconds of an update and of a validation."""
+def steps_in(minutes: float | None, seconds: tuple[float, float], validate_every: int) -> int:
+    """Updates that fit in `minutes`, given the seconds of an update and of a validation. Raises
+    ConfigError without minutes."""
+    if minutes is None:
+        raise ConfigError("no budget: set training.minutes or training.steps")
     step, validation = seconds
     return max(1, round(60 * minutes / (step + validation / validate_every)))
 

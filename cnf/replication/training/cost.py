@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import timeit
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -144,13 +145,14 @@ def measure(config: Config, seed: int = 0, device: str = "auto") -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         training.checkpoints.save(run, Path(folder) / "last.pt")
     y, x = run.batch(0, size=1)
+    channels, height, width = y.shape[1:]
     scored, trained = flops(run.model, y, x)
     return Cost(
         data=run.data.describe(),
         device=run_folder.device_name(run.device),
         threads=torch.get_num_threads(),
         parameters=weights.count_parameters(run.model),
-        shape=tuple(y.shape[1:]),
+        shape=(channels, height, width),
         flops_log_prob=scored,
         flops_training=trained,
         batches=tuple(steps),
@@ -176,7 +178,7 @@ def _with_batch(config: Config, size: int) -> Config:
     return replace(config, training=replace(config.training, batch_size=size))
 
 
-def _at(batch: int, values: dict[int, float]) -> float:
+def _at(batch: int, values: Mapping[int, float]) -> float:
     """The measured value for this size of batch, or the linear extrapolation."""
     if batch in values:
         return values[batch]

@@ -14,8 +14,8 @@ from cnf.replication.plotting import STYLE
 def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw the lines of history.jsonl as a PNG: bits/dim, gradient norm, learning rate by step."""
     log = pd.DataFrame(history).set_index("step")
-    with plt.rc_context(STYLE):
-        figure = Figure(figsize=(7, 6), layout="none")
+    with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(7, 6))
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1])
         figure.subplots_adjust(left=0.14, right=0.98, bottom=0.08, top=0.98, hspace=0.1)
         for axis, column, name in (

@@ -1,12 +1,13 @@
 """Find the source of a number that is not finite."""
 
-from torch import Tensor, isfinite, nn
+from torch import Tensor, isfinite
 
+from cnf.flow import ConditionalModel
 from cnf.noise import Generator
 
 
 def first_non_finite(
-    model: nn.Module, y: Tensor, x: Tensor, generator: Generator = None
+    model: ConditionalModel, y: Tensor, x: Tensor, generator: Generator = None
 ) -> str | None:
     """The first module whose output, else whose input's gradient, is not finite on this batch."""
     if not _finite((y, x)):

@@ -2,16 +2,25 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from cnf.errors import TrainingError
 from cnf.replication.training import checkpoints, processes
 from cnf.replication.training.batches import whole_batch
 from cnf.replication.training.loop import progress_bar
 from cnf.replication.training.run import Run
 from cnf.replication.training.signals import Stop
 from cnf.replication.training.validation import progress, validate
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A model that is fitted to all pictures in one pass, see `config.is_fitted`."""
+
+    def fit(self, pairs: "Pairs", seed: int) -> None: ...
 
 
 def train_in_one_pass(run: Run, out: Path, stop: Stop) -> None:
@@ -31,8 +40,10 @@ def train_in_one_pass(run: Run, out: Path, stop: Stop) -> None:
 @torch.no_grad()
 def fit(run: Run) -> None:
     """Fit the model of `run` to its pictures, as they are."""
-    run.model.cpu()  # where the pictures are
-    run.model.fit(Pairs(run), run.seed)
+    model = run.model.cpu()  # where the pictures are
+    if not isinstance(model, Fitted):
+        raise TrainingError(f"{type(model).__name__} cannot be fitted: give it fit(pairs, seed)")
+    model.fit(Pairs(run), run.seed)
     run.model.to(run.device)
     run.average.load_state_dict(run.model.state_dict())
     nats = run.model.loss(*run.batch(0), run.generator(0))[0].item()

@@ -4,6 +4,7 @@ can no longer be rebuilt."""
 import math
 
 from cnf.errors import TrainingError
+from cnf.flow import ConditionalFlow
 from cnf.replication import distributed
 from cnf.replication.config import Config
 from cnf.replication.training.diagnose import first_non_finite
@@ -45,10 +46,11 @@ def check_validation(run: Run, bits: list[float]) -> None:
 def check_reconstruction(run: Run) -> None:
     """Every GUARD_EVERY steps: raise TrainingError, on all processes, if activations can no longer
     be rebuilt."""
-    if run.step % GUARD_EVERY:
+    model = run.model
+    if run.step % GUARD_EVERY or not isinstance(model, ConditionalFlow):  # no other recomputes
         return
-    run.model.eval()
-    own_error = max(run.model.reconstruction_error(*part) for part in run.parts(run.step))
+    model.eval()
+    own_error = max(model.reconstruction_error(*part) for part in run.parts(run.step))
     error = max(distributed.all_gather(own_error))
     bound = MAX_RECONSTRUCTION_ERROR[run.config.training.precision]
     if error > bound:

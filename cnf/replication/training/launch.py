@@ -57,6 +57,8 @@ def train(
             if resume:
                 config, record = resuming.same_run(out, config, minutes, steps, seed)
                 seed = record["seed"]
+            elif config is None:
+                raise ConfigError("no configuration: give one, or the folder of a run to resume")
             else:
                 config = with_budget(config, minutes, steps)
                 check_new_run(out, config, start)
@@ -139,8 +141,9 @@ def start_run(run: Run, out: Path, start: Path | None = None) -> dict[str, Any]:
     """Start a run in `out`, from the weights of `start` if that is given, and turn a budget in
     minutes into steps. Returns the content of config.json."""
     start_fields = {} if start is None else {"start": checkpoints.start_from(run, start)}
-    is_name = start is not None and start.suffix != ".pt"
-    found = releases.find(start).parent if is_name else start
+    found = start
+    if start is not None and start.suffix != ".pt":
+        found = releases.find(start).parent
     budget = budget_in_steps(run)
     run.steps = budget["steps"]
     if run.step >= run.steps:

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnf.nets import ZeroConv
 from cnf.replication.config import TrainingConfig
@@ -19,13 +19,13 @@ class Muon(torch.optim.Muon):
     Its steps are scaled to the size of AdamW's ("match_rms_adamw"), so one rate serves both.
     """
 
-    def __init__(self, filters: list[nn.Parameter], lr: float, weight_decay: float):
+    def __init__(self, filters: list[Tensor], lr: float, weight_decay: float):
         matrices = [nn.Parameter(weight.detach().flatten(1).clone()) for weight in filters]
         super().__init__(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
         self.pairs = list(zip(matrices, filters, strict=True))
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # there is no closure in our loop
         for matrix, weight in self.pairs:
             matrix.copy_(weight.flatten(1))
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
@@ -76,17 +76,18 @@ def make_optimizer(
 def restore(optimizer: torch.optim.Optimizer | OptimizerGroup, state: dict) -> None:
     """Load the moments of a checkpoint. Rates and decays stay those of this run, because a branch
     may have others. Raises ValueError or KeyError if the weights do not fit."""
-    pairs = [(optimizer, state)]
     if isinstance(optimizer, OptimizerGroup):
-        pairs = list(zip(optimizer.parts, state["parts"], strict=True))
-    for part, saved in pairs:
+        parts, states = optimizer.parts, state["parts"]
+    else:
+        parts, states = (optimizer,), [state]
+    for part, saved in zip(parts, states, strict=True):
         current = [{k: v for k, v in group.items() if k != "params"} for group in part.param_groups]
         part.load_state_dict(saved)
         for group, options in zip(part.param_groups, current, strict=True):
             group.update(options)
 
 
-def hidden_filters(model: nn.Module) -> list[nn.Parameter]:
+def hidden_filters(model: nn.Module) -> list[Tensor]:
     """Weights of convolutions from one hidden map to another. Convolutions that read a picture or
     the variables of the flow, and those that write the parameters of a layer, are not among them,
     with two exceptions: `last` of an autoregressive prior's network, and its `own` if y has more

@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from cnf.flow import ConditionalModel
 from cnf.replication import distributed
 
 
-def wrap(model: nn.Module, device: torch.device) -> tuple[nn.Module, nn.Module]:
+def wrap(model: ConditionalModel, device: torch.device) -> tuple[ConditionalModel, nn.Module]:
     """Make several processes train `model` together, by the mean of their gradients,
     :eq:`eq-many-mean`. Returns the model, in which batch norms may have been replaced, and the
     module to call in training; in a single process that is the model itself."""
@@ -29,7 +30,9 @@ def wrap(model: nn.Module, device: torch.device) -> tuple[nn.Module, nn.Module]:
 
 def gradients_joined(wrapped: nn.Module, last: bool) -> AbstractContextManager:
     """Inside, gradients are averaged over processes only with the last micro-batch of a step."""
-    return nullcontext() if last or distributed.count() == 1 else wrapped.no_sync()
+    if last or not isinstance(wrapped, DistributedDataParallel):
+        return nullcontext()
+    return wrapped.no_sync()
 
 
 def own_batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
@@ -43,7 +46,8 @@ def join_statistics(model: nn.Module) -> None:
     """Replace the running statistics of such batch norms by their mean over processes."""
     for part in own_batch_norms(model):
         for statistics in (part.running_mean, part.running_var):
-            statistics.copy_(distributed.mean(statistics))
+            if statistics is not None:
+                statistics.copy_(distributed.mean(statistics))
 
 
 def print_once(text: str) -> None:

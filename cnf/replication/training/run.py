@@ -36,9 +36,11 @@ class Run:
     device: torch.device
     data: ImageSet
     valid: ImageSet
-    model: nn.Module
+    model: ConditionalModel
     wrapped: nn.Module = field(init=False)  # the model; it averages the gradients of processes
-    average: nn.Module = field(init=False)  # exponential moving average of the model's weights
+    average: ConditionalModel = field(
+        init=False
+    )  # of the model's weights, exponential
     optimizer: torch.optim.Optimizer | optimizers.OptimizerGroup = field(init=False)
     steps: int = 0  # the budget
     step: int = 0  # updates done
@@ -113,7 +115,8 @@ class Run:
             for place in places
         ]
         rngs = [np.random.default_rng([1, self.seed, place]) for place in places]
-        return self.move(*self.task.batch(self.data, indices, self.config.data, rngs))
+        y, x = self.move(*self.task.batch(self.data, indices, self.config.data, rngs))
+        return y, x
 
     def parts(self, step: int) -> list[tuple[Tensor, Tensor, noise.Rows]]:
         """This process's share of a step as micro-batches: y, x, and their rows of the noise."""
@@ -147,8 +150,10 @@ class Run:
         """Pictures on the device of the run."""
         if self.device.type == "cuda":  # from pinned memory, so that nothing waits for the copy
             pictures = tuple(t.pin_memory() for t in pictures)
-        options = {"memory_format": torch.channels_last, "non_blocking": True}
-        return tuple(t.to(self.device, **options) for t in pictures)
+        return tuple(
+            t.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+            for t in pictures
+        )
 
 
 def with_fast_precision(config: Config, device: str) -> Config:

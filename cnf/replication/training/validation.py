@@ -58,7 +58,8 @@ def bits_per_dim(run: Run, indices: list[int]) -> list[float]:
     """Bits/dim of whole validation pictures, with noise keyed by (seed, index)."""
     y, x, dims = whole_batch(run.valid, indices, run.config, run.model.multiple)
     generator = noise.keyed(run.seed, indices)
-    log_p = run.average.log_prob(*run.move(y, x), generator)
+    y, x = run.move(y, x)
+    log_p = run.average.log_prob(y, x, generator)
     return (-log_p.double() / (dims * math.log(2))).tolist()
 
 
