@@ -38,9 +38,7 @@ class Run:
     valid: ImageSet
     model: ConditionalModel
     wrapped: nn.Module = field(init=False)  # the model; it averages the gradients of processes
-    average: ConditionalModel = field(
-        init=False
-    )  # of the model's weights, exponential
+    average: ConditionalModel = field(init=False)  # of the model's weights, exponential
     optimizer: torch.optim.Optimizer | optimizers.OptimizerGroup = field(init=False)
     steps: int = 0  # the budget
     step: int = 0  # updates done
