@@ -3,16 +3,18 @@
     python tools/notebooks.py run [PAGE ...]   execute these pages (default: all, stale ones first)
     python tools/notebooks.py run --times      the same, and keep how long each took
     python tools/notebooks.py check            refuse stale twins, naming the line to run
+    python tools/notebooks.py check --versions the same of twins made by other versions of packages
     python tools/notebooks.py address [URL]    where the repository is, for the twins' first cells
 
 The twin keeps in its metadata the modules that its kernel had loaded in the end, and a
 digest of everything its outputs come from: the page, those modules (comments and blank lines do not
 count), and the files that the page's front matter names under `cnf: reads:` (globs from the root of
 the repository). Of the tables of measures only those count that the page or these files name.
-A twin whose digest differs is stale. Executing an unchanged page writes the same bytes: cell ids
-come from the cells' content, nothing holds a time, and a figure keeps its old bytes unless its
-pixels change. How long pages took is kept apart, in `results/pages.json`, which no page reads: the
-site shows it.
+A twin whose digest differs is stale. It keeps as well the versions (2.13, not 2.13.1) of `PACKAGES`
+that its kernel had loaded: under others its numbers may move. Executing an unchanged page writes
+the same bytes: cell ids come from the cells' content, nothing holds a time, and a figure keeps its
+old bytes unless its pixels change. How long pages took is kept apart, in `results/pages.json`,
+which no page reads: the site shows it.
 
 Once `_config.yml` has the repository's address, every twin begins with a cell that fetches the
 repository where the package is missing (on Colab), and does nothing elsewhere. It is no part of the
@@ -32,6 +34,7 @@ import time
 import tokenize
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import jupytext
@@ -53,6 +56,16 @@ EMBEDDED = re.compile(r'(?<=data:image/png;base64,)[^"]+')
 TIMES = "results/pages.json"
 TABLE = "cnf/replication/measures.py"  # its table is no part of it, see `declarations`
 LISTS = "cnf/__init__.py", "cnf/layers/__init__.py"  # of names: a new one changes no output
+PACKAGES = {  # by what is imported, as the index calls them
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "matplotlib": "matplotlib",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+}
 PAGE_BUDGET, BOOK_BUDGET = 90, 480  # seconds, the book on two cores
 LAUNCH = """\
 # On Colab: fetch the repository and install its package. Elsewhere this does nothing.
@@ -218,6 +231,20 @@ def is_stale(page: Path) -> bool:
     return stored.get("sha256") != digest_of(page, {path: fingerprint(path) for path in files})
 
 
+def versions(files: Iterable[str]) -> dict[str, str]:
+    """Of the packages to which these files belong, of `PACKAGES`: major and minor version here."""
+    folders = {part for name in files for part in Path(name).parts[-4:]}
+    loaded = (package for name, package in PACKAGES.items() if name in folders)
+    return {name: ".".join(metadata.version(name).split(".")[:2]) for name in loaded}
+
+
+def made_by_others(page: Path) -> dict[str, str]:
+    """The versions of packages that a twin was made by, where others are installed here."""
+    kept = read_twin(page).metadata.get("cnf", {}).get("versions", {})
+    here = {name: ".".join(metadata.version(name).split(".")[:2]) for name in kept}
+    return {name: version for name, version in kept.items() if version != here[name]}
+
+
 def decoded(png: str) -> Image.Image:
     """The picture of a PNG in base64, without its alpha channel if that is opaque."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
@@ -299,10 +326,12 @@ def execute(page: Path) -> tuple[str, float]:
         client.execute(env=env)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise PageError(f"{page.name}: {error}") from None
-    loaded = sorted(fingerprints.keys() & map(Path, nb.cells.pop().outputs[0].text.splitlines()))
+    files = nb.cells.pop().outputs[0].text.splitlines()
+    loaded = sorted(fingerprints.keys() & map(Path, files))
     made_from = {
         "modules": [path.relative_to(ROOT).as_posix() for path in loaded],
         "sha256": digest_of(page, {p: fingerprints[p] for p in {*own_sources, *loaded}}),
+        "versions": versions(files),
     }
     nb.metadata.language_info = LANGUAGE  # the kernel wrote its own
     nb.metadata.cnf |= made_from
@@ -392,6 +421,18 @@ def check() -> int:
     return len(stale)
 
 
+def check_versions() -> int:
+    """Name the pages that other versions of packages have made, and the line that executes them;
+    returns how many there are."""
+    others = {page.stem: found for page in pages() if (found := made_by_others(page))}
+    for name, found in others.items():
+        says = ", ".join(f"{package} {version}" for package, version in found.items())
+        print(f"book/{name}.ipynb was made by {says}", file=sys.stderr)
+    if others:
+        print(f"run: make notebooks PAGES='{' '.join(others)}'", file=sys.stderr)
+    return len(others)
+
+
 def set_address(url: str | None) -> None:
     """Write the repository's address, if one is given, to `_config.yml` and to the metadata of the
     package, and the twins' first cells.
@@ -430,6 +471,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="pages; or the address")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="pages at a time")
     parser.add_argument("--times", action="store_true", help=f"keep the times in {TIMES}")
+    parser.add_argument("--versions", action="store_true", help="check: those of packages")
     arguments = (
         parser.parse_intermixed_args()
     )  # names may follow options, as `make notebooks` has them
@@ -437,11 +479,10 @@ def main() -> int:
         if arguments.command == "address":
             set_address(*(arguments.names or [None]))
             return 0
-        num_failed = (
-            check()
-            if arguments.command == "check"
-            else run(arguments.names, arguments.jobs, arguments.times)
-        )
+        if arguments.command == "check":
+            num_failed = check_versions() if arguments.versions else check()
+        else:
+            num_failed = run(arguments.names, arguments.jobs, arguments.times)
     except PageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

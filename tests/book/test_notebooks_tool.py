@@ -173,6 +173,21 @@ def test_check_names_the_stale_pages_and_the_line_to_run(repository, capsys):
     assert "run: make notebooks PAGES='01-a 02-b'" in capsys.readouterr().err
 
 
+def test_a_page_keeps_the_versions_of_packages_it_loaded_and_others_are_named(
+    repository, capsys, monkeypatch
+):
+    page = write(repository, "import numpy")
+    notebooks.execute(page)
+    kept = notebooks.read_twin(page).metadata.cnf.versions
+    assert kept == {"numpy": ".".join(np.__version__.split(".")[:2])}
+    assert notebooks.check_versions() == 0
+    monkeypatch.setattr(notebooks.metadata, "version", lambda name: "99.1.2")
+    assert notebooks.check_versions() == 1 and not notebooks.is_stale(page)
+    said = capsys.readouterr().err
+    assert f"01-page.ipynb was made by numpy {kept['numpy']}\n" in said
+    assert "run: make notebooks PAGES='01-page'" in said
+
+
 def test_stale_pages_come_first(repository):
     pages = [write(repository, "1", name=name) for name in ("01-a", "02-b")]
     notebooks.execute(pages[0])
