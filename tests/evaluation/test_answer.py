@@ -124,6 +124,57 @@ def test_the_threshold_is_the_one_that_was_chosen_for_the_model_unless_another_i
         cnf.upscale(picture, str(make_run("sr-flow")), threshold=0.5)
 
 
+def test_a_path_bytes_a_picture_and_an_array_have_the_same_answer_and_a_list_has_several(
+    make_run, picture, tmp_path
+):
+    run, opened = str(make_run("sr-baseline")), Image.open(picture)
+    forms = [picture, picture.read_bytes(), opened, opened.convert("CMYK"), np.asarray(opened)]
+    found = cnf.upscale(forms, run)
+    names = [answer.picture.path.name for answer in found]
+    assert names == ["cat.png", "picture2", "cat.png", "picture4", "picture5"]
+    for answer in found:
+        assert np.array_equal(answer.numpy(), found[0].numpy())
+        assert answer.numpy().shape == (38, 46, 3) and answer.numpy().dtype == np.uint8
+    [path, _] = found[4].save(tmp_path)
+    assert path.name == "picture5-mean.png"
+    assert np.array_equal(np.asarray(Image.open(path)), found[4].numpy())
+
+
+def test_the_place_in_a_list_is_the_place_on_the_command_line(make_run, picture, tmp_path):
+    run = str(make_run("sr-flow"))
+    other = picture.with_name("dog.png")
+    other.write_bytes(picture.read_bytes())
+    found = cnf.upscale([np.asarray(Image.open(picture)), other], run, num=1)
+    assert not np.array_equal(found[0].numpy(), found[1].numpy())  # another noise
+    sampling.sample(run, [picture, other], num=1, out=tmp_path / "out")
+    for answer, name in zip(found, ("cat", "dog"), strict=True):
+        drawn = Image.open(tmp_path / "out" / f"{name}-sample1.png")
+        assert np.array_equal(answer.numpy(), np.asarray(drawn))
+
+
+def test_an_array_of_16_bits_is_answered_with_16(make_run):
+    levels = np.random.default_rng(0).integers(0, 65536, (12, 16, 3), dtype=np.uint16)
+    found = cnf.upscale(levels, str(make_run("sr-baseline"))).numpy()
+    assert found.shape == (24, 32, 3) and found.dtype == np.uint16
+
+
+def test_a_picture_of_pillow_is_turned_as_its_file_would_be(make_run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+    run = str(make_run("sr-baseline"))
+    found = cnf.upscale([tmp_path / "a.png", Image.open(tmp_path / "a.png")], run)
+    assert found[0].numpy().shape == (40, 24, 3)
+    assert np.array_equal(found[0].numpy(), found[1].numpy())
+
+
+def test_a_segmentation_as_an_array_is_its_mask(make_run, picture):
+    pixels = np.asarray(Image.open(picture))
+    found = cnf.segment([pixels], str(make_run("vessels-baseline")), whole=True)[0]
+    assert np.array_equal(found.numpy(), found.mask) and found.numpy().dtype == bool
+
+
 def test_what_is_there_is_replaced_only_if_asked_to(make_run, picture, tmp_path):
     answer = cnf.upscale(picture, str(make_run("sr-baseline")))
     answer.save(tmp_path / "out")
@@ -141,8 +192,16 @@ def test_misuse_is_said_in_one_line(make_run, picture, tmp_path):
         cnf.upscale(tmp_path / "dog.png", str(make_run("sr-flow")))
     with pytest.raises(DataError, match="a folder: give the path of a picture"):
         cnf.upscale(tmp_path, str(make_run("sr-flow")))
-    with pytest.raises(ConfigError, match="picture is a ndarray: give the path of a file"):
-        cnf.upscale(np.zeros((8, 8, 3)), str(make_run("sr-flow")))
+    for wrong, message in (
+        (np.zeros((8, 8, 3)), "picture is an array of float64: give whole grey levels, 0 to 255"),
+        (np.zeros((3, 8, 8), np.uint8), r"picture is an array of shape \(3, 8, 8\): give \(H,W\)"),
+        (Image.new("F", (8, 8)), "picture of mode F: convert it to one of 1, L, "),
+        (b"text", r"picture: no picture that can be read \(4 bytes\)"),
+        (7, "picture is a int: give a path, bytes, a picture of Pillow, an array"),
+        ([picture, b""], r"picture2: no picture that can be read \(0 bytes\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            cnf.upscale(wrong, str(make_run("sr-baseline")))
     with pytest.raises(ConfigError, match=r"\(vessels\) does not enlarge a picture"):
         cnf.upscale(tmp_path / "dog.png", str(make_run("vessels-flow")))
 

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from PIL import Image
 
 from cnf.errors import CnfError, ConfigError, nearest
+from cnf.replication.answers import given
 from cnf.replication.answers.formats import (
     Deep,
     check_format,
@@ -25,6 +26,8 @@ from cnf.replication.answers.formats import (
 from cnf.replication.answers.picture import Picture
 from cnf.replication.answers.sample import Options, Request, request_of
 
+Given = str | os.PathLike | bytes | Image.Image | np.ndarray  # see `given`
+Several = list[Given] | tuple[Given, ...]
 SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
 OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
 FLAGS = [field.name for field in dataclasses.fields(Options) if field.default is False]
@@ -48,9 +51,9 @@ class Answer:
         notes: how the picture was read, how far the model is to be trusted, a sentence each.
     """
 
-    def __init__(self, request: Request, picture: Picture):
+    def __init__(self, request: Request, picture: Picture, index: int = 0):
         self.request, self.picture = request, picture
-        self.files: dict[str, Any] = dict(request.answer(picture, 0))
+        self.files: dict[str, Any] = dict(request.answer(picture, index))
         said = (*request.notes, *picture.notes, *picture.said)
         self.notes = tuple(map(as_arguments, said))
 
@@ -67,6 +70,12 @@ class Answer:
         """The answer as one picture: the mean, or where there is none the first sample."""
         answer = self.files.get(f"{self.request.shown.mean}.png") or self.samples[0]
         return answer.image if isinstance(answer, Deep) else answer
+
+    def numpy(self) -> np.ndarray:
+        """The answer as an array, (H,W) or (H,W,C): uint8, or uint16 of a picture of 16 bits a
+        channel whose mean was asked for."""
+        answer = self.files.get(f"{self.request.shown.mean}.png")
+        return answer.levels if isinstance(answer, Deep) else np.asarray(self.image)
 
     def save(
         self,
@@ -122,17 +131,28 @@ class Segmentation(Answer):
         truth."""
         return Spread(*self.picture.area.tolist())
 
+    def numpy(self) -> np.ndarray:
+        """The mask, bool (H,W)."""
+        return self.mask
+
     @property
     def image(self) -> Image.Image:
         """The overlay."""
         return self.files["overlay.png"]
 
 
-def upscale(picture: Path | str, model: str = "sr-baseline", **options: Any) -> Answer:
+@overload
+def upscale(picture: Given, model: str = ..., **options: Any) -> Answer: ...
+@overload
+def upscale(picture: Several, model: str = ..., **options: Any) -> list[Answer]: ...
+def upscale(
+    picture: Given | Several, model: str = "sr-baseline", **options: Any
+) -> Answer | list[Answer]:
     """A photograph at twice its size.
 
     Args:
-        picture: a file.
+        picture: a file; the bytes of one; a picture of Pillow; an array, uint8 or uint16, (H,W) or
+            (H,W,C); or a list of these, such as the frames of a film, for a list of answers.
         model: "sr-baseline", whose mean is the one best answer; "sr", whose samples are possible
             ones; a run of super-resolution, as for `sample`.
         options: those of `sample.Options`, such as num=4 samples, uncertainty=True.
@@ -142,14 +162,20 @@ def upscale(picture: Path | str, model: str = "sr-baseline", **options: Any) -> 
     request = asked(model, options)
     if request.task.factor == 1:
         raise ConfigError(f"model '{model}' ({request.task.name}) does not enlarge a picture")
-    return Answer(request, read(request, picture))
+    return answers(Answer, request, picture)
 
 
-def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any) -> Segmentation:
+@overload
+def segment(picture: Given, model: str = ..., **options: Any) -> Segmentation: ...
+@overload
+def segment(picture: Several, model: str = ..., **options: Any) -> list[Segmentation]: ...
+def segment(
+    picture: Given | Several, model: str = "vessels-baseline", **options: Any
+) -> Segmentation | list[Segmentation]:
     """The vessels in a photograph of an eye.
 
     Args:
-        picture: a file.
+        picture: one photograph or a list, as for `upscale`.
         model: "vessels-baseline", the best probability of each pixel; "vessels", whose samples are
             possible masks; a run of vessels, as for `sample`.
         options: those of `sample.Options`, such as num=4 samples, fov="mask.png".
@@ -159,7 +185,16 @@ def segment(picture: Path | str, model: str = "vessels-baseline", **options: Any
     request = asked(model, options)
     if not request.task.is_binary:
         raise ConfigError(f"model '{model}' ({request.task.name}) draws no masks")
-    return Segmentation(request, read(request, picture))
+    return answers(Segmentation, request, picture)
+
+
+def answers(kind: type[Answer], request: Request, picture: Given | Several) -> Any:
+    """The answer for a picture, or a list of them; each has the noise of its place."""
+    if not isinstance(picture, list | tuple):
+        return kind(request, read(request, picture, "picture"))
+    names = (f"picture{number}" for number in range(1, len(picture) + 1))
+    pairs = enumerate(zip(picture, names, strict=True))
+    return [kind(request, read(request, one, name), index) for index, (one, name) in pairs]
 
 
 def asked(model: str, options: dict[str, Any]) -> Request:
@@ -171,15 +206,11 @@ def asked(model: str, options: dict[str, Any]) -> Request:
         return request_of(model, Options(**options))
 
 
-def read(request: Request, picture: Path | str) -> Picture:
-    """The picture that a request is about."""
-    if not isinstance(picture, str | os.PathLike):
-        raise ConfigError(
-            f"picture is a {type(picture).__name__}: give the path of a file; the models that "
-            "cnf.load gives take arrays"
-        )
+def read(request: Request, picture: Given, name: str) -> Picture:
+    """The picture that a request is about; `name` is for one that has none."""
+    path, content = given.named(picture, name)
     with naming_arguments():
-        return request.picture(Path(picture))
+        return request.picture(path, content)
 
 
 @contextmanager

@@ -34,7 +34,8 @@ def as_batch(pixels: np.ndarray) -> Tensor:
 class Picture:
     """A picture as input of a model: x, float32 (1,3,H,W), grey levels. `notes` say how the file
     was read and changed, `said` are lines about the answers, and `mean` is their mean, an `output`,
-    where one was asked for. Raises DataError for a file that cannot be used.
+    where one was asked for. The `content` of a file may be given; then `path` is its name. Raises
+    DataError for a file that cannot be used.
 
     `sample` calls, in this order: `check` of the options; `input` for x; for every answer `output`,
     the part that is written, and `image`; `observe` for each answer at temperature 1; at the end
@@ -47,8 +48,10 @@ class Picture:
     precision = "fp32"  # of the networks that answered; `sample` says another
     keeps_16_bits = False  # whether a file of 16 bits a channel is read and answered as such
 
-    def __init__(self, path: Path, model: ConditionalModel, options: Options):
-        self.path, self.photo = path, read_photograph(path)
+    def __init__(
+        self, path: Path, model: ConditionalModel, options: Options, content: bytes | None = None
+    ):
+        self.path, self.photo = path, read_photograph(path, content=content)
         self.mean: Tensor | None = None
         self.said: list[str] = []
         self.model, self.task = model, find(model.config.task)

@@ -369,9 +369,9 @@ class Request:
             options = replace(options, threshold=threshold)
         self.options = options
 
-    def picture(self, path: Path) -> Picture:
-        """A reader's picture as input of this model."""
-        return self.kind(path, self.model, self.options)
+    def picture(self, path: Path, content: bytes | None = None) -> Picture:
+        """A reader's picture as input of this model: a file, or its content and name."""
+        return self.kind(path, self.model, self.options, content)
 
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `answer`."""

@@ -1,6 +1,7 @@
 """Read one picture or label from a file, or say in one line why not."""
 
 import contextlib
+import io
 import struct
 import sys
 import unicodedata
@@ -50,9 +51,9 @@ class Photograph:
         return self.pixels if self.deep is None else self.deep.astype(np.float32) / PER_LEVEL
 
 
-def read_photograph(path: Path, bits: int = 16) -> Photograph:
+def read_photograph(path: Path, bits: int = 16, content: bytes | None = None) -> Photograph:
     """Decode a picture of at most `bits` a channel, 8 or 16, and keep its transparency and colour
-    profile.
+    profile. The `content` of a file may be given; then `path` is its name.
 
     It is turned as its EXIF orientation says. Greyscale and palette pictures become RGB, CMYK is
     converted without its colour profile; of several frames the first is read. The colour of fully
@@ -61,12 +62,13 @@ def read_photograph(path: Path, bits: int = 16) -> Photograph:
     Raises DataError for a file that is missing, truncated, no picture, deeper than that, or
     transparent everywhere.
     """
-    deep, (image, notes) = None, _open(Path(path), bits)
+    deep, (image, notes) = None, _open(Path(path), bits, content=content)
     if image.mode == "I;16":
         deep = np.asarray(image)
     elif image.info.get("is_deep"):
         high, low = (
-            np.asarray(part, np.uint16) for part in (image, _open(Path(path), bits, low=True)[0])
+            np.asarray(part, np.uint16)
+            for part in (image, _open(Path(path), bits, low=True, content=content)[0])
         )
         deep = 256 * high + low
     if deep is not None:
@@ -173,10 +175,11 @@ def of_many(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises for this file into a DataError that names it and the remedy."""
+def _named_errors(path: Path, content: bytes | None = None) -> Iterator[None]:
+    """Turn what Pillow raises for this file, or such content, into a DataError that names it and
+    the remedy."""
     try:
-        is_file = path.is_file()
+        is_file = content is not None or path.is_file()
     except PermissionError:  # to enter its folder
         raise DataError(_FORBIDDEN.format(path)) from None
     if not is_file:
@@ -193,26 +196,31 @@ def _named_errors(path: Path) -> Iterator[None]:
     except PermissionError:
         raise DataError(_FORBIDDEN.format(path)) from None
     except UnidentifiedImageError:
-        if what := of_many(path):
+        if content is None and (what := of_many(path)):
             raise DataError(f"{path}: {what}") from None
+        size = path.stat().st_size if content is None else len(content)
         raise DataError(
-            f"{path}: no picture that can be read ({path.stat().st_size} bytes), or truncated: "
+            f"{path}: no picture that can be read ({size} bytes), or truncated: "
             "convert it to PNG, JPEG or WebP, or get it again"
         ) from None
     except _UNREADABLE as error:
         if isinstance(error, OSError) and error.errno:  # of the disk; Pillow's own have no number
             raise DataError(f"{path}: cannot be read ({error.strerror}): give a copy") from None
+        size = path.stat().st_size if content is None else len(content)
         raise DataError(
-            f"{path}: cannot be decoded ({path.stat().st_size} bytes, {error}): truncated or not a "
+            f"{path}: cannot be decoded ({size} bytes, {error}): truncated or not a "
             "picture; get it again"
         ) from None
 
 
-def _open(path: Path, bits: int = 8, low: bool = False) -> tuple[Image.Image, list[str]]:
+def _open(
+    path: Path, bits: int = 8, low: bool = False, content: bytes | None = None
+) -> tuple[Image.Image, list[str]]:
     """A picture, decoded and turned upright, with notes. Files of more than `bits` a channel, which
     Pillow would silently reduce, are refused. Of 16-bit colours it gives the high bytes, with
     `is_deep` in `info`, or the `low` ones."""
-    with _named_errors(path), Image.open(path) as image:
+    source = path if content is None else io.BytesIO(content)
+    with _named_errors(path, content), Image.open(source) as image:
         raw = " ".join(str(part) for tile in image.tile for part in tile[3:])
         deep = image.mode.startswith(("I", "F")) or ";16" in raw or "16B" in raw
         is_colour = image.mode in ("RGB", "RGBA") and image.mode + ";16" in raw
