@@ -1,7 +1,7 @@
 """The laws of `cnf.testing` on the layers, densities and flows of other libraries.
 
     python -m experiments.field_audit.audit run nflows
-        measure its cases; where the library is installed
+        measure its cases, or only those that hold a word; where the library is installed
     python -m experiments.field_audit.audit table
         a row a library, of what was measured
     python -m experiments.field_audit.audit findings [NAME]
@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 
 from cnf.testing import Report, Result, check_bijection, check_density, check_flow
+from cnf.testing_ode import check_ode
 
 FOLDER = Path(__file__).resolve().parent
 Cases = dict[str, Callable[[], Report]]
@@ -46,6 +47,23 @@ def density(*arguments, **options) -> Callable[[], Report]:
 
 def flow(*arguments, **options) -> Callable[[], Report]:
     return partial(check_flow, *arguments, **options)
+
+
+def ode(make: Callable[[], dict], *arguments, **options) -> Callable[[], Report]:
+    """A continuous flow: `make`, called where float64 is the default type, gives its velocity and
+    what else `check_ode` judges."""
+
+    def check() -> Report:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        torch.manual_seed(0)
+        try:
+            made = make()
+            return check_ode(made.pop("velocity"), *arguments, **made, **options)
+        finally:
+            torch.set_default_dtype(before)
+
+    return check
 
 
 def measured(case: Callable[[], Report]) -> Report:
@@ -86,16 +104,20 @@ def run(name: str, words: list[str]) -> None:
             {"law": r.law, "message": r.message, "likely": r.likely} for r in report.failures
         ]
         rows.append({"case": case, "laws": len(report.results), "failures": failures})
-    if not words:
-        found = {
-            "library": module.LIBRARY,
-            "version": importlib.metadata.version(module.LIBRARY),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "cases": rows,
-        }
-        path = FOLDER / "found" / f"{name}.json"
+    found = {
+        "library": module.LIBRARY,
+        "version": importlib.metadata.version(module.LIBRARY),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    path = FOLDER / "found" / f"{name}.json"
+    old = json.loads(path.read_text("utf-8")) if words and path.exists() else found | {"cases": []}
+    if found.items() <= old.items():  # else what was measured before is of other versions
+        both = {row["case"]: row for row in [*old["cases"], *rows]}
+        found["cases"] = [both[case] for case in module.CASES if case in both]
         path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    else:
+        print(f"not written: {path} is of other versions; measure all cases")
 
 
 def explanation(flag: str, explained: Explained) -> str:

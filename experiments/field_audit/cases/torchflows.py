@@ -5,13 +5,15 @@ import torchflows.bijections.finite.autoregressive.architectures as architecture
 import torchflows.bijections.finite.autoregressive.layers as layers
 import torchflows.bijections.finite.multiscale.base as multiscale
 from torchflows.base_distributions.gaussian import DenseGaussian, DiagonalGaussian
+from torchflows.bijections.continuous.ffjord import FFJORD
+from torchflows.bijections.continuous.otflow import OTFlowBijection
 from torchflows.bijections.finite import matrix
 from torchflows.bijections.finite.autoregressive.transformers.linear.affine import Affine
 from torchflows.bijections.finite.residual.planar import Planar
 from torchflows.bijections.finite.residual.radial import Radial
 from torchflows.flows import Flow
 
-from experiments.field_audit.audit import Cases, bijection, density, flow
+from experiments.field_audit.audit import Cases, bijection, density, flow, ode
 
 LIBRARY = "torchflows"
 CASES: Cases = {}
@@ -102,3 +104,51 @@ CASES["DenseGaussian"] = gaussian(
     torch.tensor([1.0, 0.0]).double(),
     torch.tensor([[2.0, 0.7], [0.7, 1.0]]).double(),
 )
+
+
+def continuous(kind, context=None, **options):
+    """A continuous flow with the weights of a trained one: at the start some terms cancel. Time
+    goes from the base to the data."""
+
+    def make():
+        layer = kind((3,), context_shape=context, **options).double().eval()
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.add_(0.6 * torch.randn_like(p))
+
+        def step(t, x):
+            x = x.detach().requires_grad_()
+            with torch.enable_grad():
+                dx, div, *_ = layer.f.step(torch.as_tensor(t, dtype=x.dtype), x)
+            return dx, div.reshape(len(x))
+
+        def velocity(t, x, c=None):
+            time = torch.as_tensor(t, dtype=x.dtype)
+            if kind is OTFlowBijection:
+                return 0 - layer.f.time_deriv(time, x)[0]
+            return layer.f.forward_model(time, x)
+
+        def log_prob(x, c=None):
+            z, log_det = layer.forward(x, context=c)
+            return normal(z) + log_det
+
+        return {
+            "velocity": velocity,
+            "divergence": lambda t, x, c=None: step(t, x)[1],
+            "log_prob": log_prob if kind is OTFlowBijection else None,  # else it is random
+            "to_base": lambda x, c=None: layer.forward(x, context=c)[0],
+            "to_data": lambda z, c=None: layer.inverse(z, context=c)[0],
+        }
+
+    return ode(make, (3,), context)
+
+
+def normal(z):
+    return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+
+
+CASES |= {
+    "continuous FFJORD": continuous(FFJORD),
+    "continuous FFJORD context": continuous(FFJORD, (2,)),
+    "continuous OTFlow dopri5": continuous(OTFlowBijection, solver="dopri5"),
+}

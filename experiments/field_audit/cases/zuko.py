@@ -3,7 +3,7 @@ from torch import nn
 from torch.distributions import Normal
 from zuko import distributions, flows, transforms
 
-from experiments.field_audit.audit import Cases, bijection, density, flow
+from experiments.field_audit.audit import Cases, bijection, density, flow, ode
 
 LIBRARY = "zuko"
 SEARCHED = ["inverse", "forward", "inverse_log_det", "float32"]  # inverses by bisection
@@ -97,3 +97,21 @@ CASES |= {
     "Maximum": law(d.Maximum(Normal(0.0, 1.0), 3)),
     "Minimum": law(d.Minimum(Normal(0.0, 1.0), 3)),
 }
+
+
+def continuous(exact):
+    """Time 0 is that of the data."""
+
+    def make():
+        made = flows.CNF(3, 2, hidden_features=(16, 16), exact=exact)
+        return {
+            "velocity": lambda t, x, c: made.transform(c).f(torch.as_tensor(t, dtype=x.dtype), x),
+            "log_prob": lambda x, c: made(c).log_prob(x),
+            "to_base": lambda x, c: made.transform(c)(x),
+            "to_data": lambda z, c: made.transform(c).inv(z),
+        }
+
+    return ode(make, (3,), (2,), times=(1.0, 0.0))
+
+
+CASES |= {"CNF": continuous(True), "CNF of one probe": continuous(False)}
