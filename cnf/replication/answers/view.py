@@ -114,7 +114,7 @@ def view(
     ratio = trained_width / width if trained_width and (has_edge or fit) else 1.0
     difference, model_size = max(ratio, 1 / ratio), size
     if fit or (fit is None and difference > TOLERATED):
-        model_size = scaled(size, ratio, path)
+        model_size = scaled(size, width, trained_width, path)
         notes.append(
             f"the model learned from eyes {trained_width} pixels across: it sees this one at "
             f"{model_size[1]}x{model_size[0]}, and its answers are brought back to "
@@ -157,15 +157,16 @@ def width_of_training(config: Config) -> int | None:
     return widths.pop() if len(widths) == 1 else None
 
 
-def scaled(size: tuple[int, int], ratio: float, path: Path) -> tuple[int, int]:
-    """A size (H,W) times `ratio`. Raises DataError if nobody can hold such a picture."""
-    height, width = (max(1, round(ratio * side)) for side in size)
-    if height * width > Image.MAX_IMAGE_PIXELS:
+def scaled(size: tuple[int, int], width: int, trained_width: int, path: Path) -> tuple[int, int]:
+    """The size (H,W) of a picture whose field of view, `width` pixels across, is made as wide as in
+    the training data. Raises DataError if nobody can hold such a picture."""
+    rows, columns = (max(1, round(trained_width / width * side)) for side in size)
+    if rows * columns > Image.MAX_IMAGE_PIXELS:
         raise DataError(
-            f"{path}: its field of view is {1 / ratio:.2g} times as wide as in the training data: "
-            f"that asks for a picture of {width}x{height}: give another --fov, or --no-fit"
+            f"{path}: a field of view {width} pixels across, for the model {trained_width}, "
+            f"asks for a picture of {columns}x{rows}: give another --fov, or --no-fit"
         )
-    return height, width
+    return rows, columns
 
 
 def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:
