@@ -28,7 +28,7 @@ def phone(browser):
 
     def show(html):
         css, *js = (
-            (STATIC / name).read_text("utf-8") for name in ("cnf.css", "cards.js", "search.js")
+            (STATIC / name).read_text("utf-8") for name in ("cnf.css", "cards.js", "search.js", "folded.js")
         )
         scripts = "".join(f"<script>{script}</script>" for script in js)
         head = f"<!DOCTYPE html><html lang='en'><head><style>{css}</style>{scripts}</head>"
@@ -67,3 +67,21 @@ def test_a_formula_in_a_search_result_is_plain_text(phone):
     tex = r"\\(\\begin{split}\\log p(y \\mid x) \\ge \\mathbb{E}[\\sigma_k]\\end{split}\\)"
     shown = tab.evaluate(f"PLAIN_TEX('{tex}')")
     assert "".join(shown.split()) == "logp(y|x)≥E[σ_k]"
+
+
+def test_in_short_is_folded_until_it_is_tapped(phone):
+    title = '<p class="admonition-title">In short</p>'
+    tab = phone(f'<div class="admonition in-short">{title}<ul><li>One.</li></ul></div>')
+    assert not tab.get_by_text("One.").is_visible()
+    tab.get_by_text("In short").click()
+    assert tab.get_by_text("One.").is_visible()
+
+
+def test_a_link_to_a_folded_note_opens_it(phone):
+    tab = phone(
+        '<a href="#note">A</a><span id="note"></span>'
+        "<details><summary>Q?</summary><p>An answer.</p></details>"
+    )
+    assert not tab.get_by_text("An answer.").is_visible()
+    tab.get_by_text("A", exact=True).click()
+    tab.wait_for_function("document.querySelector('details').open", timeout=5000)
