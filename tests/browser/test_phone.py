@@ -28,7 +28,8 @@ def phone(browser):
 
     def show(html):
         css, *js = (
-            (STATIC / name).read_text("utf-8") for name in ("cnf.css", "cards.js", "search.js", "folded.js")
+            (STATIC / name).read_text("utf-8")
+            for name in ("cnf.css", "cards.js", "search.js", "folded.js")
         )
         scripts = "".join(f"<script>{script}</script>" for script in js)
         head = f"<!DOCTYPE html><html lang='en'><head><style>{css}</style>{scripts}</head>"
