@@ -2,9 +2,7 @@
 
 Every command works on a fresh machine: without a named image set it uses pictures that come with
 the package. Other sets are looked for in $CNF_DATA, else in data/ of the repository, or of an
-installed package in a folder that `data list` names. `--version` names version and commit. Two more
-commands, start and check, are for the flow that you write in the lessons: python -m cnf check
---help.
+installed package in a folder that `data list` names. `--version` names version and commit.
 """
 
 import json
@@ -283,6 +281,14 @@ def data(
     print("\n".join(lines))
 
 
+def models() -> None:
+    """The released models: names, task, size, scores, terms, and which are installed."""
+    from cnf.replication.cards import listing
+
+    interrupts.work_begins()
+    print("\n".join(listing.lines()))
+
+
 def results_(
     action: Annotated[
         Literal["table", "show", "how", "claims", "audit", "readme"], tyro.conf.Positional
@@ -375,7 +381,19 @@ def _start(threads: int | None, device: str, alone: str = "") -> None:
         torch.set_num_threads(threads or 1)
 
 
-COMMANDS = {f.__name__.rstrip("_"): f for f in (train, evaluate, sample, export, data, results_)}
+def start() -> None:
+    """Write the file of the lessons: a class to write in each of them (start --help says more)."""
+    raise ConfigError("start runs without the laboratory: python -m cnf start")
+
+
+def check() -> None:
+    """Say which classes of that file are right, what is wrong and why (check --help says more)."""
+    raise ConfigError("check runs without the laboratory: python -m cnf check")
+
+
+# `cnf.__main__` runs start and check itself: here they are in the list of commands
+ALL = (start, check, train, evaluate, sample, export, models, data, results_)
+COMMANDS = {f.__name__.rstrip("_"): f for f in ALL}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -388,7 +406,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if word.startswith("--no-") and (on := word.replace("no-", "", 1)) in words:
                 raise ConfigError(f"{on} and {word} contradict each other: give one")
         code = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog=prog, description=__doc__, args=words
+            COMMANDS, prog=prog, description=__doc__, args=words or ["--help"]
         )
         sys.stdout.flush()
     except CnfError as error:

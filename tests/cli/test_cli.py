@@ -17,6 +17,7 @@ from PIL import Image
 import cnf
 from cnf.errors import CheckpointError
 from cnf.replication import cli, releases, run_folder, training
+from cnf.replication.cards import listing
 from cnf.replication.config import build, load_config, to_dict
 from cnf.replication.evaluation import evaluate
 from cnf.replication.training import cost
@@ -265,6 +266,22 @@ def test_help_says_what_a_command_does(capsys, command):
     what = cli.COMMANDS[command[0]].__doc__ if command else cli.__doc__
     assert " ".join(what.split("\n\n")[0].split()) in text
     assert "None" not in text and "default: )" not in text
+
+
+def test_without_a_command_all_are_listed(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f" {name} " in text for name in ("start", "check", "models"))
+
+
+def test_released_models_are_listed_with_size_scores_and_terms(capsys, monkeypatch, tmp_path):
+    assert cli.main(["models"]) == 0
+    text = capsys.readouterr().out
+    assert "vessels, vessels-flow-lambda0-s1: vessels, 1.0 MB, installed" in text
+    assert "drive: bits/pixel ≤ 0.05" in text and "Trained on DRIVE, which is free" in text
+    assert "sr, sr-flow-cpu-s0: sr, not installed" in listing.lines(tmp_path)
 
 
 def test_dry_run_prints_an_estimate_and_writes_nothing(capsys, tmp_path):
