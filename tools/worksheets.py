@@ -27,7 +27,7 @@ EXERCISE = re.compile(
     r"(?:\n```\{dropdown\} Hint\n.*?^```$\n?)?",
     re.M | re.S,
 )
-YOURS = re.compile(r"so_far\.show\((\d)\)")
+YOURS = re.compile(r"(so_far|at_work)\.show\((\d+)\)")
 
 
 def worksheet(page: Path) -> NotebookNode:
@@ -58,10 +58,14 @@ def without_solutions(cells: list[NotebookNode]) -> Iterator[NotebookNode]:
 def with_answers(cell: NotebookNode) -> Iterator[NotebookNode]:
     if found := YOURS.search(cell.source):
         yield cell
-        code = f"%run my_flow.py\ncheck_lesson({found[1]}, globals())\n"
-        code += f"# in two minutes: so_far.show({found[1]}, globals())"
-        code = "from cnf.lessons import check_lesson\n\n" + code
-        yield graded(new_code_cell(code), f"your-flow-{found[1]}", points=3)
+        show, lesson = found.groups()
+        code = "%run my_flow.py\n"
+        if show == "so_far":
+            code = (
+                f"from cnf.lessons import check_lesson\n\n{code}check_lesson({lesson}, globals())\n"
+            )
+        code += f"# in a minute: {show}.show({lesson}, globals())"
+        yield graded(new_code_cell(code), f"your-flow-{lesson}", points=3)
         return
     if cell.cell_type != "markdown":
         yield cell
