@@ -82,7 +82,6 @@ def train(
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
     _start(threads, device, "train --dry-run" if dry_run else "")
-    config, folder = None, resume
     if data is not None:
         if any(override.startswith("data.train=") for override in overrides):
             raise ConfigError(f"--data {data} and --set data.train contradict each other: give one")
@@ -96,21 +95,19 @@ def train(
             raise ConfigError(
                 "--resume goes with none of --dry-run, --out and --start: leave those out"
             )
-        config = resuming.asked(resume, target, model, preset, overrides)
-        if resuming.sets_budget(overrides):
+        folder, config = resume, resuming.asked(resume, target, model, preset, overrides)
+        if config is not None and resuming.sets_budget(overrides):
             steps, minutes = config.training.steps, config.training.minutes
     elif dry_run and start is not None:
         raise ConfigError("--dry-run measures a run from its first step: leave --start out")
-    elif target is None and start is None:
-        raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
         config, name = _new_run(target, model, preset, start, overrides, device)
-        folder = out or Path(f"runs/{name}-s{resuming.first_seed(seed, start)}")
-    if dry_run:
-        from cnf.replication.training import cost
+        if dry_run:
+            from cnf.replication.training import cost
 
-        print(cost.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
-        return
+            print(cost.estimate(training.with_budget(config, minutes, steps), seed or 0, device))
+            return
+        folder = out or Path(f"runs/{name}-s{resuming.first_seed(seed, start)}")
     training.train(
         config,
         folder,
@@ -143,6 +140,8 @@ def _new_run(
         raise ConfigError(f"{target} says which model it is of: leave --model and --preset out")
     if start is not None and not is_file:
         config = onward.config_from(start, target, model, preset, overrides)
+    elif target is None:
+        raise ConfigError("train needs sr or vessels, unless it goes on with --resume DIR")
     else:
         source = target if is_file else preset_of(target, model or "flow", preset or "smoke")
         config = load_config(source, overrides)
@@ -399,7 +398,8 @@ COMMANDS = {f.__name__.rstrip("_"): f for f in ALL}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for an expected error, 130 if interrupted.
     If several processes run it, one of them prints the error."""
-    words, text, exception = sys.argv[1:] if arguments is None else arguments, "", None
+    words, text = sys.argv[1:] if arguments is None else arguments, ""
+    exception: BaseException | None = None
     prog = "cnf" if Path(sys.argv[0]).stem == "cnf" else "python -m cnf"
     try:
         for word in words:

@@ -43,6 +43,11 @@ class Setting:
     threshold: float | None = None
     protocol: str | None = None
 
+    @property
+    def num_samples(self) -> int:
+        """How many samples are drawn, 0 for none."""
+        return self.samples or 0
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Measure:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import EllipsisType
 
 import matplotlib
 import numpy as np
@@ -35,7 +36,7 @@ class Deviation:
     values: Tensor
     task: Task
 
-    def __getitem__(self, box: Box) -> "Deviation":
+    def __getitem__(self, box: tuple[slice | EllipsisType, ...]) -> "Deviation":
         return Deviation(self.values[box], self.task)
 
 
@@ -80,7 +81,8 @@ def busiest(interest: Tensor, side: int, step: int, count: int = 1) -> list[Box]
     overlap and start at multiples of `step`, where the mean of `interest` (H,W), >= 0, is largest.
     """
     tall, wide = (min(side, length) for length in interest.shape)
-    means, boxes = F.avg_pool2d(interest[None].double(), (tall, wide), step)[0], []
+    means = F.avg_pool2d(interest[None].double(), (tall, wide), step)[0]
+    boxes: list[Box] = []
     # windows at most so many steps apart overlap
     rows_apart, columns_apart = (tall - 1) // step, (wide - 1) // step
     while len(boxes) < count and means.max() >= 0:

@@ -16,6 +16,8 @@ import textwrap
 import warnings
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -98,9 +100,10 @@ def keep_pixels(figure: Figure) -> None:
     """Mark which artists become pixels, and which lie over a picture."""
     for axes in figure.axes:
         for line in axes.lines:
-            line.set_rasterized(line.get_marker() != "None" and len(line.get_xdata()) > CLOUD)
+            line.set_rasterized(line.get_marker() != "None" and np.size(line.get_xdata()) > CLOUD)
         for artist in axes.collections:
-            points = len(artist.get_offsets()) + sum(len(p.vertices) for p in artist.get_paths())
+            points = np.shape(artist.get_offsets())[0]
+            points += sum(np.shape(path.vertices)[0] for path in artist.get_paths())
             artist.set_rasterized(points > CLOUD or isinstance(artist, QuadMesh))
         for image in axes.images:
             shrink(image, round(axes.bbox.width / figure.dpi * DPI))
@@ -114,12 +117,13 @@ def keep_pixels(figure: Figure) -> None:
 def shrink(image: AxesImage, most: int) -> None:
     """Make a picture at most `most` pixels wide, in its colours, and draw it without interpolation,
     so that both drawings hold the same pixels."""
-    height, width = image.get_size()
-    if width > most:
-        small = Image.fromarray(image.to_rgba(image.get_array(), bytes=True, norm=True))
+    (height, width), values = image.get_size(), image.get_array()
+    if width > most and values is not None:
+        small = Image.fromarray(image.to_rgba(values, bytes=True, norm=True))
         image.axes.autoscale(False)
         image.set_extent(image.get_extent())
-        image.set_data(small.resize((most, round(height * most / width)), Image.Resampling.BOX))
+        size = most, round(height * most / width)
+        image.set_data(np.asarray(small.resize(size, Image.Resampling.BOX)))
     image.set_interpolation("none")
 
 
@@ -181,19 +185,25 @@ def stack(figure: Figure) -> None:
     for axes in figure.axes:
         letter(axes, LINE // columns)
     for legend in list(figure.legends):
-        names = [wrapped(text.get_text(), LINE) for text in legend.get_texts()]
-        figure.legend(legend.legend_handles, names, loc="outside lower center")
+        figure.legend(*entries(legend), loc="outside lower center")
         legend.remove()
     for text in figure.findobj(Text):
         text.set_fontsize(max(text.get_fontsize(), LETTERS))
     for axes in panels:
-        fit_numbers(axes)
+        fit_numbers(figure, axes)
     figure.set_size_inches(PHONE, figure.get_figheight() + sum(map(lacking_height, panels)))
     if len(panels) <= GRID:
-        room = sum(lay_below(axes.get_legend()) for axes in panels if axes.get_legend())
+        room = sum(lay_below(inside) for axes in panels if (inside := axes.get_legend()))
         figure.set_size_inches(PHONE, figure.get_figheight() + room)
-    if len(panels) < len(figure.axes):  # colour bars find their place at the second attempt
-        figure.get_layout_engine().execute(figure)
+    engine = figure.get_layout_engine()
+    if engine and len(panels) < len(figure.axes):  # colour bars find their place at the second go
+        engine.execute(figure)
+
+
+def entries(legend: Legend) -> tuple[list[Artist], list[str]]:
+    """What a legend explains, and its words, folded."""
+    handles = [handle for handle in legend.legend_handles if handle is not None]
+    return handles, [wrapped(text.get_text(), LINE) for text in legend.get_texts()]
 
 
 def lay_below(legend: Legend) -> float:
@@ -202,8 +212,7 @@ def lay_below(legend: Legend) -> float:
     lowest = min(box.y0 for box in (axes.bbox, axes.xaxis.get_tightbbox()) if box)
     down = ScaledTranslation(0, (lowest - axes.bbox.y0) / figure.dpi, figure.dpi_scale_trans)
     moved = axes.legend(
-        legend.legend_handles,
-        [wrapped(text.get_text(), LINE) for text in legend.get_texts()],
+        *entries(legend),
         title=wrapped(legend.get_title().get_text(), LINE),
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
@@ -223,12 +232,13 @@ def corner(axes: Axes) -> tuple[float, float]:
 
 def panel_height(axes: Axes, width: float) -> float:
     """The inches that a panel takes of the height of the narrow drawing, where it has `width`."""
-    box = axes.get_window_extent().size / axes.figure.dpi
+    extent, dpi = axes.get_window_extent(), axes.figure.dpi
+    height = extent.height / dpi
     if axes.get_aspect() != "auto":
-        box *= 0.85 * width / box[0]
+        height *= 0.85 * width / (extent.width / dpi)
     if is_bare(axes):
-        return box[1] + 0.3
-    return max(box[1], 1.7, height_of_names(axes)) + height_below(axes) + 0.7
+        return height + 0.3
+    return max(height, 1.7, height_of_names(axes)) + height_below(axes) + 0.7
 
 
 def height_of_names(axes: Axes) -> float:
@@ -275,8 +285,9 @@ def letter(axes: Axes, letters: int) -> None:
     axes.xaxis.label.set_text(wrapped(axes.get_xlabel(), letters))
     axes.yaxis.label.set_text(wrapped(axes.get_ylabel(), min(letters, 20)))
     axes.tick_params(labelsize=LETTERS)
-    if isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
-        axes.xaxis.get_major_locator().set_params(nbins=5)
+    locator = axes.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(nbins=5)
     tilted = is_tilted(axes)
     for axis in (axes.yaxis, axes.xaxis):
         if names := tick_names(axis):
@@ -305,10 +316,10 @@ def is_tilted(axes: Axes) -> bool:
     return sum(along_x) > 40 - max(along_y, default=0) and not has_formula
 
 
-def fit_numbers(axes: Axes) -> None:
+def fit_numbers(figure: Figure, axes: Axes) -> None:
     """Leave out numbers along x until none touches another, and fold the name of x until it stays
     inside of the drawing."""
-    figure, locator, label = axes.figure, axes.xaxis.get_major_locator(), axes.xaxis.label
+    locator, label = axes.xaxis.get_major_locator(), axes.xaxis.label
     for bins in (4, 3, 2):
         figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in axes.get_xticklabels() if text.get_text()]

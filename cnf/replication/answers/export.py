@@ -57,6 +57,12 @@ class FoldedStep(Bijection):
     """An activation norm and a 1x1 convolution as one, its matrix, inverse and log-determinant
     constants, :eq:`eq-speed-fold`: z = W e^l (y + b)."""
 
+    weight: Tensor
+    bias: Tensor
+    inverse_weight: Tensor
+    inverse_bias: Tensor
+    log_abs_det: Tensor
+
     def __init__(self, conv: Conv1x1, norm: ActNorm | None = None):
         super().__init__()
         dtype, w = conv.weight().dtype, conv.weight().double()
@@ -173,7 +179,7 @@ def noise_of(model: ConditionalModel) -> str:
     return "standard normal" if isinstance(first, Dequantization) else ""
 
 
-def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
+def graphs(model: ConditionalModel) -> dict[str, Sample | LogProb]:
     """The graphs of a model by name: both, or log-prob alone for an autoregressive model, whose
     samples are a long chain of steps. Raises ConfigError if it is neither a flow nor a
     baseline."""
@@ -190,11 +196,13 @@ def graphs(model: ConditionalModel) -> dict[str, nn.Module]:
         )
     is_autoregressive = any(isinstance(m, CausalNet) for m in model.modules())
     folded_model = fold_steps(model)
-    by_name = {"log-prob": LogProb(folded_model).eval()}
-    return by_name if is_autoregressive else {"sample": Sample(folded_model).eval(), **by_name}
+    log_prob = LogProb(folded_model).eval()
+    if is_autoregressive:
+        return {"log-prob": log_prob}
+    return {"sample": Sample(folded_model).eval(), "log-prob": log_prob}
 
 
-def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, Tensor]:
+def example(graph: Sample | LogProb, batch: int, height: int, width: int) -> dict[str, Tensor]:
     """Inputs of a graph, with a size in units of the model's `multiple`: a smooth y, and the x that
     belongs to it."""
     model, draw = graph.model, torch.Generator().manual_seed(0)
@@ -216,7 +224,7 @@ def example(graph: nn.Module, batch: int, height: int, width: int) -> dict[str, 
     return {"x": x, "y": y} | ({} if noise is None else {"noise": noise})
 
 
-def write(graph: nn.Module, path: Path, metadata_of: dict[str, str]) -> None:
+def write(graph: Sample | LogProb, path: Path, metadata_of: dict[str, str]) -> None:
     """Write one graph. Raises ConfigError if the exporter does not know one of its operations."""
     inputs = example(graph, 2, 4, 6)
 
@@ -249,8 +257,12 @@ def write(graph: nn.Module, path: Path, metadata_of: dict[str, str]) -> None:
         raise ConfigError(
             f"this model cannot be exported ({run_folder.first_line(error)})"
         ) from error
+    if program is None:
+        raise ConfigError("the exporter made nothing of this model: install another version of it")
     fixed_inputs = [
-        i.name for i in program.model.graph.inputs if any(type(n) is int for n in i.shape[2:])
+        i.name
+        for i in program.model.graph.inputs
+        if i.shape is not None and any(type(n) is int for n in i.shape[2:])
     ]
     if fixed_inputs:
         raise ConfigError(
@@ -290,7 +302,7 @@ def compact(file: Any) -> Any:
     return file
 
 
-def check(graph: nn.Module, path: Path) -> str:
+def check(graph: Sample | LogProb, path: Path) -> str:
     """Compare a file under onnxruntime with the model in PyTorch, at two sizes. Returns, as text,
     the largest difference of v in its units, or of log_prob in bits per dimension. Raises
     ConfigError above `TOLERANCE`."""
@@ -393,8 +405,8 @@ def hub(run: str, folder: Path) -> list[str]:
         if (folder / name).exists()
     ]
     note = "Graphs need neither PyTorch nor `cnf`; their metadata say shapes, noise and units."
-    card = card.card(weights.parent, for_hub=True).rstrip()
-    parts = [card, "", "## Files", "", *files, "", note, ""]
+    text = card.card(weights.parent, for_hub=True).rstrip()
+    parts = [text, "", "## Files", "", *files, "", note, ""]
     (folder / "README.md").write_text("\n".join(parts), "utf-8")
     return [
         *lines,

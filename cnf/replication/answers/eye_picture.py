@@ -45,9 +45,16 @@ class EyePicture(Picture):
         self.counts.append(self.view.count(y))
 
     @property
+    def probability(self) -> np.ndarray:
+        """The mean of the answers, (H,W). Raises DataError before there is one."""
+        if self.mean is None:
+            raise DataError(f"{self.path}: no answer was drawn: draw samples, or the mean")
+        return self.mean[0].numpy()
+
+    @property
     def mask(self) -> np.ndarray:
         """Where the probability is the threshold or more, bool (H,W)."""
-        return (self.mean[0].numpy() >= self.threshold) & self.view.fov
+        return (self.probability >= self.threshold) & self.view.fov
 
     @property
     def area(self) -> np.ndarray:
@@ -64,9 +71,9 @@ class EyePicture(Picture):
             "components": dict(zip(("median", "low", "high"), components, strict=True)),
         }
 
-    def extras(self, mean: Tensor) -> Iterator[tuple[str, Any]]:
+    def extras(self, mean: Tensor | None) -> Iterator[tuple[str, Any]]:
         yield "mask.png", Image.fromarray(np.uint8(255) * self.mask)
-        self.overlay = overlay(self.photo, mean[0].numpy())
+        self.overlay = overlay(self.photo, self.probability)
         yield "overlay.png", Image.fromarray(self.overlay)
         table, self.sentence = summary(self.path.name, self.counts, self.view.fov)
         yield "table.csv", table

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from cnf.errors import ConfigError
 from cnf.files import replaced
 
 # what Pillow calls a format, and how it writes it: no grey level is changed
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     "png": {},
     "tiff": {"compression": "tiff_adobe_deflate"},
     "webp": {"lossless": True, "exact": True},

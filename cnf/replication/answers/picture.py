@@ -106,9 +106,10 @@ class Picture:
         one, if it has them."""
         pixels, alpha = to_uint8(levels), self.photo.alpha
         if alpha is not None:
-            alpha = torch.from_numpy(alpha.copy())[None]
-            is_smaller = pixels.shape[:2] != alpha.shape[1:]
-            pixels = np.dstack([pixels, to_uint8(imresize_double(alpha) if is_smaller else alpha)])
+            opacity = torch.from_numpy(alpha.copy())[None]
+            if pixels.shape[:2] != alpha.shape:
+                opacity = imresize_double(opacity)
+            pixels = np.dstack([pixels, to_uint8(opacity)])
         image = Image.fromarray(pixels)
         image.info["icc_profile"] = self.photo.profile
         return image

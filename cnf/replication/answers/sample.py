@@ -43,7 +43,7 @@ from cnf.replication.data.folders import pictures as pictures_of
 from cnf.replication.data.images import check_is_picture, of_many
 from cnf.replication.distributed import choose_device, has_bf16
 from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, option
-from cnf.replication.panels import Deviation, unit, white
+from cnf.replication.panels import Deviation, Panel, unit, white
 from cnf.replication.plotting import to_uint8
 from cnf.replication.presentation import Presentation, presentation_of
 from cnf.replication.results.rows import RESULTS, read, select
@@ -421,7 +421,8 @@ class Request:
 
     def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
-        shown, panels, mean, deviation, moments = self.shown, {}, None, None, Moments()
+        shown, mean, deviation, moments = self.shown, None, None, Moments()
+        panels: dict[str, Panel] = {}
         stem, brightest = picture.path.stem, white(self.task)
         picture.precision = self.precision(picture)
         set_precision(self.model, picture.precision)
@@ -447,6 +448,8 @@ class Request:
             deviation, tau = moments.deviation, 1 if self.many else self.temperature
             panels[f"deviation of {moments.count}, τ = {tau:g}"] = Deviation(deviation, self.task)
         if self.uncertainty:
+            if deviation is None:
+                raise ConfigError(f"--many {self.many}: a deviation needs 2 samples or more")
             yield "deviation.png", Image.fromarray(to_uint8(deviation * (255 / brightest)))
             yield "deviation.npy", deviation.numpy().astype(np.float16)
             scale = f"black 0, white {brightest:g}{unit(self.task)} or more; the .npy has them"
@@ -455,8 +458,9 @@ class Request:
             begins = f"where the probability is {self.options.threshold:.3g} or more"
             picture.said.append(f"{self.path(stem, 'mask.png').name}: {begins} ({self.origin})")
         yield from picture.extras(mean)
-        interest, reason = deviation, "where samples differ most"
-        if deviation is None:
+        if deviation is not None:
+            interest, reason = deviation, "where samples differ most"
+        else:
             interest, reason = picture.interest(moments.mean if mean is None else mean)
         panels = picture.panels() | panels
         sheet = contact_sheet(picture.overview(), panels, interest, reason, picture.lines())

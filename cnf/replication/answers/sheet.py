@@ -46,7 +46,8 @@ def contact_sheet(
     blocks = [(k, {title: p[box] for title, p in panels.items()}) for k, box in places.items()]
     sheet = compose(blocks, SIDE, COLUMNS, lines)
     heading = line_of_text(f"{why}: {', '.join(places)}", sheet.shape[1], HEADING, bold=True)
-    overview_strip = marked(overview, places, interest.shape, sheet.shape[1])
+    height, width = interest.shape
+    overview_strip = marked(overview, places, (height, width), sheet.shape[1])
     return np.concatenate([heading, overview_strip, sheet])
 
 

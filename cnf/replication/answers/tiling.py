@@ -7,6 +7,7 @@ A tile has a `margin` of pixels around its core, and the picture's noise at its 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from cnf import noise
 from cnf.errors import ConfigError
 from cnf.features import Features
 from cnf.flow import ConditionalFlow, Layer, with_levels
-from cnf.layers import Dequantization, Residual, Squeeze, Squeezed, Subbands
+from cnf.layers import Dequantization, Residual, Squeeze, Subbands
+from cnf.layers.squeeze import Squeezed
 from cnf.model import ConditionalModel
 from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.answers.progress import watched
@@ -46,17 +48,18 @@ def margin(model: ConditionalModel) -> int:
     which every pixel depends on the whole picture.
     """
     has_no_margin = any(isinstance(part, nn.InstanceNorm2d | CausalNet) for part in model.modules())
-    if has_no_margin or not hasattr(model, "features"):  # a table of counts has none
+    features = getattr(model, "features", None)
+    if has_no_margin or not isinstance(features, Features):  # a table of counts has none
         raise ConfigError(
             "this model cannot draw in tiles, as every pixel depends on the whole picture: use "
             "--tile 0, which draws in one pass, or a smaller picture"
         )
     fade = FADE if model.factor > 1 else 0  # of the upsampled input, which h[0] carries
-    deep = features_reach(model.features)
+    deep = features_reach(features)
     if isinstance(model, ConditionalFlow):
         reach = flow_reach(with_levels(model.layers), 0, deep, fade)
     else:
-        reach = max(deep, fade) + radius(model.head)
+        reach = max(deep, fade) + radius(model.get_submodule("head"))
     step = grid(model)
     return -(-reach // step) * step
 
@@ -88,7 +91,8 @@ def flow_reach(layers: Iterable[tuple[Layer, int]], reach: int, deep: int, fade:
         if isinstance(layer, Squeeze):
             reach += position + (FADE if isinstance(layer, Subbands) else 0)
         elif isinstance(layer, Squeezed):
-            inside = ((part, level + 1) for part in layer.layers)
+            inner = cast(list[Layer], [*layer.layers])  # a ModuleList forgets what is in it
+            inside = [(part, level + 1) for part in inner]
             reach = flow_reach(inside, reach, deep, fade) + position
         elif isinstance(layer, Residual):
             reach = max(reach, h)
@@ -210,14 +214,14 @@ def in_tiles(
     x = fitted(model, x)
     if tiles is None:
         return apply(x.to(device), make_noise())[0, :, :height, :width].cpu()
-    output = None
+    output = torch.empty(0)  # the first tile says how many channels it has
     cut = list(tiles)
     for tile, core in watched(cut, "tiles", len(cut)):
-        tile_x = x[..., *(slice(s.start // factor, s.stop // factor) for s in tile)]
+        rows, columns = (slice(s.start // factor, s.stop // factor) for s in tile)
         shape = tuple(s.stop - s.start for s in tile)
         window = noise.Window(make_noise(), tiles.size, shape, *(s.start for s in tile))
-        y = apply(tile_x.to(device), window)[0].cpu()
-        output = y.new_empty(len(y), *tiles.size) if output is None else output
+        y = apply(x[..., rows, columns].to(device), window)[0].cpu()
+        output = output if len(output) else y.new_empty(len(y), *tiles.size)
         pairs = zip(tile, core, strict=True)
         core_in_tile = (slice(c.start - t.start, c.stop - t.start) for t, c in pairs)
         output[:, *core] = y[:, *core_in_tile]

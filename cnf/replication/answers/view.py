@@ -161,7 +161,7 @@ def scaled(size: tuple[int, int], width: int, trained_width: int, path: Path) ->
     """The size (H,W) of a picture whose field of view, `width` pixels across, is made as wide as in
     the training data. Raises DataError if nobody can hold such a picture."""
     rows, columns = (max(1, round(trained_width / width * side)) for side in size)
-    if rows * columns > Image.MAX_IMAGE_PIXELS:
+    if Image.MAX_IMAGE_PIXELS is not None and rows * columns > Image.MAX_IMAGE_PIXELS:
         raise DataError(
             f"{path}: a field of view {width} pixels across, for the model {trained_width}, "
             f"asks for a picture of {columns}x{rows}: give another --fov, or --no-fit"
@@ -182,7 +182,10 @@ def overlay(photo: Photograph, marginal: np.ndarray) -> np.ndarray:
 def diameter(fov: np.ndarray) -> int:
     """The longer side of the box around a field of view, in pixels. For a disc this is its
     diameter, even if the picture cuts off its top and bottom."""
-    left, top, right, bottom = Image.fromarray(fov).getbbox()
+    box = Image.fromarray(fov).getbbox()
+    if box is None:
+        raise DataError("the field of view is empty: give a mask that shows where the eye is")
+    left, top, right, bottom = box
     return max(right - left, bottom - top)
 
 

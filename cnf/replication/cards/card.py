@@ -75,7 +75,7 @@ def _front_matter(config: Config, test_rows: Sequence[Row], training_sets: Seque
         datasets += catalogue.parts(names)
     titles = {MEASURES[row.metric].title for row in test_rows}
     main_metrics = ("bits/dim", "bits/pixel", "PSNR", "SSIM", "F", "calibration error")
-    front_matter = {"license": "mit"}
+    front_matter: dict[str, Any] = {"license": "mit"}
     if catalogue.terms(*training_sets) != [catalogue.FREE]:
         front_matter = {"license": "other", "license_name": "terms-of-the-training-data"}
     front_matter |= {
@@ -157,12 +157,12 @@ def _worst(folder: Path, columns: Sequence[str]) -> list[str]:
         if path.stem.startswith("odd-") or column is None:
             continue
         metric = MEASURES[next(m for m in MEASURES if column.startswith(m))]
-        rows.sort(key=lambda row, c=column: float(row[c]), reverse=metric.unit.startswith("bits"))
         values = [float(row[column]) for row in rows]
-        worst, median = map(metric.write, (values[0], statistics.median(values)))
+        worst_value = max(values) if metric.unit.startswith("bits") else min(values)
+        name = rows[values.index(worst_value)]["image"]
+        worst, median = map(metric.write, (worst_value, statistics.median(values)))
         title = metric.title.removesuffix(", pooled")  # of one picture
         lines.append(
-            f"On {path.stem} it does worst on `{rows[0]['image']}`: {title} {worst} "
-            f"(median {median})."
+            f"On {path.stem} it does worst on `{name}`: {title} {worst} (median {median})."
         )
     return lines

@@ -26,7 +26,8 @@ def indifferent_layers(flow: ConditionalFlow, y: Tensor, x: Tensor, other: Tenso
         answers = [apply(layer, state, maps[level]) for maps in (h, other_h)]
         if is_conditional(layer) and all(map(same, *answers)):
             places.append(place)
-        state = answers[0][0]
+        if answers[0][0] is not None:
+            state = answers[0][0]
     return places
 
 
@@ -38,7 +39,7 @@ def apply(layer: torch.nn.Module, state: Tensor, h: Tensor) -> tuple[Tensor | No
 
 
 def same(a: Tensor | None, b: Tensor | None) -> bool:
-    return (a is None and b is None) or torch.equal(a, b)
+    return torch.equal(a, b) if a is not None and b is not None else a is b
 
 
 def is_conditional(layer: torch.nn.Module) -> bool:

@@ -14,6 +14,7 @@ from cnf.model import ConditionalModel
 from cnf.replication import releases, run_folder
 from cnf.replication.cards import card
 from cnf.replication.data import ImageSet
+from cnf.replication.data.catalogue import Split
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation import scoring
 from cnf.replication.places import IS_CHECKOUT, require_checkout
@@ -30,7 +31,7 @@ from cnf.replication.scored.thresholds import validation
 def evaluate(
     run: Path | str,
     on: str | None = None,
-    split: str = "test",
+    split: Split = "test",
     *,
     stress: bool = False,
     figures: bool = False,
@@ -129,7 +130,7 @@ def evaluate(
 
 def sets_of(
     on: str | None,
-    split: str,
+    split: Split,
     model: ConditionalModel,
     before: Sequence[dict[str, Any]],
     stress: bool,
@@ -137,9 +138,10 @@ def sets_of(
     """The image sets that are scored, by the names that were given; by default those of the
     task. `before`: on what the runs before this one were trained."""
     shown = presentation_of(model.config.task)
-    names = [on]
-    if on is None:
-        names = [shown.embedded, shown.far] if stress else [shown.embedded]
+    names = [shown.embedded, shown.far] if stress else [shown.embedded]
+    if on is not None:
+        names = [on]
+    else:
         print(f"no image set named: using {' and '.join(names)}")
     return {name: images_to_score(name, split, model, before) for name in names}
 
@@ -224,7 +226,7 @@ class Place:
 def evaluate_reference(
     name: str,
     on: str | None,
-    split: str,
+    split: Split,
     scoring_options: Options,
     tags: Sequence[str],
     target: Path,

@@ -125,8 +125,8 @@ def with_relative_paths(options: Options) -> Options:
 
 def threshold_from(m: ScoredModel) -> str:
     """Where the threshold of a measure comes from that `valid` chooses."""
-    if m.options.threshold_from:
-        return with_relative_paths(m.options).threshold_from
+    if runs := with_relative_paths(m.options).threshold_from:
+        return runs
     return "validation" if m.options.threshold is None else "given"
 
 

@@ -65,8 +65,10 @@ def draw_eye(
 
 def whole(images: dict[str, Tensor], task: Task) -> dict[str, Panel]:
     """{title: panel} of a whole picture, made small without losing thin vessels."""
+    panels: dict[str, Panel]
     panels = {title: shrink(t) for title, t in images.items() if not title.startswith("draw")}
-    return panels | {"deviation": Deviation(panels["deviation"][0], task)}
+    panels["deviation"] = Deviation(shrink(images["deviation"])[0], task)
+    return panels
 
 
 def shrink(t: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def joint(title: str, images: dict[str, Tensor]) -> list[tuple[str, dict[str, Pa
         "flow: all pixels together": ("marginal", "sample 1", "sample 2"),
         "factorised: every pixel on its own": ("factorised, probability", "draw 1", "draw 2"),
     }
-    panels_by_row = {
+    panels_by_row: dict[str, dict[str, Panel]] = {
         row: {k: images[k][:, *box] for k in keys if k in images} for row, keys in rows.items()
     }
     return [(row, panels) for row, panels in panels_by_row.items() if panels]

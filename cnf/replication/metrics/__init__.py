@@ -11,7 +11,7 @@ of a metric, raise the `version` of its measure: rows of an older version are ma
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -53,7 +53,7 @@ def compute(measure: Measure, m: ScoredModel, s: Setting) -> Value | None:
     return getattr(module_of(measure), measure.function)(m, s)
 
 
-def mean_se(values: np.ndarray, **also: Any) -> Value:
+def mean_se(values: np.ndarray | Sequence[float], **also: Any) -> Value:
     """The mean, and its standard error over images."""
     n = len(values)
     error = float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else None

@@ -7,6 +7,7 @@ value remains an upper bound. Means are over images.
 
 import numpy as np
 
+from cnf.errors import ResultsError
 from cnf.replication.measures import Setting
 from cnf.replication.metrics import Value, mean_se
 from cnf.replication.scored.model import ScoredModel, computed_once
@@ -17,7 +18,13 @@ def bits(m: ScoredModel, s: Setting, log_p: np.ndarray) -> Value:
     values = m.in_bits(log_p, s.divided_by == "field of view")
     bound = "exact"
     if not m.model.exact:  # its first layer, such as UniformDequantization
-        kind = type(m.model.layers[0]).__name__.removesuffix("Dequantization")
+        layers = getattr(m.model, "layers", ())
+        if not layers:
+            raise ResultsError(
+                f"{type(m.model).__name__} is not exact and has no layers: its bound is called by "
+                "the first of them"
+            )
+        kind = type(layers[0]).__name__.removesuffix("Dequantization")
         bound = f"{kind.lower()} dequantization"
     elif m.config.model.get("cells", 1) > 1:
         bound = "two cells for each grey level: no likelihood"
@@ -57,8 +64,9 @@ class SecondObserver:
     @computed_once
     def log_probs(self, draws: int) -> np.ndarray:
         """log P(second observer's mask | x), nats, (N,), with the noise of the first's."""
-        m = self.scored
-        by_picture = []
+        m, by_picture = self.scored, []
+        if m.second_masks is None:
+            raise ResultsError(f"{m.images.name} has no second observer: leave these bits out")
         for index, mask in zip(m.indices, m.second_masks, strict=True):
             log_probs = [m.mask_log_probs(index, mask[None], draw)[0] for draw in range(draws)]
             by_picture.append(np.mean(log_probs))

@@ -26,7 +26,7 @@ WINDOW = 11  # pixels a side, of SSIM
 MAX_PSNR = 100.0  # dB, of pictures that are equal
 
 
-def protocol(rounded_x: bool) -> Literal["standard", "released"]:
+def protocol(rounded_x: bool | None) -> Literal["standard", "released"]:
     """The protocol that goes with an x that is rounded, or not."""
     return "standard" if rounded_x else "released"
 

@@ -56,10 +56,11 @@ class Pictures:
     def score_picture(self, index: int, picture: Tensor, x: Tensor) -> PictureScores:
         """Scores of a picture (3,H,W) in grey levels, an answer for the image `index`, and its
         x."""
-        m, fidelity = self.scored, {}
-        y = m.images[index].y
+        m, y = self.scored, self.scored.images[index].y
+        fidelity: dict[str, dict[str, float]] = {}
         if has_fidelity(m):
-            check_size(m.images[index].name, *y.shape[-2:], least=WINDOW + 2 * SCALE)
+            height, width = y.shape[-2:]
+            check_size(m.images[index].name, height, width, least=WINDOW + 2 * SCALE)
             protocols = {"standard", pictures.protocol(m.rounded_x)}
             fidelity = {name: pictures.fidelity(y, picture, name) for name in protocols}
         y_channel = luma(picture)
@@ -140,10 +141,11 @@ def psnr_limit(m: ScoredModel, s: Setting) -> Value | None:
         return None
     samples = m.statistics(Pictures).samples(s.temperature, s.samples)
     values = [
-        pictures.limit(picture.fidelity["standard"]["psnr"], variance, s.samples)
+        pictures.limit(picture.fidelity["standard"]["psnr"], variance, s.num_samples)
         for picture, variance in zip(samples.means, samples.variances, strict=True)
     ]
-    return None if None in values else mean_se(values)
+    finite = [value for value in values if value is not None]
+    return mean_se(finite) if len(finite) == len(values) else None
 
 
 def ssim(m: ScoredModel, s: Setting) -> Value | None:
@@ -167,14 +169,14 @@ def consistency(m: ScoredModel, s: Setting) -> Value:
 
 def power_high(m: ScoredModel, s: Setting) -> Value:
     """Power in the band of high frequencies, in dB over that of the truth."""
+
+    def high(scores: PictureScores) -> float:
+        power, number = scores.spectrum
+        return textures.band(power, number, "high")
+
     answers = m.statistics(Pictures)
     pairs = zip(answers.scores(s), answers.truth(), strict=True)
-    return mean_se(
-        [
-            textures.band(*ours.spectrum, "high") - textures.band(*true.spectrum, "high")
-            for ours, true in pairs
-        ]
-    )
+    return mean_se([high(ours) - high(true) for ours, true in pairs])
 
 
 def gradient_distance(m: ScoredModel, s: Setting) -> Value:
@@ -197,11 +199,11 @@ def ranks(m: ScoredModel, s: Setting) -> np.ndarray:
 def spread_skill(m: ScoredModel, s: Setting) -> Value:
     spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
     moments = np.array([spread.moments for spread in spreads])
-    return jackknife(moments, partial(uncertainty.spread_skill, n=s.samples))
+    return jackknife(moments, partial(uncertainty.spread_skill, n=s.num_samples))
 
 
 def coverage_90(m: ScoredModel, s: Setting) -> Value | None:
-    if not uncertainty.are_enough(s.samples, 0.9):
+    if not uncertainty.are_enough(s.num_samples, 0.9):
         return None
     return jackknife(ranks(m, s), partial(uncertainty.coverage_at, level=0.9))
 

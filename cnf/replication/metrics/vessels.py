@@ -85,7 +85,7 @@ def f_valid(m: ScoredModel, s: Setting) -> Value | None:
     largest F on the validation splits of `m.valid`."""
     threshold = m.options.threshold if s.threshold is None else s.threshold
     if threshold is None and any(scored.has_vessels for scored in m.valid):
-        threshold = best_threshold(m.valid, s.samples)
+        threshold = best_threshold(m.valid, s.num_samples)
     if threshold is None or not m.has_vessels:
         return None
     return f_at(m, s, threshold)
@@ -96,9 +96,9 @@ def f_sample(m: ScoredModel, s: Setting) -> Value | None:
 
 
 def f_likeliest(m: ScoredModel, s: Setting) -> Value | None:
-    if s.samples < LIKELIEST or not m.has_vessels:
+    if s.num_samples < LIKELIEST or not m.has_vessels:
         return None
-    return pooled_f(m.statistics(Masks).likeliest(s.samples), samples=LIKELIEST)
+    return pooled_f(m.statistics(Masks).likeliest(s.num_samples), samples=LIKELIEST)
 
 
 def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
@@ -111,7 +111,7 @@ def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
 def f_best(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
-    return f_at(m, s, best_threshold([m], s.samples))
+    return f_at(m, s, best_threshold([m], s.num_samples))
 
 
 def auc(m: ScoredModel, s: Setting) -> Value | None:
@@ -167,9 +167,9 @@ def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
 def calibration_slope(m: ScoredModel, s: Setting) -> Value | None:
     """`calibration.slope_of` over all pixels in the field of view; the marginals are the model's
     own, or those of two halves of the samples."""
-    if m.reference is not None or not m.has_vessels or not (m.has_mean or s.samples > 1):
+    if m.reference is not None or not m.has_vessels or not (m.has_mean or s.num_samples > 1):
         return None
-    halves = m.statistics(Masks).halves(s.samples)
+    halves = m.statistics(Masks).halves(s.num_samples)
     triples = zip(*(split(m, half)[1] for half in halves), split(m, halves[0])[0], strict=True)
     return jackknife(np.array([calibration.moments(*t) for t in triples]), calibration.slope_of)
 
@@ -200,7 +200,7 @@ def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
 def coverage_of(m: ScoredModel, s: Setting, name: str) -> Value | None:
     """How often the 90 % interval of one field of `shapes.Shape` of samples contains that of the
     truth."""
-    if not uncertainty.are_enough(s.samples, 0.9):
+    if not uncertainty.are_enough(s.num_samples, 0.9):
         return None
     joint = m.statistics(Masks).joint(s.samples, name)
     return Value(joint.coverage, joint.coverage_se)
@@ -221,7 +221,7 @@ def crossings_coverage(m: ScoredModel, s: Setting) -> Value | None:
 def own_bits_ratio(m: ScoredModel, s: Setting) -> Value | None:
     """Below 1, samples vary less than the truth does, as where modes are lost; above 1, more. Both
     are the model's own bits (a bound where bits are), the means over LIKELIEST samples."""
-    if s.samples < LIKELIEST or not m.has_vessels:
+    if s.num_samples < LIKELIEST or not m.has_vessels:
         return None
     own = [scores.log_probs.mean() for scores in m.statistics(Masks).scores(s.samples)]
     bits = [m.in_bits(log_probs) for log_probs in (np.array(own), m.log_probs(1))]

@@ -50,9 +50,9 @@ def changes(values: dict[str, Any], preset: dict[str, Any], prefix: str = "") ->
     network of another kind is there whole, as its options are not those of the preset."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        theirs = preset.get(key)
-        both = isinstance(value, dict) and isinstance(theirs, dict)
-        if both and value.get("kind") == theirs.get("kind"):
+        theirs: Any = preset.get(key)
+        is_section = isinstance(value, dict) and isinstance(theirs, dict)
+        if is_section and value.get("kind") == theirs.get("kind"):
             found |= changes(value, theirs, f"{prefix}{key}.")
         elif value != theirs or key not in preset:
             found[prefix + key] = value

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cnf import noise
 from cnf.errors import ConfigError, ResultsError
 from cnf.model import ConditionalModel
-from cnf.replication.config import DataConfig
+from cnf.replication.config import Config, DataConfig
 from cnf.replication.data import ImageSet
 from cnf.replication.measures import Setting
 from cnf.replication.presentation import presentation_of
@@ -66,7 +66,7 @@ class ScoredModel:
         batch_size: int = 50,
         reference: str | None = None,
     ):
-        self.model, self.trained, self.images = model, model, images
+        self.trained, self._model, self.images = model, model, images
         self.options, self.batch_size = options or Options(), batch_size
         if self.options.limit is not None and self.options.limit >= len(images):
             self.options = dataclasses.replace(self.options, limit=None)  # all pictures
@@ -75,12 +75,12 @@ class ScoredModel:
         self.task = of_kind(images.kind) if model is None else find(model.config.task)
         self.presentation = presentation_of(self.task.name)
         self.indices = range(self.options.limit or len(images))
-        self._statistics: dict[type, Any] = {}
-        round_x, self.config = self.options.round_x, None
+        self._statistics: dict[Callable[[ScoredModel], Any], Any] = {}
+        round_x = self.options.round_x
         if model is None:
             self.data_config = DataConfig(round_x=bool(round_x))
             return
-        self.config = config = model.config
+        config: Config = model.config
         if images.kind != self.task.kind:
             raise ConfigError(
                 f"'{images.name}' is a set of {images.kind}, the run is one of "
@@ -91,13 +91,29 @@ class ScoredModel:
             raise ConfigError(f"{self.task.name} has no threshold: leave --threshold out")
         self.device = next(model.eval().parameters()).device
         if self.options.variant is not None:
-            self.model = variant_of(model, self.options.variant)
+            self._model = variant_of(model, self.options.variant)
         if self.options.importance and self.model.exact:
             raise ConfigError("--importance is a bound and this model is exact: leave it out")
         if round_x is not None and not self.task.has_low_resolution:
             raise ConfigError(f"{self.task.name} has no x that is rounded: leave --round-x out")
         round_x = config.data.round_x is True if round_x is None else round_x
         self.data_config = dataclasses.replace(config.data, round_x=round_x)
+
+    @property
+    def model(self) -> ConditionalModel:
+        """The model, or its variant that the options name. Raises ResultsError of a reference."""
+        return self._there(self._model)
+
+    @property
+    def config(self) -> Config:
+        """That of the run which trained the model. Raises ResultsError of a reference."""
+        config: Config = self._there(self.trained).config
+        return config
+
+    def _there(self, model: ConditionalModel | None) -> ConditionalModel:
+        if model is None:
+            raise ResultsError(f"'{self.reference}' answers without a model: ask a run for this")
+        return model
 
     def reference_of(self, name: str) -> "ScoredModel":
         """The reference on the same pictures."""
@@ -106,7 +122,7 @@ class ScoredModel:
         )
         return ScoredModel(None, self.images, options, reference=name)
 
-    def statistics(self, kind: type[Statistics]) -> Statistics:
+    def statistics(self, kind: "Callable[[ScoredModel], Statistics]") -> Statistics:
         """The object of class `kind` in which metrics of one family share what they compute, such
         as `masks.Masks`. It is made when it is first asked for; its methods are
         `computed_once`."""
@@ -121,7 +137,7 @@ class ScoredModel:
 
     @property
     def rounded_x(self) -> bool | None:
-        return self.data_config.round_x if self.task.has_low_resolution else None
+        return self.data_config.round_x is True if self.task.has_low_resolution else None
 
     @property
     def has_mean(self) -> bool:
@@ -174,10 +190,10 @@ class ScoredModel:
         for indices, y, x, size in self.batches("likelihood"):
             repeats = 1 if self.model.exact else draws
             h = self.model.condition(x)
-            total = sum(
-                log_prob_inside(self.model, y, h, size, noise.keyed(self.options.seed, indices, d))
-                for d in range(repeats)
-            )
+            total = torch.zeros(())
+            for draw in range(repeats):
+                keyed = noise.keyed(self.options.seed, indices, draw)
+                total = total + log_prob_inside(self.model, y, h, size, keyed)
             values += self._finite(total / repeats, indices)
         return np.array(values)
 
@@ -188,14 +204,14 @@ class ScoredModel:
         _, x = self.pair(index)
         y, x = (t.to(self.device) for t in self.pad(masks.float(), x))
         generators = noise.repeated(noise.keyed(self.options.seed, [index], draw), len(y))
-        h, values = self.model.condition(x), []
+        (height, width), h, values = masks.shape[-2:], self.model.condition(x), []
         at_once = pictures_at_once(y[0].numel())
         for start in range(0, len(y), at_once):
             chunk = slice(start, start + at_once)
             n = len(y[chunk])
             repeated_h = [maps.repeat(n, 1, 1, 1) for maps in h]
-            size = masks.shape[-2:]
-            log_p = log_prob_inside(self.model, y[chunk], repeated_h, size, generators[chunk])
+            part = noise.part(generators, start, start + n)
+            log_p = log_prob_inside(self.model, y[chunk], repeated_h, (height, width), part)
             values += self._finite(log_p, [index] * n)
         return np.array(values)
 
@@ -276,7 +292,8 @@ class ScoredModel:
     @computed_once
     def reference_answers(self) -> list[Tensor] | None:
         """The answer of the reference for each image, (C,H,W); None where it has no answers."""
-        return self.presentation.references[self.reference](self)
+        name = self.reference
+        return None if name is None else self.presentation.references[name](self)
 
     @computed_once
     def means(self, samples: int) -> list[Tensor]:
@@ -329,6 +346,22 @@ def extend(t: Tensor, bottom: int, right: int, pads: bool) -> Tensor:
     return t
 
 
+@runtime_checkable
+class HasEntries(Protocol):
+    """A model that has the log-probability of each entry of y, of the shape of y."""
+
+    def entries(self, y: Tensor, h: list[Tensor]) -> Tensor: ...
+
+
+@runtime_checkable
+class LeavesPaddingOut(Protocol):
+    """A model that leaves the padding out in a way of its own."""
+
+    def log_prob_inside(
+        self, y: Tensor, h: list[Tensor], size: tuple[int, int], generator: noise.Generator
+    ) -> Tensor: ...
+
+
 def log_prob_inside(
     model: ConditionalModel,
     y: Tensor,
@@ -345,8 +378,8 @@ def log_prob_inside(
     value is a bound on the law of its samples. A model made of other models has a method
     `log_prob_inside`, which asks each of them.
     """
-    if model.exact and hasattr(model, "entries"):
+    if model.exact and isinstance(model, HasEntries):
         return model.entries(y, h)[..., : size[0], : size[1]].flatten(1).sum(1)
-    if hasattr(model, "log_prob_inside"):
+    if isinstance(model, LeavesPaddingOut):
         return model.log_prob_inside(y, h, size, generator)
     return model.log_prob_given(y, h, generator)

@@ -17,7 +17,7 @@ class SuperResolution(Task):
     has_low_resolution = True
 
     def pair(
-        self, y: Tensor, x: None, options: DataConfig, rngs: Generators | None
+        self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
     ) -> tuple[Tensor, Tensor]:
         """x is made from y. In training a share `options.noise` of the pictures gets noise before.
         With round_x "mixed" x is rounded for half the pictures: in training for random ones, else

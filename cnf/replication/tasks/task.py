@@ -54,7 +54,7 @@ class Task:
         Raises DataError if pictures of one batch differ in size or are smaller than the crop.
         """
         y, x = gather(examples, indices, options.crop or self.crop, rngs)
-        size = tuple(y.shape[-2:])
+        height, width = y.shape[-2:]
         if rngs and options.augment:
             y, x = symmetries(y, x, rngs, self.all_symmetries)
         try:
@@ -62,7 +62,7 @@ class Task:
             y, x = self.checked_pair(y.float(), x, options, rngs)
         except NotImplementedError:
             raise ConfigError(f"`pair` of the task {self.name} is not written yet") from None
-        self.check_pair(y, x, size)
+        self.check_pair(y, x, (height, width))
         return y, x
 
     def pair(

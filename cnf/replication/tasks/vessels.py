@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from cnf.errors import DataError
 from cnf.replication.data.batches import Generators, uniforms
 from cnf.replication.data.config import DataConfig
 from cnf.replication.tasks.task import Task, register
@@ -18,9 +19,11 @@ class Vessels(Task):
     data_unread = ("noise", "round_x")
 
     def pair(
-        self, y: Tensor, x: Tensor, options: DataConfig, rngs: Generators | None
+        self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
     ) -> tuple[Tensor, Tensor]:
         """In training the colours of x vary."""
+        if x is None:
+            raise DataError("vessels are drawn in photographs: give each label its photograph")
         return y, jittered(x, rngs, options.jitter) if rngs and options.augment else x
 
     def image(self, y: Tensor, x: Tensor) -> Tensor:
