@@ -171,6 +171,14 @@ def test_pictures_of_different_sizes_do_not_make_a_batch():
     assert y.shape == (1, 3, 10, 10)
 
 
+def test_a_label_without_its_photograph_does_not_make_a_batch(eyes):
+    examples = [eyes[0], Example("bare", eyes[0].y)]
+    with pytest.raises(DataError, match="bare has no x: give an example that has one"):
+        VESSELS.batch(examples, [0, 1], EYES)
+    with pytest.raises(DataError, match="give each label its photograph"):
+        VESSELS.batch(examples, [1], EYES)
+
+
 def test_mixed_inputs_are_rounded_for_half_the_pictures(patches):
     mixed = replace(PICTURES, round_x="mixed", augment=False)
     indices = list(range(len(patches)))

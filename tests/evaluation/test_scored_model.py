@@ -37,6 +37,13 @@ def test_bits_per_dim_divide_by_all_sub_pixels(scored):
     assert found.also == {"bound": "uniform dequantization"}
 
 
+def test_a_reference_says_that_it_has_no_model():
+    m = ScoredModel(None, PATCHES, reference="bicubic")
+    for name in ("model", "config"):
+        with pytest.raises(ResultsError, match="'bicubic' answers without a model"):
+            getattr(m, name)
+
+
 @pytest.mark.parametrize("name", ["sr-flow", "sr-baseline"])
 def test_batch_size_changes_no_number(loaded, name):
     one, many = (

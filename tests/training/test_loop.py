@@ -791,6 +791,13 @@ def test_another_seed_gives_another_run(tmp_path, configure, state, same):
     assert not same(state(tmp_path / "0")["model"], state(tmp_path / "1")["model"])
 
 
+def test_a_run_needs_a_configuration_and_a_budget(tmp_path):
+    with pytest.raises(ConfigError, match="no configuration: give one"):
+        training.train(None, tmp_path)
+    with pytest.raises(ConfigError, match="no budget: set training.minutes or training.steps"):
+        training.steps_in(None, (1.0, 1.0), 1)
+
+
 def test_resume_without_a_run_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is not a run folder"):
         training.train(None, tmp_path, resume=True)
