@@ -113,7 +113,8 @@ def view(
         )
     ratio = trained_width / width if trained_width and (has_edge or fit) else 1.0
     difference, model_size = max(ratio, 1 / ratio), size
-    if fit or (fit is None and difference > TOLERATED):
+    is_resized = fit or (fit is None and difference > TOLERATED)
+    if is_resized and trained_width is not None:  # known where the difference is
         model_size = scaled(size, width, trained_width, path)
         notes.append(
             f"the model learned from eyes {trained_width} pixels across: it sees this one at "
