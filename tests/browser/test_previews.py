@@ -5,7 +5,7 @@ import pytest
 from tests.browser.conftest import SITE
 
 PAGE = (SITE / "dequantization.html").as_uri()  # from the disk, without a server
-TERM = ".bd-article a.first-use >> nth=0"
+TERM = ".bd-article a.first-use:visible >> nth=0"  # on a phone the box In short is folded
 EQUATION = ".bd-article a.reference[href*='#equation-'] >> nth=0"
 
 
