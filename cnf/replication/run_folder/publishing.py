@@ -3,7 +3,6 @@ machine. Training never imports it."""
 
 import json
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,6 @@ def publish_record(run: Path, folder: Path) -> None:
     if history:
         places = np.linspace(0, len(history) - 1, min(len(history), MAX_LINES)).round().astype(int)
         write_history(folder, [history[place] for place in places])
-    if (run / "history.png").exists():
-        shutil.copyfile(run / "history.png", folder / "history.png")
 
 
 def without_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
