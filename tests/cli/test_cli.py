@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -23,6 +23,7 @@ from cnf.replication.evaluation import evaluate
 from cnf.replication.training import cost
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SMOKE = REPOSITORY / "experiments/controls/runs/smoke.yml"
 
 
 @pytest.fixture(autouse=True)
@@ -59,102 +60,87 @@ def error_of(capsys, *arguments) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize(
-    "arguments, parts",
-    [
-        (["--set", "training.lrr=1"], ["training.lrr"]),
-        (["--set", "training.lr=fast"], ["training.lr", "'fast'"]),
-        (["--set", "training.keep=[1.5]"], ["training.keep.0", "1.5"]),
-        (["--set", "data.train=*.png"], ["YAML", 'data.train="*.png"']),
-        (["--set", "model.width=0"], ["width = 0"]),
-        (["--set", "model.features.kind=unet"], ["unet", "'blocks'"]),
-        (["--set", "data.crop=3"], ["data.crop = 3", "multiple of 4"]),
-        (["--set", "model.kind=glwo"], ["'glwo'", "glow"]),
-        (["--set", "training.lr"], ["'training.lr'", "key=value"]),
-        (["--preset", "huge"], ["sr-flow-huge", "sr-flow-smoke"]),
-        (["--minutes", "1", "--steps", "2"], ["--minutes 1.0", "--steps 2"]),
-        (["--steps", "0"], ["--steps 0"]),
-        (["--max-minutes", "0"], ["--max-minutes 0"]),
-        (["--threads", "0"], ["--threads 0"]),
-        (["--seed", str(2**64)], [f"{2**64}", "2^64"]),
-        (["--dry-run", "--start", "run"], ["--dry-run", "--start"]),
-        (["--device", "cuda"], ["--device cuda", "--device cpu"]),
-        (["--set", "data.train=set9"], ["'set9'", "embedded-sr"]),
-        (["--set", "data.train=drive"], ["drive", "data prepare drive"]),
-        (["--resume", "nowhere"], ["nowhere"]),
-    ],
-    ids=lambda v: " ".join(v) if v and v[0].startswith("--") else "",
-)
-def test_a_wrong_option_of_train_is_one_line(capsys, arguments, parts):
-    line = error_of(capsys, "train", "sr", *arguments)
-    assert all(part in line for part in parts), line
+# fmt: off
+# what is typed, and what the line must hold; `run` is a stopped run, SMOKE a file of an experiment
+WRONG = [
+    ("train", "train needs sr or vessels"),
+    ("train eyes", "eyes"),
+    ("train nowhere.yml", "nowhere.yml"),
+    ("train sr --set training.lrr=1", "training.lrr"),
+    ("train sr --set training.lr=fast", "training.lr", "'fast'"),
+    ("train sr --set training.keep=[1.5]", "training.keep.0", "1.5"),
+    ("train sr --set data.train=*.png", "YAML", 'data.train="*.png"'),
+    ("train sr --set model.width=0", "width = 0"),
+    ("train sr --set model.features.kind=unet", "unet", "'blocks'"),
+    ("train sr --set data.crop=3", "data.crop = 3", "multiple of 4"),
+    ("train sr --set model.kind=glwo", "'glwo'", "glow"),
+    ("train sr --set training.lr", "'training.lr'", "key=value"),
+    ("train sr --preset huge", "sr-flow-huge", "sr-flow-smoke"),
+    ("train sr --minutes 1 --steps 2", "--minutes 1.0", "--steps 2"),
+    ("train sr --steps 0", "--steps 0"),
+    ("train sr --max-minutes 0", "--max-minutes 0"),
+    ("train sr --threads 0", "--threads 0"),
+    (f"train sr --seed {2**64}", f"{2**64}", "2^64"),
+    ("train sr --dry-run --start run", "--dry-run", "--start"),
+    ("train sr --device cuda", "--device cuda", "--device cpu"),
+    ("train sr --set data.train=set9", "'set9'", "embedded-sr"),
+    ("train sr --set data.train=drive", "drive", "data prepare drive"),
+    ("train sr --resume nowhere", "nowhere"),
+    ("train sr --resume run --set training.lr=0.5",
+     "steps): training.lr was 0.002 and is now 0.5: leave"),
+    ("train sr --resume run --model baseline", "model.kind", "subband-flow", "logistic"),
+    ("train sr --resume run --steps 7", "training.steps", "200", "7"),
+    ("train sr --resume run --dry-run", "--dry-run"),
+    ("train vessels --resume run", "sr", "vessels"),
+    ("train vessels --set model.levels=2", "2 levels need a U-Net of at least 3 scales"),
+    ("train vessels --set 'model.features={kind: rrdb}'",
+     "glow makes y 2 times as large as x, and vessels"),
+    ("train vessels --model baseline --set model.kind=logistic", "y is (1, 32, 32) but x gives (3"),
+    ("train SMOKE --start run", "--start run: a control is fitted anew"),
+    ("train SMOKE --model flow",
+     "smoke.yml says which model it is of: leave --model and --preset out"),
+    ("sample nowhere a.png", "nowhere"),
+    ("sample sr", "picture"),
+    ("sample run b.png", "b.png: no such file"),
+    ("sample run a.png --device cuda", "--device cuda", "--device cpu"),
+    ("sample run a.png --temperature -0.5", "temperature = -0.5", ">= 0"),
+    ("sample run a.png --temperature nan", "temperature = nan", ">= 0"),
+    ("sample vessels a.png --fit --no-fit", "--fit", "--no-fit"),
+    ("sample sr a.png --fov b.png", "--fov", "eyes"),
+    ("sample sr a.png --tile -1", "--tile -1"),
+    ("evaluate nowhere", "nowhere"),
+    ("evaluate bicubic", "bicubic", "--on"),
+    ("evaluate run --device cuda", "--device cuda", "--device cpu"),
+    ("evaluate run --temperature -0.5", "temperature = -0.5", ">= 0"),
+    ("evaluate run --temperature nan", "temperature = nan", ">= 0"),
+    ("evaluate sr --stress --full", "--stress"),
+    ("evaluate sr --round-x --no-round-x", "--round-x", "--no-round-x"),
+    ("data verify set9", "'set9'"),
+    ("data list set5", "'set5'"),
+    ("results show row9", "'row9'"),
+    ("results how", "id of a row"),
+    ("results table sr row9", "'sr'", "'row9'"),
+    ("results claims row9", "'row9'"),
+    ("results table --all", "--all", "audit"),
+    ("results claims --csv", "--csv", "claims"),
+    ("results audit --minutes -1", "--minutes -1"),
+    ("results audit --minutes 1 --all", "--minutes", "--all"),
+]
+# fmt: on
 
 
 @pytest.mark.parametrize(
-    "arguments, parts",
-    [
-        (["--set", "training.lr=0.5"], ["steps): training.lr was 0.002 and is now 0.5: leave"]),
-        (["--model", "baseline"], ["model.kind", "subband-flow", "logistic"]),
-        (["--steps", "7"], ["training.steps", "200", "7"]),
-        (["--dry-run"], ["--dry-run"]),
-    ],
-    ids=lambda v: v[0] if v[0].startswith("--") else "",
+    ("typed", "parts"), [(typed, parts) for typed, *parts in WRONG], ids=[row[0] for row in WRONG]
 )
-def test_resume_with_another_configuration_is_one_line(capsys, run, arguments, parts):
-    line = error_of(capsys, "train", "sr", "--resume", run, *arguments)
+def test_what_is_typed_wrongly_is_one_line(capsys, run, typed, parts):
+    Image.new("RGB", (8, 8)).save("a.png")
+    line = error_of(capsys, *(SMOKE if word == "SMOKE" else word for word in shlex.split(typed)))
     assert all(part in line for part in parts), line
-
-
-def test_resume_of_the_other_task_is_one_line(capsys, run):
-    line = error_of(capsys, "train", "vessels", "--resume", run)
-    assert "sr" in line and "vessels" in line
 
 
 def test_train_without_a_task_goes_on_with_that_of_the_folder(capsys, run):
     assert cli.main(["train", "--resume", str(run), "--max-minutes", "1e-9"]) == 0
     assert f"go on with --resume {run}" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "arguments, part",
-    [
-        (["--set", "model.levels=2"], "2 levels need a U-Net of at least 3 scales"),
-        (
-            ["--set", "model.features={kind: rrdb}"],
-            "glow makes y 2 times as large as x, and vessels",
-        ),
-        (
-            ["--model", "baseline", "--set", "model.kind=logistic"],
-            "y is (1, 32, 32) but x gives (3",
-        ),
-    ],
-)
-def test_a_model_that_does_not_fit_vessels_is_one_line(capsys, arguments, part):
-    assert part in error_of(capsys, "train", "vessels", *arguments)
-
-
-def test_train_without_a_task_or_a_folder_is_one_line(capsys):
-    assert "train needs sr or vessels" in error_of(capsys, "train")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["--start", "run"], "--start run: a control is fitted anew"),
-        (
-            ["--model", "flow"],
-            "smoke.yml says which model it is of: leave --model and --preset out",
-        ),
-    ],
-)
-def test_an_option_that_an_experiment_does_not_take_is_one_line(capsys, arguments, part):
-    file = REPOSITORY / "experiments/controls/runs/smoke.yml"
-    assert part in error_of(capsys, "train", file, *arguments)
-
-
-@pytest.mark.parametrize("what", ["eyes", "nowhere.yml"])
-def test_what_is_no_task_and_no_file_is_one_line(capsys, what):
-    assert what in error_of(capsys, "train", what)
 
 
 def test_weights_cut_short_are_one_line(capsys, run):
@@ -195,57 +181,6 @@ def test_a_reader_who_leaves_is_no_error(environment):
     done = subprocess.run(listing, env=environment, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
-
-
-@pytest.mark.parametrize("value", ["-0.5", "nan"])
-def test_a_temperature_that_is_none_is_one_line(capsys, run, value):
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("photo.png")
-    for arguments in (["sample", run, "photo.png"], ["evaluate", run]):
-        line = error_of(capsys, *arguments, "--temperature", value)
-        assert f"temperature = {value}" in line and ">= 0" in line
-
-
-@pytest.mark.parametrize("command", [["evaluate"], ["sample"]], ids=lambda c: c[0])
-def test_a_gpu_where_there_is_none_is_one_line(capsys, run, command):
-    line = error_of(
-        capsys, *command, run, *(["a.png"] if command == ["sample"] else []), "--device", "cuda"
-    )
-    assert "--device cuda" in line and "--device cpu" in line
-
-
-@pytest.mark.parametrize(
-    "arguments, parts",
-    [
-        (["sample", "nowhere", "a.png"], ["nowhere"]),
-        (["evaluate", "nowhere"], ["nowhere"]),
-        (["evaluate", "bicubic"], ["bicubic", "--on"]),
-        (["evaluate", "sr", "--stress", "--full"], ["--stress"]),
-        (["evaluate", "sr", "--round-x", "--no-round-x"], ["--round-x", "--no-round-x"]),
-        (["sample", "sr"], ["picture"]),
-        (["sample", "vessels", "a.png", "--fit", "--no-fit"], ["--fit", "--no-fit"]),
-        (["sample", "sr", "a.png", "--fov", "b.png"], ["--fov", "eyes"]),
-        (["sample", "sr", "a.png", "--tile", "-1"], ["--tile -1"]),
-        (["data", "verify", "set9"], ["'set9'"]),
-        (["data", "list", "set5"], ["'set5'"]),
-        (["results", "show", "row9"], ["'row9'"]),
-        (["results", "how"], ["id of a row"]),
-        (["results", "table", "sr", "row9"], ["'sr'", "'row9'"]),
-        (["results", "claims", "row9"], ["'row9'"]),
-        (["results", "table", "--all"], ["--all", "audit"]),
-        (["results", "claims", "--csv"], ["--csv", "claims"]),
-        (["results", "audit", "--minutes", "-1"], ["--minutes -1"]),
-        (["results", "audit", "--minutes", "1", "--all"], ["--minutes", "--all"]),
-    ],
-    ids=lambda v: " ".join(v[:2]),
-)
-def test_other_wrong_arguments_are_one_line(capsys, arguments, parts):
-    Image.new("RGB", (8, 8)).save("a.png")
-    line = error_of(capsys, *arguments)
-    assert all(part in line for part in parts), line
-
-
-def test_a_photograph_that_is_not_there_is_one_line(capsys, run):
-    assert "a.png: no such file" in error_of(capsys, "sample", run, "a.png")
 
 
 def test_an_error_that_nobody_expected_keeps_its_traceback(monkeypatch):
