@@ -272,34 +272,6 @@ def test_one_map_and_plain_networks_serve_where_there_is_no_squeeze():
     assert baseline.sample(x, 2).shape == (2, 3, 1, 4, 6)
 
 
-@pytest.mark.parametrize(
-    "make, said",
-    [
-        (lambda: cnf.glow(1, 2, width=0), "width = 0 does not fit"),
-        (lambda: cnf.glow(1, 2, noise="gaussian"), "noise = gaussian with dequantization"),
-        (lambda: cnf.glow(1, 2, features={"kind": "unet"}), "context = 2 with features"),
-        (lambda: cnf.glow(1, features={"kind": "ResNet"}), "features.kind = 'ResNet': choose"),
-        (lambda: cnf.glow(1, features={"kind": "unet", "blocks": 1}), "'blocks': the nearest are"),
-        (lambda: cnf.glow(1, 2).sample(torch.rand(2, 8, 8)), "x is .2, 8, 8.: give a batch"),
-        (lambda: cnf.glow(1, 2).sample(torch.rand(1, 2, 8, 8), 0), "n = 0: draw 1 sample or more"),
-        (lambda: cnf.glow(1, 2).mean(torch.rand(1, 2, 8, 8), 0), "n = 0: draw 1 sample or more"),
-        (lambda: cnf.load("sr").sample(torch.rand(1, 1, 8, 8)), "x has 1 channels.*expand"),
-        (lambda: cnf.glow(1, 2, widht=8), "unknown option 'widht'"),
-        (lambda: cnf.glow(1, features=torch.nn.Conv2d(1, 3, 1)), "Conv2d does not say how many"),
-        (lambda: cnf.glow(1, features=Pyramid()), "levels = 2 needs 3 maps of the features"),
-        (lambda: cnf.Bernoulli(torch.nn.Identity()), "Identity does not say how many channels"),
-        (
-            lambda: cnf.glow(1, 2)(torch.rand(1, 1, 4, 4), torch.rand(1, 3, 4, 4)),
-            "x has 3 channels",
-        ),
-    ],
-)
-def test_what_does_not_fit_a_builder_is_said_in_one_line(make, said):
-    with pytest.raises(ValueError, match=said) as found:
-        make()
-    assert "\n" not in str(found.value)
-
-
 # -- released models -------------------------------------------------------------------------------
 
 

@@ -158,11 +158,6 @@ def test_without_augmentation_a_vessel_batch_is_a_crop(eyes):
     assert torch.equal(y[0], eyes[2].y.float()) and torch.equal(x[0], eyes[2].x.float())
 
 
-def test_a_crop_larger_than_the_picture_is_refused(eyes):
-    with pytest.raises(DataError, match="192x192.*crop = 200"):
-        VESSELS.batch(eyes, [0], replace(EYES, crop=200), rngs(1))
-
-
 def test_pictures_of_different_sizes_do_not_make_a_batch():
     examples = [Example("a", position(8)), Example("b", position(10))]
     with pytest.raises(DataError, match="8x8, 10x10.*set data.crop"):

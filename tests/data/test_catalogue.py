@@ -9,7 +9,7 @@ from PIL import Image
 
 from cnf.errors import DataError
 from cnf.replication import places
-from cnf.replication.data import Example, ImageSet, catalogue, load, pixel_hash
+from cnf.replication.data import Example, ImageSet, load, pixel_hash
 from cnf.replication.data.catalogue import CATALOGUE, FREE, terms
 from cnf.replication.data.eyes import scaled
 from tests.data.errors import message_of
@@ -452,12 +452,6 @@ def test_without_cnf_data_sets_are_looked_for_in_the_repository(monkeypatch):
     assert (places.data_sets() / "registry.json").is_file()
 
 
-def test_unknown_set_and_split_are_refused_with_the_choices(tmp_path):
-    assert "imagenet32-vandenoord, imagenet64" in message_of(load, "imagenet", "test", tmp_path)
-    assert "embedded-sr, " in message_of(load, "mnist", "test", tmp_path)
-    assert "train, valid, test" in message_of(load, "embedded-sr", "validation", tmp_path)
-
-
 # Folders
 
 
@@ -573,15 +567,6 @@ def test_sets_can_be_joined_by_name(tmp_path, write, picture):
     assert torch.equal(both[0].y, once[0].y) and both[len(once)].y.shape == (3, 64, 64)
     with pytest.raises(DataError, match="of labelled and of pictures"):
         load("embedded-sr+embedded-vessels", "valid")
-
-
-@pytest.mark.parametrize(
-    ("facts", "said"),
-    [({}, "missing .* required"), ({"colour": 1}, "unexpected keyword argument 'colour'")],
-)
-def test_a_fact_that_is_missing_or_unknown_names_the_set(facts, said):
-    with pytest.raises(DataError, match=f"catalogue.yml, toyset: .*{said}"):
-        catalogue._entry("toyset", facts)
 
 
 def test_what_can_be_trained_on_has_terms_and_what_is_shown_a_credit():

@@ -36,8 +36,3 @@ def test_no_vessel_and_little_light_outside_the_field_of_view(eyes):
         # The last pixels along the rim are blurred; inside the corners it is dark.
         assert eye.x[:, :20, :20].float().mean() < 12
         assert 0.65 < eye.fov.float().mean() < 0.75  # a disc of radius 0.475: pi * 0.475^2 = 0.71
-
-
-def test_too_small_an_eye_is_refused():
-    with pytest.raises(ValueError, match="32x32.*64"):
-        generate(0, 32)

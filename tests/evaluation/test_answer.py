@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import cnf
-from cnf.errors import ConfigError, DataError
+from cnf.errors import ConfigError
 from cnf.replication import results
 from cnf.replication.answers import sample as sampling
 from cnf.replication.answers.answer import as_arguments
@@ -181,29 +181,6 @@ def test_what_is_there_is_replaced_only_if_asked_to(make_run, picture, tmp_path)
     with pytest.raises(ConfigError, match="cat-mean.png and 1 more .* or overwrite=True"):
         answer.save(tmp_path / "out")
     answer.save(tmp_path / "out", overwrite=True)
-
-
-def test_misuse_is_said_in_one_line(make_run, picture, tmp_path):
-    with pytest.raises(ConfigError, match=r"\(sr\) draws no masks"):
-        cnf.segment(picture, str(make_run("sr-flow")))
-    with pytest.raises(ConfigError, match="unknown option 'nun': the nearest are num, "):
-        cnf.upscale(picture, nun=3)
-    with pytest.raises(DataError, match="dog.png: no such file"):
-        cnf.upscale(tmp_path / "dog.png", str(make_run("sr-flow")))
-    with pytest.raises(DataError, match="a folder: give the path of a picture"):
-        cnf.upscale(tmp_path, str(make_run("sr-flow")))
-    for wrong, message in (
-        (np.zeros((8, 8, 3)), "picture is an array of float64: give whole grey levels, 0 to 255"),
-        (np.zeros((3, 8, 8), np.uint8), r"picture is an array of shape \(3, 8, 8\): give \(H,W\)"),
-        (Image.new("F", (8, 8)), "picture of mode F: convert it to one of 1, L, "),
-        (b"text", r"picture: no picture that can be read \(4 bytes\)"),
-        (7, "picture is a int: give a path, bytes, a picture of Pillow, an array"),
-        ([picture, b""], r"picture2: no picture that can be read \(0 bytes\)"),
-    ):
-        with pytest.raises(DataError, match=message):
-            cnf.upscale(wrong, str(make_run("sr-baseline")))
-    with pytest.raises(ConfigError, match=r"\(vessels\) does not enlarge a picture"):
-        cnf.upscale(tmp_path / "dog.png", str(make_run("vessels-flow")))
 
 
 def test_what_is_said_of_options_names_arguments():

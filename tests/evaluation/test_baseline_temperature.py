@@ -8,11 +8,9 @@ from torch.distributions import Normal
 
 import cnf
 from cnf import noise
-from cnf.errors import ConfigError
 from cnf.factorised import Bernoulli
 from cnf.layers.prior import GaussianPrior
 from cnf.replication import plugs
-from cnf.replication.scored.variants import variant_of
 
 cooled = plugs.plug("baseline_temperature").cooled
 
@@ -97,8 +95,3 @@ def test_the_model_itself_stays_as_it_is():
     before = model.mean(X)
     cooled(model, 0.5)
     assert torch.equal(model.mean(X), before)
-
-
-def test_other_models_are_refused():
-    with pytest.raises(ConfigError, match="needs a Bernoulli model, or a flow with Gaussian"):
-        variant_of(torch.nn.Identity(), "baseline_temperature/t05")

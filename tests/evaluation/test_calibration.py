@@ -137,14 +137,6 @@ def test_a_picture_without_a_doubtful_pixel_leaves_the_others_their_spread():
     assert np.isfinite(errors).all() and 0.7 < len(errors) / 2_000 < 0.8
 
 
-def test_what_is_no_probability_is_refused():
-    with pytest.raises(DataError, match="3 probabilities and 2 labels"):
-        calibration.calibration_error(np.zeros(3), np.zeros(2))
-    for bad in (1.2, -0.1, np.nan):
-        with pytest.raises(DataError, match=r"outside \[0, 1\]"):
-            calibration.calibration_error(np.array([0.5, bad]), np.zeros(2))
-
-
 # --- joint statements -----------------------------------------------------------------------------
 
 
@@ -175,10 +167,3 @@ def test_too_many_pieces_are_found_out_on_twenty_photographs(factor, covers):
 def test_interval_by_hand():
     low, high = calibration.interval(np.arange(101.0)[None], 0.9)
     assert (low, high) == (pytest.approx(5), pytest.approx(95))
-
-
-def test_joint_refuses_what_does_not_fit():
-    with pytest.raises(DataError, match=r"\(3, 4\).*\(4,\)"):
-        calibration.joint(np.zeros((3, 4)), np.zeros(4))
-    with pytest.raises(DataError, match="finite"):
-        calibration.joint(np.full((3, 4), np.nan), np.zeros(3))

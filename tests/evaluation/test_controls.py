@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnf import noise
-from cnf.errors import ConfigError
 from cnf.replication import data, plugs, run_folder, training
-from cnf.replication.config import build, from_dict, load_config
+from cnf.replication.config import load_config
 from cnf.replication.evaluation import evaluate
 from cnf.replication.releases import load
 from cnf.replication.scored.model import log_prob_inside
-from cnf.replication.training import cost
 
 controls, mixtures = plugs.plug("controls"), plugs.plug("gaussian_mixtures")
 Counts, neighbours = controls.Counts, controls.neighbours
@@ -169,23 +167,6 @@ def test_the_neighbours_are_the_nearest_and_within_reach():
     wide = [(i, j) for i in range(-9, 1) for j in range(-9, 10) if (i, j) < (0, 0)]
     assert {(i, j) for i, j in wide if i * i + j * j < farthest} <= set(found)
     assert set(neighbours(40)) == {(i, j) for i, j in wide if i >= -4 and abs(j) <= 4}
-
-
-@pytest.mark.parametrize("budget", [{"minutes": 5}, {"steps": 3}])
-def test_a_control_takes_no_budget(budget, tmp_path):
-    with pytest.raises(ConfigError, match="fitted in one step: leave --minutes and --steps out"):
-        training.train(load_config(RUNS["vessels"]), tmp_path / "run", **budget)
-    with pytest.raises(ConfigError, match="just train it"):
-        cost.estimate(load_config(RUNS["vessels"]))
-
-
-@pytest.mark.parametrize(
-    ("kind", "task"), [("controls/counts", "sr"), ("gaussian_mixtures/mixture", "vessels")]
-)
-def test_a_control_of_the_other_task_is_refused(kind, task):
-    config = from_dict({"task": task, "preset": "t", "model": {"kind": kind}})
-    with pytest.raises(ConfigError, match=f"kind = {kind} makes y . times as large as x"):
-        build(config)
 
 
 def few(name, split):

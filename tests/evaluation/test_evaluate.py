@@ -443,11 +443,6 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
         evaluate.evaluate("truth", "patches")
 
 
-def test_a_metric_without_a_value_is_an_error_that_says_what_to_change(make_run):
-    with pytest.raises(ConfigError, match="a value for this model on .* other --metrics or"):
-        evaluate.evaluate(make_run("sr-baseline"), metrics="psnr_limit")  # it has its own mean
-
-
 def test_a_name_is_looked_for_where_releases_are_even_without_results(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluate.releases, "find", lambda run, results: tmp_path / "there/weights")
     assert evaluate.folder_of(Path("vessels"), tmp_path / "results") == tmp_path / "there"

@@ -201,12 +201,6 @@ def test_graph_of_another_model_is_found_out(exported):
             export.check(export.LogProb(wrong), paths["log-prob"])
 
 
-@pytest.mark.parametrize("owner", ["controls", "gaussian_mixtures"])
-def test_a_control_is_refused(owner):
-    with pytest.raises(ConfigError, match="has no graph: "):
-        export.graphs(build(load_config(f"experiments/{owner}/runs/smoke.yml")))
-
-
 def test_missing_package_and_two_places_are_one_line(monkeypatch, capsys):
     assert cli.main(["export", "sr", "--out", "a.onnx", "--hub", "b"]) == 2
     monkeypatch.setattr(export, "find_spec", lambda name: None)

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 import cnf
 from cnf import noise
-from cnf.errors import CheckpointError, ConfigError, DataError
+from cnf.errors import ConfigError, DataError
 from cnf.replication import cli, releases
 from cnf.replication.answers import progress, tiling
 from cnf.replication.answers import sample as sampling
@@ -240,13 +240,6 @@ def test_sixteen_samples_of_a_fundus_photograph_take_less_than_20_seconds_of_one
     assert masks[0].shape == (1, 584, 565)
     # three of 16, the features with them; of a processor that is not busy under 2 seconds
     assert time.process_time() - before < 20 * 3 / 16
-
-
-def test_what_is_said_of_eyes_is_refused_for_super_resolution(make_run, picture, tmp_path):
-    run = str(make_run("sr-flow"))
-    for option in ({"fov": picture}, {"fit": True}, {"fit": False}):
-        with pytest.raises(ConfigError, match="--fov, --fit and --whole are for"):
-            sampling.sample(run, [picture], out=tmp_path, **option)
 
 
 def test_uncertainty_is_mean_and_deviation_of_32_samples(
@@ -552,31 +545,17 @@ def test_moments_of_many_samples_are_exact():
     torch.testing.assert_close(moments.mean, y.double().mean(0).float(), rtol=0, atol=0)
 
 
-def test_bad_requests_are_named(make_run, picture, tmp_path):
-    run = str(make_run("sr-flow"))
-    with pytest.raises(ConfigError, match="--num -1"):
-        sampling.sample(run, [picture], num=-1, out=tmp_path)
-    with pytest.raises(ConfigError, match="--many 1: give 2 or more"):
-        sampling.sample(run, [picture], many=1, out=tmp_path)
-    with pytest.raises(ConfigError, match="--num 0 alone draws nothing"):
-        sampling.sample(run, [picture], num=0, out=tmp_path)
-    with pytest.raises(ConfigError, match="format 'jpg': choose png, tiff, webp"):
-        sampling.sample(run, [picture], format="jpg", out=tmp_path)
-    with pytest.raises(ConfigError, match="suffix 'a/b': give a part of a file's name"):
-        sampling.sample(run, [picture], suffix="a/b", out=tmp_path)
+def test_a_picture_or_an_answer_is_not_written_over_a_file_that_is_given(
+    make_run, picture, tmp_path
+):
     mean = picture.rename(tmp_path / "cat-sample1.png")
-    (tmp_path / "cat.png").write_bytes(mean.read_bytes())
+    picture.write_bytes(mean.read_bytes())
     with pytest.raises(ConfigError, match="cat-sample1.png is a file that is given"):
+        run = str(make_run("sr-flow"))
         sampling.sample(run, [picture, mean], num=1, out=tmp_path, overwrite=True)
-    with pytest.raises(ConfigError, match="cat.png is a file that is given"):
-        sampling.sample(run, [picture], json=picture, out=tmp_path / "out", overwrite=True)
-    json = tmp_path / "out" / "cat-sample1.png"
-    with pytest.raises(ConfigError, match="cat-sample1.png would be written twice"):
-        sampling.sample(run, [picture], num=1, json=json, out=tmp_path / "out")
-    with pytest.raises(ConfigError, match="two pictures are called 'cat'"):
-        sampling.sample(run, [picture, tmp_path / "other" / "cat.jpg"], out=tmp_path)
-    with pytest.raises(CheckpointError, match="vessels holds no weights.safetensors"):
-        sampling.sample("vessels", [picture], out=tmp_path, results=tmp_path)
+
+
+def test_transparent_pixels_of_an_eye_are_named(make_run, tmp_path):
     transparent = np.zeros((8, 8, 4), np.uint8)
     transparent[0, 0] = 255
     Image.fromarray(transparent).save(tmp_path / "eye.png")

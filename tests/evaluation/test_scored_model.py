@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from cnf import model as library_model
 from cnf import noise
-from cnf.errors import ConfigError, DataError, ResultsError
+from cnf.errors import ResultsError
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.metrics import mean_se
 from cnf.replication.scored import model as scored_model
@@ -202,32 +202,6 @@ def test_temperature_reaches_the_single_sample(scored):
 def test_standard_error_is_over_images():
     assert mean_se(np.array([1.0, 2.0, 3.0])) == (2.0, pytest.approx(1 / math.sqrt(3)), {})
     assert mean_se(np.array([1.0])) == (1.0, None, {})
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"temperature": -0.5}, r"temperature = -0.5: choose a finite value >= 0"),
-        ({"temperature": math.nan}, r"temperature = nan"),
-        ({"temperature": 0.5, "full": True}, "--full has temperatures of its own"),
-        ({"draws": 0}, r"--draws 0: give 1 or more"),
-        ({"limit": 0}, r"--limit 0: give 1 or more"),
-        ({"samples": -1}, r"--samples -1: give 0 or more"),
-        ({"importance": -1}, r"--importance -1: give 0 or more"),
-        ({"threshold": 1.5}, "--threshold 1.5: give a probability"),
-        ({"threshold": 0.5, "threshold_from": "x"}, "contradict each other"),
-    ],
-)
-def test_bad_options_are_refused(options, message):
-    with pytest.raises((ConfigError, DataError), match=message):
-        Options(**options)
-
-
-def test_what_does_not_fit_the_model_is_refused(scored):
-    with pytest.raises(ConfigError, match="is a set of pictures, the run is one of vess"):
-        scored("vessels-flow", PATCHES)
-    with pytest.raises(ConfigError, match="sr has no threshold"):
-        scored("sr-flow", PATCHES, threshold=0.5)
 
 
 def test_picture_with_non_finite_likelihood_is_named(scored):

@@ -7,7 +7,6 @@ import pytest
 from skimage import measure
 from skimage.draw import disk, line
 
-from cnf.errors import DataError
 from cnf.replication.data import fundus
 from cnf.replication.metrics import shapes
 
@@ -79,19 +78,6 @@ def test_an_empty_mask_has_no_shape():
     circle = shapes.circle_around((20, 25), FULL)
     assert shapes.shape(empty, FULL, circle) == (0.0, 0, 0, 0)
     assert shapes.shape(FULL, FULL, circle) == (1.0, 1, 1, 1)
-
-
-def test_errors_name_what_does_not_fit():
-    with pytest.raises(DataError, match=r"\(40, 50\).*\(50, 40\)"):
-        shapes.shape(FULL, FULL.T)
-    with pytest.raises(DataError, match="empty"):
-        shapes.shape(FULL, ~FULL)
-    with pytest.raises(DataError, match="in view"):
-        shapes.circle_around((500.0, 500.0), FULL)
-    with pytest.raises(DataError, match=r"photograph \(40, 50\)"):
-        shapes.disc(np.zeros((40, 50)), FULL)
-    with pytest.raises(DataError, match="empty"):
-        shapes.disc(np.zeros((40, 50, 3)), ~FULL)
 
 
 # --- crossings ------------------------------------------------------------------------------------

@@ -34,13 +34,6 @@ def test_a_pair_has_the_sizes_and_the_values_that_the_task_says(name):
     assert task.image(y[0], x[0]).shape[-2:] == y.shape[-2:]
 
 
-def test_a_task_that_there_is_not_is_told_by_those_that_there_are():
-    with pytest.raises(ConfigError, match="task = 'depth': choose one of sr, vessels"):
-        tasks.find("depth")
-    with pytest.raises(ValueError, match="there is a task 'sr' already"):
-        tasks.register(tasks.SR)
-
-
 def test_a_task_that_contradicts_its_pairs_is_told_so():
     """y of half the picture would otherwise be scored by the pixels of the whole."""
 

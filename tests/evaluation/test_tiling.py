@@ -92,12 +92,6 @@ def test_a_model_that_normalises_over_the_picture_is_not_cut():
         plan(model, (6400, 9600))
 
 
-def test_a_table_of_counts_is_not_cut():
-    model = build(load_config("experiments/controls/runs/counts.yml")).eval()
-    with pytest.raises(ConfigError, match="cannot draw in tiles, .* --tile 0"):
-        plan(model, (192, 192), 64)
-
-
 def test_the_colours_of_a_tile_are_those_of_the_picture():
     """Features of one scale have no grid of their own; a checkerboard repeats every 2 pixels."""
     one_scale = ["model.features.kind=vgg", "model.features.scales=1", "model.levels=0"]

@@ -246,11 +246,6 @@ def test_two_laws_of_a_padded_picture_are_as_close_as_the_padding_is_empty():
         assert 0 < apart < 1 - drawn[is_empty].sum()
 
 
-def test_a_model_without_one_logit_has_no_intercept(loaded):
-    with pytest.raises(ConfigError, match="a random intercept needs one logit"):
-        ScoredModel(loaded("vessels-flow")[0], eyes(), Options(variant=f"{INTERCEPT}=0.2"))
-
-
 def test_the_best_intercept_gives_the_area_that_was_drawn():
     a = torch.randn(1, 1, 20, 20, generator=torch.Generator().manual_seed(0)).double() - 2
     y = (torch.rand(a.shape, generator=torch.Generator().manual_seed(1)) < 0.4).double()
@@ -503,9 +498,3 @@ def test_sequential_draws_are_the_prior_cut_to_the_side_of_the_label(label):
     distance = np.abs(expected - np.arange(1, len(z) + 1) / len(z)).max()
     # beyond 1.95 / sqrt(n) once in 1,000 samples (Kolmogorov); the seed is fixed
     assert distance < 1.95 / len(z) ** 0.5
-
-
-def test_a_sequential_bound_needs_a_flow_without_couplings():
-    config = load_config("vessels-flow-smoke", [])
-    with pytest.raises(ConfigError, match="give one, such as vessels-flow-ar-cpu-s0"):
-        variant_of(build(config), "sequential_bound/sequential")

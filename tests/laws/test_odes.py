@@ -214,10 +214,3 @@ def test_the_end_of_a_path_is_that_of_the_closed_form():
     torch.testing.assert_close(z, (x - MEAN) / SIGMA, rtol=0, atol=1e-8)
     right = torch.full((5,), -2 * math.log(SIGMA))
     torch.testing.assert_close(total, right, rtol=0, atol=1e-8)
-
-
-def test_what_is_asked_wrongly_is_refused():
-    with pytest.raises(ValueError, match="go together"):
-        check_ode(to_normal, (2,), order=4)
-    with pytest.raises(ValueError, match="different times"):
-        check_ode(to_normal, (2,), times=(0.0, 0.0))

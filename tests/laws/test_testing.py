@@ -381,11 +381,6 @@ def test_what_cannot_be_called_is_said_once_with_its_place():
     assert "ValueError: no such thing (test_testing.py:" in str(report)
 
 
-def test_known_names_a_law():
-    with pytest.raises(ValueError, match="known = 'log-det': choose from shapes, types"):
-        check_bijection(Scaling, (3,), known=["log-det"])
-
-
 def test_nothing_of_the_caller_is_changed():
     torch.manual_seed(5)
     expected = torch.rand(2)

@@ -67,8 +67,3 @@ def test_the_classes_of_every_lesson_make_a_model(lesson):
     assert drawn.shape == (2, 1, 16, 16) and drawn.unique().tolist() in ([0, 1], [0], [1])
     assert math.isfinite(sum(losses)) and math.isfinite(lessons.bits(model, 8))
     assert lessons.bits(model, 8) > 0
-
-
-def test_an_unknown_lesson_is_refused():
-    with pytest.raises(ValueError, match="lesson = 10: choose from 1 to 9"):
-        lessons.flow_so_far(10, vars(my_flow_solution))
