@@ -1,8 +1,9 @@
 """Mistakes that the tests must see, as formulas: `make mutants` plants them one at a time.
 
-A mistake names a function or method by its dotted path below `cnf` and says what it does instead,
-given what is right and the arguments; of a constant, its value. So the lines of the package may
-move. A library after a module (`fused.torch.autograd.grad`) is replaced in that module alone.
+A mistake names a function or method by its dotted path below `cnf` (or `experiments.NAME`, for its
+plug, or `experiments.NAME.FILE`) and says what it does instead, given what is right and the
+arguments; of a constant, its value. So the lines of the package may move. A library after a module
+(`fused.torch.autograd.grad`) is replaced in that module alone.
 """
 
 import contextlib
@@ -152,6 +153,35 @@ def bins_alike(right, sums):
     return (np.abs(p - y) / np.maximum(count, 1)).mean(-1)
 
 
+class Unsorted(list):
+    """A list that stays in its order."""
+
+    def sort(self, **k):
+        pass
+
+
+def fewest(rows):
+    return [min(rows, key=lambda row: row.num_images)]
+
+
+def just_above(threshold):
+    return np.nextafter(threshold, 2)
+
+
+def by_prior_weights(right, log_pi, inside, u):
+    return right(log_pi, torch.full_like(inside, 9.0), u)[0], right(log_pi, inside, u)[1]
+
+
+def times(factor: float) -> Callable:
+    """A value of a metric, times a factor."""
+    return lambda right, *a: (lambda v: v._replace(value=factor * v.value))(right(*a))
+
+
+def learned_folds(right, self, models):
+    right(self, models)
+    self.places = {key: len(models) - 1 - place for key, place in self.places.items()}
+
+
 # -- the mistakes ----------------------------------------------------------------------------------
 
 SSIM = "replication.metrics.pictures.skimage.metrics"
@@ -163,6 +193,7 @@ MODELS, LOOP, PICTURES = (
 )
 BOUNDS = "densities/test_bounds.py::test_the_bound_rises_with_the_number_of_samples_and_stays_below"
 CONTROLS = "evaluation/test_controls.py"
+VARIANTS, SETS = "evaluation/test_variants.py", "evaluation/test_prediction_sets.py"
 WEIGHTS = "densities/test_factorised.py::test_class_weights_are_those_of_scikit_learn"
 MANY, CATALOGUE = "training/test_many.py", "data/test_catalogue.py"
 
@@ -440,6 +471,9 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.training.cost.Cost.seconds", "the last validation costs nothing",
          lambda right, self, **k: right(self, **k | {"steps": k["steps"] - 1}) + self.step),
     ],
+    f"{PICTURES}::test_what_samples_do_in_the_border_has_no_variance": [
+        ("replication.metrics.pictures.inside", "the variance of samples with the border", itself),
+    ],
     f"{PICTURES}::test_psnr_is_that_of_the_rounded_y_channel_without_border": [
         ("replication.metrics.pictures.inside", "PSNR with the border", itself),
     ],
@@ -487,6 +521,48 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     "evaluation/test_variants.py::"
     "test_values_of_an_intercept_are_in_the_middle_of_equal_parts": [
         ("experiments.random_intercept.NormalDist", "quantiles at k / (n + 1)", quantiles_outward),
+    ],
+    f"{VARIANTS}::test_a_sequential_bound_is_the_log_of_a_mean_of_weights": [
+        ("experiments.random_intercept.logmeanexp", "the mean of the logarithms",
+         lambda right, logs: sum(logs) / len(logs)),
+    ],
+    f"{VARIANTS}::test_sequential_draws_are_the_prior_cut_to_the_side_of_the_label": [
+        ("experiments.sequential_bound.torch.special.ndtr", "half of the side is never drawn",
+         lambda right, t: right(t) / 2),
+        ("experiments.sequential_bound.component", "by the weights of the prior", by_prior_weights),
+    ],
+    f"{VARIANTS}::test_each_eye_is_answered_by_the_fold_that_tests_on_it": [
+        ("experiments.other_cameras.Unseen.__init__", "by the fold that learned from it",
+         learned_folds),
+    ],
+    "evaluation/test_tasks.py::test_errors_and_spread_of_colours_by_hand": [
+        ("experiments.colourisation.chroma_spread", "the biased variance of four samples",
+         times((3 / 4) ** 0.5)),
+        ("experiments.colourisation.chroma_error", "the error of one sample, not of the mean",
+         lambda right, m, s: right(m, replace(s, samples=1))),
+    ],
+    f"{SETS}::test_a_pixel_at_the_threshold_is_in_the_set_that_is_counted_and_covers": [
+        ("experiments.conformal_repair.metrics.vessel_set_size", "p > t",
+         lambda right, m, s: right(m, replace(s, threshold=just_above(s.threshold)))),
+        ("experiments.conformal_repair.metrics.missed", "p <= t",
+         lambda right, m, samples, thresholds: right(m, samples, just_above(thresholds))),
+    ],
+    "evaluation/test_answer.py::test_a_threshold_is_that_of_the_row_of_the_most_pictures": [
+        ("replication.answers.sample.select", "the row of the fewest pictures",
+         lambda right, rows, **k: fewest(right(rows, **k))),
+    ],
+    "evaluation/test_answer.py::"
+    "test_a_share_that_was_held_is_that_of_the_most_pictures_and_then_samples": [
+        ("replication.answers.sample.select", "rows are not sorted",
+         lambda right, rows, **k: Unsorted(right(rows, **k))),
+    ],
+    "results/test_claims.py::test_values_are_paired_by_picture_and_not_by_order": [
+        ("replication.results.claims.pictures", "values by their place in the file",
+         lambda right, *a: dict(enumerate(right(*a).values()))),
+    ],
+    f"{LOOP}::test_muon_leaves_what_reads_or_writes_at_most_six_channels_to_adam": [
+        ("replication.training.optimizers.MOST_COLOURS", "six channels are hidden ones",
+         lambda right: right - 1),
     ],
     "evaluation/test_shapes.py": [
         ("replication.metrics.shapes.skimage.measure.label",

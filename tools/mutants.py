@@ -64,7 +64,9 @@ def find(target: str) -> tuple[Any, str, Any]:
     *names, last = target.split(".")
     module, holder = "cnf", importlib.import_module("cnf")
     if names[0] == "experiments":
-        module, holder, names = "", plugs.plug(names[1]), names[2:]
+        owner, *names = names[1:]
+        file = names.pop(0) if names and plugs.has_module(owner, names[0]) else "plug"
+        module, holder = "", plugs.module(owner, file)
     for name in names:
         module += f".{name}" if module else ""
         try:

@@ -74,11 +74,8 @@ class Sequential(mixtures.Wrapped):
             sign, u, v = (t[:, channel][at] for t in (side, which, where))
             # how many deviations each component's mean lies within the label's side, (B, K, P)
             inside = sign[:, None] * (mu - 0.5) * (-log_sigma).exp()
-            log_mass = log_pi + torch.special.log_ndtr(inside)
-            total = log_mass.logsumexp(1, keepdim=True)
-            log_w.add_(total.sum((1, 2)))
-            k = ((log_mass - total).exp().cumsum(1) < u[:, None]).sum(1, keepdim=True)
-            k = k.clamp(max=self.prior.mixture - 1)  # what rounding leaves of the sum below 1
+            k, log_side = component(log_pi, inside, u)
+            log_w.add_(log_side.sum(1))
             inside, log_sigma = (t.gather(1, k)[:, 0] for t in (inside, log_sigma))
             if inside.numel() and inside.min() < FARTHEST:
                 raise ResultsError(
@@ -92,6 +89,21 @@ class Sequential(mixtures.Wrapped):
 
         self.prior.net.sample_sequentially(h[1].to(self.prior.net.last.weight.dtype), choose)
         return log_w
+
+
+def component(log_pi: Tensor, inside: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """The component of a mixture that a draw from one side comes from, (B, 1, P), and the log-mass
+    of that side, (B, P).
+
+    Args:
+        log_pi: weights of the components, (B, K, P). inside: how many deviations each one's mean
+            lies within the side, as log_pi. u: uniform numbers, (B, P).
+    """
+    log_mass = log_pi + torch.special.log_ndtr(inside)
+    log_side = log_mass.logsumexp(1, keepdim=True)
+    k = ((log_mass - log_side).exp().cumsum(1) < u[:, None]).sum(1, keepdim=True)
+    # what rounding leaves of the sum below 1
+    return k.clamp(max=log_pi.shape[1] - 1), log_side[:, 0]
 
 
 @variant("sequential_bound/sequential")
