@@ -75,7 +75,6 @@ def train(
         dry_run: print parameters, memory, steps and time from a short probe; keep nothing.
     """
     from cnf.replication import training
-    from cnf.replication.tasks import TASKS
     from cnf.replication.training import resuming
 
     interrupts.work_begins()
@@ -83,13 +82,8 @@ def train(
         raise ConfigError(f"--max-minutes {max_minutes}: give a number above 0")
     _start(threads, device, "train --dry-run" if dry_run else "")
     if data is not None:
-        if any(override.startswith("data.train=") for override in overrides):
-            raise ConfigError(f"--data {data} and --set data.train contradict each other: give one")
-        overrides = (*overrides, f"data.train={json.dumps(f'folder:{data.as_posix()}')}")
-    if target is not None and target.endswith(".yml"):
-        target = Path(target).as_posix()  # runs keep their file's name, also from Windows
-    elif target is not None and target not in TASKS and resume is None:
-        raise ConfigError(f"'{target}': give sr, vessels, or a file FILE.yml")
+        overrides = _with_data(data, overrides)
+    target = _checked_target(target, is_resumed=resume is not None)
     if resume is not None:
         if dry_run or out is not None or start is not None:
             raise ConfigError(
@@ -120,6 +114,24 @@ def train(
         device=device,
         log=log,
     )
+
+
+def _with_data(folder: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """The overrides, with a reader's folder as training data."""
+    if any(override.startswith("data.train=") for override in overrides):
+        raise ConfigError(f"--data {folder} and --set data.train contradict each other: give one")
+    return (*overrides, f"data.train={json.dumps(f'folder:{folder.as_posix()}')}")
+
+
+def _checked_target(target: str | None, is_resumed: bool) -> str | None:
+    """What is trained: a task, or a file of a configuration."""
+    from cnf.replication.tasks import TASKS
+
+    if target is not None and target.endswith(".yml"):
+        return Path(target).as_posix()  # runs keep their file's name, also from Windows
+    if target is not None and target not in TASKS and not is_resumed:
+        raise ConfigError(f"'{target}': give sr, vessels, or a file FILE.yml")
+    return target
 
 
 def _new_run(
@@ -314,9 +326,36 @@ def results_(
         csv: table: as comma-separated values.
     """
     from cnf.replication import results
-    from cnf.replication.results import claims, how, report
+    from cnf.replication.results import claims, report
 
     interrupts.work_begins()
+    _check_results_options(action, words, minutes, everything, csv)
+    match action:
+        case "table":
+            print(report.table(words, csv))
+        case "show":
+            rows = results.read()
+            rows_to_show = [row for word in words for row in results.find(word, rows)] or rows
+            print("\n\n".join(map(results.show, rows_to_show)))
+        case "how":
+            print(_how_to_get(words))
+        case "claims":
+            print(claims.text())
+        case "readme":
+            require_checkout("results readme")
+            from cnf.replication.cards import card
+
+            report.readme()
+            card.write_cards()
+        case "audit":
+            return _audit(words, minutes, everything)
+    return 0
+
+
+def _check_results_options(
+    action: str, words: Sequence[str], minutes: float | None, everything: bool, csv: bool
+) -> None:
+    """Raise ConfigError for options that `results` does not read, or that contradict each other."""
     if action in ("claims", "readme") and words:
         raise ConfigError(f"results {action} takes no row: leave '{words[0]}' out")
     if action == "how" and not words:
@@ -329,35 +368,27 @@ def results_(
         raise ConfigError("--all and --minutes contradict each other: give one")
     if minutes is not None and not minutes >= 0:
         raise ConfigError(f"--minutes {minutes}: give 0 or more")
-    match action:
-        case "table":
-            print(report.table(words, csv))
-        case "show":
-            rows = results.read()
-            rows_to_show = [row for word in words for row in results.find(word, rows)] or rows
-            print("\n\n".join(map(results.show, rows_to_show)))
-        case "how":
-            rows = results.read()
-            shown = {row.id for row in report.README.cells(rows).values()}
-            texts = (how.text(results.find(word, rows), first=shown) for word in words)
-            print("\n\n".join(texts))
-        case "claims":
-            print(claims.text())
-        case "readme":
-            require_checkout("results readme")
-            from cnf.replication.cards import card
 
-            report.readme()
-            card.write_cards()
-        case "audit":
-            _start(None, "cpu")
-            from cnf.replication import audit
 
-            limit = None if everything else audit.MINUTES if minutes is None else minutes
-            checks = audit.audit(only=words, minutes=limit)
-            print(audit.report(checks, named=bool(words)))
-            return int(any(check.status == "differs" for check in checks))
-    return 0
+def _how_to_get(words: Sequence[str]) -> str:
+    """How these rows, or numbers as they are printed, are computed again."""
+    from cnf.replication import results
+    from cnf.replication.results import how, report
+
+    rows = results.read()
+    shown = {row.id for row in report.README.cells(rows).values()}
+    return "\n\n".join(how.text(results.find(word, rows), first=shown) for word in words)
+
+
+def _audit(words: Sequence[str], minutes: float | None, everything: bool) -> int:
+    """Compute rows again; 1 if one differs."""
+    _start(None, "cpu")
+    from cnf.replication import audit
+
+    limit = None if everything else audit.MINUTES if minutes is None else minutes
+    checks = audit.audit(only=words, minutes=limit)
+    print(audit.report(checks, named=bool(words)))
+    return int(any(check.status == "differs" for check in checks))
 
 
 def _start(threads: int | None, device: str, alone: str = "") -> None:

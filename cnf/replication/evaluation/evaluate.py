@@ -69,7 +69,7 @@ def evaluate(
     if batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: give 1 or more")
     scoring_options = options_of(options, stress, figures)
-    tags = ("stress",) if stress else ("basic", "full") if scoring_options.full else ("basic",)
+    tags = tags_of(scoring_options, stress)
     if publish:
         require_checkout("--publish")
     reference = str(run).replace("-", " ")
@@ -81,27 +81,15 @@ def evaluate(
     folder = folder_of(Path(run), results)
     name = name or folder.resolve().name
     publishing.check_name(name)
-    model = run_folder.trained(folder.resolve())
-    before = run_folder.data_before(folder)
+    model, before = run_folder.trained(folder.resolve()), run_folder.data_before(folder)
     image_sets = sets_of(on, split, model, before, stress)
     if publish:
         check_scorable(model, image_sets, scoring_options, batch_size)
         folder = publishing.publish(folder, results / name)
         model = run_folder.trained(folder.resolve())
     model = model.to(choose_device(device))
-    name += ending(scoring_options.variant)
-    place = Place.of(folder, results, out, publish)
-    weights = run_folder.file_sha256(folder / releases.WEIGHTS)
-    check_place(place.target, name, folder, weights)
-    provenance = {
-        **run_folder.provenance(results.parent),
-        **run_folder.training_record(folder, model.config),
-        "run": name,
-        "preset": model.config.preset,
-        "variant": scoring_options.variant,
-        "weights": place.weights,
-        "weights_sha256": weights,
-    }
+    place = Place.of(folder, name + ending(scoring_options.variant), results, out, publish)
+    provenance = provenance_of(folder, model, place, results)
     rows = []
     for set_name, images in image_sets.items():
         if figures:
@@ -109,23 +97,34 @@ def evaluate(
 
             draw.check_shown(images.name)
         scored = ScoredModel(model, images, scoring_options, batch_size)
-        if scored.computes_bits_alone and scoring_options.samples is None and not stress:
-            print(
-                f"{set_name}: bits alone, as its pictures are small: --samples N draws samples, too"
-            )
+        if not stress:
+            say_if_bits_alone(scored, set_name)
         scored.valid = validation(scored, set_name, before)
         words = scoring.with_relative_paths(scoring_options)
         command = scoring.command_of(place.folder, images.name, split, words, stress)
-        rows += score(scored, tags, provenance | {"command": command}, place.target, publish)
+        facts = provenance | {"variant": scoring_options.variant, "command": command}
+        rows += score(scored, tags, facts, place.target, publish)
         if figures:
-            draw.draw_figures(scored, folder, place.target / name / "figures")
+            draw.draw_figures(scored, folder, place.written / "figures")
     if publish:
         store.write_text(folder / "card.md", card.card(folder, results))
     elif not out and place.target != folder.resolve().parent:
-        where = place.target / name
         remedy = " (--publish writes there)" if IS_CHECKOUT else ""
-        print(f"results/ is left as it is: written to {where}{remedy}")
+        print(f"results/ is left as it is: written to {place.written}{remedy}")
     return rows
+
+
+def tags_of(options: Options, stress: bool) -> Sequence[str]:
+    """The tags of the measures that an evaluation computes."""
+    if stress:
+        return ("stress",)
+    return ("basic", "full") if options.full else ("basic",)
+
+
+def say_if_bits_alone(scored: ScoredModel, set_name: str) -> None:
+    """Print a line if nothing but bits is computed although nobody asked for that."""
+    if scored.computes_bits_alone and scored.options.samples is None:
+        print(f"{set_name}: bits alone, as its pictures are small: --samples N draws samples, too")
 
 
 def sets_of(
@@ -157,18 +156,35 @@ def check_scorable(
             validation(scored, set_name)
 
 
-def check_place(target: Path, name: str, folder: Path, weights: str) -> None:
+def check_place(place: "Place", folder: Path, weights: str) -> None:
     """Raise ConfigError unless the rows of a run in `folder`, with these weights (sha256), can be
-    written into `target`/`name`. A damaged file there raises before the scoring, not after it."""
-    there = target / name / releases.WEIGHTS
+    written to their place. A damaged file there raises before the scoring, not after it."""
+    there = place.written / releases.WEIGHTS
     if there.exists() and run_folder.file_sha256(there) != weights:
         raise ConfigError(f"{there.parent} holds another run: give another --name or --out")
-    scored_before = {row.weights_sha256 for row in store.read(target, name)}
-    if target.resolve() != folder.resolve().parent and scored_before - {weights, None}:
+    scored_before = {row.weights_sha256 for row in store.read(place.target, place.name)}
+    if place.target.resolve() != folder.resolve().parent and scored_before - {weights, None}:
         raise ConfigError(
-            f"{target / name} holds values of other weights: give another --name, or delete those"
+            f"{place.written} holds values of other weights: give another --name, or delete those"
         )
-    run_folder.refuse_unwritable(target / name / "evaluations" / "rows.json")
+    run_folder.refuse_unwritable(place.written / "evaluations" / "rows.json")
+
+
+def provenance_of(
+    folder: Path, model: ConditionalModel, place: "Place", results: Path
+) -> dict[str, Any]:
+    """The fields on code, run and weights that all rows of the model in `folder` share. Raises
+    ConfigError, see `check_place`."""
+    weights = run_folder.file_sha256(folder / releases.WEIGHTS)
+    check_place(place, folder, weights)
+    return {
+        **run_folder.provenance(results.parent),
+        **run_folder.training_record(folder, model.config),
+        "run": place.name,
+        "preset": model.config.preset,
+        "weights": place.weights,
+        "weights_sha256": weights,
+    }
 
 
 def options_of(options: dict[str, Any], stress: bool, figures: bool) -> Options:
@@ -202,15 +218,21 @@ def folder_of(run: Path, results: Path) -> Path:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the rows of a run are written, and how they name its folder and its weights. Weights
-    outside of `results` are None, so that no row contains a path of this machine."""
+    """Where the rows of a run are written, into the folder `name` of `target`, and how they name
+    its folder and its weights. Weights outside of `results` are None, so that no row contains a
+    path of this machine."""
 
+    name: str
     target: Path
     folder: str
     weights: str | None
 
+    @property
+    def written(self) -> Path:
+        return self.target / self.name
+
     @classmethod
-    def of(cls, run: Path, results: Path, out: Path | None, publish: bool) -> "Place":
+    def of(cls, run: Path, name: str, results: Path, out: Path | None, publish: bool) -> "Place":
         run, results = run.resolve(), results.resolve()
         is_committed = run.parent in (results, RESULTS.resolve())
         target = out or run.parent
@@ -218,9 +240,10 @@ class Place:
             target = Path("runs")
         if run.is_relative_to(results):
             folder = run.relative_to(results.parent).as_posix()
-            return cls(target, folder, f"{folder}/{releases.WEIGHTS}")
+            return cls(name, target, folder, f"{folder}/{releases.WEIGHTS}")
         is_named = publish or is_committed
-        return cls(target, "/".join(run.parts[-2:]) if is_named else f"runs/{run.name}", None)
+        folder = "/".join(run.parts[-2:]) if is_named else f"runs/{run.name}"
+        return cls(name, target, folder, None)
 
 
 def evaluate_reference(
