@@ -5,6 +5,7 @@
     python -m tools.widgets eyes           # .../layers/eyes.mjs: squares to step through
     python -m tools.widgets vessels        # .../draws/vessels.mjs, with the models of results/
     python -m tools.widgets temperature    # .../stills/temperature.png, .../temperature-numbers.js
+    python -m tools.widgets face           # .../draws/: the widgets of lessons 10 to 17
     python -m tools.widgets stills         # .../stills/: needs Chromium
 
 Lesson 13 and tests/book/test_widgets.py compare the draws with the models,
@@ -33,7 +34,7 @@ from cnf.replication.metrics import pictures, shapes, textures
 from cnf.replication.places import REPOSITORY
 from cnf.replication.plotting import save_image, to_uint8
 from cnf.resample import low_resolution
-from tools import live
+from tools import experiments, live
 
 STATIC = REPOSITORY / "book/_static"
 RUNS = {"flow": "vessels-flow-lambda0-s1", "per-pixel": "vessels-baseline-cpu-s0"}
@@ -45,6 +46,8 @@ CROP = np.s_[..., 40:136, 180:276]  # of scikit-image's cat: an eye and fur
 TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4  # of the sheet of temperatures
 PICTURES = ["pair", "line", "plane", "scales", "noise", "throws", "weighted", "file", "steps"]
+PICTURES += ["lowBand", "threshold", "controls"]
+TILES = ["halves", "observers"]  # of small pictures: their stills are photographs of the widgets
 STEPPED = {"layers": "layers/strokes.mjs", "eyes": "layers/eyes.mjs"}
 SCRIPTS = {  # that only the page of a widget loads
     "train": ["train/flow.mjs", "train/page.mjs"],
@@ -55,6 +58,11 @@ SCRIPTS = {  # that only the page of a widget loads
         "layers/engine.mjs",
         "layers/page.mjs",
     ],
+    "halves": ["draws/face.mjs", "experiments.mjs"],
+    "lowBand": ["experiments.mjs"],
+    "observers": ["draws/observers.mjs", "experiments.mjs"],
+    "threshold": ["draws/marginals.mjs", "experiments.mjs"],
+    "controls": ["draws/controls.mjs", "experiments.mjs"],
 }
 
 
@@ -279,6 +287,10 @@ def stills() -> None:
         for name in ("strokes", "vessels"):
             blank(tab, "samples", name)
             tab.locator(".widget-pictures").screenshot(path=STATIC / f"stills/{name}.png")
+        for name in TILES:
+            blank(tab, name)
+            picture = STATIC / f"stills/{name}.jpg"
+            tab.locator(".widget-pictures").screenshot(path=picture, type="jpeg", quality=50)
         for name, count in (("layers", 38), ("vesselLayers", 34)):
             blank(tab, name)
             tab.get_by_label("layers done").fill("22")
@@ -297,7 +309,10 @@ def write(file: str, text: str) -> None:
 
 
 def main() -> None:
-    makers = {f.__name__: f for f in (strokes, layers, eyes, vessels, temperature, stills)}
+    makers = {
+        f.__name__: f
+        for f in (strokes, layers, eyes, vessels, temperature, *experiments.MAKERS, stills)
+    }
     for name in sys.argv[1:] or makers:
         content = makers[name]()
         if name in STEPPED:

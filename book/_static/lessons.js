@@ -566,7 +566,11 @@
     });
   }
 
+  // experiments.mjs, which only lessons 10 to 17 load
+  const experiments = Object.fromEntries(["halves", "lowBand", "observers", "threshold", "controls"]
+    .map((name) => [name, (ui) => window.EXPERIMENTS[name](ui)]));
+
   window.LESSONS = { pairCost, coupling, squeeze, split, stages, cell, half, weights, coder, motion };
-  const WIDGETS = { pair, line, plane, scales, train, layers, vesselLayers, noise, throws, weighted, samples, temperature, file, steps };
+  const WIDGETS = { pair, line, plane, scales, train, layers, vesselLayers, noise, throws, weighted, samples, temperature, file, steps, ...experiments };
   start("[data-widget]", (root) => WIDGETS[root.dataset.widget](frame(root), root.dataset));
 })();

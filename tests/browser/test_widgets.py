@@ -30,7 +30,7 @@ from tools import widgets
 ClassWeighted = plugs.plug("weighted_likelihood").ClassWeighted
 
 EXACT = 1e-9  # both sides compute in float64
-EVERY = [(name, "") for name in [*widgets.PICTURES, *widgets.SCRIPTS]]
+EVERY = [(name, "") for name in dict.fromkeys([*widgets.PICTURES, *widgets.SCRIPTS])]
 EVERY += [("samples", "strokes"), ("samples", "vessels")]
 
 
