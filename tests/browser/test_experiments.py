@@ -128,7 +128,7 @@ def test_a_threshold_has_the_f_of_its_mask_and_half_of_the_best_needs_calibratio
         close(laws("laws.cutting.F(given[0], 'own', given[1])", data, t), f)
     best, at = laws("laws.cutting.best(given[0], 'own')", data)
     squared, there = laws("laws.cutting.best(given[0], 'squared')", data)
-    # the lesson: squared, the probabilities of this eye are nearer to the shares, and the rule holds
+    # the lesson: squared, the probabilities are nearer to the shares, and the rule holds
     assert best == squared and at > best / 2 + 0.2 and abs(there - squared / 2) < 0.03
     groups = {
         warp: np.array(laws("laws.cutting.groups(given[0], given[1])", data, warp))
