@@ -81,12 +81,12 @@ class ConditionalFlow(ConditionalModel):
             if isinstance(part, FusedSteps):
                 v = part.inverse(v, h[level])
                 continue
-            many = self._readable(part, h[level])
-            many = repeated(many, n) if n > 1 else many
+            maps = self._readable(part, h[level])
+            maps = repeated(maps, n) if n > 1 else maps
             if isinstance(part, Prior):
-                v = part.sample(v, many, temperature, generator)
+                v = part.sample(v, maps, temperature, generator)
             elif isinstance(part, Bijection):
-                v = part.inverse(v, many)[0]
+                v = part.inverse(v, maps)[0]
         return v.unflatten(0, (n, -1))
 
     def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:

@@ -114,19 +114,19 @@ class ConditionalModel(nn.Module):
         return sum(self.samples(x, n, 1.0, generator), torch.zeros(())) / n
 
     def importance_log_prob(
-        self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
+        self, y: Tensor, x: Tensor, draws: int, generator: Generator = None
     ) -> Tensor:
         """log (1/M) sum_m p(v_m|x) / q(v_m|y, x), (B,), nats; for an exact model log p(y|x).
         The weights have mean P(y|x), :eq:`eq-binary-weight`; in expectation the log of their mean
         rises with M and stays below log P(y|x), :eq:`eq-binary-importance`. Raises DataError if
-        num_samples < 1."""
-        if num_samples < 1:
-            raise DataError(f"num_samples = {num_samples}: draw 1 or more")
+        draws < 1."""
+        if draws < 1:
+            raise DataError(f"draws = {draws}: draw 1 or more")
         y, h = self.tensor(y, "y"), self.condition(self.tensor(x, "x"))
         if self.exact:
             return self.log_prob_given(y, h, generator)
-        terms = torch.stack([self.log_prob_given(y, h, generator) for _ in range(num_samples)])
-        return terms.logsumexp(0) - math.log(num_samples)
+        terms = torch.stack([self.log_prob_given(y, h, generator) for _ in range(draws)])
+        return terms.logsumexp(0) - math.log(draws)
 
     def bits_per_dim(self, y: Tensor, x: Tensor, generator: Generator = None) -> Tensor:
         """-log p(y|x) / (D log 2), (B,), D the number of entries of one y, :eq:`eq-why-bpd`.

@@ -177,8 +177,8 @@ test_a_model_is_told_what_it_reads = table(
     ("x has 1 channels.*expand", lambda: cnf.load("sr").sample(torch.zeros(1, 1, 8, 8))),
     ("levels = 2 needs 3 maps of the features", lambda: cnf.glow(1, features=RawFeatures(1, 1))),
     ("Conv2d does not say how many", lambda: cnf.glow(1, features=nn.Conv2d(1, 3, 1))),
-    ("num_samples = 0: draw 1 or more", lambda: averaged(ALL_FLOWS[0], 0)),
-    ("num_samples = 0: draw 1 or more", lambda: averaged(ALL_FACTORISED[0], 0)),
+    ("draws = 0: draw 1 or more", lambda: averaged(ALL_FLOWS[0], 0)),
+    ("draws = 0: draw 1 or more", lambda: averaged(ALL_FACTORISED[0], 0)),
     (r"the features have 1 map\(s\), .*give 2 maps",  # found when it is used: nothing says how many
      lambda: cnf.ConditionalFlow([Squeeze(), END], nn.Conv2d(1, 1, 1)).log_prob(
          torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))),

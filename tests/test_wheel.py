@@ -25,7 +25,7 @@ assert cnf.load("mine.safetensors").sample(x, 2).shape == (2, *y.shape)
 assert main("train sr --preset smoke --steps 2 --out run".split()) == 0
 assert cnf.load("run").sample(torch.full((1, 3, 8, 8), 128.0)).shape == (1, 1, 3, 16, 16)
 assert main("evaluate run --limit 1".split()) == 0
-assert main("sample sr a.png --num 1".split()) == 0
+assert main("sample sr a.png --samples 1".split()) == 0
 assert main("data list".split()) == 0
 assert main(["start"]) == main(["check"]) == 0
 assert main("results how sr-flow-cpu-s0/set5-test/psnr-s16".split()) == 0

@@ -84,7 +84,7 @@ def drawn(
     """What `python -m cnf sample` draws for a photograph, by the model of this name."""
     Image.fromarray(x).save(folder / f"{name}.png")
     options = {} if temperature is None else {"temperature": temperature}
-    sampling.sample(MODELS[name], [folder / f"{name}.png"], num=SAMPLES, out=folder, **options)
+    sampling.sample(MODELS[name], [folder / f"{name}.png"], samples=SAMPLES, out=folder, **options)
     paths = [folder / f"{name}-sample{n}.png" for n in range(1, SAMPLES + 1)]
     return [np.asarray(Image.open(path).convert("RGB")) for path in paths]
 

@@ -30,7 +30,7 @@ class Setting:
     """The setting at which one value is taken; None where a field does not matter.
 
     temperature, samples: of the samples that are scored; 0 samples: the model's own mean.
-    draws: noise draws for each image, averaged; with `importance`, the samples of that bound.
+    draws: noise draws for each image, averaged; with `importance`, those of that bound.
     divided_by: what bits are divided by. threshold: of probabilities, or of scores of conformal
     prediction. protocol: of PSNR and SSIM.
     """
@@ -44,8 +44,8 @@ class Setting:
     protocol: str | None = None
 
     @property
-    def num_samples(self) -> int:
-        """How many samples are drawn, 0 for none."""
+    def n(self) -> int:
+        """The number of samples that are drawn, 0 for none."""
         return self.samples or 0
 
 

@@ -56,7 +56,7 @@ present(
         card=Card(
             title="colourisation: p(y|x) of the two chroma channels y (Cb and Cr, 8 bit) of a "
             "picture given its luma x",
-            example="PICTURE.png --num 8",
+            example="PICTURE.png --samples 8",
             reading="D is the number of chroma values, two for each pixel. Errors are in grey "
             "levels of chroma; samples are at temperature 1.",
             limits=(

@@ -43,9 +43,9 @@ def controlled_threshold(losses: np.ndarray, level: float = LEVEL) -> float | No
     return float(allowed.max()) if len(allowed) else None
 
 
-def area_scores(m: ScoredModel, samples: int) -> np.ndarray:
+def area_scores(m: ScoredModel, n: int) -> np.ndarray:
     """|log(area drawn / expected area)| of every photograph, (N,); infinite where one is 0."""
-    labels, p = split(m, m.statistics(Masks).marginals(samples))
+    labels, p = split(m, m.statistics(Masks).marginals(n))
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = np.log([y.sum() for y in labels])
         expected = np.log([of_picture.sum(dtype=float) for of_picture in p])
@@ -53,11 +53,11 @@ def area_scores(m: ScoredModel, samples: int) -> np.ndarray:
     return np.where(np.isnan(scores), math.inf, scores)
 
 
-def missed(m: ScoredModel, samples: int, thresholds: np.ndarray) -> np.ndarray:
+def missed(m: ScoredModel, n: int, thresholds: np.ndarray) -> np.ndarray:
     """The share of the vessel pixels of every photograph whose marginal is below each threshold,
     (N, thresholds); 0 of a photograph without a vessel."""
     shares = []
-    for y, p in zip(*split(m, m.statistics(Masks).marginals(samples)), strict=True):
+    for y, p in zip(*split(m, m.statistics(Masks).marginals(n)), strict=True):
         below = np.searchsorted(np.sort(p[y].astype(float)), thresholds)
         shares.append(below / max(y.sum(), 1))
     return np.array(shares)

@@ -14,7 +14,7 @@ from cnf.noise import Generator
 
 @torch.no_grad()
 def leaning_log_prob(
-    flow: ConditionalFlow, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
+    flow: ConditionalFlow, y: Tensor, x: Tensor, draws: int, generator: Generator = None
 ) -> tuple[Tensor, Tensor]:
     r"""log P(y|x) of a flow with uniform dequantization, by importance sampling within the cell.
 
@@ -41,12 +41,12 @@ def leaning_log_prob(
     slope = slope / bins  # by u
     volume = y[0].numel() * math.log(bins)
     log_weights = []
-    for _ in range(num_samples):
+    for _ in range(draws):
         u, log_q = leaning(slope, noise.uniform(y.shape, generator, y))
         log_p = density.encode((y + u) / bins, h)[1] - volume
         log_weights.append(log_p - log_q.flatten(1).sum(1))
     stacked = torch.stack(log_weights)
-    return stacked.logsumexp(0) - math.log(num_samples), stacked.std(0)
+    return stacked.logsumexp(0) - math.log(draws), stacked.std(0)
 
 
 def leaning(g: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,26 +55,26 @@ def m_curve(
 
 @torch.no_grad()
 def log_weights(
-    model: ConditionalFlow, y: Tensor, x: Tensor, num: int, generator: Generator = None
+    model: ConditionalFlow, y: Tensor, x: Tensor, draws: int, generator: Generator = None
 ) -> np.ndarray:
-    """`num` draws of log p(v|x) - log q(v|y,x) for each y, nats, float64 (B, num). A keyed
-    generator gives every picture its own noise, in order of draws. Raises ValueError for num < 1.
+    """Draws of log p(v|x) - log q(v|y,x) for each y, nats, float64 (B, draws). A keyed
+    generator gives every picture its own noise, in their order. Raises ValueError for draws < 1.
     """
-    if num < 1:
-        raise ValueError(f"num = {num}: draw at least one weight")
+    if draws < 1:
+        raise ValueError(f"draws = {draws}: draw at least one weight")
     h, terms = model.condition(x), []
-    for n, generators in _parts(num, y.numel(), generator):
+    for n, generators in _parts(draws, y.numel(), generator):
         repeated_h = [level.repeat(n, 1, 1, 1) for level in h]
         log_w = model.encode(y.repeat(n, 1, 1, 1), repeated_h, generators)[1]
         terms.append(log_w.double().unflatten(0, (n, len(y))))
     return torch.cat(terms).T.cpu().numpy()
 
 
-def _parts(num: int, entries: int, generator: Generator) -> Iterator[tuple[int, Generator]]:
-    """Split `num` draws into parts that fit into memory: the size of each part, and its noise."""
+def _parts(draws: int, entries: int, generator: Generator) -> Iterator[tuple[int, Generator]]:
+    """Split the draws into parts that fit into memory: the size of each part, and its noise."""
     at_once = max(1, ENTRIES // entries)
-    for start in range(0, num, at_once):
-        n = min(at_once, num - start)
+    for start in range(0, draws, at_once):
+        n = min(at_once, draws - start)
         yield n, generator * n if isinstance(generator, list) else generator
 
 
@@ -111,14 +111,14 @@ def effective(log_w: np.ndarray) -> np.ndarray:
     return np.square(w.sum(-1)) / (w.shape[-1] * np.square(w).sum(-1))
 
 
-def normal_gain(spread: float, num: int) -> float:
-    r"""Expected gain, in nats, of the log of the mean of `num` weights over the mean of their logs,
-    if the logs are normal with standard deviation `spread`; from 1000 draws with a fixed seed.
+def normal_gain(spread: float, draws: int) -> float:
+    r"""Expected gain, in nats, of the log of the mean of so many weights over the mean of their
+    logs, if these are normal with standard deviation `spread`; from 1000 rounds with a fixed seed.
 
     It is at most spread^2 / 2, the gain of infinitely many weights, and at most the expected
-    maximum of `num` logs, about spread sqrt(2 log num). For a large spread the second limit is far
-    smaller, :eq:`eq-connected-gain`.
+    maximum of as many logs, about spread sqrt(2 log draws). For a large spread the second limit
+    is far smaller, :eq:`eq-connected-gain`.
     """
     rng = np.random.default_rng(0)
-    logs = spread * rng.standard_normal((1000, num))
-    return float(np.mean(np.logaddexp.reduce(logs, 1) - math.log(num) - logs.mean(1)))
+    logs = spread * rng.standard_normal((1000, draws))
+    return float(np.mean(np.logaddexp.reduce(logs, 1) - math.log(draws) - logs.mean(1)))

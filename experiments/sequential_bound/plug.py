@@ -54,13 +54,11 @@ class Sequential(mixtures.Wrapped):
         return cast(ConditionalFlow, self.model).sample_given(*args, **kwargs)
 
     def importance_log_prob(
-        self, y: Tensor, x: Tensor, num_samples: int, generator: Generator = None
+        self, y: Tensor, x: Tensor, draws: int, generator: Generator = None
     ) -> Tensor:
         """log of the mean of so many w, (B,), nats."""
         h = self.condition(x)
-        return mixtures.logmeanexp(
-            [self.log_prob_given(y, h, generator) for _ in range(num_samples)]
-        )
+        return mixtures.logmeanexp([self.log_prob_given(y, h, generator) for _ in range(draws)])
 
     @torch.no_grad()
     def log_prob_given(self, y: Tensor, h: list[Tensor], generator: Generator = None) -> Tensor:

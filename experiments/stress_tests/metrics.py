@@ -26,10 +26,10 @@ LOST = 1e9  # stands for an error or a value that is larger or not finite
 
 def per_picture(m: ScoredModel) -> int:
     """Samples of each picture at each temperature."""
-    num = SAMPLES if m.options.samples is None else m.options.samples
-    if num < 1:
-        raise ConfigError(f"--samples {num}: --stress needs 1 or more")
-    return -(-num // (len(m.indices) * len(TEMPERATURES)))
+    samples = SAMPLES if m.options.samples is None else m.options.samples
+    if samples < 1:
+        raise ConfigError(f"--samples {samples}: --stress needs 1 or more")
+    return -(-samples // (len(m.indices) * len(TEMPERATURES)))
 
 
 def at_all_temperatures(m: ScoredModel) -> Iterator[Setting]:

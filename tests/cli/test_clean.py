@@ -25,7 +25,7 @@ for words in (
     "evaluate results/sr-flow-cpu-s0 --limit 1 --no-round-x",
     "evaluate results/vessels-baseline-cpu-s0 --limit 1 --samples 2 --figures",
     "evaluate bicubic --on embedded-sr --full --limit 1",
-    "sample sr runs/picture.png --num 1 --out runs/samples",
+    "sample sr runs/picture.png --samples 1 --out runs/samples",
     "results audit bicubic/embedded-sr-test/gradient_distance",
     "results how bicubic/embedded-sr-test/gradient_distance",
     "results table sr-flow set5 psnr",

@@ -46,7 +46,7 @@ def interrupted_after(seconds, folder, words):
 def words(tmp_path):
     """A command that takes far longer than any of these tests waits."""
     Image.new("RGB", (256, 256), (90, 60, 30)).save(tmp_path / "photo.png")
-    return ["sample", "sr", "photo.png", "--num", "2000"]
+    return ["sample", "sr", "photo.png", "--samples", "2000"]
 
 
 def check(seconds, folder, words):

@@ -67,22 +67,22 @@ def trained(flow: ConditionalFlow, field: GaussianField, steps: int = 500) -> Co
 
 
 @torch.no_grad()
-def bits(flow: ConditionalFlow, field: GaussianField, num_samples: int, repeats: int) -> float:
+def bits(flow: ConditionalFlow, field: GaussianField, draws: int, repeats: int) -> float:
     """Cross-entropy of the flow under the true P(y|x), over every y and x, bits/dim.
 
-    An upper bound, by `num_samples` importance samples, averaged over `repeats` of the noise.
+    An upper bound, by `draws` importance samples, averaged over `repeats` of the noise.
     """
     y = torch.from_numpy(field.values).view(-1, *field.shape).repeat(repeats, 1, 1, 1)
     total, generator = 0.0, torch.Generator().manual_seed(1)
     for x, p in zip(field.inputs, torch.from_numpy(field.table), strict=True):
         x = x.expand(len(y), -1, -1, -1)
-        log_p = flow.importance_log_prob(y, x, num_samples, generator).double().view(repeats, -1)
+        log_p = flow.importance_log_prob(y, x, draws, generator).double().view(repeats, -1)
         total -= (p * log_p.mean(0)).sum().item()
     return total / len(field.inputs) / y[0].numel() / math.log(2)
 
 
 @pytest.mark.parametrize(
-    ("field", "dequantization", "num_samples", "repeats", "within"),
+    ("field", "dequantization", "draws", "repeats", "within"),
     [
         (ThresholdedField(), binary, 128, 8, 0.03),
         (GaussianField(), grey, 32, 4, 0.06),
@@ -90,11 +90,11 @@ def bits(flow: ConditionalFlow, field: GaussianField, num_samples: int, repeats:
     ids=["binary", "grey"],
 )
 def test_a_small_flow_comes_near_the_truth_and_below_every_factorised_model(
-    field, dequantization, num_samples, repeats, within
+    field, dequantization, draws, repeats, within
 ):
     truth, factorised = field.entropy_bits(), field.best_factorised_bits()
     assert factorised > truth + 0.15  # what independence costs, for a network of any size
-    reached = bits(trained(small_flow(dequantization), field), field, num_samples, repeats)
+    reached = bits(trained(small_flow(dequantization), field), field, draws, repeats)
     # no model scores below the truth; noise is left in the average, 0.005 by its repeats
     assert truth - 0.005 < reached < truth + within
     assert reached < factorised - 0.1

@@ -39,12 +39,12 @@ def test_a_model_that_has_a_mean_gives_it_and_nothing_else(make_run, picture, tm
     assert [path.name for path in paths] == ["cat-mean.png", "cat-sheet.png"]
     sampling.sample(run, [picture], out=tmp_path / "other")
     assert same(tmp_path / "one", tmp_path / "other")
-    assert len(cnf.upscale(picture, run, num=3).samples) == 3
+    assert len(cnf.upscale(picture, run, samples=3).samples) == 3
     assert len(cnf.upscale(picture, run, temperature=0.5).samples) == 4  # else it would be ignored
 
 
 def test_a_flow_gives_samples_and_a_notebook_shows_the_first(make_run, picture):
-    answer = cnf.upscale(str(picture), str(make_run("sr-flow")), num=2)
+    answer = cnf.upscale(str(picture), str(make_run("sr-flow")), samples=2)
     assert len(answer.samples) == 2 and "mean.png" not in answer.files
     shown = Image.open(io.BytesIO(answer._repr_png_()))
     assert np.array_equal(np.asarray(shown), np.asarray(answer.samples[0]))
@@ -52,7 +52,7 @@ def test_a_flow_gives_samples_and_a_notebook_shows_the_first(make_run, picture):
 
 @pytest.mark.parametrize("kind", ["flow", "baseline"])
 def test_a_segmentation_is_what_is_written(make_run, picture, tmp_path, capsys, kind):
-    run, options = str(make_run(f"vessels-{kind}")), {"many": 6, "whole": True}
+    run, options = str(make_run(f"vessels-{kind}")), {"mean_samples": 6, "whole": True}
     found = cnf.segment(picture, run, **options)
     assert capsys.readouterr().out == ""  # what is said is in `notes`
     sampling.sample(run, [picture], out=tmp_path / "other", **options)
@@ -144,9 +144,9 @@ def test_the_place_in_a_list_is_the_place_on_the_command_line(make_run, picture,
     run = str(make_run("sr-flow"))
     other = picture.with_name("dog.png")
     other.write_bytes(picture.read_bytes())
-    found = cnf.upscale([np.asarray(Image.open(picture)), other], run, num=1)
+    found = cnf.upscale([np.asarray(Image.open(picture)), other], run, samples=1)
     assert not np.array_equal(found[0].numpy(), found[1].numpy())  # another noise
-    sampling.sample(run, [picture, other], num=1, out=tmp_path / "out")
+    sampling.sample(run, [picture, other], samples=1, out=tmp_path / "out")
     for answer, name in zip(found, ("cat", "dog"), strict=True):
         drawn = Image.open(tmp_path / "out" / f"{name}-sample1.png")
         assert np.array_equal(answer.numpy(), np.asarray(drawn))
@@ -185,7 +185,7 @@ def test_what_is_there_is_replaced_only_if_asked_to(make_run, picture, tmp_path)
 
 def test_what_is_said_of_options_names_arguments():
     for said, of_arguments in {
-        "--num -1: give 0 or more": "num=-1: give 0 or more",
+        "--samples -1: give 0 or more": "samples=-1: give 0 or more",
         "its field of view by --fov, or --whole": "its field of view by fov, or whole=True",
         "`evaluate RUN --full`; with --no-fit": "`evaluate RUN --full`; with fit=False",
         "my--out.png cannot be written: give another --out": (

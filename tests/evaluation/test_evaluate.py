@@ -160,7 +160,7 @@ def test_the_command_of_a_row_asks_for_it(everything, loaded):
         assert m is scored[0] or MEASURES[row.metric].each_x
         found = list(settings_of(MEASURES[row.metric], m))
         if row.metric == "f_likeliest":  # of the first samples, however many are drawn
-            wanted = dataclasses.replace(wanted, samples=m.num_samples)
+            wanted = dataclasses.replace(wanted, samples=m.samples)
         assert wanted in found, (row.id, row.command)
         assert ("--stress" in flags) == (MEASURES[row.metric].tag == "stress")
         assert len(m.indices) == row.num_images

@@ -63,17 +63,17 @@ def opened(paths):
 
 def test_super_resolution_doubles_a_picture_of_odd_size(make_run, picture, tmp_path):
     run = str(make_run("sr-flow"))
-    paths = sampling.sample(run, [picture], num=2, mean=True, out=tmp_path / "out")
+    paths = sampling.sample(run, [picture], samples=2, mean=True, out=tmp_path / "out")
     assert sorted(paths) == sorted((tmp_path / "out").iterdir())
     found = opened(paths)
     assert list(found) == ["sample1", "sample2", "mean"]
     assert {image.shape for image in found.values()} == {(38, 46, 3)}
     assert (found["sample1"] != found["sample2"]).any()
-    again = opened(sampling.sample(run, [picture], num=1, out=tmp_path / "again"))
+    again = opened(sampling.sample(run, [picture], samples=1, out=tmp_path / "again"))
     assert np.array_equal(found["sample1"], again["sample1"])
-    other = opened(sampling.sample(run, [picture], num=1, seed=1, out=tmp_path / "other"))
+    other = opened(sampling.sample(run, [picture], samples=1, seed=1, out=tmp_path / "other"))
     assert (found["sample1"] != other["sample1"]).any()
-    cold = sampling.sample(run, [picture], num=2, temperature=0, out=tmp_path / "cold")
+    cold = sampling.sample(run, [picture], samples=2, temperature=0, out=tmp_path / "cold")
     cold = opened(cold)
     assert np.array_equal(cold["sample1"], cold["sample2"])
 
@@ -94,7 +94,7 @@ def test_vessels_are_masks_whose_mean_and_spread_are_marginal_and_deviation(
 
 def test_the_table_counts_the_masks_that_are_written(make_run, picture, tmp_path, capsys):
     run, out = str(make_run("vessels-flow")), tmp_path / "out"
-    found = opened(sampling.sample(run, [picture], num=5, many=5, whole=True, out=out))
+    found = opened(sampling.sample(run, [picture], samples=5, mean_samples=5, whole=True, out=out))
     masks = [found[f"sample{n}"] > 0 for n in range(1, 6)]
     lines = list(csv.DictReader((out / "cat-table.csv").open()))
     for line, values in zip(
@@ -118,7 +118,7 @@ def test_samples_at_another_temperature_do_not_enter_marginal_and_table(
     for temperature in (1.0, 0.3):
         out = tmp_path / str(temperature)
         paths = sampling.sample(
-            run, [picture], num=2, temperature=temperature, many=6, whole=True, out=out
+            run, [picture], samples=2, temperature=temperature, mean_samples=6, whole=True, out=out
         )
         found.append(opened(paths))
         tables.append((out / "cat-table.csv").read_text())
@@ -133,13 +133,17 @@ def smallest(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("num", "many", "drawn"), [(2, None, 16), (18, None, 18), (0, 20, 20)])
+@pytest.mark.parametrize(
+    ("samples", "mean_samples", "drawn"), [(2, None, 16), (18, None, 18), (0, 20, 20)]
+)
 def test_more_samples_than_are_written_can_be_asked_for(
-    make_run, smallest, tmp_path, num, many, drawn
+    make_run, smallest, tmp_path, samples, mean_samples, drawn
 ):
     run, out = str(make_run("vessels-flow")), tmp_path / "out"
-    paths = sampling.sample(run, [smallest], num=num, many=many, whole=True, out=out)
-    assert sum("sample" in path.name for path in paths) == num
+    paths = sampling.sample(
+        run, [smallest], samples=samples, mean_samples=mean_samples, whole=True, out=out
+    )
+    assert sum("sample" in path.name for path in paths) == samples
     (_, components) = csv.DictReader((out / "cat-table.csv").open())
     assert components["samples"] == str(drawn)
 
@@ -170,10 +174,12 @@ def test_nothing_is_marked_outside_a_field_of_view_that_is_given(
     mask[3:16, 4:20] = 1
     Image.fromarray(mask).save(tmp_path / "fov.png")
     run, out = str(make_run("vessels-flow")), tmp_path / "out"
-    options = {"num": 4, "many": 4, "fov": tmp_path / "fov.png"}
+    options = {"samples": 4, "mean_samples": 4, "fov": tmp_path / "fov.png"}
     found = opened(sampling.sample(run, [picture], fit=False, whole=True, out=out, **options))
     everything = opened(
-        sampling.sample(run, [picture], num=4, many=4, fit=False, whole=True, out=tmp_path / "all")
+        sampling.sample(
+            run, [picture], samples=4, mean_samples=4, fit=False, whole=True, out=tmp_path / "all"
+        )
     )
     for name in ("sample1", "marginal", "deviation-levels"):
         assert found[name][mask == 0].max() == 0
@@ -188,7 +194,7 @@ def test_a_resized_eye_comes_back_at_its_own_size(make_run, tmp_path, capsys):
     path = tmp_path / "cat.png"
     Image.fromarray(eye.x.permute(1, 2, 0).numpy()).save(path)
     run, sizes = str(make_run("vessels-flow")), []
-    options = {"num": 1, "many": 2, "overwrite": True, "out": tmp_path / "out"}
+    options = {"samples": 1, "mean_samples": 2, "overwrite": True, "out": tmp_path / "out"}
     for fit, said in ((None, "it sees this one at 19"), (False, "do not trust it at this size")):
         found = opened(sampling.sample(run, [path], fit=fit, **options))
         assert said in capsys.readouterr().out
@@ -211,10 +217,10 @@ def test_the_precision_that_is_asked_for_is_taken(make_run, smallest, tmp_path, 
     monkeypatch.setattr(sampling, "set_precision", lambda model, how: asked.append(how))
     run = str(make_run("sr-flow"))
     for how in ("bf16", "fp32", None):
-        sampling.sample(run, [smallest], num=1, precision=how, out=tmp_path / str(how))
+        sampling.sample(run, [smallest], samples=1, precision=how, out=tmp_path / str(how))
     monkeypatch.setattr(sampling, "has_bf16", lambda device: True)
     table = tmp_path / "fast.json"
-    sampling.sample(run, [smallest], num=1, out=tmp_path / "fast", json=table)
+    sampling.sample(run, [smallest], samples=1, out=tmp_path / "fast", json=table)
     assert json.loads(table.read_text())["pictures"][0]["precision"] == "bf16"
     assert asked == ["bf16", "fp32", "fp32", "bf16"]
 
@@ -246,7 +252,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
     make_run, pixels, picture, tmp_path, capsys
 ):
     run = make_run("sr-flow")
-    options = {"num": 0, "uncertainty": True, "out": tmp_path / "out"}
+    options = {"samples": 0, "uncertainty": True, "out": tmp_path / "out"}
     found = opened(sampling.sample(str(run), [picture], **options))
     assert list(found) == ["mean", "deviation", "deviation-levels"]
     assert "cat-deviation.png: black 0, white 32 grey levels or more" in capsys.readouterr().out
@@ -266,7 +272,7 @@ def test_uncertainty_is_mean_and_deviation_of_32_samples(
 
 def test_a_factorised_model_says_its_own_mean(make_run, pixels, picture, tmp_path):
     run = make_run("sr-baseline")
-    found = opened(sampling.sample(str(run), [picture], num=0, mean=True, out=tmp_path / "out"))
+    found = opened(sampling.sample(str(run), [picture], samples=0, mean=True, out=tmp_path / "out"))
     model = releases.load(run / "weights.safetensors")
     x = tiling.fitted(model, torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     with torch.no_grad():
@@ -281,7 +287,7 @@ def test_alpha_is_doubled_and_attached_again(make_run, pixels, tmp_path, capsys)
     alpha[4:15, 5:20] = 255
     Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "cat.png")
     run, out = str(make_run("sr-flow")), tmp_path / "out"
-    found = opened(sampling.sample(run, [tmp_path / "cat.png"], num=1, mean=True, out=out))
+    found = opened(sampling.sample(run, [tmp_path / "cat.png"], samples=1, mean=True, out=out))
     doubled = to_uint8(imresize_double(torch.from_numpy(alpha)[None]))
     for image in found.values():
         assert image.shape == (38, 46, 4) and np.array_equal(image[..., 3], doubled)
@@ -292,7 +298,7 @@ def test_a_grey_picture_stays_grey_and_is_the_luma_of_what_is_drawn(make_run, pi
     run, grey = make_run("sr-flow"), pixels[..., 0]
     Image.fromarray(grey).save(tmp_path / "cat.png")
     out = tmp_path / "out"
-    found = opened(sampling.sample(str(run), [tmp_path / "cat.png"], num=1, out=out))
+    found = opened(sampling.sample(str(run), [tmp_path / "cat.png"], samples=1, out=out))
     assert found["sample1"].shape == (38, 46)
     model = releases.load(run / "weights.safetensors")
     x = torch.from_numpy(grey).float().expand(1, 3, -1, -1)
@@ -310,7 +316,7 @@ def test_a_phone_photograph_comes_out_upright_with_its_colour_profile(
     turned = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
     turned.save(tmp_path / "cat.jpg", exif=exif, icc_profile=b"colours")
     run, out = str(make_run("sr-flow")), tmp_path / "out"
-    paths = sampling.sample(run, [tmp_path / "cat.jpg"], num=1, out=out)
+    paths = sampling.sample(run, [tmp_path / "cat.jpg"], samples=1, out=out)
     assert opened(paths)["sample1"].shape == (38, 46, 3)
     with Image.open(paths[0]) as image:
         assert image.info["icc_profile"] == b"colours" and not image.getexif()
@@ -330,7 +336,7 @@ def test_a_file_of_16_bits_is_read_and_its_mean_written_with_all_of_them(
     shown = Image.fromarray(np.zeros((10, 12), np.uint8))
     shown.info["icc_profile"] = b"colours"
     save(Deep(levels, shown), path)
-    options = {"format": kind, "suffix": "_x2", "num": 1, "mean": True, "out": tmp_path / "out"}
+    options = {"format": kind, "suffix": "_x2", "samples": 1, "mean": True, "out": tmp_path / "out"}
     paths = sampling.sample(str(run), [path], **options)
     ends = [f"sample1.{kind}", f"mean.{kind}", f"sheet.{kind}"]
     assert [file.name for file in paths] == [f"cat_x2-{end}" for end in ends]
@@ -358,7 +364,7 @@ def test_the_features_of_a_picture_are_computed_once(make_run, smallest, kind):
 def test_no_format_changes_a_grey_level(make_run, smallest, tmp_path):
     run, found = str(make_run("sr-flow")), []
     for kind in ("png", "tiff", "webp"):
-        answer = cnf.upscale(smallest, run, num=1)
+        answer = cnf.upscale(smallest, run, samples=1)
         path = answer.save(tmp_path, format=kind)[0]
         assert path.name == f"cat-sample1.{kind}"
         found.append(np.asarray(Image.open(path)))
@@ -367,7 +373,13 @@ def test_no_format_changes_a_grey_level(make_run, smallest, tmp_path):
 
 def test_all_that_is_printed_is_in_a_table(make_run, picture, tmp_path, capsys):
     run, out = str(make_run("vessels-flow")), tmp_path / "out"
-    options = {"num": 2, "many": 2, "whole": True, "out": out, "json": tmp_path / "table.json"}
+    options = {
+        "samples": 2,
+        "mean_samples": 2,
+        "whole": True,
+        "out": out,
+        "json": tmp_path / "table.json",
+    }
     paths = sampling.sample(run, [picture], **options)
     lines, table = capsys.readouterr().out.splitlines(), json.loads(options["json"].read_text())
     [cat] = table["pictures"]
@@ -396,9 +408,9 @@ def test_tiles_are_announced_and_change_no_sample(make_run, picture, tmp_path, c
     run, large = str(make_run("vessels-flow")), tmp_path / "large" / "cat.png"
     large.parent.mkdir()
     Image.open(picture).resize((45, 37)).save(large)
-    whole = opened(sampling.sample(run, [large], num=1, whole=True, out=tmp_path / "whole"))
+    whole = opened(sampling.sample(run, [large], samples=1, whole=True, out=tmp_path / "whole"))
     assert "tiles" not in capsys.readouterr().out
-    tiled = sampling.sample(run, [large], num=1, whole=True, out=tmp_path / "tiles", tile=23)
+    tiled = sampling.sample(run, [large], samples=1, whole=True, out=tmp_path / "tiles", tile=23)
     # 37x45 is extended to 38x46, and 23 to 24
     line = r"cat.png: 38x46 in 2x2 tiles of 24 pixels a side, margin 20 \(--tile\)\n"
     assert re.search(line, capsys.readouterr().out)
@@ -414,7 +426,7 @@ def test_a_model_of_unrounded_inputs_says_that_files_are_rounded(
     config = load_config("sr-flow-smoke", [f"data.round_x={str(round_x).lower()}"])
     metadata = {"config": json.dumps(to_dict(config))}
     build(config).save(tmp_path / "weights.safetensors", metadata)
-    found = opened(sampling.sample(str(tmp_path), [smallest], num=1, out=tmp_path / "out"))
+    found = opened(sampling.sample(str(tmp_path), [smallest], samples=1, out=tmp_path / "out"))
     assert found["sample1"].shape == (8, 10, 3)
     assert ("less to be trusted" in capsys.readouterr().out) == is_told
 
@@ -424,12 +436,12 @@ def test_a_model_of_unrounded_inputs_says_that_files_are_rounded(
 
 def test_files_that_are_there_are_replaced_only_if_asked_to(make_run, picture, tmp_path):
     run, out = str(make_run("sr-flow")), tmp_path / "out"
-    sampling.sample(run, [picture], num=1, out=out)
+    sampling.sample(run, [picture], samples=1, out=out)
     before = {path: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(ConfigError, match=r"cat-sample1.png and 1 more would be .* --overwrite"):
-        sampling.sample(run, [picture], num=2, seed=1, out=out)
+        sampling.sample(run, [picture], samples=2, seed=1, out=out)
     assert before == {path: path.read_bytes() for path in out.iterdir()}
-    sampling.sample(run, [picture], num=1, seed=1, out=out, overwrite=True)
+    sampling.sample(run, [picture], samples=1, seed=1, out=out, overwrite=True)
     assert before.keys() == set(out.iterdir())
     assert all(path.read_bytes() != content for path, content in before.items())
 
@@ -464,7 +476,7 @@ def test_what_is_bad_in_a_folder_is_skipped_and_listed_at_the_end(make_run, tmp_
         Image.fromarray(np.full((8, 8, 3), n, np.uint8)).save(folder / f"b{n}.png")
     (folder / "a.jpg").write_bytes(b"these are words")  # the first, seen before the model is there
     Image.fromarray(np.zeros((3, 8, 3), np.uint8)).save(folder / "small.png")  # and after
-    options = ["--num", "1", "--out", str(out), "--json", str(tmp_path / "said.json")]
+    options = ["--samples", "1", "--out", str(out), "--json", str(tmp_path / "said.json")]
     assert cli.main(["sample", run, str(folder), *options]) == 1
     assert {path.name.split("-")[0] for path in out.iterdir()} == {"b0", "b1", "b2"}
     said = capsys.readouterr()
@@ -498,7 +510,7 @@ def test_archives_and_films_say_what_to_do(make_run, tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_named(make_run, picture, tmp_path):
     (tmp_path / "out").write_text("a file of this name")
     with pytest.raises(ConfigError, match="cat-sample1.png cannot be written .* another --out"):
-        sampling.sample(str(make_run("sr-flow")), [picture], num=1, out=tmp_path / "out")
+        sampling.sample(str(make_run("sr-flow")), [picture], samples=1, out=tmp_path / "out")
 
 
 def test_a_mask_that_is_given_is_not_replaced(make_run, picture, tmp_path):
@@ -523,7 +535,7 @@ def test_a_name_that_is_no_text_is_refused(make_run, picture, tmp_path, name):
 
 def test_a_name_of_any_letters_is_taken(make_run, picture, tmp_path):
     renamed = picture.rename(tmp_path / "10.00\u202fAM\u3000é😀.png")
-    paths = sampling.sample(str(make_run("sr-flow")), [renamed], num=1, out=tmp_path / "out")
+    paths = sampling.sample(str(make_run("sr-flow")), [renamed], samples=1, out=tmp_path / "out")
     assert paths[0].name == f"{renamed.stem}-sample1.png"
 
 
@@ -552,7 +564,7 @@ def test_a_picture_or_an_answer_is_not_written_over_a_file_that_is_given(
     picture.write_bytes(mean.read_bytes())
     with pytest.raises(ConfigError, match="cat-sample1.png is a file that is given"):
         run = str(make_run("sr-flow"))
-        sampling.sample(run, [picture, mean], num=1, out=tmp_path, overwrite=True)
+        sampling.sample(run, [picture, mean], samples=1, out=tmp_path, overwrite=True)
 
 
 def test_transparent_pixels_of_an_eye_are_named(make_run, tmp_path):

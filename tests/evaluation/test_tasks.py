@@ -195,7 +195,7 @@ def test_a_task_of_its_own_trains_scores_samples_and_has_a_card(tmp_path, monkey
     # of a photograph the luma is kept, up to rounding and what lies outside of the cube of RGB
     pixels = np.random.default_rng(0).integers(100, 150, (20, 24, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    files = sample(run, [tmp_path / "photo.png"], num=2, mean=True, temperature=0.0)
+    files = sample(run, [tmp_path / "photo.png"], samples=2, mean=True, temperature=0.0)
     drawn = {path.name: np.asarray(Image.open(path)) for path in files}
     to_ycc = plugs.plug("colourisation").to_ycc
     for name in ("photo-sample1.png", "photo-mean.png"):

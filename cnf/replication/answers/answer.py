@@ -31,7 +31,7 @@ Several = list[Given] | tuple[Given, ...]
 SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
 OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
 FLAGS = [field.name for field in dataclasses.fields(Options) if field.default is False]
-OPTION = re.compile(r"(?<![\w./-])--(no-)?(\w+)( (?=-?[\d.]))?")  # and not a part of a path
+OPTION = re.compile(r"(?<![\w./-])--(no-)?([\w-]+)( (?=-?[\d.]))?")  # and not a part of a path
 
 
 class Spread(NamedTuple):
@@ -155,7 +155,7 @@ def upscale(
             (H,W,C); or a list of these, such as the frames of a film, for a list of answers.
         model: "sr-baseline", whose mean is the one best answer; "sr", whose samples are possible
             ones; a run of super-resolution, as for `sample`.
-        options: those of `sample.Options`, such as num=4 samples, uncertainty=True.
+        options: those of `sample.Options`, such as samples=4, uncertainty=True.
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """
@@ -178,7 +178,7 @@ def segment(
         picture: one photograph or a list, as for `upscale`.
         model: "vessels-baseline", the best probability of each pixel; "vessels", whose samples are
             possible masks; a run of vessels, as for `sample`.
-        options: those of `sample.Options`, such as num=4 samples, fov="mask.png".
+        options: those of `sample.Options`, such as samples=4, fov="mask.png".
 
     Raises ConfigError, DataError, CheckpointError as `sample` does.
     """
@@ -223,7 +223,7 @@ def naming_arguments() -> Iterator[None]:
 
 
 def as_arguments(text: str) -> str:
-    """What is said of options of the command line, said of arguments: `--num -1` is num=-1,
+    """What is said of options of the command line, said of arguments: `--samples -1` is samples=-1,
     `--whole` whole=True, `--no-fit` fit=False; commands between backticks stay."""
     parts = text.split("`")
     parts[::2] = [OPTION.sub(_argument, part) for part in parts[::2]]
@@ -232,6 +232,7 @@ def as_arguments(text: str) -> str:
 
 def _argument(option: re.Match[str]) -> str:
     negation, name, before_a_number = option.groups()
+    name = name.replace("-", "_")
     if negation or name in FLAGS:
         return f"{name}={not negation}{before_a_number or ''}"
     return f"{name}=" if before_a_number else {"out": "folder"}.get(name, name)

@@ -59,12 +59,12 @@ class Options:
     """What to draw for every picture.
 
     Args:
-        num: samples a picture; by default 4, 16 for vessels, and none of a model that has a mean
-            of its own, which is written instead.
+        samples: how many are written of a picture; by default 4, 16 for vessels, and none of a
+            model that has a mean of its own, which is written instead.
         temperature: of the samples, 0 or more; 1 samples the model. 0.8 by default, 1 for vessels.
-        many: samples at temperature 1 for mean, probability, deviation and table; 32 by default,
-            for vessels 16 or those of num if they are more. What is written at temperature 1 are
-            the first of them.
+        mean_samples: how many, at temperature 1, mean, probability, deviation and table are made
+            of; 32 by default, for vessels 16 or `samples` if that is more. What is written at
+            temperature 1 are the first of them.
         mean: write the mean of these samples too; vessels always get it, as their probability,
             black 0, white 1.
         uncertainty: write that mean and the deviation of the samples, the root of its mean square
@@ -100,9 +100,9 @@ class Options:
     Raises ConfigError, and DataError for a temperature that is negative or not finite.
     """
 
-    num: Number = None
+    samples: Number = None
     temperature: Real = None
-    many: Number = None
+    mean_samples: Number = None
     mean: Flag = False
     uncertainty: Flag = False
     fov: Annotated[Path | None, option("MASK")] = None
@@ -121,10 +121,11 @@ class Options:
 
     def __post_init__(self):
         check_draws(self.temperature or 0)
-        for name, least in (("num", 0), ("many", 2), ("tile", 0)):
+        for name, least in (("samples", 0), ("mean_samples", 2), ("tile", 0)):
             number = getattr(self, name)
             if number is not None and number < least:
-                raise ConfigError(f"--{name} {number}: give {least} or more")
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} {number}: give {least} or more")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"--threshold {self.threshold}: give a probability between 0 and 1")
         check_format(self.format)
@@ -329,9 +330,9 @@ def request_of(run: str, options: Options, results: Path = RESULTS) -> "Request"
 
 
 class Request:
-    """What is drawn for every picture: `num` samples that are written, and `many` samples at
-    temperature 1 for mean and deviation; `many` is 0 where these are not needed. `notes` say how
-    far the model is to be trusted."""
+    """What is drawn for every picture: `samples` are written, and `mean_samples`, at temperature 1,
+    are for mean and deviation; it is 0 where these are not needed. `notes` say how far the model is
+    to be trusted."""
 
     def __init__(self, model: ConditionalModel, options: Options, run: Path):
         self.model, self.run = model, run
@@ -341,20 +342,21 @@ class Request:
         self.kind = PICTURES.get(task.name, Picture)
         self.kind.check(options, task.name)
         self.uncertainty = options.uncertainty or self.kind.shows_uncertainty
-        one_answer = model.has_mean and options.num is None and options.temperature is None
+        one_answer = model.has_mean and options.samples is None and options.temperature is None
         self.mean = options.mean or self.uncertainty or one_answer
-        default = 0 if one_answer else shown.num
-        self.num = default if options.num is None else options.num
+        default = 0 if one_answer else shown.written_samples
+        self.samples = default if options.samples is None else options.samples
         self.temperature = shown.temperature if options.temperature is None else options.temperature
-        self.many = shown.many if options.many is None else options.many
-        if self.num == 0 and not self.mean:
-            raise ConfigError("--num 0 alone draws nothing: add --mean or --uncertainty")
+        behind = options.mean_samples
+        self.mean_samples = shown.mean_samples if behind is None else behind
+        if self.samples == 0 and not self.mean:
+            raise ConfigError("--samples 0 alone draws nothing: add --mean or --uncertainty")
         if not self.uncertainty and (model.has_mean or not self.mean):
-            self.many = 0
+            self.mean_samples = 0
         elif self.temperature == 1:
-            self.many = max(self.num, self.many)
-        # whether the samples that are written are the first of the many
-        self.is_shared = self.temperature == 1 and self.many > 0
+            self.mean_samples = max(self.samples, self.mean_samples)
+        # whether the samples that are written are the first of these
+        self.is_shared = self.temperature == 1 and self.mean_samples > 0
         if task.has_low_resolution and model.config.data.round_x is False:
             self.notes.append(
                 "this model learned from x that is not rounded to whole grey levels, as files are: "
@@ -375,7 +377,7 @@ class Request:
 
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `answer`."""
-        names = [f"sample{n + 1}.png" for n in range(self.num)]
+        names = [f"sample{n + 1}.png" for n in range(self.samples)]
         if self.mean:
             names.append(f"{self.shown.mean}.png")
         if self.uncertainty:
@@ -391,7 +393,8 @@ class Request:
     ) -> str:
         """What was done and said, with `Picture.record` of every picture, and why others were
         skipped, as JSON."""
-        asked = {"samples": self.num, "temperature": self.temperature, "many": self.many}
+        asked = {"samples": self.samples, "temperature": self.temperature}
+        asked["mean_samples"] = self.mean_samples
         said = {"notes": self.notes, "spread_held_the_truth": coverage(self.run, self.shown)}
         content = {"model": self.run.name, "task": self.task.name, "seed": self.options.seed}
         said["terms"] = releases.terms(self.model)
@@ -405,16 +408,16 @@ class Request:
         return self.options.precision or ("bf16" if is_fast else "fp32")
 
     def draw(self, picture: Picture, index: int) -> Iterator[Tensor]:
-        """The samples that are written, then the many; see `is_shared`."""
-        groups = [(self.many, 1.0)]
+        """The samples that are written, then those of the mean; see `is_shared`."""
+        groups = [(self.mean_samples, 1.0)]
         if not self.is_shared:
-            groups.insert(0, (self.num, self.temperature))
-        total = sum(count for count, _ in groups)
+            groups.insert(0, (self.samples, self.temperature))
+        total = sum(n for n, _ in groups)
         seed, tiles = self.options.seed, picture.tiles
         samples = itertools.chain.from_iterable(
-            draw_samples(self.model, picture.x, count, tau, seed, index, tiles)
-            for count, tau in groups
-            if count  # else its features would be computed for nothing
+            draw_samples(self.model, picture.x, n, tau, seed, index, tiles)
+            for n, tau in groups
+            if n  # else its features would be computed for nothing
         )
         for y in watched(samples, picture.path.name, total):
             yield picture.output(y)
@@ -427,10 +430,10 @@ class Request:
         picture.precision = self.precision(picture)
         set_precision(self.model, picture.precision)
         for n, y in enumerate(self.draw(picture, index)):
-            if self.is_shared or n >= self.num or not self.many:
+            if self.is_shared or n >= self.samples or not self.mean_samples:
                 moments.add(y)
                 picture.observe(y)
-            if n < self.num:
+            if n < self.samples:
                 image = picture.image(y)
                 if n < SHOWN:
                     panels[f"sample {n + 1}, τ = {self.temperature:g}"] = np.asarray(image)
@@ -439,17 +442,19 @@ class Request:
             mean = picture.output(expectation(self.model, picture.x, picture.tiles))
             title = shown.mean
         elif self.mean:
-            mean, title = moments.mean, f"{shown.mean} of {self.many}, τ = 1"
+            mean, title = moments.mean, f"{shown.mean} of {self.mean_samples}, τ = 1"
         if mean is not None:
             picture.mean, image = mean, picture.image(mean)
             panels[title] = np.asarray(image)
             yield f"{shown.mean}.png", picture.deep(mean) if picture.is_deep else image
-        if moments.count > 1:
-            deviation, tau = moments.deviation, 1 if self.many else self.temperature
-            panels[f"deviation of {moments.count}, τ = {tau:g}"] = Deviation(deviation, self.task)
+        if moments.n > 1:
+            deviation, tau = moments.deviation, 1 if self.mean_samples else self.temperature
+            panels[f"deviation of {moments.n}, τ = {tau:g}"] = Deviation(deviation, self.task)
         if self.uncertainty:
             if deviation is None:
-                raise ConfigError(f"--many {self.many}: a deviation needs 2 samples or more")
+                raise ConfigError(
+                    f"--mean-samples {self.mean_samples}: a deviation needs 2 samples or more"
+                )
             yield "deviation.png", Image.fromarray(to_uint8(deviation * (255 / brightest)))
             yield "deviation.npy", deviation.numpy().astype(np.float16)
             scale = f"black 0, white {brightest:g}{unit(self.task)} or more; the .npy has them"
@@ -471,25 +476,25 @@ class Moments:
     """Sums over samples y (C,H,W) of whole grey levels, exact: of float32, which takes half the
     memory, as long as it holds them (255^2 EXACT < 2^24), then of float64."""
 
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    n, total, squares = 0, torch.zeros(()), torch.zeros(())
     EXACT = 250
 
     def add(self, y: Tensor) -> None:
-        if self.count == self.EXACT:
+        if self.n == self.EXACT:
             self.total, self.squares = self.total.double(), self.squares.double()
-        self.count += 1
+        self.n += 1
         self.total, self.squares = self.total + y, self.squares + y**2
 
     @property
     def mean(self) -> Tensor:
         """(C,H,W)."""
-        return (self.total / self.count).float()
+        return (self.total / self.n).float()
 
     @property
     def deviation(self) -> Tensor:
         """The root of the unbiased variance, averaged over channels, (H,W)."""
         channels = zip(self.total, self.squares, strict=True)  # differences need float64
-        n, total = self.count, sum(self.count * s.double() - t.double() ** 2 for t, s in channels)
+        n, total = self.n, sum(self.n * s.double() - t.double() ** 2 for t, s in channels)
         return (total / (len(self.total) * n * (n - 1))).clamp_min(0).sqrt()
 
 
@@ -497,13 +502,13 @@ class Moments:
 def draw_samples(
     model: ConditionalModel,
     x: Tensor,
-    count: int,
+    n: int,
     temperature: float,
     seed: int = 0,
     index: int = 0,
     tiles: Tiles | None = None,
 ) -> Iterator[Tensor]:
-    """Draw samples 0 .. count - 1 for one picture x (1,3,H,W) of any size, one after the other: y
+    """Draw samples 0 .. n - 1 for one picture x (1,3,H,W) of any size, one after the other: y
     (C, factor H, factor W) on the CPU."""
     device = next(model.parameters()).device
     h = model.condition(fitted(model, x).to(device)) if tiles is None else None  # once for all
@@ -512,8 +517,8 @@ def draw_samples(
         features = model.condition(tile_x) if h is None else h
         return model.labels(model.sample_given(features, 1, temperature, generator))[0]
 
-    for n in range(count):
-        make_noise = functools.partial(noise.keyed, seed, [index], SAMPLES_DRAW - n)
+    for number in range(n):
+        make_noise = functools.partial(noise.keyed, seed, [index], SAMPLES_DRAW - number)
         yield in_tiles(model, x, apply, make_noise, tiles)
 
 

@@ -51,15 +51,15 @@ def settings_of(measure: Measure, m: ScoredModel) -> Iterator[Setting]:
                 yield Setting(draws=0 if m.model.exact else o.draws, divided_by=divided_by)
                 if o.importance and not m.model.exact:
                     yield Setting(draws=o.importance, importance=True, divided_by=divided_by)
-        case "mean" if not m.computes_bits_alone and (m.has_mean or m.num_samples > 1):
+        case "mean" if not m.computes_bits_alone and (m.has_mean or m.samples > 1):
             yield dataclasses.replace(m.mean_setting, protocol=protocol)
         case "sample" if not m.computes_bits_alone:
             yield from (Setting(t, 1, protocol=protocol) for t in temperatures)
-        case "samples" if m.num_samples > 1:
+        case "samples" if m.samples > 1:
             # without --full, the samples at temperature 1, of which the mean is made anyway
             for t in temperatures if o.full else (1.0,):
                 if t:  # at temperature 0 all samples are equal
-                    yield Setting(t, m.num_samples)
+                    yield Setting(t, m.samples)
         case "bits" | "mean" | "sample" | "samples":
             return
         case of:
@@ -193,7 +193,7 @@ def write_values_of_images(
     names = pd.Index([m.images[i].name for i in m.indices], name="image")
     text = pd.DataFrame(values, names).to_csv(float_format="%.6f", na_rep="nan")
     store.write_text(stem.with_name(f"{stem.name}.csv"), text)
-    has_curves = m.num_samples > 1 or m.num_samples and m.has_mean
+    has_curves = m.samples > 1 or m.samples and m.has_mean
     family = family_of(m.task.name)
     curves = {}
     if m.options.full and weights and has_curves and family is not None:

@@ -93,11 +93,11 @@ def error_of(sums: np.ndarray) -> np.ndarray:
     return np.abs(p - y).sum(-1) / count.sum(-1)
 
 
-def bootstrap(sums: np.ndarray, seed: int = 0, draws: int = 2_000) -> np.ndarray:
-    """`error_of` of images drawn with replacement, as many as rows of `table`, (at most draws,):
-    a draw of images among which no p counts is left out. A sum of absolute values is no smooth
+def bootstrap(sums: np.ndarray, seed: int = 0, rounds: int = 2_000) -> np.ndarray:
+    """`error_of` of images drawn with replacement, as many as rows of `table`, (at most rounds,):
+    a round in which no p counts is left out. A sum of absolute values is no smooth
     function, so leaving one image out misleads about its spread."""
-    chosen = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
+    chosen = np.random.default_rng(seed).integers(len(sums), size=(rounds, len(sums)))
     drawn = sums[chosen].sum(1)
     return error_of(drawn[drawn.any(-1)])
 

@@ -141,7 +141,7 @@ def psnr_limit(m: ScoredModel, s: Setting) -> Value | None:
         return None
     samples = m.statistics(Pictures).samples(s.temperature, s.samples)
     values = [
-        pictures.limit(picture.fidelity["standard"]["psnr"], variance, s.num_samples)
+        pictures.limit(picture.fidelity["standard"]["psnr"], variance, s.n)
         for picture, variance in zip(samples.means, samples.variances, strict=True)
     ]
     finite = [value for value in values if value is not None]
@@ -199,11 +199,11 @@ def ranks(m: ScoredModel, s: Setting) -> np.ndarray:
 def spread_skill(m: ScoredModel, s: Setting) -> Value:
     spreads = m.statistics(Pictures).samples(s.temperature, s.samples).spreads
     moments = np.array([spread.moments for spread in spreads])
-    return jackknife(moments, partial(uncertainty.spread_skill, n=s.num_samples))
+    return jackknife(moments, partial(uncertainty.spread_skill, n=s.n))
 
 
 def coverage_90(m: ScoredModel, s: Setting) -> Value | None:
-    if not uncertainty.are_enough(s.num_samples, 0.9):
+    if not uncertainty.are_enough(s.n, 0.9):
         return None
     return jackknife(ranks(m, s), partial(uncertainty.coverage_at, level=0.9))
 
@@ -214,7 +214,7 @@ def coverage_90(m: ScoredModel, s: Setting) -> Value | None:
 def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """PSNR and SSIM of the point estimate of each image, with --full by protocol; {} where they are
     not computed, and without a point estimate."""
-    if not (m.num_samples > 1 or m.num_samples and m.has_mean) or not has_fidelity(m):
+    if not (m.samples > 1 or m.samples and m.has_mean) or not has_fidelity(m):
         return {}
     kind, end = "standard", ""
     if m.options.full:
@@ -247,23 +247,21 @@ def curves(m: ScoredModel) -> dict[str, Any]:
         shares[kind] = textures.shares(sum(picture.gradients for picture in scores))
     return {
         "x": "rounded to 8 bits" if m.rounded_x else "not rounded",
-        "samples": m.num_samples,
+        "samples": m.samples,
         "spectrum_dB": numbers(spectra),
         "gradient_share": numbers(shares),
-        "uncertainty": {
-            f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.num_samples > 1
-        },
+        "uncertainty": {f"{t:g}": uncertainty_at(m, t) for t in temperatures[1:] if m.samples > 1},
     }
 
 
 def uncertainty_at(m: ScoredModel, temperature: float) -> dict[str, Any]:
     """Ranks and coverage, and error by deviation, of all pictures together."""
-    spreads = m.statistics(Pictures).samples(temperature, m.num_samples).spreads
+    spreads = m.statistics(Pictures).samples(temperature, m.samples).spreads
     ranks, bins = sum(spread.ranks for spread in spreads), sum(spread.bins for spread in spreads)
     number, variance, squared = bins.T
     return {
         "ranks": numbers(ranks / ranks.sum()),
-        "nominal": numbers(uncertainty.nominal(m.num_samples)),
+        "nominal": numbers(uncertainty.nominal(m.samples)),
         "coverage": numbers(uncertainty.coverage(ranks)),
         "entries": [int(value) for value in number],
         "deviation": numbers(np.sqrt(variance / np.maximum(number, 1))),

@@ -85,7 +85,7 @@ def f_valid(m: ScoredModel, s: Setting) -> Value | None:
     largest F on the validation splits of `m.valid`."""
     threshold = m.options.threshold if s.threshold is None else s.threshold
     if threshold is None and any(scored.has_vessels for scored in m.valid):
-        threshold = best_threshold(m.valid, s.num_samples)
+        threshold = best_threshold(m.valid, s.n)
     if threshold is None or not m.has_vessels:
         return None
     return f_at(m, s, threshold)
@@ -96,9 +96,9 @@ def f_sample(m: ScoredModel, s: Setting) -> Value | None:
 
 
 def f_likeliest(m: ScoredModel, s: Setting) -> Value | None:
-    if s.num_samples < LIKELIEST or not m.has_vessels:
+    if s.n < LIKELIEST or not m.has_vessels:
         return None
-    return pooled_f(m.statistics(Masks).likeliest(s.num_samples), samples=LIKELIEST)
+    return pooled_f(m.statistics(Masks).likeliest(s.n), samples=LIKELIEST)
 
 
 def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
@@ -111,7 +111,7 @@ def f_p_half(m: ScoredModel, s: Setting) -> Value | None:
 def f_best(m: ScoredModel, s: Setting) -> Value | None:
     if not m.has_vessels:
         return None
-    return f_at(m, s, best_threshold([m], s.num_samples))
+    return f_at(m, s, best_threshold([m], s.n))
 
 
 def auc(m: ScoredModel, s: Setting) -> Value | None:
@@ -152,7 +152,7 @@ def calibration_high(m: ScoredModel, s: Setting) -> Value | None:
 def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
     """What a perfectly calibrated model would have: a sample takes the place of y, and the
     marginals are those of the other samples, or the model's own. The mean over HELD_OUT samples."""
-    n = s.samples or max(m.num_samples, HELD_OUT)
+    n = s.samples or max(m.samples, HELD_OUT)
     if m.reference is not None or n < 2:
         return None
     masks, errors = m.statistics(Masks), []
@@ -167,9 +167,9 @@ def calibration_floor(m: ScoredModel, s: Setting) -> Value | None:
 def calibration_slope(m: ScoredModel, s: Setting) -> Value | None:
     """`calibration.slope_of` over all pixels in the field of view; the marginals are the model's
     own, or those of two halves of the samples."""
-    if m.reference is not None or not m.has_vessels or not (m.has_mean or s.num_samples > 1):
+    if m.reference is not None or not m.has_vessels or not (m.has_mean or s.n > 1):
         return None
-    halves = m.statistics(Masks).halves(s.num_samples)
+    halves = m.statistics(Masks).halves(s.n)
     triples = zip(*(split(m, half)[1] for half in halves), split(m, halves[0])[0], strict=True)
     return jackknife(np.array([calibration.moments(*t) for t in triples]), calibration.slope_of)
 
@@ -200,7 +200,7 @@ def disagreement_auc(m: ScoredModel, s: Setting) -> Value | None:
 def coverage_of(m: ScoredModel, s: Setting, name: str) -> Value | None:
     """How often the 90 % interval of one field of `shapes.Shape` of samples contains that of the
     truth."""
-    if not uncertainty.are_enough(s.num_samples, 0.9):
+    if not uncertainty.are_enough(s.n, 0.9):
         return None
     joint = m.statistics(Masks).joint(s.samples, name)
     return Value(joint.coverage, joint.coverage_se)
@@ -221,7 +221,7 @@ def crossings_coverage(m: ScoredModel, s: Setting) -> Value | None:
 def own_bits_ratio(m: ScoredModel, s: Setting) -> Value | None:
     """Below 1, samples vary less than the truth does, as where modes are lost; above 1, more. Both
     are the model's own bits (a bound where bits are), the means over LIKELIEST samples."""
-    if s.num_samples < LIKELIEST or not m.has_vessels:
+    if s.n < LIKELIEST or not m.has_vessels:
         return None
     own = [scores.log_probs.mean() for scores in m.statistics(Masks).scores(s.samples)]
     bits = [m.in_bits(log_probs) for log_probs in (np.array(own), m.log_probs(1))]
@@ -268,7 +268,7 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
     """Values of each image: F of marginals at 1/2, or of a reference; with --full also F of one
     sample and of the likeliest, and the image's influence on the calibration error. {} without at
     least two samples."""
-    if not (m.has_mean or m.num_samples > 1) or not m.has_vessels:
+    if not (m.has_mean or m.samples > 1) or not m.has_vessels:
         return {}
     masks = m.statistics(Masks)
     values = {"f_half": overlap.f_score(counts(m, masks.answers(m.mean_setting), 0.5))}
@@ -276,10 +276,10 @@ def per_image(m: ScoredModel) -> dict[str, np.ndarray]:
         sums = masks.reliability(m.mean_setting)
         if sums is not None:
             values["calibration_error"] = influences(sums, calibration.error_of)
-    if m.options.full and m.num_samples and m.reference is None:
+    if m.options.full and m.samples and m.reference is None:
         values["f_sample"] = overlap.f_score(counts(m, m.single_samples(1.0), 0.5))
-        if m.num_samples >= LIKELIEST:
-            values["f_likeliest"] = overlap.f_score(masks.likeliest(m.num_samples))
+        if m.samples >= LIKELIEST:
+            values["f_likeliest"] = overlap.f_score(masks.likeliest(m.samples))
     return values
 
 
@@ -300,16 +300,16 @@ def curves(m: ScoredModel) -> dict[str, Any]:
     if m.second_masks is not None:
         shapes_of_kind["second observer"] = masks.shapes_of(m.second_masks)
     result = {
-        "samples": m.num_samples,
+        "samples": m.samples,
         "images": [m.images[i].name for i in m.indices],
         "reliability": {name: numbers(bins._asdict()) for name, bins in reliability.items()},
         "bits_per_pixel": numbers(m.in_bits(m.log_probs(draws))),
         "forms": {kind: numbers(columns(rows)) for kind, rows in shapes_of_kind.items()},
         # of all samples of each picture
-        "drawn": numbers({name: masks.measure_of_samples(m.num_samples, name) for name in JOINT}),
+        "drawn": numbers({name: masks.measure_of_samples(m.samples, name) for name in JOINT}),
     }
-    if m.num_samples >= LIKELIEST:  # of the first samples of each picture
-        pairs = zip(masks.scores(m.num_samples), m.sizes() * math.log(2), strict=True)
+    if m.samples >= LIKELIEST:  # of the first samples of each picture
+        pairs = zip(masks.scores(m.samples), m.sizes() * math.log(2), strict=True)
         result["sample_bits"] = [numbers(-scores.log_probs / size) for scores, size in pairs]
     return result
 

@@ -44,7 +44,8 @@ class Presentation:
         has_threshold: probabilities become masks by a threshold chosen on validation.
         references: answers without a model, by name: functions of a scored model.
         worst: a card names the worst picture by the first of these metrics.
-        num, many: samples that `sample` writes; samples at temperature 1 for means and deviations.
+        written_samples, mean_samples: those that `sample` writes; those, at temperature 1, of which
+            it makes means and deviations.
         mean: what the mean of samples is called, in titles and names of files.
         spread, spread_of: rows that say how often the spread of samples holds the truth; of what.
         interval: rows of a calibrated interval; their threshold is the log of its factor.
@@ -67,8 +68,8 @@ class Presentation:
     has_threshold: bool = False
     references: Mapping[str, Callable[[ScoredModel], list | None]] = field(default_factory=dict)
     worst: Sequence[str] = ("bits_per_dim",)
-    num: int = 4
-    many: int = 32
+    written_samples: int = 4
+    mean_samples: int = 32
     mean: str = "mean"
     spread: Mapping[str, Any] = field(default_factory=dict)
     spread_of: str = ""

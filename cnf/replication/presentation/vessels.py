@@ -18,7 +18,7 @@ def truth(scored: Any) -> list:
 
 CARD = Card(
     title="retinal vessels: p(y|x) of a vessel mask y given a fundus photograph x",
-    example="EYE.png --num 16",
+    example="EYE.png --samples 16",
     reading="F is pooled over the pixels of all pictures, inside the field of view where a set "
     "has one; samples are at temperature 1; the calibration error is that of marginals between "
     "0.05 and 0.95; pieces are 8-connected.",
@@ -46,8 +46,8 @@ VESSEL_MASKS = present(
         has_threshold=True,
         references={"second observer": second_observer, "truth": truth},
         worst=("f_half", "bits_per_pixel"),
-        num=16,
-        many=16,
+        written_samples=16,
+        mean_samples=16,
         mean="marginal",
         card=CARD,
         scores={

@@ -145,7 +145,7 @@ class ScoredModel:
         return self.reference is not None or self.model.has_mean
 
     @property
-    def num_samples(self) -> int:
+    def samples(self) -> int:
         """How many samples means and marginals are made of; 0: nothing is drawn."""
         o, shown = self.options, self.presentation
         if o.samples is not None or o.full:
@@ -156,12 +156,12 @@ class ScoredModel:
     def computes_bits_alone(self) -> bool:
         """Whether bits are all that is computed: without samples, where everything else needs
         them."""
-        return not self.num_samples and (self.options.full or self.presentation.needs_samples)
+        return not self.samples and (self.options.full or self.presentation.needs_samples)
 
     @property
     def mean_setting(self) -> Setting:
         """The setting of the point estimate: the model's own mean, or that of samples."""
-        return Setting(temperature=1.0, samples=0 if self.has_mean else self.num_samples)
+        return Setting(temperature=1.0, samples=0 if self.has_mean else self.samples)
 
     def batches(
         self, description: str
@@ -216,12 +216,12 @@ class ScoredModel:
         return np.array(values)
 
     @computed_once
-    def importance_log_probs(self, num_samples: int) -> np.ndarray:
+    def importance_log_probs(self, draws: int) -> np.ndarray:
         """The importance-weighted bound on log P(y|x), nats, (N,)."""
         values = []
         for indices, y, x, _ in self.batches("importance bound"):
             generator = noise.keyed(self.options.seed, indices)
-            log_p = self.model.importance_log_prob(y, x, num_samples, generator)
+            log_p = self.model.importance_log_prob(y, x, draws, generator)
             values += self._finite(log_p, indices)
         return np.array(values)
 
@@ -296,9 +296,9 @@ class ScoredModel:
         return None if name is None else self.presentation.references[name](self)
 
     @computed_once
-    def means(self, samples: int) -> list[Tensor]:
-        """The point estimate for each image, (C,H,W): the model's own mean, or that of samples."""
-        return self._answers("mean", lambda x, keyed: self.model.mean(x, samples, keyed))
+    def means(self, n: int) -> list[Tensor]:
+        """The point estimate for each image, (C,H,W): the model's own, or that of n samples."""
+        return self._answers("mean", lambda x, keyed: self.model.mean(x, n, keyed))
 
     @computed_once
     def single_samples(self, temperature: float) -> list[Tensor]:

@@ -24,7 +24,7 @@ class Options:
     With --full 32 (sr) or 64 (vessels) by default, and 0 for bits alone.
     With --stress: samples of each image set, 2000 by default."""
     importance: Count = 0
-    """samples of an importance-weighted bound beside the plain one; none by default."""
+    """noise draws of an importance-weighted bound beside the plain one; none by default."""
     temperature: Real = None
     """of the single sample; 0.8 (sr) or 1 (vessels) by default."""
     round_x: Maybe = None
