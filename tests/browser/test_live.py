@@ -270,6 +270,30 @@ def test_a_reader_draws_from_disk_and_a_link_gives_the_same_picture(from_disk):
     assert abs(shown - bits.item()) < 0.02
 
 
+def test_the_arc_leads_from_one_sample_to_the_next(from_disk):
+    place = "#photo=coffee&side=128&left=24&top=12&tau=1"
+    tab = from_disk(f"{place}&seed=7")
+
+    def drawn():
+        tab.get_by_role("button", name="Draw more").wait_for()
+        return np.array(tab.evaluate(PIXELS))
+
+    first = drawn()
+    arc = tab.get_by_label("arc to the next sample")
+    arc.focus()
+    for _ in range(3):
+        tab.keyboard.press("ArrowRight")
+    tab.wait_for_function("location.hash.includes('arc=45')")
+    middle = drawn()
+    arc.press("End")
+    tab.wait_for_function("location.hash.includes('arc=90')")
+    last = drawn()
+    following = np.array(from_disk(f"{place}&seed=8").evaluate(PIXELS))
+    # cos(90 degrees) is 6e-17 here, and a value may lie on the border of two grey levels
+    assert np.abs(last - following).max() <= 1
+    assert min(np.abs(middle - other).mean() for other in (first, following)) > 1
+
+
 def test_a_reader_uses_keys_and_pictures_of_their_own(from_disk, tmp_path):
     tab = from_disk("#side=128&left=40&top=40")
     tab.get_by_role("application").focus()

@@ -676,6 +676,17 @@
     };
   }
 
+  // on the arc from the noise of a seed, at 0 degrees, to that of the next, at 90: standard normal
+  function between(seed, degrees) {
+    const [from, to] = [normal(seed), normal(seed + 1)];
+    if (!degrees) return from;
+    const [u, w] = [Math.cos, Math.sin].map((f) => f((degrees * Math.PI) / 180));
+    return (count) => {
+      const [a, b] = [from(count), to(count)];
+      return a.map((t, k) => u * t + w * b[k]);
+    };
+  }
+
   // what `score` spreads y by
   function spreading(seed) {
     if (kindOfNoise === "gaussian") return normal(seed, 2);
@@ -684,7 +695,7 @@
   }
 
   const engine = {
-    condition, sample, score, mean, halved, normal, spreading,
+    condition, sample, score, mean, halved, normal, between, spreading,
     progress: () => {},
     stopped: () => false,
   };
@@ -706,7 +717,7 @@ LIVE.serve = function (makeEngine) {
     halved: (y, height, width) => engine.halved(y, height, width),
     condition: (x, height, width) => engine.condition(x, height, width),
     mean: () => engine.mean(),
-    sample: (seed, temperature) => engine.sample(engine.normal(seed), temperature),
+    sample: (seed, temperature, degrees) => engine.sample(engine.between(seed, degrees), temperature),
     score: (y, seed) => engine.score(y, engine.spreading(seed)(y.length)),
   };
   self.onmessage = ({ data }) => {

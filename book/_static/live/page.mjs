@@ -273,7 +273,7 @@
           if (!one) {
             if (count-- <= 0) break;
             const here = Number(seed.value) + job.samples.length;
-            const { result, seconds } = await ask("sample", here, its.temperature());
+            const { result, seconds } = await ask("sample", here, its.temperature(), its.degrees?.() ?? 0);
             one = { v: result, y: its.labels(result), seed: here, seconds };
             job.samples.push(one);
             its.gather(job, one);

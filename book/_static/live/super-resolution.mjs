@@ -23,8 +23,9 @@
         factorised: "factorised", bicubic: "bicubic", truth: "truth", truthBits: "truth's bits" },
       extent: (side) => (modes.value === "double" ? side / 2 : side),
       temperature: () => tau.value,
+      degrees: () => arc.value,
       labels: (v) => v.map((t) => Math.min(Math.max(Math.floor(t), 0), 255)),
-      state: () => ({ mode: modes.value, tau: tau.value }),
+      state: () => ({ mode: modes.value, tau: tau.value, arc: arc.value }),
       async prepare({ side, values }, ask) {
         if (modes.value === "double") return { side: 2 * side, x: Float64Array.from(values) };
         const { result } = await ask("halved", values, side, side);
@@ -45,6 +46,8 @@
     const { canvas, given } = page;
     const tau = slider(page.controls, { label: "temperature", min: 0, max: 1.2, step: 0.1, value: page.number("tau", 0.8),
       says: (t) => t.toFixed(1), onInput: () => page.restart() });
+    const arc = slider(page.controls, { label: "arc to the next sample", min: 0, max: 90, step: 15, value: page.number("arc", 0),
+      says: (t) => `${t}°`, onInput: () => page.restart() });
     const modes = choice(page.settings, { label: "The model is given the square", options: { halve: "halved", double: "as it is" },
       value: given.mode === "double" ? "double" : "halve", onChange: () => page.place() });
 
