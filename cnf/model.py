@@ -32,7 +32,7 @@ class ConditionalModel(nn.Module):
         features: the network that makes h of x, of models that have one.
         kind, arguments: how `cnf.weights` builds it again; None of a model of your own.
         metadata: what its file says beside, of a model that was loaded.
-        config: what whoever trained it keeps with it; nothing here reads it.
+        config: the `Config` of the run that trained it; None of a model of your own.
 
     Shapes: y (B, C, H, W), x (B, C_x, H / factor, W / factor), or vectors y (B, D), x (B, D_x);
         terms (B,) in nats. Both may be NumPy arrays; what comes back are tensors.

@@ -67,7 +67,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> ConditionalModel:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a file of weights, and what it says beside. Raises CheckpointError."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -129,7 +129,7 @@ def load(path: Path | str, into: ConditionalModel | None = None) -> ConditionalM
 
     Raises CheckpointError for a file that is missing, cut short, or of another model.
     """
-    tensors, said = read(path)
+    tensors, said = read_weights(path)
     return fill(described(said, path) if into is None else into, tensors, said, path)
 
 

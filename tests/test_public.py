@@ -40,14 +40,14 @@ def shelf(tmp_path):
 def test_a_name_is_a_folder_of_results(shelf):
     run = releases.RELEASES["sr-baseline"]
     results = shelf("other", run)
-    assert releases.find("sr-baseline", results) == results / run / WEIGHTS
+    assert releases.find_weights("sr-baseline", results) == results / run / WEIGHTS
 
 
 def test_runs_go_by_their_own_name_and_by_path(shelf):
     results = shelf("other")
-    assert releases.find("other", results) == results / "other" / WEIGHTS
-    assert releases.find(str(results / "other"), RESULTS) == results / "other" / WEIGHTS
-    assert releases.find(results / "other", RESULTS) == results / "other" / WEIGHTS
+    assert releases.find_weights("other", results) == results / "other" / WEIGHTS
+    assert releases.find_weights(str(results / "other"), RESULTS) == results / "other" / WEIGHTS
+    assert releases.find_weights(results / "other", RESULTS) == results / "other" / WEIGHTS
 
 
 def test_what_is_not_there_is_named_with_what_is(shelf):
@@ -56,7 +56,7 @@ def test_what_is_not_there_is_named_with_what_is(shelf):
         with pytest.raises(
             CheckpointError, match=f"{name} holds no .*; the nearest are [^,]+, [^,]+, [^,]+$"
         ):
-            releases.find(name, results)
+            releases.find_weights(name, results)
 
 
 @pytest.mark.parametrize("name", releases.RELEASES)
@@ -206,7 +206,7 @@ def test_weights_of_version_02_are_those_of_the_repository(tmp_path):
     }
     assert hashes <= files.keys()
     for sha256, path in files.items():
-        tensors, said = weights.read(path)
+        tensors, said = weights.read_weights(path)
         assert ("kind" in said) != (sha256 in hashes), path
         assert cnf.load(path).state_dict().keys() == tensors.keys()
         record = path.with_name("config.json")
@@ -309,10 +309,10 @@ def test_away_from_the_repository_released_weights_are_downloaded(tmp_path, monk
     package = "install conditional-normalizing-flows-weights, or "
     for name, remedy in (("sr", f"{package}clone it"), ("sr-flow-ar-photos-s0", "clone it")):
         with pytest.raises(CheckpointError, match=f"not know the address of .*: {remedy}") as found:
-            releases.find(name, tmp_path / "nowhere")
+            releases.find_weights(name, tmp_path / "nowhere")
         assert "\n" not in str(found.value)
     monkeypatch.setattr(releases, "repository", lambda: "https://example.org/me/it")
-    assert releases.find("sr", tmp_path / "nowhere") == RESULTS / "sr-flow-cpu-s0" / WEIGHTS
+    assert releases.find_weights("sr", tmp_path / "nowhere") == RESULTS / "sr-flow-cpu-s0" / WEIGHTS
     url = f"https://example.org/me/it/raw/v{cnf.__version__}/results/sr-flow-cpu-s0/{WEIGHTS}"
     assert asked == [(url, f"sha256:{releases.SHA256['sr-flow-cpu-s0']}")]
 

@@ -111,7 +111,7 @@ def marginals() -> dict:
 
 def controls() -> dict:
     """Bits of the models of lesson 17, for `controls`."""
-    rows = results.read()
+    rows = results.read_rows()
 
     def models(named: list[tuple[str, str, int]], wanted: dict) -> list[dict]:
         found = []

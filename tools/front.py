@@ -19,7 +19,7 @@ from cnf.replication.answers import sample as sampling
 from cnf.replication.data.embedded import photograph
 from cnf.replication.plotting import save_image, to_uint8
 from cnf.replication.results.rows import write_text
-from cnf.replication.tasks import find
+from cnf.replication.tasks import find_task
 from cnf.resample import low_resolution
 
 OUT = places.REPOSITORY / "book/_static/front"
@@ -54,7 +54,7 @@ def face(folder: Path) -> dict[str, np.ndarray]:
     truth = np.asarray(whole.resize((FACE_SIDE, FACE_SIDE), Image.Resampling.LANCZOS))
     samples = drawn("face", truth, folder, temperature=1.0)
     pixels = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float()
-    x = find("colourisation").pair(pixels, None, None, None)[1]
+    x = find_task("colourisation").pair(pixels, None, None, None)[1]
     return {
         "face-given": to_uint8(x[0]),
         "face-truth": truth,
@@ -91,7 +91,7 @@ def drawn(
 
 def weights() -> dict[str, str]:
     """{name of a model: sha256 of its weights}, of the models that draw."""
-    return {name: run_folder.file_sha256(releases.find(name)) for name in MODELS.values()}
+    return {name: run_folder.file_sha256(releases.find_weights(name)) for name in MODELS.values()}
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.options import Device, Flag, Folder, Minutes, Number, option
 from cnf.replication.presentation import presentation_of
 from cnf.replication.run_folder import publishing
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 from cnf.replication.training import cost
 
 SLICE = 9.0  # minutes of training, then a checkpoint
@@ -107,10 +107,10 @@ class Job:
 
     def sets(self) -> list[str]:
         """The image sets on which it is not scored yet."""
-        task = find(self.config.task)
+        task = find_task(self.config.task)
         is_small = self.preset in SMOKE
         wanted = [presentation_of(task.name).embedded] if is_small else SETS[task.name]
-        scored = {row.data for row in results.read(self.options.results, self.name)}
+        scored = {row.data for row in results.read_rows(self.options.results, self.name)}
         return [name for name in wanted if name not in scored]
 
     def state(self) -> str:
@@ -200,7 +200,7 @@ class Operations(TorchDispatchMode):
 
 def estimate(config: Config, peak: float) -> str:
     """Arithmetic, memory and time of a run: measured with one picture, then multiplied."""
-    options, task = config.training, find(config.task)
+    options, task = config.training, find_task(config.task)
     images = load(config.data.train, "valid")
     y, x = task.batch(images, [0], config.data, [np.random.default_rng(0)])
     torch.manual_seed(0)

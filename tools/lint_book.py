@@ -163,7 +163,7 @@ def cells_of(nb: nbformat.NotebookNode) -> list[tuple]:
 
 def twin(page) -> Faults:
     """Faults of the executed twin of a page."""
-    nb, written = notebooks.read_twin(page), notebooks.read(page)
+    nb, written = notebooks.read_twin(page), notebooks.read_page(page)
     if nb is None:
         yield f"no twin: run make notebooks PAGES={page.stem}"
         return

@@ -290,7 +290,7 @@ def eyes() -> str:
 
 def eye_pictures() -> dict[str, tuple[str, np.ndarray, np.ndarray | None]]:
     """{name: (what it shows, x uint8 (H,W,3), y bool (H,W) or None)}."""
-    pixels, config = photograph("retina"), releases.load(releases.find("vessels")).config
+    pixels, config = photograph("retina"), releases.load(releases.find_weights("vessels")).config
     photo = Photograph(pixels, None, False, None, ())
     view = fundus_view.view(photo, config, Path("retina"))  # type: ignore[arg-type]
     eyes_by_name: dict[str, Any] = {

@@ -58,7 +58,7 @@ class Mutant(NamedTuple):
 MUTANTS = [Mutant(tests, *row) for tests, rows in PLANTED.items() for row in rows]
 
 
-def find(target: str) -> tuple[Any, str, Any]:
+def find_target(target: str) -> tuple[Any, str, Any]:
     """(holder of the target, its last name, its value). A library on the way is replaced by a copy
     that only the module before it sees. Raises AttributeError if there is no such target."""
     *names, last = target.split(".")
@@ -85,7 +85,7 @@ def find(target: str) -> tuple[Any, str, Any]:
 
 def plant(mutant: Mutant) -> None:
     """Replace the target, wherever the package has imported it."""
-    (holder, name, original), wrong = find(mutant.target), mutant.wrong
+    (holder, name, original), wrong = find_target(mutant.target), mutant.wrong
     function = original.__func__ if isinstance(original, staticmethod) else original
     if callable(function):
         planted = functools.wraps(function, updated=())(lambda *a, **k: wrong(function, *a, **k))

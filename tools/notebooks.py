@@ -135,7 +135,7 @@ def launch_cells(url: str) -> list[NotebookNode]:
     return [nbformat.v4.new_code_cell(source, id="launch", metadata=tags)]
 
 
-def read(page: Path) -> NotebookNode:
+def read_page(page: Path) -> NotebookNode:
     """The page as a notebook without outputs, with its final cell ids and metadata."""
     nb = jupytext.reads(page.read_text("utf-8"), fmt="md:myst")
     nb.metadata = NotebookNode(
@@ -158,7 +158,7 @@ def sources(page: Path, modules: Iterable[str]) -> list[Path]:
     Raises: PageError if a glob under `cnf: reads:` matches no file.
     """
     files = {page, *(ROOT / name for name in modules)}
-    for pattern in read(page).metadata.cnf.get("reads", []):
+    for pattern in read_page(page).metadata.cnf.get("reads", []):
         matched = {p for p in ROOT.glob(pattern) if p.is_file()}
         if not matched:
             raise PageError(f"{page.name}: its front matter reads {pattern!r}, which is no file")
@@ -307,7 +307,7 @@ def execute(page: Path) -> tuple[str, float]:
     Raises: PageError if a cell fails, runs too long or writes to stderr.
     """
     started = time.monotonic()
-    nb, own_sources = read(page), sources(page, ())
+    nb, own_sources = read_page(page), sources(page, ())
     fingerprints = {path: fingerprint(path) for path in {*own_sources, *code()}}
     nb.cells.append(nbformat.v4.new_code_cell(LOADED))
     env = {k: v for k, v in os.environ.items() if k != "CNF_DATA"}

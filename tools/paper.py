@@ -100,7 +100,7 @@ def pair(a: Row, b: Row, rows: Sequence[Row]) -> dict[str, Any]:
 def content(template: str, folder: Path = results.RESULTS) -> dict[str, Any]:
     """Everything that the template reads. Raises ResultsError naming a row, a run or a picture that
     it names and that is not there, or a claim whose rule fails."""
-    rows = results.read(folder)
+    rows = results.read_rows(folder)
     by_id = {row.id: row for row in rows}
     named = dict.fromkeys(ROW.findall(template))
     pairs = dict.fromkeys(PAIR.findall(template))
@@ -115,7 +115,7 @@ def content(template: str, folder: Path = results.RESULTS) -> dict[str, Any]:
     for name in RUN.findall(template):
         if name not in of_run:
             raise ResultsError(f"{TEMPLATE.name} names the run {name}, which was not trained")
-    judged = claims.read(folder)
+    judged = claims.read_claims(folder)
     hours = [core_hours(row) for row in trained.values() if row.wall_s is not None]
     return {
         "rows": {name: number(by_id[name], rows) for name in named},

@@ -207,7 +207,7 @@ def ro_crate(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
         data = record["config"]["data"]["train"]
         trained_on[data] = {"@id": f"#data-{data}", "@type": "Dataset", "name": data}
         trained_on[data]["description"] = "; ".join(
-            catalogue.find(name).source for name in catalogue.parts(data)
+            catalogue.find_entry(name).source for name in catalogue.parts(data)
         )
         entry = {
             "@id": place, "@type": "Dataset", "name": run.name,
@@ -421,7 +421,7 @@ def main() -> int:
     write_json(REPOSITORY / "codemeta.json", codemeta())
     shutil.rmtree(OUT, ignore_errors=True)
     try:
-        write(results.read(), OUT)
+        write(results.read_rows(), OUT)
     except ImportError as error:
         print(f"{error}: pip install -e '.[records]', or `make records`", file=sys.stderr)
         return 2

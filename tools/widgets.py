@@ -79,7 +79,7 @@ def pieces(mask: np.ndarray) -> int:
     return shapes.shape(mask, np.ones_like(mask)).components
 
 
-def read(name: str) -> dict:
+def read_widget(name: str) -> dict:
     text = (STATIC / f"draws/{name}.mjs").read_text("utf-8")
     return json.loads(text.split(" = ", 1)[1].removesuffix(";\n"))
 

@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from sphinx.application import Sphinx
 
-from cnf.lessons.answers import read
+from cnf.lessons.answers import read_answers
 from tools import notebooks
 from tools.slides import ROOT, lessons
 
@@ -32,7 +32,7 @@ YOURS = re.compile(r"(so_far|at_work)\.show\((\d+)\)")
 
 def worksheet(page: Path) -> NotebookNode:
     """The notebook of a lesson, its solutions replaced by cells to fill in."""
-    book = notebooks.read(page)
+    book = notebooks.read_page(page)
     book.cells = [cell for kept in without_solutions(book.cells) for cell in with_answers(kept)]
     return book
 
@@ -81,7 +81,7 @@ def with_answers(cell: NotebookNode) -> Iterator[NotebookNode]:
 
 def answer(label: str) -> NotebookNode:
     """The cell under an exercise: a line for each number or formula, or room for other answers."""
-    if exercise := read().get(label):
+    if exercise := read_answers().get(label):
         asked = [f'# check("{label}", ...)  # {part["asks"]}' for part in exercise["parts"]]
         code = "\n".join(["from cnf.lessons import check", "", *asked])
         return graded(new_code_cell(code), label, points=len(asked))

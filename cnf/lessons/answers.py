@@ -20,7 +20,7 @@ def decoded(text: str) -> list[float]:
     return json.loads(base64.b64decode(text))
 
 
-def read() -> dict[str, dict[str, Any]]:
+def read_answers() -> dict[str, dict[str, Any]]:
     """By label: `hint`, and `parts`, each what it `asks`, its `values`; and where they are needed
     its `unit` (bits or nats), `dims` (of what is asked for one dimension), `at` (points of a
     formula of one variable) and `tol` (relative; 0.015 without)."""
@@ -39,7 +39,7 @@ def check(label: str, answer: float | Callable[[float], float] | None = None) ->
 
 
 def said_of(label: str, answer: float | Callable[[float], float] | None) -> str:
-    exercises = read()
+    exercises = read_answers()
     if label not in exercises:
         raise ValueError(f"no number is asked for in {label!r}: choose from {', '.join(exercises)}")
     parts = exercises[label]["parts"]

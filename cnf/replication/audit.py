@@ -13,7 +13,7 @@ from cnf.replication import releases, run_folder
 from cnf.replication.data import ImageSet, load
 from cnf.replication.measures import MEASURES
 from cnf.replication.metrics import compute
-from cnf.replication.results.rows import RESULTS, Row, find, read
+from cnf.replication.results.rows import RESULTS, Row, find_rows, read_rows
 from cnf.replication.scored.model import ScoredModel
 from cnf.replication.scored.options import Options
 from cnf.replication.scored.thresholds import validation
@@ -46,9 +46,9 @@ def audit(
     A row "differs" if its value lies outside the tolerance of its measure, or if its weights or
     data are not those it names. For a row that was not computed, the reason is given.
     """
-    chosen = read(results)
+    chosen = read_rows(results)
     if only:
-        chosen = [row for text in only for row in find(text, chosen)]
+        chosen = [row for text in only for row in find_rows(text, chosen)]
     end = float("inf") if only or minutes is None else time.process_time() + 60 * minutes
     models: dict[tuple, ScoredModel] = {}  # by file; what a pass computed is forgotten after it
     load_images = lru_cache(maxsize=None)(load)

@@ -334,8 +334,8 @@ def results_(
         case "table":
             print(report.table(words, csv))
         case "show":
-            rows = results.read()
-            rows_to_show = [row for word in words for row in results.find(word, rows)] or rows
+            rows = results.read_rows()
+            rows_to_show = [row for word in words for row in results.find_rows(word, rows)] or rows
             print("\n\n".join(map(results.show, rows_to_show)))
         case "how":
             print(_how_to_get(words))
@@ -375,9 +375,9 @@ def _how_to_get(words: Sequence[str]) -> str:
     from cnf.replication import results
     from cnf.replication.results import how, report
 
-    rows = results.read()
+    rows = results.read_rows()
     shown = {row.id for row in report.README.cells(rows).values()}
-    return "\n\n".join(how.text(results.find(word, rows), first=shown) for word in words)
+    return "\n\n".join(how.text(results.find_rows(word, rows), first=shown) for word in words)
 
 
 def _audit(words: Sequence[str], minutes: float | None, everything: bool) -> int:

@@ -24,7 +24,7 @@ from cnf.model import ConditionalModel
 from cnf.replication import models
 from cnf.replication.data.config import DataConfig
 from cnf.replication.places import EXPERIMENTS
-from cnf.replication.tasks.task import Task, find
+from cnf.replication.tasks.task import Task, find_task
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 
@@ -94,7 +94,7 @@ def from_dict(values: dict[str, Any]) -> Config:
         config = _adapter.validate_python(values)
     except ValidationError as error:
         raise ConfigError(_sentences(error.errors())) from None
-    config = replace(config, model=_complete(config.model, find(config.task)))
+    config = replace(config, model=_complete(config.model, find_task(config.task)))
     check_data(config)
     return config
 
@@ -124,7 +124,7 @@ def _complete(model: dict[str, Any], task: Task) -> dict[str, Any]:
 def check_data(config: Config) -> None:
     """Raise ConfigError for options of the data that the task does not use."""
     defaults = DataConfig()
-    for name in find(config.task).data_unread:
+    for name in find_task(config.task).data_unread:
         value, default = getattr(config.data, name), getattr(defaults, name)
         if value != default:
             value_text, default_text = (json.dumps(v).strip('"') for v in (value, default))
@@ -138,7 +138,7 @@ def build(config: Config) -> ConditionalModel:
     """The model that a configuration describes, with untrained weights. Raises ConfigError."""
     models.load(config.model["kind"])
     options = {k: v for k, v in config.model.items() if k != "kind"}
-    model, task = weights.build(config.model["kind"], options), find(config.task)
+    model, task = weights.build(config.model["kind"], options), find_task(config.task)
     if model.factor != task.factor:
         raise ConfigError(
             f"model.kind = {config.model['kind']} makes y {model.factor} times as large as x, and "

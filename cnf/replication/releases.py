@@ -81,8 +81,8 @@ def load(name: Path | str, into: ConditionalModel | None = None) -> ConditionalM
     cut short, or of another model.
     """
     is_file = Path(name).suffix == ".safetensors" or Path(name).is_file()
-    path = Path(name) if is_file else find(name)
-    tensors, file_metadata = weights.read(path)
+    path = Path(name) if is_file else find_weights(name)
+    tensors, file_metadata = weights.read_weights(path)
     try:
         if "config" in file_metadata and "kind" not in file_metadata:
             file_metadata = described(file_metadata, path)
@@ -130,7 +130,7 @@ def described(metadata: Mapping[str, str], path: Path) -> dict[str, str]:
     return {**metadata, "config": json.dumps(to_dict(run)), **more}
 
 
-def find(name: Path | str, results: Path = RESULTS) -> Path:
+def find_weights(name: Path | str, results: Path = RESULTS) -> Path:
     """The weights of a model: of a name of RELEASES, of a run of `results/`, or of a run folder.
 
     An installed package has the results/ of the package of weights, and downloads what that does

@@ -44,7 +44,7 @@ def table() -> list[dict[str, Any]]:
     """A line for each row of coverage: how many areas are held, the 95 % lower limit of that, the
     factor f and, where areas of single photographs were kept, the `ideal_factor` and by how much
     intervals are too wide, log f over the log of that."""
-    rows, lines = results.read(), []
+    rows, lines = results.read_rows(), []
     for row in results.select(rows, metric="area_interval_coverage", split="test"):
         held, n, factor = round(row.value * row.num_images), row.num_images, math.exp(row.threshold)
         line = {"row": row.id, "held": held, "of": n, "factor": factor}

@@ -10,7 +10,7 @@ import torch
 from cnf.replication import releases
 from cnf.replication.cards import conditioning
 from cnf.replication.data import load
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 PHOTOGRAPHS, INSIDE = range(6), slice(200, 328)
 
@@ -27,7 +27,7 @@ def use_of_x(run: Path) -> dict[str, object]:
     net.register_forward_hook(lambda module, given, out: means.append(out.chunk(2, 1)[0]))
     images = load("drive", "test")
     for photograph in PHOTOGRAPHS:
-        y, x = find("vessels").batch(images, [photograph], flow.config.data)
+        y, x = find_task("vessels").batch(images, [photograph], flow.config.data)
         flow.log_prob(y[..., INSIDE, INSIDE], x[..., INSIDE, INSIDE])
     mu = torch.cat(means)
     within, between = mu.std((2, 3)).mean(), mu.mean((2, 3)).std(0).mean()

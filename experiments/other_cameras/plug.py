@@ -13,7 +13,7 @@ from cnf.flow import ConditionalModel
 from cnf.replication import run_folder
 from cnf.replication.data import load
 from cnf.replication.scored.variants import variant
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 
 class Unseen(Bernoulli):
@@ -27,7 +27,7 @@ class Unseen(Bernoulli):
         for place, model in enumerate(models):
             images = load(model.config.data.train, "test")
             for i, example in enumerate(images):
-                _, x = find("vessels").batch(images, [i], model.config.data)
+                _, x = find_task("vessels").batch(images, [i], model.config.data)
                 self.size = self.size or x.shape[-2:]
                 if self.places.setdefault(self.key(x[0]), place) != place:
                     raise ConfigError(f"two runs have {example.name} in their test splits")

@@ -36,7 +36,7 @@ def test_slices_go_on_and_nothing_is_done_twice(call, tmp_path):
         run = tmp_path / "runs" / name
         assert run_folder.read_record(run)["took"]
         assert run_folder.read_history(run) and (run / "weights.safetensors").exists()
-        rows = results.read(tmp_path / "results", name)
+        rows = results.read_rows(tmp_path / "results", name)
         assert {"bits_per_pixel", "f_half"} <= {row.metric for row in rows}
         assert (tmp_path / "results" / name / "weights.safetensors").exists()
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}

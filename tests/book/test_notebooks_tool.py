@@ -293,7 +293,8 @@ def test_first_cell_fetches_and_installs_and_then_the_page_runs(tmp_path):
         f"{source}\n{source}\n"  # twice, as after a restart of the kernel
         "from pathlib import Path\n"
         "from cnf.replication import results\n"
-        "print(Path(results.__file__).parents[3].name, len(results.read(Path('../results'))) > 0)\n"
+        "rows = results.read_rows(Path('../results'))\n"
+        "print(Path(results.__file__).parents[3].name, len(rows) > 0)\n"
         "print(Path('why-likelihoods.ipynb').exists(), Path('flows').exists())\n"
     )
     # libraries through PYTHONPATH: there an editable install, as ours may be, does not count

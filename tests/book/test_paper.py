@@ -41,7 +41,7 @@ def test_no_picture_of_a_photograph_that_may_not_be_shown_is_in_the_paper():
 
 
 def test_a_value_is_the_mean_over_seeds():
-    rows = results.read()
+    rows = results.read_rows()
     row = results.one(rows, run="vessels-flow-lambda0-s0", metric="f_half", data="drive")
     seeds = [other.value for other in results.seeds_of(row, rows)]
     shown = paper.number(row, rows)
@@ -58,8 +58,8 @@ def test_a_deviation_has_a_digit_that_is_not_zero(number, text):
 
 def test_effects_of_claims_are_on_the_side_that_their_rules_say():
     """Each line of the table of claims is beyond its limit, as its rule holds."""
-    rows = results.read()
-    judged = [c for c in claims.read() if c.verdict in claims.JUDGED and c.holds]
+    rows = results.read_rows()
+    judged = [c for c in claims.read_claims() if c.verdict in claims.JUDGED and c.holds]
     assert len(judged) > 5
     for claim in judged:
         ours, numbers = claims.rows_of(claim, rows), claims.measured_numbers(claim)
@@ -81,7 +81,7 @@ def test_effects_of_claims_are_on_the_side_that_their_rules_say():
     ],
 )
 def test_a_rule_is_an_effect_and_a_limit(rule, value, limit, is_upper, monkeypatch):
-    row = next(row for row in results.read() if row.metric == "bits_per_pixel")
+    row = next(row for row in results.read_rows() if row.metric == "bits_per_pixel")
     rows = [dataclasses.replace(row, value=value) for value in (1.0, 3.0)]
     monkeypatch.setattr(claims, "paired_differences", lambda a, b, folder: [])
     monkeypatch.setattr(results, "pictures", lambda row: {})

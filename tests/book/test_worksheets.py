@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnf.lessons.answers import read
+from cnf.lessons.answers import read_answers
 from tools import lint_book, worksheets
 from tools.slides import ROOT, lessons
 
@@ -20,7 +20,7 @@ def test_a_worksheet_has_each_exercise_and_a_cell_for_its_answer_and_no_solution
     assert len(asked) == 3 and marked == [*yours, *asked]
     for cell in sheet.cells:
         label = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-        assert ("check(" in cell.source) == (label in read()) or not label
+        assert ("check(" in cell.source) == (label in read_answers()) or not label
     assert len({cell.id for cell in sheet.cells}) == len(sheet.cells)
 
 

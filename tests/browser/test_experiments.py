@@ -120,7 +120,7 @@ def test_a_reader_draws_by_mouse_and_by_keys_and_erases(tab):
 
 
 def test_a_threshold_has_the_f_of_its_mask_and_half_of_the_best_needs_calibration(laws):
-    eye, data = one_eye.load(), widgets.read("marginals")
+    eye, data = one_eye.load(), widgets.read_widget("marginals")
     p = eye.samples.double().mean(0)
     for t in (0.3, 0.5, 0.7):
         mask = p >= t
@@ -139,7 +139,7 @@ def test_a_threshold_has_the_f_of_its_mask_and_half_of_the_best_needs_calibratio
 
 
 def test_bars_say_which_part_of_the_saving_a_control_has(tab, laws):
-    data = widgets.read("controls")["pictures"]
+    data = widgets.read_widget("controls")["pictures"]
     bits = [model["bits"] for model in data["models"]]
     share = (bits[0] - bits[2]) / (bits[0] - bits[-1])
     close(laws("laws.saves(given[0], 2)", data), share)

@@ -6,7 +6,7 @@ PAGE = "reproduce-a-number.html"
 
 
 def test_a_reader_finds_a_number_by_address_by_value_and_by_keyboard(browser, url):
-    rows = results.read()
+    rows = results.read_rows()
     wanted = results.one(rows, run="bicubic", data="set5", metric="psnr", protocol="standard")
     tab = browser.new_page(viewport={"width": 360, "height": 800})
     tab.goto(f"{url}/{PAGE}?row={wanted.id}")

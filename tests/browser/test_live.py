@@ -132,7 +132,7 @@ def compare_masks(tab, flow, height: int, width: int) -> None:
 
 
 def released(name: str):
-    return releases.load(releases.find(name)).eval()
+    return releases.load(releases.find_weights(name)).eval()
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def test_a_loop_runs_once_by_itself_unless_motion_is_unwanted_and_a_key_ends_it(
 
 def test_the_draws_are_shown_and_averaged(tab):
     widgets.blank(tab, "samples", "vessels")
-    given = widgets.read("vessels")
+    given = widgets.read_widget("vessels")
     pixels = """(k) => {
         const canvas = document.querySelectorAll('canvas')[k];
         const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);

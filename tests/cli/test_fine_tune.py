@@ -55,7 +55,7 @@ def test_a_released_model_learns_from_a_folder_by_one_command(folder, capsys, na
     tuned = releases.load(run).config
     assert (tuned.model, tuned.training.lr) == (stored.model, stored.training.lr)
     assert not tuned.data.use_valid  # though the vessel model had used DRIVE's
-    assert run_folder.read_record(run)["start"]["run"] == releases.find(name).parent.name
+    assert run_folder.read_record(run)["start"]["run"] == releases.find_weights(name).parent.name
 
 
 def test_small_photographs_are_cut_to_what_the_smallest_holds(folder, capsys):

@@ -8,7 +8,7 @@ from skimage.draw import disk
 from cnf.errors import DataError
 from cnf.replication.data import fundus, load
 from cnf.replication.data.field_of_view import field_of_view
-from cnf.replication.data.folders import find
+from cnf.replication.data.folders import find_picture
 from cnf.replication.data.images import read_image, read_mask
 
 
@@ -103,7 +103,7 @@ def test_it_agrees_with_masks_that_others_drew(benchmark_root, folder, shifted):
         pytest.skip(f"no {folder}/mask: the set itself has none, nothing was compared")
     for path in sorted((benchmark_root / folder / "images").iterdir()):
         pixels = read_image(path)
-        mask = read_mask(find(masks, f"{path.stem.split('.')[0]}."), pixels.shape[:2])
+        mask = read_mask(find_picture(masks, f"{path.stem.split('.')[0]}."), pixels.shape[:2])
         found = overlap(field_of_view(pixels), mask)
         wrong = path.stem.removeprefix("im000") in shifted
         assert (0.85 < found < 0.97) if wrong else found > 0.98, path.name

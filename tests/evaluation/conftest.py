@@ -11,7 +11,7 @@ from cnf.replication.config import build, load_config, preset_of, to_dict
 from cnf.replication.data import Example, ImageSet, load
 from cnf.replication.scored.model import ScoredModel
 from cnf.replication.scored.options import Options
-from cnf.replication.tasks import find
+from cnf.replication.tasks import find_task
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def make_run(tmp_path_factory):
                 parameter.add_(0.02 * torch.randn_like(parameter))
             images = load(config.data.train, "train")
             rngs = [np.random.default_rng(place) for place in range(8)]
-            model.train().loss(*find(config.task).batch(images, range(8), config.data, rngs))
+            model.train().loss(*find_task(config.task).batch(images, range(8), config.data, rngs))
         if used_all:
             data = dataclasses.replace(config.data, use_valid=True)
             config = dataclasses.replace(config, data=data)

@@ -117,7 +117,7 @@ def test_every_metric_is_evaluated_and_the_audit_gives_it_again(everything):
 
 def test_files_hold_the_rows_that_were_returned(everything):
     made, folder, _ = everything
-    kept = {row.id: row for row in results.read(folder)}
+    kept = {row.id: row for row in results.read_rows(folder)}
     assert kept == {row.id: row for row in made}  # the last of an id, if it was made again
     for row in made:
         path = folder / row.run / "evaluations" / f"{row.file}.json"
@@ -232,7 +232,7 @@ def test_a_number_of_an_older_version_of_its_metric_says_so(everything, monkeypa
     assert "version 1 of the metric" in results.describe(old)
     options = {"results": tmp_path / "results", "limit": 1}
     (row,) = evaluate.evaluate(everything[1] / "sr-flow", "patches", publish=True, **options)
-    (kept,) = results.read(tmp_path / "results")
+    (kept,) = results.read_rows(tmp_path / "results")
     assert (row.version, kept) == (2, row) and not row.is_old
 
 
@@ -358,7 +358,7 @@ def test_another_evaluation_takes_the_place_of_the_first_and_keeps_what_it_does_
     (weighted,) = [r for r in published(importance=2) if r.draws == 2]
     again, _ = published(importance=3)
     assert again.value == first.value
-    ids = [row.id for row in results.read(tmp_path / "results")]
+    ids = [row.id for row in results.read_rows(tmp_path / "results")]
     base = "sr-flow/patches-test/bits_per_dim"
     assert ids == [base, f"{base}-iw2", f"{base}-iw3"]
     assert published(importance=2)[1].value == weighted.value
@@ -395,13 +395,13 @@ def test_only_publish_writes_into_results(published, make_run, tmp_path, capsys)
     rows = evaluate.evaluate(folder / "sr-flow", "patches", results=folder, seed=3)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     assert "results/ is left as it is: written to runs/sr-flow" in capsys.readouterr().out
-    written = results.read(tmp_path / "runs")
+    written = results.read_rows(tmp_path / "runs")
     assert written == rows and rows[0].weights == "results/sr-flow/weights.safetensors"
     # a run elsewhere keeps its rows itself, without those of references
     run = tmp_path / "deep" / "mine"
     shutil.copytree(make_run("sr-flow"), run)
     rows = evaluate.evaluate(run, "embedded-sr", samples=2, results=folder)
-    assert results.read(run.parent) == [row for row in rows if row.model == "flow"]
+    assert results.read_rows(run.parent) == [row for row in rows if row.model == "flow"]
     assert {row.model for row in rows} == {"flow", "bicubic"}
     assert {row.weights for row in rows} == {None}
     assert rows[0].command.startswith("python -m cnf evaluate runs/mine --on embedded-sr ")
@@ -422,7 +422,7 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
     folder = tmp_path / "results"
     rows = evaluate.evaluate("bicubic", "embedded-sr", full=True, publish=True, results=folder)
     assert {(r.metric, r.protocol) for r in rows} >= {("psnr", "standard"), ("psnr", "released")}
-    assert {row.id for row in results.read(folder)} == {row.id for row in rows}
+    assert {row.id for row in results.read_rows(folder)} == {row.id for row in rows}
     checks = audit.audit(results=folder)
     assert {check.status for check in checks} == {"same"}
     (row,) = results.select(rows, metric="psnr", protocol="standard")
@@ -430,7 +430,7 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
     assert len(kept) == row.num_images and np.mean(list(kept.values())) == pytest.approx(row.value)
     rows = evaluate.evaluate("second-observer", "embedded-vessels", results=folder)
     assert [row.metric for row in rows] == ["f_half", "f_half_image"]
-    assert results.read(tmp_path / "runs") == rows
+    assert results.read_rows(tmp_path / "runs") == rows
     rows = evaluate.evaluate("second-observer", "embedded-vessels", full=True, out=tmp_path / "all")
     (row,) = results.select(rows, metric="f_half_image")
     kept = results.pictures(row, tmp_path / "all")
@@ -444,7 +444,9 @@ def test_a_reference_alone_is_told_for_both_kinds_of_x(tmp_path):
 
 
 def test_a_name_is_looked_for_where_releases_are_even_without_results(monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluate.releases, "find", lambda run, results: tmp_path / "there/weights")
+    monkeypatch.setattr(
+        evaluate.releases, "find_weights", lambda run, results: tmp_path / "there/weights"
+    )
     assert evaluate.folder_of(Path("vessels"), tmp_path / "results") == tmp_path / "there"
 
 

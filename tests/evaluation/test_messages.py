@@ -127,7 +127,7 @@ test_options_of_an_evaluation_are_told_what_to_change = table(
     ("fitted in one step: leave --minutes and --steps out",
      lambda tmp_path: training.train(load_config(COUNTS), tmp_path / "run", steps=3)),
     ("just train it", lambda: cost.estimate(load_config(COUNTS))),
-    ("task = 'depth': choose one of sr, vessels", lambda: tasks.find("depth")),
+    ("task = 'depth': choose one of sr, vessels", lambda: tasks.find_task("depth")),
 )
 
 test_what_a_metric_cannot_use_is_told = table(

@@ -155,7 +155,9 @@ def test_the_factor_of_the_baseline_is_computed_again_from_the_scores_that_were_
     lines = map(json.loads, plugs.plug("random_intercept").TABLE.open())
     scores = np.array([abs(line["log_area"]) for line in lines])
     (row,) = results.select(
-        results.read(run="vessels-baseline-cpu-s0"), metric="area_interval_factor", data="drive"
+        results.read_rows(run="vessels-baseline-cpu-s0"),
+        metric="area_interval_factor",
+        data="drive",
     )
     assert len(scores) == 20
     # five trainings of seed 0, made again on another machine for the row

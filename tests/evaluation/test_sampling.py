@@ -357,7 +357,7 @@ def test_a_file_of_16_bits_is_read_and_its_mean_written_with_all_of_them(
 def test_the_features_of_a_picture_are_computed_once(make_run, smallest, kind):
     request, seen = sampling.request_of(str(make_run(f"sr-{kind}")), sampling.Options()), []
     request.model.features.register_forward_hook(lambda *_: seen.append(1))
-    assert len(list(request.answer(request.picture(smallest), 0))) > 1
+    assert len(list(request.draw_files(request.picture(smallest), 0))) > 1
     assert len(seen) == 1
 
 

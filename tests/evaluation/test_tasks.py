@@ -23,7 +23,7 @@ from cnf.replication.presentation import Presentation, present, presentation_of
 
 @pytest.mark.parametrize("name", ["sr", "vessels", "colourisation"])
 def test_a_pair_has_the_sizes_and_the_values_that_the_task_says(name):
-    task = tasks.find(name)
+    task = tasks.find_task(name)
     images = load(presentation_of(name).embedded, "valid")
     config = load_config(f"{name}-flow-smoke" if name in ("sr", "vessels") else FLOW)
     y, x = task.batch(images, [0, 1], config.data)

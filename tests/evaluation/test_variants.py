@@ -21,7 +21,7 @@ from cnf.replication.config import build, load_config
 from cnf.replication.evaluation.evaluate import evaluate
 from cnf.replication.metrics import Setting
 from cnf.replication.metrics.masks import Masks
-from cnf.replication.results.rows import read
+from cnf.replication.results.rows import read_rows
 from cnf.replication.scored.model import ScoredModel, log_prob_inside
 from cnf.replication.scored.options import Options
 from cnf.replication.scored.variants import VARIANTS, variant, variant_of
@@ -371,7 +371,7 @@ def test_rows_are_of_a_run_of_their_own(asked, end, make_run, tmp_path):
     run = make_run("vessels-baseline")
     evaluate(run, limit=2, out=tmp_path, variant=asked)
     evaluate(run, limit=2, out=tmp_path)
-    rows = read(tmp_path)
+    rows = read_rows(tmp_path)
     ours = [row for row in rows if row.run == run.name + end]
     assert {row.trained for row in rows} == {run.name}
     assert {row.variant for row in ours} == {asked}

@@ -89,7 +89,7 @@ def test_an_eye_of_another_width_comes_from_another_camera_and_the_model_for_the
 
 
 def test_the_model_for_other_cameras_has_the_best_f_there():
-    rows = results.read()
+    rows = results.read_rows()
     for data in ("chasedb1-all@drive", "stare@drive"):
         f = {
             row.run: row.value

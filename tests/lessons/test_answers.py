@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnf import lessons
-from cnf.lessons.answers import decoded, read, said_of
+from cnf.lessons.answers import decoded, read_answers, said_of
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = {
@@ -45,10 +45,10 @@ def solution(label: str) -> str:
     return " ".join(own.split())
 
 
-@pytest.mark.parametrize("label", read())
+@pytest.mark.parametrize("label", read_answers())
 def test_the_numbers_are_those_of_the_solution(label):
     text = solution(label)
-    for part in read()[label]["parts"]:
+    for part in read_answers()[label]["parts"]:
         values = decoded(part["values"])
         if "at" in part:
             assert all(formula in text for formula in FORMULAS[label])
@@ -61,9 +61,9 @@ def test_the_numbers_are_those_of_the_solution(label):
             assert v == pytest.approx(-256 * math.log(4)) and "-256 * math.log(4)" in text, part
 
 
-@pytest.mark.parametrize("label", read())
+@pytest.mark.parametrize("label", read_answers())
 def test_the_right_answer_is_right_and_no_other(label):
-    for part in read()[label]["parts"]:
+    for part in read_answers()[label]["parts"]:
         values = decoded(part["values"])
         answer = dict(zip(part["at"], values, strict=True)).get if "at" in part else values[0]
         assert f"right: {part['asks']}." in said_of(label, answer)

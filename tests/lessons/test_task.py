@@ -61,7 +61,7 @@ def test_a_plug_that_fails_is_named_with_its_line(repository):
         sys.modules.pop("cnf_experiments.colours.plug", None)
         plug.write_text(text, "utf-8")
         with pytest.raises(ConfigError, match=f"plug.py does not load: .*{said}.*: mend it"):
-            tasks.find("colours")
+            tasks.find_task("colours")
 
 
 @pytest.mark.parametrize(

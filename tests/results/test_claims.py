@@ -31,7 +31,7 @@ def judged(tmp_path):
 
     def read(**changes):
         (tmp_path / "claims.yml").write_text(yaml.safe_dump({"claims": [CLAIM | changes]}))
-        return claims.read(tmp_path)[0]
+        return claims.read_claims(tmp_path)[0]
 
     return read
 
@@ -180,7 +180,7 @@ def test_claims_are_named_once_and_say_what_would_change_them(tmp_path):
     for many, message in (([CLAIM] * 2, "claim 'bits' is there twice"), ([short], "would_change")):
         (tmp_path / "claims.yml").write_text(yaml.safe_dump({"claims": many}))
         with pytest.raises(ResultsError, match=message):
-            claims.read(tmp_path)
+            claims.read_claims(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_what_a_rule_compares_is_told_in_pairs_and_over_seeds(tmp_path, judged):
         path.write_text("\n".join(["image,bits_per_dim", *lines]) + "\n")
     ours = [{"run": f"{run}-s0", "metric": "bits_per_dim"} for run in ("flow", "base")]
     claim = judged(ours=ours, holds=["#0 + 1 < #1", "#1 - #0 < 3", "#0 < 9"])
-    rows = results.read(tmp_path)
+    rows = results.read_rows(tmp_path)
     assert claims.differences(claim, rows, tmp_path) == [
         "base-s0 less flow-s0: +2.000 ± 0.577 bits/dim (in pairs of 3 pictures, 1 and 2 seeds)"
     ]

@@ -19,10 +19,10 @@ from cnf.replication.places import REPOSITORY
 from cnf.replication.results import claims, report
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row
 from cnf.replication.run_folder import publishing
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 RUNS = sorted(p.parent for p in RESULTS.glob("*/weights.safetensors"))
-ROWS = results.read()
+ROWS = results.read_rows()
 
 
 def test_evaluations_are_well_formed():
@@ -40,7 +40,7 @@ def test_evaluations_are_well_formed():
         if row.protocol is not None:  # the standard one rounds x
             assert row.metric.startswith(("psnr", "ssim")), row.id
             assert (row.protocol == "standard") == row.rounded_x, row.id
-        assert (row.rounded_x is None) != find(row.task).has_low_resolution, row.id
+        assert (row.rounded_x is None) != find_task(row.task).has_low_resolution, row.id
         if row.model in REFERENCES:
             assert row.model in MEASURES[row.metric].references, row.id
     assert len({row.id for row in ROWS}) == len(ROWS)
@@ -124,7 +124,7 @@ def test_committed_results_name_no_machine():
 @pytest.fixture(scope="module")
 def judged():
     """All claims, whose rules are checked by reading them."""
-    return claims.read()
+    return claims.read_claims()
 
 
 def test_claims_hold(judged):

@@ -18,7 +18,7 @@ from cnf.replication.results.rows import COMPARABLE, RESULTS
 EXPERIMENTS = REPOSITORY / "experiments"
 READMES = sorted(EXPERIMENTS.glob("*/README.md"))
 FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
-ROWS = {row.id: row for row in results.read()}
+ROWS = {row.id: row for row in results.read_rows()}
 OWNERS = "|".join(["sr", "vessels", *(path.parent.name for path in EXPERIMENTS.glob("*/plug.py"))])
 RUN = re.compile(rf"`((?:{OWNERS})-[a-z0-9*-]+-[a-z0-9*-]+)`")
 CELL = re.compile(r"\| (-?[\d.]+) \| `([^`]+)` \|$", re.MULTILINE)

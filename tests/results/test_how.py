@@ -17,7 +17,7 @@ from cnf.replication.results import how
 from cnf.replication.results.rows import REFERENCES, RESULTS
 from tests.results.rows import PICTURE, reference, row
 
-ROWS = results.read()
+ROWS = results.read_rows()
 
 
 def test_every_committed_row_leads_to_a_command():
@@ -87,13 +87,13 @@ def test_sets_that_come_with_the_package_need_nothing_and_others_say_where_they_
 
 def test_a_row_is_found_by_its_id_and_by_its_value():
     rows = [row(), row(rounded_x=True, value=2.4), row(data="set5", value=2.4004)]
-    assert results.find(rows[2].id, rows) == [rows[2]]
-    assert results.find("2.400", rows) == rows[1:]
-    assert results.find(results.value(rows[1]), rows) == rows[1:]  # as a table has it
+    assert results.find_rows(rows[2].id, rows) == [rows[2]]
+    assert results.find_rows("2.400", rows) == rows[1:]
+    assert results.find_rows(results.value(rows[1]), rows) == rows[1:]  # as a table has it
     with pytest.raises(ResultsError, match="set5-tost/bits_per_dim'; the nearest are .*set5-test"):
-        results.find("sr-flow-cpu/set5-tost/bits_per_dim", rows)
+        results.find_rows("sr-flow-cpu/set5-tost/bits_per_dim", rows)
     with pytest.raises(ResultsError, match="as, '9.505': `python"):
-        results.find("9.505", rows)
+        results.find_rows("9.505", rows)
 
 
 def test_a_row_without_weights_is_trained_first_and_a_reference_needs_none(tmp_path):
@@ -130,7 +130,7 @@ def test_of_rows_printed_alike_the_one_that_is_shown_elsewhere_comes_first(tmp_p
 
 
 def test_the_command_line_tells_it(capsys):
-    (ours,) = results.find("bicubic/set5-test-x8/psnr-standard", ROWS)
+    (ours,) = results.find_rows("bicubic/set5-test-x8/psnr-standard", ROWS)
     assert main(["results", "how", ours.id]) == 0
     told = capsys.readouterr().out
     for part in (f"results audit {ours.id}", "within 0.01", "$CNF_DATA/set5", ours.command):

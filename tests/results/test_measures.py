@@ -52,11 +52,11 @@ def test_reading_rows_runs_no_code_and_loads_no_model():
 import sys
 from cnf.replication import results
 from cnf.replication.results import claims, how, report
-rows = results.read()
+rows = results.read_rows()
 assert any(row.task == "colourisation" for row in rows)
-print(how.text(results.find("0.0546", rows)[:1]))
+print(how.text(results.find_rows("0.0546", rows)[:1]))
 report.README.write(rows)
-claims.read()
+claims.read_claims()
 heavy = {"torch", "pandas", "scipy", "skimage", "matplotlib", "safetensors"} & sys.modules.keys()
 plugs = [name for name in sys.modules if "cnf_experiments" in name or ".tasks" in name]
 assert not heavy and not plugs, (heavy, plugs)

@@ -8,7 +8,7 @@ import pytest
 from cnf.replication import results, run_folder
 from tools import records
 
-ROWS = results.read()
+ROWS = results.read_rows()
 RUN = "vessels-flow-lambda0-s1"  # released, with weights
 SOME = [row for row in ROWS if row.run in (RUN, "bicubic")]
 # What evaleval/every_eval_ever asks for (eval.schema.json, version 0.2.1, draft-07)

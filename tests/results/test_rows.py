@@ -57,7 +57,7 @@ def test_rows_survive_their_file_which_others_can_read(tmp_path):
     ]
     (path,) = results.write(rows, tmp_path)
     assert path == tmp_path / "sr-flow-cpu" / "evaluations" / "tinyimagenet32-test.json"
-    assert results.read(tmp_path) == results.read_file(path) == rows
+    assert results.read_rows(tmp_path) == results.read_file(path) == rows
     content = json.loads(path.read_text())
     assert content["run"] == "sr-flow-cpu" and content["made"][0]["git"] == "c" * 40
     assert ["command" in made for made in content["made"]] == [False, True]
@@ -70,27 +70,27 @@ def test_rows_survive_their_file_which_others_can_read(tmp_path):
 def test_a_run_has_a_file_for_each_set_and_each_way_to_look_at_it(tmp_path):
     rows = [row(), row(rounded_x=True), row(run="other"), row(data="set5"), row(limit=2)]
     assert len(results.write(rows, tmp_path)) == 5
-    assert {r.id for r in results.read(tmp_path)} == {r.id for r in rows}
+    assert {r.id for r in results.read_rows(tmp_path)} == {r.id for r in rows}
     (tmp_path / "other" / "evaluations" / "set5-test.curves.json").write_text("{}")
-    assert len(results.read(tmp_path)) == 5
+    assert len(results.read_rows(tmp_path)) == 5
 
 
 def test_values_of_the_same_weights_and_pictures_are_merged_and_others_replaced(tmp_path):
     results.write([row(), row(**WEIGHTED)], tmp_path)
     newer, more = row(value=2.4, date="2026-02-01"), row(**PICTURE, samples=0)
     results.write([newer, more], tmp_path)
-    assert results.read(tmp_path) == [newer, row(**WEIGHTED), more]
+    assert results.read_rows(tmp_path) == [newer, row(**WEIGHTED), more]
     others = {"weights_sha256": "e" * 64}, {"data_sha256": "f" * 64}, {"variant": "of/it=0.4"}
     for changed in (*others, {"variant": "of/it=0.9"}):
         other = row(value=2.3, **changed)
         results.write([other], tmp_path)
-        assert results.read(tmp_path) == [other]
+        assert results.read_rows(tmp_path) == [other]
 
 
 def test_where_there_are_no_results_it_says_who_has_them(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "RESULTS", tmp_path / "none")
     with pytest.raises(ResultsError, match="no results here: the repository has all, clone it; "):
-        results.read(tmp_path / "none")
+        results.read_rows(tmp_path / "none")
 
 
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
     for text, message in bad.items():
         path.write_text(text)
         with pytest.raises(ResultsError) as error:
-            results.read(tmp_path)
+            results.read_rows(tmp_path)
         assert str(path) in str(error.value) and message in str(error.value), text
         assert "\n" not in str(error.value)
 
@@ -128,7 +128,7 @@ def test_rows_of_a_renamed_folder_take_its_name(tmp_path):
     moved = {"run": "new", "weights": "results/new/weights.safetensors"}
     again = dataclasses.replace(old[0], value=1.0, **moved)
     results.write([again], tmp_path)
-    assert results.read(tmp_path) == [again, dataclasses.replace(old[1], **moved)]
+    assert results.read_rows(tmp_path) == [again, dataclasses.replace(old[1], **moved)]
 
 
 @pytest.mark.parametrize("changes", [{"bound": None}, {"metric": "psnr"}])

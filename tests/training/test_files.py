@@ -230,7 +230,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path, configure):
 def test_a_run_without_weights_yet_says_how_to_go_on(tmp_path):
     (tmp_path / "last.pt").touch()
     with pytest.raises(CheckpointError, match=f"its first validation: .*--resume {tmp_path}"):
-        releases.find(tmp_path)
+        releases.find_weights(tmp_path)
 
 
 def test_a_start_that_is_no_model_is_named_with_the_nearest(tmp_path, configure):

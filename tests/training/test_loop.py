@@ -428,9 +428,9 @@ def test_a_start_by_name_is_recorded_as_the_folder_that_was_found(tmp_path, conf
     monkeypatch.setattr(command_lines, "load_config", lambda preset: configure())
     monkeypatch.setattr(command_lines, "source_words", lambda preset: ["sr"])
     first = training.train(configure(steps=1), tmp_path / "first")
-    found = releases.find
+    found = releases.find_weights
     monkeypatch.setattr(
-        releases, "find", lambda name: found(first if str(name) == "mine" else name)
+        releases, "find_weights", lambda name: found(first if str(name) == "mine" else name)
     )
     record = run_folder.read_record(
         training.train(configure(steps=1), tmp_path / "again", start=Path("mine"))

@@ -53,7 +53,7 @@ class Answer:
 
     def __init__(self, request: Request, picture: Picture, index: int = 0):
         self.request, self.picture = request, picture
-        self.files: dict[str, Any] = dict(request.answer(picture, index))
+        self.files: dict[str, Any] = dict(request.draw_files(picture, index))
         said = (*request.notes, *picture.notes, *picture.said)
         self.notes = tuple(map(as_arguments, said))
 
@@ -191,10 +191,10 @@ def segment(
 def answers(kind: type[Answer], request: Request, picture: Given | Several) -> Any:
     """The answer for a picture, or a list of them; each has the noise of its place."""
     if not isinstance(picture, list | tuple):
-        return kind(request, read(request, picture, "picture"))
+        return kind(request, read_picture(request, picture, "picture"))
     names = (f"picture{number}" for number in range(1, len(picture) + 1))
     pairs = enumerate(zip(picture, names, strict=True))
-    return [kind(request, read(request, one, name), index) for index, (one, name) in pairs]
+    return [kind(request, read_picture(request, one, name), index) for index, (one, name) in pairs]
 
 
 def asked(model: str, options: dict[str, Any]) -> Request:
@@ -206,7 +206,7 @@ def asked(model: str, options: dict[str, Any]) -> Request:
         return request_of(model, Options(**options))
 
 
-def read(request: Request, picture: Given, name: str) -> Picture:
+def read_picture(request: Request, picture: Given, name: str) -> Picture:
     """The picture that a request is about; `name` is for one that has none."""
     path, content = given.named(picture, name)
     with naming_arguments():

@@ -41,7 +41,7 @@ from cnf.nets import CausalNet
 from cnf.noise import Given
 from cnf.replication import releases, run_folder
 from cnf.replication.config import to_dict
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 OPSET = 20
 TOLERANCE = {
@@ -210,7 +210,7 @@ def example(graph: Sample | LogProb, batch: int, height: int, width: int) -> dic
     waves = torch.randn(batch, 3, 3, 3, generator=draw).mul(60).add(128).clamp(0, 255)
     y = F.interpolate(waves, size[2:], mode="bilinear").round()
     x = resample.imresize_half(y) if model.factor == 2 else y
-    task = find(model.config.task)
+    task = find_task(model.config.task)
     y = y[:, : task.channels]
     if task.is_binary:
         y = (y > 128).float()
@@ -356,7 +356,7 @@ def export(run: str, out: Path) -> list[str]:
     for module in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(module) is None:
             raise ConfigError(f"{module} is missing: {REMEDY}")
-    weights = releases.find(run).resolve()
+    weights = releases.find_weights(run).resolve()
     model, lines = releases.load(weights), []
     parts = graphs(model)
     if "sample" not in parts:
@@ -388,7 +388,7 @@ def hub(run: str, folder: Path) -> list[str]:
     README.md: the model card with the front matter that hubs read."""
     from cnf.replication.cards import card
 
-    weights = releases.find(run).resolve()
+    weights = releases.find_weights(run).resolve()
     if not (weights.parent / "config.json").exists():
         raise ConfigError(f"{weights.parent} holds no config.json: give a run folder")
     own_names = [*FILES, "config.json", "README.md"]

@@ -20,7 +20,7 @@ from cnf.replication.answers.tiling import fitted, plan
 from cnf.replication.data.images import PER_LEVEL, check_size, read_photograph
 from cnf.replication.panels import Panel
 from cnf.replication.plotting import to_uint8
-from cnf.replication.tasks.task import Task, find
+from cnf.replication.tasks.task import Task, find_task
 from cnf.resample import imresize_double
 
 Options = Any  # of `sample`, which asks for pictures
@@ -54,7 +54,7 @@ class Picture:
         self.path, self.photo = path, read_photograph(path, content=content)
         self.mean: Tensor | None = None
         self.said: list[str] = []
-        self.model, self.task = model, find(model.config.task)
+        self.model, self.task = model, find_task(model.config.task)
         check_size(path, *self.photo.pixels.shape[:2])
         self.notes = self.photo.notes
         if self.photo.deep is not None:

@@ -46,10 +46,10 @@ from cnf.replication.options import Count, Device, Flag, Maybe, Number, Real, op
 from cnf.replication.panels import Deviation, Panel, unit, white
 from cnf.replication.plotting import to_uint8
 from cnf.replication.presentation import Presentation, presentation_of
-from cnf.replication.results.rows import RESULTS, read, select
+from cnf.replication.results.rows import RESULTS, read_rows, select
 from cnf.replication.run_folder import refuse_unwritable, trained
 from cnf.replication.scored.model import SAMPLES_DRAW
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 SHOWN = 4  # samples on a contact sheet
 
@@ -174,7 +174,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     for stem in stems:
         if stems.count(stem) > 1:
             raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
-    releases.find(run, results)  # raises, as the next lines do, before the model is loaded
+    releases.find_weights(run, results)  # raises, as the next lines do, before the model is loaded
     pictures = usable(pictures, check_is_picture, given, skipped)
     request = request_of(run, choices, results)
     if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
@@ -205,7 +205,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
         picture = opened.pop(path, None) or request.picture(path)
         for note in picture.notes:
             print(f"{path.name}: {note}", file=out)
-        for name, content in request.answer(picture, index):
+        for name, content in request.draw_files(picture, index):
             save(content, request.path(path.stem, name))
         for line in picture.said:
             print(line, file=out)
@@ -273,7 +273,7 @@ def files(paths: Iterable[Path]) -> list[Path]:
 def own_threshold(run: Path, shown: Presentation) -> tuple[float, str]:
     """The threshold of this model's probabilities, and where it is from: of its rows of test
     pictures, that of the most pictures, where it was chosen on others."""
-    rows = select(read(run.parent, run.name), split="test", variant=None, **shown.threshold)
+    rows = select(read_rows(run.parent, run.name), split="test", variant=None, **shown.threshold)
     rows = [row for row in rows if row.threshold is not None]
     if not rows:
         return 0.5, "nobody chose one for this model"
@@ -284,7 +284,11 @@ def own_threshold(run: Path, shown: Presentation) -> tuple[float, str]:
 def coverage(run: Path, shown: Presentation) -> dict[str, float]:
     """How often the spread of this model's samples (5 to 95 %) held the truth, by its rows of test
     pictures: of each set the row of the most samples."""
-    rows = select(read(run.parent, run.name), split="test", **shown.spread) if shown.spread else []
+    rows = (
+        select(read_rows(run.parent, run.name), split="test", **shown.spread)
+        if shown.spread
+        else []
+    )
     rows.sort(key=lambda row: (row.num_images, row.samples or 0))
     return {row.data: row.value for row in rows}
 
@@ -310,7 +314,7 @@ def calibrated(run: Path, shown: Presentation) -> str:
     there is one, and how often it held the truth."""
     if not shown.interval:
         return ""
-    rows = select(read(run.parent, run.name), split="test", **shown.interval)
+    rows = select(read_rows(run.parent, run.name), split="test", **shown.interval)
     rows = [row for row in rows if row.threshold == rows[0].threshold]  # of one calibration
     if not rows:
         return ""
@@ -324,7 +328,7 @@ def calibrated(run: Path, shown: Presentation) -> str:
 
 def request_of(run: str, options: Options, results: Path = RESULTS) -> "Request":
     """The request of these options to a model, which is loaded."""
-    path = releases.find(run, results)
+    path = releases.find_weights(run, results)
     model = trained(path).to(choose_device(options.device))
     return Request(model, options, path.parent)
 
@@ -336,7 +340,7 @@ class Request:
 
     def __init__(self, model: ConditionalModel, options: Options, run: Path):
         self.model, self.run = model, run
-        self.task, self.notes = find(model.config.task), []
+        self.task, self.notes = find_task(model.config.task), []
         task, shown = self.task, presentation_of(model.config.task)
         self.shown = shown
         self.kind = PICTURES.get(task.name, Picture)
@@ -376,7 +380,7 @@ class Request:
         return self.kind(path, self.model, self.options, content)
 
     def names(self) -> list[str]:
-        """The ends of the names of all files, in the order of `answer`."""
+        """The ends of the names of all files, in the order of `draw_files`."""
         names = [f"sample{n + 1}.png" for n in range(self.samples)]
         if self.mean:
             names.append(f"{self.shown.mean}.png")
@@ -422,7 +426,7 @@ class Request:
         for y in watched(samples, picture.path.name, total):
             yield picture.output(y)
 
-    def answer(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
+    def draw_files(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
         shown, mean, deviation, moments = self.shown, None, None, Moments()
         panels: dict[str, Panel] = {}

@@ -22,7 +22,7 @@ from cnf.model import ConditionalModel
 from cnf.nets import CausalNet, CouplingNet
 from cnf.replication.answers.progress import watched
 from cnf.replication.scored.model import extend
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 # An answer of more than WHOLE pixels is drawn in tiles of TILE pixels a side. The released models
 # need at most 0.9 kB for each pixel of a pass.
@@ -191,7 +191,7 @@ def fitted(model: ConditionalModel, x: Tensor) -> Tensor:
 def pads(model: ConditionalModel) -> bool:
     """Whether pictures are padded with zeros: the task of the model's run says so; for a model of
     no run, if y is as large as x."""
-    return model.factor == 1 if model.config is None else find(model.config.task).pads
+    return model.factor == 1 if model.config is None else find_task(model.config.task).pads
 
 
 def in_tiles(

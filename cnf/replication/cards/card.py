@@ -19,8 +19,8 @@ from cnf.replication.data import catalogue
 from cnf.replication.measures import MEASURES
 from cnf.replication.presentation import presentation_of
 from cnf.replication.results.report import full_table
-from cnf.replication.results.rows import RESULTS, Row, read, select, value, write_text
-from cnf.replication.tasks.task import find
+from cnf.replication.results.rows import RESULTS, Row, read_rows, select, value, write_text
+from cnf.replication.tasks.task import find_task
 
 
 def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
@@ -32,7 +32,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
     ancestors = run_folder.ancestors(record, results)
     ancestor_sets = {run: record["config"]["data"]["train"] for run, record in ancestors.items()}
     training_sets = [config.data.train, *ancestor_sets.values()]
-    test_rows = [row for row in read(folder.parent, folder.name) if row.split == "test"]
+    test_rows = [row for row in read_rows(folder.parent, folder.name) if row.split == "test"]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True)
     front_matter = _front_matter(config, test_rows, training_sets) if for_hub else ""
@@ -41,7 +41,7 @@ def card(folder: Path, results: Path = RESULTS, for_hub: bool = False) -> str:
         name=folder.name,
         run=folder.name if is_committed else f"runs/{folder.name}",
         is_committed=is_committed,
-        task=find(config.task),
+        task=find_task(config.task),
         card=presentation_of(config.task).card,
         config=config,
         names=[name for name, run in releases.RELEASES.items() if run == folder.name],

@@ -8,7 +8,7 @@ from cnf.flow import ConditionalFlow, with_levels
 from cnf.layers import Dequantization, Prior
 from cnf.replication.data import load
 from cnf.replication.presentation import presentation_of
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 SIDE = 64  # pixels of y a side, at the top left of two pictures of the embedded set
 
@@ -50,7 +50,7 @@ def is_conditional(layer: torch.nn.Module) -> bool:
 def sentence(flow: ConditionalFlow) -> str:
     """Which conditional layers do not depend on x, in words, tried with two embedded pictures; ""
     if all do."""
-    task = find(flow.config.task)
+    task = find_task(flow.config.task)
     images = load(presentation_of(task.name).embedded, "test")
     (y, x), (_, other) = (task.batch(images, [place], flow.config.data) for place in (0, 1))
     side = min(SIDE, *y.shape[-2:]) // flow.multiple * flow.multiple

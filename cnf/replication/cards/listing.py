@@ -6,7 +6,7 @@ from cnf.replication import releases
 from cnf.replication.data import catalogue
 from cnf.replication.presentation import presentation_of
 from cnf.replication.records import data_before, read_record
-from cnf.replication.results.rows import RESULTS, read, select, value
+from cnf.replication.results.rows import RESULTS, read_rows, select, value
 
 
 def lines(results: Path = RESULTS) -> list[str]:
@@ -29,7 +29,7 @@ def lines(results: Path = RESULTS) -> list[str]:
 
 def scores(folder: Path, task: str) -> str:
     """The scores on the test set of which there are most columns; "" if there are no rows."""
-    rows = [row for row in read(folder.parent, folder.name) if row.split == "test"]
+    rows = [row for row in read_rows(folder.parent, folder.name) if row.split == "test"]
     by_set: dict[str, list[str]] = {}
     for column, wanted in presentation_of(task).scores.items():
         matches = select([row for row in rows if not row.is_weighted], **wanted)

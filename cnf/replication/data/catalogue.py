@@ -149,7 +149,7 @@ def origin(name: str) -> str:
     return origin(entry.of) if entry and entry.of else name.split(":")[0]
 
 
-def find(name: str) -> Entry:
+def find_entry(name: str) -> Entry:
     """The entry of a set. Raises DataError for an unknown name."""
     if name not in CATALOGUE:
         similar = [known for known in CATALOGUE if known.startswith(name.split("-")[0])]
@@ -167,5 +167,5 @@ def terms(*trains: str) -> list[str]:
     texts = []
     for train in trains:
         for name in parts(train):
-            texts.append(OWN if name.startswith("folder:") else find(name).terms)
+            texts.append(OWN if name.startswith("folder:") else find_entry(name).terms)
     return [text for text in dict.fromkeys(texts) if text != FREE] or [FREE]

@@ -12,7 +12,7 @@ from cnf.errors import DataError
 from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import Example, ImageSet, Split
 from cnf.replication.data.field_of_view import field_of_view
-from cnf.replication.data.folders import find, to_tensor
+from cnf.replication.data.folders import find_picture, to_tensor
 from cnf.replication.data.images import read_image, read_mask
 
 STARE_IDS = (*range(1, 6), 44, 77, 81, 82, 139, 162, 163, 235, 236, 239, 240, 255, 291, 319, 324)
@@ -32,7 +32,7 @@ def read_drive(entry: Entry, split: Split, folder: Path, fold: int = 5) -> Image
         parts = ["images", "1st_manual", "mask"]
     eyes = []
     for key in (f"{number:02d}" for number in drive_ids(fold)[split]):
-        eyes.append(_read(entry, key, *(find(half / part, f"{key}_") for part in parts)))
+        eyes.append(_read(entry, key, *(find_picture(half / part, f"{key}_") for part in parts)))
     return ImageSet.of(entry, split, eyes)
 
 
@@ -65,7 +65,7 @@ def all_of_stare(entry: Entry, folder: Path) -> list[Example]:
     labels = _inside(entry, folder, "labels_ah", "labels-ah")
     eyes = []
     for key in (f"{number:04d}" for number in STARE_IDS):
-        files = find(images, f"im{key}."), find(labels, f"im{key}.ah.")
+        files = find_picture(images, f"im{key}."), find_picture(labels, f"im{key}.ah.")
         eyes.append(_read(entry, key, *files))
     return eyes
 
@@ -88,8 +88,11 @@ def read_chase(
     splits = list(subjects) if entry.name == "chasedb1-all" else [split]
     eyes = []
     for key in (f"{n:02d}{side}" for s in splits for n in subjects[s] for side in "LR"):
-        image, label = find(images, f"Image_{key}."), find(first, f"Image_{key}_1stHO.")
-        other = find(second, f"Image_{key}_2ndHO.")
+        image, label = (
+            find_picture(images, f"Image_{key}."),
+            find_picture(first, f"Image_{key}_1stHO."),
+        )
+        other = find_picture(second, f"Image_{key}_2ndHO.")
         eyes.append(_read(entry, key, image, label, second=other))
     return ImageSet.of(entry, split, eyes)
 

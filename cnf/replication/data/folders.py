@@ -134,7 +134,7 @@ def pictures(folder: Path, prefix: str = "") -> list[Path]:
     return sorted(paths, key=lambda p: unicodedata.normalize("NFC", p.name))
 
 
-def find(folder: Path, prefix: str) -> Path:
+def find_picture(folder: Path, prefix: str) -> Path:
     """The one picture in `folder` whose name starts with `prefix`, whatever its format."""
     matches = pictures(folder, prefix)
     if len(matches) != 1:

@@ -3,8 +3,8 @@
 Two sets go by the name of "ImageNet32", and their bits per dimension cannot be compared:
 van den Oord et al. 2016 (most published likelihoods) and Chrabaszcz et al. 2017 (box-resized, the
 one that is distributed today). The name of a set ends in its release. `prepare` reads it once and
-writes its splits as plain arrays beside it; `read` maps these into memory, so that a set larger
-than the memory can be trained on.
+writes its splits as plain arrays beside it; `read_imagenet` maps these into memory, so that a set
+larger than the memory can be trained on.
 """
 
 import json
@@ -42,7 +42,7 @@ RELEASES = {
 }
 
 
-def read(entry: Entry, split: Split, folder: Path, release: str) -> ImageSet:
+def read_imagenet(entry: Entry, split: Split, folder: Path, release: str) -> ImageSet:
     """A prepared set. Its file is mapped into memory: a picture is read when it is used.
 
     The official validation pictures are the split "test"; "valid" is `held_out` of the training
@@ -85,7 +85,7 @@ def verify(entry: Entry, folder: Path) -> str:
     The registry has no hashes of these sets, because we never had them. Raises DataError if
     pictures differ.
     """
-    sets = {split: read(entry, split, folder, **entry.options) for split in SPLITS}
+    sets = {split: read_imagenet(entry, split, folder, **entry.options) for split in SPLITS}
     path = _record(folder, entry.options["release"])
     expected = json.loads(path.read_text("utf-8"))
     wrong = [split for split, images in sets.items() if images.sha256 != expected[split]]

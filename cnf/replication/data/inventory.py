@@ -16,7 +16,7 @@ import pooch
 
 from cnf.errors import DataError
 from cnf.replication.data import eyes, imagenet, packed
-from cnf.replication.data.catalogue import CATALOGUE, Entry, find
+from cnf.replication.data.catalogue import CATALOGUE, Entry, find_entry
 from cnf.replication.data.examples import ImageSet, Stack, pixel_hash
 from cnf.replication.data.loading import load
 from cnf.replication.places import DATA, IS_CHECKOUT, data_sets
@@ -54,7 +54,7 @@ def verify(name: str | None = None, root: Path | None = None) -> list[str]:
     """
     root = Path(root or data_sets())
     if name is not None:
-        return _verify(find(name), root)
+        return _verify(find_entry(name), root)
     entries = [e for e in CATALOGUE.values() if e.of is None and e.is_there(root)]
     entries = [e for e in entries if not _is_imagenet(e) or imagenet.prepared(e, e.place(root))]
     return [line for entry in entries for line in _verify(entry, root)]
@@ -154,7 +154,7 @@ def prepare(name: str | None = None, root: Path | None = None) -> list[str]:
     root = Path(root or data_sets())
     if name is None:
         return [_status_text(entry, root) for entry in CATALOGUE.values() if entry.of is None]
-    entry = find(name)
+    entry = find_entry(name)
     if _is_imagenet(entry) and entry.is_there(root):
         return [imagenet.prepare(entry, entry.place(root))]
     if entry.registry != "tinyimagenet" or entry.is_there(root):
@@ -189,14 +189,14 @@ def _status_text(entry: Entry, root: Path) -> str:
 
 def _is_imagenet(entry: Entry) -> bool:
     """Whether it is ImageNet, which `prepare` converts and which has no hashes in the registry."""
-    return entry.read == "imagenet.read"
+    return entry.read == "imagenet.read_imagenet"
 
 
 def register(names: list[str], root: Path | None = None) -> None:
     """Write the hashes of the local copies of these sets into the registry. Raises DataError for an
     unknown or missing set, and for a set in which two pictures have the same name."""
     hashes_by_set = _registry()
-    for entry in map(find, names):
+    for entry in map(find_entry, names):
         hashes: dict[str, str] = {}
         for key, pixels in arrays(entry, Path(root or data_sets())):
             if key in hashes:

@@ -9,7 +9,7 @@ import torch
 
 from cnf.errors import DataError
 from cnf.replication import plugs
-from cnf.replication.data.catalogue import SPLITS, Entry, Split, find, parts
+from cnf.replication.data.catalogue import SPLITS, Entry, Split, find_entry, parts
 from cnf.replication.data.examples import Example, ImageSet, Stack
 from cnf.replication.places import data_sets
 
@@ -30,7 +30,7 @@ def load(name: str, split: Split, root: Path | None = None) -> ImageSet:
         return read_folder(Path(name.removeprefix("folder:")), split)
     if len(names := parts(name)) > 1:
         return _joined([load(part, split, root) for part in names])
-    entry = find(name)
+    entry = find_entry(name)
     entry.check_split(split)
     folder = entry.where(root)
     if folder is None:
@@ -52,7 +52,7 @@ def _read(entry: Entry, split: Split, root: Path) -> ImageSet:
         if entry.of is None:
             raise DataError(f"{entry.name}: `change` needs `of`, the set that it changes")
         source_set = load(entry.of, split, root)
-        note = source_set.source.removeprefix(find(entry.of).source)
+        note = source_set.source.removeprefix(find_entry(entry.of).source)
         return ImageSet.of(entry, split, function(source_set, **entry.options), note)
     return function(entry, split, entry.where(root), **entry.options)
 

@@ -9,7 +9,7 @@ import torch
 from cnf.errors import DataError
 from cnf.replication.data.catalogue import Entry
 from cnf.replication.data.examples import Example, ImageSet, Split, Stack
-from cnf.replication.data.folders import find, pictures, uniform, whole
+from cnf.replication.data.folders import find_picture, pictures, uniform, whole
 
 VALID = 0.05  # share of a training set that is for validation, chosen by names
 SIDE = 64  # pixels a side of a patch
@@ -18,7 +18,7 @@ STEP = 45  # pixels from patch to patch; odd, so that the blocks of JPEG lie dif
 
 def read_benchmark(entry: Entry, split: Split, folder: Path) -> ImageSet:
     """The photographs that the entry names, with even sides as in published numbers."""
-    photographs = [whole(find(folder, f"{name}.")) for name in entry.pictures]
+    photographs = [whole(find_picture(folder, f"{name}.")) for name in entry.pictures]
     cropped = ", ".join(example.name for example, odd in photographs if odd)
     note = f"; cropped to even sides at the right and bottom: {cropped}" if cropped else ""
     return ImageSet.of(entry, split, [example for example, _ in photographs], note)

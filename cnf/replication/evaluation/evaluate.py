@@ -162,7 +162,7 @@ def check_place(place: "Place", folder: Path, weights: str) -> None:
     there = place.written / releases.WEIGHTS
     if there.exists() and run_folder.file_sha256(there) != weights:
         raise ConfigError(f"{there.parent} holds another run: give another --name or --out")
-    scored_before = {row.weights_sha256 for row in store.read(place.target, place.name)}
+    scored_before = {row.weights_sha256 for row in store.read_rows(place.target, place.name)}
     if place.target.resolve() != folder.resolve().parent and scored_before - {weights, None}:
         raise ConfigError(
             f"{place.written} holds values of other weights: give another --name, or delete those"
@@ -210,7 +210,7 @@ def options_of(options: dict[str, Any], stress: bool, figures: bool) -> Options:
 def folder_of(run: Path, results: Path) -> Path:
     """The folder of a run, given as a folder or as the name of a run in `results`."""
     if not run.exists():
-        return releases.find(run, results).parent
+        return releases.find_weights(run, results).parent
     if run.is_file():
         raise ConfigError(f"{run} is a file: give its folder, {run.parent}")
     return run

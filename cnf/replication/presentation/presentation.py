@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnf.replication.tasks.task import Task, find
+from cnf.replication.tasks.task import Task, find_task
 
 ScoredModel = Any  # of a room above
 
@@ -95,4 +95,4 @@ def present(task: Task, presentation: Presentation) -> Presentation:
 def presentation_of(name: str) -> Presentation:
     """The presentation of a task; the defaults if it has none. Raises ConfigError if there is no
     such task."""
-    return PRESENTATIONS.get(find(name), Presentation())
+    return PRESENTATIONS.get(find_task(name), Presentation())

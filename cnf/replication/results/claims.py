@@ -22,11 +22,11 @@ from cnf.replication.results.rows import (
     describe,
     one,
     pictures,
+    read_rows,
     seeds_of,
     select,
     value_with_unit,
 )
-from cnf.replication.results.rows import read as read_rows
 
 Verdict = Literal[
     "same", "different", "split", "undecided", "implemented", "second-hand", "could not", "open"
@@ -136,7 +136,7 @@ class _Claims(_Strict):
     claims: tuple[Claim, ...]
 
 
-def read(results: Path = RESULTS) -> tuple[Claim, ...]:
+def read_claims(results: Path = RESULTS) -> tuple[Claim, ...]:
     """The claims of claims.yml, validated against our rows.
 
     Raises ResultsError, also if a claim that was judged misses a row, or one of its rules is false.
@@ -341,7 +341,7 @@ def text(results: Path = RESULTS) -> str:
     """The claims as Markdown, grouped by the part of the paper."""
     rows = read_rows(results)
     parts: dict[str, list[str]] = {}
-    for claim in read(results):
+    for claim in read_claims(results):
         lines = [f"- **{claim.verdict}**: {statement(claim)}"]
         lines += [
             f"  - ours: {value_with_unit(row)}; {describe(row)} (row `{row.id}`)"

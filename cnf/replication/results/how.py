@@ -50,7 +50,7 @@ def needs(row: Row) -> str | None:
         if name.startswith("folder:"):
             sentences.append(f"the pictures of {name}")
             continue
-        entry = catalogue.find(name)
+        entry = catalogue.find_entry(name)
         if entry.folder is not None:
             sentences.append(f"{entry.where(ROOT)}: {entry.how_to_get(ROOT)}")
     return "; ".join(sentences) or None

@@ -21,7 +21,7 @@ from cnf.replication.results.rows import (
     find_by_words,
     markdown,
     one,
-    read,
+    read_rows,
     seeds_of,
     select,
     value,
@@ -172,7 +172,7 @@ REPORT = tuple(Grid(**grid) for grid in TABLES["report"])
 def table(words: Sequence[str] = (), as_csv: bool = False, results: Path = RESULTS) -> str:
     """A table of the report by its name, or every row that has all these words, as markdown or CSV.
     Raises ResultsError if no row has them."""
-    rows = read(results)
+    rows = read_rows(results)
     for grid in REPORT:
         if list(words) == [grid.name]:
             return grid.csv(rows) if as_csv else grid.write(rows)
@@ -188,10 +188,10 @@ def readme(path: Path = REPOSITORY / "README.md", results: Path = RESULTS) -> st
     text = path.read_text("utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ResultsError(f"{path.name} must hold '{BEGIN}' and '{END}' once each")
-    rows = read(results)
+    rows = read_rows(results)
     body = README.write(rows) or "No run has been evaluated yet."
     if (results / "claims.yml").exists():
-        counts = claims.counts(claims.read(results))
+        counts = claims.counts(claims.read_claims(results))
         body += f"\n\nClaims and numbers of the paper beside ours, by verdict. {counts}"
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     new = f"{before}{BEGIN}\n{body}\n{END}{after}"

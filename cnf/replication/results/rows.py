@@ -188,7 +188,7 @@ HEADER = tuple(itertools.takewhile(lambda name: name != "git", DEFAULTS))
 # -- files -----------------------------------------------------------------------------------------
 
 
-def read(results: Path = RESULTS, run: str = "*") -> list[Row]:
+def read_rows(results: Path = RESULTS, run: str = "*") -> list[Row]:
     """Every row of every run, or of one run, in the order of files. Raises ResultsError naming a
     damaged file, and in an installed package that has no results."""
     if results == RESULTS and not results.exists():
@@ -400,7 +400,7 @@ def _columns(path: Path) -> dict[str, dict[str, float]]:
         raise ResultsError(f"{path}: {error!r}: restore it, or evaluate again") from None
 
 
-def find(text: str, rows: Iterable[Row]) -> list[Row]:
+def find_rows(text: str, rows: Iterable[Row]) -> list[Row]:
     """The row with this id, or all rows that are printed as this number: "0.0551". Raises
     ResultsError naming the nearest ids."""
     by_id = {row.id: row for row in rows}

@@ -25,7 +25,7 @@ from cnf.replication.measures import Setting
 from cnf.replication.presentation import presentation_of
 from cnf.replication.scored.options import Options
 from cnf.replication.scored.variants import variant_of
-from cnf.replication.tasks.task import find, of_kind
+from cnf.replication.tasks.task import find_task, of_kind
 
 SAMPLES_DRAW = -1  # the `draw` of sampling noise; noise of likelihoods has draws 0, 1, ...
 Statistics = TypeVar("Statistics")
@@ -72,7 +72,7 @@ class ScoredModel:
             self.options = dataclasses.replace(self.options, limit=None)  # all pictures
         self.valid: Sequence[ScoredModel] = ()
         self.reference = reference
-        self.task = of_kind(images.kind) if model is None else find(model.config.task)
+        self.task = of_kind(images.kind) if model is None else find_task(model.config.task)
         self.presentation = presentation_of(self.task.name)
         self.indices = range(self.options.limit or len(images))
         self._statistics: dict[Callable[[ScoredModel], Any], Any] = {}
@@ -154,8 +154,7 @@ class ScoredModel:
 
     @property
     def computes_bits_alone(self) -> bool:
-        """Whether bits are all that is computed: without samples, where everything else needs
-        them."""
+        """Whether bits are all that is computed: nothing is drawn, and all else needs samples."""
         return not self.samples and (self.options.full or self.presentation.needs_samples)
 
     @property

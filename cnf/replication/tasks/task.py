@@ -154,7 +154,7 @@ def register(task: Task) -> Task:
     return task
 
 
-def find(name: str) -> Task:
+def find_task(name: str) -> Task:
     """The task of that name: one of the replication, or that of experiments/<name>/plug.py. Raises
     ConfigError."""
     if name not in TASKS and plugs.has_plug(name):

@@ -10,7 +10,7 @@ from cnf.errors import ConfigError, DataError
 from cnf.replication import distributed
 from cnf.replication.config import Config, TrainingConfig
 from cnf.replication.data import Example, ImageSet
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 
 
 @lru_cache(maxsize=2)
@@ -47,7 +47,7 @@ def whole_batch(
     they are padded with zeros instead, which do not count in D, so that padding only adds bits.
     """
     examples = [images[i] for i in indices]
-    task = find(config.task)
+    task = find_task(config.task)
     if not task.pads:
         height, width = (side - side % multiple for side in examples[0].y.shape[-2:])
         if not height * width:

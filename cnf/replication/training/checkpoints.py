@@ -107,10 +107,10 @@ def save_weights(run: Run, path: Path) -> None:
 
 
 def start_from(run: Run, start: Path) -> dict[str, Any]:
-    """Load the averaged weights of a run folder or of a name, see `releases.find`, or everything
-    from a checkpoint. Returns the field `start` of config.json."""
+    """Load the averaged weights of a run folder or of a name, see `releases.find_weights`, or
+    everything from a checkpoint. Returns the field `start` of config.json."""
     is_checkpoint = start.suffix == ".pt"
-    path = start if is_checkpoint else releases.find(start)
+    path = start if is_checkpoint else releases.find_weights(start)
     record = run_folder.read_record(path.parent, needed=False)
     own = record.get("config", {}).get("data")
     learned = ([own] if own else []) + run_folder.data_before(path.parent)

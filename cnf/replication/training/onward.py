@@ -17,7 +17,7 @@ def stored(start: Path) -> Config:
     CheckpointError."""
     if start.suffix == ".pt":
         return run_folder.read_checkpoint(start)[1]
-    return run_folder.trained(releases.find(start)).config
+    return run_folder.trained(releases.find_weights(start)).config
 
 
 def config_from(

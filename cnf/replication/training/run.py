@@ -20,7 +20,7 @@ from cnf.replication import distributed
 from cnf.replication.config import Config, build
 from cnf.replication.data import ImageSet, load
 from cnf.replication.data.examples import PATCH
-from cnf.replication.tasks.task import Task, find
+from cnf.replication.tasks.task import Task, find_task
 from cnf.replication.training import logs, optimizers, processes
 from cnf.replication.training.batches import check_batch, order
 
@@ -63,7 +63,7 @@ class Run:
             data, valid = (load(config.data.train, split) for split in ("train", "valid"))
             if config.data.use_valid:
                 data = replace(data, examples=[*data, *valid])
-            if data.kind != find(config.task).kind:
+            if data.kind != find_task(config.task).kind:
                 raise ConfigError(
                     f"data.train = '{data.name}' is a set of {data.kind}, this is a run of "
                     f"{config.task}: see `python -m cnf data list`"
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def task(self) -> Task:
-        return find(self.config.task)
+        return find_task(self.config.task)
 
     def prepare(self) -> None:
         """Wrap `model` for several processes; make its average and its optimizer."""
@@ -173,7 +173,7 @@ def with_crop(config: Config, data: ImageSet, model: ConditionalModel) -> Config
     so."""
     is_own = config.data.train.startswith("folder:") and data.kind == "pictures"
     are_patches = len(data.sizes) == 1 and not data.is_photographs
-    if config.data.crop or find(config.task).crop or not is_own or are_patches:
+    if config.data.crop or find_task(config.task).crop or not is_own or are_patches:
         return config
     grid = math.lcm(model.multiple, model.factor)
     smallest = min(min(size) for size in data.sizes)
@@ -185,7 +185,10 @@ def with_crop(config: Config, data: ImageSet, model: ConditionalModel) -> Config
 def check_crop(config: Config, data: ImageSet, model: ConditionalModel) -> None:
     """Raise ConfigError unless every picture of `data` holds a crop, of a size that the model
     takes."""
-    crop, grid = config.data.crop or find(config.task).crop, math.lcm(model.multiple, model.factor)
+    crop, grid = (
+        config.data.crop or find_task(config.task).crop,
+        math.lcm(model.multiple, model.factor),
+    )
     if not crop:
         return
     smallest = min(min(size) for size in data.sizes)

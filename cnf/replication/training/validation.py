@@ -8,7 +8,7 @@ import torch
 
 from cnf import noise
 from cnf.replication import distributed, run_folder
-from cnf.replication.tasks.task import find
+from cnf.replication.tasks.task import find_task
 from cnf.replication.training import guards, optimizers
 from cnf.replication.training.batches import whole_batch
 from cnf.replication.training.run import Run
@@ -49,7 +49,7 @@ def groups(run: Run, count: int | None = None) -> list[list[int]]:
     """Indices of the first validation pictures, in batches; of different sizes, one at a time."""
     options = run.config.training
     count = min(count or options.validate_images, len(run.valid))
-    same = not find(run.config.task).pads and run.valid.stacked is not None
+    same = not find_task(run.config.task).pads and run.valid.stacked is not None
     size = options.batch_size if same else 1
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
