@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnf.errors import ConfigError
 from cnf.replication import run_folder, training
 from cnf.replication.config import build, load_config
 from cnf.replication.training import cost
@@ -174,8 +173,3 @@ def test_a_batch_that_fits_is_measured_and_others_extrapolated(
     found = probe(line(seconds), line(memory), *(f"training.{option}" for option in options))
     assert found.batches == batches
     assert found.step == pytest.approx(step) and found.memory == pytest.approx(gib * 2**30)
-
-
-def test_what_a_run_would_refuse_is_refused(configure):
-    with pytest.raises(ConfigError, match="choose a multiple of 4"):
-        cost.measure(configure(batch_size=10, accumulate=4), device="cpu")

@@ -6,7 +6,6 @@ import resource
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -231,8 +230,3 @@ def test_a_run_without_weights_yet_says_how_to_go_on(tmp_path):
     (tmp_path / "last.pt").touch()
     with pytest.raises(CheckpointError, match=f"its first validation: .*--resume {tmp_path}"):
         releases.find_weights(tmp_path)
-
-
-def test_a_start_that_is_no_model_is_named_with_the_nearest(tmp_path, configure):
-    with pytest.raises(CheckpointError, match="nosuch holds no weights.*the nearest are"):
-        training.train(configure(), tmp_path, start=Path("nosuch"))

@@ -726,12 +726,6 @@ def test_a_start_that_has_seen_the_validation_pictures_or_is_of_another_model_is
         training.train(wider, tmp_path / "wider", start=first)
 
 
-def test_a_set_of_the_other_task_is_refused(tmp_path, configure):
-    config = replace(configure(), task="vessels")
-    with pytest.raises(ConfigError, match="'embedded-sr' is a set of pictures"):
-        training.train(config, tmp_path)
-
-
 def test_a_run_starts_from_the_weights_of_another(tmp_path, configure, state):
     config = configure(steps=4)
     first = training.train(config, tmp_path / "first")
@@ -791,29 +785,9 @@ def test_another_seed_gives_another_run(tmp_path, configure, state, same):
     assert not same(state(tmp_path / "0")["model"], state(tmp_path / "1")["model"])
 
 
-def test_a_run_needs_a_configuration_and_a_budget(tmp_path):
-    with pytest.raises(ConfigError, match="no configuration: give one"):
-        training.train(None, tmp_path)
-    with pytest.raises(ConfigError, match="no budget: set training.minutes or training.steps"):
-        training.steps_in(None, (1.0, 1.0), 1)
-
-
-def test_resume_without_a_run_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="is not a run folder"):
-        training.train(None, tmp_path, resume=True)
-
-
 def test_a_start_of_another_model_is_refused_and_named(tmp_path, configure):
     config = configure(steps=2)
     first = training.train(config, tmp_path / "first")
     wider = replace(config, model=config.model | {"width": 8})
     with pytest.raises(CheckpointError, match="width was 4 and is now 8"):
         training.train(wider, tmp_path / "wider", start=first)
-
-
-def test_a_crop_that_a_picture_or_the_model_cannot_take_is_refused_before_the_first_step(configure):
-    config = configure()
-    for crop, remedy in ((12, "at most 8"), (5, "a multiple of 2")):
-        data = replace(config.data, crop=crop)
-        with pytest.raises(ConfigError, match=f"data.crop = {crop}, but the smallest.*{remedy}"):
-            training.Run.build(replace(config, data=data), 0, "cpu")

@@ -1,12 +1,10 @@
 """Training with rebuilt activations: the same run, and a guard for flows that cannot be rebuilt."""
 
-import dataclasses
-
 import pytest
 import torch
 
 from cnf import fused
-from cnf.errors import ConfigError, TrainingError
+from cnf.errors import TrainingError
 from cnf.layers import Conv1x1
 from cnf.replication import training
 
@@ -47,12 +45,3 @@ def test_the_guard_stops_a_flow_that_cannot_be_rebuilt(configure, monkeypatch):
     with pytest.raises(TrainingError, match="training.recompute=false"):
         training.update(run)
     assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
-
-
-def test_only_a_flow_can_rebuild(configure):
-    config = configure(recompute=True)
-    baseline = dataclasses.replace(
-        config, model={"kind": "logistic", "features": config.model["features"]}
-    )
-    with pytest.raises(ConfigError, match="only a flow"):
-        training.Run.build(baseline, 0, "cpu")
