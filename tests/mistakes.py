@@ -547,6 +547,19 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("experiments.conformal_repair.metrics.missed", "p <= t",
          lambda right, m, samples, thresholds: right(m, samples, just_above(thresholds))),
     ],
+    "evaluation/test_vessels.py::"
+    "test_a_threshold_is_chosen_on_all_validation_pictures_however_few_are_scored": [
+        ("replication.scored.thresholds.dataclasses.replace", "on the first pictures alone",
+         lambda right, options, **k: right(options, threshold_from=None)),
+    ],
+    "evaluation/test_vessels.py::test_f_of_a_sample_is_at_the_temperature_that_is_asked_for": [
+        ("replication.metrics.vessels.f_sample", "always at temperature 1",
+         lambda right, m, s: right(m, replace(s, temperature=1.0))),
+    ],
+    "evaluation/test_calibration.py::test_images_drawn_again_hold_the_error_of_a_shift": [
+        ("replication.metrics.calibration.bootstrap", "the seed is ignored",
+         lambda right, sums, *a, **k: right(sums)),
+    ],
     "evaluation/test_answer.py::test_a_threshold_is_that_of_the_row_of_the_most_pictures": [
         ("replication.answers.sample.select", "the row of the fewest pictures",
          lambda right, rows, **k: fewest(right(rows, **k))),

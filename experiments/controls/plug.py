@@ -127,7 +127,7 @@ class Counts(Entrywise):
             scores = []
             for strength in STRENGTHS:
                 predicted = _smoothed_each(others, left_out, strength)
-                scores.append((_score(predicted, labels), strength))
+                scores.append((mean_log_p(predicted, labels), strength))
             strength = max(scores)[1]
             left_out = _smoothed_each(others, left_out, strength)
             shorter = np.repeat(log_p, size // log_p.shape[1], axis=1)
@@ -158,7 +158,7 @@ def _smoothed_each(
     return [_smoothed(*pair, strength) for pair in zip(counts, log_p, strict=True)]
 
 
-def _score(log_p: list[np.ndarray], labels: list[np.ndarray]) -> float:
+def mean_log_p(log_p: list[np.ndarray], labels: list[np.ndarray]) -> float:
     """The mean over photographs of the mean log P of their labels."""
     pairs = zip(log_p, labels, strict=True)
     return float(np.mean([np.where(y == 1, p[1], p[0]).mean() for p, y in pairs]))

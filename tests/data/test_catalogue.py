@@ -365,6 +365,17 @@ def test_an_eye_at_another_scale_keeps_its_vessels_and_its_field_of_view():
             assert torch.corrcoef(both)[0, 1] > least
 
 
+def test_a_pixel_at_another_scale_is_vessel_if_most_of_it_is():
+    """Of each 4x4 pixels only one is marked, the one that is nearest to their middle; or all
+    others."""
+    x, fov = torch.zeros(3, 16, 16, dtype=torch.uint8), torch.ones(16, 16, dtype=torch.bool)
+    y = torch.zeros(1, 16, 16, dtype=torch.uint8)
+    y[:, 2::4, 2::4] = 1
+    for label, expected in ((y, 0), (1 - y, 1)):
+        (small,) = scaled([Example("eye", label, x, fov)], 4, 1)
+        assert small.y.shape == (1, 4, 4) and (small.y == expected).all()
+
+
 @pytest.mark.parametrize("name", ["chasedb1", "chasedb1-all", "stare"])
 def test_eyes_of_other_cameras_come_at_the_scale_of_drive(benchmark_root, name):
     large, small = (load(n, "test", benchmark_root) for n in (name, f"{name}@drive"))

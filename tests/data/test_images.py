@@ -110,6 +110,13 @@ def test_of_16_bits_the_transparent_colour_is_one_of_16(tmp_path, clear):
     assert (alpha[0] == 0).all() and (alpha[1:] == 255).all()
 
 
+def test_16_bits_are_rounded_to_the_nearest_of_8(tmp_path):
+    path = tmp_path / "deep.png"
+    levels = np.array([0, 128, 129, 257 * 7 - 129, 257 * 7 - 128, 65535], np.uint16)
+    png(path, levels.reshape(1, 6, 1))
+    assert read_photograph(path).pixels[0, :, 0].tolist() == [0, 0, 1, 6, 7, 255]
+
+
 def test_16_bit_rgb_png_is_refused_although_pillow_would_cut_it_to_8(tmp_path):
     path = tmp_path / "a.png"
     png(path, np.zeros((4, 4, 3), np.uint16))

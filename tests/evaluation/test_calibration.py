@@ -127,6 +127,7 @@ def test_images_drawn_again_hold_the_error_of_a_shift():
     low, high = np.quantile(calibration.bootstrap(sums), [0.025, 0.975])
     assert low < calibration.error_of(sums.sum(0)) < high < 0.08
     assert (calibration.bootstrap(sums) == calibration.bootstrap(sums)).all()
+    assert (calibration.bootstrap(sums, seed=1) != calibration.bootstrap(sums)).any()
 
 
 def test_a_picture_without_a_doubtful_pixel_leaves_the_others_their_spread():

@@ -90,6 +90,13 @@ def test_strengths_are_chosen_on_photographs_that_were_not_counted():
     assert np.mean([model.bits_per_dim(some, x).item() for some in y[3:]]) < 1.05
 
 
+def test_a_small_photograph_counts_as_much_as_a_large_one():
+    """One of a single vessel pixel, as likely as not, and one of nine that were likelier."""
+    log_p = [np.log(np.full((2, n), p)) for n, p in ((1, 0.5), (9, 0.8))]
+    found = controls.mean_log_p(log_p, [np.ones(1), np.ones(9)])
+    assert found == pytest.approx((np.log(0.5) + np.log(0.8)) / 2)
+
+
 def test_a_bin_of_the_logit_is_part_of_the_context():
     """With the label itself as the logit nothing is left to say."""
     model = Counts(2, None)

@@ -202,6 +202,15 @@ def test_no_threshold_is_chosen_on_pictures_that_were_trained_on(loaded, monkeyp
     assert has_learned([before], "drive-fold1")  # whose validation pictures it may have learned
 
 
+def test_a_threshold_is_chosen_on_all_validation_pictures_however_few_are_scored(
+    loaded, monkeypatch
+):
+    monkeypatch.setattr(thresholds, "load", eyes)
+    m = ScoredModel(loaded("vessels-baseline")[0], eyes(), Options(limit=1))
+    (valid,) = thresholds.validation(m, "drive")
+    assert (len(m.indices), len(valid.indices)) == (1, 3)
+
+
 def test_a_sister_is_of_the_same_kind_and_saw_no_validation_picture(loaded, make_run):
     for name, message in (
         ("vessels-baseline", "is a vessels bernoulli, the run a vessels flow"),
@@ -242,6 +251,12 @@ def test_the_likeliest_sample_is_scored(m, name):
 def test_half_of_p_is_where_p_is_half(beta):
     q = torch.sigmoid(weighted_logit(torch.zeros(1, dtype=torch.float64), beta)).item()
     assert vessels.half_of_p(beta) == pytest.approx(q)
+
+
+def test_f_of_a_sample_is_at_the_temperature_that_is_asked_for(m):
+    ours = m(full=False, temperature=0.25)
+    cool, usual = (counts(ours, ours.single_samples(t), 0.5).sum(0) for t in (0.25, 1.0))
+    assert value(ours, "f_sample").value == f_score(cool) != f_score(usual)
 
 
 # -- marginals, joint statements -------------------------------------------------------------------

@@ -80,3 +80,17 @@ def test_clipped_features_stay_inside():
     features = randomise(ResidualFeatures(1, 8, 1, clip=0.25))
     x = 255 * torch.rand(1, 3, 8, 8)
     assert features(x)[1].abs().max() == 0.25
+
+
+def test_a_last_prior_that_learns_alone_at_first_does_so_for_as_many_steps_as_it_is_told():
+    overrides = ["model.kind=last_prior/flow", "model.alone=2"]
+    torch.manual_seed(0)
+    flow = randomise(build(load_config("vessels-flow-smoke", overrides))).train()
+    y, x = torch.randint(2, (1, 1, 16, 16)).float(), 255 * torch.rand(1, 3, 16, 16)
+    learned = []
+    for _ in range(4):
+        flow.zero_grad()
+        flow.loss(y, x)[0].backward()
+        parts = flow.layers[-1], flow.layers[:-1]
+        learned.append([any(p.grad is not None for p in part.parameters()) for part in parts])
+    assert learned == [[True, False]] * 2 + [[True, True]] * 2

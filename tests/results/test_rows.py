@@ -82,6 +82,7 @@ def test_values_of_the_same_weights_and_pictures_are_merged_and_others_replaced(
     assert results.read_rows(tmp_path) == [newer, row(**WEIGHTED), more]
     others = {"weights_sha256": "e" * 64}, {"data_sha256": "f" * 64}, {"variant": "of/it=0.4"}
     for changed in (*others, {"variant": "of/it=0.9"}):
+        results.write([row(), row(**WEIGHTED)], tmp_path)
         other = row(value=2.3, **changed)
         results.write([other], tmp_path)
         assert results.read_rows(tmp_path) == [other]
