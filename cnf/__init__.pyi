@@ -23,6 +23,8 @@ from .layers.conv1x1 import Conv1x1 as Conv1x1
 from .layers.coupling import AffineCoupling as AffineCoupling
 from .layers.prior import GaussianPrior as GaussianPrior
 from .layers.residual import Residual as Residual
+from .layers.spline import AutoregressiveSpline as AutoregressiveSpline
+from .layers.spline import SplineCoupling as SplineCoupling
 from .layers.split import Split as Split
 from .layers.squeeze import Squeeze as Squeeze
 from .layers.squeeze import Squeezed as Squeezed
@@ -31,9 +33,11 @@ from .layers.uniform import UniformDequantization as UniformDequantization
 from .layers.variational import VariationalDequantization as VariationalDequantization
 from .model import ConditionalModel as ConditionalModel
 from .nets import CouplingNet as CouplingNet
+from .nets import MaskedNet as MaskedNet
 from .nets import VectorNet as VectorNet
 from .replication.answers.answer import segment as segment
 from .replication.answers.answer import upscale as upscale
 from .replication.releases import load as load
+from .vectors import vector_flow as vector_flow
 
 __version__: str

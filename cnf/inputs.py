@@ -89,7 +89,8 @@ def check_size(x: Tensor, multiple: int, factor: int) -> None:
     if x.dim() == 2 and multiple > 1:
         raise DataError(
             f"x is {tuple(x.shape)}, vectors, but this model works on pictures (B, C, H, W) "
-            f"whose sizes are multiples of {multiple}: build one without squeezes"
+            f"whose sizes are multiples of {multiple}: for vectors there is "
+            f"cnf.vector_flow(features, context={x.shape[1]})"
         )
     step = multiple // math.gcd(multiple, factor)
     if any(size % step for size in x.shape[2:]):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnf import inputs, noise, saving
+from cnf.distribution import ConditionalDistribution
 from cnf.errors import DataError
 from cnf.inputs import check_draws
 from cnf.layers.actnorm import ActNorm
@@ -107,6 +108,12 @@ class ConditionalModel(nn.Module):
             v = self.sample_given(h, size, temperature, part)
             yield from self.labels(v)
             start, size = start + size, max(1, MAX_ENTRIES_A_PASS // v[0].numel())
+
+    def given(self, x: Tensor) -> ConditionalDistribution:
+        """p(y|x) as a `torch.distributions.Distribution`, with `log_prob(y)` and `sample(shape)`.
+        x is a batch, or one x without a batch. Raises DataError if it is not finite or does not
+        fit."""
+        return ConditionalDistribution(self, x)
 
     def mean(self, x: Tensor, n: int = 32, generator: Generator = None) -> Tensor:
         """E[y|x], (B, C, ...): the model's own if it `has_mean`, else the mean of n samples at

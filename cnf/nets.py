@@ -177,6 +177,67 @@ class VectorNet(Network):
         return t.to(dtype)
 
 
+class MaskedNet(Network):
+    """A multilayer perceptron that makes `outputs` numbers for every number of y, from h and the
+    numbers of y before it: two hidden layers of `width` numbers with ReLU (or SiLU), then a linear
+    layer that starts at zero (MADE, Germain et al. 2015).
+
+    A hidden number of degree k sees y_1 .. y_k and h; what is made for y_(k+1) sees those of
+    degrees 0 .. k. Degrees take turns.
+
+    Shapes: y (B, channels), h (B, h_channels) or None -> (B, channels, outputs).
+    Raises: ValueError if width < channels: some number would then not see all before it.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        h_channels: int,
+        outputs: int = 1,
+        width: int = 64,
+        activation: Activation = "relu",
+    ):
+        super().__init__()
+        if width < channels:
+            raise ValueError(
+                f"width = {width} for vectors of {channels} numbers: give {channels} or more"
+            )
+        self.channels, self.outputs = channels, outputs
+        self.h_channels, self.activation = h_channels, activation
+        degrees = torch.arange(width) % channels
+        before = torch.arange(channels)
+        self.first = MaskedLinear(before[None] < degrees[:, None])
+        self.from_h = nn.Linear(h_channels, width, bias=False) if h_channels else None
+        self.middle = MaskedLinear(degrees[None] <= degrees[:, None])
+        self.last = MaskedLinear((degrees[None] <= before[:, None]).repeat_interleave(outputs, 0))
+        for p in self.last.parameters():
+            nn.init.zeros_(p)
+
+    def forward(self, y: Tensor, h: Tensor | None = None) -> Tensor:
+        """h may hold fewer samples than y: each group of its B samples is given the same h."""
+        check_has_features(h, self.h_channels)
+        with self.autocast(y.device):
+            t = self.first(y)
+            if self.from_h is not None:
+                t = add_(t, self.from_h(h))
+            t = self.middle(activate(t, self.activation))
+            t = self.last(activate(t, self.activation))
+        return t.to(self.last.weight.dtype).unflatten(1, (self.channels, self.outputs))
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer of which only the weights are used where `mask` (outputs, inputs) is true."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor):
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return F.linear(t, self.weight * self.mask, self.bias)
+
+
 class CausalConv(nn.Conv2d):
     """A convolution whose output at a position sees the `radius` rows above and, in its own row,
     the positions before it; with `own` the position too. Rows below are not in the kernel."""

@@ -19,7 +19,7 @@ from cnf.weights import KINDS, kind
 def load(kind: str) -> None:
     """Make sure that a kind is registered: by the library, here, or by the plug of the experiment
     that owns it. Raises ConfigError if there is no such experiment."""
-    from cnf import factorised  # noqa: F401
+    from cnf import factorised, vectors  # noqa: F401
 
     owner, slash, _ = kind.partition("/")
     if slash and kind not in KINDS:

@@ -20,6 +20,7 @@ from cnf.layers import (
     ActNorm,
     AffineCoupling,
     AutoregressivePrior,
+    AutoregressiveSpline,
     BinaryDequantization,
     CheckerboardCoupling,
     ConditionalAffine,
@@ -28,6 +29,7 @@ from cnf.layers import (
     GaussianPrior,
     Prior,
     Residual,
+    SplineCoupling,
     Split,
     Squeeze,
     Squeezed,
@@ -35,13 +37,11 @@ from cnf.layers import (
     UniformDequantization,
     VariationalDequantization,
 )
-from cnf.nets import CausalNet, CouplingNet, VectorNet
+from cnf.nets import CausalNet, CouplingNet, MaskedNet, VectorNet
 from cnf.noise import keyed
-from cnf.replication import plugs
 from cnf.replication.config import Config, build, from_dict
 from cnf.testing import Report
 
-SplineCoupling = plugs.plug("splines").SplineCoupling
 FEATURES = 4  # channels of h in the layer cases
 
 
@@ -125,7 +125,7 @@ def variants(*cases: Case) -> list[Case]:
     found = []
     for case in cases:
         vectors = replace(case, name=f"{case.name}-vector", size=())
-        for shape in [case] if case.pictures else [case, vectors]:
+        for shape in [case, vectors] if case.size and not case.pictures else [case]:
             found.append(shape)
             if not case.needs_h:
                 found.append(replace(shape, conditional=False))
@@ -153,6 +153,10 @@ def spline(channels: int, h: int, net: Callable = net, bins: int = 8, **options)
     changed = channels // 2
     inside = net(channels - changed, h, SplineCoupling.outputs(changed, bins))
     return SplineCoupling(channels, inside, bins=bins, **options)
+
+
+def one_by_one(channels: int, h: int, bins: int = 8, **options) -> AutoregressiveSpline:
+    return AutoregressiveSpline(MaskedNet(channels, h, 3 * bins - 1, 8), **options)
 
 
 def checkerboard(channels: int, h: int, norm: str = "none", **options) -> CheckerboardCoupling:
@@ -236,6 +240,9 @@ ALL_BIJECTIONS = variants(
     Case("SplineCoupling", lambda h, net: spline(4, h, net), 4),
     Case("SplineCoupling-odd_flip", lambda h, net: spline(5, h, net, flip=True), 5, (2, 3)),
     Case("SplineCoupling-3_bins", lambda h, net: spline(4, h, net, bins=3, bound=0.8), 4),
+    Case("AutoregressiveSpline", lambda h, net: one_by_one(4, h), 4, ()),
+    Case("AutoregressiveSpline-flip", lambda h, net: one_by_one(3, h, flip=True), 3, ()),
+    Case("AutoregressiveSpline-3_bins", lambda h, net: one_by_one(2, h, bins=3, bound=0.8), 2, ()),
     Case("ConditionalAffine", lambda h, net: affine(3, h, net), needs_h=True),
     Case("Residual", lambda h, net: Residual(8.0), needs_h=True),
 )

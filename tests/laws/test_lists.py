@@ -42,12 +42,12 @@ def test_every_feature_network_is_in_a_model():
 
 
 def test_every_kind_of_model_is_in_a_case():
-    """Controls, which are fitted, transformers, which cannot draw in tiles, and continuous flows,
-    which a solver inverts, have tests of their own."""
+    """Controls, which are fitted, transformers, which cannot draw in tiles, continuous flows, which
+    a solver inverts, and flows of real vectors have tests of their own."""
     models.load("")
     for path in EXPERIMENTS.glob("*/plug.py"):
         plugs.plug(path.parent.name)
-    apart = "controls/", "gaussian_mixtures/", "transformer_flow/", "families/"
+    apart = "controls/", "gaussian_mixtures/", "transformer_flow/", "families/", "vector-flow"
     owned = {kind for kind in KINDS if not kind.startswith(apart)}
     assert {case.config.model["kind"] for case in ALL_MODELS if case.config} >= owned
 

@@ -28,9 +28,9 @@ from torch.distributions import MultivariateNormal  # noqa: E402
 
 from cnf.features import RawFeatures  # noqa: E402
 from cnf.flow import ConditionalFlow  # noqa: E402
-from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior  # noqa: E402
+from cnf.layers import ActNorm, AffineCoupling, Conv1x1, GaussianPrior, SplineCoupling  # noqa: E402
 from cnf.nets import VectorNet  # noqa: E402
-from cnf.replication import places, plugs, run_folder  # noqa: E402
+from cnf.replication import places, run_folder  # noqa: E402
 
 FEATURES = ("radius", "texture", "smoothness", "compactness", "symmetry")
 Pairs = tuple[Tensor, Tensor]  # y (N, 5), x (N, 5)
@@ -91,7 +91,7 @@ class Zuko(nn.Module):
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "ours, affine couplings": partial(ours, AffineCoupling, 6),
-    "ours, spline couplings": partial(ours, plugs.plug("splines").SplineCoupling, 3),
+    "ours, spline couplings": partial(ours, SplineCoupling, 3),
     "zuko, NSF": partial(Zuko, "NSF"),
     "zuko, MAF": partial(Zuko, "MAF"),
 }
