@@ -67,13 +67,17 @@ def test_every_released_name_loads(name):
     assert (model_name(config) == "flow") == (not name.endswith("baseline"))
 
 
-@pytest.mark.parametrize("thing", [cnf, cnf.glow, cnf.load], ids=["package", "glow", "load"])
+@pytest.mark.parametrize(
+    "thing",
+    [cnf, cnf.glow, cnf.vector_flow, cnf.load],
+    ids=["package", "glow", "vector_flow", "load"],
+)
 def test_the_examples_of_the_docstrings_run(thing, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = doctest.DocTestFinder(recurse=False).find(thing, "it", globs={"torch": torch})
     assert sum(len(test.examples) for test in found) >= 3
     for test in found:
-        test.globs["glow"] = cnf.glow
+        test.globs |= {"glow": cnf.glow, "vector_flow": cnf.vector_flow}
         assert doctest.DocTestRunner().run(test).failed == 0
 
 
