@@ -10,10 +10,10 @@ from cnf.errors import ConfigError
 from cnf.features import NoFeatures, RawFeatures
 from cnf.flow import ConditionalFlow, Layer
 from cnf.layers.actnorm import ActNorm
+from cnf.layers.curve import Spline
 from cnf.layers.prior import GaussianPrior
 from cnf.layers.spline import AutoregressiveSpline, SplineCoupling
 from cnf.nets import MaskedNet, VectorNet
-from cnf.splines import Spline
 
 Kind = Literal["autoregressive", "coupling"]
 

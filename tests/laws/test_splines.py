@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cnf.layers import AutoregressiveSpline, SplineCoupling
+from cnf.layers.curve import Spline
 from cnf.nets import MaskedNet
-from cnf.splines import Spline
 from tests.laws.cases import one_by_one, randomise, spline
 
 SPLINE = Spline(bins=5, bound=3.0)
