@@ -19,7 +19,7 @@ class SplineCoupling(Coupling):
     r"""Bend each number of one half by a rational-quadratic spline, given the other half and the
     features.
 
-    Forward:  z_a = y_a,   z_b = f(y_b), f a `cnf.layers.curve.Spline` for every number, from net(y_a, h)
+    Forward:  z_a = y_a,   z_b = f(y_b), f the `Spline` of every number, from net(y_a, h)
     Inverse:  y_a = z_a,   y_b = f^-1(z_b)
     log|det|: sum of log f'(y_b)                      (neural spline flows, Durkan et al. 2019)
 
@@ -71,7 +71,7 @@ class AutoregressiveSpline(Bijection):
     r"""Bend each number of a vector by a rational-quadratic spline, given the numbers before it and
     the features.
 
-    Forward:  z_i = f_i(y_i), f_i a `cnf.layers.curve.Spline` from net(y_<i, h)
+    Forward:  z_i = f_i(y_i), f_i a `Spline` from net(y_<i, h)
     Inverse:  y_i = f_i^-1(z_i), number after number
     log|det|: sum of log f_i'(y_i): the Jacobian is triangular
                                                       (neural spline flows, Durkan et al. 2019)
