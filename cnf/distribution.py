@@ -1,6 +1,6 @@
 """p(y|x) as `torch.distributions` has its densities."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,9 +8,6 @@ from torch.distributions import Distribution, constraints
 
 from cnf.nets import repeated
 from cnf.noise import Generator
-
-if TYPE_CHECKING:
-    from cnf.model import ConditionalModel
 
 
 class ConditionalDistribution(Distribution):
@@ -29,7 +26,7 @@ class ConditionalDistribution(Distribution):
 
     arg_constraints: dict[str, Any] = {}
 
-    def __init__(self, model: "ConditionalModel", x: Tensor, validate_args: bool | None = None):
+    def __init__(self, model: Any, x: Tensor, validate_args: bool | None = None):
         x = model.tensor(x, "x")
         is_one = x.dim() in (1, 3)
         self.model, self.h = model, model.condition(x[None] if is_one else x)
