@@ -11,9 +11,9 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import numpy as np
 import torch
@@ -131,6 +131,16 @@ class Options:
         check_format(self.format)
         check_suffix(self.suffix)
 
+    @property
+    def is_piped(self) -> bool:
+        """Whether the JSON goes to the standard output."""
+        return self.json is not None and str(self.json) == "-"
+
+    @property
+    def tables(self) -> list[Path]:
+        """The file of the JSON, if there is one."""
+        return [] if self.json is None or self.is_piped else [Path(self.json)]
+
     def masks(self, pictures: Sequence[Path]) -> list[Path]:
         """The masks of `fov` that belong to these pictures."""
         if self.fov is None:
@@ -170,23 +180,11 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     given = list(map(Path, pictures))
     pictures, skipped = files(given), dict[Path, str]()
     total = len(pictures)
-    stems = [path.stem for path in pictures]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
+    refuse_same_names(pictures)
     releases.find_weights(run, results)  # raises, as the next lines do, before the model is loaded
     pictures = usable(pictures, check_is_picture, given, skipped)
     request = request_of(run, choices, results)
-    if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
-        raise ConfigError(
-            f"--fov {choices.fov} for {len(pictures)} pictures: give a folder of masks"
-        )
-    is_piped = choices.json is not None and str(choices.json) == "-"
-    paths = [request.path(path.stem, name) for path in pictures for name in request.names()]
-    table = [] if choices.json is None or is_piped else [Path(choices.json)]
-    refuse_given([*pictures, *choices.masks(pictures)], [*paths, *table])
-    if not choices.overwrite:
-        refuse_existing([*paths, *table], "give another name or --out, or --overwrite")
+    refuse_to_lose(request, pictures)
     opened: dict[Path, Picture] = {}  # the first alone, as all may not fit into memory
 
     def open_picture(path: Path) -> None:
@@ -195,28 +193,55 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
             opened[path] = picture
 
     pictures = usable(pictures, open_picture, given, skipped)
-    paths = [request.path(path.stem, name) for path in pictures for name in request.names()]
-    for path in (paths[0], *table):
+    paths = request.paths(pictures)
+    for path in (paths[0], *choices.tables):
         refuse_unwritable(path)
-    out, records = sys.stderr if is_piped else sys.stdout, []
+    out, records = sys.stderr if choices.is_piped else sys.stdout, []
     for note in request.notes:
         print(note, file=out)
     for index, path in enumerate(pictures):
         picture = opened.pop(path, None) or request.picture(path)
-        for note in picture.notes:
-            print(f"{path.name}: {note}", file=out)
-        for name, content in request.draw_files(picture, index):
-            save(content, request.path(path.stem, name))
-        for line in picture.said:
-            print(line, file=out)
-        records.append(picture.record([request.path(path.stem, name) for name in request.names()]))
-    if is_piped:
+        write_answers(request, picture, index, out)
+        records.append(picture.record(request.paths([path])))
+    if choices.is_piped:
         print(request.table(records, skipped), end="")
-    for path in table:
+    for path in choices.tables:
         save(request.table(records, skipped), path)
     if skipped:
         raise SkippedError(skipped, total, paths)
     return paths
+
+
+def refuse_same_names(pictures: Sequence[Path]) -> None:
+    """Raise ConfigError if the answers for two pictures would have the same names."""
+    stems = [path.stem for path in pictures]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise ConfigError(f"two pictures are called '{stem}': sample them into two --out")
+
+
+def refuse_to_lose(request: "Request", pictures: Sequence[Path]) -> None:
+    """Raise ConfigError if a file would be lost that is given, or is there, or for a single mask of
+    several pictures."""
+    choices = request.options
+    if choices.fov is not None and len(pictures) > 1 and not Path(choices.fov).is_dir():
+        raise ConfigError(
+            f"--fov {choices.fov} for {len(pictures)} pictures: give a folder of masks"
+        )
+    written = [*request.paths(pictures), *choices.tables]
+    refuse_given([*pictures, *choices.masks(pictures)], written)
+    if not choices.overwrite:
+        refuse_existing(written, "give another name or --out, or --overwrite")
+
+
+def write_answers(request: "Request", picture: Picture, index: int, out: TextIO) -> None:
+    """Draw everything for one picture, write its files, and print what is said to `out`."""
+    for note in picture.notes:
+        print(f"{picture.path.name}: {note}", file=out)
+    for name, content in request.draw_files(picture, index):
+        save(content, request.path(picture.path.stem, name))
+    for line in picture.said:
+        print(line, file=out)
 
 
 def usable(
@@ -392,6 +417,10 @@ class Request:
         """The file that holds one of `names`, of the picture of that stem."""
         return named(self.options.out, stem, name, self.options.suffix, self.options.format)
 
+    def paths(self, pictures: Sequence[Path]) -> list[Path]:
+        """All files of these pictures."""
+        return [self.path(path.stem, name) for path in pictures for name in self.names()]
+
     def table(
         self, pictures: Sequence[dict[str, Any]], skipped: Mapping[Path, str] | None = None
     ) -> str:
@@ -428,52 +457,78 @@ class Request:
 
     def draw_files(self, picture: Picture, index: int) -> Iterator[tuple[str, Any]]:
         """Draw everything for one picture: ends of the names of files, and what they hold."""
-        shown, mean, deviation, moments = self.shown, None, None, Moments()
-        panels: dict[str, Panel] = {}
-        stem, brightest = picture.path.stem, white(self.task)
         picture.precision = self.precision(picture)
         set_precision(self.model, picture.precision)
+        drawn = Drawn()
+        yield from self.sample_files(picture, index, drawn)
+        yield from self.mean_file(picture, drawn)
+        yield from self.deviation_files(picture, drawn)
+        if self.shown.threshold:
+            begins = f"where the probability is {self.options.threshold:.3g} or more"
+            mask = self.path(picture.path.stem, "mask.png").name
+            picture.said.append(f"{mask}: {begins} ({self.origin})")
+        yield from picture.extras(drawn.mean)
+        yield "sheet.png", self.sheet(picture, drawn)
+
+    def sample_files(
+        self, picture: Picture, index: int, drawn: "Drawn"
+    ) -> Iterator[tuple[str, Image.Image]]:
+        """The samples that are written; what mean and deviation need of the others is kept."""
         for n, y in enumerate(self.draw(picture, index)):
             if self.is_shared or n >= self.samples or not self.mean_samples:
-                moments.add(y)
+                drawn.moments.add(y)
                 picture.observe(y)
             if n < self.samples:
                 image = picture.image(y)
                 if n < SHOWN:
-                    panels[f"sample {n + 1}, τ = {self.temperature:g}"] = np.asarray(image)
+                    title = f"sample {n + 1}, τ = {self.temperature:g}"
+                    drawn.panels[title] = np.asarray(image)
                 yield f"sample{n + 1}.png", image
-        if self.mean and self.model.has_mean:
+
+    def mean_file(self, picture: Picture, drawn: "Drawn") -> Iterator[tuple[str, Any]]:
+        """The model's own mean, or that of samples, if it is asked for."""
+        if not self.mean:
+            return
+        if self.model.has_mean:
             mean = picture.output(expectation(self.model, picture.x, picture.tiles))
-            title = shown.mean
-        elif self.mean:
-            mean, title = moments.mean, f"{shown.mean} of {self.mean_samples}, τ = 1"
-        if mean is not None:
-            picture.mean, image = mean, picture.image(mean)
-            panels[title] = np.asarray(image)
-            yield f"{shown.mean}.png", picture.deep(mean) if picture.is_deep else image
-        if moments.n > 1:
-            deviation, tau = moments.deviation, 1 if self.mean_samples else self.temperature
-            panels[f"deviation of {moments.n}, τ = {tau:g}"] = Deviation(deviation, self.task)
-        if self.uncertainty:
-            if deviation is None:
-                raise ConfigError(
-                    f"--mean-samples {self.mean_samples}: a deviation needs 2 samples or more"
-                )
-            yield "deviation.png", Image.fromarray(to_uint8(deviation * (255 / brightest)))
-            yield "deviation.npy", deviation.numpy().astype(np.float16)
-            scale = f"black 0, white {brightest:g}{unit(self.task)} or more; the .npy has them"
-            picture.said.append(f"{self.path(stem, 'deviation.png').name}: {scale}")
-        if shown.threshold:
-            begins = f"where the probability is {self.options.threshold:.3g} or more"
-            picture.said.append(f"{self.path(stem, 'mask.png').name}: {begins} ({self.origin})")
-        yield from picture.extras(mean)
-        if deviation is not None:
-            interest, reason = deviation, "where samples differ most"
+            title = self.shown.mean
         else:
-            interest, reason = picture.interest(moments.mean if mean is None else mean)
-        panels = picture.panels() | panels
+            mean, title = drawn.moments.mean, f"{self.shown.mean} of {self.mean_samples}, τ = 1"
+        drawn.mean = picture.mean = mean
+        image = picture.image(mean)
+        drawn.panels[title] = np.asarray(image)
+        yield f"{self.shown.mean}.png", picture.deep(mean) if picture.is_deep else image
+
+    def deviation_files(self, picture: Picture, drawn: "Drawn") -> Iterator[tuple[str, Any]]:
+        """The deviation of samples, as picture and as array, if it is asked for."""
+        moments, brightest = drawn.moments, white(self.task)
+        if moments.n > 1:
+            tau = 1 if self.mean_samples else self.temperature
+            drawn.deviation = moments.deviation
+            title = f"deviation of {moments.n}, τ = {tau:g}"
+            drawn.panels[title] = Deviation(drawn.deviation, self.task)
+        if not self.uncertainty:
+            return
+        if drawn.deviation is None:
+            raise ConfigError(
+                f"--mean-samples {self.mean_samples}: a deviation needs 2 samples or more"
+            )
+        yield "deviation.png", Image.fromarray(to_uint8(drawn.deviation * (255 / brightest)))
+        yield "deviation.npy", drawn.deviation.numpy().astype(np.float16)
+        scale = f"black 0, white {brightest:g}{unit(self.task)} or more; the .npy has them"
+        name = self.path(picture.path.stem, "deviation.png").name
+        picture.said.append(f"{name}: {scale}")
+
+    def sheet(self, picture: Picture, drawn: "Drawn") -> Image.Image:
+        """The contact sheet of what was drawn."""
+        if drawn.deviation is not None:
+            interest, reason = drawn.deviation, "where samples differ most"
+        else:
+            answer = drawn.moments.mean if drawn.mean is None else drawn.mean
+            interest, reason = picture.interest(answer)
+        panels = picture.panels() | drawn.panels
         sheet = contact_sheet(picture.overview(), panels, interest, reason, picture.lines())
-        yield "sheet.png", Image.fromarray(sheet)
+        return Image.fromarray(sheet)
 
 
 class Moments:
@@ -500,6 +555,17 @@ class Moments:
         channels = zip(self.total, self.squares, strict=True)  # differences need float64
         n, total = self.n, sum(self.n * s.double() - t.double() ** 2 for t, s in channels)
         return (total / (len(self.total) * n * (n - 1))).clamp_min(0).sqrt()
+
+
+@dataclass
+class Drawn:
+    """What was drawn for one picture: moments of its samples, their mean (or the model's own) and
+    deviation where there is one, and the panels of the contact sheet by their titles."""
+
+    moments: Moments = field(default_factory=Moments)
+    mean: Tensor | None = None
+    deviation: Tensor | None = None
+    panels: dict[str, Panel] = field(default_factory=dict)
 
 
 @torch.no_grad()
