@@ -30,7 +30,7 @@ from tools import paper_claims
 
 TEMPLATE = Path(__file__).with_suffix(".typ")
 OUT = REPOSITORY / "_build" / "paper.pdf"
-MOST_PAGES = 16
+MOST_PAGES = 11
 ROW = re.compile(r'row\("([^"]+)"\)')
 PAIR = re.compile(r'paired\("([^"]+)",\s*"([^"]+)"\)')
 RUN = re.compile(r'run\("([^"]+)"\)')
@@ -74,17 +74,25 @@ def number(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def pair(a: Row, b: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    """b less a, picture by picture and seed by seed: the mean over seeds, and two standard errors
-    over pictures of that mean. Raises ResultsError where single pictures were not kept."""
+    """b less a, picture by picture: the mean over pairs of seeds, and two standard errors over
+    pictures of that mean. Where both sides have several seeds, equal seeds are paired; else the
+    only seed of one side is paired with each of the other. Seeds whose single pictures were not
+    kept are left out (`seeds` counts the pairs). Raises ResultsError where none is left."""
     of_a, of_b = ({r.seed: r for r in results.seeds_of(row, rows)} for row in (a, b))
-    seeds = sorted(of_a.keys() & of_b.keys(), key=str)
-    by_seed = [paired_differences(of_a[s], of_b[s], results.RESULTS) for s in seeds]
-    if not seeds or not all(by_seed):
+    if min(len(of_a), len(of_b)) > 1:
+        seeds = [(s, s) for s in sorted(of_a.keys() & of_b.keys(), key=str)]
+    else:
+        seeds = [*itertools.product(sorted(of_a, key=str), sorted(of_b, key=str))]
+    found = [paired_differences(of_a[s], of_b[t], results.RESULTS) for s, t in seeds]
+    by_seed = [values for values in found if values]
+    if not by_seed:
         raise ResultsError(f"{TEMPLATE.name}: {a.id} and {b.id} have no pairs of pictures")
     by_picture = [statistics.mean(values) for values in zip(*by_seed, strict=True)]
+    means = [statistics.mean(values) for values in by_seed]
     value = statistics.mean(by_picture)
     two_errors = 2 * statistics.stdev(by_picture) / math.sqrt(len(by_picture))
-    digits = max(MEASURES[a.metric].digits or 2, 1 - math.floor(math.log10(two_errors)))
+    text = significant(two_errors)  # one digit of the interval, two if it begins with 1
+    digits = max(MEASURES[a.metric].digits or 2, len(text.partition(".")[2]))
     unit = MEASURES[a.metric].unit
     return {
         "value": value,
@@ -92,8 +100,9 @@ def pair(a: Row, b: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "high": value + two_errors,
         "text": f"{value:.{digits}f}",
         "ends": [f"{value - two_errors:.{digits}f}", f"{value + two_errors:.{digits}f}"],
+        "of_seeds": [f"{end:.{digits}f}" for end in (min(means), max(means))],
         "unit": "" if unit == "1" else unit,
-        "seeds": len(seeds),
+        "seeds": len(by_seed),
     }
 
 
@@ -115,7 +124,7 @@ def content(template: str, folder: Path = results.RESULTS) -> dict[str, Any]:
     for name in RUN.findall(template):
         if name not in of_run:
             raise ResultsError(f"{TEMPLATE.name} names the run {name}, which was not trained")
-    judged = claims.read_claims(folder)
+    judged, cited = claims.read_claims(folder), read_yaml("CITATION.cff")
     hours = [core_hours(row) for row in trained.values() if row.wall_s is not None]
     return {
         "rows": {name: number(by_id[name], rows) for name in named},
@@ -129,8 +138,27 @@ def content(template: str, folder: Path = results.RESULTS) -> dict[str, Any]:
         "longest": f"{max(hours):.0f}",
         "values": len(rows),
         "published": published_of(folder),
-        "version": yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))["version"],
+        "seconds": seconds_of_a_sample(folder),
+        "version": cited["version"],
+        "authors": ", ".join(map(author, cited["authors"])),
+        "address": read_yaml("_config.yml")["repository"]["url"],
     }
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    """A file of the repository."""
+    return yaml.safe_load((REPOSITORY / name).read_text("utf-8"))
+
+
+def author(entry: dict[str, str]) -> str:
+    """The name of an author as CITATION.cff has it: of a group, or of a person."""
+    return entry.get("name") or f"{entry['given-names']} {entry['family-names']}"
+
+
+def seconds_of_a_sample(folder: Path) -> dict[str, str]:
+    """Mean seconds of one sample for the photographs of DRIVE's size, by the run of the model."""
+    timed = json.loads((folder / "bench" / "samples.json").read_text("utf-8"))
+    return {run: f"{statistics.mean(times):.2f}" for run, times in timed["seconds"].items()}
 
 
 def counted(judged: Sequence[claims.Claim], verdict: str) -> dict[str, int]:

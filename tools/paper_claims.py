@@ -1,7 +1,8 @@
 """The rules of claims.yml as effects with intervals, for the table of the paper.
 
 A rule compares one or two rows with a limit: "#0 + 1 < #1" is the difference #1 - #0, which has
-to exceed 1. Rules of one claim, metric and limit are one line: the one nearest to its limit.
+to exceed 1. Rules of one claim, metric and limit are one line: the one nearest to its limit, of
+single seeds.
 """
 
 import math
@@ -17,6 +18,8 @@ from cnf.replication.measures import MEASURES
 from cnf.replication.results import claims
 from cnf.replication.results.rows import Row
 
+SHARES = {"area_coverage"}  # of twenty photographs: two standard errors are no interval there
+REGISTERED = "28 Nov"  # the margins of `claims.MARGINS`
 TERM = re.compile(r"(?:([\d.]+)\s*\*\s*)?(?:low\(|high\()?([#@])(\d+)\)?|([\d.]+)")
 
 
@@ -36,6 +39,7 @@ class Effect:
     is_equality: bool
     metric: str | None
     seeds: tuple[int | None, ...]  # of each row
+    title: str | None = None  # of the metric, where it is no metric of one row
 
     @property
     def slack(self) -> float:
@@ -44,8 +48,8 @@ class Effect:
         return self.limit - value if self.is_upper else value - self.limit
 
     @property
-    def is_registered(self) -> bool:
-        """Whether the limit is a margin that was written down before the rows were known."""
+    def has_margin(self) -> bool:
+        """Whether the limit is one of the margins of what counts as equal."""
         is_ratio = " / " in self.what
         return not is_ratio and claims.MARGINS.get(self.metric or "") == self.limit
 
@@ -101,7 +105,7 @@ def effect(
         raise ValueError(f"'{rule}' compares neither a row with a limit nor two rows")
     row = rows[int((plus or minus or "")[1:])]
     what, limit, is_upper = short(row.run), abs(constant), plus is None
-    error, seeds = row.standard_error, (row.seed,)
+    error, seeds = row.standard_error if row.metric not in SHARES else None, (row.seed,)
     return Effect(what, row.value, error, limit, is_upper, False, row.metric, seeds)
 
 
@@ -117,6 +121,10 @@ def difference(
     paired = claims.paired_differences(a, b, results.RESULTS)
     error = statistics.stdev(paired) / math.sqrt(len(paired)) if len(paired) > 1 else None
     value = statistics.mean(paired) if is_equality and paired else b.value - a.value
+    if a.run == b.run:  # two metrics of one model
+        titles = (MEASURES[row.metric].title for row in (b, a))
+        title, metric = " − ".join(titles), None
+        return Effect(short(b.run), value, None, limit, is_upper, False, metric, (b.seed,), title)
     what = f"{short(b.run)} − {short(a.run)}"
     seeds = b.seed, a.seed
     return Effect(what, value, error, limit, is_upper, is_equality, a.metric, seeds)
@@ -139,26 +147,24 @@ def lines(claim: claims.Claim, rows: Sequence[Row], folder: Path) -> list[dict[s
     undecided, in those that would make it "same"."""
     ours, numbers = claims.rows_of(claim, rows), claims.measured_numbers(claim, folder)
     names = [short(keys[-2] if keys[-1] == "seconds" else keys[-1]) for _, *keys in claim.measured]
+    dates = {rule: date for date, rules in claim.registered.items() for rule in rules}
     groups: dict[tuple, list[Effect]] = {}
     for rule in claim.holds or claim.same_if:
         found = effect(rule, ours, numbers, names)
-        kind = (
-            "-/".find(found.what[0]),
-            found.metric,
-            found.limit,
-            found.is_upper,
-            found.is_equality,
-        )
+        date = dates.get(rule, REGISTERED if found.has_margin else "")
+        kind = found.metric, found.limit, found.is_upper, found.is_equality, found.title, date
         groups.setdefault(kind, []).append(found)
-    return [line(group) for group in groups.values()]
+    return [line(group, date) for (*_, date), group in groups.items()]
 
 
-def line(group: Sequence[Effect]) -> dict[str, Any]:
-    """The least favourable of some effects with one limit, as the template prints it."""
+def line(group: Sequence[Effect], date: str) -> dict[str, Any]:
+    """The least favourable of some effects with one limit, set on a date ("" if after the rows),
+    as the template prints it."""
     worst = min(group, key=lambda e: e.slack)
     metric = MEASURES[worst.metric] if worst.metric else None
     is_ratio = " / " in worst.what
     digits = 2 if is_ratio or metric is None or metric.digits is None else metric.digits
+    digits = 4 if worst.title else digits
     if worst.error:  # two digits of the error
         digits = max(digits, 1 - math.floor(math.log10(2 * worst.error)))
     ends = "" if not worst.error else " to ".join(
@@ -169,13 +175,14 @@ def line(group: Sequence[Effect]) -> dict[str, Any]:
     seeds = [str(len(set(of_a_side))) for of_a_side in zip(*(e.seeds for e in group), strict=True)]
     return {
         "what": worst.what,
-        "metric": "time" if metric is None else metric.title.removesuffix(", pooled"),
+        "metric": worst.title or (metric.title.removesuffix(", pooled") if metric else "time"),
         "effect": f"{worst.value:.{digits}f}",
         "interval": ends,
         "limit": f"|d| {limit}" if bar else limit,
         "comparisons": len(group),
         "seeds": " v ".join(seeds if len(set(seeds)) > 1 else seeds[:1]) or "–",
-        "registered": all(e.is_registered for e in group),
+        "registered": date,
+        "fails": worst.slack <= 0,
         # two standard errors reach the limit: more pictures could turn the verdict
-        "is_close": worst.slack < 2 * (worst.error or 0) and not worst.is_equality,
+        "is_close": abs(worst.slack) < 2 * (worst.error or 0) and not worst.is_equality,
     }

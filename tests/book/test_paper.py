@@ -49,6 +49,38 @@ def test_a_value_is_the_mean_over_seeds():
     assert shown["low"] == min(seeds) < shown["value"] < max(seeds) == shown["high"]
 
 
+def test_a_run_of_one_seed_is_paired_with_every_seed_of_the_other():
+    """The difference is that of the means in the tables, and no seed is left out."""
+    rows = results.read_rows()
+    seeds = [f"sr-flow-cpu-s{s}/tinyimagenet32-test-x8/bits_per_dim" for s in (0, 1, 2)]
+    control = "sr-control-mixture-x8/tinyimagenet32-test-x8/bits_per_dim"
+    by_id = {row.id: row for row in rows}
+    shown = paper.pair(by_id[seeds[0]], by_id[control], rows)
+    mean = sum(by_id[name].value for name in seeds) / 3
+    assert shown["seeds"] == 3
+    assert shown["value"] == pytest.approx(by_id[control].value - mean, abs=1e-6)
+    back = paper.pair(by_id[control], by_id[seeds[0]], rows)
+    assert back["value"] == pytest.approx(-shown["value"], rel=1e-9)
+
+
+def test_a_limit_has_the_day_on_which_it_was_written_down():
+    """Margins of 28 November; limits of a claim's own rule; none where it was chosen after rows."""
+    rows, found = results.read_rows(), {claim.id: claim for claim in claims.read_claims()}
+    days = {
+        name: {
+            line["registered"] for line in paper_claims.lines(found[name], rows, results.RESULTS)
+        }
+        for name in (
+            "competitive-in-f-with-its-twin",
+            "no-unstable-training",
+            "calibrated-probabilities",
+        )
+    }
+    assert days["competitive-in-f-with-its-twin"] == {"28 Nov"}
+    assert days["no-unstable-training"] == {"1 Dec", ""}
+    assert days["calibrated-probabilities"] == {"2 Dec"}
+
+
 @pytest.mark.parametrize(
     "number, text", [(0.00004, "0.00004"), (0.0123, "0.012"), (0.000099, "0.0001"), (0.0, "0")]
 )

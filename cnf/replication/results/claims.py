@@ -6,6 +6,7 @@ import math
 import re
 import statistics
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -74,6 +75,8 @@ class Claim(_Strict):
             the value less, and plus, two standard errors.
         same_if, different_if: rules that were registered, all of which make the claim "same", or
             "different"; while the verdict is another, at least one of them fails.
+        registered: the day on which limits were written down, before the rows that decide, and the
+            rules of `holds` or `same_if` that have them; equality has the margins of `MARGINS`.
         cause_holds: rules that the words of `cause` rest on; the verdict does not.
     """
 
@@ -92,6 +95,7 @@ class Claim(_Strict):
     holds: tuple[Text, ...] = ()
     same_if: tuple[Text, ...] = ()
     different_if: tuple[Text, ...] = ()
+    registered: dict[Text, tuple[Text, ...]] = {}
     cause_holds: tuple[Text, ...] = ()
 
     @property
@@ -118,6 +122,8 @@ class Claim(_Strict):
             raise ValueError(f"a cause has at most {MOST_WORDS} words: put the rest into a README")
         if self.verdict == "same" and self.value is not None and self.tag == "unconfirmed":
             raise ValueError("a recalled number cannot be judged 'same': confirm it first")
+        if strange := {*chain(*self.registered.values())} - {*self.holds, *self.same_if}:
+            raise ValueError(f"`registered` has {sorted(strange)}, which no rule of the verdict is")
         if (self.value is None) != (self.unit is None):
             raise ValueError("`value` and `unit` go together")
         for rule in self.rules + self.same_if + self.different_if:
