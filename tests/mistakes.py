@@ -193,6 +193,7 @@ MODELS, LOOP, PICTURES = (
 )
 BOUNDS = "densities/test_bounds.py::test_the_bound_rises_with_the_number_of_samples_and_stays_below"
 CONTROLS = "evaluation/test_controls.py"
+SUPERRESOLUTION = "evaluation/test_superresolution.py"
 VARIANTS, SETS = "evaluation/test_variants.py", "evaluation/test_prediction_sets.py"
 WEIGHTS = "densities/test_factorised.py::test_class_weights_are_those_of_scikit_learn"
 MANY, CATALOGUE = "training/test_many.py", "data/test_catalogue.py"
@@ -501,7 +502,7 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("replication.metrics.textures.gradients", "gradients to the right alone",
          lambda right, y: right(np.repeat(y.mean(0)[None], len(y), 0))),
     ],
-    "evaluation/test_superresolution.py::test_consistency_of_a_shift_is_the_shift": [
+    f"{SUPERRESOLUTION}::test_consistency_of_a_shift_is_the_shift": [
         ("replication.metrics.pictures.consistency", "of the rounded picture",
          lambda right, picture, x: right(picture.round(), x)),
     ],
@@ -559,6 +560,15 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
     "evaluation/test_calibration.py::test_images_drawn_again_hold_the_error_of_a_shift": [
         ("replication.metrics.calibration.bootstrap", "the seed is ignored",
          lambda right, sums, *a, **k: right(sums)),
+    ],
+    f"{SUPERRESOLUTION}::test_values_of_pictures_are_of_the_protocol_of_their_name": [
+        ("replication.metrics.superresolution.Pictures.scores", "always the standard protocol",
+         lambda right, *a: [s._replace(fidelity=dict.fromkeys(s.fidelity, s.fidelity["standard"]))
+                            for s in right(*a)]),
+    ],
+    "evaluation/test_tightness.py::test_each_point_is_the_mean_over_disjoint_groups": [
+        ("experiments.label_dequantization.tightness.curve", "the spread is that of a population",
+         lambda right, log_w, *a: right(log_w, *a)._replace(spread=float(log_w.std(1).mean()))),
     ],
     "evaluation/test_answer.py::test_a_threshold_is_that_of_the_row_of_the_most_pictures": [
         ("replication.answers.sample.select", "the row of the fewest pictures",

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,6 +84,16 @@ def test_crops_lie_where_the_detail_is(model, photographs, monkeypatch):
         assert [side.stop - side.start for side in crop.box] == [40, 40]
         assert crop.box[0].start >= 24 and crop.box[1].start in (8, 16)
     assert len(of_crops.choose(ScoredModel(model("sr-flow"), photographs(2)))) == 2
+
+
+def test_a_few_strong_details_count_more_than_many_weak_ones():
+    """On the left every pixel is 2 grey levels off, on the right one in 256 is 100 off."""
+    y = torch.full((3, 64, 128), 100, dtype=torch.uint8)
+    y[:, ::2, :64:2] += 4
+    y[:, 1::2, 1:64:2] += 4
+    y[:, 8::16, 72::16] += 100
+    crop = of_crops.finest(SimpleNamespace(images=[Example("half and half", y)]), 0)
+    assert crop.box == (slice(0, 64), slice(64, 128))
 
 
 def test_temperatures_share_their_noise(model, photographs):

@@ -1,6 +1,7 @@
 """Which pictures of a reader's folder are scored: all of them, unless the model learned from it."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,11 @@ def test_of_the_folder_that_a_model_was_trained_on_only_the_test_part_is_scored(
     assert train.sha256 == load(f"folder:{own}", "train").sha256
     other = photographs_in(tmp_path / "other", 4, seed=1)
     assert len(images_to_score(f"folder:{other}", "test", model)) == 4
+    # one that learned from the validation part as well, as `data.use_valid` has it
+    valid = load(f"folder:{own}", "valid")
+    both = replace(train, examples=[*train, *valid])
+    model.metadata["data_sha256"] = both.sha256
+    assert images_to_score(f"folder:{copied}", "test", model).sha256 == test
     before = [{"train": f"folder:{other}"}]  # the run with whose weights it began
     assert len(images_to_score(f"folder:{other}", "test", model, before)) < 4
 

@@ -68,6 +68,13 @@ def test_a_large_picture_is_shown_by_its_most_interesting_parts():
         )
 
 
+def test_places_may_touch():
+    interest = torch.zeros(32, 64)
+    interest[8:24, 16:48] = 1
+    middle, left, right = slice(8, 24), slice(16, 32), slice(32, 48)
+    assert busiest(interest, 16, 8, 2) == [(middle, left), (middle, right)]
+
+
 @pytest.mark.parametrize("size", [(1, 300), (300, 1), (257, 257), (100, 1000)])
 def test_places_in_odd_shapes_lie_inside(size):
     for down, across in busiest(torch.ones(size), DETAIL, 32, 3):

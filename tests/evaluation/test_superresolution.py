@@ -142,6 +142,21 @@ def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):
     assert value(m, "coverage_90", temperature=0.8) is None  # of three samples
 
 
+@pytest.mark.parametrize("round_x", [True, False])
+def test_values_of_pictures_are_of_the_protocol_of_their_name(scored, round_x):
+    m = scored("sr-flow", photographs(), samples=2, full=True, round_x=round_x)
+    name, other = ("standard", "released") if round_x else ("released", "standard")
+    values = superresolution.per_image(m)
+    assert set(values) == {f"psnr_{name}", f"ssim_{name}"}
+    means = [samples.float().mean(0) for _, _, samples in m.draw_samples(1.0, 2)]
+    expected = [
+        pictures.fidelity(e.y, mean, name)["psnr"] for e, mean in zip(m.images, means, strict=True)
+    ]
+    assert values[f"psnr_{name}"] == pytest.approx(expected, abs=1e-6)
+    others = pictures.fidelity(m.images[0].y, means[0], other)["psnr"]
+    assert abs(others - expected[0]) > 1e-3
+
+
 def test_curves_hold_what_plots_need(m):
     curves = superresolution.curves(m)
     assert len(curves["uncertainty"]["0.8"]["ranks"]) == 4

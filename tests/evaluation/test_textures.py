@@ -38,6 +38,13 @@ def test_contrast_a_moves_every_band_by_20_log10_a():
         )
 
 
+def test_a_band_has_the_mean_power_of_its_frequencies():
+    """Not the mean of the decibels of its annuli, which differ in power and in number."""
+    power, number = np.zeros(16), np.ones(16)
+    power[:4], number[:4] = (100, 800, 300, 2000), (1, 2, 3, 4)
+    assert textures.band(power, number, "low") == pytest.approx(10 * np.log10(3200 / 10))
+
+
 def test_a_flat_picture_has_the_power_of_rounding():
     y = np.full((32, 32), 128.0)
     assert all(textures.band(*textures.spectrum(y), b) == -20.0 for b in textures.BANDS)

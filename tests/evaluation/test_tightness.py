@@ -99,6 +99,8 @@ def test_each_point_is_the_mean_over_disjoint_groups(log_w):
     assert found.bits[1] == pytest.approx(by_hand.mean(), rel=1e-12)
     assert found.errors[1] == pytest.approx(by_hand.std(ddof=1) / math.sqrt(5), rel=1e-9)
     assert found.bits[0] == pytest.approx(-part.mean() / (7 * math.log(2)), rel=1e-12)
+    squares = ((part - part.mean(1, keepdims=True)) ** 2).sum(1)
+    assert found.spread == pytest.approx(np.sqrt(squares / 99).mean(), rel=1e-9)
 
 
 def test_agrees_with_the_model_s_own_bound():
@@ -132,7 +134,7 @@ def test_gaussian_noise_leaves_heavier_weights():
 
 
 def test_at_least_one_weight_is_drawn():
-    with pytest.raises(ValueError, match="num = 0"):
+    with pytest.raises(ValueError, match="draws = 0"):
         tightness.log_weights(probit(), every_y()[:1], X, 0)
 
 
