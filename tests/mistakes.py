@@ -566,6 +566,15 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
          lambda right, *a: [s._replace(fidelity=dict.fromkeys(s.fidelity, s.fidelity["standard"]))
                             for s in right(*a)]),
     ],
+    "evaluation/test_calibration.py::test_equal_numbers_have_ranks_by_the_seed": [
+        ("replication.metrics.calibration.joint", "the seed breaks no ties",
+         lambda right, samples, truth, level=0.9, seed=0: right(samples, truth, level)),
+    ],
+    "training/test_cost.py::test_what_is_extrapolated_is_no_less_than_what_was_measured": [
+        ("replication.training.cost._at", "a line through the times may fall",
+         lambda right, batch, values: np.polyval(
+             np.polyfit(list(values), list(values.values()), 1), batch)),
+    ],
     "evaluation/test_tightness.py::test_each_point_is_the_mean_over_disjoint_groups": [
         ("experiments.label_dequantization.tightness.curve", "the spread is that of a population",
          lambda right, log_w, *a: right(log_w, *a)._replace(spread=float(log_w.std(1).mean()))),

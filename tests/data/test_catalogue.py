@@ -575,6 +575,7 @@ def test_sets_can_be_joined_by_name(tmp_path, write, picture):
     once = load("embedded-sr", "valid")
     both = load(f"embedded-sr+folder:{tmp_path / 'own'}", "valid")
     assert both.name == "embedded-sr+folder:own" and len(both) == len(once) + 1
+    assert both.stand_in  # as one of them is
     assert torch.equal(both[0].y, once[0].y) and both[len(once)].y.shape == (3, 64, 64)
     with pytest.raises(DataError, match="of labelled and of pictures"):
         load("embedded-sr+embedded-vessels", "valid")

@@ -110,6 +110,13 @@ def test_of_16_bits_the_transparent_colour_is_one_of_16(tmp_path, clear):
     assert (alpha[0] == 0).all() and (alpha[1:] == 255).all()
 
 
+def test_hidden_pixels_of_16_bits_have_the_colour_of_the_nearest_visible_one(tmp_path):
+    path, pixels = tmp_path / "deep.png", np.full((4, 4, 1), 0x3434, np.uint16)
+    pixels[0] = 0x1234
+    png(path, pixels, (0x1234,))
+    assert (read_photograph(path).deep == 0x3434).all()
+
+
 def test_16_bits_are_rounded_to_the_nearest_of_8(tmp_path):
     path = tmp_path / "deep.png"
     levels = np.array([0, 128, 129, 257 * 7 - 129, 257 * 7 - 128, 65535], np.uint16)

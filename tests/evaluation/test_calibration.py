@@ -156,6 +156,13 @@ def test_draws_of_the_true_distribution_are_calibrated():
     assert found.ranks.min() >= 0 and found.ranks.max() <= 64
 
 
+def test_equal_numbers_have_ranks_by_the_seed():
+    one, again, other = (
+        calibration.joint(np.ones((20, 9)), np.ones(20), seed=seed).ranks for seed in (1, 1, 0)
+    )
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
 @pytest.mark.parametrize(("factor", "covers"), [(2.0, False), (1.0, True)])
 def test_too_many_pieces_are_found_out_on_twenty_photographs(factor, covers):
     samples, truth = counts(20, 64, 3)

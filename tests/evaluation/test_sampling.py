@@ -353,6 +353,16 @@ def test_a_file_of_16_bits_is_read_and_its_mean_written_with_all_of_them(
     assert read_photograph(paths[0]).deep is None
 
 
+def test_a_mean_beyond_black_and_white_stays_there_in_16_bits(make_run, tmp_path):
+    path, shown = tmp_path / "deep.png", Image.fromarray(np.zeros((10, 12), np.uint8))
+    save(Deep(np.full((10, 12, 3), 40000, np.uint16), shown), path)
+    picture = sampling.request_of(str(make_run("sr-baseline")), sampling.Options()).picture(path)
+    y = torch.full((3, 20, 24), 255.5)
+    y[:, 0] = -1
+    levels = picture.deep(y).levels
+    assert levels[0].max() == 0 and levels[1:].min() == 65535
+
+
 @pytest.mark.parametrize("kind", ["flow", "baseline"])
 def test_the_features_of_a_picture_are_computed_once(make_run, smallest, kind):
     request, seen = sampling.request_of(str(make_run(f"sr-{kind}")), sampling.Options()), []

@@ -67,6 +67,14 @@ def test_noise_is_keyed_by_seed_image_and_draw(scored, vessels):
     np.testing.assert_allclose(m.log_probs(3), each.mean(0).detach(), rtol=1e-6)
 
 
+def test_the_importance_bound_has_the_noise_of_its_seed(scored, vessels):
+    one, again, other = (
+        scored("vessels-flow", vessels(16, 16), seed=seed).importance_log_probs(2)
+        for seed in (1, 1, 0)
+    )
+    assert np.array_equal(one, again) and not np.allclose(one, other)
+
+
 def test_importance_bound_is_tighter(scored, vessels):
     m = scored("vessels-flow", vessels(16, 16, 6), draws=20, importance=20)
     plain, weighted = (

@@ -130,6 +130,12 @@ def test_bicubic_interpolation_lacks_what_halving_took(m):
     assert value(m.reference_of("bicubic"), "power_high").value < -1  # decibels
 
 
+def test_no_spread_is_told_of_samples_that_are_all_equal(m):
+    temperatures = [s.temperature for s in scoring.settings_of(MEASURES["spread_skill"], m)]
+    assert temperatures == [t for t in m.presentation.temperatures if t > 0]
+    assert 0 in m.presentation.temperatures
+
+
 def test_spread_is_of_all_samples_and_its_error_leaves_out_one_image(m):
     with torch.no_grad():
         spreads = m.statistics(Pictures).samples(0.8, 3).spreads

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cnf.replication.cards import card
+from cnf.replication import results
+from cnf.replication.cards import card, listing
 from cnf.replication.presentation import SUPER_RESOLUTION, VESSEL_MASKS, presentation_of
 from tests.results.rows import EYE, PICTURE, row
 
@@ -37,6 +38,18 @@ def test_a_number_of_fewer_pictures_says_so_and_the_most_samples_count():
     rows = [row(**EYE, value=0.8), row(**EYE | {"samples": 32}, value=0.7)]
     text = card._scores(rows, VESSEL_MASKS.scores)
     assert "0.800 ± 0.012" in text and "0.700" not in text
+    few = {"samples": 99, "num_images": 3, "limit": 3}
+    rows = [row(**EYE, value=0.8), row(**EYE | few, value=0.6)]
+    text = card._scores(rows, VESSEL_MASKS.scores)
+    assert "0.800 ± 0.012" in text and "0.600" not in text
+
+
+def test_the_list_of_models_shows_test_pictures_alone(tmp_path):
+    eye = EYE | {"run": "mine"}
+    results.write([row(**eye, value=0.8)], tmp_path)
+    results.write([row(**eye | {"split": "valid", "num_images": 9999}, value=0.9)], tmp_path)
+    expected = "drive: F of the marginals at 0.5 0.800 ± 0.012"
+    assert listing.scores(tmp_path / "mine", "vessels") == expected
 
 
 @pytest.mark.parametrize(

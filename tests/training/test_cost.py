@@ -173,3 +173,9 @@ def test_a_batch_that_fits_is_measured_and_others_extrapolated(
     found = probe(line(seconds), line(memory), *(f"training.{option}" for option in options))
     assert found.batches == batches
     assert found.step == pytest.approx(step) and found.memory == pytest.approx(gib * 2**30)
+
+
+def test_what_is_extrapolated_is_no_less_than_what_was_measured(probe):
+    """The first steps of a process are slow, so that a line through the times falls."""
+    found = probe(lambda pictures: 4 / pictures, lambda _: 1, "training.batch_size=64")
+    assert found.batches == (1, 2) and found.step == 4

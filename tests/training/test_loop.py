@@ -406,6 +406,10 @@ def test_the_command_of_a_run_gives_its_configuration_again():
     overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert load_config("sr-flow-smoke", overrides) == config
     assert words[-6:] == ["--steps", "7", "--seed", "3", "--out", "runs/it"]
+    # minutes were turned into these steps
+    config = load_config("sr-flow-smoke", ["training.minutes=2", "training.steps=null"])
+    text = run_folder.command(Path("me/it"), config, 7, 3, processes=1, start=None)
+    assert "minutes" not in text and "--steps 7 " in text
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,14 @@ def test_a_run_that_rebuilds_its_activations_is_the_same_run(configure):
     assert "reconstruction_error_max" not in stored.sums
 
 
+def test_history_has_the_largest_error_of_all_that_were_looked_at(configure, monkeypatch):
+    run, errors = training.Run.build(configure(recompute=True), 0, "cpu"), iter([3e-5, 1e-5])
+    monkeypatch.setattr(type(run.model), "reconstruction_error", lambda *_: next(errors))
+    for _ in range(2):
+        training.guards.check_reconstruction(run)
+    assert run.sums["reconstruction_error_max"] == 3e-5
+
+
 def test_the_guard_stops_a_flow_that_cannot_be_rebuilt(configure, monkeypatch):
     monkeypatch.setattr(training.guards, "GUARD_EVERY", 2)
     run = training.Run.build(configure(recompute=True), 0, "cpu")
