@@ -60,3 +60,9 @@ def four_fifths(model: ConditionalModel) -> ConditionalModel:
 @variant("baseline_temperature/t05")
 def half(model: ConditionalModel) -> ConditionalModel:
     return cooled(model, 0.5)
+
+
+@variant("baseline_temperature/t00")
+def nearly_zero(model: ConditionalModel) -> ConditionalModel:
+    """A sample is the most likely label of each pixel, or the image of the means of the priors."""
+    return cooled(model, 1e-6)
