@@ -58,6 +58,7 @@ def number(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     text = ("≤ " if row.is_bound else "") + metric.write(mean)
     return {
         "value": mean,
+        "values": values,
         "low": min(values),
         "high": max(values),
         "each": [metric.write(value) for value in values],
