@@ -81,6 +81,27 @@ def shifts_late(right, self, z, h=None):
     return self.join(z_a, z_b * (-log_s).exp() - t), -total(log_s)
 
 
+def other_root(right, self, z, raw):
+    x, w, v, height, d, d_next = self.bin_of(z, raw, by=1)
+    y, log_slope = right(self, z, raw)
+    s, rise = height / w, self.inside(z) - v
+    a = height * (s - d) + rise * (d + d_next - 2 * s)
+    return torch.where(y == z, y, x + w * (-s * rise / (a * (y - x) / w))), log_slope
+
+
+def in_one_pass(right, self, z, h=None):
+    turned = self.turned(z)
+    y, log_slope = self.spline.inverse(turned, self.net(turned, h))
+    return self.turned(y), -log_slope.sum(1)
+
+
+def steep_ends(right, self, raw):
+    knots = right(self, raw)
+    ends = torch.zeros_like(knots)
+    ends[..., 2, 0] = ends[..., 2, -1] = 0.5
+    return knots + ends
+
+
 def scored_from_itself(right, self, y, h=None):
     mu, log_sigma = self.params(y[:, -self.num_kept :], h)
     normal = torch.distributions.Normal(mu, log_sigma.exp())
@@ -185,6 +206,7 @@ def learned_folds(right, self, models):
 # -- the mistakes ----------------------------------------------------------------------------------
 
 SSIM = "replication.metrics.pictures.skimage.metrics"
+BIJECTIONS = "laws/test_bijections.py::test_the_laws_of_bijections_hold"
 LAYERS, FORMULAS, FORMS = "laws/test_layers.py", "laws/test_formulas.py", "laws/test_forms.py"
 MODELS, LOOP, PICTURES = (
     "laws/test_models.py",
@@ -224,6 +246,26 @@ PLANTED: dict[str, list[tuple[str, str, Callable]]] = {
         ("layers.Residual.log_det", "without C", lambda right, _, y: right(_, y) / y.shape[1]),
         ("layers.subbands._orthonormal", "bands that are not orthonormal",
          lambda right, rows, basis: 2**0.5 * rows),
+    ],
+    f"{BIJECTIONS}[SplineCoupling-vector-given_h]": [
+        ("layers.curve.log_slope", "log|det| with the wrong sign", negated),
+        ("layers.curve.log_slope", "slopes of the two ends of a bin are swapped",
+         lambda right, s, d, d_next, *a: right(s, d_next, d, *a)),
+        ("layers.curve.Spline.bin_of", "the bin after that of a number",
+         lambda right, self, t, raw, by: right(self, t + 1, raw, by)),
+        ("layers.curve.Spline.inverse", "the other root of the quadratic equation",
+         other_root),
+    ],
+    f"{BIJECTIONS}[AutoregressiveSpline-given_h]": [
+        ("layers.AutoregressiveSpline.inverse", "numbers come back in one pass", in_one_pass),
+        ("nets.MaskedLinear.forward", "a number sees itself and those after it",
+         lambda right, self, t: torch.nn.functional.linear(t, self.weight, self.bias)),
+    ],
+    "laws/test_splines.py": [
+        ("layers.curve.Spline.knots", "slopes at the ends are not one", steep_ends),
+        ("layers.curve.Spline.knots", "slopes stand one knot further on",
+         lambda right, self, raw: (lambda k: torch.cat([k[..., :2, :], k[..., 2:, :].roll(1, -1)],
+                                                       -2))(right(self, raw))),
     ],
     "densities/test_autoregressive.py": [
         ("nets.CausalConv.__init__", "the yardstick sees the label it predicts",
