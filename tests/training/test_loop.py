@@ -357,6 +357,16 @@ def test_validation_is_the_mean_bits_per_dim_of_the_averaged_model(configure):
     assert found == pytest.approx([expected, expected], abs=1e-5)
 
 
+@pytest.mark.parametrize("task,unit", [("sr", "dim"), ("vessels", "pixel")])
+def test_bits_are_printed_per_pixel_of_a_mask_and_per_dim_of_a_picture(configure, task, unit):
+    run = training.Run.build(configure(), 0)
+    run.config = replace(run.config, task=task)
+    run.step, run.seconds = 1, 1.0
+    line = {"bits_per_dim": 2.0, "valid_bits_per_dim": 1.0, "best": False}
+    said = training.validation.progress(run, line | {"grad_norm": 1.0, "images_per_second": 1.0})
+    assert f"valid 1.0000 bits/{unit}  " in said
+
+
 def test_a_line_of_history_is_of_the_updates_since_the_last(configure, monkeypatch):
     norms = iter([3.0, 1.0, 2.0, 1.5])
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(next(norms)))

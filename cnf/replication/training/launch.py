@@ -133,7 +133,7 @@ def train_slice(run: Run, out: Path, max_minutes: float | None) -> None:
         )
     else:
         processes.print_once(
-            f"{out}: {run.best:.4f} bits/dim in validation; see `python -m cnf evaluate`"
+            f"{out}: {run.best:.4f} {run.unit} in validation; see `python -m cnf evaluate`"
         )
 
 

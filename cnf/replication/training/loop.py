@@ -25,7 +25,7 @@ def train_by_steps(run: Run, out: Path, stop: Stop) -> None:
             with run.timed():
                 nats = update(run)
             bar.update()
-            bar.set_postfix_str(f"{nats / math.log(2):.3f} bits/dim", refresh=False)
+            bar.set_postfix_str(f"{nats / math.log(2):.3f} {run.unit}", refresh=False)
             line = None
             if run.step % validate_every == 0 or run.step == run.steps:
                 with run.timed():

@@ -97,6 +97,11 @@ class Run:
     def task(self) -> Task:
         return find_task(self.config.task)
 
+    @property
+    def unit(self) -> str:
+        """Of what is printed: a mask has one number a pixel."""
+        return "bits/pixel" if self.task.is_binary else "bits/dim"
+
     def prepare(self) -> None:
         """Wrap `model` for several processes; make its average and its optimizer."""
         self.model, self.wrapped = processes.wrap(self.model, self.device)

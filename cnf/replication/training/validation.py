@@ -69,7 +69,7 @@ def progress(run: Run, line: dict[str, Any]) -> str:
     best = " (best)" if line["best"] else ""
     return (
         f"step {run.step}/{run.steps}  train {line['bits_per_dim']:.4f}  "
-        f"valid {line['valid_bits_per_dim']:.4f} bits/dim{best}  "
+        f"valid {line['valid_bits_per_dim']:.4f} {run.unit}{best}  "
         f"grad {line['grad_norm']:.2g}  {line['images_per_second']:.0f} images/s  "
         f"{left:.1f} min left"
     )
