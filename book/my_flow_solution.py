@@ -157,3 +157,41 @@ class Flow(nn.Module):
         for layer in reversed(self.layers):
             y = layer.back(y, h[y.shape[-1]], tau)
         return y
+
+
+class Motion(nn.Module):
+    def __init__(self, u, D):
+        super().__init__()
+        self.u, self.D = u, D
+
+    def matching_loss(self, v, h):
+        noise, t = torch.randn_like(v), torch.rand(len(v)).to(v)
+        v_t = t[:, None] * v + (1 - t[:, None]) * noise
+        return (self.u(v_t, t, h) - (v - noise)).square().mean()
+
+    def moved(self, slope, v, start, stop, steps):  # by Runge-Kutta; slope gives (u, divergence)
+        total, dt = 0, (stop - start) / steps
+        for k in range(steps):
+            t = v.new_full((len(v),), start + k * dt)
+            k1, r1 = slope(v, t)
+            k2, r2 = slope(v + dt / 2 * k1, t + dt / 2)
+            k3, r3 = slope(v + dt / 2 * k2, t + dt / 2)
+            k4, r4 = slope(v + dt * k3, t + dt)
+            v = v + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+            total = total + dt / 6 * (r1 + 2 * r2 + 2 * r3 + r4)
+        return v, total
+
+    def log_prob(self, v, h, steps=20):
+        e = torch.randn_like(v).sign()
+
+        def slope(v, t):
+            u, Je = torch.func.jvp(lambda v: self.u(v, t, h), (v,), (e,))
+            return u, (e * Je).sum(1)
+
+        z, gathered = self.moved(slope, v, 1.0, 0.0, steps)  # from 1 to 0: minus the integral
+        return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + gathered
+
+    @torch.no_grad()
+    def sample(self, h, tau=1.0, steps=20):
+        z = tau * torch.randn(len(h), self.D).to(h)
+        return self.moved(lambda v, t: (self.u(v, t, h), 0), z, 0.0, 1.0, steps)[0]

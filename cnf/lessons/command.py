@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnf.lessons import verdicts
+from cnf.lessons import pieces, verdicts
 from cnf.testing import placed
 
 STUBS = Path(__file__).with_name("my_flow.py")
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     words = "Say which classes of the file are right, what is wrong and why, and what is next."
     two = commands.add_parser("check", help=words, description=words)
     two.add_argument("file", type=Path, nargs="?", default=Path("my_flow.py"), metavar="FILE.py")
-    two.add_argument("--lesson", type=int, choices=range(1, 10), metavar="N", help="1 to 9")
+    two.add_argument("--lesson", type=int, choices=pieces.LESSONS, metavar="N", help=pieces.WHICH)
     return top
 
 

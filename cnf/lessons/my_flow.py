@@ -247,3 +247,31 @@ class Flow(nn.Module):
 
     def sample(self, x, tau=1.0):
         raise NotImplementedError("lesson 9: Flow.sample")
+
+
+class Motion(nn.Module):
+    """Lesson 18. A flow in continuous time, of vectors v (B, D): the velocity u(v, t, h), a module
+    that gives (B, D), carries noise (t = 0) to data (t = 1). t is (B,), h (B, num_h).
+
+    matching_loss(v, h): the mean over rows and numbers. log_prob(v, h): (B,), in nats, by steps of
+    Runge-Kutta; the divergence exact, or by a probe for each row. sample(h, tau): (B, D).
+
+    >>> from cnf.lessons.laws.motion import Swirl
+    >>> v, h = torch.randn(5, 4), torch.randn(5, 2)
+    >>> flow = Motion(Swirl(), D=4)
+    >>> flow.matching_loss(v, h).shape, flow.log_prob(v, h).shape, flow.sample(h, tau=0.8).shape
+    (torch.Size([]), torch.Size([5]), torch.Size([5, 4]))
+    """
+
+    def __init__(self, u, D):
+        super().__init__()
+        raise NotImplementedError("lesson 18: Motion")
+
+    def matching_loss(self, v, h):
+        raise NotImplementedError("lesson 18: Motion.matching_loss")
+
+    def log_prob(self, v, h, steps=20):
+        raise NotImplementedError("lesson 18: Motion.log_prob")
+
+    def sample(self, h, tau=1.0, steps=20):
+        raise NotImplementedError("lesson 18: Motion.sample")

@@ -4,7 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnf.lessons.laws import actnorm, couplings, flows, linear, noise, pixels, priors, weighted
+from cnf.lessons.laws import (
+    actnorm,
+    couplings,
+    flows,
+    linear,
+    motion,
+    noise,
+    pixels,
+    priors,
+    weighted,
+)
 from cnf.testing import Case, Law
 
 BOOK = Path(__file__).parents[2] / "book"  # of a clone; a wheel has no pages
@@ -121,4 +131,16 @@ PIECES = [
         "back of the same layers, the last one first, with tau",
         flows.flow,
     ),
+    Piece(
+        "Motion",
+        18,
+        "flows-in-continuous-time",
+        "Bits, by the solver",
+        "log p(v) is log N(v_0; 0, I) less the integral of the divergence of u along the path from "
+        "noise (t = 0) to v (t = 1); the loss is the mean of (u(v_t, t) - (v - noise))^2, with "
+        "v_t = t v + (1 - t) noise",
+        motion.motion,
+    ),
 ]
+LESSONS = sorted({piece.lesson for piece in PIECES})
+WHICH = f"1 to 9, or {LESSONS[-1]}"

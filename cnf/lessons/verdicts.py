@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnf.lessons.pieces import PIECES, Piece
+from cnf.lessons.pieces import LESSONS, PIECES, WHICH, Piece
 from cnf.testing import Fault, Skip, placed, seeded, tried
 
 LAWS = {  # of cnf.testing, in the words of the lessons
@@ -146,8 +146,8 @@ def verdicts(names: Mapping[str, Any], lesson: int | None = None) -> list[Verdic
     if not isinstance(names, Mapping):
         kind = type(names).__name__
         raise TypeError(f"the names are a {kind}: give vars(my_flow), or globals() in a notebook")
-    if lesson is not None and lesson not in range(1, 10):
-        raise ValueError(f"lesson = {lesson!r}: choose from 1 to 9")
+    if lesson is not None and lesson not in LESSONS:
+        raise ValueError(f"lesson = {lesson!r}: choose from {WHICH}")
     return [verdict(p, names) for p in PIECES if lesson in (None, p.lesson)]
 
 
@@ -157,6 +157,8 @@ def text(found: list[Verdict]) -> str:
     wrong = [v for v in todo if v.status == "wrong"]
     if wrong:
         end = f"next: mend {wrong[0].piece.name}, {wrong[0].piece.where}"
+    elif todo and len(found) > 1 and todo[0].piece.lesson > 9:
+        end = f"next: train your Flow; lesson {todo[0].piece.lesson} has a rival for it"
     elif todo:
         end = f"next: write {todo[0].piece.name}, {todo[0].piece.where}"
     else:

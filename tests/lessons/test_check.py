@@ -50,7 +50,7 @@ def test_enough_mistakes_are_planted_and_named():
 def test_the_solution_is_right():
     found = verdicts(vars(my_flow_solution))
     assert text(found).endswith("\nall is right: train your Flow")
-    assert len(found) == 10 and {v.status for v in found} == {"right"}
+    assert len(found) == 11 and {v.status for v in found} == {"right"}
 
 
 VARIANTS = {
@@ -155,6 +155,25 @@ VARIANTS = {
           "is_squeeze = isinstance(layer, nn.PixelUnshuffle)\n            "
           "y = F.pixel_shuffle(y, 2) if is_squeeze else layer.back(y, h[y.shape[-1]], tau)")],
     ),
+    "the transpose has the same trace": (
+        "Motion",
+        [("u, Je = torch.func.jvp(lambda v: self.u(v, t, h), (v,), (e,))",
+          "u, back = torch.func.vjp(lambda v: self.u(v, t, h), v)\n            (Je,) = back(e)")],
+    ),
+    "the exact trace": (
+        "Motion",
+        [("u, Je = torch.func.jvp(lambda v: self.u(v, t, h), (v,), (e,))\n"
+          "            return u, (e * Je).sum(1)",
+          "def of(k):\n"
+          "                unit = torch.eye(self.D).to(v)[k].expand_as(v).contiguous()\n"
+          "                _, Je = torch.func.jvp(lambda v: self.u(v, t, h), (v,), (unit,))\n"
+          "                return Je[:, k]\n\n"
+          "            return self.u(v, t, h), sum(of(k) for k in range(self.D))")],
+    ),
+    "Gaussian probes": ("Motion", [("torch.randn_like(v).sign()", "torch.randn_like(v)")]),
+    "late times oftener": (
+        "Motion", [("torch.rand(len(v)).to(v)", "torch.rand(len(v)).sqrt().to(v)")]
+    ),
     "the bound has another name": (
         "Coupling",
         [("num_h, m=1.5):", "num_h, bound=1.5):\n        m = bound")],
@@ -239,7 +258,7 @@ def test_a_lesson_is_checked_in_a_notebook(capsys):
     assert "there is no such class yet" in capsys.readouterr().out
     with pytest.raises(TypeError, match="a module: give vars"):
         lessons.check_lesson(3, my_flow_solution)
-    with pytest.raises(ValueError, match="lesson = '3': choose from 1 to 9"):
+    with pytest.raises(ValueError, match="lesson = '3': choose from 1 to 9, or 18"):
         lessons.check_lesson("3", {})
 
 

@@ -1,0 +1,251 @@
+"""Laws of Motion: its matching loss, its log_prob by a solver, and its samples."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnf.lessons.laws.common import repeats
+from cnf.testing import Case, Fault, Law, agree, apart, likely, named, seeded
+
+B, D, NUM_H, COPIES = 4, 4, 2, 400
+LEFT = 5e-3  # twenty steps of Runge-Kutta or of the midpoint rule leave less here
+
+
+class Swirl(nn.Module):
+    """A velocity that depends on v, t and h; its Jacobian is not symmetric. With `still`, what it
+    gives is 0.7 times v, and it keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with seeded(1, torch.float64):
+            self.into, self.out = nn.Linear(D + NUM_H + 1, 16), nn.Linear(16, D)
+        with torch.no_grad():
+            self.into.weight.mul_(3)
+            self.out.weight.mul_(3)
+        self.still, self.heard = False, []
+
+    def forward(self, v: Tensor, t: Tensor, h: Tensor) -> Tensor:
+        if self.still:
+            self.heard.append((v, t, h))
+            return 0.7 * v + 0 * self.out.bias
+        return self.out(self.waves(v, t, h))
+
+    def waves(self, v: Tensor, t: Tensor, h: Tensor) -> Tensor:
+        return self.into(torch.cat([v, h, t[:, None].to(v)], 1)).tanh()
+
+    def divergence(self, v: Tensor, t: Tensor, h: Tensor) -> Tensor:
+        """The trace of out diag(1 - waves^2) into, (B,)."""
+        diagonal = (self.out.weight * self.into.weight.T[:D]).sum(0)
+        return (1 - self.waves(v, t, h).square()) @ diagonal
+
+
+def motion(made: type) -> tuple[Case, dict[str, Law]]:
+    case = Case(lambda: made(Swirl(), D), (D,), (NUM_H,), default=torch.float64)
+    return case, named(matching, loss, probes, scores, draws, warmth)
+
+
+def parts(case: Case, rows: int = B) -> tuple[Any, Swirl, Tensor, Tensor]:
+    """(model, its velocity, v, h), in float64; the rows repeat B different ones."""
+    with seeded(0, torch.float64):
+        u = Swirl().double()
+        v, h = (torch.randn(B, n).repeat(rows // B, 1) for n in (D, NUM_H))
+        return case.make.__closure__[0].cell_contents(u, D).double(), u, v, h
+
+
+def trained_on(case: Case) -> tuple[Tensor, ...]:
+    """(loss, what the velocity was given: v_t and t, and v), of 4,000 rows."""
+    model, u, v, h = parts(case, 4000)
+    u.still = True
+    found = model.matching_loss(v, h)
+    if found.shape != ():
+        raise Fault(f"matching_loss has shape {tuple(found.shape)}, not ()", "take the mean")
+    if len(u.heard) != 1:
+        raise Fault(f"u is called {len(u.heard)} times in matching_loss, not once")
+    v_t, t, given = u.heard[0]
+    if t.shape != (len(v),):
+        words = "one t for each row"
+        raise Fault(f"u is given t of shape {tuple(t.shape)}, not ({len(v)},)", words)
+    if apart(given, h) > 0:
+        raise Fault("u is given another h than matching_loss")
+    return found, v_t, t, v
+
+
+def matching(case: Case) -> None:
+    """u is asked at v_t = t v + (1 - t) noise, N(0, I), each row with its own t in (0, 1)."""
+    _, v_t, t, v = trained_on(case)
+    if len(t.unique()) < len(t) / 2:
+        raise Fault("rows of a batch have the same t", "t is drawn once for the whole batch")
+    if t.min() < 0 or t.max() > 1 or t.max() < 0.9 or t.min() > 0.1:
+        raise Fault(f"t lies between {t.min():.2f} and {t.max():.2f}, not 0 and 1")
+    inside, time = (t > 0.2) & (t < 0.8), t[:, None]
+
+    def is_noise(eps: Tensor) -> bool:
+        eps = eps[inside]
+        near = apart(eps.mean(0), torch.zeros(D)) < 0.2 and apart(eps.std(0), torch.ones(D)) < 0.15
+        return near and len(eps.unique()) > eps.numel() / 2
+
+    if is_noise((v_t - time * v) / (1 - time)):
+        return
+    table = {
+        "time is reversed: at t = 0 there is noise, at t = 1 data": (v_t - (1 - time) * v) / time,
+        "the noise is not multiplied by 1 - t": v_t - time * v,
+        "v is not multiplied by t": (v_t - v) / (1 - time),
+    }
+    words = next((words for words, eps in table.items() if is_noise(eps)), "")
+    eps = ((v_t - time * v) / (1 - time))[inside]
+    if not words and len(eps.unique()) <= eps.numel() / 2:
+        words = "numbers of a batch share their noise"
+    spread = eps.std().item()
+    if not words and apart(eps, eps.mean() * torch.ones_like(eps)) < 2:
+        words = "rand stands for randn: noise that is uniform"
+    raise Fault(f"(v_t - t v) / (1 - t) is not N(0, I): its deviation is {spread:.2f}", words)
+
+
+def loss(case: Case) -> None:
+    """The loss is the mean of (u - (v - noise))^2."""
+    found, v_t, t, v = trained_on(case)
+    eps = (v_t - t[:, None] * v) / (1 - t[:, None])
+    u = 0.7 * v_t
+
+    def mean(target: Tensor) -> Tensor:
+        return (u - target).square().mean()
+
+    right = mean(v - eps)
+    table = {
+        "the target points the other way: noise - v": mean(eps - v),
+        "the target is v": mean(v),
+        "the target is the noise": mean(eps),
+        "the target is v_t": mean(v_t),
+        "summed over the numbers of a row, not averaged": D * right,
+        "summed over the batch, not averaged": right * v.numel(),
+        "a half too many": right / 2,
+        "absolute values stand for squares": (u - (v - eps)).abs().mean(),
+    }
+    agree("matching_loss", found, right, 1e-6, likely(found, right, table, 1e-6))
+    if not found.requires_grad:
+        raise Fault("no gradient reaches u", ".item(), .detach() or no_grad cut it off")
+
+
+@torch.no_grad()
+def path(u: Swirl, v: Tensor, h: Tensor, start: float, stop: float, n: int, euler: bool) -> tuple:
+    """The end of the path of v, and the integral of the divergence."""
+
+    def slope(v: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        given = v, torch.full((len(v),), t), h
+        return u(*given), u.divergence(*given)
+
+    total, dt = v.new_zeros(len(v)), (stop - start) / n
+    for k in range(n):
+        t = start + k * dt
+        k1, r1 = slope(v, t)
+        if euler:
+            v, total = v + dt * k1, total + dt * r1
+            continue
+        k2, r2 = slope(v + dt / 2 * k1, t + dt / 2)
+        k3, r3 = slope(v + dt / 2 * k2, t + dt / 2)
+        k4, r4 = slope(v + dt * k3, t + dt)
+        v = v + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        total = total + dt / 6 * (r1 + 2 * r2 + 2 * r3 + r4)
+    return v, total
+
+
+def gaussian(z: Tensor) -> Tensor:
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+
+
+def mistakes(u: Swirl, v: Tensor, h: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """log p(v|h), and what wrong log_probs give."""
+    z, total = path(u, v, h, 1.0, 0.0, 60, False)  # gathered from 1 to 0: minus the integral
+    there, along = path(u, v, h, 0.0, 1.0, 60, False)
+    coarse, steps = path(u, v, h, 1.0, 0.0, 20, True)
+    return gaussian(z) + total, {
+        "the sign of the divergence is wrong": gaussian(z) - total,
+        "the divergence is left out, or Je is summed without e, which has the mean 0": gaussian(z),
+        "time runs the other way: from v at t = 1 to noise at t = 0": gaussian(there) - along,
+        "time runs the other way, and the divergence has its sign": gaussian(there) + along,
+        "steps of Euler: take those of Runge-Kutta": gaussian(coarse) + steps,
+        "log 2 pi is missing": gaussian(z) + total + D / 2 * math.log(2 * math.pi),
+        "the density of the noise is left out": total,
+        "the divergence is a mean, not a sum": gaussian(z) + total / D,
+        "the log-density of the noise is a mean, not a sum": gaussian(z) / D + total,
+        "e is uniform in (-1, 1): e e has the mean 1/3": gaussian(z) + total / 3,
+    }
+
+
+def scores(case: Case) -> None:
+    """log_prob is log N(v_0; 0, I) less the integral of the divergence, on average over probes."""
+    model, u, v, h = parts(case, B * COPIES)
+    found = model.log_prob(v, h)
+    if found.shape != (len(v),):
+        raise Fault(f"log_prob of {len(v)} rows has shape {tuple(found.shape)}, not ({len(v)},)")
+    right, table = mistakes(u, v[:B], h[:B])
+    each = found.detach().view(COPIES, B)
+    limit = 5 * each.std(0) / COPIES**0.5 + LEFT * (1 + right.abs())
+    off = {words: apart(each.mean(0) / limit, wrong / limit) for words, wrong in table.items()}
+    nearest = min(off, key=off.__getitem__)
+    agree("log_prob", each.mean(0), right, limit, nearest if off[nearest] < 1 else "")
+
+
+def probes(case: Case) -> None:
+    """If the divergence is estimated, each row and each call has a probe of its own."""
+    model, _, v, h = parts(case, 5 * B)
+    found = [model.log_prob(v, h).detach() for _ in range(2)]
+    is_random = apart(*found) > 1e-9
+    spread = found[0].view(5, B).std(0).max()
+    if is_random and spread < 1e-9:
+        words = "e has the shape of v, with its rows"
+        raise Fault("all rows of a batch have the same probe", words)
+    if not is_random and spread > 1e-9:
+        why = repeats(lambda: model.log_prob(v, h))
+        raise Fault("two calls have the same probes", why or "the probe is drawn once and kept")
+
+
+def draws(case: Case) -> None:
+    """A sample is the end of the path that begins at its noise, at t = 0."""
+    model, u, _, h = parts(case)
+
+    def sampled(*tau: float) -> Tensor:
+        with seeded(3, torch.float64):
+            return model.sample(h, *tau).detach()
+
+    u.still = True
+    grown = sampled()
+    if grown.shape != (B, D):
+        raise Fault(f"samples of {B} h have shape {tuple(grown.shape)}, not ({B}, {D})")
+    u.still = False
+    found = sampled()
+    table: dict[str, Callable[[Tensor], Tensor]] = {
+        "": lambda z: path(u, z, h, 0.0, 1.0, 60, False)[0],
+        "time runs the other way: from noise at t = 0 to data at t = 1": lambda z: path(
+            u, z, h, 1.0, 0.0, 60, False
+        )[0],
+        "steps of Euler: take those of Runge-Kutta": lambda z: path(u, z, h, 0.0, 1.0, 20, True)[0],
+        "the noise is returned": lambda z: z,
+    }
+    for factor in (math.exp(0.7), 1.7, 1.035**20, math.exp(-0.7), 1.0):  # what 0.7 v makes of noise
+        for words, end in table.items():
+            if apart(found, end(grown / factor)) < 2e-2:
+                if words:
+                    raise Fault("the samples are not the ends of their paths", words)
+                return
+    raise Fault("the samples are not the ends of their paths", "noise is drawn more than once?")
+
+
+def warmth(case: Case) -> None:
+    """tau multiplies the noise, and samples draw anew."""
+    model, u, _, h = parts(case, 4000)
+    u.still = True
+    if words := repeats(lambda: model.sample(h)):
+        raise Fault("two samples of one h are the same", words)
+    whole, half = (model.sample(h, tau).detach().std(0) for tau in (1.0, 0.5))
+    share, right = half / whole, torch.full((D,), 0.5)
+    table = {"tau is not used": 2 * right, "tau is squared": right**2}
+    agree("deviation with tau = 0.5 over that with tau = 1", share, right, 0.04,
+          likely(share, right, table, 0.05))  # fmt: skip
+    if apart(whole, whole.mean() * torch.ones(D)) > 0.1 * whole.mean():
+        raise Fault("the noise has another deviation in each number")
+    if apart(whole, torch.full((D,), math.exp(0.7))) > 0.15:
+        raise Fault(f"the noise has the deviation {whole.mean() / math.exp(0.7):.2f}, not 1")
