@@ -20,12 +20,13 @@ class Swirl(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        with seeded(1, torch.float64):
+        with seeded(1, torch.get_default_dtype()):
             self.into, self.out = nn.Linear(D + NUM_H + 1, 16), nn.Linear(16, D)
         with torch.no_grad():
             self.into.weight.mul_(3)
             self.out.weight.mul_(3)
-        self.still, self.heard = False, []
+        self.still = False
+        self.heard: list[tuple[Tensor, ...]] = []
 
     def forward(self, v: Tensor, t: Tensor, h: Tensor) -> Tensor:
         if self.still:
@@ -43,7 +44,7 @@ class Swirl(nn.Module):
 
 
 def motion(made: type) -> tuple[Case, dict[str, Law]]:
-    case = Case(lambda: made(Swirl(), D), (D,), (NUM_H,), default=torch.float64)
+    case = Case(made, (D,), (NUM_H,), default=torch.float64)
     return case, named(matching, loss, probes, scores, draws, warmth)
 
 
@@ -52,7 +53,8 @@ def parts(case: Case, rows: int = B) -> tuple[Any, Swirl, Tensor, Tensor]:
     with seeded(0, torch.float64):
         u = Swirl().double()
         v, h = (torch.randn(B, n).repeat(rows // B, 1) for n in (D, NUM_H))
-        return case.make.__closure__[0].cell_contents(u, D).double(), u, v, h
+        made: Any = case.make
+        return made(u, D).double(), u, v, h
 
 
 def trained_on(case: Case) -> tuple[Tensor, ...]:
