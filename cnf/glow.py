@@ -113,7 +113,7 @@ def glow(
             By default 2 levels of 8 steps and a continuous y (dequantization=None).
 
     Shapes: y (B, channels, H, W), H and W multiples of the flow's `multiple`; x (B, context, H, W).
-        Of vectors y (B, channels), x (B, context).
+        Of vectors (net="vector", or better `vector_flow`) y (B, channels), x (B, context).
     Raises ConfigError for an option that does not fit or that nothing would read, ValueError for
         features that do not, TypeError for a size that is no whole number.
 
