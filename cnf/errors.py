@@ -1,7 +1,8 @@
 """The errors a user can cause. Each says what was wrong, which value, and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class CnfError(ValueError):
@@ -43,3 +44,12 @@ def not_installed(error: ModuleNotFoundError) -> str:
 def nearest(name: str, names: Iterable[str]) -> str:
     """The three of many names that are most like a name that is none of them, in words."""
     return ", ".join(difflib.get_close_matches(name, list(names), 3, 0))
+
+
+def known_options(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The options. Raises ConfigError, with the nearest names, for one that is none of them."""
+    names = list(names)
+    for name in options:
+        if name not in names:
+            raise ConfigError(f"unknown option '{name}': the nearest are {nearest(name, names)}")
+    return dict(options)

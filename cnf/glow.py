@@ -7,7 +7,7 @@ other layers.
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import torch
 from pydantic import Field
@@ -81,6 +81,25 @@ class GlowConfig:
         return "softplus" if self.scale == "softplus" else "bounded"
 
 
+class GlowOptions(TypedDict, total=False):
+    """The fields of `GlowConfig` as keywords, so that tools find one that is misspelt."""
+
+    levels: int
+    steps: int
+    width: int
+    h_kernel: Literal[1, 3]
+    net: Literal["conv", "vector"]
+    scale: Literal["bounded", "softplus", "additive"]
+    max_log_scale: float
+    flip: bool
+    gain: bool
+    norm: Literal["none", "instance"]
+    clip: float | None
+    prior_width: int
+    dequantization: Literal["uniform", "variational", "binary"] | None
+    noise: Literal["logistic", "gaussian"]
+
+
 READ_TWICE = "context = {} with features: these say what of x is read, so leave it out"
 
 
@@ -91,7 +110,7 @@ def glow(
     features: nn.Module | Mapping[str, Any] | None = None,
     bins: int = BINS,
     coupling: Callable[..., Bijection] | None = None,
-    **options: Any,
+    **options: Unpack[GlowOptions],
 ) -> ConditionalFlow:
     """A conditional Glow of p(y|x), with untrained weights: L levels of K steps.
 
@@ -126,7 +145,7 @@ def glow(
     torch.Size([8])
     """
     sizes = {"channels": channels, "context": context, "bins": bins}
-    arguments = {name: operator.index(size) for name, size in sizes.items()} | options
+    arguments = {name: operator.index(size) for name, size in sizes.items()} | dict(options)
     if coupling is None and not isinstance(features, nn.Module):
         named = {} if features is None else {"features": dict(features)}
         model = weights.build("glow", arguments | named)

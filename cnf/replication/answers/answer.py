@@ -5,15 +5,15 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
-from cnf.errors import CnfError, ConfigError, nearest
+from cnf.errors import CnfError, ConfigError, known_options
 from cnf.replication.answers import given
 from cnf.replication.answers.formats import (
     Deep,
@@ -24,7 +24,7 @@ from cnf.replication.answers.formats import (
     save,
 )
 from cnf.replication.answers.picture import Picture
-from cnf.replication.answers.sample import Options, Request, request_of
+from cnf.replication.answers.sample import AnswerOptions, Options, Request, request_of
 
 Given = str | os.PathLike | bytes | Image.Image | np.ndarray  # see `given`
 Several = list[Given] | tuple[Given, ...]
@@ -142,11 +142,13 @@ class Segmentation(Answer):
 
 
 @overload
-def upscale(picture: Given, model: str = ..., **options: Any) -> Answer: ...
+def upscale(picture: Given, model: str = ..., **options: Unpack[AnswerOptions]) -> Answer: ...
 @overload
-def upscale(picture: Several, model: str = ..., **options: Any) -> list[Answer]: ...
 def upscale(
-    picture: Given | Several, model: str = "sr-baseline", **options: Any
+    picture: Several, model: str = ..., **options: Unpack[AnswerOptions]
+) -> list[Answer]: ...
+def upscale(
+    picture: Given | Several, model: str = "sr-baseline", **options: Unpack[AnswerOptions]
 ) -> Answer | list[Answer]:
     """A photograph at twice its size.
 
@@ -166,11 +168,13 @@ def upscale(
 
 
 @overload
-def segment(picture: Given, model: str = ..., **options: Any) -> Segmentation: ...
+def segment(picture: Given, model: str = ..., **options: Unpack[AnswerOptions]) -> Segmentation: ...
 @overload
-def segment(picture: Several, model: str = ..., **options: Any) -> list[Segmentation]: ...
 def segment(
-    picture: Given | Several, model: str = "vessels-baseline", **options: Any
+    picture: Several, model: str = ..., **options: Unpack[AnswerOptions]
+) -> list[Segmentation]: ...
+def segment(
+    picture: Given | Several, model: str = "vessels-baseline", **options: Unpack[AnswerOptions]
 ) -> Segmentation | list[Segmentation]:
     """The vessels in a photograph of an eye.
 
@@ -197,13 +201,11 @@ def answers(kind: type[Answer], request: Request, picture: Given | Several) -> A
     return [kind(request, read_picture(request, one, name), index) for index, (one, name) in pairs]
 
 
-def asked(model: str, options: dict[str, Any]) -> Request:
+def asked(model: str, options: Mapping[str, Any]) -> Request:
     """A request to a model."""
-    for name in options:
-        if name not in OPTIONS:
-            raise ConfigError(f"unknown option '{name}': the nearest are {nearest(name, OPTIONS)}")
+    choices = known_options(options, OPTIONS)
     with naming_arguments():
-        return request_of(model, Options(**options))
+        return request_of(model, Options(**choices))
 
 
 def read_picture(request: Request, picture: Given, name: str) -> Picture:

@@ -100,8 +100,10 @@ def fold_steps(model: ConditionalModel) -> ConditionalModel:
         layers: list[nn.Module] = []
         for layer in holder:
             if isinstance(layer, Conv1x1):
-                norm = layers.pop() if layers and isinstance(layers[-1], ActNorm) else None
-                layer = FoldedStep(layer, norm)
+                norm = layers[-1] if layers else None
+                if isinstance(norm, ActNorm):
+                    layers.pop()
+                layer = FoldedStep(layer, norm if isinstance(norm, ActNorm) else None)
             layers.append(layer)
         del holder[:]
         holder.extend(layers)

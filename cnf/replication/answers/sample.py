@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnf import noise
-from cnf.errors import ConfigError, DataError
+from cnf.errors import ConfigError, DataError, known_options
 from cnf.inputs import check_draws
 from cnf.model import ConditionalModel
 from cnf.nets import set_precision
@@ -149,6 +149,35 @@ class Options:
         return [partner(fov, path) for path in pictures] if fov.is_dir() else [fov]
 
 
+class AnswerOptions(TypedDict, total=False):
+    """The fields of `Options` that say what is drawn, as keywords, so that tools find one that is
+    misspelt."""
+
+    samples: int | None
+    temperature: float | None
+    mean_samples: int | None
+    mean: bool
+    uncertainty: bool
+    fov: Path | str | None
+    fit: bool | None
+    whole: bool
+    threshold: float | None
+    seed: int
+    tile: int | None
+    precision: Literal["fp32", "bf16"] | None
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class SampleOptions(AnswerOptions, total=False):
+    """All fields of `Options`: those that say how answers are written, too."""
+
+    out: Path | str
+    format: str
+    suffix: str
+    json: Path | str | None
+    overwrite: bool
+
+
 class SkippedError(DataError):
     """Raised when everything else is written: a line for each picture that could not be used. The
     files that were written are `paths`."""
@@ -159,7 +188,13 @@ class SkippedError(DataError):
         self.paths = list(paths)
 
 
-def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **options) -> list[Path]:
+def sample(
+    run: str,
+    pictures: Sequence[Path],
+    *,
+    results: Path = RESULTS,
+    **options: Unpack[SampleOptions],
+) -> list[Path]:
     """Write samples of each picture as PNG files, and a contact sheet; returns their paths:
     NAME-sample1.png, ..., NAME-mean.png, NAME-deviation.png and .npy, NAME-sheet.png. Vessels:
     masks of 0 and 255, black outside the field of view; NAME-marginal.png in the place of the mean,
@@ -176,7 +211,7 @@ def sample(run: str, pictures: Sequence[Path], *, results: Path = RESULTS, **opt
     temperature), CheckpointError, ConfigError (files that are there; a model that cannot draw in
     tiles).
     """
-    choices = Options(**options)
+    choices = Options(**known_options(options, Options.__dataclass_fields__))
     given = list(map(Path, pictures))
     pictures, skipped = files(given), dict[Path, str]()
     total = len(pictures)

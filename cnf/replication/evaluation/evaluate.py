@@ -4,12 +4,13 @@
 rows of them.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from cnf.errors import ConfigError
+from cnf.errors import ConfigError, known_options
 from cnf.model import ConditionalModel
 from cnf.replication import releases, run_folder
 from cnf.replication.cards import card
@@ -23,7 +24,7 @@ from cnf.replication.results import rows as store
 from cnf.replication.results.rows import REFERENCES, RESULTS, Row, ending
 from cnf.replication.run_folder import publishing
 from cnf.replication.scored.model import ScoredModel
-from cnf.replication.scored.options import Options
+from cnf.replication.scored.options import EvaluateOptions, Options
 from cnf.replication.scored.own_pictures import images_to_score
 from cnf.replication.scored.thresholds import validation
 
@@ -41,7 +42,7 @@ def evaluate(
     device: str = "auto",
     out: Path | None = None,
     results: Path = RESULTS,
-    **options: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> list[Row]:
     """Score the weights in the folder `run` on an image set. The rows are written beside them, into
     `evaluations/`, and returned. The returned rows include those of references, which need no model
@@ -187,8 +188,11 @@ def provenance_of(
     }
 
 
-def options_of(options: dict[str, Any], stress: bool, figures: bool) -> Options:
-    """The options of an evaluation. Raises ConfigError for those that contradict each other."""
+def options_of(given: Mapping[str, Any], stress: bool, figures: bool) -> Options:
+    """The options of an evaluation. Raises ConfigError for those that contradict each other or
+    that there are not."""
+    names = {*inspect.signature(evaluate).parameters, *Options.__dataclass_fields__} - {"options"}
+    options = known_options(given, names)
     if options.get("threshold_from") is not None:
         options["threshold_from"] = Path(options["threshold_from"]).as_posix()
     scoring_options = Options(**options)

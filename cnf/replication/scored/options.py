@@ -1,7 +1,8 @@
 """What an evaluation is asked for, beside the model and the pictures."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TypedDict
 
 from cnf.errors import ConfigError, nearest
 from cnf.inputs import check_draws
@@ -73,3 +74,20 @@ class Options:
     def names_of_metrics(self) -> list[str] | None:
         """The names in `metrics`; None: all metrics."""
         return None if self.metrics is None else self.metrics.split(",")
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """The fields of `Options` as keywords, so that tools find one that is misspelt."""
+
+    limit: int | None
+    seed: int
+    draws: int
+    samples: int | None
+    importance: int
+    temperature: float | None
+    round_x: bool | None
+    full: bool
+    metrics: str | None
+    variant: str | None
+    threshold: float | None
+    threshold_from: Path | str | None
