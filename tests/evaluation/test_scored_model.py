@@ -16,7 +16,7 @@ from cnf.replication.scored import model as scored_model
 from cnf.replication.scored.model import ScoredModel
 from cnf.replication.scored.options import Options
 from cnf.resample import low_resolution
-from tests.evaluation.toys import eyes, value
+from tests.evaluation.toys import eyes, photographs, value
 
 PATCHES = load("embedded-sr", "test")
 KEYED = scored_model.SAMPLES_DRAW
@@ -223,3 +223,8 @@ def test_picture_with_non_finite_likelihood_is_named(scored):
 def test_samples_of_padded_pictures_are_cropped_back(scored):
     m = scored("vessels-flow", eyes(size=(17, 21)))
     assert m.single_samples(1.0)[0].shape == m.means(2)[0].shape == (1, 17, 21)
+
+
+def test_a_limit_that_leaves_no_picture_out_is_none(scored):
+    limits = [scored("sr-flow", photographs(), limit=n).options.limit for n in (2, 3, 4)]
+    assert limits == [2, None, None]

@@ -159,6 +159,21 @@ def test_pixels_outside_the_field_of_view_never_count(scored):
     assert value(m.reference_of("second observer"), "f_half").value == 0.0
 
 
+def test_f_of_pictures_is_a_mean_and_f_of_pixels_is_pooled(m, monkeypatch):
+    outcomes = np.array([[1, 0, 0], [1, 3, 3]])  # F is 1 and 1/4; of both together 4/10
+    monkeypatch.setattr(vessels, "outcomes_at_half", lambda m, s: outcomes)
+    assert value(m(), "f_half_image").value == pytest.approx(0.625)
+    assert value(m(), "f_half").value == pytest.approx(0.4)
+
+
+def test_a_marginal_of_one_half_makes_a_pixel_of_the_mask(m, monkeypatch):
+    masks, p = m().statistics(Masks), torch.zeros(1, 16, 20)
+    p[0, 3, :4] = 0.5
+    monkeypatch.setattr(masks, "answers_if_any", lambda s: [p] * 3)
+    areas = [one["area"] for one in masks.shapes_of_answers(Setting(1.0, 16))]
+    assert areas == [4 / 256] * 3  # 16 x 16 pixels are in view
+
+
 def test_validation_split_chooses_the_threshold(m):
     ours = m("baseline", full=False)
     assert value(ours, "f_valid") is None
