@@ -16,7 +16,7 @@ The replication of the paper, `cnf.replication`, is built on this library; `pyth
 
 import lazy_loader
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # What `cnf.NAME` stands for is the list in __init__.pyi; each is imported when it is first used.
 _attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
