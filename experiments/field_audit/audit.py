@@ -106,7 +106,7 @@ def run(name: str, words: list[str]) -> None:
         rows.append({"case": case, "laws": len(report.results), "failures": failures})
     found = {
         "library": module.LIBRARY,
-        "version": importlib.metadata.version(module.LIBRARY),
+        "version": getattr(module, "VERSION", "") or importlib.metadata.version(module.LIBRARY),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
