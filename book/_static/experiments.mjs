@@ -165,7 +165,7 @@
     const [one, two] = [first, second].map(unrolled);
     const depths = [...dark].map((digit) => parseInt(digit, 16));
     const hand = new Map(); // pixel -> 1 or 0, where a pen was
-    let [cursor, last] = [[side / 2, side / 2], null];
+    let [cursor, last, isDown] = [[side / 2, side / 2], null, false];
     ui.pictures.classList.add("is-tiles", "is-two");
     const figure = make(ui.pictures, "figure");
     const canvas = make(figure, "canvas", { width: side, height: side, tabIndex: 0, className: "observer-pen" },
@@ -198,11 +198,11 @@
       if (pen.value === "off") return;
       canvas.setPointerCapture(event.pointerId);
       last = null;
+      isDown = true;
       reach(event);
     });
-    canvas.addEventListener("pointermove", (event) => {
-      if (canvas.hasPointerCapture(event.pointerId)) reach(event);
-    });
+    canvas.addEventListener("pointermove", (event) => isDown && reach(event));
+    for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => (isDown = false));
     const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], " ": [0, 0] };
     canvas.addEventListener("keydown", (event) => {
       const step = KEYS[event.key];
