@@ -8,13 +8,17 @@ there today, and nothing of one page is seen by another. Pages that take longest
 process is left with one of them at the end.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
+import re
+import socket
 import subprocess
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from jupyter_client.connect import LocalPortCache
 from jupyter_client.provisioning import local_provisioner
 
 LIBRARIES = ["ipykernel.kernelapp", "matplotlib_inline.backend_inline", "matplotlib.pyplot"]
@@ -77,10 +81,26 @@ def launch_kernel(cmd: list[str], cwd: str | None = None, env: dict | None = Non
     return Kernel(cmd[cmd.index("ipykernel_launcher") + 1 :], cwd or ".", dict(env or os.environ))
 
 
+# A port that a system finds free may be taken by another process before a kernel uses it. So every
+# worker of pytest has ports of its own, below those that systems hand out.
+worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
+ports = itertools.count(20_000 + 1_000 * worker)
+
+
+def find_available_port(self: LocalPortCache, ip: str) -> int:
+    """The next port of this worker that nobody listens at."""
+    while True:
+        port = next(ports)
+        with socket.socket() as caller:
+            if caller.connect_ex((ip, port)):  # nobody answers
+                return port
+
+
 def pytest_configure(config):
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     context.set_forkserver_preload(LIBRARIES)
     local_provisioner.launch_kernel = launch_kernel
+    LocalPortCache.find_available_port = find_available_port
 
 
 def pytest_collection_modifyitems(items):
