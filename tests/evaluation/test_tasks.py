@@ -116,6 +116,42 @@ def test_a_pair_that_is_random_when_scored_is_refused_by_the_name_of_its_task():
         tasks.Task.x_of(Careless(), torch.zeros(1, 3, 8, 8), options)
 
 
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        lambda y: range(len(y)),  # the place in the batch
+        lambda y: [int(y.sum()) + n for n in range(len(y))],  # of all its pictures
+        lambda y: reversed([int(one.sum()) for one in y]),  # of another one
+    ],
+)
+def test_noise_that_depends_on_the_batch_is_refused(seeds):
+    class Crowded(Denoising):
+        name = "crowded"
+
+        def pair(self, y, x, options, rngs):
+            noise = [np.random.default_rng(k).standard_normal(y.shape[1:]) for k in seeds(y)]
+            return y, y + self.strength * torch.from_numpy(np.stack(noise)).float()
+
+    images, options = load("embedded-sr", "test"), DataConfig()
+    Crowded().batch(images, [0], options)  # of one picture nothing is known
+    with pytest.raises(ConfigError, match="crowded made two different pairs .* not from its batch"):
+        Crowded().batch(images, [0, 1], options)
+
+
+def test_a_pair_that_cannot_be_scored_is_refused_before_the_first_step(monkeypatch):
+    class Careless(Denoising):
+        name = "careless"
+
+        def pair(self, y, x, options, rngs):
+            return y, y + (torch.randn(y.shape) if rngs is None else 0)
+
+    monkeypatch.setitem(tasks.TASKS, "careless", Careless())
+    own = ["task=careless", "data.train=embedded-sr", "training.batch_size=2", "model.width=8"]
+    config = load_config(FLOW, own)
+    with pytest.raises(ConfigError, match="careless made two different pairs"):
+        training.Run.build(config, seed=0, device="cpu")
+
+
 @pytest.fixture
 def denoising():
     """The task, known by its name."""

@@ -18,6 +18,7 @@ from cnf.replication.data import ImageSet
 from cnf.replication.data.catalogue import Split
 from cnf.replication.distributed import choose_device
 from cnf.replication.evaluation import scoring
+from cnf.replication.measures import MEASURES
 from cnf.replication.places import IS_CHECKOUT, require_checkout
 from cnf.replication.presentation import presentation_of
 from cnf.replication.results import rows as store
@@ -280,6 +281,13 @@ def score(
     rows = scoring.rows_of(scored, other_scored, tags, provenance)
     if not rows:
         who = scored.reference or "this model"
+        names = scored.options.names_of_metrics or []
+        others = [n for n in names if MEASURES[n].task not in (None, scored.task.name)]
+        if others:
+            raise ConfigError(
+                f"--metrics {', '.join(others)}: of the task {MEASURES[others[0]].task}, and {who} "
+                f"is of {scored.task.name}: `python -m cnf results table` names what it has"
+            )
         raise ConfigError(
             f"no metric that was asked for has a value for {who} on {scored.images.name}: ask for "
             "other --metrics or --samples, or leave it out"

@@ -68,12 +68,14 @@ class Options:
         for name in self.names_of_metrics or ():
             if name not in MEASURES:
                 close = nearest(name, MEASURES)
-                raise ConfigError(f"--metrics {name}: no such metric; the nearest are {close}")
+                raise ConfigError(
+                    f"--metrics {name or repr(name)}: no such metric; the nearest are {close}"
+                )
 
     @property
     def names_of_metrics(self) -> list[str] | None:
         """The names in `metrics`; None: all metrics."""
-        return None if self.metrics is None else self.metrics.split(",")
+        return None if self.metrics is None else [n.strip() for n in self.metrics.split(",")]
 
 
 class EvaluateOptions(TypedDict, total=False):

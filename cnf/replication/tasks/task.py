@@ -7,6 +7,7 @@ must have a `name` and `pair`; a y that is no picture needs `image` as well. Wha
 default, the card and the options of `sample` are said beside it (`cnf.replication.presentation`).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -75,8 +76,8 @@ class Task:
                 "pictures", the labels of a "labelled" one.
             x: the photographs of a labelled set (B,3,H,W). For pictures it is None, and made here.
             rngs: in training a generator for each picture, from which everything random is drawn.
-                None when models are scored and sampled: then the same picture must give the same
-                pair.
+                A NumPy generator each. None when models are scored and sampled: then the same
+                picture must give the same pair, whatever the others of its batch are.
         """
         raise NotImplementedError
 
@@ -94,18 +95,24 @@ class Task:
     def checked_pair(
         self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
     ) -> tuple[Tensor, Tensor]:
-        """`pair`; without `rngs` the first time twice. Raises ConfigError if the two differ: its
-        scores could not be computed again."""
-        if rngs is None and (self, options) not in REPEATABLE:
-            first = self.pair(y.clone(), None if x is None else x.clone(), options, None)
-            second = self.pair(y.clone(), None if x is None else x.clone(), options, None)
-            if not all(map(torch.equal, first, second)):
+        """`pair`; without `rngs` the first time twice, and then of each picture by itself, the last
+        one first. Raises ConfigError if these are other pairs: scores could not be computed again,
+        or would depend on how pictures are put into batches."""
+        if rngs is None and (self, options, len(y) > 1) not in REPEATABLE:
+            first, again = (self.pair(*copied(y, x), options, None) for _ in range(2))
+            is_repeatable = all(map(torch.equal, first, again))
+            for n in reversed(range(len(y))):
+                one = slice(n, n + 1)
+                alone = self.pair(*copied(y[one], None if x is None else x[one]), options, None)
+                for t, own in zip(first, alone, strict=True):
+                    is_repeatable &= apart(t[one], own) <= ROUNDING
+            if not is_repeatable:
                 raise ConfigError(
                     f"`pair` of the task {self.name} made two different pairs of one picture while "
-                    "rngs was None: draw from rngs alone, and in scoring from the picture's own "
-                    "pixels, or not at all"
+                    "rngs was None: draw from rngs alone, and in scoring from each picture's own "
+                    "pixels, not from its batch, or not at all"
                 )
-            REPEATABLE.add((self, options))
+            REPEATABLE.add((self, options, len(y) > 1))
         return self.pair(y, x, options, rngs)
 
     def y_size(self, height: int, width: int) -> tuple[int, int]:
@@ -134,7 +141,21 @@ class Task:
         return y
 
 
-REPEATABLE: set[tuple[Task, DataConfig]] = set()  # those whose `pair` was called twice
+def copied(y: Tensor, x: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return y.clone(), None if x is None else x.clone()
+
+
+def apart(first: Tensor, other: Tensor) -> float:
+    """The mean difference of two batches, in grey levels; infinite if their shapes differ."""
+    if first.shape != other.shape:
+        return math.inf
+    return (first.double() - other.double()).abs().mean().item()
+
+
+# Another batch may round in another way, which moves few values of a picture by a level and all by
+# a millionth; noise moves all by more.
+ROUNDING = 0.01
+REPEATABLE: set[tuple[Task, DataConfig, bool]] = set()  # checked; whether with several pictures
 TASKS: dict[str, Task] = {}
 
 

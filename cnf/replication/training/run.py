@@ -22,7 +22,7 @@ from cnf.replication.data import ImageSet, load
 from cnf.replication.data.examples import PATCH
 from cnf.replication.tasks.task import Task, find_task
 from cnf.replication.training import logs, optimizers, processes
-from cnf.replication.training.batches import check_batch, order
+from cnf.replication.training.batches import check_batch, order, whole_batch
 
 TRAINING_NOISE = -1  # the `draw` of training noise; validation noise is draw 0, 1, ...
 
@@ -87,6 +87,9 @@ class Run:
                 model.recompute = True
             model.to(torch_device)
             run = cls(config, seed, torch_device, data, valid, model)
+            # a pair that cannot be scored is refused now, not when the first steps are validated
+            several = range(min(len(valid), 2 if valid.stacked is not None else 1))
+            whole_batch(valid, list(several), config, model.multiple)
             with torch.no_grad():
                 model.train()
                 model.loss(*run.batch(0), run.generator(0))
