@@ -393,6 +393,10 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
          "torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + gathered", "gathered"),
         ("time runs the other way", "self.moved(slope, v, 1.0, 0.0, steps)",
          "self.moved(slope, v, 0.0, 1.0, steps)"),
+        ("steps of Euler in v or in the divergence", "total + dt / 6 * (r1 + 2 * r2 + 2 * r3 + r4)",
+         "total + dt * r1"),
+        ("another e at every step", "(e * Je).sum(1)",
+         "(e * Je).sum(1) + 0.1 * torch.randn_like(e).sum(1)"),
         ("steps of Euler",
          "v = v + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)\n"
          "            total = total + dt / 6 * (r1 + 2 * r2 + 2 * r3 + r4)",

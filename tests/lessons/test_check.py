@@ -171,6 +171,12 @@ VARIANTS = {
           "            return self.u(v, t, h), sum(of(k) for k in range(self.D))")],
     ),
     "Gaussian probes": ("Motion", [("torch.randn_like(v).sign()", "torch.randn_like(v)")]),
+    "the midpoint rule": (
+        "Motion",
+        [("v = v + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)\n"
+          "            total = total + dt / 6 * (r1 + 2 * r2 + 2 * r3 + r4)",
+          "v, total = v + dt * k2, total + dt * r2")],
+    ),
     "late times oftener": (
         "Motion", [("torch.rand(len(v)).to(v)", "torch.rand(len(v)).sqrt().to(v)")]
     ),
