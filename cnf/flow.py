@@ -149,10 +149,10 @@ class ConditionalFlow(ConditionalModel):
 
     def decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
         """Latents to y: undoes `encode`, exactly for discrete y."""
-        return self.labels(self._decode(latents, h))
+        return self.labels(self.decode_v(latents, h))
 
-    def _decode(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
-        """Latents to v."""
+    def decode_v(self, latents: list[Tensor], h: list[Tensor]) -> Tensor:
+        """Latents to v, (B, C, ...), before the dequantization takes its cell."""
         latents, v = list(latents), cast(Any, None)
         for part, level in reversed(self._parts()):
             if isinstance(part, Prior):
@@ -175,7 +175,7 @@ class ConditionalFlow(ConditionalModel):
                 v = given
             if isinstance(part, Prior):
                 latents.append(part.latent(given))
-        error = (v - self._decode(latents, h)).abs()
+        error = (v - self.decode_v(latents, h)).abs()
         return error.max().item() if error.isfinite().all() else math.inf
 
     def _readable(self, part: Layer, h: Tensor) -> Tensor:

@@ -154,6 +154,13 @@ def _field(
         raise ValueError(
             f"{len(generator)} generators for a batch of {shape[0]}: keyed noise needs one a sample"
         )
+    for n, one in enumerate(generator):
+        if not isinstance(one, torch.Generator):
+            made = type(one).__module__.partition(".")[0] + "." + type(one).__name__
+            raise ValueError(
+                f"generator {n} of the batch is a {made}: give torch.Generators, such "
+                "as cnf.noise.keyed(seed, indices); a NumPy generator draws for itself"
+            )
     draws = (
         sampler(shape[1:], generator=g, dtype=torch.float64, device=g.device) for g in generator
     )

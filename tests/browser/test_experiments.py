@@ -99,8 +99,6 @@ def test_a_reader_draws_by_mouse_and_by_keys_and_erases(tab):
     tab.get_by_role("button", name="empty").click()
     before = says.inner_text()
     canvas.scroll_into_view_if_needed()
-    # the mouse meets what the last frame showed, and a crowded machine is slow to show it
-    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
     box = canvas.bounding_box()
     tab.mouse.move(box["x"] + 80, box["y"] + 40)
     tab.mouse.down()

@@ -20,7 +20,7 @@ from cnf.replication.data.catalogue import origin
 from cnf.replication.evaluation import evaluate
 from cnf.replication.evaluation.scoring import command_of, settings_of, with_other_rounding
 from cnf.replication.measures import MEASURES, declared
-from cnf.replication.metrics import likelihood, masks, mean_se, superresolution
+from cnf.replication.metrics import compute, likelihood, masks, mean_se, superresolution
 from cnf.replication.metrics.overlap import best_threshold
 from cnf.replication.results.rows import REFERENCES
 from cnf.replication.run_folder import publishing
@@ -200,6 +200,14 @@ def test_x_is_told_both_ways_by_full_and_references_are_of_the_same_x(everything
         assert kinds(run, "psnr") >= {(True, "standard"), (False, "released")}
         assert kinds(run, "consistency") == {(False, None)}
     assert kinds("sr-baseline", "bits_per_dim") == {(True, None), (False, None)}
+
+
+def test_a_measure_that_no_function_computes_is_named(tmp_path):
+    table = tmp_path / "measures.yml"
+    table.write_text("shapes:\n  girth: {title: girth, unit: '1', digits: 2, of: sample}\n")
+    (measure,) = declared(table)
+    with pytest.raises(ConfigError, match=r"girth is declared, but cnf.*shapes has no function"):
+        compute(measure, None, None)
 
 
 def test_adding_a_metric_is_an_entry_and_a_function(make_run, tmp_path, monkeypatch):

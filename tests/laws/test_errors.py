@@ -333,6 +333,10 @@ def test_numbers_of_another_kind_are_named():
         (lambda: model.sample(x, 2.5), "n = 2.5: draw 1 sample or more, a whole number"),
         (lambda: model.sample(x, 1, 1.0, 7), r"generator = 7, a number: give .*_seed\(7\)"),
         (lambda: model.sample(x, 1, 1.0, np.int64(7)), "generator = 7, a number"),
+        (
+            lambda: model.sample(x, 1, 1.0, [np.random.default_rng(n) for n in range(len(x))]),
+            r"generator 0 of the batch is a numpy.Generator: give .* as cnf.noise.keyed",
+        ),
     ):
         with pytest.raises(ValueError, match=said):
             use()

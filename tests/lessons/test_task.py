@@ -52,6 +52,9 @@ def test_a_plug_that_fails_is_named_with_its_line(repository):
     config = load_config(str(plug.with_name("runs") / "flow.yml"), ["training.batch_size=2"])
     with pytest.raises(ConfigError, match="`pair` of the task colours is not written yet"):
         Run.build(config, seed=0, device="cpu")
+    tasks.find_task("colours").__class__.pair = lambda self, y, x, options, rngs: (y, y)
+    with pytest.raises(ConfigError, match="`image` of the task colours .*or delete it if y is a"):
+        Run.build(config, seed=0, device="cpu")
     for text, said in (
         ("from cnf.replication.tasks import Task, register\n\nregister(Task())", "has no `name`"),
         ("def pair(:", "SyntaxError"),

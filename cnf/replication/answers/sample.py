@@ -61,7 +61,8 @@ class Options:
     Args:
         samples: how many are written of a picture; by default 4, 16 for vessels, and none of a
             model that has a mean of its own, which is written instead.
-        temperature: of the samples, 0 or more; 1 samples the model. 0.8 by default, 1 for vessels.
+        temperature: of the samples, 0 or more; 1 samples the model. By default 0.8 in
+            super-resolution, 1 elsewhere.
         mean_samples: how many, at temperature 1, mean, probability, deviation and table are made
             of; 32 by default, for vessels 16 or `samples` if that is more. What is written at
             temperature 1 are the first of them.

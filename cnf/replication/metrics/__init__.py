@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnf.errors import ConfigError
 from cnf.replication import plugs
 from cnf.replication.measures import Measure, Setting
 from cnf.replication.scored.model import ScoredModel
@@ -49,8 +50,15 @@ def family_of(task: str) -> ModuleType | None:
 
 
 def compute(measure: Measure, m: ScoredModel, s: Setting) -> Value | None:
-    """The value of a measure; None where it is undefined."""
-    return getattr(module_of(measure), measure.function)(m, s)
+    """The value of a measure; None where it is undefined. Raises ConfigError if it is declared and
+    no function computes it."""
+    module = module_of(measure)
+    if not hasattr(module, measure.function):
+        raise ConfigError(
+            f"{measure.name} is declared, but {module.__name__} has no function "
+            f"{measure.function}(m, s): write it, or delete it from measures.yml"
+        )
+    return getattr(module, measure.function)(m, s)
 
 
 def mean_se(values: np.ndarray | Sequence[float], **also: Any) -> Value:

@@ -97,7 +97,7 @@ class Task:
     ) -> tuple[Tensor, Tensor]:
         """`pair`; without `rngs` the first time twice, and then of each picture by itself, the last
         one first. Raises ConfigError if these are other pairs: scores could not be computed again,
-        or would depend on how pictures are put into batches."""
+        or would depend on how pictures are put into batches; or if there is no `image`."""
         if rngs is None and (self, options, len(y) > 1) not in REPEATABLE:
             first, again = (self.pair(*copied(y, x), options, None) for _ in range(2))
             is_repeatable = all(map(torch.equal, first, again))
@@ -112,6 +112,13 @@ class Task:
                     "rngs was None: draw from rngs alone, and in scoring from each picture's own "
                     "pixels, not from its batch, or not at all"
                 )
+            try:
+                self.image(first[0][0], first[1][0])
+            except NotImplementedError:
+                raise ConfigError(
+                    f"`image` of the task {self.name} is not written yet: write it, or delete it "
+                    "if y is a picture"
+                ) from None
             REPEATABLE.add((self, options, len(y) > 1))
         return self.pair(y, x, options, rngs)
 
