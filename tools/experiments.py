@@ -7,6 +7,7 @@ and rows.
 
 import base64
 import itertools
+import math
 from io import BytesIO
 
 import numpy as np
@@ -15,11 +16,19 @@ from PIL import Image
 from scipy import ndimage
 
 from book import one_eye
-from cnf.replication import results
+from cnf.noise import keyed
+from cnf.replication import releases, results
+from cnf.replication.data import load
 from cnf.replication.data.embedded import photograph
+from cnf.replication.places import REPOSITORY
+from cnf.replication.plotting import to_uint8
+from cnf.resample import low_resolution
 
 FACE = np.s_[78:142, 188:252]  # of scikit-image's astronaut, as in lesson 10
 PART = np.s_[..., 56:168, 28:140]  # of the eye of lessons 14 and 15
+CAT, TILE = np.s_[..., 40:136, 180:276], np.s_[..., 16:80, 16:80]  # of lesson 13
+NUM_MEANS = 16
+EYE_PART, ENDS = np.s_[..., 40:136, 16:112], [(38, 23), (34, 53)]  # of lesson 16: its A and B
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
 
 BITS = {
@@ -128,4 +137,66 @@ def controls() -> dict:
     }
 
 
-MAKERS = (face, observers, marginals, controls)
+def cat_samples() -> tuple[torch.Tensor, torch.Tensor]:
+    """The crop of lesson 13 (3,H,W) and the sixteen samples (16,3,H,W) of its flow at temperature
+    1, in grey levels."""
+    flow = releases.load("sr-flow-cpu-s0")
+    pixels = torch.from_numpy(photograph("chelsea").copy()).permute(2, 0, 1)
+    y = pixels[None][CAT].float()
+    x = low_resolution(y, round_x=False)
+    many = x.expand(NUM_MEANS, -1, -1, -1)
+    return y[0], flow.sample(many, 1, 1.0, keyed(0, range(NUM_MEANS)))[0]
+
+
+def mean_tiles(y: torch.Tensor, samples: torch.Tensor) -> np.ndarray:
+    """The means of the first 1, 2, ... samples and the truth, uint8 (17,64,64,3)."""
+    counts = torch.arange(1, NUM_MEANS + 1).reshape(-1, 1, 1, 1)
+    tiles = torch.cat([samples.cumsum(0) / counts, y[None]])[TILE]
+    return np.stack([to_uint8(tile) for tile in tiles])
+
+
+def means() -> dict:
+    """For `means`: PSNR of the mean of the first n samples, and A and V that predict it. Writes the
+    sheet of pictures as well."""
+    y, samples = cat_samples()
+    tiles = [*mean_tiles(y, samples), np.zeros((64, 64, 3), np.uint8)]
+    rows = [np.concatenate(tiles[k : k + 6], 1) for k in range(0, 18, 6)]
+    sheet = Image.fromarray(np.concatenate(rows))
+    sheet.save(REPOSITORY / "book/_static/stills/means.webp", quality=75, method=6)
+    return mean_errors(y, samples)
+
+
+def mean_errors(y: torch.Tensor, samples: torch.Tensor) -> dict:
+    n = len(samples)
+    errors = [(samples[:k].mean(0) - y).square().mean().item() for k in range(1, n + 1)]
+    variance = samples.var(0).mean().item()
+    return {
+        "psnr": [round(10 * math.log10(255**2 / error), 2) for error in errors],
+        "A": round(errors[-1] - variance / n, 1),
+        "V": round(variance, 1),
+    }
+
+
+def pieces() -> dict:
+    """The samples of lesson 16 for `connect`, its two places, the pairs of its exercise. A pixel
+    is its number, row by row."""
+    example = load("embedded-vessels", "test")[1]
+    flow = releases.load("vessels-flow-lambda0-s0").double().eval().requires_grad_(False)
+    x = example.x[None][EYE_PART].float()
+    truth, view = (t[EYE_PART].numpy() > 0 for t in (example.y[0], example.fov))
+    samples = flow.sample(x, 24, generator=keyed(0, [1]))[:, 0, 0].numpy() * view > 0
+    places = np.argwhere(truth & view)
+    rng = np.random.default_rng(3)
+    pairs = [rng.choice(places, 2) for _ in range(60)]
+    side = len(truth)
+    return {
+        "side": side,
+        "photograph": jpeg(x[0].byte().permute(1, 2, 0).numpy().copy()),
+        "truth": rolled(truth & view),
+        "samples": [*map(rolled, samples)],
+        "ends": [side * row + column for row, column in ENDS],
+        "pairs": [[int(side * row + column) for row, column in pair] for pair in pairs],
+    }
+
+
+MAKERS = (face, observers, marginals, controls, means, pieces)

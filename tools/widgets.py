@@ -47,7 +47,8 @@ TAUS = [round(0.1 * k, 1) for k in range(11)]
 COLUMNS = 4  # of the sheet of temperatures
 PICTURES = ["pair", "line", "plane", "scales", "noise", "throws", "weighted", "file", "steps"]
 PICTURES += ["lowBand", "threshold", "controls"]
-TILES = ["halves", "observers"]  # of small pictures: their stills are photographs of the widgets
+# of small pictures: their stills are photographs of the widgets
+TILES = ["halves", "observers", "connect"]
 STEPPED = {"layers": "layers/strokes.mjs", "eyes": "layers/eyes.mjs"}
 SCRIPTS = {  # that only the page of a widget loads
     "train": ["train/flow.mjs", "train/page.mjs"],
@@ -63,6 +64,8 @@ SCRIPTS = {  # that only the page of a widget loads
     "observers": ["draws/observers.mjs", "experiments.mjs"],
     "threshold": ["draws/marginals.mjs", "experiments.mjs"],
     "controls": ["draws/controls.mjs", "experiments.mjs"],
+    "means": ["draws/means.mjs", "experiments.mjs"],
+    "connect": ["draws/pieces.mjs", "experiments.mjs"],
 }
 
 

@@ -325,5 +325,136 @@
     });
   }
 
-  window.EXPERIMENTS = { halves, lowBand, observers, threshold, controls, laws: { halving, band, unrolled, overlap, cutting, saves } };
+  // -- the mean of n samples: stills/means.webp, tiles of the means and the truth last -----------------
+
+  const averaging = { psnr: ({ A, V }, n) => 10 * Math.log10((255 * 255) / (A + V / n)) };
+
+  function means(ui) {
+    const [COLUMNS, ROWS] = [6, 3];
+    const data = window.DRAWS.means; // psnr of the mean of the first 1, 2, ... samples
+    const most = data.psnr.length;
+    const tiles = [0, 1].map(() => {
+      const figure = make(ui.pictures, "figure");
+      const node = make(figure, "div", { className: "means-tile" }, { role: "img" });
+      const caption = make(figure, "figcaption");
+      return (k, says) => {
+        node.style.backgroundPosition = `${(100 * (k % COLUMNS)) / (COLUMNS - 1)}% ${(100 * Math.floor(k / COLUMNS)) / (ROWS - 1)}%`;
+        node.setAttribute("aria-label", caption.textContent = says);
+      };
+    });
+    ui.pictures.classList.add("is-tiles", "is-two");
+    tiles[1](most, "truth: an eye and fur of a cat");
+    const svg = ui.picture(360, 220, "PSNR over the number of samples that are averaged: it rises, ever more slowly, to a dashed limit.");
+    const limit = averaging.psnr(data, Infinity);
+    const [low, high] = [Math.floor(data.psnr[0]), Math.ceil(limit)];
+    const at = axes(svg, { x: [1, most], y: [low, high], box: [36, 24, 310, 150], ticks: [1, 4, 8, 12, 16], name: "samples averaged", title: "PSNR, dB" });
+    for (const v of [low, high]) draw(svg, "text", { x: 30, y: at.Y(v) + 5, "text-anchor": "end" }, plain(v, 0));
+    trace(draw(svg, "path", { class: "dashed" }), [[at.X(1), at.Y(limit)], [at.X(most), at.Y(limit)]]);
+    trace(draw(svg, "path", { class: "curve" }), at.curve((n) => averaging.psnr(data, n)));
+    data.psnr.forEach((v, k) => put(draw(svg, "circle", { r: 3, class: "point" }), at.X(k + 1), at.Y(v)));
+    const n = ui.slider({ label: "samples averaged", min: 1, max: most, step: 1, value: 4 });
+    const mark = dot(svg, (x) => { n.value = at.back(x); ui.changed(); });
+    ui.shows(() => {
+      const here = data.psnr[n.value - 1];
+      tiles[0](n.value - 1, n.value > 1 ? `mean of ${n.value} samples` : "one sample");
+      mark(at.X(n.value), at.Y(here));
+      ui.say(`${n.value > 1 ? `Mean of ${n.value}` : "One sample"}: ${plain(here, 1)} dB, by A + V/N ${plain(averaging.psnr(data, n.value), 1)} dB.`,
+        `The limit of many: ${plain(limit, 1)} dB. One sample: ${plain(data.psnr[0], 1)} dB.`);
+    });
+  }
+
+  // -- are two pixels in one piece? -------------------------------------------------------------------
+
+  const connected = {
+    labels(mask, width) { // of every pixel the number of its piece, from 1; 0 outside. Diagonals connect
+      const label = Array(mask.length).fill(0);
+      let pieces = 0;
+      mask.forEach((v, start) => {
+        if (!v || label[start]) return;
+        const ahead = [start];
+        label[start] = ++pieces;
+        while (ahead.length) {
+          const k = ahead.pop();
+          for (const i of [-1, 0, 1]) for (const j of [-1, 0, 1]) {
+            const [column, to] = [(k % width) + j, k + i * width + j];
+            if (column < 0 || column >= width || !mask[to] || label[to]) continue;
+            label[to] = pieces;
+            ahead.push(to);
+          }
+        }
+      });
+      return label;
+    },
+    share: (labels, [a, b]) => sum(labels.map((label) => (label[a] && label[a] === label[b] ? 1 : 0))) / labels.length,
+    shuffled(masks) { // at every pixel the labels of all masks in another order
+      let state = 11;
+      const below = (n) => Math.floor((n * (state = (state * 16807) % 2147483647)) / 2147483647);
+      const mixed = masks.map((mask) => [...mask]);
+      mixed[0].forEach((_, k) => {
+        for (let m = mixed.length - 1; m; m--) {
+          const other = below(m + 1);
+          [mixed[m][k], mixed[other][k]] = [mixed[other][k], mixed[m][k]];
+        }
+      });
+      return mixed;
+    },
+    brier: (labels, truth, pairs) =>
+      sum(pairs.map((pair) => (connected.share(labels, pair) - connected.share([truth], pair)) ** 2)) / pairs.length,
+  };
+
+  function connect(ui) {
+    const { side, photograph, truth: rolled, samples, ends, pairs } = window.DRAWS.pieces;
+    const truth = unrolled(rolled);
+    const masks = samples.map(unrolled);
+    const of = { samples: masks, shuffled: connected.shuffled(masks) };
+    const labels = Object.fromEntries(Object.entries(of).map(([name, all]) => [name, all.map((mask) => connected.labels(mask, side))]));
+    const right = connected.labels(truth, side);
+    const whole = Object.fromEntries(Object.keys(of).map((name) => [name, connected.brier(labels[name], right, pairs)]));
+    const SIZE = 288;
+    const svg = ui.picture(SIZE, SIZE, "A photograph of vessels with two marks, A and B, that can be moved.");
+    draw(svg, "image", { href: `data:image/jpeg;base64,${photograph}`, width: SIZE, height: SIZE, style: "image-rendering: pixelated" });
+    let pair = ends;
+    let isOwn = false;
+    const nearest = (x, y) => { // the nearest pixel that is vessel in the truth
+      const far = (k) => Math.hypot(((k % side) + 0.5) * (SIZE / side) - x, (Math.floor(k / side) + 0.5) * (SIZE / side) - y);
+      return count(truth.length).filter((k) => truth[k]).reduce((a, b) => (far(b) < far(a) ? b : a));
+    };
+    const marks = ["dot", "dot inner"].map((name, end) => dot(svg, (x, y) => {
+      pair = pair.map((k, e) => (e === end ? nearest(x, y) : k));
+      isOwn = true;
+      ui.changed();
+    }, name));
+    const letters = ["A", "B"].map((letter) => draw(svg, "text", { class: "letter" }, letter));
+    const show = tile(ui, "");
+    ui.pictures.lastElementChild.classList.add("connect-sample");
+    const which = ui.slider({ label: "pair", min: 0, max: pairs.length, step: 1, value: 0 });
+    which.input.addEventListener("input", () => {
+      pair = which.value ? pairs[which.value - 1] : ends;
+      isOwn = false;
+      ui.changed();
+    });
+    const drawn = ui.slider({ label: "draw", min: 1, max: masks.length, step: 1, value: 1 });
+    const kind = ui.choice({ label: "of", options: { samples: "samples", shuffled: "shuffled" }, value: "samples" });
+    ui.shows(() => {
+      pair.forEach((k, end) => {
+        const [x, y] = [(k % side) + 0.5, Math.floor(k / side) + 0.5].map((v) => v * (SIZE / side));
+        marks[end](x, y);
+        letters[end].setAttribute("x", clamp(x + 12, 0, SIZE - 14));
+        letters[end].setAttribute("y", clamp(y - 8, 14, SIZE));
+      });
+      const label = labels[kind.value][drawn.value - 1];
+      const [a, b] = pair.map((k) => label[k]);
+      show(side, side, (k) => (!label[k] ? [0, 0, 0] : label[k] === a ? [230, 120, 0] : label[k] === b ? [86, 180, 233] : [190, 190, 190]),
+        `${kind.value === "samples" ? "sample" : "shuffled"} ${drawn.value}: ${a && a === b ? "A and B are in one piece" : "A and B are apart"}`);
+      const answer = connected.share([right], pair);
+      const [p, q] = [labels.samples, labels.shuffled].map((each) => connected.share(each, pair));
+      ui.say(`${isOwn ? "Your pair" : which.value ? `Pair ${which.value}` : "A and B of the figure"}: in one piece in`,
+        `${plain(p * masks.length, 0)} of ${masks.length} samples, ${plain(q * masks.length, 0)} shuffled; in the truth: ${answer ? "yes" : "no"}.`,
+        `Brier score ${plain((p - answer) ** 2)}, shuffled ${plain((q - answer) ** 2)}, a coin 0.25;`,
+        `mean of ${pairs.length} pairs ${plain(whole.samples)}, shuffled ${plain(whole.shuffled)}.`);
+    });
+  }
+
+  const laws = { halving, band, unrolled, overlap, cutting, saves, averaging, connected };
+  window.EXPERIMENTS = { halves, lowBand, observers, threshold, controls, means, connect, laws };
 })();

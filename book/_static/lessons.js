@@ -567,7 +567,7 @@
   }
 
   // experiments.mjs, which only lessons 10 to 17 load
-  const experiments = Object.fromEntries(["halves", "lowBand", "observers", "threshold", "controls"]
+  const experiments = Object.fromEntries(["halves", "lowBand", "observers", "threshold", "controls", "means", "connect"]
     .map((name) => [name, (ui) => window.EXPERIMENTS[name](ui)]));
 
   window.LESSONS = { pairCost, coupling, squeeze, split, stages, cell, half, weights, coder, motion };

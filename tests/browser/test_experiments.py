@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from skimage import measure
 
 from book import one_eye
 from cnf.layers import Subbands
@@ -147,3 +148,53 @@ def test_bars_say_which_part_of_the_saving_a_control_has(tab, laws):
     assert f"{100 * share:.0f} % of what the last" in tab.locator(".widget-says").inner_text()
     tab.locator("input[type=range]").press("End")
     assert tab.locator("svg g[visibility=visible]").count() == len(bits)
+
+
+def test_the_error_of_a_mean_is_predicted_by_two_numbers(laws):
+    data = widgets.read_widget("means")
+    numbers = list(range(1, len(data["psnr"]) + 1))
+    predicted = laws("given[0].map((n) => laws.averaging.psnr(given[1], n))", numbers, data)
+    a, v = data["A"], data["V"]
+    close(predicted, [10 * np.log10(255**2 / (a + v / n)) for n in numbers])
+    close(data["psnr"], predicted, 0.1)  # as in lesson 13, in decibels
+
+
+def test_pieces_and_the_brier_score_are_those_of_the_lesson(laws):
+    data = widgets.read_widget("pieces")
+    side, pairs = data["side"], data["pairs"]
+    masks = [np.array(laws("laws.unrolled(given[0])", text)) for text in data["samples"]]
+    truth = np.array(laws("laws.unrolled(given[0])", data["truth"]))
+    labels = "given[0].map((mask) => laws.connected.labels(mask, given[1]))"
+    found = laws(labels, [mask.tolist() for mask in [*masks, truth]], side)
+    expected = [measure.label(mask.reshape(side, side), connectivity=2) for mask in [*masks, truth]]
+    for one, other in zip(found, expected, strict=True):
+        assert len({*zip(one, other.ravel().tolist(), strict=True)}) == other.max() + 1
+    joined = np.array(
+        [[a.flat[i] > 0 and a.flat[i] == a.flat[j] for i, j in pairs] for a in expected]
+    )
+    brier = np.square(joined[:-1].mean(0) - joined[-1]).mean()
+    score = "laws.connected.brier(given[0], given[1], given[2])"
+    close(laws(score, found[:-1], found[-1], pairs), brier)
+    mixed = np.array(laws("laws.connected.shuffled(given[0])", [m.tolist() for m in masks]))
+    assert (mixed.sum(0) == np.sum(masks, 0)).all() and (mixed != np.array(masks)).any()
+
+
+def test_a_reader_drags_a_place_to_the_nearest_vessel_by_mouse_and_by_finger(tab):
+    widgets.blank(tab, "connect")
+    says, pair = tab.locator(".widget-says"), tab.get_by_label("pair")
+    assert says.inner_text().startswith("A and B of the figure: in one piece in 11 of 24 samples")
+    box = tab.locator(".grip").first.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 120, box["y"] + 150, steps=4)
+    tab.mouse.up()
+    assert says.inner_text().startswith("Your pair: ")
+    pair.press("ArrowRight")
+    assert says.inner_text().startswith("Pair 1: ")
+    finger, box = tab.context.new_cdp_session(tab), tab.locator(".grip").last.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touches = [("touchStart", [(x, y)]), ("touchMove", [(x + 30, y + 40)]), ("touchEnd", [])]
+    for kind, places in touches:
+        points = [{"x": px, "y": py} for px, py in places]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert says.inner_text().startswith("Your pair: ")

@@ -114,6 +114,21 @@ def test_a_file_lies_in_the_interval_of_its_picture(ask):
         assert len(digits) < -math.log2(width) + 2
 
 
+def test_the_file_of_the_widget_is_that_of_the_coder_of_its_lesson(ask):
+    text = (ROOT / "book/bits-of-a-photograph.md").read_text("utf-8")
+    code = text[text.index("def encode(") : text.index("def decode(")]
+    lesson = {"SLOTS": 1 << 24}
+    exec(code, lesson)
+    pixels = ask("LESSONS.coder.PIXELS")
+    for sure in (0.05, 0.25, 0.4, 0.7, 0.95):
+        shares = [[(1 - sure) / 3] * 4 for _ in pixels]
+        for parts, level in zip(shares, pixels, strict=True):
+            parts[level] = sure
+        tables = [[round(sum(p[:k]) * (1 << 24)) for k in range(5)] for p in shares]
+        length, number = lesson["encode"](tables, pixels)
+        assert ask("LESSONS.coder.file(given[0])", sure) == f"{number:0{length}b}"
+
+
 def test_numbers_are_squeezed_and_split_as_by_the_layers(ask):
     stages = ask("LESSONS.stages()")
     t, left = torch.arange(64.0).reshape(1, 1, 8, 8), []
