@@ -343,7 +343,7 @@
       };
     });
     ui.pictures.classList.add("is-tiles", "is-two");
-    tiles[1](most, "truth: an eye and fur of a cat");
+    tiles[1](most, "truth: a cat's fur");
     const svg = ui.picture(360, 220, "PSNR over the number of samples that are averaged: it rises, ever more slowly, to a dashed limit.");
     const limit = averaging.psnr(data, Infinity);
     const [low, high] = [Math.floor(data.psnr[0]), Math.ceil(limit)];

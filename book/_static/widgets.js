@@ -154,15 +154,18 @@
   function dot(svg, moved, name = "dot") {
     const group = draw(svg, "g", { class: "grip" });
     const parts = [draw(group, "circle", { r: 30, class: "reach" }), draw(group, "circle", { r: 10, class: name })];
+    let isHeld = false; // not hasPointerCapture: a browser may capture later than it moves
     group.addEventListener("pointerdown", (event) => {
       group.setPointerCapture(event.pointerId);
       event.preventDefault();
+      isHeld = true;
     });
     group.addEventListener("pointermove", (event) => {
-      if (!group.hasPointerCapture(event.pointerId)) return;
+      if (!isHeld) return;
       const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
       moved(p.x, p.y);
     });
+    for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => (isHeld = false));
     return (x, y) => parts.forEach((part) => put(part, x, y));
   }
 
