@@ -1,6 +1,6 @@
 """Entries of the benchmark `cnf.known`: short trainings of families, here and in other libraries.
 
-    python -m experiments.known_benchmark.run rows autoregressive --seconds 60 --seed 0
+    python -m experiments.known_benchmark.run rows autoregressive --seconds 25 --seed 0
 
 adds a row to entries.jsonl; `table` in place of a task prints them.
 """
@@ -13,149 +13,53 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-import cnf
 from cnf import known
+from cnf.replication import run_folder
+from experiments.known_benchmark import libraries, own, registered
 
 ROWS = Path(__file__).resolve().parent / "entries.jsonl"
-TRAIN, PICTURES, BATCH = 1, 20_000, 64  # seed and number of training pictures
-DRAWS = 16  # of the noise of a picture, when it is scored
+TRAIN, PICTURES, BATCH, RATE = 1, 20_000, 64, 3e-3  # seed, number of training pictures
+OURS = "conditional-normalizing-flows"
 
-
-class Independent(nn.Module):
-    """Independent levels given x, by three convolutions."""
-
-    bound = False
-
-    def __init__(self, levels: int, width: int = 32):
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(2, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, levels, 1),
-        )
-
-    def logits(self, y: Tensor, x: Tensor) -> Tensor:
-        return self.net(x)
-
-    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
-        return -F.cross_entropy(self.logits(y, x), y[:, 0].long(), reduction="none").sum((1, 2))
-
-
-class Causal(nn.Conv2d):
-    """A convolution that sees what is above, on the left, and, unless `first`, the place itself."""
-
-    def __init__(self, inputs: int, outputs: int, size: int, first: bool):
-        super().__init__(inputs, outputs, size, padding=size // 2)
-        mask, half = torch.zeros(size, size), size // 2
-        mask[:half], mask[half, : half + (not first)] = 1, 1
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight * self.mask, self.bias)
-
-
-class Autoregressive(Independent):
-    """Each level given x and the levels before it: a small PixelCNN."""
-
-    def __init__(self, levels: int, width: int = 32):
-        super().__init__(levels, width)
-        self.net[4] = nn.Conv2d(width, width, 1)
-        self.levels, self.first = levels, Causal(levels, width, 5, first=True)
-        self.second, self.out = Causal(width, width, 3, first=False), nn.Conv2d(width, levels, 1)
-
-    def logits(self, y: Tensor, x: Tensor) -> Tensor:
-        one_hot = F.one_hot(y[:, 0].long(), self.levels).movedim(-1, 1).float()
-        hidden = F.relu(self.first(one_hot) + self.net(x))
-        return self.out(F.relu(hidden + self.second(hidden)))
-
-
-class Dequantized(nn.Module):
-    """A density of 64 numbers v = 6 (y + u) / levels - 3, u uniform: a bound on log P(y|x)."""
-
-    bound = True
-
-    def __init__(self, levels: int, make: Callable[[], nn.Module], log_prob: Callable):
-        super().__init__()
-        self.levels, self.flow, self.of = levels, make(), log_prob
-
-    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
-        v = 6 * (y.float() + torch.rand(y.shape)) / self.levels - 3
-        density = self.of(self.flow, v.flatten(1), x.flatten(1))
-        return density + known.SIZE * math.log(6 / self.levels)
-
-
-class Glow(nn.Module):
-    """The coupling flow of this package, with uniform noise."""
-
-    bound = True
-
-    def __init__(self, levels: int):
-        super().__init__()
-        options = {"levels": 1, "steps": 4, "width": 32, "dequantization": "uniform"}
-        self.flow = cnf.glow(1, 2, bins=levels, **options)
-
-    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
-        return self.flow.log_prob(y.float(), x)
-
-
-def zuko_nsf(levels: int) -> nn.Module:
-    import zuko
-
-    def make() -> nn.Module:
-        return zuko.flows.NSF(known.SIZE, 2 * known.SIZE, transforms=2, hidden_features=(128,))
-
-    return Dequantized(levels, make, lambda flow, v, c: flow(c).log_prob(v))
-
-
-def nflows_maf(levels: int) -> nn.Module:
-    from nflows.distributions import StandardNormal
-    from nflows.flows import Flow
-    from nflows.transforms import CompositeTransform, MaskedAffineAutoregressiveTransform
-
-    def make() -> nn.Module:
-        sizes = {"features": known.SIZE, "hidden_features": 128, "num_blocks": 1}
-        steps = [
-            MaskedAffineAutoregressiveTransform(**sizes, context_features=2 * known.SIZE)
-            for _ in range(2)
-        ]
-        return Flow(CompositeTransform(steps), StandardNormal([known.SIZE]))
-
-    return Dequantized(levels, make, lambda flow, v, c: flow.log_prob(v, context=c))
-
-
-FAMILIES: dict[str, tuple[str, Callable[[int], nn.Module]]] = {
-    "independent": ("torch", Independent),
-    "autoregressive": ("torch", Autoregressive),
-    "coupling flow": ("conditional-normalizing-flows", Glow),
-    "spline flow": ("zuko", zuko_nsf),
-    "masked autoregressive flow": ("nflows", nflows_maf),
+FAMILIES: dict[str, tuple[str, Callable[[int], own.Entry]]] = {
+    "independent": ("torch", own.Independent),
+    "mixture of independent": ("torch", own.Mixture),
+    "autoregressive": ("torch", own.Autoregressive),
+    **{name: (OURS, make) for name, make in registered.ENTRIES.items()},
+    **libraries.ENTRIES,
 }
 
 
-def batches(task: str) -> Iterator[tuple[Tensor, Tensor]]:
+def pictures(task: str) -> tuple[Tensor, Tensor]:
     x, y = (torch.from_numpy(t) for t in known.TASKS[task].draw(PICTURES, TRAIN))
+    return y, x
+
+
+def batches(y: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         for rows in torch.randperm(len(x)).split(BATCH):
             yield y[rows], x[rows]
 
 
-def trained(model: nn.Module, task: str, seconds: float) -> int:
+def trained(model: own.Entry, task: str, seconds: float) -> int:
     """Train for so many seconds of a processor, the rate falling to 0; returns the steps."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    drawn = pictures(task)
+    if isinstance(model, registered.Counts):
+        model.fit(*drawn)
+        return 1
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     started, steps = time.process_time(), 0
-    for y, x in batches(task):
+    for y, x in batches(*drawn):
         share = (time.process_time() - started) / seconds
         if share >= 1:
             return steps
-        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - share)
-        loss = -model.log_prob(y, x).mean() / known.SIZE
+        optimizer.param_groups[0]["lr"] = RATE * (1 - share)
+        loss = model.loss(y, x)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -165,18 +69,60 @@ def trained(model: nn.Module, task: str, seconds: float) -> int:
 
 
 @torch.no_grad()
-def scored(model: nn.Module, task: str) -> known.Score:
-    x, y = (torch.from_numpy(t) for t in known.test(task))
-    draws = DRAWS if model.bound else 1
+def log_probs(model: own.Entry, y: Tensor, x: Tensor, draws: int) -> Tensor:
+    """(n,) nats, in float64: of `draws` of a bound, as the entry averages them."""
     log_p = torch.stack([model.log_prob(y, x).double() for _ in range(draws)])
-    return known.score(task, (log_p.logsumexp(0) - math.log(draws)).numpy())
+    return log_p.mean(0) if model.mean_of_logs else log_p.logsumexp(0) - math.log(draws)
+
+
+def solver_bits(model: Any, y: Tensor, x: Tensor, seed: int) -> float:
+    """Bits per entry that change, in the mean, when the solver takes twice as many steps."""
+    found = []
+    for _ in range(2):
+        torch.manual_seed(seed)
+        found.append(log_probs(model, y, x, 1).mean().item())
+        model.finer()
+    return round((found[0] - found[1]) / (known.SIZE * math.log(2)), 6)
+
+
+def entry(
+    task: str, name: str, seconds: float, seed: int, code: dict[str, Any]
+) -> tuple[dict[str, Any], known.Score]:
+    """The row of an entry that is trained now, and its score."""
+    torch.manual_seed(seed)
+    library, make = FAMILIES[name]
+    model = make(known.TASKS[task].levels)
+    steps = trained(model.train(), task, seconds)
+    x, y = (torch.from_numpy(t) for t in known.test(task))
+    log_p = log_probs(model.eval(), y, x, model.draws)
+    found = known.score(task, log_p.numpy())
+    row = {
+        "task": task,
+        "entry": name,
+        "library": library,
+        "version": importlib.metadata.version(library).partition("+")[0],
+        "seed": seed,
+        "seconds": seconds,
+        "steps": steps,
+        "weights": sum(p.numel() for p in model.parameters()),
+        "bound": model.bound,
+        "draws": model.draws,
+        "noise": model.noise,
+        **{k: round(float(getattr(found, k)), 5) for k in ("bits", "truth", "excess", "error")},
+        "mistakes": found.mistakes,
+        "hardware": f"{run_folder.processor()}, 1 thread",
+        **{k: code[k] for k in ("git", "torch", "date")},
+    }
+    if hasattr(model, "finer"):
+        row["solver"] = solver_bits(model, y[:100], x[:100], seed)
+    return row, found
 
 
 def table() -> str:
     rows = [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()]
     lines = [
-        "| task | place | entry | library | excess, bits per entry | seeds |",
-        "|" + "---|" * 6,
+        "| task | place | entry | library | noise | excess, bits per entry | steps | seeds |",
+        "|" + "---|" * 8,
     ]
     for task in known.TASKS:
         mine = [row for row in rows if row["task"] == task]
@@ -185,8 +131,9 @@ def table() -> str:
             by_name.setdefault(row["entry"], []).append(row["excess"])
         for place, name, mean, _ in known.ranked(by_name):
             row = next(row for row in mine if row["entry"] == name)
-            sign = "≤ " if row["bound"] else ""
-            cells = [task, place, name, row["library"], f"{sign}{mean:.4f}", len(by_name[name])]
+            excess = f"{'≤ ' if row['bound'] else ''}{mean:.4f}"
+            what = [name, row["library"], row["noise"], excess, f"{row['steps']:,}"]
+            cells = [task, place, *what, len(by_name[name])]
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -194,35 +141,22 @@ def table() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("task", choices=[*known.TASKS, "table"])
-    parser.add_argument("entry", nargs="?", choices=list(FAMILIES))
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("entry", nargs="*", metavar="entry", help=", ".join(FAMILIES))
+    parser.add_argument("--seconds", type=float, default=25)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.task == "table":
         print(table())
         return 0
+    if wrong := [name for name in given.entry if name not in FAMILIES]:
+        parser.error(f"no entry {wrong[0]!r}: choose from {', '.join(FAMILIES)}")
     torch.set_num_threads(1)
-    torch.manual_seed(given.seed)
-    library, make = FAMILIES[given.entry]
-    model = make(known.TASKS[given.task].levels)
-    steps = trained(model.train(), given.task, given.seconds)
-    found = scored(model.eval(), given.task)
-    row = {
-        "task": given.task,
-        "entry": given.entry,
-        "library": library,
-        "version": importlib.metadata.version(library).partition("+")[0],
-        "seed": given.seed,
-        "seconds": given.seconds,
-        "steps": steps,
-        "weights": sum(p.numel() for p in model.parameters()),
-        "bound": model.bound,
-        **{k: round(float(getattr(found, k)), 5) for k in ("bits", "truth", "excess", "error")},
-        "mistakes": found.mistakes,
-    }
-    with ROWS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-    print(found)
+    code = run_folder.provenance()
+    for name in given.entry or FAMILIES:
+        row, found = entry(given.task, name, given.seconds, given.seed, code)
+        with ROWS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{name}: {found}", flush=True)
     return 0
 
 
