@@ -20,7 +20,7 @@ from cnf.__main__ import main
 
 assert Path(cnf.__file__).is_relative_to(Path.cwd())
 for words in (
-    "train sr --steps 2",
+    "train sr --steps 2 --set training.validate_images=2",
     "evaluate runs/sr-flow-smoke-s0 --limit 2",
     "evaluate results/sr-flow-cpu-s0 --limit 1 --no-round-x",
     "evaluate results/vessels-baseline-cpu-s0 --limit 1 --samples 2 --figures",

@@ -287,7 +287,7 @@ def test_train_with_no_further_argument_learns_on_embedded_data(tmp_path, capsys
 def test_ctrl_c_leaves_with_130_and_a_run_that_goes_on(tmp_path, environment):
     out = tmp_path / "out"
     words = "train sr --out out --steps 100000 --set training.validate_every=5"
-    words = f"{words} --set training.validate_images=2".split()
+    words = f"{words} --set training.validate_images=2 --set model.width=8".split()
     process = subprocess.Popen(
         command(*words),
         env=environment,
@@ -297,6 +297,7 @@ def test_ctrl_c_leaves_with_130_and_a_run_that_goes_on(tmp_path, environment):
     )
     deadline = time.monotonic() + 300
     while not (out / "history.jsonl").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)

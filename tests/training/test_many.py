@@ -443,8 +443,9 @@ LAUNCHERS = [
 def test_a_launcher_goes_on_with_a_run_in_one_voice(tmp_path, monkeypatch, launcher):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training.run, "load", real_load)  # the launched processes have no other
-    begin = "train sr --steps 4 --set training.validate_every=2 --max-minutes 1e-6 --out run"
-    assert cli.main(begin.split()) == 0
+    small = "training.validate_every=2", "training.validate_images=2", "model.width=8"
+    begin = "train", "sr", "--steps", "4", "--max-minutes", "1e-6", "--out", "run"
+    assert cli.main([*begin, *(f"--set={words}" for words in small)]) == 0
     code, said, errors = launch(tmp_path, *launcher, "-m", "cnf", "train", "sr", "--resume", "run")
     assert code == 0, errors
     assert [line.split()[0] for line in said.splitlines()] == ["step", "step", "run:"]
