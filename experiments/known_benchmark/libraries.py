@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnf import known
-from experiments.known_benchmark.own import Entry
+from cnf.replication import plugs
 
+Entry = plugs.module("known_benchmark", "own").Entry
 SIZE, CONTEXT, HIDDEN = known.SIZE, 2 * known.SIZE, 128
 FAR = 5.0  # standard deviations of half-line noise from the threshold
 SPREAD = 1 / math.hypot(FAR, 1)  # v then has variance 1, if labels are balanced
