@@ -4,8 +4,15 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+
+def is_figure(node: nodes.Node) -> bool:
+    """A picture, or a drawing by `figures`."""
+    is_drawn = isinstance(node, nodes.raw) and node.astext().startswith('<div class="drawn"')
+    return is_drawn or isinstance(node, nodes.image)
+
+
 MADE = (
-    (nodes.image, "this figure"),
+    (is_figure, "this figure"),
     (nodes.table, "this table"),
     (nodes.literal_block, "this output"),
 )

@@ -11,6 +11,12 @@ from book._ext.folds import made
     [
         ([nodes.figure("", nodes.image(uri="a.png"))], "input", "this figure"),
         ([nodes.literal_block("1", "1"), nodes.image(uri="a.png")], "input", "this figure"),
+        (
+            [nodes.raw("", '<div class="drawn" role="img"></div>', format="html")],
+            "input",
+            "this figure",
+        ),
+        ([nodes.raw("", "<p>1</p>", format="html")], "input", "this cell"),
         ([nodes.table()], "input", "this table"),
         ([nodes.literal_block("1", "1")], "input", "this output"),
         ([nodes.image(uri="a.png")], "all", "this cell"),
