@@ -65,19 +65,17 @@ def test_a_segmentation_is_what_is_written(make_run, picture, tmp_path, capsys, 
     assert found.probability.shape == (19, 23) and found.probability.dtype == np.float32
     assert np.array_equal(found.mask, found.probability >= 0.5)
     assert np.array_equal(np.asarray(found.files["mask.png"]), 255 * found.mask)
-    assert found.area.low <= found.area.median <= found.area.high
-    assert f"vessels: {100 * found.area.median:.2f} (" in found.notes[-1]
+    area = found.area
+    assert area.mean == pytest.approx(found.probability.mean(), abs=1e-6)
+    assert area.low is None and area.high is None  # of weights that nobody calibrated
+    assert area.spread_low <= area.median <= area.spread_high
+    assert (
+        f"vessels: {100 * area.mean:.2f} % of the field of view, not calibrated: "
+        in found.notes[-1]
+    )
+    assert f"; samples: {100 * area.median:.2f} (" in found.notes[-1]
     assert len(found.samples) == (16 if kind == "flow" else 0)
     assert found.image.size == (23, 19) and found._repr_png_().startswith(b"\x89PNG")
-
-
-def test_how_far_to_trust_an_area_names_the_interval_that_was_calibrated():
-    said = sampling.how_far_to_trust(RESULTS / "vessels-baseline-cpu-s0", VESSEL_MASKS)
-    assert "; an interval from 1/1.40 to 1.40 times the mean, calibrated on pictures" in said
-    assert "holds it in 100 % on" in said and "75 % on stare@drive" in said
-    assert "calibrated" not in sampling.how_far_to_trust(
-        RESULTS / "vessels-flow-lambda0-s1", VESSEL_MASKS
-    )
 
 
 def test_a_threshold_is_that_of_the_row_of_the_most_pictures(tmp_path):

@@ -101,7 +101,7 @@ def test_the_table_counts_the_masks_that_are_written(make_run, picture, tmp_path
         lines, ([m.mean() for m in masks], [ndimage.label(m, EIGHT)[1] for m in masks]), strict=True
     ):
         low, median, high = np.quantile(values, (0.05, 0.5, 0.95), method="weibull")
-        shown = [float(line[key]) for key in ("low", "median", "high")]
+        shown = [float(line[key]) for key in ("spread_low", "median", "spread_high")]
         np.testing.assert_allclose(shown, [low, median, high], atol=0.051 if median > 1 else 6e-6)
         assert line["samples"] == "5" and line["field_of_view"] == str(19 * 23)
     assert [line["quantity"] for line in lines] == ["vessel_area", "components"]
@@ -397,7 +397,8 @@ def test_all_that_is_printed_is_in_a_table(make_run, picture, tmp_path, capsys):
     assert lines == [*table["notes"], *said, *cat["answers"]]
     assert cat["files"] == list(map(str, paths))
     area = cat["vessel_area"]
-    assert f"vessels: {100 * area['median']:.2f} ({100 * area['low']:.2f} to" in lines[-1]
+    assert f"samples: {100 * area['median']:.2f} ({100 * area['spread_low']:.2f} to" in lines[-1]
+    assert area["low"] is None and area["not_calibrated"] in lines[-1]
     assert cat["samples"] == 2 and cat["field_of_view"] == 19 * 23 and cat["threshold"] == 0.5
     assert table["spread_held_the_truth"] == {} and table["model"] == "vessels-flow"
     sampling.sample(run, [picture], **options | {"overwrite": True, "json": "-"})

@@ -10,6 +10,7 @@ from PIL import Image
 from cnf.errors import ConfigError, DataError
 from cnf.replication import results
 from cnf.replication.answers import view as fundus_view
+from cnf.replication.answers.areas import Area
 from cnf.replication.config import load_config
 from cnf.replication.data import fundus
 from cnf.replication.data.field_of_view import is_eye_shaped
@@ -175,10 +176,13 @@ def test_the_overlay_is_blue_where_vessels_are_certain_and_orange_where_possible
 
 def test_a_table_gives_quantiles_of_area_and_components():
     counts = [(n / 1000, n) for n in range(101)]
-    table, text = fundus_view.summary("eye.png", counts, np.ones((4, 5), bool))
+    fov, found = np.ones((4, 5), bool), Area(0.06, None, None, 0.05, 0.0041, 0.0959)
+    table, text = fundus_view.summary("eye.png", found, "nobody did it", counts, fov)
     head, area, components = table.splitlines()
-    assert head == "picture,quantity,median,low,high,samples,field_of_view"
-    assert area == "eye.png,vessel_area,0.05000,0.00410,0.09590,101,20"
-    assert components == "eye.png,components,50.0,4.1,95.9,101,20"
-    assert "5.00 (0.41 to 9.59) % of the field of view" in text and "50 (4 to 96)" in text
+    numbers = "mean,low,high,median,spread_low,spread_high"
+    assert head == f"picture,quantity,{numbers},samples,field_of_view"
+    assert area == "eye.png,vessel_area,0.06000,,,0.05000,0.00410,0.09590,101,20"
+    assert components == "eye.png,components,,,,50.0,4.1,95.9,101,20"
+    assert text.startswith("vessels: 6.00 % of the field of view, not calibrated: nobody did it; ")
+    assert "samples: 5.00 (0.41 to 9.59) %" in text and "50 (4 to 96)" in text
     assert text.endswith("median and spread (5 to 95 %) of 101 samples at temperature 1")

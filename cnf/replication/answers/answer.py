@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
 from cnf.errors import CnfError, ConfigError, known_options
 from cnf.replication.answers import given
+from cnf.replication.answers.areas import Area
 from cnf.replication.answers.formats import (
     Deep,
     check_format,
@@ -32,14 +33,6 @@ SAVING = ("out", "overwrite", "format", "suffix", "json")  # options of `save`
 OPTIONS = [field.name for field in dataclasses.fields(Options) if field.name not in SAVING]
 FLAGS = [field.name for field in dataclasses.fields(Options) if field.default is False]
 OPTION = re.compile(r"(?<![\w./-])--(no-)?([\w-]+)( (?=-?[\d.]))?")  # and not a part of a path
-
-
-class Spread(NamedTuple):
-    """The median of a number over samples, and their 5 % and 95 % quantiles."""
-
-    median: float
-    low: float
-    high: float
 
 
 class Answer:
@@ -126,10 +119,11 @@ class Segmentation(Answer):
         return self.picture.mask
 
     @property
-    def area(self) -> Spread:
-        """Of samples, as a share of the field of view; `notes` say how often such a spread held the
+    def area(self) -> Area:
+        """Of vessels, as shares of the field of view: the expected area and its calibrated 90 %
+        interval first, the spread of samples second; `notes` say how often either held the
         truth."""
-        return Spread(*self.picture.area.tolist())
+        return self.picture.area
 
     def numpy(self) -> np.ndarray:
         """The mask, bool (H,W)."""

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnf.errors import DataError
+from cnf.replication.answers.areas import UNKNOWN, Area
 from cnf.replication.answers.picture import Picture, as_batch
 from cnf.replication.answers.view import LEGEND, overlay, spread, summary, view
 from cnf.replication.panels import Panel
@@ -31,6 +32,13 @@ class EyePicture(Picture):
         self.counts: list[tuple[float, int]] = []
         self.threshold = options.threshold
         self.notes = self.notes + self.view.notes
+        self.unlike = ""  # why a calibration on whole photographs does not hold for this one
+        if self.photo.is_grey:
+            self.unlike = "photographs in colour were compared with drawings, this one is grey"
+        elif options.whole:
+            self.unlike = "fields of view that were found were compared with drawings, not --whole"
+        elif options.fit is not None:
+            self.unlike = "sizes without --fit and --no-fit were compared with drawings"
         return as_batch(self.view.resized(self.photo.pixels))
 
     def output(self, y: Tensor) -> Tensor:
@@ -57,25 +65,35 @@ class EyePicture(Picture):
         return (self.probability >= self.threshold) & self.view.fov
 
     @property
-    def area(self) -> np.ndarray:
-        """Median, 5 % and 95 % quantile over samples, shares of the field of view."""
-        return spread(self.counts)[0]
+    def area(self) -> Area:
+        """Of vessels, as shares of the field of view."""
+        mean = float(self.probability[self.view.fov].mean(dtype=float))
+        is_calibrated = self.calibration is not None and not self.unlike
+        ends = self.calibration.ends(mean) if is_calibrated else (None, None)
+        return Area(mean, *ends, *spread(self.counts)[0].tolist())
+
+    @property
+    def trust(self) -> str:
+        """How often such intervals held the area that was drawn, or why there is none."""
+        return UNKNOWN if self.calibration is None else self.unlike or str(self.calibration)
 
     def numbers(self) -> dict[str, Any]:
-        area, components = spread(self.counts).tolist()
+        area, components = self.area, spread(self.counts)[1].tolist()
+        key = "not_calibrated" if area.low is None else "calibration"
         return {
             "threshold": self.threshold,
             "field_of_view": int(self.view.fov.sum()),
             "samples": len(self.counts),
-            "vessel_area": dict(zip(("median", "low", "high"), area, strict=True)),
-            "components": dict(zip(("median", "low", "high"), components, strict=True)),
+            "vessel_area": area._asdict() | {key: self.trust},
+            "components": dict(zip(Area._fields[3:], components, strict=True)),
         }
 
     def extras(self, mean: Tensor | None) -> Iterator[tuple[str, Any]]:
         yield "mask.png", Image.fromarray(np.uint8(255) * self.mask)
         self.overlay = overlay(self.photo, self.probability)
         yield "overlay.png", Image.fromarray(self.overlay)
-        table, self.sentence = summary(self.path.name, self.counts, self.view.fov)
+        answered = self.area, self.trust, self.counts, self.view.fov
+        table, self.sentence = summary(self.path.name, *answered)
         yield "table.csv", table
         self.said.append(f"{self.path.name}: {self.sentence}")
 

@@ -53,6 +53,7 @@ class Picture:
     ):
         self.path, self.photo = path, read_photograph(path, content=content)
         self.mean: Tensor | None = None
+        self.calibration: Any = None  # of intervals that were compared with the truth, if any were
         self.said: list[str] = []
         self.model, self.task = model, find_task(model.config.task)
         check_size(path, *self.photo.pixels.shape[:2])

@@ -7,7 +7,6 @@ the same. `picture` and the task define how a file becomes x, and what is writte
 import functools
 import itertools
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from cnf.inputs import check_draws
 from cnf.model import ConditionalModel
 from cnf.nets import set_precision
 from cnf.replication import releases
+from cnf.replication.answers.areas import calibration
 from cnf.replication.answers.formats import (
     check_format,
     check_suffix,
@@ -366,24 +366,6 @@ def how_far_to_trust(run: Path, shown: Presentation) -> str:
     return (
         f"the spread (5 to 95 %) of this model's samples holds the truth, {shown.spread_of}, in "
         f"{shares} (test pictures): only where this is near 90 % is it an interval of confidence"
-        f"{calibrated(run, shown)}"
-    )
-
-
-def calibrated(run: Path, shown: Presentation) -> str:
-    """The end of this sentence: an interval that was calibrated on pictures that were held out, if
-    there is one, and how often it held the truth."""
-    if not shown.interval:
-        return ""
-    rows = select(read_rows(run.parent, run.name), split="test", **shown.interval)
-    rows = [row for row in rows if row.threshold == rows[0].threshold]  # of one calibration
-    if not rows:
-        return ""
-    factor = f"{math.exp(rows[0].threshold):.2f}"
-    shares = ", ".join(f"{100 * row.value:.0f} % on {row.data}" for row in rows)
-    return (
-        f"; an interval from 1/{factor} to {factor} times the mean, calibrated on pictures that "
-        f"were held out, holds it in {shares}"
     )
 
 
@@ -405,6 +387,7 @@ class Request:
         task, shown = self.task, presentation_of(model.config.task)
         self.shown = shown
         self.kind = PICTURES.get(task.name, Picture)
+        self.calibration = calibration(run / releases.WEIGHTS) if task.is_binary else None
         self.kind.check(options, task.name)
         self.uncertainty = options.uncertainty or self.kind.shows_uncertainty
         one_answer = model.has_mean and options.samples is None and options.temperature is None
@@ -438,7 +421,9 @@ class Request:
 
     def picture(self, path: Path, content: bytes | None = None) -> Picture:
         """A reader's picture as input of this model: a file, or its content and name."""
-        return self.kind(path, self.model, self.options, content)
+        picture = self.kind(path, self.model, self.options, content)
+        picture.calibration = self.calibration
+        return picture
 
     def names(self) -> list[str]:
         """The ends of the names of all files, in the order of `draw_files`."""

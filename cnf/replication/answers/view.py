@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnf.errors import ConfigError, DataError
+from cnf.replication.answers.areas import Area
 from cnf.replication.config import Config
 from cnf.replication.data import catalogue
 from cnf.replication.data.field_of_view import field_of_view, is_eye_shaped
@@ -32,7 +33,10 @@ BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # Okabe and Ito's
 LEGEND = (
     f"overlay: blue where the marginal is {CERTAIN[1]:g} or more, orange from {CERTAIN[0]:g} on"
 )
-COLUMNS = ("picture", "quantity", "median", "low", "high", "samples", "field_of_view")
+COLUMNS = (
+    *("picture", "quantity", "mean", "low", "high", "median", "spread_low", "spread_high"),
+    *("samples", "field_of_view"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,19 +202,28 @@ def spread(counts: Sequence[tuple[float, int]]) -> np.ndarray:
     return np.quantile(counts, (0.5, 0.05, 0.95), axis=0, method="weibull").T
 
 
-def summary(name: str, counts: Sequence[tuple[float, int]], fov: np.ndarray) -> tuple[str, str]:
-    """Median and spread over samples of the numbers of `View.count`, from their 5 % to their 95 %
-    quantile: as a CSV file, with areas as shares of the field of view, and as a sentence, with
-    areas in per cent."""
-    area, components = spread(counts)
-    inner = "5 to 95 %" if len(counts) > 18 else "smallest to largest"
+def summary(
+    name: str, area: Area, trust: str, counts: Sequence[tuple[float, int]], fov: np.ndarray
+) -> tuple[str, str]:
+    """The expected area with its calibrated interval, and the median and spread over samples of the
+    numbers of `View.count`, from their 5 % to their 95 % quantile: as a CSV file, with areas as
+    shares of the field of view, and as a sentence, with areas in per cent. `trust` says how often
+    such an interval held, or, where there is none, why."""
+    quantiles, inner = spread(counts)[1], "5 to 95 %" if len(counts) > 18 else "smallest to largest"
+    shares = ["" if share is None else f"{share:.5f}" for share in area]
+    components = ["", "", "", *(f"{q:.1f}" for q in quantiles)]
     rows = [
-        (name, quantity, *(f"{q:.{digits}f}" for q in quantiles), len(counts), fov.sum())
-        for quantity, digits, quantiles in (("vessel_area", 5, area), ("components", 1, components))
+        (name, quantity, *cells, len(counts), fov.sum())
+        for quantity, cells in (("vessel_area", shares), ("components", components))
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
+    interval = f"not calibrated: {trust}"
+    if area.low is not None and area.high is not None:
+        ends = f"{100 * area.low:.2f} to {100 * area.high:.2f}"
+        interval = f"calibrated 90 % interval {ends} %; {trust}"
     return table.to_csv(index=False, lineterminator="\n"), (
-        "vessels: {:.2f} ({:.2f} to {:.2f}) % of the field of view; ".format(*100 * area)
-        + "components: {:.0f} ({:.0f} to {:.0f}): median and spread ".format(*components)
+        f"vessels: {100 * area.mean:.2f} % of the field of view, {interval}; "
+        + "samples: {:.2f} ({:.2f} to {:.2f}) %; ".format(*(100 * share for share in area[3:]))
+        + "components: {:.0f} ({:.0f} to {:.0f}): median and spread ".format(*quantiles)
         + f"({inner}) of {len(counts)} samples at temperature 1"
     )

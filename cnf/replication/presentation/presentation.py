@@ -48,7 +48,6 @@ class Presentation:
             it makes means and deviations.
         mean: what the mean of samples is called, in titles and names of files.
         spread, spread_of: rows that say how often the spread of samples holds the truth; of what.
-        interval: rows of a calibrated interval; their threshold is the log of its factor.
         threshold: rows that say at which probability a mask begins.
         scores: the columns of a card's table, and the rows that they show.
         pipeline: what model hubs call the task.
@@ -73,7 +72,6 @@ class Presentation:
     mean: str = "mean"
     spread: Mapping[str, Any] = field(default_factory=dict)
     spread_of: str = ""
-    interval: Mapping[str, Any] = field(default_factory=dict)
     threshold: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {"bits/dim": {"metric": "bits_per_dim"}}

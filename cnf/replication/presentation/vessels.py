@@ -62,7 +62,6 @@ VESSEL_MASKS = present(
         },
         spread={"metric": "area_coverage"},
         spread_of="the area of vessels",
-        interval={"metric": "area_interval_coverage"},
         threshold={"metric": "f_valid"},
         pipeline="image-segmentation",
     ),
