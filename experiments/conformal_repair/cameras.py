@@ -108,7 +108,8 @@ def calibration(found: list[dict[str, Any]]) -> dict[str, Any]:
     for camera, left_out in scores.items():
         others = metrics.quantile(np.concatenate([scores[c] for c in scores if c != camera]))
         count = int((left_out <= others).sum())
-        held[camera] = [count, len(left_out), round(math.exp(others), 4)]
+        factor = round(math.exp(others), 4)
+        held[camera] = {"held": count, "of": len(left_out), "factor": factor}
     factor = math.exp(metrics.quantile(np.concatenate(list(scores.values()))))
     return {"factor": math.ceil(1e4 * factor) / 1e4, "held": held}
 
@@ -127,7 +128,7 @@ def table() -> str:
         "# Written by experiments/conformal_repair/cameras.py, whose README says what it means.\n"
     )
     said += (
-        "# held: {camera: [areas held, of so many, by this factor of the other cameras alone]}\n"
+        "# held: for each camera, the areas held, of so many, by the factor of the others alone\n"
     )
     return said + yaml.safe_dump(known, sort_keys=False, default_flow_style=None)
 

@@ -91,9 +91,10 @@ def test_a_camera_is_judged_by_the_factor_of_the_others():
         ]
     )
     near, far = found["held"]["near"], found["held"]["far"]
-    assert near == [20, 20, 2.0] and far[:2] == [0, 20]
+    assert near == {"held": 20, "of": 20, "factor": 2.0}
+    assert (far["held"], far["of"]) == (0, 20)
     nineteenth = np.sort(np.abs(np.log(scores["near"])))[18]  # 0.9 x 21, rounded up
-    assert far[2] == pytest.approx(math.exp(nineteenth), abs=5e-5)
+    assert far["factor"] == pytest.approx(math.exp(nineteenth), abs=5e-5)
     assert found["factor"] == 2
 
 

@@ -61,6 +61,6 @@ def calibration(weights: Path, areas: Path = AREAS) -> Calibration | None:
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     for known in yaml.safe_load(areas.read_text("utf-8")).values():
         if known["weights_sha256"] == sha256:
-            held = {name: tuple(counts[:2]) for name, counts in known["held"].items()}
+            held = {name: (one["held"], one["of"]) for name, one in known["held"].items()}
             return Calibration(known["factor"], known["samples"], held)
     return None
