@@ -16,7 +16,7 @@ UNET = {"kind": "unet", "channels": 16, "scales": 3}
 LABELS = {"channels": 1, "bins": 2, "features": UNET}
 FLOW = {"levels": 1, "steps": 4, "width": 32, "flip": True}
 HALF_LINE = {"dequantization": "binary", "noise": "gaussian"}
-PATH = {"width": 64, "blocks": 1, "deep": 64, "deep_blocks": 1, "steps": 6}
+PATH = {"width": 64, "blocks": 1, "deep": 64, "deep_blocks": 1, "steps": 24}
 
 
 def grey_levels(x: Tensor) -> Tensor:
