@@ -154,18 +154,18 @@
   function dot(svg, moved, name = "dot") {
     const group = draw(svg, "g", { class: "grip" });
     const parts = [draw(group, "circle", { r: 30, class: "reach" }), draw(group, "circle", { r: 10, class: name })];
-    let isHeld = false; // not hasPointerCapture: a browser may capture later than it moves
+    let held = null; // the pointer that holds it; a browser may capture late or not at all, so the window hears it
     group.addEventListener("pointerdown", (event) => {
       group.setPointerCapture(event.pointerId);
       event.preventDefault();
-      isHeld = true;
+      held = event.pointerId;
     });
-    group.addEventListener("pointermove", (event) => {
-      if (!isHeld) return;
+    window.addEventListener("pointermove", (event) => {
+      if (event.pointerId !== held) return;
       const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
       moved(p.x, p.y);
     });
-    for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => (isHeld = false));
+    for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, (event) => { if (event.pointerId === held) held = null; });
     return (x, y) => parts.forEach((part) => put(part, x, y));
   }
 

@@ -211,7 +211,7 @@
       area.setPointerCapture(event.pointerId);
       drag(event);
     });
-    area.addEventListener("pointermove", (event) => area.hasPointerCapture(event.pointerId) && drag(event));
+    area.addEventListener("pointermove", (event) => event.buttons & 1 && page.source && drag(event));
 
     // -- drawing samples
 

@@ -304,7 +304,7 @@
       canvas.setPointerCapture(event.pointerId);
       go(...pixel(event));
     });
-    canvas.addEventListener("pointermove", (event) => stroke && canvas.hasPointerCapture(event.pointerId) && go(...pixel(event)));
+    canvas.addEventListener("pointermove", (event) => stroke && event.buttons & 1 && go(...pixel(event)));
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, up);
     canvas.addEventListener("keydown", (event) => {
       if (views.value !== "drawing" || !page.job) return;

@@ -198,7 +198,7 @@
       drop(place(event));
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (drawing() && canvas.hasPointerCapture(event.pointerId)) drop(place(event));
+      if (drawing() && event.buttons & 1) drop(place(event));
     });
     canvas.addEventListener("keydown", (event) => {
       const to = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[event.key];
