@@ -116,6 +116,10 @@ test_options_of_an_evaluation_are_told_what_to_change = table(
      lambda scored: scored("sr-flow", load("embedded-sr", "test"), threshold=0.5)),
     ("a value for this model on .* other --metrics or",  # it has its own mean
      lambda make_run: evaluate(make_run("sr-baseline"), metrics="psnr_limit")),
+    ("--metrics f_sample: of the task vessels, and this model is of sr",
+     lambda make_run: evaluate(make_run("sr-baseline"), metrics="bits_per_dim,f_sample")),
+    ("--metrics bits_per_pixel: the task sr has bits_per_dim",
+     lambda make_run: evaluate(make_run("sr-baseline"), metrics="psnr,bits_per_pixel")),
     ("a random intercept needs one logit",
      lambda loaded: variant_of(loaded("vessels-flow")[0], "random_intercept/intercept=0.2")),
     ("give one, such as vessels-flow-ar-cpu-s0",

@@ -268,6 +268,21 @@ def evaluate_reference(
     return score(scored, tags, run_folder.provenance(results.parent), target)
 
 
+def check_names(scored: ScoredModel) -> None:
+    """Raises `ConfigError`, before anything is computed, if a metric that was named is of another
+    task, or if this task calls its bits by another name."""
+    task, bits = scored.task.name, scored.presentation.bits
+    for name in scored.options.names_of_metrics or ():
+        if MEASURES[name].task not in (None, task):
+            raise ConfigError(
+                f"--metrics {name}: of the task {MEASURES[name].task}, and "
+                f"{scored.reference or 'this model'} is of {task}: `python -m cnf results table` "
+                "names what it has"
+            )
+        if name != bits and name in ("bits_per_dim", "bits_per_pixel"):
+            raise ConfigError(f"--metrics {name}: the task {task} has {bits}")
+
+
 def score(
     scored: ScoredModel,
     tags: Sequence[str],
@@ -277,17 +292,11 @@ def score(
 ) -> list[Row]:
     """The rows of a model, or of a reference, together with those of the references on the same
     pictures, which only `publish` writes. The values of single pictures are written too."""
+    check_names(scored)
     other_scored = scoring.with_other_rounding(scored)
     rows = scoring.rows_of(scored, other_scored, tags, provenance)
     if not rows:
         who = scored.reference or "this model"
-        names = scored.options.names_of_metrics or []
-        others = [n for n in names if MEASURES[n].task not in (None, scored.task.name)]
-        if others:
-            raise ConfigError(
-                f"--metrics {', '.join(others)}: of the task {MEASURES[others[0]].task}, and {who} "
-                f"is of {scored.task.name}: `python -m cnf results table` names what it has"
-            )
         raise ConfigError(
             f"no metric that was asked for has a value for {who} on {scored.images.name}: ask for "
             "other --metrics or --samples, or leave it out"
