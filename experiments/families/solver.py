@@ -1,6 +1,7 @@
 """What of the bits is the solver's: `python -m experiments.families.solver RUN SET PICTURES`
-appends to solver.jsonl the bits of the first test pictures with the model's steps, with twice as
-many, and with other noise, which is that of dequantization and of the probe. Needs the pictures."""
+appends to solver.jsonl the bits of the first test pictures with `STEPS` steps, with twice as many,
+and with other noise, which is that of dequantization and of the probe; of a model that is scored by
+its bound, which is kept beside them, those of its path as a flow. Needs the pictures."""
 
 import json
 import sys
@@ -16,19 +17,23 @@ from cnf.replication.scored.model import ScoredModel
 from cnf.replication.scored.options import Options
 
 FILE = Path(__file__).with_name("solver.jsonl")
+STEPS = {"sr": 8, "vessels": 12}  # of the models of flow matching
 
 
 @torch.no_grad()
 def measured(run: Path, of: str, pictures: int) -> dict:
     model = releases.load(run)
     path = model.layers[-1]
-    steps = path.steps
+    steps = STEPS[model.config.task]
     row = {"run": run.name, "set": of, "pictures": pictures, "steps": steps}
     pairs = {}
-    settings = ("as it is", 1, 0), ("twice the steps", 2, 0), ("other noise", 1, 1)
+    settings = [("as it is", steps, 0), ("twice the steps", 2 * steps, 0)]
+    settings += [("other noise", steps, 1)]
+    if path.bound:
+        settings.insert(0, ("its bound", path.steps, 0))
     round_x = True if model.config.task == "sr" else None
-    for name, number, seed in settings:
-        path.steps = number * steps
+    for name, path.steps, seed in settings:
+        path.bound = name == "its bound"
         options = Options(limit=pictures, seed=seed, round_x=round_x)
         scored = ScoredModel(model, load(of, "test"), options)
         log_p = scored.log_probs(1)

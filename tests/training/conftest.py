@@ -40,7 +40,7 @@ REAL_CURVES = curves.training_curves
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Nothing is drawn at the end of a slice: it would be most of a short run."""
-    monkeypatch.setattr(curves, "training_curves", lambda history, path: path.touch())
+    monkeypatch.setattr(curves, "training_curves", lambda history, path, unit: path.touch())
 
 
 @pytest.fixture

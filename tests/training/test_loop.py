@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from torch import nn
 
 from cnf import noise
@@ -365,6 +366,14 @@ def test_bits_are_printed_per_pixel_of_a_mask_and_per_dim_of_a_picture(configure
     line = {"bits_per_dim": 2.0, "valid_bits_per_dim": 1.0, "best": False}
     said = training.validation.progress(run, line | {"grad_norm": 1.0, "images_per_second": 1.0})
     assert f"valid 1.0000 bits/{unit}  " in said
+
+
+def test_curves_say_of_what_their_bits_are(tmp_path, configure, drawn, monkeypatch):
+    said = []
+    monkeypatch.setattr(Axes, "set_ylabel", lambda self, name, *_, **__: said.append(name))
+    monkeypatch.setattr(training.Run, "unit", "bits/pixel")
+    training.train(configure(), tmp_path)
+    assert [name for name in said if "/" in str(name)] == ["bits/pixel"]
 
 
 def test_a_line_of_history_is_of_the_updates_since_the_last(configure, monkeypatch):

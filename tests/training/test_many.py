@@ -81,7 +81,7 @@ def child(function, args, rank, processes, port, pipe):
     """What a started process does: join the group, call, send what came of it."""
     torch.set_num_threads(1)
     training.run.load = load
-    curves.training_curves = lambda history, path: path.touch()
+    curves.training_curves = lambda history, path, unit: path.touch()
     if processes > 1:
         number, total = str(rank), str(processes)
         os.environ |= {"RANK": number, "LOCAL_RANK": number, "OMP_NUM_THREADS": "1"}

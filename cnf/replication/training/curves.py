@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from cnf.replication.plotting import STYLE
 
 
-def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the lines of history.jsonl as a PNG: bits/dim, gradient norm, learning rate by step."""
+def training_curves(history: Sequence[Mapping[str, float]], path: Path, unit: str) -> None:
+    """Draw the lines of history.jsonl as a PNG: bits in `unit`, gradient norm, learning rate."""
     log = pd.DataFrame(history).set_index("step")
     with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
         figure = Figure(figsize=(7, 6))
@@ -28,7 +28,7 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
             seaborn.lineplot(log[column], label=name, ax=axis, estimator=None)
         middle.set_yscale("log")
         bottom.set(ylabel="learning rate", xlabel="step")
-        for axis, name in ((top, "bits/dim"), (middle, "gradient norm")):
+        for axis, name in ((top, unit), (middle, "gradient norm")):
             axis.set_ylabel(name)
             axis.legend(loc="upper right")
         figure.savefig(path, format="png", dpi=100, metadata={"Software": None})

@@ -35,7 +35,7 @@ def train_by_steps(run: Run, out: Path, stop: Stop) -> None:
             if line:
                 processes.print_once(progress(run, line))
     checkpoints.finish(run, out)
-    plot_history(out)
+    plot_history(out, run.unit)
 
 
 def update(run: Run) -> float:

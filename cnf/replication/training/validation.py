@@ -75,12 +75,12 @@ def progress(run: Run, line: dict[str, Any]) -> str:
     )
 
 
-def plot_history(out: Path) -> None:
-    """Draw history.jsonl, if there is any, as history.png."""
+def plot_history(out: Path, unit: str) -> None:
+    """Draw history.jsonl, if there is any, as history.png; `unit` is that of its bits."""
     from cnf.replication.training.curves import training_curves  # plotting is slow to import
 
     with distributed.raise_together():
         history = run_folder.read_history(out) if distributed.is_main() else []
         if history:
             with run_folder.atomic(out / "history.png") as part:
-                training_curves(history, part)
+                training_curves(history, part, unit)
