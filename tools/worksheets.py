@@ -28,12 +28,17 @@ EXERCISE = re.compile(
     re.M | re.S,
 )
 YOURS = re.compile(r"(so_far|at_work)\.show\((\d+)\)")
+CHECKED = re.compile(
+    r"^## Your flow$.*?`python -m cnf check\smy_flow\.py --lesson (\d+)`", re.M | re.S
+)
 
 
 def worksheet(page: Path) -> NotebookNode:
     """The notebook of a lesson, its solutions replaced by cells to fill in."""
     book = notebooks.read_page(page)
-    book.cells = [cell for kept in without_solutions(book.cells) for cell in with_answers(kept)]
+    alone = not any(YOURS.search(cell.source) for cell in book.cells)
+    cells = without_solutions(book.cells)
+    book.cells = [cell for kept in cells for cell in with_answers(kept, alone)]
     return book
 
 
@@ -55,15 +60,12 @@ def without_solutions(cells: list[NotebookNode]) -> Iterator[NotebookNode]:
         yield cell
 
 
-def with_answers(cell: NotebookNode) -> Iterator[NotebookNode]:
+def with_answers(cell: NotebookNode, alone: bool) -> Iterator[NotebookNode]:
+    """The cell and those that answer it; `alone`: no cell of the page shows the reader's flow."""
     if found := YOURS.search(cell.source):
         yield cell
         show, lesson = found.groups()
-        code = "%run my_flow.py\n"
-        if show == "so_far":
-            code = (
-                f"from cnf.lessons import check_lesson\n\n{code}check_lesson({lesson}, globals())\n"
-            )
+        code = checking(lesson) if show == "so_far" else "%run my_flow.py\n"
         code += f"# in a minute: {show}.show({lesson}, globals())"
         yield graded(new_code_cell(code), f"your-flow-{lesson}", points=3)
         return
@@ -71,12 +73,24 @@ def with_answers(cell: NotebookNode) -> Iterator[NotebookNode]:
         yield cell
         return
     place = 0
-    for exercise in EXERCISE.finditer(cell.source):
+    if alone and (yours := CHECKED.search(cell.source)):
+        place = cell.source.index("\n\n", yours.end())
+        yield new_markdown_cell(cell.source[:place])
+        yield graded(new_code_cell(checking(yours[1]).strip()), f"your-flow-{yours[1]}", points=3)
+    for exercise in EXERCISE.finditer(cell.source, place):
         yield new_markdown_cell(cell.source[place : exercise.end()].strip())
         yield answer(exercise["label"])
         place = exercise.end()
     if rest := cell.source[place:].strip():
         yield new_markdown_cell(rest)
+
+
+def checking(lesson: str) -> str:
+    """What marks the class of a lesson."""
+    return (
+        "from cnf.lessons import check_lesson\n\n"
+        f"%run my_flow.py\ncheck_lesson({lesson}, globals())\n"
+    )
 
 
 def answer(label: str) -> NotebookNode:
