@@ -59,7 +59,9 @@ def main(run: Path) -> None:
     models, rows = [], []
     for step, path in checkpoints(run).items():
         model, state = averaged(path)
-        rows.append({"run": run.name, "step": step, "cpu_minutes": state["cpu_seconds"] / 60})
+        rows.append(
+            {"run": run.name, "step": step, "cpu_minutes": round(state["cpu_seconds"] / 60, 1)}
+        )
         rows[-1] |= measured(model)
         print(rows[-1], flush=True)
         models.append(model)
