@@ -41,13 +41,16 @@ NOISES = {"uniform": uniform, "half-line": half_line}
 
 
 class Dequantized(Entry):
-    """log P(y|x) is at least the mean over the noise of log p(v|x) - log q(v|y)."""
+    """log P(y|x) is at least the mean over the noise of log p(v|x) - log q(v|y). More than two
+    levels have uniform noise."""
 
     bound, draws, noise = True, 16, "half-line"
 
     def __init__(self, levels: int):
         super().__init__()
         self.levels = levels
+        if levels > 2:
+            self.noise = "uniform"
 
     def with_noise(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return NOISES[self.noise](y.float().flatten(1), self.levels)

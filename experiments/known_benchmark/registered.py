@@ -109,3 +109,4 @@ ENTRIES: dict[str, Callable[[int], Entry]] = {
         "transformer_flow/flow", **LABELS, windows=[2, 2, 2, 2], width=64, depth=1
     ),
 }
+OF_LABELS = ENTRIES.keys() - {"coupling flow"}

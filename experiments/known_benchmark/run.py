@@ -37,6 +37,12 @@ FAMILIES: dict[str, tuple[str, Callable[[int], own.Entry]]] = {
 }
 
 
+def entries_of(task: str) -> list[str]:
+    """Those that can model the levels of a task."""
+    labels = known.TASKS[task].levels == 2
+    return [name for name in FAMILIES if labels or name not in registered.OF_LABELS]
+
+
 def pictures(task: str) -> tuple[Tensor, Tensor]:
     x, y = (torch.from_numpy(t) for t in known.TASKS[task].draw(PICTURES, TRAIN))
     return y, x
@@ -154,7 +160,7 @@ def main() -> int:
         parser.error(f"no entry {wrong[0]!r}: choose from {', '.join(FAMILIES)}")
     torch.set_num_threads(1)
     code = run_folder.provenance()
-    for name in given.entry or FAMILIES:
+    for name in given.entry or entries_of(given.task):
         row, found = entry(given.task, name, given.seconds, given.seed, code)
         with ROWS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
