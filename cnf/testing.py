@@ -348,7 +348,10 @@ def placed(error: BaseException) -> str:
     said = str(error).strip().splitlines() or [""]
     frames = traceback.extract_tb(error.__traceback__)
     last = next(f for f in reversed(frames) if f"{os.sep}torch{os.sep}" not in f.filename)
-    where = f" ({os.path.basename(last.filename)}:{last.lineno})"
+    file, line = last.filename, last.lineno
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line = error.filename, error.lineno
+    where = f" ({os.path.basename(file)}:{line})"
     return f"{type(error).__name__}: {said[0]}{'' if last.filename == __file__ else where}"
 
 

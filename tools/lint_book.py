@@ -234,7 +234,9 @@ def contents(pages: list) -> Faults:
         yield "_toc.yml: does not name every executed page once"
     if orphans := {path.stem for path in BOOK.glob("*.ipynb")} - {page.stem for page in pages}:
         yield f"{sorted(orphans)}: notebooks without a page"
-    size = sum(p.stat().st_size for p in BOOK.rglob("*") if p.is_file() and "_build" not in p.parts)
+    made = {"_build", "__pycache__"}
+    files = (p for p in BOOK.rglob("*") if p.is_file() and not made.intersection(p.parts))
+    size = sum(p.stat().st_size for p in files)
     if size > BOOK_MB * 2**20:
         yield f"book/: {size / 2**20:.0f} MB, the limit is {BOOK_MB}"
 

@@ -37,7 +37,7 @@ def test_a_name_that_is_not_there_is_an_error(text, said):
 def test_no_picture_of_a_photograph_that_may_not_be_shown_is_in_the_paper():
     """Of DRIVE, whose photographs may not be spread, only our own masks and marginals."""
     shown = {name.rpartition("/")[2] for name in paper.PICTURE.findall(TEXT)}
-    assert shown <= {"drive-test-joint.png", "drive-test.png", "set5-test-one.png"}
+    assert shown <= {"drive-test-joint.png", "drive-test.png", "set5-test-models.png"}
 
 
 def test_a_value_is_the_mean_over_seeds():

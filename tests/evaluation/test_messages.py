@@ -132,6 +132,8 @@ test_options_of_an_evaluation_are_told_what_to_change = table(
      lambda tmp_path: training.train(load_config(COUNTS), tmp_path / "run", steps=3)),
     ("just train it", lambda: cost.estimate(load_config(COUNTS))),
     ("task = 'depth': choose one of sr, vessels", lambda: tasks.find_task("depth")),
+    ("--metrics '' names no metric",
+     lambda make_run: evaluate(make_run("sr-baseline"), metrics="")),
 )
 
 test_what_a_metric_cannot_use_is_told = table(

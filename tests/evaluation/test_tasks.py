@@ -111,9 +111,46 @@ def test_a_pair_that_is_random_when_scored_is_refused_by_the_name_of_its_task():
     with pytest.raises(ConfigError, match="`pair` of the task careless made two different pairs"):
         Careless().batch(images, [0], options)
     rngs = [np.random.default_rng(0)]
-    assert Careless().batch(images, [0], options, rngs)[0].shape == (1, 3, 32, 32)  # training
+    with pytest.raises(ConfigError, match="careless made two different pairs from equal rngs"):
+        Careless().batch(images, [0], options, rngs)  # training
     with pytest.raises(ConfigError, match="the task careless made two different pairs"):
         tasks.Task.x_of(Careless(), torch.zeros(1, 3, 8, 8), options)
+
+
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        (lambda y: y + 1, "gives Tensor: return y, x"),
+        (lambda y: (y, y.numpy()), r"gives \['Tensor', 'ndarray'\]: return y, x"),
+        (lambda y: (y, y / 0), "not finite"),
+    ],
+)
+def test_what_is_no_pair_is_refused(made, said):
+    class Wrong(Denoising):
+        name = "wrong"
+
+        def pair(self, y, x, options, rngs):
+            return made(y)
+
+    images, options = load("embedded-sr", "test"), DataConfig()
+    for rngs in (None, [np.random.default_rng(0)]):
+        with pytest.raises(ConfigError, match=f"`pair` of the task wrong .*{said}"):
+            Wrong().batch(images, [0], options, rngs)
+
+
+def test_rngs_are_not_spent_by_the_first_look():
+    images, options = load("embedded-sr", "test"), DataConfig()
+
+    class Noisy(Denoising):
+        name = "noisy"
+
+        def pair(self, y, x, options, rngs):
+            noise = [rng.normal(0, 1, y.shape[1:]) for rng in rngs]
+            return y, y + torch.from_numpy(np.stack(noise)).float()
+
+    task = Noisy()
+    drawn = [task.batch(images, [0], options, [np.random.default_rng(0)])[1] for _ in range(2)]
+    assert torch.equal(*drawn)
 
 
 @pytest.mark.parametrize(

@@ -422,6 +422,26 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
         ("tau is not used", "tau * torch.randn", "torch.randn"),
         ("time runs the other way", "z, 0.0, 1.0, steps)", "z, 1.0, 0.0, steps)"),
         ("", "self.u(v, t, h), 0)", "self.u(v, 0 * t, h), 0)"),
+        ("", "torch.distributions.Normal(0.0, 1.0)", "torch.distributions.Normal(0.0, 2.0)"),
+        ("", "(e * Je).sum(1)", "(e * Je).sum(1) * 2"),
+        ("not the noise", "z = tau * torch.randn(len(h), self.D).to(h)\n"
+         "        return self.moved(lambda v, t: (self.u(v, t, h), 0), z,",
+         "z = torch.randn(len(h), self.D).to(h)\n"
+         "        return tau * self.moved(lambda v, t: (self.u(v, t, h), 0), z,"),
+        ("", "tau * torch.randn(len(h), self.D)", "1 + tau * torch.randn(len(h), self.D)"),
+        ("noise that is uniform", "tau * torch.randn(len(h), self.D)",
+         "tau * 12**0.5 * (torch.rand(len(h), self.D) - 0.5)"),
+        ("steps is not used", "v, 1.0, 0.0, steps)", "v, 1.0, 0.0, 20)"),
+        ("steps is not used", "z, 0.0, 1.0, steps)", "z, 0.0, 1.0, 20)"),
+        ("write into it", "v = v + dt / 6 * (k1", "v += dt / 6 * (k1"),
+        ("do not have the mean 0", "torch.randn_like(v).sign()",
+         "(torch.rand_like(v) - 0.3).sign()"),
+        ("it is standardised", "noise, t = torch.randn_like(v), torch.rand(len(v)).to(v)",
+         "noise, t = torch.randn_like(v), torch.rand(len(v)).to(v)\n"
+         "        noise = (noise - noise.mean(0)) / noise.std(0)"),
+        ("it is standardised", "        return self.moved(lambda v, t: (self.u(v, t, h), 0), z,",
+         "        z = tau * (z - z.mean(0)) / z.std(0)\n"
+         "        return self.moved(lambda v, t: (self.u(v, t, h), 0), z,"),
     ],
 }
 # fmt: on

@@ -57,7 +57,7 @@ def test_a_plug_that_fails_is_named_with_its_line(repository):
         Run.build(config, seed=0, device="cpu")
     for text, said in (
         ("from cnf.replication.tasks import Task, register\n\nregister(Task())", "has no `name`"),
-        ("def pair(:", "SyntaxError"),
+        ("x = 1\ndef pair(:", r"SyntaxError: .* \(plug.py:2\)"),
         ("1 / 0", r"ZeroDivisionError: .* \(plug.py:1\)"),
     ):
         tasks.TASKS.pop("colours", None)
@@ -65,6 +65,11 @@ def test_a_plug_that_fails_is_named_with_its_line(repository):
         plug.write_text(text, "utf-8")
         with pytest.raises(ConfigError, match=f"plug.py does not load: .*{said}.*: mend it"):
             tasks.find_task("colours")
+    other = "class Other(Task):\n    name = 'other'\n\n\nregister(Other())\n"
+    plug.write_text(f"from cnf.replication.tasks import Task, register\n\n\n{other}", "utf-8")
+    with pytest.raises(ConfigError, match="registers other, and no task of the name 'colours'"):
+        tasks.find_task("colours")
+    tasks.TASKS.pop("other")
 
 
 @pytest.mark.parametrize(

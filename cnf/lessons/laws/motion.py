@@ -17,7 +17,8 @@ LEFT = 1e-3  # twenty steps of Runge-Kutta leave 2e-7 here, of the midpoint rule
 
 class Swirl(nn.Module):
     """A velocity that depends on v, t and h; its Jacobian is not symmetric. With a `gain` it gives
-    gain times v instead. It keeps what it was given."""
+    gain times v instead, or times the mean of v in every number if it is `mixed`. It keeps what it
+    was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,18 +28,20 @@ class Swirl(nn.Module):
             self.into.weight.mul_(3)
             self.out.weight.mul_(3)
         self.gain: float | None = None
+        self.mixed = False
         self.heard: list[tuple[Tensor, ...]] = []
 
     def forward(self, v: Tensor, t: Tensor, h: Tensor) -> Tensor:
         if self.gain is not None:
             self.heard.append((v, t, h))
+            v = v.mean(1, keepdim=True).expand_as(v) if self.mixed else v
             return self.gain * v + 0 * self.out.bias
         return self.out(self.into(torch.cat([v, h, t[:, None].to(v)], 1)).tanh())
 
 
 def motion(made: type) -> tuple[Case, dict[str, Law]]:
     case = Case(made, (D,), (NUM_H,), default=torch.float64)
-    return case, named(matching, loss, probes, scores, converges, draws, warmth)
+    return case, named(matching, loss, probes, scores, signs, counted, converges, draws, warmth)
 
 
 def parts(case: Case, rows: int = B) -> tuple[Any, Swirl, Tensor, Tensor]:
@@ -82,8 +85,9 @@ def matching(case: Case) -> None:
         near = apart(eps.mean(0), torch.zeros(D)) < 0.2 and apart(eps.std(0), torch.ones(D)) < 0.15
         return near and len(eps.unique()) > eps.numel() / 2
 
-    if is_noise((v_t - time * v) / (1 - time)):
-        return
+    eps = (v_t - time * v) / (1 - time)
+    if is_noise(eps):
+        return centred(eps)
     table = {
         "time is reversed: at t = 0 there is noise, at t = 1 data": (v_t - (1 - time) * v) / time,
         "the noise is not multiplied by 1 - t": v_t - time * v,
@@ -97,6 +101,14 @@ def matching(case: Case) -> None:
     if not words and apart(eps, eps.mean() * torch.ones_like(eps)) < 2:
         words = "rand stands for randn: noise that is uniform"
     raise Fault(f"(v_t - t v) / (1 - t) is not N(0, I): its deviation is {spread:.2f}", words)
+
+
+def centred(eps: Tensor) -> None:
+    """Numbers that are drawn independently have a mean that is near 0, and not 0."""
+    if apart(eps.mean(0), torch.zeros(D)) < 1e-6:
+        raise Fault(
+            "the noise of a batch has the mean 0 exactly", "it is standardised: leave it as it is"
+        )
 
 
 def loss(case: Case) -> None:
@@ -161,15 +173,52 @@ def mistakes(u: Swirl, v: Tensor, h: Tensor) -> tuple[Tensor, dict[str, Tensor]]
 def scores(case: Case) -> None:
     """log_prob is log N(v_0; 0, I) less the integral of the divergence, on average over probes."""
     model, u, v, h = parts(case, B * COPIES)
+    given = v.clone()
     found = model.log_prob(v, h)
+    if apart(v, given) > 0:
+        words = "v += ... and v.add_(...) write into it: take v = v + ..."
+        raise Fault("log_prob changes the v that it is given", words)
     if found.shape != (len(v),):
         raise Fault(f"log_prob of {len(v)} rows has shape {tuple(found.shape)}, not ({len(v)},)")
     right, table = mistakes(u, v[:B], h[:B])
     each = found.detach().view(COPIES, B)
     limit = 5 * each.std(0) / COPIES**0.5 + LEFT * (1 + right.abs())
-    off = {words: apart(each.mean(0) / limit, wrong / limit) for words, wrong in table.items()}
+    mean = each.mean(0)
+    off = {words: ((mean - wrong).abs() / limit).max().item() for words, wrong in table.items()}
     nearest = min(off, key=off.__getitem__)
-    agree("log_prob", each.mean(0), right, limit, nearest if off[nearest] < 1 else "")
+    agree("log_prob", mean, right, limit, nearest if off[nearest] < 1 else "")
+
+
+def signs(case: Case) -> None:
+    """Numbers of a probe are independent, with the mean 0: where each number of v moves all others,
+    the estimate is still right on average."""
+    model, u, v, h = parts(case, B * COPIES)
+    u.gain, u.mixed = 1.0, True
+    found = model.log_prob(v, h).detach()
+    with torch.no_grad():
+        z, total = path(u, v, h, back=True)
+    off = found - gaussian(z) - total
+    limit = 5 * off.std() / len(off) ** 0.5 + LEFT
+    words = "the numbers of a probe do not have the mean 0, or are not independent"
+    agree("the mean of log_prob where u is the mean of v", off.mean(), 0 * limit, limit, words)
+
+
+def counted(case: Case) -> None:
+    """`steps` is the number of steps, of log_prob and of sample."""
+    model, u, v, h = parts(case)
+    u.gain = 0.5
+    for name, do in (
+        ("log_prob", lambda n: model.log_prob(v, h, steps=n)),
+        ("sample", lambda n: model.sample(h, steps=n)),
+    ):
+        asked = []
+        for n in (10, 20):
+            u.heard.clear()
+            do(n)
+            asked.append(len(u.heard))
+        if asked[1] <= asked[0]:
+            words = "steps is not used"
+            raise Fault(f"{name} asks u {asked[1]} times by 20 steps, {asked[0]} by 10", words)
 
 
 def probes(case: Case) -> None:
@@ -221,6 +270,13 @@ def draws(case: Case) -> None:
     found = sampled()
     words = likely(found, right, table, LEFT) or "noise is drawn more than once?"
     agree("the end of a path", found, right, LEFT, words)
+    cool = path(u, 0.5 * noise, h, back=False)[0]
+    table = {"tau multiplies the sample, not the noise": 0.5 * right}
+    found = sampled(0.5)
+    if apart(found, right) > LEFT:  # where tau is used at all; `warmth` says if it is not
+        agree(
+            "the end of a path with tau = 0.5", found, cool, LEFT, likely(found, cool, table, LEFT)
+        )
 
 
 def warmth(case: Case) -> None:
@@ -229,10 +285,18 @@ def warmth(case: Case) -> None:
     u.gain = 0.0
     if words := repeats(lambda: model.sample(h)):
         raise Fault("two samples of one h are the same", words)
-    whole, half = (model.sample(h, tau).detach().std(0) for tau in (1.0, 0.5))
+    noise = model.sample(h).detach()
+    whole, half = noise.std(0), model.sample(h, 0.5).detach().std(0)
     share, right = half / whole, torch.full((D,), 0.5)
     table = {"tau is not used": 2 * right, "tau is squared": right**2}
     agree("deviation with tau = 0.5 over that with tau = 1", share, right, 0.04,
           likely(share, right, table, 0.05))  # fmt: skip
     if apart(whole, torch.ones(D)) > 0.1:
         raise Fault(f"the noise has the deviation {whole.mean():.2f}, not 1")
+    if apart(noise.mean(0), torch.zeros(D)) > 0.1:  # 6 errors of the mean of 4,000
+        raise Fault(f"the noise has the mean {noise.mean():.2f}, not 0")
+    centred(noise)
+    fourth = noise.pow(4).mean().item()  # 3 of normal numbers, with an error of 0.08
+    if abs(fourth - 3) > 0.5:
+        words = "rand stands for randn: noise that is uniform" if fourth < 2.2 else ""
+        raise Fault(f"the noise is not normal: its fourth moment is {fourth:.2f}, not 3", words)

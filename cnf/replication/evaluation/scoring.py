@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cnf.errors import ConfigError
 from cnf.replication.config import model_name
 from cnf.replication.measures import MEASURES, Measure, Setting
 from cnf.replication.metrics import Value, compute, family_of, module_of, pictures
@@ -63,7 +64,13 @@ def settings_of(measure: Measure, m: ScoredModel) -> Iterator[Setting]:
         case "bits" | "mean" | "sample" | "samples":
             return
         case of:
-            yield from getattr(module_of(measure), of)(m)
+            at = getattr(module_of(measure), of, None)
+            if at is None:
+                raise ConfigError(
+                    f"{measure.name}: of = {of!r} in measures.yml: write bits, mean, sample or "
+                    f"samples, or the name of a function of {module_of(measure).__file__}"
+                )
+            yield from at(m)
 
 
 def values(

@@ -490,7 +490,7 @@ def _how(row: Row) -> str:
         words.append("1 sample" if row.samples == 1 else f"{row.samples} samples")
         if row.temperature is not None:
             words.append(f"temperature {row.temperature:g}")
-    if row.threshold is not None and not row.metric.startswith("f_half"):
+    if row.threshold is not None and "at 0.5" not in MEASURES[row.metric].title:
         words.append(f"threshold {row.threshold:.3f}")
     if row.is_old:
         words.append(f"version {row.version} of the metric")

@@ -66,10 +66,13 @@ class Options:
             if self.full:
                 raise ConfigError("--full has temperatures of its own: leave --temperature out")
         for name in self.names_of_metrics or ():
+            if not name:
+                raise ConfigError(f"--metrics {self.metrics!r} names no metric: say one")
             if name not in MEASURES:
                 close = nearest(name, MEASURES)
                 raise ConfigError(
-                    f"--metrics {name or repr(name)}: no such metric; the nearest are {close}"
+                    f"--metrics {name or repr(name)}: no such metric; the nearest are {close} "
+                    "(measures.yml declares all of them)"
                 )
 
     @property

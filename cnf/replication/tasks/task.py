@@ -9,6 +9,7 @@ default, the card and the options of `sample` are said beside it (`cnf.replicati
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -95,11 +96,20 @@ class Task:
     def checked_pair(
         self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
     ) -> tuple[Tensor, Tensor]:
-        """`pair`; without `rngs` the first time twice, and then of each picture by itself, the last
-        one first. Raises ConfigError if these are other pairs: scores could not be computed again,
-        or would depend on how pictures are put into batches; or if there is no `image`."""
+        """`pair`; the first time twice, and without `rngs` then of each picture by itself, the last
+        one first. Raises ConfigError if these are other pairs: trainings or scores could not be
+        computed again, or would depend on how pictures are put into batches; if they are no pairs;
+        or if there is no `image`."""
+        if rngs is not None and (self, options, None) not in REPEATABLE:
+            first, again = (self.made(*copied(y, x), options, deepcopy(rngs)) for _ in range(2))
+            if not all(map(torch.equal, first, again)):
+                raise ConfigError(
+                    f"`pair` of the task {self.name} made two different pairs from equal rngs: "
+                    "draw from rngs alone"
+                )
+            REPEATABLE.add((self, options, None))
         if rngs is None and (self, options, len(y) > 1) not in REPEATABLE:
-            first, again = (self.pair(*copied(y, x), options, None) for _ in range(2))
+            first, again = (self.made(*copied(y, x), options, None) for _ in range(2))
             is_repeatable = all(map(torch.equal, first, again))
             for n in reversed(range(len(y))):
                 one = slice(n, n + 1)
@@ -121,6 +131,22 @@ class Task:
                 ) from None
             REPEATABLE.add((self, options, len(y) > 1))
         return self.pair(y, x, options, rngs)
+
+    def made(
+        self, y: Tensor, x: Tensor | None, options: DataConfig, rngs: Generators | None
+    ) -> tuple[Tensor, Tensor]:
+        """`pair`. Raises ConfigError unless it gives two tensors of finite numbers."""
+        found = self.pair(y, x, options, rngs)
+        names = (
+            [type(t).__name__ for t in found] if isinstance(found, tuple) else type(found).__name__
+        )
+        if names != ["Tensor", "Tensor"]:
+            raise ConfigError(
+                f"`pair` of the task {self.name} gives {names}: return y, x, two tensors"
+            )
+        if not all(t.isfinite().all() for t in found):
+            raise ConfigError(f"`pair` of the task {self.name} makes numbers that are not finite")
+        return found
 
     def y_size(self, height: int, width: int) -> tuple[int, int]:
         """The size of the y that `pair` makes of an example of `height` x `width`."""
@@ -162,7 +188,9 @@ def apart(first: Tensor, other: Tensor) -> float:
 # Another batch may round in another way, which moves few values of a picture by a level and all by
 # a millionth; noise moves all by more.
 ROUNDING = 0.01
-REPEATABLE: set[tuple[Task, DataConfig, bool]] = set()  # checked; whether with several pictures
+REPEATABLE: set[tuple[Task, DataConfig, bool | None]] = (
+    set()
+)  # checked; whether with several pictures
 TASKS: dict[str, Task] = {}
 
 
@@ -186,11 +214,19 @@ def find_task(name: str) -> Task:
     """The task of that name: one of the replication, or that of experiments/<name>/plug.py. Raises
     ConfigError."""
     if name not in TASKS and plugs.has_plug(name):
+        before = set(TASKS)
         plugs.plug(name)
         if name not in TASKS:
-            raise ConfigError(f"experiments/{name}/plug.py registers no task of the name {name!r}")
+            made = ", ".join(TASKS.keys() - before) or "no task"
+            raise ConfigError(
+                f"experiments/{name}/plug.py registers {made}, and no task of the name {name!r}: "
+                "a task has the name of its folder"
+            )
     if name not in TASKS:
-        raise ConfigError(f"task = {name!r}: choose one of {', '.join(TASKS)}")
+        raise ConfigError(
+            f"task = {name!r}: choose one of {', '.join(TASKS)}, or a folder of experiments/ whose "
+            "plug.py registers a task of its name"
+        )
     return TASKS[name]
 
 
