@@ -48,6 +48,9 @@ def run(folder, *command):
     return done
 
 
+WHEELS = pytest.mark.slow("the wheels, installed in an environment of their own")
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """`bin` of a new environment: both wheels, and the packages that they need from here."""
@@ -62,6 +65,7 @@ def installed(tmp_path_factory):
     return root / "new" / "bin"
 
 
+@WHEELS
 def test_installed_wheels_train_evaluate_load_and_sample_in_an_empty_folder(installed, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -82,11 +86,13 @@ def test_installed_wheels_train_evaluate_load_and_sample_in_an_empty_folder(inst
     assert f"nothing at {tmp_path}/user/cnf/data/drive" in verify
 
 
+@WHEELS
 def test_the_command_names_version_and_commit(installed, tmp_path):
     words = run(tmp_path, installed / "cnf", "--version").stdout.split()
     assert words[0] == "cnf" and words[2] == "commit"
 
 
+@WHEELS
 def test_without_the_packages_of_the_commands_one_line_says_what_is_missing(installed, tmp_path):
     missing = "import sys; sys.modules |= {'tyro': None, 'PIL': None}\n"
     main = "from cnf.__main__ import main; assert main(['--help']) == 2\n"

@@ -432,13 +432,11 @@ def launch(folder, *words):
 
 LAUNCHERS = [
     ["torchrun", "--nproc-per-node", "2"],
-    pytest.param(
-        ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"],
-        marks=pytest.mark.slow("the other launcher, which calls torchrun"),
-    ),
+    ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"],
 ]
 
 
+@pytest.mark.slow("launchers, which begin processes of their own")
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda words: words[0])
 def test_a_launcher_goes_on_with_a_run_in_one_voice(tmp_path, monkeypatch, launcher):
     monkeypatch.chdir(tmp_path)
