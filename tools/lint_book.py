@@ -27,6 +27,8 @@ from book._ext import equations, questions
 from tools import notebooks, slides
 
 BOOK = notebooks.ROOT / "book"
+LABEL = re.compile(r"^\(([\w-]+)\)=|:label: ([\w-]+)|^ *:?name: ([\w-]+)", re.M)
+REFERENCE = re.compile(r"\{(?:num)?ref\}`(?:[^`<]*<)?([\w-]+)>?`")
 SPINE = 2  # parts whose lessons are held to WORDS and begin with a widget
 # of a lesson: what a reader sees without unfolding anything; captions, hints, solutions apart
 WORDS, LONG, EQUATIONS, LINES, EXERCISES, ITEMS = 1800, 2000, 8, 100, 3, 3
@@ -267,6 +269,16 @@ def citations(texts: dict[str, str]) -> Faults:
         yield f"refs.bib: has no {key}, which a page cites"
 
 
+def references(texts: dict[str, str]) -> Faults:
+    """Where a label is missing in a caption, the builder prints its name and says nothing."""
+    labels = LABEL.findall("\n".join(texts.values()))
+    known = {label for found in labels for label in found if label}
+    for name, text in texts.items():
+        for label in REFERENCE.findall(text):
+            if label not in known and not label.startswith("note-"):  # the laboratory notes
+                yield f"{name}: refers to {label}, which no page has"
+
+
 def the_map(texts: dict[str, str]) -> Faults:
     """Faults of the map: each box needs a line in the table, and links of lines need a target."""
     rows = {row["box"]: row for row in MAP_LINE.finditer(texts["map"])}
@@ -342,6 +354,7 @@ def faults() -> Faults:
     yield from contents(pages)
     yield from numbers(texts)
     yield from citations(texts)
+    yield from references(texts)
     yield from equations.collect().problems()
     yield from the_map(texts)
     yield from self_test(texts)
