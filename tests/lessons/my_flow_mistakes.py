@@ -422,8 +422,15 @@ PLANTED: dict[str, list[tuple[str, str, str]]] = {
         ("tau is not used", "tau * torch.randn", "torch.randn"),
         ("time runs the other way", "z, 0.0, 1.0, steps)", "z, 1.0, 0.0, steps)"),
         ("", "self.u(v, t, h), 0)", "self.u(v, 0 * t, h), 0)"),
-        ("", "torch.distributions.Normal(0.0, 1.0)", "torch.distributions.Normal(0.0, 2.0)"),
-        ("", "(e * Je).sum(1)", "(e * Je).sum(1) * 2"),
+        ("is 1, not 2", "Normal(0.0, 1.0)", "Normal(0.0, 2.0)"),
+        ("counts twice", "(e * Je).sum(1)", "(e * Je).sum(1) * 2"),
+        ("half of the divergence", "(e * Je).sum(1)", "(e * Je).sum(1) / 2"),
+        ("in nats", "sum(1) + gathered",
+         "sum(1) / 0.6931471805599453 + gathered / 0.6931471805599453"),
+        ("not given h", "jvp(lambda v: self.u(v, t, h)", "jvp(lambda v: self.u(v, t, 0 * h)"),
+        ("v + noise", "(v - noise)", "(v + noise)"),
+        ("another row", "(v - noise)", "(v - noise).flip(0)"),
+        ("weighted by t", ".square().mean()", ".square().mul(t[:, None]).mean()"),
         ("not the noise", "z = tau * torch.randn(len(h), self.D).to(h)\n"
          "        return self.moved(lambda v, t: (self.u(v, t, h), 0), z,",
          "z = torch.randn(len(h), self.D).to(h)\n"

@@ -130,6 +130,9 @@ def loss(case: Case) -> None:
         "summed over the batch, not averaged": right * v.numel(),
         "a half too many": right / 2,
         "absolute values stand for squares": (u - (v - eps)).abs().mean(),
+        "the target is v + noise": mean(v + eps),
+        "the target is that of another row": mean((v - eps).flip(0)),
+        "rows are weighted by t": (t[:, None] * (u - (v - eps)).square()).mean(),
     }
     agree("matching_loss", found, right, 1e-6, likely(found, right, table, 1e-6))
     if not found.requires_grad:
@@ -156,6 +159,7 @@ def mistakes(u: Swirl, v: Tensor, h: Tensor) -> tuple[Tensor, dict[str, Tensor]]
     z, total = path(u, v, h, back=True)  # gathered from 1 to 0: minus the integral
     there, gathered = path(u, v, h, back=False)
     coarse, steps = path(u, v, h, True, 20, euler)
+    blind, unseen = path(u, v, 0 * h, back=True)
     return gaussian(z) + total, {
         "the sign of the divergence is wrong": gaussian(z) - total,
         "the divergence is left out, or Je is summed without e, which has the mean 0": gaussian(z),
@@ -167,6 +171,11 @@ def mistakes(u: Swirl, v: Tensor, h: Tensor) -> tuple[Tensor, dict[str, Tensor]]
         "the divergence is a mean, not a sum": gaussian(z) + total / D,
         "the log-density of the noise is a mean, not a sum": gaussian(z) / D + total,
         "e is uniform in (-1, 1): e e has the mean 1/3": gaussian(z) + total / 3,
+        "the divergence counts twice": gaussian(z) + 2 * total,
+        "half of the divergence is missing": gaussian(z) + total / 2,
+        "the deviation of the noise is 1, not 2": gaussian(z / 2) - D * math.log(2) + total,
+        "it is in bits: log_prob is in nats": (gaussian(z) + total) / math.log(2),
+        "u is not given h": gaussian(blind) + unseen,
     }
 
 
