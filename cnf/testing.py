@@ -789,7 +789,11 @@ def mistakes(
 
 def _shapes(case: Case) -> None:
     """The output has the rows of x; log_det is one number a row, or one for all."""
-    z, log_det = case.map.raw(*case.given)
+    both = case.map.raw(*case.given)
+    if not isinstance(both, tuple | list) or len(both) != 2:
+        words = "return both, z and the log-determinant of each row, in nats"
+        raise ValueError(f"forward gives one {type(both).__name__}, not (z, log_det): {words}")
+    z, log_det = both
     found = per_row(log_det, case.given[0])
     if len(z) != ROWS:
         raise Fault(f"of {ROWS} rows {len(z)} come out")

@@ -222,6 +222,16 @@ def wrong_term(change):
     return Wrong
 
 
+def test_a_layer_without_a_log_determinant_is_told_what_to_return():
+    class Alone(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    said = str(check_layer(Alone, (3,)))
+    assert "forward gives one Tensor, not (z, log_det): return both" in said
+    assert "1 of 1 laws fails" in said  # others would say the same in worse words
+
+
 # {law: [(layer, shape, context, options, words that name the mistake)]}
 PLANTED = {
     "shapes": [(Unsummed, (3,), None, {}, "not summed over all dimensions but the first")],
